@@ -1,0 +1,1 @@
+"""The checkpoint file: one safetensors file with its card in the header."""

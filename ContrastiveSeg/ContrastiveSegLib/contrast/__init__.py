@@ -1,0 +1,1 @@
+"""What contrastive methods share: losses, heads, views, positions."""

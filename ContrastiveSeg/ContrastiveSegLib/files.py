@@ -1,0 +1,82 @@
+"""Writing files so that nothing is half-written and nothing is overwritten unasked."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import InputError
+
+#: Written longest first, so that ``name.nii.gz`` loses both endings.
+VOLUME_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+def volume_suffix(path: Path) -> str:
+    """The volume file ending of ``path`` ("" if it has none of ours)."""
+    name = path.name.lower()
+    return next((s for s in VOLUME_SUFFIXES if name.endswith(s)), "")
+
+
+def stem(path: Path) -> str:
+    """The case name: the file's name without its volume ending."""
+    return path.name[: len(path.name) - len(volume_suffix(path))]
+
+
+def check_output(path: Path, overwrite: bool = False) -> None:
+    """Refuse an output that exists or cannot be made, before any work is done for it.
+
+    Raises:
+        InputError: the file exists and ``overwrite`` is false, or its folder is missing and cannot be made, or is
+            read-only.
+    """
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already. Choose another output, or add --overwrite to replace it.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InputError(f"Cannot make the folder {path.parent}: {problem.strerror}.") from problem
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"The folder {path.parent} is read-only. Choose an output folder you may write to.")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` with the same ending; on success it takes ``path``'s place at once.
+
+    On failure the temporary file is removed and whatever stood at ``path`` is untouched.
+
+    Raises:
+        InputError: the disk is full or the folder is not writable.
+    """
+    suffix = volume_suffix(path) or path.suffix
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}-", suffix=suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        # mkstemp makes the file private; give it the rights any new file would have.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        os.replace(temporary, path)
+    except OSError as problem:
+        if problem.errno == errno.ENOSPC:
+            raise InputError(f"No space left on the device while writing {path}. Free some and run again.") from problem
+        if problem.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise InputError(f"Cannot write {path}: {problem.strerror}. Choose an output you may write to.") from problem
+        raise
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` by write-then-rename."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Job descriptions, running them, and the warm worker."""

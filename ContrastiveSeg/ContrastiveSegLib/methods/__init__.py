@@ -1,0 +1,1 @@
+"""One file a method. See :mod:`.objective` for the door."""

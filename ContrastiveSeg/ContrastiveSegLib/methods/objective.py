@@ -1,0 +1,100 @@
+"""The door a method comes through: an objective, registered by name and stage.
+
+A method is one file of this folder, named like the method. It holds a frozen dataclass of hyper-parameters (each with
+its source) and an :class:`Objective` registered with :func:`objective`. Nothing else in the engine names a method.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..networks.backbone import Backbone
+from ..volumes.batch import Batch
+from ..volumes.plan import Plan
+from ..volumes.sampling import PatchSource
+
+Stage = Literal["pretrain", "finetune"]
+
+
+class Objective(nn.Module):
+    """Makes its views from a batch and returns named loss terms; owns its heads, teacher and queue.
+
+    Being a module, its ``state_dict`` is all that resuming needs, and its parameters are what the optimiser trains.
+
+    Attributes:
+        settings: the frozen dataclass of hyper-parameters; its type is ``Settings``.
+        backbone: the network being trained, the same module as in fine-tuning and inference.
+    """
+
+    Settings: ClassVar[type]
+    #: A sentence for ``inspect`` and the panel: what the method is, and how faithful to its paper.
+    description: ClassVar[str]
+    #: The paper, for the checkpoint's card.
+    citation: ClassVar[str]
+
+    def __init__(self, backbone: Backbone, plan: Plan, settings: Any) -> None:
+        super().__init__()
+        self.backbone, self.plan, self.settings = backbone, plan, settings
+
+    def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
+        """The crops one step needs, on the CPU, from ``source``; all randomness comes from ``random``."""
+        raise NotImplementedError
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Named scalar terms of one training step; "loss" is the one to minimise, the others are for the curves.
+
+        Called on the training device under the loop's autocast, with the global torch generator seeded for this step.
+        """
+        raise NotImplementedError
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """:meth:`step`, under the name that distributed training hooks into."""
+        return self.step(batch)
+
+    def after_step(self) -> None:
+        """Called after each optimiser step: momentum teachers and queues move here."""
+
+    @property
+    def transferred(self) -> tuple[str, ...]:
+        """Names of the backbone's sub-modules this objective trains, e.g. ("encoder", "decoder.0")."""
+        raise NotImplementedError
+
+
+_REGISTRY: dict[tuple[Stage, str], type[Objective]] = {}
+
+
+def objective(name: str, stage: Stage) -> Callable[[type[Objective]], type[Objective]]:
+    """Class decorator: register an objective as method ``name`` of ``stage``."""
+
+    def register(cls: type[Objective]) -> type[Objective]:
+        _REGISTRY[stage, name] = cls
+        return cls
+
+    return register
+
+
+def find(stage: Stage, name: str) -> type[Objective]:
+    """The objective of method ``name`` for ``stage``.
+
+    Raises:
+        InputError: there is none; the message lists those there are.
+    """
+    if (stage, name) not in available():
+        names = ", ".join(n for s, n in available() if s == stage)
+        raise InputError(f"There is no method {name!r} to {stage} with. There are: {names}.")
+    return _REGISTRY[stage, name]
+
+
+def available() -> list[tuple[Stage, str]]:
+    """Every registered (stage, name), after reading all files of this folder."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        importlib.import_module(f"{__package__}.{module.name}")
+    return sorted(_REGISTRY)

@@ -1,0 +1,1 @@
+"""Backbones that all speak one language: a feature pyramid of encoder and decoder levels."""

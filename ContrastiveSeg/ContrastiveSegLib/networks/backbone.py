@@ -1,0 +1,66 @@
+"""The language every network of ours speaks, so that a method can tap any level of any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Names a backbone and its arguments; with it a checkpoint rebuilds exactly the network it was trained with.
+
+    ``name`` is a key of :data:`.registry.BACKBONES`; ``arguments`` are the keyword arguments of that function (JSON
+    types only).
+    """
+
+    name: str
+    dimensions: Literal[2, 3]
+    in_channels: int
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Backbone(nn.Module):
+    """Encoder and decoder as a feature pyramid with L down-samplings.
+
+    Level 0 is full resolution, level L the bottleneck. Decoder block n (1 = deepest) brings level L-n+1 to level L-n
+    and fuses the encoder map of level L-n.
+
+    Attributes:
+        spec: how to build it again.
+        channels: width of encoder level 0..L; decoder block n has ``decoder_channels[n-1]`` channels.
+        strides: ``strides[l]`` is the down-sampling from level l to l+1, one factor an axis.
+        encoder, decoder: named sub-modules; ``decoder`` is an ``nn.ModuleList`` with the deepest block first, so that
+            "decoder.0" .. "decoder.N-1" are the blocks 1..N of the MACL paper.
+    """
+
+    spec: NetworkSpec
+    channels: tuple[int, ...]
+    decoder_channels: tuple[int, ...]
+    strides: tuple[tuple[int, ...], ...]
+    encoder: nn.Module
+    decoder: nn.ModuleList
+
+    @property
+    def levels(self) -> int:
+        """L, the number of down-samplings."""
+        return len(self.strides)
+
+    @property
+    def total_stride(self) -> tuple[int, ...]:
+        """Down-sampling from input to bottleneck, one factor an axis; inputs must be multiples of it."""
+        total = [1] * len(self.strides[0])
+        for stride in self.strides:
+            total = [t * s for t, s in zip(total, stride, strict=True)]
+        return tuple(total)
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """Feature maps of level 0..L for ``x`` (B, Cin, [D,] H, W)."""
+        raise NotImplementedError
+
+    def decode(self, features: list[Tensor], blocks: int | None = None) -> list[Tensor]:
+        """Maps after decoder block 1..``blocks`` (all L by default), deepest first."""
+        raise NotImplementedError

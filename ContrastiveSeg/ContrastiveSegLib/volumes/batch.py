@@ -1,0 +1,31 @@
+"""What a training step gets: crops of several volumes as tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B crops.
+
+    Attributes:
+        images: (B, C, *patch) float32, normalised.
+        labels: (B, *patch) int64 class indices, or None when the method uses none.
+        positions: (B, d) float32; the crop's centre in [0, 1]^d of its volume's foreground box (axes z, y, x; d = 1
+            for a slice position).
+        cases: (B,) int64, which volume each crop comes from.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    positions: Tensor
+    cases: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on ``device``."""
+        moved = {n: v.to(device, non_blocking=True) for n, v in vars(self).items() if v is not None}
+        return replace(self, **moved)
