@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
-
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """Names a backbone and its arguments; with it a checkpoint rebuilds exactly the network it was trained with.
-
-    ``name`` is a key of :data:`.registry.BACKBONES`; ``arguments`` are the keyword arguments of that function (JSON
-    types only).
-    """
-
-    name: str
-    dimensions: Literal[2, 3]
-    in_channels: int
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+from .spec import NetworkSpec
 
 
 class Backbone(nn.Module):

@@ -1,0 +1,228 @@
+"""The pyramid language, the U-Net, MONAI's networks in it, and taking over pre-trained weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.networks.backbone import Backbone, NetworkSpec
+from ContrastiveSegLib.networks.registry import available, build, plan_strides, preset
+from ContrastiveSegLib.networks.segmenter import Segmenter, load_transferred
+from ContrastiveSegLib.records import from_json, to_json
+
+ANISOTROPIC = NetworkSpec(
+    "unet",
+    3,
+    2,
+    {"widths": [4, 8, 12], "strides": [[1, 2, 2], [2, 2, 2]], "kernels": [[1, 3, 3], [3, 3, 3], [3, 3, 3]]},
+)
+RESIDUAL = NetworkSpec(
+    "unet", 3, 1, {**ANISOTROPIC.arguments, "residual": True, "convolutions": [1, 2, 1], "decoder_convolutions": 1}
+)
+FLAT = NetworkSpec("unet", 2, 1, {"widths": [4, 8, 8, 8], "strides": [[2, 2]] * 3, "norm": "group"})
+POOLED = NetworkSpec("unet", 2, 1, {"widths": [4, 8], "strides": [[2, 2]], "norm": "batch", "down": "max"})
+SEGRESNET = NetworkSpec("segresnet", 3, 1, {"width": 8, "blocks_down": [1, 1, 1], "blocks_up": [1, 1]})
+ALL = [ANISOTROPIC, RESIDUAL, FLAT, POOLED, SEGRESNET]
+
+#: Section 2 of the MACL specification: f = 32, one channel, 2D.
+MACL_2D = NetworkSpec(
+    "unet",
+    2,
+    1,
+    {
+        "widths": [32, 64, 128, 256, 512],
+        "strides": [[2, 2]] * 4,
+        "norm": "batch",
+        "down": "max",
+        "bottleneck_norm": False,
+        "bias": True,
+    },
+)
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def example(network: Backbone, batch: int = 2) -> Tensor:
+    shape = [4 * s for s in network.total_stride]
+    return torch.randn(batch, network.spec.in_channels, *shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("spec", ALL)
+def test_every_level_has_the_promised_width_and_grid(spec: NetworkSpec) -> None:
+    network = build(spec)
+    x = example(network)
+    grids = [tuple(x.shape[2:])]
+    for stride in network.strides:
+        grids.append(tuple(n // s for n, s in zip(grids[-1], stride, strict=True)))
+    features = network.encode(x)
+    assert [tuple(f.shape) for f in features] == [(2, c, *g) for c, g in zip(network.channels, grids, strict=True)]
+    maps = network.decode(features)
+    promised = zip(network.decoder_channels, grids[-2::-1], strict=True)
+    assert [tuple(m.shape) for m in maps] == [(2, c, *g) for c, g in promised]
+
+
+@pytest.mark.parametrize("spec", ALL)
+def test_partial_decoding_gives_the_first_maps_of_the_full_one(spec: NetworkSpec) -> None:
+    network = build(spec).eval()
+    features = network.encode(example(network))
+    full = network.decode(features)
+    for blocks in range(network.levels + 1):
+        part = network.decode(features, blocks)
+        assert len(part) == blocks
+        assert all(torch.equal(p, f) for p, f in zip(part, full, strict=False))
+
+
+@pytest.mark.parametrize("spec", ALL)
+def test_every_parameter_gets_a_gradient_and_is_stored_once(spec: NetworkSpec, tmp_path) -> None:
+    network = Segmenter(build(spec), classes=3, auxiliary=1)
+    sum(logits.square().mean() for logits in network.forward_deep(example(network.backbone))).backward()
+    assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")  # refuses shared tensors
+
+
+def test_the_encoder_sees_no_gradient_from_a_decoder_block_that_was_not_run() -> None:
+    network = build(FLAT)
+    network.decode(network.encode(example(network)), 1)[-1].sum().backward()
+    assert all(p.grad is None for block in network.decoder[1:] for p in block.parameters())
+
+
+def test_macl_public_network_has_its_published_number_of_parameters() -> None:
+    insproj_aux = nn.Sequential(nn.Linear(512, 128), nn.Linear(128, 128))
+    insproj_dom = nn.Sequential(nn.Linear(128, 128), nn.Linear(128, 128))
+    pixproj = nn.Sequential(nn.Conv2d(512, 128, 3), nn.BatchNorm2d(128), nn.Conv2d(128, 128, 3), nn.BatchNorm2d(128))
+    heads = sum(map(parameters, (insproj_aux, insproj_dom, pixproj)))
+    network = build(MACL_2D)
+    assert parameters(network) == 8_616_576 - heads == 7_763_328
+    bottleneck = [type(m) for m in network.encoder[-1].modules()]  # type: ignore[index]
+    assert nn.ReLU in bottleneck
+    assert nn.BatchNorm2d not in bottleneck
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "spacing"),
+    [
+        ("tiny", (32, 48, 32), (1.0, 1.0, 1.0)),
+        ("tiny", (10, 200, 200), (10.0, 1.0, 1.0)),
+        ("tiny", (256, 256), (0.7, 0.7)),
+        ("tiny", (1, 64, 64), (5.0, 1.0, 1.0)),
+        ("base", (16, 96, 96), (3.0, 1.0, 1.0)),
+        ("large", (32, 32, 32), (1.0, 1.0, 1.0)),
+        ("large", (64, 64), (1.0, 1.0)),
+    ],
+)
+def test_a_preset_takes_the_patch_it_was_made_for(size, patch, spacing) -> None:
+    network = build(preset(size, len(patch), 1, patch, spacing)).eval()  # type: ignore[arg-type]
+    assert all(n % s == 0 for n, s in zip(patch, network.total_stride, strict=True))
+    with torch.inference_mode():
+        features = network.encode(torch.randn(1, 1, *patch))
+        assert network.decode(features)[-1].shape == (1, network.channels[0], *patch)
+    assert all(n >= min(4, p) for n, p in zip(features[-1].shape[2:], patch, strict=True))
+
+
+def test_tiny_has_three_down_samplings_and_at_most_two_million_parameters() -> None:
+    network = build(preset("tiny", 3, 1, (64, 64, 64), (1.0, 1.0, 1.0)))
+    assert network.channels == (16, 32, 64, 128)
+    assert network.strides == ((2, 2, 2),) * 3
+    assert parameters(network) <= 2_000_000
+
+
+def test_coarse_axes_wait_until_the_others_have_caught_up() -> None:
+    strides, kernels = plan_strides((16, 128, 128), (4.0, 1.0, 1.0), 4)
+    assert strides == [[1, 2, 2], [1, 2, 2], [2, 2, 2], [2, 2, 2]]
+    assert kernels == [[1, 3, 3], [1, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]]
+    strides, kernels = plan_strides((8, 16, 16), (1.0, 1.0, 1.0), 4)
+    assert strides == [[2, 2, 2], [1, 2, 2]]
+    assert kernels == [[3, 3, 3]] * 3
+
+
+def test_a_spec_survives_the_checkpoint_header() -> None:
+    spec = preset("large", 3, 2, (16, 32, 32), (3.0, 1.0, 1.0))
+    again = from_json(NetworkSpec, to_json(spec))
+    ours, theirs = build(spec), build(again)
+    assert {n: t.shape for n, t in ours.state_dict().items()} == {n: t.shape for n, t in theirs.state_dict().items()}
+    assert theirs.spec == spec
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: build(NetworkSpec("vnet", 3, 1)), "unet"),
+        (lambda: build(NetworkSpec("unet", 3, 1, {"depth": 4})), "widths, strides"),
+        (lambda: build(NetworkSpec("unet", 3, 1, {"widths": [4, 8], "strides": []})), "1 strides"),
+        (lambda: build(NetworkSpec("unet", 3, 1, {"widths": [4, 8], "strides": [[2, 2]]})), "3 numbers"),
+        (lambda: build(NetworkSpec("segresnet", 3, 1, {"width": 12})), "multiple of 8"),
+        (lambda: preset("huge", 3, 1, (32, 32, 32), (1.0, 1.0, 1.0)), "tiny, base, large"),  # type: ignore[arg-type]
+        (lambda: preset("tiny", 3, 1, (5, 7, 7), (1.0, 1.0, 1.0)), "multiples of 16"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_with_what_there_is(make, says) -> None:
+    with pytest.raises(InputError, match=says):
+        make()
+
+
+def test_all_backbones_are_found_by_name() -> None:
+    assert available() == ["segresnet", "unet"]
+
+
+def test_deep_logits_are_finest_first() -> None:
+    network = Segmenter(build(ANISOTROPIC), classes=3, auxiliary=5).eval()
+    x = example(network.backbone)
+    deep = network.forward_deep(x)
+    assert [tuple(d.shape) for d in deep] == [(2, 3, 8, 16, 16), (2, 3, 8, 8, 8)]
+    assert torch.equal(deep[0], network(x))
+
+
+def test_exactly_the_named_sub_modules_are_taken_over_bit_for_bit() -> None:
+    source, target = build(FLAT), build(FLAT)
+    before = {n: t.clone() for n, t in target.state_dict().items()}
+    report = load_transferred(target, source.state_dict(), ["encoder", "decoder.0"])
+    assert report.loaded == ("encoder", "decoder.0")
+    assert report.fresh == ("decoder.1", "decoder.2")
+    assert report.loaded_parameters == parameters(source.encoder) + parameters(source.decoder[0])
+    assert report.fresh_parameters == parameters(source) - report.loaded_parameters
+    for name, tensor in target.state_dict().items():
+        taken = name.startswith(("encoder.", "decoder.0."))
+        assert torch.equal(tensor, source.state_dict()[name] if taken else before[name]), name
+
+
+def test_decoder_means_all_its_blocks() -> None:
+    source, target = build(POOLED), build(POOLED)
+    assert load_transferred(target, source.state_dict(), ["encoder", "decoder"]).fresh == ()
+    assert all(torch.equal(t, source.state_dict()[n]) for n, t in target.state_dict().items())
+
+
+def test_weights_that_do_not_fit_are_refused_and_leave_the_network_alone() -> None:
+    target = build(FLAT)
+    before = {n: t.clone() for n, t in target.state_dict().items()}
+    missing = {n: t for n, t in build(FLAT).state_dict().items() if n != "encoder.0.0.conv.weight"}
+    extra = {**build(FLAT).state_dict(), "decoder.0.gate.weight": torch.zeros(1)}
+    wide = build(NetworkSpec("unet", 2, 1, {**FLAT.arguments, "widths": [8, 8, 8, 8]})).state_dict()
+    for tensors, says in (
+        (missing, "missing encoder.0.0.conv.weight"),
+        (extra, "unexpected decoder.0.gate.weight"),
+        (wide, r"encoder.0.0.adn.N.bias is \(8,\) instead of \(4,\)"),
+    ):
+        with pytest.raises(InputError, match=says):
+            load_transferred(target, tensors, ["encoder", "decoder.0"])
+    with pytest.raises(InputError, match=r"no decoder\.7"):
+        load_transferred(target, before, ["decoder.7"])
+    assert all(torch.equal(t, before[n]) for n, t in target.state_dict().items())
+
+
+@pytest.mark.parametrize("spec", [RESIDUAL, FLAT, SEGRESNET])
+def test_one_channel_weights_serve_several_channels_and_back(spec: NetworkSpec) -> None:
+    one = build(spec).eval()
+    three = build(NetworkSpec(spec.name, spec.dimensions, 3, spec.arguments)).eval()
+    report = load_transferred(three, one.state_dict(), ["encoder"])
+    assert len(report.adapted) == 1
+    x = example(one)
+    repeated = three.encode(x.expand(-1, 3, *x.shape[2:]))
+    torch.testing.assert_close(repeated[-1], one.encode(x)[-1], rtol=1e-3, atol=1e-4)
+    again = build(spec).eval()
+    load_transferred(again, three.state_dict(), ["encoder"])
+    torch.testing.assert_close(again.encode(x)[-1], one.encode(x)[-1], rtol=1e-3, atol=1e-4)
