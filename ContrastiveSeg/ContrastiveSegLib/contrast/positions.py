@@ -1,0 +1,125 @@
+"""Drawing crops by their place in the body, in groups that share a place across volumes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from ..volumes.batch import Batch
+from ..volumes.plan import Plan
+from ..volumes.sampling import PatchSource, network_axes
+
+#: "axis": d = 1, the place along the slice axis; "centre3d": d = 3.
+Mode = Literal["axis", "centre3d"]
+
+#: Draws of a new centre before the one farthest from the others is taken.
+TRIES = 50
+
+
+@dataclass(frozen=True)
+class Place:
+    """A crop: which volume, its first voxel (z, y, x), and its centre in [0, 1]^d of the volume's foreground box."""
+
+    case: int
+    start: tuple[int, int, int]
+    position: tuple[float, ...]
+
+
+def paired_places(
+    source: PatchSource,
+    plan: Plan,
+    mode: Mode,
+    groups: int,
+    per_group: int,
+    threshold: float,
+    random: np.random.Generator,
+) -> list[Place]:
+    """Crops of the plan's patch in groups around common centres (MACL specification, section 4).
+
+    ``groups`` centres lie at least ``threshold`` apart on some compared axis where the volumes leave room for it;
+    around each, ``per_group`` different volumes are cropped with a jitter of at most ``threshold / 4`` an axis. With
+    fewer volumes than ``per_group`` there are more groups instead, so that the number of crops stays.
+    Crops stay inside the foreground box on axes on which it is larger than the patch, else they are centred on it.
+    """
+    cases = len(source)
+    members = min(per_group, cases)
+    compared = [plan.slice_axis] if mode == "axis" else [0, 1, 2]
+    centres: list[np.ndarray] = []
+    places: list[Place] = []
+    for _ in range(groups * per_group // members):
+        leader = int(random.integers(cases))
+        centre = _centre_apart(centres, *_reach(source, leader, plan.patch), compared, threshold, random)
+        centres.append(centre)
+        # A few more candidates than needed: volumes in which the place can be reached come first.
+        others = random.permutation(cases)[: 4 * members]
+        near = sorted((c for c in others if c != leader), key=lambda c: _miss(source, int(c), plan.patch, centre))
+        for case in [leader, *map(int, near[: members - 1])]:
+            low, high = _reach(source, case, plan.patch)
+            jittered = centre + random.uniform(-threshold / 4, threshold / 4, 3)
+            places.append(_place(source, plan, mode, case, np.clip(jittered, low, high)))
+    return places
+
+
+def crops(source: PatchSource, plan: Plan, places: list[Place], margin: float) -> Batch:
+    """Image crops concentric with ``places``, ``margin`` times the patch (rounded up by pairs of voxels); no labels."""
+    border = [math.ceil(n * (margin - 1) / 2) if n > 1 else 0 for n in plan.patch]
+    size = [n + 2 * b for n, b in zip(plan.patch, border, strict=True)]
+    images = [source.crop(p.case, [s - b for s, b in zip(p.start, border, strict=True)], size) for p in places]
+    batch = Batch(
+        images=torch.from_numpy(np.stack(images)),
+        labels=None,
+        positions=torch.tensor([place.position for place in places], dtype=torch.float32),
+        cases=torch.tensor([place.case for place in places]),
+    )
+    return network_axes(batch, plan)
+
+
+def _box(source: PatchSource, case: int) -> tuple[np.ndarray, np.ndarray]:
+    box = np.asarray(source.box(case), dtype=float)
+    return box[:, 0], box[:, 1] - box[:, 0]
+
+
+def _reach(source: PatchSource, case: int, patch: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest relative centre of a crop that stays in the box; 0.5 where the box is the smaller."""
+    half = np.minimum(0.5, np.asarray(patch) / 2 / _box(source, case)[1])
+    return half, 1 - half
+
+
+def _miss(source: PatchSource, case: int, patch: tuple[int, int, int], centre: np.ndarray) -> float:
+    low, high = _reach(source, case, patch)
+    return float(np.abs(np.clip(centre, low, high) - centre).max())
+
+
+def _centre_apart(
+    centres: list[np.ndarray],
+    low: np.ndarray,
+    high: np.ndarray,
+    compared: list[int],
+    threshold: float,
+    random: np.random.Generator,
+) -> np.ndarray:
+    best, farthest = random.uniform(low, high), -1.0
+    for _ in range(TRIES):
+        centre = random.uniform(low, high)
+        distance = min((np.abs(centre - c)[compared].max() for c in centres), default=np.inf)
+        if distance > farthest:
+            best, farthest = centre, distance
+        if farthest >= threshold:
+            break
+    return best
+
+
+def _place(source: PatchSource, plan: Plan, mode: Mode, case: int, centre: np.ndarray) -> Place:
+    first, extent = _box(source, case)
+    start = np.round(first + centre * extent - np.asarray(plan.patch) / 2).astype(int)
+    position = (start + np.asarray(plan.patch) / 2 - first) / extent
+    if mode == "axis":
+        axis = plan.slice_axis
+        # A slice i of n is (i + 1) / n, as published; a thick crop has a centre.
+        slice_position = (start[axis] - first[axis] + 1) / extent[axis]
+        position = np.array([slice_position if plan.dimensions == 2 else position[axis]])
+    return Place(case, (int(start[0]), int(start[1]), int(start[2])), tuple(map(float, position)))

@@ -1,0 +1,213 @@
+"""MACL: multi-level asymmetric contrastive pre-training of the encoder and the deepest decoder blocks, in one stage.
+
+Zeng et al., "Multi-level Asymmetric Contrastive Learning for Medical Image Segmentation Pre-training",
+arXiv 2309.11876 (IEEE JBHI 2026). Both branches share one encoder and gradients flow through both: there is no momentum
+teacher, no queue and no stop-gradient. The auxiliary branch sees the full crop and has an encoder only; the dominant
+branch sees it shrunk by s and has N decoder blocks too, so that both end on the same grid.
+
+Marks in this file: [P] paper, [C] the authors' code, [A] our adaptation to 3D patches and small batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..contrast.collapse import CollapseGuard
+from ..contrast.gather import processes
+from ..contrast.heads import InstanceHead, norm_of, pixel_head
+from ..contrast.position_contrast import dense_position_contrast, position_contrast
+from ..contrast.positions import Mode, crops, paired_places
+from ..contrast.views import centre, clean, decoder_blocks, down, reduction
+from ..errors import InputError
+from ..networks.backbone import Backbone
+from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity, spatial
+from ..volumes.batch import Batch
+from ..volumes.plan import Plan
+from ..volumes.sampling import PatchSource
+from .objective import Objective, Optimisation, objective
+
+
+def _moves() -> SpatialSettings:
+    # Flips, 20 degrees, 0.9-1.1, shifts of 0.1: the BraTS script [C], the mildest of the published ones; no shear.
+    return SpatialSettings(flip=0.5, rotation=20.0, scale=(0.9, 1.1), translation=0.1)
+
+
+def _jitter() -> IntensitySettings:
+    # Brightness +-0.2 (BraTS) and contrast 0.8-1.2 (CHD, KiTS) [C]. Their brightness factor U(0, 1), which can turn a
+    # slice black, and their rounding to 8 bit are left out; blur is milder than theirs as 3D voxels are coarser [A].
+    never = Chance(0.0, 0.0, 0.0)
+    return IntensitySettings(
+        brightness=Chance(0.8, -0.2, 0.2),
+        contrast=Chance(0.8, 0.8, 1.2),
+        gamma=never,
+        noise=never,
+        blur=Chance(0.3, 0.5, 1.0),
+        low_resolution=never,
+        cutout=never,
+    )
+
+
+@dataclass(frozen=True)
+class MACLSettings:
+    """Hyper-parameters of MACL.
+
+    Attributes:
+        temperature: tau; 0.1 [P, C].
+        base_temperature: multiplies the contrastive losses by tau / base; None for 1 [P]; 0.07 reproduces [C].
+        threshold: samples whose places differ by less on every axis attract; 0.1 for CHD and KiTS, 0.05 BraTS [C].
+        lambda_global, lambda_dense, lambda_equivariance: weights of the three losses; 1.0, 0.5, 1.0 [P, C].
+        equivariance_norm: "channel" compares directions of feature vectors, so that this loss cannot win by shrinking
+            the bottleneck to nothing [A]; "none" is as published.
+        decoder_blocks: N, decoder blocks to pre-train; 2 [P, C]; None for the most of 1 and 2 that the patch allows.
+        projection: length of the image embeddings; 128 [C].
+        position: "axis" compares the place along the slice axis [P], "centre3d" the crop's centre on three axes [A];
+            "auto" takes the first for slices and the second for 3D patches.
+        groups, per_group: G places an optimisation step, each cropped from m volumes; 2 and 2 to start with in 3D [A].
+        margin: crops are drawn this much larger than the patch, so that moved views bring in little padding [A].
+        jitter_invariant: intensity jitter of the unmoved views too; off: identity is better [P], on is [C].
+        spatial, intensity: augmentation of the moved views.
+        gather: with several processes, all of them supply negatives to each other [A]; [C] keeps them apart.
+        collapse_warmup, collapse_window: a run whose global loss stays at that of equal embeddings for ``window`` steps
+            after the first ``warmup`` is stopped; in our trials healthy runs left it within 150 steps [A].
+    """
+
+    temperature: float = 0.1
+    base_temperature: float | None = None
+    threshold: float = 0.1
+    lambda_global: float = 1.0
+    lambda_dense: float = 0.5
+    lambda_equivariance: float = 1.0
+    equivariance_norm: Literal["channel", "none"] = "channel"
+    decoder_blocks: int | None = None
+    projection: int = 128
+    position: Literal["auto", "axis", "centre3d"] = "auto"
+    groups: int = 2
+    per_group: int = 2
+    margin: float = 1.15
+    jitter_invariant: bool = False
+    spatial: SpatialSettings = field(default_factory=_moves)
+    intensity: IntensitySettings = field(default_factory=_jitter)
+    gather: bool = True
+    collapse_warmup: int = 500
+    collapse_window: int = 500
+
+
+@objective("macl", stage="pretrain")
+class MACL(Objective):
+    """Global and dense contrast by position, and equivariance to shrinking, over two branches of one encoder.
+
+    Raises:
+        InputError: the patch does not allow the decoder blocks asked for, or fewer than two crops a step.
+    """
+
+    Settings = MACLSettings
+    # Momentum 0.9, weight decay 1e-5, cosine to 0 without warm-up and rate 0.01 [C]; the paper's 0.1 does not learn.
+    optimisation = Optimisation("sgd", 0.01, momentum=0.9, weight_decay=1e-5, schedule="cosine")
+    description = (
+        "Multi-level asymmetric contrast (MACL): encoder and deepest decoder blocks, no labels. Losses as published; "
+        "3D patches, paired drawing and the normalised equivariance loss are ours."
+    )
+    citation = "Zeng et al., Multi-level Asymmetric Contrastive Learning, IEEE JBHI 2026, arXiv 2309.11876."
+    settings: MACLSettings
+
+    def __init__(self, backbone: Backbone, plan: Plan, settings: MACLSettings) -> None:
+        super().__init__(backbone, plan, settings)
+        if settings.groups * settings.per_group < 2:
+            raise InputError("MACL needs two crops a step or more: one alone has nothing to differ from. Raise groups.")
+        self.blocks = decoder_blocks(plan.patch_shape, backbone.strides, settings.decoder_blocks)
+        self.factor = reduction(backbone.strides, self.blocks)
+        automatic: Mode = "axis" if plan.dimensions == 2 else "centre3d"
+        self.mode: Mode = automatic if settings.position == "auto" else settings.position
+        deep, decoded = backbone.channels[-1], backbone.decoder_channels[self.blocks - 1]
+        self.auxiliary_instances = InstanceHead(deep, decoded, settings.projection)
+        self.dominant_instances = InstanceHead(decoded, decoded, settings.projection)
+        self.pixels = pixel_head(plan.dimensions, deep, decoded, norm_of(backbone))
+        self.guard = CollapseGuard(settings.collapse_warmup, settings.collapse_window)
+        # No loss reaches the blocks above N; without this, distributed training would wait for their gradients.
+        backbone.decoder[self.blocks :].requires_grad_(False)
+
+    def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
+        """Crops of G places, each from m volumes, with a margin around the patch."""
+        s = self.settings
+        places = paired_places(source, self.plan, self.mode, s.groups, s.per_group, s.threshold, random)
+        return crops(source, self.plan, places, s.margin)
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms "loss", "global" (L_g), "dense" (L_d), "equivariance" (L_ER) and "bottleneck_scale" (mean |Y|)."""
+        if len(batch.images) < 2:
+            raise InputError("MACL needs two crops a step or more: one alone has nothing to differ from.")
+        s = self.settings
+        still_1, still_2, moved_1, moved_2 = self.views(clean(batch.images))
+
+        # Auxiliary branch: encoder only, on full crops.
+        deep = self.backbone.encode(still_2)[-1]
+        deep_pixels = self.pixels(deep)
+        deep_instances = self.auxiliary_instances(self.backbone.encode(moved_2)[-1])
+
+        # Dominant branch: encoder and N decoder blocks, on shrunk crops. Its pixels have no projector (section 8).
+        levels = self.backbone.encode(down(still_1, self.factor))
+        small = levels[-1]
+        pixels = self.backbone.decode(levels, self.blocks)[-1]
+        instances = self.dominant_instances(self.decoded(down(moved_1, self.factor)))
+
+        kind = (batch.positions, s.threshold, s.temperature, s.base_temperature, s.gather)
+        global_loss = position_contrast(deep_instances, instances, *kind)
+        dense_loss = dense_position_contrast(deep_pixels, pixels, *kind)
+        equivariance_loss = equivariance(small, deep, self.factor, s.equivariance_norm)
+        loss = s.lambda_global * global_loss + s.lambda_dense * dense_loss + s.lambda_equivariance * equivariance_loss
+
+        scale = small.detach().abs().float().mean()
+        kappa = s.temperature / (s.base_temperature or s.temperature)
+        rows = 2 * len(batch.images) * (processes() if s.gather else 1)
+        if self.training:
+            self.guard.watch(scale, global_loss.detach() / kappa, rows)
+        terms = {"global": global_loss, "dense": dense_loss, "equivariance": equivariance_loss}
+        return {"loss": loss, **{name: term.detach() for name, term in terms.items()}, "bottleneck_scale": scale}
+
+    def views(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """I1, I2 (unmoved, aligned with each other) and V1, V2 (moved, each on its own) of (B, C, ...) crops."""
+        shape, s = self.plan.patch_shape, self.settings
+
+        def still() -> Tensor:
+            middle = centre(images, shape)
+            return intensity(middle, s.intensity) if s.jitter_invariant else middle
+
+        def moved() -> Tensor:
+            return intensity(spatial(images, None, s.spatial, self.plan.aspect, shape)[0], s.intensity)
+
+        return still(), still(), moved(), moved()
+
+    def decoded(self, images: Tensor) -> Tensor:
+        """Features after the N-th decoder block."""
+        return self.backbone.decode(self.backbone.encode(images), self.blocks)[-1]
+
+    def after_step(self) -> None:
+        """Stop a run that has collapsed."""
+        self.guard.check()
+
+    @property
+    def transferred(self) -> tuple[str, ...]:
+        """The encoder and the decoder blocks 1..N."""
+        return ("encoder", *(f"decoder.{block}" for block in range(self.blocks)))
+
+
+def equivariance(
+    small: Tensor, deep: Tensor, factor: tuple[int, ...], norm: Literal["channel", "none"] = "channel"
+) -> Tensor:
+    """L_ER = mean |Y - down(Yt)|: features of the shrunk crop against shrunk features of the crop (section 3).
+
+    ``small`` Y is (B, C, *grid), ``deep`` Yt is (B, C, *grid times factor); gradients flow into both. "channel"
+    gives the feature vectors of both unit length first (section 8 item 8).
+    """
+    with torch.autocast(small.device.type, enabled=False):
+        wide = torch.promote_types(small.dtype, torch.float32)
+        small, shrunk = small.to(wide), down(deep.to(wide), factor)
+        if norm == "channel":
+            small, shrunk = F.normalize(small, dim=1, eps=1e-6), F.normalize(shrunk, dim=1, eps=1e-6)
+        return F.l1_loss(small, shrunk)
