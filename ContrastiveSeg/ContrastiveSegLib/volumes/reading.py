@@ -1,0 +1,183 @@
+"""Reading volumes and label maps: NIfTI, NRRD, MHA/MHD, and folders with a DICOM series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .. import files
+from ..errors import InputError
+from .dicom import find_series
+from .itk import geometry_of, in_plain_words
+from .nifti import check_nifti
+from .volume import Geometry, LabelMap, Volume
+
+#: Two grids are the same when spacing and origin (mm) and direction cosines agree to this.
+TOLERANCE = 1e-3
+
+
+def read_volume(path: Path) -> Volume:
+    """A volume with one channel, or several where the file has several values a voxel.
+
+    A 2D image becomes a volume of one slice.
+
+    Returns:
+        array (C, z, y, x) in the file's own numeric type; the name is the file's without its ending.
+
+    Raises:
+        InputError: no such file, not an image, damaged or cut short, a series of volumes (4D), a spacing of 0, voxels
+            that are not numbers; for a folder: no DICOM series, several, or slices not evenly spaced.
+    """
+    if files.volume_suffix(path) == ".seg.nrrd":
+        raise InputError(f"{path} is a segmentation, not an image.")
+    array, geometry = _read(path)
+    return Volume(array, geometry, files.stem(path))
+
+
+def read_channels(paths: Sequence[Path]) -> Volume:
+    """One volume from one file a channel, all on one grid; named after the first file.
+
+    Raises:
+        InputError: as :func:`read_volume`, or the grids differ.
+    """
+    volumes = [read_volume(p) for p in paths]
+    first = volumes[0]
+    if len(volumes) == 1:
+        return first
+    for path, volume in zip(paths, volumes, strict=True):
+        check_same_grid(path, volume.geometry, first.geometry, str(paths[0]))
+    name = first.name.removesuffix("_0000")
+    return Volume(np.concatenate([v.array for v in volumes]), first.geometry, name)
+
+
+def read_labels(path: Path, reference: Geometry | None = None) -> LabelMap:
+    """Integer labels (z, y, x), uint8, or uint16 where a label exceeds 255.
+
+    Args:
+        reference: the image's grid, which the labels must share.
+
+    Raises:
+        InputError: as :func:`read_volume`; labels that are not whole, negative or above 65535; another grid.
+    """
+    array, geometry = _read(path)
+    if array.shape[0] != 1:
+        raise InputError(f"{path} has {array.shape[0]} values a voxel; labels need one. Export it as one label map.")
+    labels = array[0]
+    if not np.issubdtype(labels.dtype, np.integer) and not np.array_equal(labels, np.round(labels)):
+        raise InputError(f"{path} holds values that are not whole numbers: it is not a label map.")
+    low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
+    if low < 0:
+        raise InputError(
+            f"{path} holds the negative label {low:g}. Labels are 0 for background and 1, 2, ... for structures."
+        )
+    if high > np.iinfo(np.uint16).max:
+        raise InputError(f"{path} holds the label {high:g}; the largest possible is 65535. Is it an image?")
+    if reference is not None:
+        check_same_grid(path, geometry, reference, "its image")
+    return LabelMap(labels.astype(np.uint8 if high <= 255 else np.uint16, copy=False), geometry, files.stem(path))
+
+
+def read_geometry(path: Path) -> tuple[Geometry, int]:
+    """The grid and the number of channels, from the header alone.
+
+    Raises:
+        InputError: as :func:`read_volume`, except for what only the voxels can tell.
+    """
+    _check_is_there(path)
+    if path.is_dir():
+        series = find_series(path)
+        return series.geometry, series.channels
+    reader = _header(path)
+    return _checked(path, geometry_of(reader)), reader.GetNumberOfComponents()
+
+
+def check_same_grid(path: Path, geometry: Geometry, reference: Geometry, of: str) -> None:
+    """Refuse ``path`` when its grid is not the reference's, to 0.001 mm.
+
+    Raises:
+        InputError: naming what differs (size, spacing, origin or direction) and both values.
+    """
+    differing = [] if geometry.size == reference.size else ["size"]
+    for name in ("spacing", "origin", "direction"):
+        if not np.allclose(getattr(geometry, name), getattr(reference, name), rtol=0, atol=TOLERANCE):
+            differing.append(name)
+    if differing:
+        said = "; ".join(
+            f"{name} ({_list(getattr(geometry, name))}) instead of ({_list(getattr(reference, name))})"
+            for name in differing
+        )
+        raise InputError(f"{path} is not on the grid of {of}: {said}. Resample it to that grid first.")
+
+
+def _list(values: Sequence[float]) -> str:
+    return ", ".join(f"{v:.6g}" for v in values)
+
+
+def _read(path: Path) -> tuple[np.ndarray, Geometry]:
+    _check_is_there(path)
+    try:
+        if path.is_dir():
+            series = find_series(path)
+            image = sitk.ReadImage(series.files if len(series.files) > 1 else series.files[0])
+        else:
+            reader = _header(path)
+            if reader.GetDimension() > 3:
+                reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (reader.GetDimension() - 3)])
+            image = reader.Execute()
+    except RuntimeError as problem:
+        raise InputError(f"{path} {in_plain_words(problem)}.") from problem
+    array = sitk.GetArrayFromImage(image)
+    if np.iscomplexobj(array):
+        raise InputError(f"{path} holds complex numbers. Save its magnitude as an image and give that.")
+    geometry = _checked(path, geometry_of(image))
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        array = np.ascontiguousarray(np.moveaxis(array, -1, 0))
+    array = array.reshape(-1, *geometry.shape)
+    if np.issubdtype(array.dtype, np.floating):
+        broken = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if broken:
+            raise InputError(
+                f"{path} has {broken} voxels that are not numbers (NaN or infinite). Replace them in the source first."
+            )
+    return array, geometry
+
+
+def _check_is_there(path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"{path} does not exist.")
+    if path.is_dir():
+        return
+    if not files.volume_suffix(path):
+        known = ", ".join(files.VOLUME_SUFFIXES)
+        raise InputError(f"{path} is not a volume this program reads ({known}, or a folder holding a DICOM series).")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes). Copy it again from where it came.")
+    if files.volume_suffix(path) in (".nii", ".nii.gz"):
+        check_nifti(path)
+
+
+def _header(path: Path) -> sitk.ImageFileReader:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as problem:
+        raise InputError(f"{path} {in_plain_words(problem)}.") from problem
+    size = reader.GetSize()
+    if any(n > 1 for n in size[3:]):
+        volumes = int(np.prod(size[3:]))
+        raise InputError(
+            f"{path} is a series of {volumes} volumes ({len(size)}D), not one volume. "
+            "Split it, and give the volumes one by one."
+        )
+    return reader
+
+
+def _checked(path: Path, geometry: Geometry) -> Geometry:
+    numbers = (*geometry.spacing, *geometry.origin, *geometry.direction)
+    if not np.isfinite(numbers).all() or min(geometry.spacing) <= 0:
+        raise InputError(f"{path} has a spacing, origin or direction that is not a number. Correct its header.")
+    return geometry
