@@ -15,7 +15,7 @@ _FAMILIES = ("T1", "T2", "LGE", "cine", "CT")
 _INTENSITIES: dict[Tissue, tuple[float, float, float, float, float]] = {
     Tissue.AIR: (0.02, 0.02, 0.03, 0.03, -1000),
     Tissue.SKIN: (0.45, 0.35, 0.40, 0.45, 20),
-    Tissue.FAT: (0.90, 0.75, 0.55, 0.75, -100),
+    Tissue.FAT: (0.90, 0.75, 0.48, 0.62, -100),
     Tissue.MUSCLE: (0.36, 0.22, 0.25, 0.30, 55),
     Tissue.LUNG: (0.07, 0.06, 0.09, 0.08, -820),
     Tissue.BLOOD: (0.30, 0.20, 0.72, 0.90, 190),
