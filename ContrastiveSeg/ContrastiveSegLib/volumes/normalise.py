@@ -71,7 +71,7 @@ def looks_like_ct(array: np.ndarray) -> bool:
     low, high = float(array.min()), float(array.max())
     soft = np.count_nonzero((samples >= -200) & (samples <= 300)) / samples.size
     air = np.count_nonzero(samples <= -500) / samples.size
-    return -8192 <= low <= -500 and high <= 32767 and soft >= 0.02 and air >= 0.001
+    return bool(-8192 <= low <= -500 and high <= 32767 and soft >= 0.02 and air >= 0.001)
 
 
 def sample(array: np.ndarray) -> np.ndarray:

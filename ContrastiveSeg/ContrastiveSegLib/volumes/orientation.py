@@ -7,6 +7,7 @@ whatever way it was stored. Oblique volumes are turned by their nearest axes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -29,22 +30,21 @@ class Axes:
         """``array`` (..., z, y, x) as stored, turned to canonical: a view."""
         lead = array.ndim - 3
         turned = array.transpose(*range(lead), *(lead + axis for axis in self.permutation))
-        return turned[(..., *self._steps())]
+        return turned[self._steps()]
 
     def undo(self, array: np.ndarray) -> np.ndarray:
         """``array`` (..., z, y, x) in canonical orientation, turned back to how it was stored: a view."""
         lead = array.ndim - 3
         inverse = np.argsort(self.permutation)
-        return array[(..., *self._steps())].transpose(*range(lead), *(lead + int(axis) for axis in inverse))
+        return array[self._steps()].transpose(*range(lead), *(lead + int(axis) for axis in inverse))
 
     def spacing_zyx(self, geometry: Geometry) -> tuple[float, float, float]:
         """Voxel spacing in mm along canonical z, y, x."""
         z, y, x = (geometry.spacing_zyx[axis] for axis in self.permutation)
         return (z, y, x)
 
-    def _steps(self) -> tuple[slice, slice, slice]:
-        z, y, x = (slice(None, None, -1) if flip else slice(None) for flip in self.flips)
-        return (z, y, x)
+    def _steps(self) -> tuple[Any, ...]:
+        return (..., *(slice(None, None, -1) if flip else slice(None) for flip in self.flips))
 
 
 def canonical_axes(geometry: Geometry) -> Axes:

@@ -49,19 +49,17 @@ def resample_labels(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         # float32 holds every 16-bit label exactly; torch has no nearest for most integer types
         labels = torch.from_numpy(np.ascontiguousarray(array, np.float32))[None, None]
         return F.interpolate(labels, size=tuple(shape), mode="nearest-exact")[0, 0].numpy().astype(array.dtype)
-    strongest = torch.full(tuple(shape), -1.0)
-    result = np.zeros(tuple(shape), array.dtype)
+    # Background comes first in order, so a later class takes a tie; a weight of nothing wins nowhere.
+    strongest = torch.full(tuple(shape), 1e-6)
+    result = torch.zeros(tuple(shape), dtype=torch.int32)
     for label in classes:
         weight = _class_weight(array, label, shape)
-        # Background comes first in order, so a later class takes a tie.
-        wins = weight >= strongest
-        wins &= weight > 0
-        strongest[wins] = weight[wins]
-        result[wins.numpy()] = label
-    for label in np.setdiff1d(classes, np.unique(result)):
+        result = torch.where(weight >= strongest, int(label), result)
+        strongest = torch.maximum(strongest, weight)
+    for label in np.setdiff1d(classes, result.unique().numpy()):
         weight = _class_weight(array, label, shape)
-        result[(weight > weight.max() / 2).numpy()] = label
-    return result
+        result[weight > weight.max() / 2] = int(label)
+    return result.numpy().astype(array.dtype)
 
 
 def _class_weight(array: np.ndarray, label: np.integer, shape: Sequence[int]) -> Tensor:
