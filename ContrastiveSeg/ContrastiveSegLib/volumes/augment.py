@@ -116,7 +116,7 @@ def _affine(
     d = len(out_shape)
 
     def half(shape: tuple[int, ...]) -> Tensor:
-        return torch.tensor([n * a / 2 for n, a in zip(shape, aspect, strict=True)][::-1])
+        return torch.tensor([n * a / 2 for n, a in zip(shape, aspect, strict=True)][::-1], dtype=torch.float32)
 
     def uniform(low: float, high: float, *size: int) -> Tensor:
         return low + (high - low) * torch.rand(size)
@@ -156,7 +156,7 @@ def intensity(images: Tensor, settings: IntensitySettings) -> Tensor:
             rows[index] += deviation * torch.randn_like(rows[index])
         changed = rows.view(images.shape)
         for index, share in _drawn(settings.cutout, len(images)):
-            box = (index, slice(None), *_box(changed.shape[2:], share))
+            box: tuple[int | slice, ...] = (index, slice(None), *_box(changed.shape[2:], share))
             changed[box] = torch.randn_like(changed[box])
         return changed
 

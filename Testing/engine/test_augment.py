@@ -1,0 +1,181 @@
+"""Batch augmentation against scipy and MONAI, and the map between views."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from monai.transforms import AdjustContrast, Affine
+from scipy import ndimage
+
+from ContrastiveSegLib.volumes import augment
+from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity, spatial
+
+STILL = SpatialSettings(probability=0.0, flip=0.0)
+NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 7)
+NAMES = tuple(vars(NEVER))
+
+
+def blobs(*shape: int) -> torch.Tensor:
+    """Smooth random images."""
+    random = np.random.default_rng(0)
+    return torch.from_numpy(ndimage.gaussian_filter(random.normal(size=shape), [0, 0, *[2] * (len(shape) - 2)])).float()
+
+
+def only(name: str, low: float, high: float) -> IntensitySettings:
+    return replace(NEVER, **{name: Chance(1.0, low, high)})
+
+
+@pytest.mark.parametrize("shape", [(24, 20), (12, 16, 20)])
+def test_no_change_is_the_centre(shape):
+    images = blobs(2, 1, *shape)
+    labels = (images[:, 0] > 0).long()
+    out = tuple(n - 4 for n in shape)
+    moved, moved_labels, matrices = spatial(images, labels, STILL, (1.0,) * len(shape), out)
+    inner = (slice(None), slice(None), *[slice(2, n - 2) for n in shape])
+    torch.testing.assert_close(moved, images[inner], rtol=0, atol=1e-5)
+    assert torch.equal(moved_labels, labels.unsqueeze(1)[inner].squeeze(1))
+    assert matrices.shape == (2, len(shape), len(shape) + 1)
+
+
+def test_rotation_is_rigid_in_millimetres_and_agrees_with_scipy(monkeypatch):
+    images, aspect = blobs(1, 1, 30, 40), np.array([3.0, 1.5])
+    # Every draw at the upper end of its range: an angle of (nearly) +20 degrees.
+    monkeypatch.setattr(augment.torch, "rand", lambda *size: torch.full(torch.empty(*size).shape, 0.99999))
+    moves = replace(STILL, probability=1.0, rotation=20.0, scale=(1.0, 1.0), translation=0.0)
+    moved, _, _ = spatial(images, None, moves, tuple(aspect), (30, 40))
+    x = math.radians(20 * (2 * 0.99999 - 1))
+    turn = np.array([[math.cos(x), math.sin(x)], [-math.sin(x), math.cos(x)]])  # (y, x) order, millimetres
+    linear = np.diag(1 / aspect) @ turn @ np.diag(aspect)
+    middle = (np.array([30, 40]) - 1) / 2
+    reference = ndimage.affine_transform(
+        images[0, 0].numpy(), linear, middle - linear @ middle, order=1, mode="nearest"
+    )
+    np.testing.assert_allclose(moved[0, 0].numpy(), reference, atol=1e-4)
+    assert np.abs(reference - images[0, 0].numpy()).max() > 0.1
+
+
+def test_affine_agrees_with_monai(monkeypatch):
+    images = blobs(1, 1, 16, 20, 24)
+    matrix = torch.tensor([[[0.9, 0.1, 0.0, 0.05], [-0.1, 0.95, 0.05, 0.0], [0.0, -0.05, 1.1, -0.1]]])
+    monkeypatch.setattr(augment, "_affine", lambda *_: matrix)
+    moved, _, _ = spatial(images, None, STILL, (1.0, 1.0, 1.0), (16, 20, 24))
+    # MONAI's matrix acts on centred voxel coordinates, axes z, y, x.
+    half = torch.tensor([16.0, 20, 24]) / 2
+    full = torch.eye(4)
+    full[:3, :3] = torch.diag(half) @ matrix[0, :, :3].flip(0, 1) @ torch.diag(1 / half)
+    full[:3, 3] = matrix[0, :, 3].flip(0) * half
+    reference = Affine(affine=full, padding_mode="border", mode="bilinear", image_only=True)(images[0])
+    torch.testing.assert_close(moved[0], torch.as_tensor(reference.as_tensor()), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(24, 20), (16, 24, 20)])
+def test_matrices_tell_where_a_voxel_came_from(shape):
+    torch.manual_seed(3)
+    d = len(shape)
+    # An image of its own coordinates: after moving, each voxel must show what its matrix says.
+    axes = torch.meshgrid(*[(2 * torch.arange(n) + 1) / n - 1 for n in shape], indexing="ij")
+    own = torch.stack(axes[::-1]).expand(4, d, *shape)
+    out = tuple(n - 8 for n in shape)
+    aspect = (2.0, 1.0, 1.0)[:d]
+    moved, _, matrices = spatial(own, None, SpatialSettings(rotation=25.0), aspect, out)
+    there = F.affine_grid(matrices, [4, 1, *out], align_corners=False).movedim(-1, 1)
+    inside = (there.abs().amax(1, keepdim=True) < 0.9).expand_as(moved)
+    assert inside.float().mean() > 0.5
+    torch.testing.assert_close(moved[inside], there[inside], rtol=0, atol=1e-4)
+
+
+def test_flips_mirror_each_axis_of_images_and_labels():
+    images = blobs(64, 1, 5, 6)
+    torch.manual_seed(0)
+    moved, labels, _ = spatial(images, (images[:, 0] > 0).int(), replace(STILL, flip=0.5), (1.0, 1.0), (5, 6))
+    seen = set()
+    for image, result, label in zip(images[:, 0], moved[:, 0], labels, strict=True):
+        for name, mirror in {"": [], "y": [0], "x": [1], "yx": [0, 1]}.items():
+            if torch.allclose(image.flip(mirror), result, atol=1e-5):
+                seen.add(name)
+                assert torch.equal((image.flip(mirror) > 0).int(), label)
+    assert seen == {"", "y", "x", "yx"}
+
+
+def test_labels_follow_images_and_keep_their_type():
+    torch.manual_seed(0)
+    labels = F.interpolate(torch.randint(0, 4, (4, 1, 4, 5, 6)).float(), size=(16, 20, 24)).long().squeeze(1)
+    moved, moved_labels, _ = spatial(labels.unsqueeze(1).float(), labels, SpatialSettings(), (1.0,) * 3, (12, 16, 20))
+    assert moved_labels.dtype == torch.int64
+    assert set(moved_labels.unique().tolist()) <= {0, 1, 2, 3}
+    whole = (moved[:, 0] - moved[:, 0].round()).abs() < 1e-6
+    assert (moved[:, 0].round() == moved_labels)[whole].float().mean() > 0.98
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 32, 32), (1, 1, 16, 16, 16)])
+def test_elastic_is_smooth_and_bounded(shape):
+    torch.manual_seed(0)
+    ramp = torch.linspace(-1, 1, shape[-1]).expand(shape)
+    out, _, _ = spatial(ramp, None, replace(STILL, elastic=0.05), (1.0,) * (len(shape) - 2), shape[2:])
+    change = (out - ramp).abs().max()
+    assert 0.005 < change < 0.16
+    assert (out.diff(dim=-1) > -0.05).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 16, 20), (3, 2, 8, 12, 16)])
+@pytest.mark.parametrize("name", NAMES)
+def test_each_intensity_change_changes_a_copy(name, shape):
+    images = blobs(*shape)
+    before = images.clone()
+    low, high = {"gamma": (1.5, 1.5), "contrast": (1.5, 1.5), "low_resolution": (0.5, 0.5), "blur": (1.0, 1.0)}.get(
+        name, (0.3, 0.3)
+    )
+    changed = intensity(images, only(name, low, high))
+    assert torch.equal(images, before)
+    assert changed.shape == images.shape
+    assert changed.dtype == torch.float32
+    assert torch.isfinite(changed).all()
+    for sample, other in zip(images, changed, strict=True):
+        assert not torch.allclose(sample, other, atol=1e-3)
+
+
+def test_views_share_no_storage():
+    images = blobs(2, 1, 16, 16)
+    views = [intensity(images, NEVER), spatial(images, None, STILL, (1.0, 1.0), (16, 16))[0]]
+    torch.testing.assert_close(views[0], images)
+    for view in views:
+        view.zero_()
+    assert images.abs().max() > 0
+    assert views[0].data_ptr() != views[1].data_ptr()
+
+
+def test_channels_and_samples_draw_apart():
+    torch.manual_seed(0)
+    offset = intensity(torch.zeros(3, 2, 4, 4), only("brightness", -1.0, 1.0))[:, :, 0, 0]
+    assert len(offset.flatten().unique()) == 6
+
+
+def test_strengths_mean_what_they_say():
+    images = blobs(1, 1, 24, 28, 20)
+    one = images[0, 0]
+    torch.testing.assert_close(intensity(images, only("brightness", 0.4, 0.4)), images + 0.4)
+    mean = images.mean()
+    torch.testing.assert_close(intensity(images, only("contrast", 2.0, 2.0)), (images - mean) * 2 + mean)
+    gamma = torch.as_tensor(AdjustContrast(1.5)(one).as_tensor())
+    torch.testing.assert_close(intensity(images, only("gamma", 1.5, 1.5))[0, 0], gamma, rtol=0, atol=1e-4)
+    blurred = ndimage.gaussian_filter(one.numpy(), 1.0, mode="nearest", radius=3)
+    np.testing.assert_allclose(intensity(images, only("blur", 1.0, 1.0))[0, 0].numpy(), blurred, atol=1e-5)
+    noise = intensity(images, only("noise", 0.2, 0.2)) - images
+    assert noise.std() == pytest.approx(0.2, rel=0.05)
+    cut = intensity(images, only("cutout", 0.25, 0.25)) != images
+    assert cut.float().mean() == pytest.approx(0.25, rel=0.15)
+
+
+def test_reproducible_from_the_global_seed_and_exact_under_autocast():
+    images = blobs(2, 1, 16, 20)
+    everything = IntensitySettings(*[Chance(1.0, c.low, c.high) for c in vars(IntensitySettings()).values()])
+    results = []
+    for autocast in (False, False, True):
+        torch.manual_seed(5)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            results.append(intensity(spatial(images, None, SpatialSettings(), (1.0, 1.0), (12, 16))[0], everything))
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
