@@ -1,6 +1,7 @@
 """Metrics against MedPy's published values and hand-computed cases."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,6 +134,18 @@ def test_other_grids_are_refused():
     with pytest.raises(InputError, match="apart"):
         measure(label_map(OUTER), label_map(OUTER, origin=(0, 0.5, 0)), {1: "organ"})
     measure(label_map(OUTER), label_map(OUTER, origin=(0, 0.0001, 0)), {1: "organ"})
+
+
+def test_files_of_the_same_voxels_in_another_axis_order_compare():
+    random = np.random.default_rng(1)
+    array = random.integers(0, 2, (6, 7, 8)).astype(np.uint8)
+    reference = LabelMap(array, Geometry((8, 7, 6), (1.0, 2.0, 3.0), (5.0, 6.0, 7.0), IDENTITY))
+    # y runs backwards from the far end, and the file's first two axes are swapped.
+    swapped = Geometry((7, 8, 6), (2.0, 1.0, 3.0), (5.0, 6.0 + 6 * 2.0, 7.0), (0, 1, 0, -1, 0, 0, 0, 0, 1))
+    prediction = LabelMap(array[:, ::-1, :].transpose(0, 2, 1), swapped)
+    assert measure(prediction, reference, {1: "organ"})[0].dice == 1.0
+    with pytest.raises(InputError, match="apart"):
+        measure(LabelMap(prediction.array, replace(swapped, origin=(5.0, 6.0, 7.0))), reference, {1: "organ"})
 
 
 def test_a_large_volume_is_fast():

@@ -24,8 +24,8 @@ import numpy as np
 from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 
-from ..errors import InputError
 from ..volumes.volume import Geometry, LabelMap
+from .alignment import aligned
 
 Status = Literal["measured", "absent", "empty prediction", "empty reference"]
 
@@ -68,38 +68,20 @@ class LabelScores:
 def measure(prediction: LabelMap, reference: LabelMap, labels: Mapping[int, str]) -> list[LabelScores]:
     """Scores of every label in ``labels`` (value -> name), in that order.
 
+    The two may store their axes in different orders, as long as their voxels are the same.
+
     Raises:
         InputError: the two label maps lie on different grids.
     """
-    check_same_grid(prediction, reference)
-    boxes = [find_objects(label_map.array) for label_map in (prediction, reference)]
+    arrays = (aligned(prediction, reference.geometry, reference.name or "its reference"), reference.array)
+    boxes = [find_objects(array) for array in arrays]
     scores = []
     for value, name in labels.items():
         found = [b[value - 1] for b in boxes if 0 < value <= len(b) and b[value - 1] is not None]
         box = _joint(found)
-        scores.append(
-            _score(prediction.array[box] == value, reference.array[box] == value, reference.geometry, value, name)
-        )
+        masks = (arrays[0][box] == value, arrays[1][box] == value)
+        scores.append(_score(*masks, reference.geometry, value, name))
     return scores
-
-
-def check_same_grid(first: LabelMap, second: LabelMap) -> None:
-    """Refuse label maps whose voxels do not lie on one another.
-
-    Raises:
-        InputError: sizes differ, or some voxel lies more than a hundredth of a voxel elsewhere.
-    """
-    a, b = first.geometry, second.geometry
-    names = f"{first.name or 'the prediction'} and {second.name or 'the reference'}"
-    if first.array.shape != second.array.shape:
-        raise InputError(
-            f"{names} have different sizes, {a.size} and {b.size}. Export both on the grid of the same image."
-        )
-    shift = max(float(np.linalg.norm(_corner(a, c) - _corner(b, c))) for c in np.ndindex(2, 2, 2))
-    if shift > 0.01 * min(a.spacing):
-        raise InputError(
-            f"{names} have the same size but lie up to {shift:.3g} mm apart. Export both on the grid of the same image."
-        )
 
 
 def surface_distances(
@@ -172,8 +154,3 @@ def _surface(mask: np.ndarray) -> np.ndarray:
         for shifted in (slice(None, -2), slice(2, None)):
             inner[core] &= mask[tuple(shifted if a == axis else slice(1, -1) for a in range(3))]
     return mask & ~inner
-
-
-def _corner(geometry: Geometry, corner: tuple[int, ...]) -> np.ndarray:
-    index = np.array([c * (n - 1) * s for c, n, s in zip(corner, geometry.size, geometry.spacing, strict=True)])
-    return np.asarray(geometry.direction).reshape(3, 3) @ index + geometry.origin

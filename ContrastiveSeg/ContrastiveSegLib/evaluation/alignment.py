@@ -1,0 +1,46 @@
+"""Label maps of one voxel lattice, stored in different axis orders, brought onto one array."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import InputError
+from ..volumes.orientation import canonical_axes
+from ..volumes.volume import Geometry, LabelMap
+
+
+def aligned(label_map: LabelMap, geometry: Geometry, of: str) -> np.ndarray:
+    """``label_map``'s array (z, y, x) turned so that it lies on ``geometry``: axes swapped or flipped, never resampled.
+
+    Tools differ in the axis order they write; two files of the same voxels should compare whatever the order.
+
+    Args:
+        of: what ``geometry`` belongs to, for the message.
+
+    Raises:
+        InputError: the lattices differ: in size, or some voxel lies over a hundredth of a voxel elsewhere.
+    """
+    stored, wanted = canonical_axes(label_map.geometry), canonical_axes(geometry)
+    name = label_map.name or "The label map"
+    array = wanted.undo(stored.apply(label_map.array))
+    if array.shape != geometry.shape:
+        raise InputError(
+            f"{name} and {of} have different sizes, {label_map.geometry.size} and {geometry.size}. "
+            "Export both on the grid of the same image."
+        )
+    # Turn the corners' numbers as the voxels were turned: which corner of the file came to lie on which of the grid?
+    turned = wanted.undo(stored.apply(np.arange(8).reshape(2, 2, 2))).ravel()
+    shift = float(np.linalg.norm(_corners(label_map.geometry)[turned] - _corners(geometry), axis=1).max())
+    if shift > 0.01 * min(geometry.spacing):
+        raise InputError(
+            f"{name} and {of} have the same size but lie up to {shift:.3g} mm apart. "
+            "Export both on the grid of the same image."
+        )
+    return array
+
+
+def _corners(geometry: Geometry) -> np.ndarray:
+    """(8, 3) positions in mm (x, y, z) of the corner voxels, in the order of a flattened (z, y, x) array."""
+    far = (np.array(geometry.size) - 1) * geometry.spacing
+    offsets = np.array([(x, y, z) for z in (0, 1) for y in (0, 1) for x in (0, 1)]) * far
+    return offsets @ np.reshape(geometry.direction, (3, 3)).T + geometry.origin
