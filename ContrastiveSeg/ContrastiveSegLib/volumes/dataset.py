@@ -37,8 +37,8 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
 
     Args:
         images: any of: a folder with one file a case (or ``CASE_0000``, ``CASE_0001``, ... one a channel), a folder
-            with DICOM slices, a folder of such folders, a volume file, a ``dataset.json`` (Decathlon or nnU-Net), a JSON
-            list of ``{"image": ..., "label": ...}`` with paths relative to it.
+            with DICOM slices, a folder of such folders, a volume file, a ``dataset.json`` (Decathlon or nnU-Net) or the
+            folder it lies in, a JSON list of ``{"image": ..., "label": ...}`` with paths relative to it.
         labels: folders or files. A label belongs to the case whose name it has, with or without ``_seg``, ``_label``
             and the like; files named one by one whose names tell nothing are paired in the order given. Labels without
             an image are ignored.
@@ -47,9 +47,15 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
         InputError: nothing found, a missing file, two cases of one name, a case without its label, or a JSON file of
             another form (the place in it is named).
     """
-    cases: list[CaseFiles] = []
+    missing = next((p for p in images if not p.exists()), None)
+    if missing is not None:
+        raise InputError(f"{missing} does not exist.")
+    cases = _grouped_by_channel([p for p in images if p.is_file() and p.suffix.lower() != ".json"])
     for path in images:
-        cases += _cases_at(path)
+        if path.is_dir():
+            cases += _cases_in_folder(path)
+        elif path.suffix.lower() == ".json":
+            cases += _cases_in_json(path)
     if not cases:
         raise InputError("No images were given.")
     repeated = [name for name, count in Counter(c.name for c in cases).items() if count > 1]
@@ -82,27 +88,19 @@ def label_names(path: Path) -> dict[int, str]:
     return dict(sorted(names.items()))
 
 
-def _cases_at(path: Path) -> list[CaseFiles]:
-    if not path.exists():
-        raise InputError(f"{path} does not exist.")
-    if path.is_dir():
-        return _cases_in_folder(path)
-    if path.suffix.lower() == ".json":
-        return _cases_in_json(path)
-    return [CaseFiles(files.stem(path), (path,), None)]
-
-
 def _cases_in_folder(folder: Path) -> list[CaseFiles]:
     volumes = _volume_files(folder)
     if volumes:
         return _grouped_by_channel(volumes)
     if _holds_dicom(folder):
         return [CaseFiles(folder.name, (folder,), None)]
+    if (folder / "dataset.json").exists():
+        return _cases_in_json(folder / "dataset.json")
     series = [f for f in sorted(folder.iterdir()) if f.is_dir() and _holds_dicom(f)]
     if not series:
         raise InputError(
-            f"{folder} holds no volumes. Expected {', '.join(files.VOLUME_SUFFIXES[1:])} files, DICOM slices, or folders "
-            "with DICOM slices."
+            f"{folder} holds no volumes. Expected {', '.join(files.VOLUME_SUFFIXES[1:])} files, DICOM slices, or "
+            "folders with DICOM slices."
         )
     return [CaseFiles(f.name, (f,), None) for f in series]
 
@@ -113,11 +111,13 @@ def _volume_files(folder: Path) -> list[Path]:
 
 
 def _holds_dicom(folder: Path) -> bool:
-    """Whether any file has DICOM's mark; their names tell nothing."""
+    """Whether any file is DICOM by its ending or by its mark (most scanners' files have no ending)."""
     return any(_is_dicom(f) for f in folder.iterdir() if f.is_file())
 
 
 def _is_dicom(path: Path) -> bool:
+    if path.suffix.lower() == ".dcm":
+        return True
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
 
@@ -129,17 +129,20 @@ def _grouped_by_channel(volumes: Sequence[Path]) -> list[CaseFiles]:
     for file in volumes:
         name = files.stem(file)
         base, _, number = name.rpartition("_")
-        is_channel = len(number) == 4 and number.isdecimal() and f"{base}_0000" in stems
-        groups.setdefault(base if base and is_channel else name, []).append(file)
-    counts = Counter(len(g) for g in groups.values())
-    usual = counts.most_common(1)[0][0]
+        if base and len(number) == 4 and number.isdecimal() and f"{base}_0000" in stems:
+            groups.setdefault(base, []).append(file)
+        elif name in groups:
+            raise InputError(f"Two cases are named {name}: {groups[name][0]} and {file}. Rename or leave out one.")
+        else:
+            groups[name] = [file]
+    usual = Counter(len(g) for g in groups.values()).most_common(1)[0][0] if groups else 0
     for name, group in groups.items():
         if len(group) != usual:
             raise InputError(
                 f"Case {name} has {len(group)} channel file(s), the others {usual}. Complete it, or take it out of "
                 f"{group[0].parent}."
             )
-    return [CaseFiles(name, tuple(group), None) for name, group in groups.items()]
+    return [CaseFiles(name, tuple(sorted(group)), None) for name, group in groups.items()]
 
 
 def _with_labels(cases: list[CaseFiles], labels: Sequence[Path], explicit: bool) -> list[CaseFiles]:
@@ -162,8 +165,8 @@ def _with_labels(cases: list[CaseFiles], labels: Sequence[Path], explicit: bool)
         return [replace(c, labels=f) for c, f in zip(cases, found, strict=True)]
     if not by_name:
         raise InputError(
-            f"No label file matches an image by name (images: {cases[0].name}, ...; labels: {files.stem(found[0])}, ...). "
-            "Name each label like its image."
+            f"No label file matches an image by name (images: {cases[0].name}, ...; labels: {files.stem(found[0])}, "
+            "...). Name each label like its image."
         )
     for case in cases:
         if case.name not in by_name:
