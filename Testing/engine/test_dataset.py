@@ -1,0 +1,153 @@
+"""Cases are found in every layout, in one order, and what is missing is named."""
+
+import json
+
+import pytest
+
+from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.volumes.dataset import CaseFiles, find_cases, label_names
+
+
+def touch(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def dicom(folder):
+    folder.mkdir(parents=True)
+    (folder / "IM0001").write_bytes(bytes(128) + b"DICM")
+    return folder
+
+
+def write(path, data):
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_folders_pair_by_name(tmp_path):
+    images = touch(tmp_path / "i", "b.nii.gz", "a.nii.gz", "._a.nii.gz", "notes.txt")
+    labels = touch(tmp_path / "l", "a_seg.nrrd", "b.nii.gz", "other.nii.gz")
+    assert find_cases([images], [labels]) == [
+        CaseFiles("a", (images / "a.nii.gz",), labels / "a_seg.nrrd"),
+        CaseFiles("b", (images / "b.nii.gz",), labels / "b.nii.gz"),
+    ]
+    assert [c.labels for c in find_cases([images])] == [None, None]
+
+
+def test_channels(tmp_path):
+    images = touch(tmp_path / "i", *(f"p{n}_000{c}.nii.gz" for n in (2, 1) for c in (1, 0)))
+    labels = touch(tmp_path / "l", "p1.nii.gz", "p2_label.nii.gz")
+    first, second = find_cases([images], [labels])
+    assert first == CaseFiles("p1", (images / "p1_0000.nii.gz", images / "p1_0001.nii.gz"), labels / "p1.nii.gz")
+    assert second.name == "p2"
+    (images / "p2_0001.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"Case p\d has \d channel"):
+        find_cases([images])
+
+
+def test_numbered_names_are_not_channels(tmp_path):
+    images = touch(tmp_path, "scan_0017.nii.gz", "scan_0018.nii.gz")
+    assert [c.name for c in find_cases([images])] == ["scan_0017", "scan_0018"]
+
+
+def test_files_one_by_one(tmp_path):
+    touch(tmp_path, "x.nii", "y.nii", "one.nii", "two.nii", "x_seg.nii", "y_seg.nii")
+    named = find_cases([tmp_path / "x.nii", tmp_path / "y.nii"], [tmp_path / "y_seg.nii", tmp_path / "x_seg.nii"])
+    assert [c.labels.name for c in named] == ["x_seg.nii", "y_seg.nii"]
+    ordered = find_cases([tmp_path / "y.nii", tmp_path / "x.nii"], [tmp_path / "one.nii", tmp_path / "two.nii"])
+    assert [(c.name, c.labels.name) for c in ordered] == [("x", "two.nii"), ("y", "one.nii")]
+
+
+def test_decathlon(tmp_path):
+    touch(tmp_path / "imagesTr", "h1.nii.gz")
+    touch(tmp_path / "labelsTr", "h1.nii.gz")
+    entry = {"image": "./imagesTr/h1.nii.gz", "label": "./labelsTr/h1.nii.gz"}
+    path = write(tmp_path / "dataset.json", {"training": [entry], "labels": {"0": "background", "1": "Anterior"}})
+    expected = [CaseFiles("h1", (tmp_path / "imagesTr/h1.nii.gz",), tmp_path / "labelsTr/h1.nii.gz")]
+    assert find_cases([path]) == expected
+    assert find_cases([tmp_path]) == expected
+    assert label_names(path) == {0: "background", 1: "Anterior"}
+
+
+def test_nnunet(tmp_path):
+    touch(tmp_path / "imagesTr", "h1_0000.nii.gz")
+    touch(tmp_path / "labelsTr", "h1.nii.gz")
+    path = write(tmp_path / "dataset.json", {"labels": {"background": 0, "tumour": 2, "liver": 1}})
+    assert find_cases([path]) == [
+        CaseFiles("h1", (tmp_path / "imagesTr/h1_0000.nii.gz",), tmp_path / "labelsTr/h1.nii.gz")
+    ]
+    assert label_names(path) == {0: "background", 1: "liver", 2: "tumour"}
+
+
+def test_json_list(tmp_path):
+    touch(tmp_path, "a.nii", "b.nii", "m.nii")
+    path = write(tmp_path / "list.json", [{"image": "b.nii"}, {"image": ["a.nii", "b.nii"], "label": "m.nii"}])
+    assert find_cases([path]) == [
+        CaseFiles("a", (tmp_path / "a.nii", tmp_path / "b.nii"), tmp_path / "m.nii"),
+        CaseFiles("b", (tmp_path / "b.nii",), None),
+    ]
+
+
+def test_dicom_folders(tmp_path):
+    one, two = dicom(tmp_path / "d/p1"), dicom(tmp_path / "d/p2")
+    assert find_cases([one]) == [CaseFiles("p1", (one,), None)]
+    assert find_cases([tmp_path / "d"]) == [CaseFiles("p1", (one,), None), CaseFiles("p2", (two,), None)]
+
+
+def test_nothing_found(tmp_path):
+    with pytest.raises(InputError, match="holds no volumes"):
+        find_cases([touch(tmp_path / "empty")])
+    with pytest.raises(InputError, match="does not exist"):
+        find_cases([tmp_path / "none"])
+    with pytest.raises(InputError, match="No images"):
+        find_cases([])
+
+
+def test_labels_that_do_not_fit(tmp_path):
+    images = touch(tmp_path / "i", "a.nii", "b.nii")
+    with pytest.raises(InputError, match=r"Case b has no label file.*leave the case out"):
+        find_cases([images], [touch(tmp_path / "l1", "a.nii")])
+    with pytest.raises(InputError, match="No label file matches"):
+        find_cases([images], [touch(tmp_path / "l2", "c.nii", "d.nii")])
+    with pytest.raises(InputError, match="two label files"):
+        find_cases([images], [touch(tmp_path / "l3", "a.nii", "a_seg.nii", "b.nii")])
+    with pytest.raises(InputError, match="holds no label files"):
+        find_cases([images], [touch(tmp_path / "l4")])
+
+
+def test_two_cases_of_one_name(tmp_path):
+    first, second = touch(tmp_path / "1", "a.nii"), touch(tmp_path / "2", "a.nii")
+    for images in ([first, second], [first / "a.nii", second / "a.nii"]):
+        with pytest.raises(InputError, match="Two cases are named a"):
+            find_cases(images)
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        ("text", "expected an object"),
+        ({"training": {}}, "training: expected a list"),
+        ({"training": ["a.nii"]}, r"training\[0\]"),
+        ([{"label": "a.nii"}], r"\[0\]: expected"),
+        ([{"image": 3}], r"\[0\]: image and label must be file names"),
+        ([{"image": "gone.nii"}], r"\[0\]: .*gone\.nii does not exist"),
+        ({"labels": {}}, "no folder imagesTr"),
+    ],
+)
+def test_json_of_the_wrong_shape(tmp_path, data, place):
+    with pytest.raises(InputError, match=place):
+        find_cases([write(tmp_path / "x.json", data)])
+
+
+def test_not_json_and_wrong_labels(tmp_path):
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(InputError, match="is not a JSON file"):
+        find_cases([tmp_path / "x.json"])
+    with pytest.raises(InputError, match=r"labels\.whole"):
+        label_names(write(tmp_path / "y.json", {"labels": {"background": 0, "whole": [1, 2]}}))
+    with pytest.raises(InputError, match="two names"):
+        label_names(write(tmp_path / "z.json", {"labels": {"a": 1, "b": 1}}))
+    with pytest.raises(InputError, match="labels"):
+        label_names(write(tmp_path / "w.json", {}))
