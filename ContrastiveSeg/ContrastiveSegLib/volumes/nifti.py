@@ -1,8 +1,9 @@
-"""The NIfTI-1 header, for the two things ITK keeps to itself.
+"""NIfTI-1 where ITK is not enough.
 
-ITK reads a file that is cut short as if the rest were zeros, replaces a spacing of 0 by 1, writes past a full disk
-without a word, and rounds an oblique direction anew with every writing. So headers are checked here before ITK reads,
-and label maps are written here. Field names and offsets: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
+ITK reads a file that is cut short as if the rest were zeros, reads NaN as 0, replaces a spacing of 0 by 1, writes past
+a full disk without a word, and rounds an oblique direction anew with every writing. So files are checked here before
+ITK reads them, and written here.
+Field names and offsets: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 """
 
 from __future__ import annotations
@@ -75,6 +76,28 @@ def _stored_bytes(path: Path, compressed: bool, needed: int) -> int:
     except (OSError, EOFError, zlib.error):
         pass
     return total
+
+
+def broken_voxels(path: Path) -> int:
+    """How many voxels of a checked float NIfTI are NaN or infinite; ITK would read them as 0. 0 for integer files."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == GZIP_MAGIC
+    with gzip.open(path, "rb") if compressed else path.open("rb") as file:
+        header = file.read(HEADER_BYTES)
+        order = "<" if struct.unpack_from("<i", header)[0] == HEADER_BYTES else ">"
+        code = struct.unpack_from(order + "h", header, 70)[0]
+        kind = {DATA_TYPES["float32"]: "f4", DATA_TYPES["float64"]: "f8"}.get(code)
+        if kind is None or header[344:347] != b"n+1":
+            return 0
+        dimensions = struct.unpack_from(order + "8h", header, 40)
+        left = math.prod(dimensions[1 : dimensions[0] + 1])
+        file.seek(int(struct.unpack_from(order + "f", header, 108)[0]))
+        item, broken = np.dtype(order + kind), 0
+        while left > 0:
+            block = np.frombuffer(file.read(min(left, 1 << 20) * item.itemsize), item)
+            broken += block.size - int(np.count_nonzero(np.isfinite(block)))
+            left -= min(left, 1 << 20)
+    return broken
 
 
 def write_nifti(path: Path, array: np.ndarray, geometry: Geometry, compress: bool) -> None:

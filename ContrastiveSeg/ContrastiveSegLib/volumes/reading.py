@@ -12,7 +12,7 @@ from .. import files
 from ..errors import InputError
 from .dicom import find_series
 from .itk import geometry_of, in_plain_words
-from .nifti import check_nifti
+from .nifti import broken_voxels, check_nifti
 from .volume import Geometry, LabelMap, Volume
 
 #: Two grids are the same when spacing and origin (mm) and direction cosines agree to this.
@@ -137,7 +137,8 @@ def _read(path: Path) -> tuple[np.ndarray, Geometry]:
         array = np.ascontiguousarray(np.moveaxis(array, -1, 0))
     array = array.reshape(-1, *geometry.shape)
     if np.issubdtype(array.dtype, np.floating):
-        broken = array.size - int(np.count_nonzero(np.isfinite(array)))
+        nifti = path.is_file() and files.volume_suffix(path) in (".nii", ".nii.gz")
+        broken = broken_voxels(path) if nifti else array.size - int(np.count_nonzero(np.isfinite(array)))
         if broken:
             raise InputError(
                 f"{path} has {broken} voxels that are not numbers (NaN or infinite). Replace them in the source first."
