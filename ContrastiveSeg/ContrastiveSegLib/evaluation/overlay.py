@@ -67,8 +67,10 @@ def overlay_figure(
     # Column width and row heights in the proportion of the planes' millimetres, so that nothing is stretched.
     widest = max(extent[2], extent[1])
     heights = [extent[1], extent[0], extent[0]]
-    column = 3.6
-    size = (column * len(maps) + 0.4, column * sum(heights) / widest + 1.2)
+    column = 5.5 if len(maps) == 1 else 3.8
+    width = column * len(maps) + 0.4
+    entries = max(1, int(width / 1.6))
+    size = (width, column * sum(heights) / widest + 0.9 + 0.2 * -(-len(values) // entries))
     figure = Figure(figsize=size, dpi=110, facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(3, len(maps), squeeze=False, gridspec_kw={"height_ratios": heights})
@@ -85,7 +87,7 @@ def overlay_figure(
         figure.legend(
             handles=handles,
             loc="outside lower center",
-            ncols=min(len(handles), 2 * len(maps)),
+            ncols=min(len(handles), entries),
             fontsize=8,
             facecolor="black",
             edgecolor="none",
@@ -117,10 +119,11 @@ def _draw_plane(
     )
     x = (np.arange(-1, plane.shape[1] + 1) + 0.5) * columns
     y = (np.arange(-1, plane.shape[0] + 1) + 0.5) * rows
-    for value, colour in colours.items():
+    # Largest first: where a wall meets its cavity both contours coincide, and the cavity's should be seen.
+    area = np.bincount(outline.ravel())
+    for value in sorted(np.flatnonzero(area[1:]) + 1, key=lambda v: -area[v]):
         mask = np.pad(outline == value, 1)  # so that contours close at the image's border
-        if mask.any():
-            panel.contour(x, y, mask, levels=[0.5], colors=[colour], linewidths=1.1)
+        panel.contour(x, y, mask, levels=[0.5], colors=[colours[int(value)]], linewidths=1.1)
     panel.set_xlim(extent[0], extent[1])
     panel.set_ylim(extent[2], extent[3])
     panel.set_axis_off()

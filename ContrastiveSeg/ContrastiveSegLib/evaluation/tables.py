@@ -45,8 +45,9 @@ def to_markdown(evaluation: Evaluation) -> str:
     lines += ["", "Mean ± standard deviation over cases (median in brackets). Distances are means over the cases where"]
     lines += ['both sides have the label; "Empty" counts cases where the prediction lacks it (Dice 0, no distance).']
     if evaluation.missing:
-        lines += ["", f"**{len(evaluation.missing)} references have no prediction** and are in no mean: "]
-        lines[-1] += ", ".join(evaluation.missing) + "."
+        count = len(evaluation.missing)
+        said = "1 reference has" if count == 1 else f"{count} references have"
+        lines += ["", f"**{said} no prediction** and no place in the means: {', '.join(evaluation.missing)}."]
     if evaluation.unreferenced:
         lines += ["", f"Predictions without a reference: {', '.join(evaluation.unreferenced)}."]
     undeclared = [c.case for c in evaluation.cases if c.undeclared_in_prediction or c.undeclared_in_reference]

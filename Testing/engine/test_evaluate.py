@@ -1,0 +1,159 @@
+"""Evaluating folders: pairing, what is left out and said so, summaries, tables, cancelling."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ContrastiveSegLib.errors import Cancelled, InputError
+from ContrastiveSegLib.evaluation.evaluate import evaluate
+from ContrastiveSegLib.evaluation.tables import to_csv, to_json, to_markdown, write_tables
+
+LABELS = {1: "wall", 2: "cavity"}
+
+
+def write(path, array, spacing=(1.0, 1.0, 2.0)):
+    path.parent.mkdir(exist_ok=True)
+    image = sitk.GetImageFromArray(np.asarray(array, np.uint8))
+    image.SetSpacing(spacing)
+    sitk.WriteImage(image, str(path))
+
+
+def truth():
+    array = np.zeros((8, 16, 16), np.uint8)
+    array[2:6, 3:13, 3:13] = 1
+    array[3:5, 5:11, 5:11] = 2
+    return array
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Case a is perfect, b lacks the cavity and holds a stray 9, c has no prediction, d no reference."""
+    predictions, references = tmp_path / "predictions", tmp_path / "references"
+    for case in "abc":
+        write(references / f"{case}.nii.gz", truth())
+    write(predictions / "a.nrrd", truth())
+    wrong = np.where(truth() == 2, 1, truth())
+    wrong[0, 0, 0] = 9
+    write(predictions / "b.nii.gz", wrong)
+    write(predictions / "d.nii.gz", truth())
+    return predictions, references
+
+
+def test_cases_pair_by_name_whatever_the_ending(folders):
+    found = evaluate(*folders, LABELS)
+    assert [c.case for c in found.cases] == ["a", "b"]
+    assert found.missing == ("c",)
+    assert found.unreferenced == ("d",)
+    assert [s.dice for s in found.cases[0].scores] == [1.0, 1.0]
+
+
+def test_empties_and_undeclared_values_are_reported(folders):
+    events = []
+    found = evaluate(*folders, LABELS, emit=events.append)
+    wall, cavity = found.cases[1].scores
+    assert (cavity.status, cavity.dice, cavity.hd95_mm) == ("empty prediction", 0.0, None)
+    assert wall.status == "measured"
+    assert found.cases[1].undeclared_in_prediction == (9,)
+    assert found.cases[1].undeclared_in_reference == ()
+    texts = " ".join(e["text"] for e in events if e["event"] == "log")
+    assert "c: no prediction" in texts
+    assert "b: the prediction holds 9" in texts
+
+
+def test_summary_averages_where_defined(folders):
+    found = evaluate(*folders, LABELS)
+    wall, cavity = found.summary
+    assert cavity.statistics["dice"].mean == 0.5
+    assert cavity.statistics["dice"].median == 0.5
+    assert cavity.statistics["dice"].sd == pytest.approx(np.std([1, 0], ddof=1))
+    assert (cavity.statistics["hd95_mm"].n, cavity.statistics["hd95_mm"].mean) == (1, 0.0)
+    assert cavity.n_empty_prediction == 1
+    scores = [wall.statistics["dice"].mean, cavity.statistics["dice"].mean]
+    assert found.overall.statistics["dice"].mean == pytest.approx(np.mean(scores))
+
+
+def test_labels_default_to_the_references_values(folders):
+    assert evaluate(*folders).labels == {1: "label 1", 2: "label 2"}
+
+
+def test_values_missing_from_the_declared_labels_show_in_the_reference(folders):
+    found = evaluate(*folders, {1: "wall"})
+    assert found.cases[0].undeclared_in_reference == (2,)
+
+
+def test_two_files_pair_whatever_their_names(folders):
+    found = evaluate(folders[0] / "d.nii.gz", folders[1] / "a.nii.gz", LABELS)
+    assert [c.case for c in found.cases] == ["a"]
+    assert found.overall.statistics["dice"].mean == 1.0
+
+
+def test_progress_covers_every_case(folders):
+    events = []
+    evaluate(*folders, LABELS, emit=events.append)
+    assert [e["done"] for e in events if e["event"] == "progress"] == [0, 1, 2]
+
+
+def test_cancelling_stops_between_cases(folders):
+    seen = []
+    with pytest.raises(Cancelled):
+        evaluate(*folders, LABELS, emit=seen.append, cancelled=lambda: any(e["event"] == "progress" for e in seen))
+    assert [e["done"] for e in seen if e["event"] == "progress"] == [0]
+
+
+def test_what_cannot_be_paired_is_refused(folders, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="named like"):
+        evaluate(tmp_path / "empty", folders[1], LABELS)
+    with pytest.raises(InputError, match="There is no"):
+        evaluate(tmp_path / "nowhere", folders[1], LABELS)
+    with pytest.raises(InputError, match="a folder"):
+        evaluate(folders[0] / "d.nii.gz", folders[1], LABELS)
+    write(folders[0] / "a.nii.gz", truth())
+    with pytest.raises(InputError, match="two files for case a"):
+        evaluate(*folders, LABELS)
+
+
+def test_another_grid_is_refused_by_name(folders):
+    write(folders[0] / "b.nii.gz", truth(), spacing=(1.0, 1.0, 3.0))
+    with pytest.raises(InputError, match="b and"):
+        evaluate(*folders, LABELS)
+
+
+def test_tables_hold_every_score(folders, tmp_path):
+    found = evaluate(*folders, LABELS)
+    rows = list(csv.DictReader(io.StringIO(to_csv(found))))
+    assert [(r["case"], r["name"], r["status"]) for r in rows] == [
+        ("a", "wall", "measured"),
+        ("a", "cavity", "measured"),
+        ("b", "wall", "measured"),
+        ("b", "cavity", "empty prediction"),
+        ("c", "", "missing prediction"),
+    ]
+    assert rows[3]["hd95_mm"] == ""
+    parsed = json.loads(to_json(found))
+    assert parsed["cases"][1]["scores"][1]["dice"] == 0.0
+    assert parsed["cases"][1]["scores"][1]["hd95_mm"] is None
+    assert parsed["missing"] == ["c"]
+    text = to_markdown(found)
+    assert "| cavity | 2 | 0.5000 ± 0.7071 (0.5000)" in text
+    assert "1 reference has no prediction" in text
+    assert [p.name for p in write_tables(found, tmp_path / "out")] == [
+        "evaluation.json",
+        "evaluation.csv",
+        "evaluation.md",
+    ]
+    assert (tmp_path / "out" / "evaluation.md").read_text(encoding="utf-8") == text
+
+
+def test_a_label_absent_everywhere_counts_in_no_mean(folders):
+    found = evaluate(*folders, {**LABELS, 7: "never"})
+    assert found.summary[2].n_absent == 2
+    assert found.summary[2].statistics["dice"].n == 0
+    assert "| never | 0 | - |" in to_markdown(found)
+    without = evaluate(*folders, LABELS)
+    assert replace(found.overall, n_absent=0) == without.overall
