@@ -125,10 +125,8 @@ def test_elastic_is_smooth_and_bounded(shape):
 def test_each_intensity_change_changes_a_copy(name, shape):
     images = blobs(*shape)
     before = images.clone()
-    low, high = {"gamma": (1.5, 1.5), "contrast": (1.5, 1.5), "low_resolution": (0.5, 0.5), "blur": (1.0, 1.0)}.get(
-        name, (0.3, 0.3)
-    )
-    changed = intensity(images, only(name, low, high))
+    strength = {"gamma": 1.5, "contrast": 1.5, "low_resolution": 0.5, "blur": 1.0}.get(name, 0.3)
+    changed = intensity(images, only(name, strength, strength))
     assert torch.equal(images, before)
     assert changed.shape == images.shape
     assert changed.dtype == torch.float32
