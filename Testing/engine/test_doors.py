@@ -1,0 +1,201 @@
+"""Who may import whom: read from the source, so that a wrong import fails before it does harm."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ContrastiveSegLib
+
+ENGINE = Path(ContrastiveSegLib.__file__).parent
+
+FORBIDDEN_IN_ENGINE = {"slicer", "qt", "ctk", "vtk", "ContrastiveSegPanel"}
+FORBIDDEN_IN_PANEL = {"torch", "monai"}
+
+#: Room -> rooms it may import, besides itself and the base modules. Downward only.
+DOORS = {
+    "volumes": set(),
+    "networks": {"volumes"},
+    "contrast": {"networks", "volumes"},
+    "checkpoints": {"networks", "volumes"},
+    "methods": {"contrast", "networks", "volumes"},
+    "evaluation": {"volumes"},
+    "segmentation": {"checkpoints", "networks", "volumes"},
+    "training": {"checkpoints", "evaluation", "methods", "contrast", "networks", "segmentation", "volumes"},
+    "jobs": {"training", "segmentation", "evaluation", "checkpoints", "methods", "contrast", "networks", "volumes"},
+}
+#: Modules any room may import; they import no room.
+BASE = {"errors", "records", "events", "files", "descriptions", "device"}
+#: Modules at the top that may import everything.
+TOP = {"cli", "terminal", "__main__"}
+
+#: Importing these must not load any of HEAVY: the terminal answers --help, and the panel opens, without waiting.
+LIGHT = ("errors", "records", "events", "files", "descriptions", "volumes.plan", "terminal", "cli")
+HEAVY = ("torch", "monai", "SimpleITK", "numpy", "scipy", "matplotlib")
+
+
+def modules(package: Path) -> dict[str, Path]:
+    """Dotted name below ``package`` -> file; a package's ``__init__`` has the package's name."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path, name: str, package: str, everywhere: bool) -> list[str]:
+    """Absolute names ``path`` imports; with ``everywhere`` also inside functions. TYPE_CHECKING blocks are left out."""
+    here = [package, *([p for p in name.split(".") if p])]
+    if path.name != "__init__.py":
+        here = here[:-1]
+    found: list[str] = []
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.orelse:
+                visit(child)
+            return
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and not everywhere:
+            return
+        if isinstance(node, ast.Import):
+            found.extend(alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            # `from .x import y`: y may be a module or a name; both spellings are offered.
+            found.extend(f"{stem}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def target(imported: str, package: str, known: dict[str, Path]) -> str | None:
+    """The module of ``package`` that importing ``imported`` loads; None if it is another's."""
+    if imported != package and not imported.startswith(package + "."):
+        return None
+    name = imported[len(package) + 1 :]
+    while name not in known:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def wrong_doors(package: Path) -> list[str]:
+    """Every import in the engine that the doors forbid, as "importer imports imported"."""
+    known, wrong = modules(package), []
+    for name, path in known.items():
+        room = name.split(".")[0]
+        for imported in imports(path, name, package.name, everywhere=True):
+            if imported.split(".")[0] in FORBIDDEN_IN_ENGINE:
+                wrong.append(f"{name} imports {imported}")
+            other = target(imported, package.name, known)
+            if not other or room in TOP:
+                continue
+            there = other.split(".")[0]
+            if there in BASE or there == room:
+                continue
+            if there not in DOORS.get(room, set()):
+                wrong.append(f"{name} imports {other}")
+    return wrong
+
+
+def circles(package: Path) -> list[list[str]]:
+    """Circles of modules that import one another while loading, each begun at its first name."""
+    known = modules(package)
+    graph = {
+        name: {t for i in imports(p, name, package.name, everywhere=False) if (t := target(i, package.name, known))}
+        - {name}
+        for name, p in known.items()
+    }
+    found, done = [], set()
+
+    def walk(name: str, trail: list[str]) -> None:
+        if name in trail:
+            circle = trail[trail.index(name) :]
+            first = circle.index(min(circle))
+            found.append([*circle[first:], *circle[: first + 1]])
+        elif name not in done:
+            for other in sorted(graph[name]):
+                walk(other, [*trail, name])
+            done.add(name)
+
+    for name in graph:
+        walk(name, [])
+    return found
+
+
+def test_the_engine_imports_downward_only():
+    assert wrong_doors(ENGINE) == []
+
+
+def test_no_module_imports_itself_in_a_circle():
+    assert circles(ENGINE) == []
+
+
+def test_every_room_has_its_door():
+    rooms = {p.parent.name for p in ENGINE.glob("*/__init__.py")}
+    assert rooms <= set(DOORS)
+    loose = {p.stem for p in ENGINE.glob("*.py")} - {"__init__"}
+    assert loose <= BASE | TOP
+
+
+def test_the_panel_never_loads_the_engines_libraries():
+    panel = ENGINE.parent / "ContrastiveSegPanel"
+    files = [*panel.rglob("*.py"), *ENGINE.parent.glob("ContrastiveSeg.py")]
+    for path in files:
+        loaded = {i.split(".")[0] for i in imports(path, path.stem, "ContrastiveSegPanel", everywhere=True)}
+        assert not loaded & FORBIDDEN_IN_PANEL, path
+
+
+@pytest.mark.parametrize("name", [m for m in LIGHT if m in modules(ENGINE)])
+def test_light_modules_load_nothing_heavy(name):
+    code = f"import sys, ContrastiveSegLib.{name}; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ENGINE.parent)
+    assert done.stdout.strip() == ""
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """An engine that breaks every rule once, and some harmless imports between them."""
+    package = tmp_path / "Engine"
+    sources = {
+        "__init__": "",
+        "errors": "import os",
+        "files": "from .volumes import volume",
+        "volumes.__init__": "",
+        "volumes.volume": "import numpy\nfrom .. import errors\nfrom ..networks.unet import build",
+        "volumes.a": "from . import b",
+        "volumes.b": "from .a import something",
+        "networks.__init__": "",
+        "networks.unet": "def build():\n    import slicer",
+        "methods.__init__": "",
+        "methods.macl": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..training import loop\n"
+        "from ..networks.unet import build\nimport Engine.training.loop",
+        "training.__init__": "",
+        "training.loop": "from ..methods import macl\nfrom ..errors import Problem",
+        "cli": "from .training import loop",
+    }
+    for name, source in sources.items():
+        path = package / (name.replace(".", "/") + ".py")
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(source)
+    return package
+
+
+def test_a_wrong_door_is_found(broken):
+    assert wrong_doors(broken) == [
+        "files imports volumes.volume",
+        "methods.macl imports training.loop",
+        "networks.unet imports slicer",
+        "volumes.volume imports networks.unet",
+    ]
+
+
+def test_a_circle_is_found(broken):
+    assert circles(broken) == [
+        ["methods.macl", "training.loop", "methods.macl"],
+        ["volumes.a", "volumes.b", "volumes.a"],
+    ]
