@@ -37,10 +37,8 @@ def public_network(width: int, levels: int = 4) -> NetworkSpec:
     )
 
 
-def unet_3d(levels: int = 3, width: int = 4) -> NetworkSpec:
-    return NetworkSpec(
-        "unet", 3, 1, {"widths": [width * 2**n for n in range(levels + 1)], "strides": [[2] * 3] * levels}
-    )
+def unet_3d() -> NetworkSpec:
+    return NetworkSpec("unet", 3, 1, {"widths": [4, 8, 16, 32], "strides": [[2, 2, 2]] * 3})
 
 
 def batch_for(macl: MACL, count: int = 4) -> Batch:
@@ -101,11 +99,9 @@ def test_a_step_of_the_global_loss_moves_the_trained_decoder_blocks_only():
     optimiser = torch.optim.SGD([p for p in macl.parameters() if p.requires_grad], 0.1)
     macl.step(batch_for(macl))["loss"].backward()
     optimiser.step()
-    moved = {
-        name.rsplit(".", 3)[0][:9] for name, p in macl.backbone.named_parameters() if not torch.equal(p, before[name])
-    }
-    assert any(name.startswith("decoder.0") for name in moved)
-    assert not any(name.startswith(("decoder.1", "decoder.2")) for name in moved)
+    moved = {name for name, p in macl.backbone.named_parameters() if not torch.equal(p, before[name])}
+    assert any(name.startswith("decoder.0.") for name in moved)
+    assert not any(name.startswith(("decoder.1.", "decoder.2.")) for name in moved)
 
 
 # Equivariance (item 6)
@@ -325,7 +321,7 @@ def slices(count: int, seed: int) -> Batch:
 
 
 def test_learns_positions_without_collapse_and_transfers():
-    # The specification's toy with three poolings and a third of its steps, so that it takes seconds.
+    # The specification's toy with three poolings, and 80 instead of 300 steps for the global loss, so that it takes seconds.
     torch.manual_seed(0)
     still = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 7)
     settings = MACLSettings(margin=1.0, spatial=SpatialSettings(probability=0.0, flip=0.5), intensity=still)
@@ -339,7 +335,7 @@ def test_learns_positions_without_collapse_and_transfers():
             return {name: float(value) for name, value in macl.step(batch).items()}
 
     start = evaluate(held_out)
-    for step in range(100):
+    for step in range(80):
         optimiser.zero_grad()
         macl.step(slices(8, seed=step))["loss"].backward()
         optimiser.step()
