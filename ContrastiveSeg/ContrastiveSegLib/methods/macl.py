@@ -132,6 +132,12 @@ class MACL(Objective):
         # No loss reaches the blocks above N; without this, distributed training would wait for their gradients.
         backbone.decoder[self.blocks :].requires_grad_(False)
 
+    @classmethod
+    def patch_multiple(cls, backbone: Backbone, settings: MACLSettings) -> tuple[int, ...]:
+        """A multiple that allows one decoder block, or as many as are asked for (section 4's divisibility)."""
+        factor = reduction(backbone.strides, settings.decoder_blocks or 1)
+        return tuple(t * f for t, f in zip(backbone.total_stride, factor, strict=True))
+
     def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
         """Crops of G places, each from m volumes, with a margin around the patch."""
         s = self.settings

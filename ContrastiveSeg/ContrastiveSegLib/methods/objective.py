@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,11 +18,36 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..networks.backbone import Backbone
+from ..networks.segmenter import Segmenter
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
 from ..volumes.sampling import PatchSource
 
 Stage = Literal["pretrain", "finetune"]
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How an objective wants to be minimised.
+
+    Attributes:
+        optimiser: "sgd" (Nesterov-free momentum) or "adamw".
+        learning_rate: peak rate. transferred_rate: factor on it for weights that come from a checkpoint.
+        schedule: "cosine" or "poly" (power 0.9) decay over the budget, down to ``floor`` times the peak.
+        warm_up: share of the budget in which the rate rises linearly from 0.
+        clip: largest norm of the gradient. ema: decay of the averaged weights that are kept, 0 for none.
+    """
+
+    optimiser: Literal["sgd", "adamw"] = "adamw"
+    learning_rate: float = 2e-3
+    transferred_rate: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 1e-5
+    schedule: Literal["cosine", "poly"] = "cosine"
+    floor: float = 0.0
+    warm_up: float = 0.0
+    clip: float = 12.0
+    ema: float = 0.0
 
 
 class Objective(nn.Module):
@@ -35,6 +61,8 @@ class Objective(nn.Module):
     """
 
     Settings: ClassVar[type]
+    #: How to minimise it; a job may override single values.
+    optimisation: ClassVar[Optimisation]
     #: A sentence for ``inspect`` and the panel: what the method is, and how faithful to its paper.
     description: ClassVar[str]
     #: The paper, for the checkpoint's card.
@@ -43,6 +71,11 @@ class Objective(nn.Module):
     def __init__(self, backbone: Backbone, plan: Plan, settings: Any) -> None:
         super().__init__()
         self.backbone, self.plan, self.settings = backbone, plan, settings
+
+    @classmethod
+    def patch_multiple(cls, backbone: Backbone, settings: Any) -> tuple[int, ...]:
+        """What the patch must be a multiple of, one factor a network axis."""
+        return backbone.total_stride
 
     def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
         """The crops one step needs, on the CPU, from ``source``; all randomness comes from ``random``."""
@@ -66,6 +99,21 @@ class Objective(nn.Module):
     def transferred(self) -> tuple[str, ...]:
         """Names of the backbone's sub-modules this objective trains, e.g. ("encoder", "decoder.0")."""
         raise NotImplementedError
+
+
+class SegmentationObjective(Objective):
+    """An objective of fine-tuning: it owns a :class:`Segmenter` of ``classes`` (background included).
+
+    ``auxiliary`` lower decoder levels get a head of their own for deep supervision.
+    """
+
+    def __init__(self, backbone: Backbone, plan: Plan, settings: Any, classes: int, auxiliary: int = 0) -> None:
+        super().__init__(backbone, plan, settings)
+        self.segmenter = Segmenter(backbone, classes, auxiliary)
+
+    @property
+    def transferred(self) -> tuple[str, ...]:
+        return ("encoder", "decoder")
 
 
 _REGISTRY: dict[tuple[Stage, str], type[Objective]] = {}

@@ -62,3 +62,10 @@ class Plan:
         if self.dimensions == 3:
             return self.patch
         return tuple(n for axis, n in enumerate(self.patch) if axis != self.slice_axis)
+
+    @property
+    def aspect(self) -> tuple[float, ...]:
+        """Spacing in mm of the network's axes, for rotations in physical space."""
+        if self.dimensions == 3:
+            return self.spacing
+        return tuple(s for axis, s in enumerate(self.spacing) if axis != self.slice_axis)

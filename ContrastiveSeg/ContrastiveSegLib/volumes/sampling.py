@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
+
+from .batch import Batch
+from .plan import Plan
 
 
 class PatchSource(Protocol):
@@ -19,8 +24,80 @@ class PatchSource(Protocol):
     def box(self, case: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
         """Foreground (body) box: (start, stop) in voxels on z, y, x."""
 
-    def crop(self, case: int, start: tuple[int, int, int], size: tuple[int, int, int]) -> np.ndarray:
-        """Image crop (C, z, y, x) float32; outside the volume it is filled with the volume's minimum."""
+    def crop(self, case: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
+        """Image crop (C, z, y, x) float32; outside the volume it is filled with the volume's corner value."""
 
-    def label_crop(self, case: int, start: tuple[int, int, int], size: tuple[int, int, int]) -> np.ndarray:
-        """Label crop (z, y, x) uint8; 0 outside the volume."""
+    def label_crop(self, case: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
+        """Label crop (z, y, x) uint8 of class indices; 0 outside the volume."""
+
+    def places(self, case: int) -> np.ndarray:
+        """(n, 4) rows class, z, y, x: voxels of the foreground classes to centre crops on."""
+
+
+def labelled_patches(
+    source: PatchSource, size: Sequence[int], batch: int, foreground: float, random: np.random.Generator
+) -> Batch:
+    """``batch`` crops of ``size`` (z, y, x) with labels; a share ``foreground`` is centred on a labelled voxel.
+
+    Those are drawn class by class, so that a small structure is seen as often as a large one; a case that lacks a
+    class is simply not drawn for it.
+    """
+    cases = _spread(len(source), batch, random)
+    images, labels, positions = [], [], []
+    for index, case in enumerate(cases):
+        places = source.places(case)
+        if index < round(batch * foreground) and len(places):
+            wanted = random.choice(np.unique(places[:, 0]))
+            z, y, x = random.choice(places[places[:, 0] == wanted])[1:]
+            centre: tuple[float, ...] = (z, y, x)
+        else:
+            centre = tuple(random.uniform(0, n) for n in source.shape(case))
+        start = crop_start(centre, size, source.shape(case))
+        images.append(source.crop(case, start, size))
+        labels.append(source.label_crop(case, start, size))
+        positions.append(position(start, size, source.box(case)))
+    return Batch(
+        torch.from_numpy(np.stack(images)),
+        torch.from_numpy(np.stack(labels)).long(),
+        torch.tensor(positions, dtype=torch.float32),
+        torch.tensor(cases),
+    )
+
+
+def crop_start(centre: Sequence[float], size: Sequence[int], shape: Sequence[int]) -> tuple[int, int, int]:
+    """First voxel of a crop around ``centre``, moved inside the volume where the volume is large enough.
+
+    On an axis where the volume is smaller than the crop, the volume lies in the crop's middle.
+    """
+    starts = []
+    for middle, n, full in zip(centre, size, shape, strict=True):
+        starts.append(-((n - full) // 2) if full <= n else int(np.clip(round(middle - n / 2), 0, full - n)))
+    return (starts[0], starts[1], starts[2])
+
+
+def position(
+    start: Sequence[int], size: Sequence[int], box: Sequence[tuple[int, int]]
+) -> tuple[float, float, float]:
+    """Centre of a crop in [0, 1]^3 of the foreground box, axes z, y, x."""
+    z, y, x = (
+        float(np.clip((s + n / 2 - low) / max(high - low, 1), 0, 1))
+        for s, n, (low, high) in zip(start, size, box, strict=True)
+    )
+    return (z, y, x)
+
+
+def network_axes(batch: Batch, plan: Plan) -> Batch:
+    """In 2D, take the one-voxel slice axis out of a batch of (B, C, z, y, x) crops."""
+    if plan.dimensions == 3:
+        return batch
+    axis = plan.slice_axis
+    labels = None if batch.labels is None else batch.labels.squeeze(1 + axis)
+    return Batch(batch.images.squeeze(2 + axis), labels, batch.positions, batch.cases)
+
+
+def _spread(count: int, batch: int, random: np.random.Generator) -> list[int]:
+    """``batch`` case indices, all cases equally often as far as possible."""
+    order: list[int] = []
+    while len(order) < batch:
+        order.extend(int(i) for i in random.permutation(count))
+    return order[:batch]

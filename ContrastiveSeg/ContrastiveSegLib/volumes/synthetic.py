@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+import SimpleITK as sitk
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from ..errors import InputError
 from ..files import replacing, write_text
 from .anatomy import LABEL_NAMES, REGIONS, Organ, Region, Tissue
 from .appearance import CT_UNIT_HU, Contrast, tissue_intensities
+from .itk import image_on
 from .volume import Geometry, LabelMap, Volume
 
 
@@ -86,28 +88,18 @@ def write_dataset(
     Raises:
         InputError: ``labelled`` exceeds ``cases``, settings that cannot be imaged, or a folder not writable.
     """
-    import SimpleITK as sitk
-
     labelled = cases if labelled is None else labelled
     if cases < 1 or not 0 <= labelled <= cases:
         raise InputError(f"Cannot make {cases} cases of which {labelled} are labelled.")
-
-    def write(path: Path, array: np.ndarray, geometry: Geometry) -> None:
-        image = sitk.GetImageFromArray(array)
-        image.SetSpacing(geometry.spacing)
-        image.SetOrigin(geometry.origin)
-        image.SetDirection(geometry.direction)
-        with replacing(path) as temporary:
-            sitk.WriteImage(image, str(temporary), useCompression=True)
 
     training, dataset = [], {}
     for index in range(cases):
         volume, label_map = synthesise(seed + index, settings)
         entry = {"image": f"./imagesTr/{volume.name}.nii.gz"}
-        write(folder / entry["image"], volume.array[0], volume.geometry)
+        _write(folder / entry["image"], volume.array[0], volume.geometry)
         if index < labelled:
             entry["label"] = f"./labelsTr/{volume.name}.nii.gz"
-            write(folder / entry["label"], label_map.array.astype(np.int16), label_map.geometry)
+            _write(folder / entry["label"], label_map.array.astype(np.int16), label_map.geometry)
         training.append(entry)
         dataset[volume.name] = dict(entry)
     names = {k: v for k, v in LABEL_NAMES.items() if k <= settings.labels}
@@ -126,6 +118,11 @@ def write_dataset(
         "dataset": dataset,
     }
     write_text(folder / "dataset.json", json.dumps(description, indent=2) + "\n")
+
+
+def _write(path: Path, array: np.ndarray, geometry: Geometry) -> None:
+    with replacing(path) as temporary:
+        sitk.WriteImage(image_on(array, geometry), str(temporary), useCompression=True)
 
 
 def _channel(settings: SyntheticSettings) -> str:
@@ -240,10 +237,7 @@ def _add_detail(
     vessels = first**2 + second**2 < 0.03
     tissues[vessels & np.isin(tissues, (Tissue.LUNG, Tissue.LIVER))] = Tissue.VENOUS
     if settings.region in ("head", "temporal"):
-        sulci = (np.abs(first) < 0.12) & (tissues == Tissue.GREY)
-        tissues[sulci] = Tissue.FLUID
-        # White matter reaches into the cortex between the sulci.
-        tissues[(np.abs(second) < 0.25) & (np.abs(first) > 0.9) & (tissues == Tissue.GREY)] = Tissue.WHITE
+        _fold_cortex(first, grid[2], tissues)
         return
     x, y, z = grid
     loops = (z < -0.35) & (tissues == Tissue.FAT) & (np.abs(x) < 0.62) & (y < 0.12) & (y > -0.5)
@@ -252,6 +246,15 @@ def _add_detail(
     tissues[loops & (first > 1.3)] = Tissue.AIR
     # Fat planes between muscles.
     tissues[(np.abs(second) < 0.07) & (tissues == Tissue.MUSCLE)] = Tissue.FAT
+
+
+def _fold_cortex(sheets: np.ndarray, z: np.ndarray, tissues: np.ndarray) -> None:
+    """Sulci where a noise field vanishes; grey matter within a cortex's thickness of fluid, white matter beneath."""
+    cortex = tissues == Tissue.GREY
+    tissues[cortex & (np.abs(sheets) < 0.14)] = Tissue.FLUID
+    voxel = float(np.abs(np.diff(z[:, z.shape[1] // 2, z.shape[2] // 2])).mean())
+    near = binary_dilation(tissues == Tissue.FLUID, iterations=max(1, round(0.065 / voxel)))
+    tissues[cortex & (tissues == Tissue.GREY) & ~near] = Tissue.WHITE
 
 
 def _render(random: np.random.Generator, tissues: np.ndarray, settings: SyntheticSettings) -> tuple[np.ndarray, bool]:

@@ -1,0 +1,81 @@
+"""What a checkpoint says of itself: the metadata in the header of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..networks.spec import NetworkSpec
+from ..volumes.plan import Plan
+
+#: Raised whenever an older reader would misunderstand the card.
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Label:
+    """A segment: its voxel value, and how to show and code it (``terminology`` is Slicer's serialised entry)."""
+
+    value: int
+    name: str
+    colour: tuple[int, int, int] | None = None
+    terminology: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """A case that training saw: ``digest`` is the SHA-256 of its image file(s)' content."""
+
+    name: str
+    digest: str
+    label_used: bool
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the weights come from.
+
+    Attributes:
+        base: SHA-256 of the checkpoint training started from, None from scratch.
+        base_method: that checkpoint's method.
+        cases: what was trained on. Large pre-training sets list at most the first thousand; ``case_count`` is exact.
+        steps, seed, minutes: the run. scores: e.g. {"validation_dice": 0.91}.
+        created: ISO date. software: name and version. licence: of the weights. citation: papers to cite.
+    """
+
+    base: str | None = None
+    base_method: str | None = None
+    cases: tuple[TrainingCase, ...] = ()
+    case_count: int = 0
+    steps: int = 0
+    seed: int = 0
+    minutes: float = 0.0
+    scores: Mapping[str, float] = field(default_factory=dict)
+    created: str = ""
+    software: str = ""
+    licence: str = ""
+    citation: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A checkpoint's metadata.
+
+    Attributes:
+        kind: "pretrained" (backbone only, to be fine-tuned) or "segmenter" (backbone and head, ready to segment).
+        method, settings: the objective it was trained with.
+        network, plan: rebuild the network and prepare its input.
+        labels: segments in the order of the head's classes 1..n (class 0 is background); empty when pre-trained.
+        transferred: the backbone's sub-modules that were trained and are worth loading.
+    """
+
+    kind: Literal["pretrained", "segmenter"]
+    method: str
+    network: NetworkSpec
+    plan: Plan
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[Label, ...] = ()
+    transferred: tuple[str, ...] = ("encoder", "decoder")
+    provenance: Provenance = field(default_factory=Provenance)
+    schema: int = SCHEMA

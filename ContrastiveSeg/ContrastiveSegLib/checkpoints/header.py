@@ -1,0 +1,74 @@
+"""Reading a checkpoint's card from its header, with the standard library alone (the panel has no torch)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+
+from ..errors import InputError
+from ..records import from_json
+from .card import SCHEMA, Card
+
+#: The card's key in the safetensors metadata.
+CARD_KEY = "contrastiveseg"
+_MAX_HEADER = 100 * 2**20
+
+
+def read_card(path: Path) -> Card:
+    """The card alone; the weights are not read.
+
+    Raises:
+        InputError: not a file, a pickle, truncated, not one of our checkpoints, or written by a newer version.
+    """
+    header = _header(path)
+    text = header.get("__metadata__", {}).get(CARD_KEY)
+    if text is None:
+        raise InputError(
+            f"{path} is a safetensors file but carries no ContrastiveSeg card, so it does not say which network or "
+            "preprocessing it belongs to. Use a checkpoint written by contrastiveseg."
+        )
+    data = json.loads(text)
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if not isinstance(schema, int):
+        raise InputError(f"{path}: the card has no schema number; the file is damaged or not ours.")
+    if schema > SCHEMA:
+        raise InputError(
+            f"{path} was written by a newer ContrastiveSeg (schema {schema}, this one reads up to {SCHEMA}). Update."
+        )
+    return from_json(Card, data, f"{path.name}: card")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content, as hexadecimal."""
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            total.update(block)
+    return total.hexdigest()
+
+
+def _header(path: Path) -> dict:
+    if not path.is_file():
+        raise InputError(f"There is no checkpoint at {path}.")
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(8)
+        if start[:2] == b"PK" or start[:1] == b"\x80":
+            raise InputError(
+                f"{path} is a pickled PyTorch file. Such files can run code when opened and are never loaded here."
+            )
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= min(_MAX_HEADER, max(size - 8, 0)):
+            raise InputError(f"{path} is not a checkpoint, or is truncated ({size} bytes). Copy it again.")
+        try:
+            header = json.loads(file.read(length))
+        except ValueError as problem:
+            raise InputError(f"{path} is not a checkpoint: its header cannot be read.") from problem
+    if not isinstance(header, dict):
+        raise InputError(f"{path} is not a checkpoint: its header cannot be read.")
+    ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
+    if ends and 8 + length + max(ends) != size:
+        raise InputError(f"{path} is truncated: {size} bytes of {8 + length + max(ends)}. Copy it again.")
+    return header

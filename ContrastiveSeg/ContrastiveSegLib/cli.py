@@ -1,0 +1,165 @@
+"""The terminal: the same jobs as panel and batch, described on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__, events
+from .descriptions import JOBS, Job
+from .errors import ContrastiveSegError
+from .records import from_json
+from .terminal import watcher
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (0, 1, 2, 3 or 130)."""
+    given = vars(_parser().parse_args(arguments))
+    command, as_json = given.pop("command"), given.pop("json", False)
+    try:
+        if command in JOBS:
+            return _run(from_json(JOBS[command], given, command), as_json)
+        return _OTHERS[command](**given)
+    except ContrastiveSegError as problem:
+        print(f"contrastiveseg {command}: {problem}", file=sys.stderr)
+        return problem.exit_code
+
+
+def _run(job: Job, as_json: bool) -> int:
+    from .jobs.run import run
+
+    stop = {"asked": False}
+
+    def interrupt(number: int, frame: types.FrameType | None) -> None:
+        if stop["asked"]:
+            raise KeyboardInterrupt
+        stop["asked"] = True
+        print("Stopping; once more to stop at once.", file=sys.stderr)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    emit = watcher(as_json)
+    try:
+        value = run(job, emit, lambda: stop["asked"])
+        emit(events.result(value))
+        return 3 if value.get("failures") else 0
+    except ContrastiveSegError as problem:
+        emit(events.error(str(problem), problem.exit_code))
+        return problem.exit_code
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("contrastiveseg", description="Few-label segmentation of medical volumes.")
+    parser.add_argument("--version", action="version", version=f"contrastiveseg {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, job in JOBS.items():
+        summary = (job.__doc__ or "").strip()
+        command = commands.add_parser(name, help=summary, description=summary)
+        hints = typing.get_type_hints(job)
+        for field in dataclasses.fields(job):
+            _add(command, field, hints[field.name])
+        command.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
+    inspect = commands.add_parser("inspect", help="What a checkpoint is, what it expects, where it comes from.")
+    inspect.add_argument("checkpoint")
+    commands.add_parser("worker", help="Take jobs as JSON lines on stdin, give events as JSON lines on stdout.")
+    commands.add_parser("methods", help="The methods to pre-train and fine-tune with, and their settings.")
+    sample = commands.add_parser("sample-data", help="Make synthetic volumes to try things on.")
+    sample.add_argument("--output", required=True, help="folder to write imagesTr, labelsTr and dataset.json to")
+    sample.add_argument("--cases", type=int, default=6)
+    sample.add_argument("--labelled", type=int, default=None, help="write labels of the first so many only")
+    sample.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -> None:
+    """One option from one field of a job."""
+    flag = "--set" if typing.get_origin(hint) is Mapping else "--" + field.name.replace("_", "-")
+    options: dict[str, Any] = {"dest": field.name, "help": field.metadata["help"], "default": argparse.SUPPRESS}
+    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        options["required"] = True
+    elif field.default not in (None, (), dataclasses.MISSING, False):
+        options["help"] += f" (default: {field.default})"
+    kinds = [k for k in typing.get_args(hint) if k is not type(None)] if _optional(hint) else [hint]
+    kind = kinds[0]
+    if kind is bool:
+        options["action"] = "store_true"
+    elif typing.get_origin(kind) is tuple:
+        options |= {"nargs": "+", "metavar": "PATH"}
+    elif typing.get_origin(kind) is Mapping:
+        options |= {"action": _KeyValue, "metavar": "KEY=VALUE"}
+    elif typing.get_origin(kind) is typing.Literal:
+        values = typing.get_args(kind)
+        options |= {"choices": values, "type": type(values[0])}
+    else:
+        options |= {"type": kind, "metavar": {str: "PATH", int: "N", float: "X"}[kind]}
+        if kind is str and field.name in ("method", "network", "device", "validation"):
+            options["metavar"] = "NAME"
+    parser.add_argument(flag, **options)
+
+
+def _optional(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType) and type(None) in typing.get_args(hint)
+
+
+class _KeyValue(argparse.Action):
+    """Collects KEY=VALUE pairs; the value is read as JSON where it is JSON, as text otherwise."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, text: Any, flag: Any = None) -> None:
+        key, equals, value = text.partition("=")
+        if not equals:
+            parser.error(f"{flag} takes KEY=VALUE, not {text!r}")
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            parsed = value
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), key: parsed})
+
+
+def _inspect(checkpoint: str) -> int:
+    from .checkpoints.header import read_card
+    from .checkpoints.describe import describe
+
+    print(describe(read_card(Path(checkpoint))))
+    return 0
+
+
+def _worker() -> int:
+    from .jobs.worker import work
+
+    # What libraries print must not get between the events: stdout is ours alone.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    return work(sys.stdin, answers)
+
+
+def _methods() -> int:
+    from .methods.objective import available, find
+    from .records import to_json
+
+    for stage, name in available():
+        found = find(stage, name)
+        print(f"{stage} --method {name}: {found.description}\n  Cite: {found.citation}")
+        print("".join(f"  --set {key}={json.dumps(value)}\n" for key, value in to_json(found.Settings()).items()))
+    return 0
+
+
+def _sample_data(output: str, cases: int, labelled: int | None, seed: int) -> int:
+    from .volumes.synthetic import SyntheticSettings, write_dataset
+
+    write_dataset(Path(output), cases, seed, SyntheticSettings(), labelled)
+    print(f"{cases} synthetic volumes in {output}")
+    return 0
+
+
+_OTHERS = {"inspect": _inspect, "worker": _worker, "methods": _methods, "sample-data": _sample_data}

@@ -1,0 +1,108 @@
+"""Job descriptions: what terminal, panel and batch ask of the engine. Light to import, strict to read.
+
+The command line is made from these fields, and the worker reads them as JSON; so a job is the same wherever it
+comes from. Paths are strings as the user typed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+
+def option(default: Any, help: str) -> Any:
+    """A field with its help text."""
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+def required(help: str) -> Any:
+    """A field without default."""
+    return field(metadata={"help": help})
+
+
+Size = Literal["auto", "tiny", "base", "large"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What pre-training and fine-tuning share."""
+
+    images: tuple[str, ...] = required("folders, dataset.json or list files, DICOM folders, or image files")
+    output: str = required("the checkpoint to write (.safetensors)")
+    steps: int | None = option(None, "budget in training steps")
+    minutes: float | None = option(None, "budget in minutes of training")
+    resume: bool = option(False, "continue the killed or cancelled run of the same command")
+    overwrite: bool = option(False, "replace an existing output")
+    settings: Mapping[str, Any] = option({}, "KEY=VALUE of the method's settings (see 'methods')")
+    learning_rate: float | None = option(None, "peak learning rate instead of the method's own")
+    optimiser: Literal["sgd", "adamw"] | None = option(None, "optimiser instead of the method's own")
+    cache: str | None = option(None, "folder for preprocessed volumes, kept; default: beside the output, removed at the end")
+    device: str = option("auto", "auto, cpu, cuda[:N] or mps")
+    precision: Literal["auto", "32", "bf16"] = option("auto", "number format of the networks")
+    seed: int = option(0, "same seed, same data, same machine: same weights")
+    threads: int | None = option(None, "CPU threads (default: torch's own choice)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainJob(Training):
+    """Learn a backbone from volumes without labels."""
+
+    kind: ClassVar[str] = "pretrain"
+    method: str = option("macl", "pre-training method (see 'methods')")
+    dimensions: Literal[2, 3] = option(3, "3 for volumes, 2 for slice by slice")
+    size: Size = option("auto", "network size; auto: tiny on a CPU, base on a GPU")
+    network: str = option("unet", "backbone (unet, segresnet)")
+    generic: bool = option(False, "mark the checkpoint as fit for any modality and spacing (a starter)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneJob(Training):
+    """Learn to segment from a few labelled volumes."""
+
+    kind: ClassVar[str] = "finetune"
+    checkpoint: str = required("checkpoint to start from, or 'none' to start from scratch")
+    labels: tuple[str, ...] = option((), "label folders or files; not needed when --images names a dataset.json with labels")
+    method: str = option("supervised", "fine-tuning method (see 'methods')")
+    dimensions: Literal[2, 3] = option(3, "without checkpoint: 3 for volumes, 2 for slice by slice")
+    size: Size = option("auto", "without checkpoint: network size")
+    network: str = option("unet", "without checkpoint: backbone (unet, segresnet)")
+    validation: str = option("none", "K labelled cases to hold out, 'leave-one-out', or 'none'")
+    compare_scratch: bool = option(False, "also train from scratch with the same budget and say which won")
+    transferred_rate: float | None = option(None, "learning-rate factor for weights from the checkpoint")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentJob:
+    """Label volumes with a fine-tuned checkpoint."""
+
+    kind: ClassVar[str] = "segment"
+    checkpoint: str = required("a fine-tuned checkpoint")
+    input: tuple[str, ...] = required("image files, folders of images, or DICOM folders")
+    output: str = required("label map file for one input, or a folder")
+    probabilities: str | None = option(None, "also write class probabilities to this file or folder")
+    overwrite: bool = option(False, "replace existing outputs")
+    mirror: bool = option(False, "average over mirrored copies (slower, often a little better)")
+    largest_component: bool = option(False, "keep only the largest piece of each label")
+    timings: str | None = option(None, "write seconds per stage and peak memory to this JSON file")
+    device: str = option("auto", "auto, cpu, cuda[:N] or mps")
+    precision: Literal["auto", "32", "bf16"] = option("auto", "number format of the network")
+    threads: int | None = option(None, "CPU threads (default: torch's own choice)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateJob:
+    """Compare label maps with references."""
+
+    kind: ClassVar[str] = "evaluate"
+    predictions: str = required("folder of label maps, or one file")
+    references: str = required("folder of reference label maps with the same case names, or one file")
+    output: str = required("JSON file to write")
+    csv: str | None = option(None, "also write one row a case and label to this file")
+    overwrite: bool = option(False, "replace existing outputs")
+
+
+Job = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob
+JOBS: dict[str, type[Job]] = {j.kind: j for j in (PretrainJob, FinetuneJob, SegmentJob, EvaluateJob)}

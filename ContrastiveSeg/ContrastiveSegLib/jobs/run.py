@@ -1,0 +1,29 @@
+"""Running a described job; the heavy rooms are imported when a job needs them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .. import events
+from ..descriptions import Job
+
+#: Which function does which kind of job.
+_DOERS = {
+    "pretrain": ("training.pretrain", "pretrain"),
+    "finetune": ("training.finetune", "finetune"),
+    "segment": ("segmentation.segment", "segment"),
+    "evaluate": ("evaluation.evaluate", "evaluate_job"),
+}
+
+
+def run(job: Job, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> dict[str, Any]:
+    """Do ``job`` and return its result as JSON types.
+
+    Raises:
+        ContrastiveSegError: as the job's own function; nothing else is expected.
+    """
+    module, name = _DOERS[job.kind]
+    emit(events.stage("import"))
+    function = getattr(importlib.import_module(f"..{module}", __package__), name)
+    return function(job, emit, cancelled)

@@ -1,0 +1,79 @@
+"""Supervised fine-tuning: Dice and cross-entropy on a few labelled volumes, with strong augmentation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from monai.losses import DiceCELoss
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..networks.backbone import Backbone
+from ..volumes.augment import IntensitySettings, SpatialSettings, intensity, spatial
+from ..volumes.batch import Batch
+from ..volumes.plan import Plan
+from ..volumes.sampling import PatchSource, labelled_patches, network_axes
+from .objective import Optimisation, SegmentationObjective, objective
+
+
+@dataclass(frozen=True)
+class SupervisedSettings:
+    """Hyper-parameters; the values are ours unless a source is named.
+
+    Attributes:
+        batch: crops a step.
+        foreground: share of crops centred on a labelled voxel (nnU-Net: one third).
+        margin: crops are drawn this much larger than the patch, so that rotation brings in no padding.
+        deep_levels: lower decoder levels that are supervised too.
+        deep_weight: weight of each such level's loss relative to the one above it (nnU-Net: 0.5).
+    """
+
+    batch: int = 4
+    foreground: float = 0.5
+    margin: float = 1.15
+    deep_levels: int = 1
+    deep_weight: float = 0.5
+    spatial: SpatialSettings = field(default_factory=SpatialSettings)
+    intensity: IntensitySettings = field(default_factory=IntensitySettings)
+
+
+@objective("supervised", stage="finetune")
+class Supervised(SegmentationObjective):
+    """Minimises Dice + cross-entropy, averaged over the decoder's levels with falling weights."""
+
+    Settings = SupervisedSettings
+    optimisation = Optimisation("adamw", 2e-3, weight_decay=1e-4, schedule="poly", warm_up=0.05, ema=0.99)
+    description = "Supervised fine-tuning with Dice + cross-entropy."
+    citation = "Isensee et al., nnU-Net, Nature Methods 2021 (recipe of loss and sampling)."
+
+    def __init__(self, backbone: Backbone, plan: Plan, settings: SupervisedSettings, classes: int) -> None:
+        super().__init__(backbone, plan, settings, classes, settings.deep_levels)
+        # batch=True pools the overlap over the crops, so a class absent from one crop does not count as missed there.
+        self.criterion = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+
+    def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
+        size = [math.ceil(n * self.settings.margin) if n > 1 else 1 for n in self.plan.patch]
+        batch = labelled_patches(source, size, self.settings.batch, self.settings.foreground, random)
+        return network_axes(batch, self.plan)
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        assert batch.labels is not None
+        images, labels, _ = spatial(
+            batch.images, batch.labels, self.settings.spatial, self.plan.aspect, self.plan.patch_shape
+        )
+        assert labels is not None
+        levels = self.segmenter.forward_deep(intensity(images, self.settings.intensity))
+        losses = [self.criterion(logits.float(), _at(labels, logits)) for logits in levels]
+        weights = [self.settings.deep_weight**level for level in range(len(levels))]
+        total = sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
+        return {"loss": total, "dice_ce": losses[0].detach()}
+
+
+def _at(labels: Tensor, logits: Tensor) -> Tensor:
+    """(B, 1, *grid) labels on the grid of ``logits``, by nearest neighbour."""
+    labels = labels.unsqueeze(1)
+    if labels.shape[2:] == logits.shape[2:]:
+        return labels
+    return F.interpolate(labels.float(), size=logits.shape[2:], mode="nearest-exact").long()

@@ -1,0 +1,195 @@
+"""A checkpoint made ready to label volumes, and kept ready for the next one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..checkpoints.card import Card
+from ..checkpoints.format import load
+from ..device import keep_large_buffers
+from ..errors import InputError
+from ..networks.registry import build
+from ..networks.segmenter import Segmenter
+from ..volumes.cache import working_shape
+from ..volumes.normalise import normalise
+from ..volumes.orientation import canonical_axes
+from ..volumes.resample import resample_image
+from ..volumes.volume import LabelMap, Volume
+from .postprocess import keep_largest_component
+from .window import OnTile, segment_logits
+
+#: The most voxels of a tile: what a tiny network computes in about 2 GiB on a CPU.
+_TILE_VOXELS = {"cpu": 160 * 160 * 112, "cuda": 192**3, "mps": 128**3}
+
+
+@dataclass
+class Timings:
+    """Seconds spent in each stage of segmenting, added up."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, stage: str) -> Iterator[None]:
+        """Add the time spent inside to ``stage``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - start)
+
+    def add(self, stage: str, seconds: float) -> None:
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A label map on the volume's own grid, and its class probabilities (classes, z, y, x) if asked for."""
+
+    labels: LabelMap
+    probabilities: np.ndarray | None
+
+
+class Predictor:
+    """Segments volumes with one network on one device.
+
+    Args:
+        card: names the plan and the labels. network: the segmenter, moved to ``device`` and set to evaluation.
+        dtype: type to compute in, None for float32.
+    """
+
+    def __init__(self, card: Card, network: Segmenter, device: torch.device, dtype: torch.dtype | None) -> None:
+        if device.type == "cpu":
+            keep_large_buffers()
+        self.card, self.device, self.dtype = card, device, dtype
+        self.network = network.to(device).eval()
+
+    @classmethod
+    def open(cls, path: Path, device: torch.device, dtype: torch.dtype | None) -> Predictor:
+        """The predictor of a fine-tuned checkpoint.
+
+        Raises:
+            InputError: the checkpoint cannot be read, or was only pre-trained.
+        """
+        card, weights = load(path)
+        if card.kind != "segmenter":
+            raise InputError(
+                f"{path} was only pre-trained ({card.method}) and knows no labels yet. Fine-tune it first: "
+                f"contrastiveseg finetune --checkpoint {path} --images ... --labels ..."
+            )
+        network = Segmenter(build(card.network), len(card.labels) + 1)
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as problem:
+            raise InputError(f"{path}: the weights do not fit the network its card names. Copy it again.") from problem
+        return cls(card, network, device, dtype)
+
+    def prepare(self, volume: Volume) -> Tensor:
+        """The volume as the network sees it: canonical, normalised, at the plan's spacing; (C, z, y, x) float32."""
+        axes = canonical_axes(volume.geometry)
+        array = axes.apply(volume.array)
+        shape = working_shape(array.shape[1:], axes.spacing_zyx(volume.geometry), self.card.plan)
+        return torch.from_numpy(np.ascontiguousarray(resample_image(normalise(array, self.card.plan.channels), shape)))
+
+    def logits(
+        self, image: Tensor, *, mirror: bool = False, on_tile: OnTile | None = None, timings: Timings | None = None
+    ) -> Tensor:
+        """Logits (classes, z, y, x) of a prepared image."""
+        timings = timings or Timings()
+        plan = self.card.plan
+
+        def network(tiles: Tensor) -> Tensor:
+            with timings.of("network"):
+                answer = self.network(tiles)
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
+            return answer
+
+        start, before = time.perf_counter(), timings.seconds.get("network", 0.0)
+        patch = plan.patch_shape
+        found = segment_logits(
+            network,
+            image,
+            len(self.card.labels) + 1,
+            divisor=self.network.backbone.total_stride,
+            patch=patch,
+            max_voxels=max(_TILE_VOXELS[self.device.type], prod(patch)),
+            batch=1 if plan.dimensions == 3 and self.device.type == "cpu" else 4,
+            device=self.device,
+            mirror_axes=range(plan.dimensions) if mirror else (),
+            autocast=self.dtype,
+            on_tile=on_tile,
+            dimensions=plan.dimensions,
+            slice_axis=plan.slice_axis,
+        )
+        in_network = timings.seconds.get("network", 0.0) - before
+        timings.add("blend", time.perf_counter() - start - in_network)
+        return found
+
+    def predict(
+        self,
+        volume: Volume,
+        *,
+        mirror: bool = False,
+        largest_component: bool = False,
+        probabilities: bool = False,
+        on_tile: OnTile | None = None,
+        timings: Timings | None = None,
+    ) -> Prediction:
+        """Segment ``volume`` (C, z, y, x).
+
+        Args:
+            mirror: average over mirrored copies. largest_component: keep each label's largest piece only.
+            probabilities: also return the class probabilities. on_tile: told (done, total); may raise to stop.
+
+        Raises:
+            InputError: the number of channels differs from the network's, or the memory does not hold one tile.
+        """
+        timings = timings or Timings()
+        with timings.of("preprocess"):
+            image = self.prepare(volume)
+        logits = self.logits(image, mirror=mirror, on_tile=on_tile, timings=timings)
+        with timings.of("restore"):
+            axes = canonical_axes(volume.geometry)
+            shape = axes.apply(volume.array).shape[1:]
+            classes, softmax = restore(logits, shape, probabilities)
+            values = np.array([0, *(label.value for label in self.card.labels)])
+            values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
+            found = values[np.ascontiguousarray(axes.undo(classes))]
+            if largest_component:
+                found = keep_largest_component(found)
+            soft = None if softmax is None else np.ascontiguousarray(axes.undo(softmax))
+        return Prediction(LabelMap(found, volume.geometry, volume.name), soft)
+
+
+def restore(logits: Tensor, shape: tuple[int, ...], probabilities: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+    """Class indices (z, y, x) uint8 on a grid of ``shape`` from ``logits`` (classes, z, y, x), and probabilities.
+
+    Logits are interpolated, not labels. Class by class with a running maximum, so that memory does not grow with the
+    number of classes unless probabilities are asked for.
+    """
+    if probabilities:
+        full = _resized(logits, shape).softmax(0)
+        return full.argmax(0).to(torch.uint8).cpu().numpy(), full.cpu().numpy()
+    best = _resized(logits[:1], shape)[0]
+    winner = torch.zeros(shape, dtype=torch.uint8, device=best.device)
+    for index in range(1, len(logits)):
+        rival = _resized(logits[index : index + 1], shape)[0]
+        winner.masked_fill_(rival > best, index)
+        torch.maximum(best, rival, out=best)
+    return winner.cpu().numpy(), None
+
+
+def _resized(logits: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if tuple(logits.shape[1:]) == tuple(shape):
+        return logits.float().clone()
+    return F.interpolate(logits.float()[None], size=shape, mode="trilinear", align_corners=False)[0]

@@ -1,0 +1,142 @@
+"""The segment job: files in, label maps out, one by one; what fails is named and the rest is written."""
+
+from __future__ import annotations
+
+import functools
+import json
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import events
+from ..descriptions import SegmentJob
+from ..device import autocast_dtype, resolve_device
+from ..errors import Cancelled, InputError
+from ..files import check_output, volume_suffix, write_text
+from ..volumes.dataset import CaseFiles, find_cases
+from ..volumes.reading import read_channels
+from ..volumes.writing import write_labels, write_probabilities
+from .predictor import Predictor, Timings
+
+#: Stages in the order they are told; "import" is the time from the job's arrival until the libraries were loaded.
+STAGES = ("import", "load", "preprocess", "network", "blend", "restore", "write", "total")
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a case's results go."""
+
+    case: CaseFiles
+    labels: Path
+    probabilities: Path | None
+
+
+def segment(job: SegmentJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> dict:
+    """Run ``job``; returns the files written, the failures, and seconds per stage.
+
+    Raises:
+        InputError: the checkpoint or the outputs cannot be used, or not one input could be segmented.
+        Cancelled: stopped; finished label maps stay.
+    """
+    start = time.perf_counter()
+    timings = Timings()
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    outputs = _outputs(job)
+    emit(events.stage("load"))
+    with timings.of("load"):
+        device = resolve_device(job.device)
+        predictor = _predictor(str(Path(job.checkpoint).resolve()), _stamp(job.checkpoint), str(device), job.precision)
+    written: list[str] = []
+    failures: list[dict[str, str]] = []
+    progress = events.Progress(emit, len(outputs), "volumes")
+    emit(events.stage("segment"))
+    for done, output in enumerate(outputs):
+
+        def on_tile(tile: int, tiles: int, done: int = done) -> None:
+            if cancelled():
+                raise Cancelled(f"Stopped after {len(written)} of {len(outputs)} volumes. Those written stay.")
+            progress(done + tile / tiles)
+
+        try:
+            _segment_case(job, predictor, output, timings, on_tile)
+            written.append(str(output.labels))
+        except InputError as problem:
+            failures.append({"input": str(output.case.images[0]), "what": str(problem)})
+            emit(events.warning(f"{output.case.name} failed: {problem}"))
+        progress(done + 1)
+    if not written:
+        raise InputError(failures[0]["what"] if len(failures) == 1 else f"None could be segmented. {failures[0]['what']}")
+    timings.add("total", time.perf_counter() - start)
+    told = {stage: round(timings.seconds.get(stage, 0.0), 4) for stage in STAGES}
+    result: dict[str, Any] = {"written": written, "failures": failures, "seconds": told, "peak_memory": peak_memory(device)}
+    if job.timings:
+        write_text(Path(job.timings), json.dumps({**told, "peak_memory_bytes": result["peak_memory"]}, indent=1))
+    return result
+
+
+def _segment_case(job: SegmentJob, predictor: Predictor, output: Output, timings: Timings, on_tile: Any) -> None:
+    with timings.of("load"):
+        volume = read_channels(output.case.images)
+    found = predictor.predict(
+        volume,
+        mirror=job.mirror,
+        largest_component=job.largest_component,
+        probabilities=output.probabilities is not None,
+        on_tile=on_tile,
+        timings=timings,
+    )
+    with timings.of("write"):
+        write_labels(output.labels, found.labels.array, volume.geometry)
+        if output.probabilities and found.probabilities is not None:
+            write_probabilities(output.probabilities, found.probabilities, volume.geometry)
+
+
+def _outputs(job: SegmentJob) -> list[Output]:
+    """Every input with its output paths, all checked before anything is computed."""
+    cases = find_cases([Path(p) for p in job.input])
+    single = bool(volume_suffix(Path(job.output)))
+    if single and len(cases) > 1:
+        raise InputError(f"{len(cases)} inputs cannot go into one file. Give a folder as --output.")
+    made = []
+    for case in cases:
+        ending = volume_suffix(case.images[0]) or ".nii.gz"
+        ending = ending if ending in (".nii.gz", ".nrrd", ".mha") else ".nii.gz"
+        labels = Path(job.output) if single else Path(job.output) / f"{case.name}{ending}"
+        soft = None
+        if job.probabilities:
+            given = Path(job.probabilities)
+            soft = given if volume_suffix(given) else given / f"{case.name}{ending}"
+        for path in filter(None, (labels, soft)):
+            check_output(path, job.overwrite)
+        made.append(Output(case, labels, soft))
+    if job.timings:
+        check_output(Path(job.timings), overwrite=True)
+    return made
+
+
+@functools.lru_cache(maxsize=2)
+def _predictor(path: str, stamp: tuple[int, int], device: str, precision: Any) -> Predictor:
+    """Kept between jobs of a worker; a checkpoint file that changed (``stamp``) is read anew."""
+    chosen = torch.device(device)
+    return Predictor.open(Path(path), chosen, autocast_dtype(chosen, precision))
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    if not Path(path).is_file():
+        raise InputError(f"There is no checkpoint at {path}.")
+    state = Path(path).stat()
+    return state.st_mtime_ns, state.st_size
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory this process has held, in bytes: on the GPU if it computes there, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

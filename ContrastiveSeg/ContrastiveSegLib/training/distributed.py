@@ -1,0 +1,55 @@
+"""Several processes as one: what ``torchrun`` starts, or a single process where it did not."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import distributed as dist
+
+
+def start(device: torch.device) -> torch.device:
+    """Join the process group that ``torchrun`` announces in the environment; return this process's own device."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ or dist.is_initialized():
+        return device
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def stop() -> None:
+    """Leave the process group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's number; 0 writes files and speaks."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def seed(value: int) -> None:
+    """Seed torch alike in every process, so that all start from the same weights."""
+    torch.manual_seed(value)
+
+
+def agreed(flag: bool, device: torch.device) -> bool:
+    """Process 0's ``flag``, so that all stop at the same step."""
+    if world() == 1:
+        return flag
+    shared = torch.tensor([float(flag)], device=device)
+    dist.broadcast(shared, src=0)
+    return bool(shared.item())
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if world() > 1:
+        dist.barrier()

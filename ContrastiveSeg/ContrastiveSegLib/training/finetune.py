@@ -1,0 +1,270 @@
+"""Fine-tuning: a few labelled volumes and a checkpoint (or none) in, a segmenter out, with proof on held-out cases."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .. import events
+from ..checkpoints.card import Card, Label
+from ..checkpoints.format import load, save
+from ..checkpoints.header import digest
+from ..descriptions import FinetuneJob
+from ..errors import Cancelled, InputError
+from ..methods.objective import SegmentationObjective, find
+from ..networks.registry import build
+from ..networks.segmenter import TransferReport, load_transferred
+from ..networks.spec import NetworkSpec
+from ..records import to_json
+from ..volumes.cache import CachedCase, CachedVolumes, preprocess
+from ..volumes.dataset import CaseFiles, label_names
+from ..volumes.fingerprint import adapt, fingerprint, plan_for
+from ..volumes.plan import Plan
+from . import distributed
+from .loop import Run, Trained, train
+from .scoring import CaseScores, score_cases, working_dice
+from .setup import (
+    cache_folder,
+    cases_of,
+    choose_network,
+    finish,
+    method_settings,
+    open_run,
+    optimisation,
+    patch_voxels,
+    provenance,
+    told,
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What fine-tuning starts from; ``card`` and ``weights`` are None from scratch."""
+
+    network: NetworkSpec
+    plan: Plan
+    card: Card | None = None
+    weights: Mapping[str, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """The data of a run: all cases, preprocessed, and the labels to learn."""
+
+    files: list[CaseFiles]
+    source: CachedVolumes
+    labels: tuple[Label, ...]
+
+
+def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> dict:
+    """Run ``job``; returns the paths written, the transfer report and the scores.
+
+    Raises:
+        InputError: data, checkpoint, output, settings or budget cannot be used.
+        Cancelled: stopped; the best (or averaged) weights so far and a resume file are kept.
+    """
+    method = find("finetune", job.method)
+    assert issubclass(method, SegmentationObjective)
+    settings = method_settings(method, job.settings)
+    emit(events.stage("plan"))
+    cases = [c for c in cases_of(job.images, job.labels) if c.labels]
+    if not cases:
+        raise InputError("None of the volumes has a label map. Give --labels, or a dataset.json that names them.")
+    held = _held_out(job, len(cases))
+    run = open_run(job, dataclasses.replace(job, resume=False, overwrite=False, output=""), emit, cancelled)
+    start = _start(job, cases, run)
+    with cache_folder(job) as folder:
+        emit(events.stage("preprocess"))
+        made = preprocess(cases, start.plan, folder, with_labels=True, emit=run.emit, cancelled=cancelled)
+        labels = _labels(job, made, start.card)
+        task = Task(cases, CachedVolumes(folder, made, [label.value for label in labels]), labels)
+        result: dict[str, Any] = {}
+        if job.validation == "leave-one-out":
+            result["leave_one_out"] = _leave_one_out(job, method, settings, start, task, run)
+        emit(events.stage("train"))
+        training = [i for i in range(len(cases)) if i not in held]
+        trained, scores, report = _train_one(job, method, settings, start, task, run, training, held)
+        if report:
+            emit(events.log(_told_transfer(report)))
+        if distributed.rank() == 0:
+            _save(job, method, settings, start, task, run, trained, scores)
+        if trained.cancelled:
+            raise Cancelled(
+                f"Stopped after {trained.steps} steps. {run.output} holds the {trained.kept} weights so far; "
+                "--resume goes on."
+            )
+        result |= {**told(Path(job.output)), "steps": trained.steps, "minutes": round(trained.minutes, 2)}
+        result |= {"kept": trained.kept, "transfer": to_json(report) if report else None, "held_out": to_json(scores)}
+        if job.compare_scratch:
+            result["comparison"] = _compare(job, method, settings, start, task, run, training, held, scores)
+    finish(Path(job.output))
+    return result
+
+
+def _held_out(job: FinetuneJob, count: int) -> list[int]:
+    """Indices of the labelled cases kept for validation: evenly spread over the list."""
+    if job.validation in ("none", "leave-one-out"):
+        wanted = 1 if job.compare_scratch else 0
+    elif job.validation.isdigit():
+        wanted = int(job.validation)
+    else:
+        raise InputError(f"--validation takes a number of cases, 'leave-one-out' or 'none', not {job.validation!r}.")
+    if wanted and wanted >= count:
+        raise InputError(
+            f"{wanted} case(s) to hold out of {count} labelled leave none to train on. Label more cases or use "
+            "--validation none."
+        )
+    return [round((i + 0.5) * count / wanted - 0.5) for i in range(wanted)]
+
+
+def _start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
+    seen = fingerprint(cases)
+    if job.checkpoint == "none":
+        spec, voxels = choose_network(job.network, job.size, job.dimensions, seen, run.device)
+        return Start(spec, plan_for(seen, job.dimensions, build(spec).total_stride, voxels))
+    card, weights = load(Path(job.checkpoint))
+    stride = build(card.network).total_stride
+    plan = adapt(card.plan, seen, stride, patch_voxels(card.network))
+    return Start(card.network, plan, card, weights)
+
+
+def _labels(job: FinetuneJob, made: Sequence[CachedCase], base: Card | None) -> tuple[Label, ...]:
+    """The label values found in the cases, named by dataset.json or by the base checkpoint's labels."""
+    values = sorted({v for case in made for v in case.values or ()})
+    if not values:
+        raise InputError("All label maps are empty. Label at least one structure in one case.")
+    known = {label.value: label for label in (base.labels if base else ())}
+    names: dict[int, str] = {}
+    for path in (*job.images, *job.labels):
+        for candidate in (Path(path), Path(path) / "dataset.json", Path(path).parent / "dataset.json"):
+            if candidate.name == "dataset.json" and candidate.is_file():
+                names = names or label_names(candidate)
+    return tuple(known.get(v) or Label(v, names.get(v, f"label {v}")) for v in values)
+
+
+def _train_one(
+    job: FinetuneJob,
+    method: type[SegmentationObjective],
+    settings: Any,
+    start: Start,
+    task: Task,
+    run: Run,
+    training: Sequence[int],
+    held: Sequence[int],
+) -> tuple[Trained, list[CaseScores], TransferReport | None]:
+    """Train once from ``start`` on the cases ``training`` and score the cases ``held`` on their own grids."""
+    distributed.seed(job.seed)
+    objective = method(build(start.network), start.plan, settings, len(task.labels) + 1)
+    report, transferred = None, set()
+    if start.card and start.weights:
+        report = load_transferred(objective.backbone, _backbone_weights(start.weights), start.card.transferred)
+        prefixes = tuple(f"backbone.{name}." for name in report.loaded)
+        transferred = {name for name, _ in objective.named_parameters() if name.startswith(prefixes)}
+    card = Card("segmenter", job.method, start.network, start.plan, labels=task.labels)
+
+    def validate(state: dict[str, Tensor]) -> float:
+        return working_dice(objective, card, state, task.source.subset(held), run)
+
+    how, rest = optimisation(method, job), task.source.subset(training)
+    trained = train(objective, rest, how, run, transferred=transferred, validate=validate if held else None)
+    objective.load_state_dict(trained.state)
+    run.emit(events.stage("score"))
+    return trained, score_cases(objective.segmenter, card, [task.files[i] for i in held], run), report
+
+
+def _backbone_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The backbone's tensors of a pre-trained or a fine-tuned checkpoint, without the head's."""
+    return {name.removeprefix("backbone."): t for name, t in weights.items() if not name.startswith(("head.", "aux"))}
+
+
+def _compare(
+    job: FinetuneJob,
+    method: type[SegmentationObjective],
+    settings: Any,
+    start: Start,
+    task: Task,
+    run: Run,
+    training: Sequence[int],
+    held: Sequence[int],
+    scores: Sequence[CaseScores],
+) -> dict[str, Any]:
+    """The same training from scratch beside it, and which won on the held-out cases."""
+    run.emit(events.stage("train from scratch"))
+    beside = dataclasses.replace(run, output=None, resume=False)
+    scratch = Start(start.network, start.plan)
+    _, rival, _ = _train_one(job, method, settings, scratch, task, beside, training, held)
+    ours, theirs = _mean_dice(scores), _mean_dice(rival)
+    won = "checkpoint" if ours > theirs else "scratch" if theirs > ours else "neither"
+    run.emit(
+        events.log(
+            f"Held-out Dice {ours:.3f} from the checkpoint, {theirs:.3f} from scratch with the same budget: "
+            + {"checkpoint": "pre-training paid.", "scratch": "scratch won.", "neither": "a draw."}[won]
+        )
+    )
+    return {"won": won, "checkpoint_dice": ours, "scratch_dice": theirs, "scratch": to_json(rival)}
+
+
+def _leave_one_out(
+    job: FinetuneJob, method: type[SegmentationObjective], settings: Any, start: Start, task: Task, run: Run
+) -> dict[str, Any]:
+    """Train once without each case and score it there; the final model is then trained on all cases."""
+    count = len(task.files)
+    if count < 2:
+        raise InputError("Leave-one-out needs at least 2 labelled cases.")
+    beside = dataclasses.replace(run, output=None, resume=False)
+    scores: list[CaseScores] = []
+    for left_out in range(count):
+        run.emit(events.stage(f"leave out {task.files[left_out].name}"))
+        rest = [i for i in range(count) if i != left_out]
+        trained, found, _ = _train_one(job, method, settings, start, task, beside, rest, [left_out])
+        if trained.cancelled:
+            raise Cancelled("Stopped during leave-one-out; nothing was written.")
+        scores += found
+    return {"dice": _mean_dice(scores), "cases": to_json(scores)}
+
+
+def _mean_dice(scores: Sequence[CaseScores]) -> float:
+    return statistics.fmean(s.dice for s in scores)
+
+
+def _save(
+    job: FinetuneJob,
+    method: type[SegmentationObjective],
+    settings: Any,
+    start: Start,
+    task: Task,
+    run: Run,
+    trained: Trained,
+    scores: Sequence[CaseScores],
+) -> None:
+    """The checkpoint: segmenter weights without the auxiliary heads, which only training uses."""
+    prefix = "segmenter."
+    weights = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in trained.state.items()
+        if name.startswith(prefix) and not name.startswith(prefix + "auxiliary.")
+    }
+    origin = provenance(
+        job,
+        task.source.cases,
+        trained,
+        labels_used=True,
+        base=digest(Path(job.checkpoint)) if start.card else None,
+        base_method=start.card.method if start.card else None,
+        scores={"held_out_dice": _mean_dice(scores)} if scores else {},
+        citation="; ".join(c for c in (start.card.provenance.citation if start.card else "", method.citation) if c),
+    )
+    card = Card("segmenter", job.method, start.network, start.plan, to_json(settings), task.labels, provenance=origin)
+    assert run.output is not None
+    save(run.output, weights, card)
+
+
+def _told_transfer(report: TransferReport) -> str:
+    fresh = f"; fresh: {', '.join(report.fresh)}" if report.fresh else ""
+    return f"Loaded {', '.join(report.loaded)} ({report.loaded_parameters:,} parameters){fresh}; head: fresh."

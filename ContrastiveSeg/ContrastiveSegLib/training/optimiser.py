@@ -1,0 +1,83 @@
+"""The optimiser, its learning rate over the budget, and the averaged weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..methods.objective import Optimisation
+
+
+def make_optimiser(module: nn.Module, how: Optimisation, transferred: Collection[str] = ()) -> torch.optim.Optimizer:
+    """An optimiser over ``module``'s trainable parameters in two groups: fresh, and transferred (lower rate).
+
+    ``transferred`` holds the names of the parameters that came from a checkpoint.
+    """
+    groups: list[dict] = [
+        {"params": [], "factor": 1.0},
+        {"params": [], "factor": how.transferred_rate},
+    ]
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            groups[name in transferred]["params"].append(parameter)
+    groups = [g for g in groups if g["params"]]
+    if how.optimiser == "sgd":
+        return torch.optim.SGD(groups, how.learning_rate, momentum=how.momentum, weight_decay=how.weight_decay)
+    return torch.optim.AdamW(groups, how.learning_rate, weight_decay=how.weight_decay)
+
+
+def learning_rate(how: Optimisation, done: float) -> float:
+    """The rate after a share ``done`` in [0, 1] of the budget: linear warm-up, then cosine or polynomial decay."""
+    if done < how.warm_up:
+        return how.learning_rate * (done + 1e-3) / (how.warm_up + 1e-3)
+    left = 1 - (done - how.warm_up) / max(1 - how.warm_up, 1e-9)
+    decay = 0.5 * (1 - math.cos(math.pi * left)) if how.schedule == "cosine" else max(left, 0.0) ** 0.9
+    return how.learning_rate * (how.floor + (1 - how.floor) * decay)
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set every group's rate to ``rate`` times its own factor."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
+class AveragedWeights:
+    """Exponential moving average of a module's state; integers (counters) are copied."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay, self.updates = decay, 0
+        self.state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """One step towards ``module``; the decay grows from small, so that the start is soon forgotten."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                self.state[name].lerp_(tensor.detach().to(self.state[name]), 1 - decay)
+            else:
+                self.state[name].copy_(tensor)
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as flat named tensors "<parameter index>.<key>", for a resume file without pickle."""
+    state: Mapping[int, Mapping] = optimiser.state_dict()["state"]
+    return {
+        f"{index}.{key}": value
+        for index, entries in state.items()
+        for key, value in entries.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_optimiser_tensors(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what :func:`optimiser_tensors` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -1,0 +1,85 @@
+"""Pre-training: volumes without labels in, a backbone checkpoint out."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from .. import events
+from ..checkpoints.card import Card
+from ..checkpoints.format import save
+from ..descriptions import PretrainJob
+from ..errors import Cancelled
+from ..methods.objective import find
+from ..networks.registry import build
+from ..records import to_json
+from ..volumes.cache import CachedVolumes, preprocess
+from ..volumes.fingerprint import fingerprint, plan_for
+from ..volumes.plan import Plan
+from . import distributed
+from .loop import train
+from .setup import (
+    cache_folder,
+    cases_of,
+    choose_network,
+    finish,
+    method_settings,
+    open_run,
+    optimisation,
+    provenance,
+    told,
+)
+
+
+def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> dict:
+    """Run ``job``; returns the paths written and the final terms.
+
+    Raises:
+        InputError: images, output, method, settings or budget cannot be used.
+        Cancelled: stopped; the checkpoint so far and a resume file are kept.
+    """
+    method = find("pretrain", job.method)
+    settings = method_settings(method, job.settings)
+    emit(events.stage("plan"))
+    cases = cases_of(job.images)
+    seen = fingerprint(cases)
+    run = open_run(job, [job.method, settings, job.network, job.size, job.dimensions, job.seed, sorted(c.name for c in cases)], emit, cancelled)
+    spec, voxels = choose_network(job.network, job.size, job.dimensions, seen, run.device)
+    # The seed decides the initial weights too.
+    distributed.seed(job.seed)
+    backbone = build(spec)
+    plan = plan_for(seen, job.dimensions, method.patch_multiple(backbone, settings), voxels)
+    objective = method(backbone, plan, settings)
+    emit(events.log(f"{len(cases)} volumes; spacing {_mm(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
+    with cache_folder(job) as folder:
+        emit(events.stage("preprocess"))
+        made = preprocess(cases, plan, folder, emit=run.emit, cancelled=cancelled)
+        emit(events.stage("train"))
+        trained = train(objective, CachedVolumes(folder, made), optimisation(method, job), run)
+        assert run.output is not None
+        if distributed.rank() == 0:
+            card = Card(
+                "pretrained",
+                job.method,
+                spec,
+                _generic(plan) if job.generic else plan,
+                settings=to_json(settings),
+                transferred=objective.transferred,
+                provenance=provenance(job, made, trained, labels_used=False, citation=method.citation),
+            )
+            weights = {k.removeprefix("backbone."): v for k, v in trained.state.items() if k.startswith("backbone.")}
+            save(run.output, weights, card)
+        if trained.cancelled:
+            raise Cancelled(f"Stopped after {trained.steps} steps. {run.output} holds the weights so far; --resume goes on.")
+    finish(run.output)
+    result: dict[str, Any] = {**told(run.output), "steps": trained.steps, "minutes": round(trained.minutes, 2)}
+    return result
+
+
+def _generic(plan: Plan) -> Plan:
+    """``plan`` for a starter, whose spacing and normalisation follow the data it will be fine-tuned on."""
+    return dataclasses.replace(plan, channels=tuple(dataclasses.replace(c, modality="any") for c in plan.channels))
+
+
+def _mm(spacing: tuple[float, ...]) -> str:
+    return " x ".join(f"{s:.2f}" for s in spacing)

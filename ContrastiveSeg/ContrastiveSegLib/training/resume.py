@@ -1,0 +1,82 @@
+"""What a killed or cancelled run leaves beside its output, so that ``--resume`` continues the same curve."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..files import replacing
+from ..records import from_json, to_json
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where the run stands. ``identity`` names the job: another job may not continue it."""
+
+    identity: str
+    step: int
+    seconds: float
+    averages: int = 0
+    best_score: float | None = None
+
+
+def resume_path(output: Path) -> Path:
+    """The resume file beside a checkpoint."""
+    return output.with_name(output.name + ".resume")
+
+
+def metrics_path(output: Path) -> Path:
+    """The curve beside a checkpoint: one JSON object a line."""
+    return output.with_name(output.name + ".metrics.jsonl")
+
+
+def save_mark(path: Path, mark: Mark, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write ``parts`` (e.g. "objective", "optimiser", "average", "best") and ``mark`` by write-then-rename."""
+    tensors = {
+        f"{part}/{name}": tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for part, named in parts.items()
+        for name, tensor in named.items()
+    }
+    with replacing(path) as temporary:
+        safetensors.torch.save_file(tensors, str(temporary), metadata={"mark": json.dumps(to_json(mark))})
+
+
+def load_mark(path: Path, identity: str) -> tuple[Mark, dict[str, dict[str, Tensor]]]:
+    """What :func:`save_mark` wrote.
+
+    Raises:
+        InputError: there is nothing to resume, the file is damaged, or it belongs to another job.
+    """
+    if not path.is_file():
+        raise InputError(f"There is nothing to resume: {path} does not exist. Run without --resume.")
+    try:
+        with safetensors.safe_open(str(path), "pt") as file:
+            mark = from_json(Mark, json.loads((file.metadata() or {}).get("mark", "null")), path.name)
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (safetensors.SafetensorError, OSError, ValueError) as problem:
+        raise InputError(f"{path} cannot be read ({problem}). Delete it and start anew without --resume.") from problem
+    if mark.identity != identity:
+        raise InputError(
+            f"{path} belongs to a run with other data, network, method or settings. Give the same options as then, or "
+            "delete it and start anew without --resume."
+        )
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in flat.items():
+        part, key = name.split("/", 1)
+        parts.setdefault(part, {})[key] = tensor
+    return mark, parts
+
+
+def cut_metrics(path: Path, step: int) -> None:
+    """Drop the lines of the curve from ``step`` on: the resumed run writes them again."""
+    if path.exists():
+        kept = [line for line in path.read_text().splitlines() if line and json.loads(line)["step"] < step]
+        path.write_text("".join(line + "\n" for line in kept))

@@ -1,0 +1,165 @@
+"""What pre-training and fine-tuning do alike before and after the loop: data, plan, network, files."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from .. import __version__, events
+from ..checkpoints.card import Provenance, TrainingCase
+from ..descriptions import Size, Training
+from ..device import autocast_dtype, resolve_device
+from ..errors import InputError
+from ..files import check_output
+from ..methods.objective import Objective, Optimisation
+from ..networks.registry import build, preset
+from ..networks.spec import NetworkSpec
+from ..records import from_json, to_json
+from ..volumes.cache import CachedCase
+from ..volumes.dataset import CaseFiles, find_cases
+from ..volumes.fingerprint import Fingerprint, fit_patch
+from . import distributed
+from .loop import Budget, Run, Trained
+from .resume import metrics_path, resume_path
+
+#: The most voxels of a training patch, by (dimensions, network size).
+PATCH_VOXELS: Mapping[tuple[int, str], int] = {
+    (3, "tiny"): 32 * 64 * 80,
+    (3, "base"): 96**3,
+    (3, "large"): 128**3,
+    (2, "tiny"): 192**2,
+    (2, "base"): 256**2,
+    (2, "large"): 384**2,
+}
+#: Cases named one by one in a checkpoint; beyond it only their number is kept.
+_NAMED_CASES = 1000
+
+
+def open_run(job: Training, identity: Any, emit: events.Emit, cancelled: events.Cancelled) -> Run:
+    """Check the output and the budget, choose the device, join other processes.
+
+    Raises:
+        InputError: the output exists, the budget is missing or doubled, the device is not there.
+    """
+    output = Path(job.output)
+    if not job.resume:
+        check_output(output, job.overwrite)
+    if output.suffix != ".safetensors":
+        raise InputError(f"A checkpoint's name ends in .safetensors; {output.name} does not.")
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    device = distributed.start(resolve_device(job.device))
+    return Run(
+        Budget(job.steps, job.minutes),
+        device,
+        autocast_dtype(device, job.precision),
+        job.seed,
+        output,
+        hashlib.sha256(json.dumps(to_json(identity), sort_keys=True).encode()).hexdigest(),
+        job.resume,
+        emit=emit if distributed.rank() == 0 else events.silent,
+        cancelled=cancelled,
+    )
+
+
+def cases_of(images: Sequence[str], labels: Sequence[str] = ()) -> list[CaseFiles]:
+    """:func:`.volumes.dataset.find_cases` for paths as typed."""
+    return find_cases([Path(p) for p in images], [Path(p) for p in labels])
+
+
+@contextmanager
+def cache_folder(job: Training) -> Iterator[Path]:
+    """Where preprocessed volumes go: the folder asked for, or one beside the output that is removed at the end.
+
+    A run that ends early (cancelled, failed) keeps it, so that resuming need not preprocess again.
+    """
+    if job.cache:
+        yield Path(job.cache)
+        return
+    folder = Path(job.output).with_name(Path(job.output).name + ".cache")
+    yield folder
+    distributed.barrier()
+    if distributed.rank() == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def choose_network(
+    name: str, size: Size, dimensions: Literal[2, 3], seen: Fingerprint, device: torch.device
+) -> tuple[NetworkSpec, int]:
+    """A fresh network for data like ``seen``, and the most voxels of its patch."""
+    chosen: Literal["tiny", "base", "large"]
+    chosen = ("base" if device.type == "cuda" else "tiny") if size == "auto" else size
+    voxels = PATCH_VOXELS[dimensions, chosen]
+    if name != "unet":
+        return NetworkSpec(name, dimensions, len(seen.channels)), voxels
+    axes = [a for a in range(3) if dimensions == 3 or a != seen.slice_axis]
+    shape = [seen.shape[a] for a in axes]
+    # Long axes are to be halved four times if need be; a short one (few thick slices) as often as its size allows.
+    patch = fit_patch(shape, [16 if n >= 24 else 4 if n >= 4 else 1 for n in shape], voxels)
+    return preset(chosen, dimensions, len(seen.channels), patch, [seen.spacing[a] for a in axes]), voxels
+
+
+def patch_voxels(spec: NetworkSpec) -> int:
+    """The most voxels of a training patch for a network that exists already, by its number of parameters."""
+    parameters = sum(p.numel() for p in build(spec).parameters())
+    size = "tiny" if parameters <= 2.5e6 else "base" if parameters <= 40e6 else "large"
+    return PATCH_VOXELS[spec.dimensions, size]
+
+
+def method_settings(cls: type[Objective], given: Mapping[str, Any]) -> Any:
+    """The method's settings with the values ``given`` ("a.b": v reaches into nested settings) in place of defaults."""
+    data: dict[str, Any] = to_json(cls.Settings())
+    for key, value in given.items():
+        *path, last = key.split(".")
+        place = data
+        for part in path:
+            place = place.get(part, {}) if isinstance(place, dict) else {}
+        if not isinstance(place, dict) or last not in place:
+            raise InputError(f"There is no setting {key!r}. Settings: {', '.join(data)}.")
+        place[last] = value
+    return from_json(cls.Settings, data, "settings")
+
+
+def optimisation(cls: type[Objective], job: Training) -> Optimisation:
+    """The method's own optimisation with the job's overrides."""
+    given = {
+        "learning_rate": job.learning_rate,
+        "optimiser": job.optimiser,
+        "transferred_rate": getattr(job, "transferred_rate", None),
+    }
+    return dataclasses.replace(cls.optimisation, **{k: v for k, v in given.items() if v is not None})
+
+
+def provenance(
+    job: Training, cases: Sequence[CachedCase], trained: Trained, labels_used: bool, **more: Any
+) -> Provenance:
+    """The part of the card that says where the weights come from."""
+    return Provenance(
+        cases=tuple(TrainingCase(c.name, c.digest, labels_used) for c in cases[:_NAMED_CASES]),
+        case_count=len(cases),
+        steps=trained.steps,
+        seed=job.seed,
+        minutes=round(trained.minutes, 2),
+        created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+        software=f"contrastiveseg {__version__}, torch {torch.__version__}",
+        **more,
+    )
+
+
+def finish(output: Path) -> None:
+    """The checkpoint is written: the resume file has served."""
+    resume_path(output).unlink(missing_ok=True)
+
+
+def told(output: Path) -> dict[str, str]:
+    """The files of a finished run, for its result event."""
+    return {"checkpoint": str(output), "metrics": str(metrics_path(output))}

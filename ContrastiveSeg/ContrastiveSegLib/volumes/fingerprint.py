@@ -1,0 +1,142 @@
+"""From training data to a plan: look at the headers of all cases and the voxels of a few."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import InputError
+from .dataset import CaseFiles
+from .normalise import looks_like_ct, window_from
+from .orientation import canonical_axes
+from .plan import Channel, Normalisation, Plan
+from .reading import read_channels, read_geometry
+from .resample import resampled_shape
+
+#: Volumes whose voxels are read to decide modality and HU window; headers are read of all.
+_READ_CASES = 16
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What the training data look like, axes (z, y, x) in canonical orientation.
+
+    ``spacing`` is the median in mm; ``shape`` the median size in voxels at that spacing.
+    """
+
+    channels: tuple[Channel, ...]
+    spacing: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    cases: int
+
+    @property
+    def slice_axis(self) -> int:
+        """The axis with the thickest slices; z (axial) among equals."""
+        return int(np.argmax([round(s, 3) for s in self.spacing]))
+
+
+def fingerprint(cases: Sequence[CaseFiles]) -> Fingerprint:
+    """Look at ``cases``.
+
+    Raises:
+        InputError: no cases, a file that cannot be read, or cases with different numbers of channels.
+    """
+    if not cases:
+        raise InputError("There are no volumes to train on.")
+    spacings, shapes, counts = [], [], {}
+    for case in cases:
+        geometry, channels = read_geometry(case.images[0])
+        counts.setdefault(channels * len(case.images), case.name)
+        axes = canonical_axes(geometry)
+        spacings.append(axes.spacing_zyx(geometry))
+        shapes.append(tuple(geometry.shape[a] for a in axes.permutation))
+    if len(counts) > 1:
+        told = ", ".join(f"{name} has {n}" for n, name in counts.items())
+        raise InputError(f"The volumes differ in their number of channels ({told}). Train on one kind at a time.")
+    median = np.median(np.array(spacings), axis=0)
+    spacing = (float(median[0]), float(median[1]), float(median[2]))
+    resampled = np.array([resampled_shape(s, p, spacing) for s, p in zip(shapes, spacings, strict=True)])
+    z, y, x = (int(n) for n in np.median(resampled, axis=0))
+    return Fingerprint(_channels(cases, next(iter(counts))), spacing, (z, y, x), len(cases))
+
+
+def _channels(cases: Sequence[CaseFiles], count: int) -> tuple[Channel, ...]:
+    """Modality and normalisation of each channel, from the voxels of a few cases spread over the list."""
+    chosen = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, _READ_CASES).astype(int))]
+    votes: list[list[bool]] = [[] for _ in range(count)]
+    samples: list[list[np.ndarray]] = [[] for _ in range(count)]
+    for case in chosen:
+        array = read_channels(case.images).array
+        for channel in range(count):
+            votes[channel].append(looks_like_ct(array[channel]))
+            flat = array[channel].reshape(-1)
+            samples[channel].append(flat[:: max(1, flat.size // 100_000)])
+    made = []
+    for index in range(count):
+        name = "image" if count == 1 else f"image {index + 1}"
+        if all(votes[index]):
+            made.append(Channel(name, "CT", window_from(np.concatenate(samples[index]))))
+        else:
+            made.append(Channel(name, "MR", Normalisation()))
+    return tuple(made)
+
+
+def plan_for(seen: Fingerprint, dimensions: int, divisor: Sequence[int], voxels: int) -> Plan:
+    """A plan for data like ``seen``.
+
+    Args:
+        seen: the data.
+        dimensions: 2 or 3.
+        divisor: the patch must be a multiple of it, one entry a network axis.
+        voxels: the most voxels a patch may have.
+    """
+    shape = seen.shape
+    if dimensions == 2:
+        plane = tuple(n for a, n in enumerate(shape) if a != seen.slice_axis)
+        flat = list(fit_patch(plane, divisor, voxels))
+        flat.insert(seen.slice_axis, 1)
+        patch = (flat[0], flat[1], flat[2])
+        return Plan(2, seen.channels, seen.spacing, patch, seen.slice_axis)
+    z, y, x = fit_patch(shape, divisor, voxels)
+    return Plan(3, seen.channels, seen.spacing, (z, y, x), seen.slice_axis)
+
+
+def adapt(base: Plan, seen: Fingerprint, divisor: Sequence[int], voxels: int) -> Plan:
+    """The plan for fine-tuning a network that was pre-trained with ``base`` on data like ``seen``.
+
+    Spacing and normalisation stay as pre-training had them, so that both phases see the same kind of input; only the
+    patch follows the new data. A generic starter (modality "any") takes spacing and normalisation from the data.
+
+    Raises:
+        InputError: the number of channels differs.
+    """
+    if len(base.channels) != len(seen.channels):
+        raise InputError(
+            f"The checkpoint expects {len(base.channels)} channel(s) and the volumes have {len(seen.channels)}."
+        )
+    if all(c.modality == "any" for c in base.channels):
+        return plan_for(seen, base.dimensions, divisor, voxels)
+    shape = resampled_shape(seen.shape, seen.spacing, base.spacing)
+    adapted = plan_for(replace(seen, shape=shape), base.dimensions, divisor, voxels)
+    return replace(adapted, channels=base.channels, spacing=base.spacing)
+
+
+def fit_patch(shape: Sequence[int], divisor: Sequence[int], voxels: int) -> tuple[int, ...]:
+    """The patch of at most ``voxels`` that covers most of a volume of ``shape``, in multiples of ``divisor``.
+
+    Starts from the volume's size (rounded down to a multiple unless that loses more than a quarter) and shrinks the
+    axis that is longest in voxels until it fits.
+    """
+    patch = []
+    for n, d in zip(shape, divisor, strict=True):
+        down = n // d * d
+        patch.append(down if down >= 0.75 * n else math.ceil(n / d) * d)
+    while math.prod(patch) > voxels:
+        longest = max(range(len(patch)), key=lambda a: patch[a] - divisor[a] if patch[a] > divisor[a] else -1)
+        if patch[longest] <= divisor[longest]:
+            break
+        patch[longest] -= divisor[longest]
+    return tuple(patch)
