@@ -220,17 +220,22 @@ def _head() -> tuple[Organ, ...]:
         horn = ((0.37 * s, -0.3, -0.2), (0.39 * s, 0.0, -0.15), (0.33 * s, 0.25, 0.02))
         head = ((0.33 * s, -0.26, -0.24), (0.345 * s, -0.18, -0.25), (0.355 * s, -0.05, -0.23))
         tail = ((0.355 * s, -0.05, -0.23), (0.33 * s, 0.1, -0.17), (0.26 * s, 0.21, -0.06))
+        gyrus = ((0.28 * s, -0.35, -0.38), (0.27 * s, 0.0, -0.36), (0.22 * s, 0.3, -0.25))
+        cistern = ((0.17 * s, -0.15, -0.2), (0.2 * s, 0.08, -0.14), (0.12 * s, 0.26, -0.05))
         organs += [
             Organ(f"{side} eye", t.FAT, ellipsoid((0.29 * s, -0.62, -0.2), (0.19, 0.2, 0.16))),
             Organ(f"{side} eye", t.FLUID, ellipsoid((0.29 * s, -0.66, -0.2), (0.13, 0.13, 0.13))),
             Organ("brain", t.GREY, ellipsoid((0.31 * s, 0.02, 0.14), (0.3, 0.78, 0.7), 2.5)),
             Organ("brain", t.GREY, ellipsoid((0.42 * s, -0.12, -0.22), (0.19, 0.44, 0.22), 2.2)),
             Organ("brain", t.WHITE, ellipsoid((0.3 * s, 0.02, 0.17), (0.21, 0.66, 0.56), 2.3)),
-            Organ("brain", t.WHITE, ellipsoid((0.43 * s, -0.12, -0.2), (0.1, 0.34, 0.12), 2.2)),
+            Organ("brain", t.WHITE, ellipsoid((0.44 * s, -0.12, -0.2), (0.08, 0.34, 0.12), 2.2)),
             Organ("deep", t.WHITE, ellipsoid((0.1 * s, 0, 0.17), (0.16, 0.35, 0.1), 2.2)),
             Organ("deep", t.FLUID, ellipsoid((0.11 * s, 0.02, 0.2), (0.075, 0.4, 0.1), 2.2, (0.06 * s, 0.1)), 9),
             Organ("deep", t.NUCLEUS, ellipsoid((0.13 * s, 0.1, 0.02), (0.11, 0.17, 0.12), 2.2)),
             Organ("deep", t.NUCLEUS, ellipsoid((0.27 * s, -0.1, 0.05), (0.075, 0.22, 0.12), 2.2, tilt=0.3 * s)),
+            Organ("temporal", t.GREY, tube(gyrus, 0.08)),
+            Organ("temporal", t.WHITE, tube(gyrus, 0.045)),
+            Organ("temporal", t.FLUID, tube(cistern, 0.045)),
             Organ("temporal", t.FLUID, tube(horn, 0.065), 9),
             Organ("temporal", t.NUCLEUS, ellipsoid((0.32 * s, -0.36, -0.2), (0.1, 0.1, 0.1), 2.2)),
             Organ("temporal", t.HIPPOCAMPUS, tube(head, 0.085), 8),

@@ -157,8 +157,8 @@ def _coordinates(
     _, centre, half = REGIONS[settings.region]
     amount = settings.variation * max(half)
     axes = []
+    part = random.uniform(settings.zoom, 1)
     for axis in range(3):
-        part = random.uniform(settings.zoom, 1)
         shift = random.uniform(-1, 1) * (1 - part)
         line = (np.arange(shape[2 - axis]) + 0.5) / shape[2 - axis] * 2 - 1
         axes.append((line * part + shift) * half[axis])
