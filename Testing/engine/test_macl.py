@@ -321,7 +321,7 @@ def slices(count: int, seed: int) -> Batch:
 
 
 def test_learns_positions_without_collapse_and_transfers():
-    # The specification's toy with three poolings, and 80 instead of 300 steps for the global loss, so that it takes seconds.
+    # The toy of the specification with three poolings, and 80 instead of 300 steps for the global loss: seconds, then.
     torch.manual_seed(0)
     still = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 7)
     settings = MACLSettings(margin=1.0, spatial=SpatialSettings(probability=0.0, flip=0.5), intensity=still)
