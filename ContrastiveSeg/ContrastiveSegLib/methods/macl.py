@@ -132,6 +132,9 @@ class MACL(Objective):
         # No loss reaches the blocks above N; without this, distributed training would wait for their gradients.
         backbone.decoder[self.blocks :].requires_grad_(False)
 
+    #: Shrunk to one voxel, the bottleneck of the dominant branch could not be normalised (section 4).
+    smallest_patch = 2
+
     @classmethod
     def patch_multiple(cls, backbone: Backbone, settings: MACLSettings) -> tuple[int, ...]:
         """A multiple that allows one decoder block, or as many as are asked for (section 4's divisibility)."""

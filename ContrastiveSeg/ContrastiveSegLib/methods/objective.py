@@ -72,6 +72,9 @@ class Objective(nn.Module):
         super().__init__()
         self.backbone, self.plan, self.settings = backbone, plan, settings
 
+    #: The patch must have at least so many of those multiples an axis.
+    smallest_patch: ClassVar[int] = 1
+
     @classmethod
     def patch_multiple(cls, backbone: Backbone, settings: Any) -> tuple[int, ...]:
         """What the patch must be a multiple of, one factor a network axis."""

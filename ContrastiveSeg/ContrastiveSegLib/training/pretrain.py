@@ -48,7 +48,8 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
     # The seed decides the initial weights too.
     distributed.seed(job.seed)
     backbone = build(spec)
-    plan = plan_for(seen, job.dimensions, method.patch_multiple(backbone, settings), voxels)
+    multiple = method.patch_multiple(backbone, settings)
+    plan = plan_for(seen, job.dimensions, multiple, voxels, method.smallest_patch)
     objective = method(backbone, plan, settings)
     emit(events.log(f"{len(cases)} volumes; spacing {_mm(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
     with cache_folder(job) as folder:

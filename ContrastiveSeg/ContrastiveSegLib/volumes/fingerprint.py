@@ -84,7 +84,7 @@ def _channels(cases: Sequence[CaseFiles], count: int) -> tuple[Channel, ...]:
     return tuple(made)
 
 
-def plan_for(seen: Fingerprint, dimensions: int, divisor: Sequence[int], voxels: int) -> Plan:
+def plan_for(seen: Fingerprint, dimensions: int, divisor: Sequence[int], voxels: int, least: int = 1) -> Plan:
     """A plan for data like ``seen``.
 
     Args:
@@ -92,15 +92,16 @@ def plan_for(seen: Fingerprint, dimensions: int, divisor: Sequence[int], voxels:
         dimensions: 2 or 3.
         divisor: the patch must be a multiple of it, one entry a network axis.
         voxels: the most voxels a patch may have.
+        least: the fewest multiples of ``divisor`` an axis.
     """
     shape = seen.shape
     if dimensions == 2:
         plane = tuple(n for a, n in enumerate(shape) if a != seen.slice_axis)
-        flat = list(fit_patch(plane, divisor, voxels))
+        flat = list(fit_patch(plane, divisor, voxels, least))
         flat.insert(seen.slice_axis, 1)
         patch = (flat[0], flat[1], flat[2])
         return Plan(2, seen.channels, seen.spacing, patch, seen.slice_axis)
-    z, y, x = fit_patch(shape, divisor, voxels)
+    z, y, x = fit_patch(shape, divisor, voxels, least)
     return Plan(3, seen.channels, seen.spacing, (z, y, x), seen.slice_axis)
 
 
@@ -124,19 +125,20 @@ def adapt(base: Plan, seen: Fingerprint, divisor: Sequence[int], voxels: int) ->
     return replace(adapted, channels=base.channels, spacing=base.spacing)
 
 
-def fit_patch(shape: Sequence[int], divisor: Sequence[int], voxels: int) -> tuple[int, ...]:
+def fit_patch(shape: Sequence[int], divisor: Sequence[int], voxels: int, least: int = 1) -> tuple[int, ...]:
     """The patch of at most ``voxels`` that covers most of a volume of ``shape``, in multiples of ``divisor``.
 
-    Starts from the volume's size (rounded down to a multiple unless that loses more than a quarter) and shrinks the
-    axis that is longest in voxels until it fits.
+    Starts from the volume's size (rounded down to a multiple unless that loses more than a quarter, and at least
+    ``least`` multiples) and shrinks the axis that is longest in voxels until it fits.
     """
     patch = []
     for n, d in zip(shape, divisor, strict=True):
         down = n // d * d
-        patch.append(down if down >= 0.75 * n else math.ceil(n / d) * d)
+        patch.append(max(least * d, down if down >= 0.75 * n else math.ceil(n / d) * d))
     while math.prod(patch) > voxels:
-        longest = max(range(len(patch)), key=lambda a: patch[a] - divisor[a] if patch[a] > divisor[a] else -1)
-        if patch[longest] <= divisor[longest]:
+        spare = [n - d if n > least * d else 0 for n, d in zip(patch, divisor, strict=True)]
+        if not any(spare):
             break
+        longest = spare.index(max(spare))
         patch[longest] -= divisor[longest]
     return tuple(patch)
