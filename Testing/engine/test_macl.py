@@ -175,6 +175,38 @@ def test_anisotropic_network_with_default_settings():
     assert torch.isfinite(terms["loss"])
 
 
+def test_each_branch_sees_its_own_views(monkeypatch):
+    macl = made(2)
+    shape = (2, 1, *macl.plan.patch_shape)
+    views = dict(zip(("I1", "I2", "V1", "V2"), torch.randn(4, *shape), strict=True))
+    names = views | {f"down {n}": down(v, macl.factor) for n, v in views.items()}
+    encode, seen = macl.backbone.encode, []
+
+    def recording(x):
+        seen.append(next(name for name, view in names.items() if view.shape == x.shape and torch.equal(view, x)))
+        return encode(x)
+
+    monkeypatch.setattr(macl, "views", lambda images: tuple(views.values()))
+    monkeypatch.setattr(macl.backbone, "encode", recording)
+    macl.step(batch_for(macl, 2))
+    assert sorted(seen) == ["I2", "V2", "down I1", "down V1"]
+
+
+def test_views_of_the_invariance_group_stay_aligned_with_the_crop():
+    macl = made(2, replace(SMALL, margin=1.25))
+    images = batch_for(macl).images
+    still_1, still_2, moved_1, moved_2 = macl.views(images)
+    assert torch.equal(still_1, images[..., 4:-4, 8:-8])
+    assert torch.equal(still_2, still_1)
+    assert moved_1.shape == still_1.shape
+    assert not torch.allclose(moved_1, moved_2)
+    assert len({view.data_ptr() for view in (images, still_1, still_2, moved_1, moved_2)}) == 5
+    macl.settings = replace(macl.settings, jitter_invariant=True)
+    macl.settings = replace(macl.settings, intensity=IntensitySettings(brightness=Chance(1.0, -0.2, 0.2)))
+    jittered = macl.views(images)
+    assert not torch.equal(jittered[0], jittered[1])
+
+
 def test_terms_and_total():
     macl = made(3, replace(SMALL, lambda_global=0.7, lambda_dense=0.3, lambda_equivariance=2.0, jitter_invariant=True))
     terms = {name: value.item() for name, value in macl.step(batch_for(macl)).items()}
