@@ -25,7 +25,7 @@ from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 
 from ..volumes.volume import Geometry, LabelMap
-from .alignment import aligned
+from ..volumes.alignment import aligned
 
 Status = Literal["measured", "absent", "empty prediction", "empty reference"]
 

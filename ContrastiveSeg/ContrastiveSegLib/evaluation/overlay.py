@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..files import replacing
 from ..volumes.orientation import canonical_axes
 from ..volumes.volume import LabelMap, Volume
-from .alignment import aligned
+from ..volumes.alignment import aligned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ _DOERS = {
     "pretrain": ("training.pretrain", "pretrain"),
     "finetune": ("training.finetune", "finetune"),
     "segment": ("segmentation.segment", "segment"),
-    "evaluate": ("evaluation.evaluate", "evaluate_job"),
+    "evaluate": ("evaluation.job", "run_evaluation"),
 }
 
 

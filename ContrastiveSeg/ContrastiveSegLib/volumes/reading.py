@@ -10,9 +10,11 @@ import SimpleITK as sitk
 
 from .. import files
 from ..errors import InputError
+from .alignment import aligned
 from .dicom import find_series
 from .itk import geometry_of, in_plain_words
 from .nifti import broken_voxels, check_nifti
+from .orientation import canonical_axes
 from .volume import Geometry, LabelMap, Volume
 
 #: Two grids are the same when spacing and origin (mm) and direction cosines agree to this.
@@ -57,7 +59,8 @@ def read_labels(path: Path, reference: Geometry | None = None) -> LabelMap:
     """Integer labels (z, y, x), uint8, or uint16 where a label exceeds 255.
 
     Args:
-        reference: the image's grid, which the labels must share.
+        reference: the image's grid, which the labels must share; if another tool stored the same voxels with axes
+            swapped or flipped, they are turned back.
 
     Raises:
         InputError: as :func:`read_volume`; labels that are not whole, negative or above 65535; another grid.
@@ -75,9 +78,13 @@ def read_labels(path: Path, reference: Geometry | None = None) -> LabelMap:
         )
     if high > np.iinfo(np.uint16).max:
         raise InputError(f"{path} holds the label {high:g}; the largest possible is 65535. Is it an image?")
-    if reference is not None:
-        check_same_grid(path, geometry, reference, "its image")
-    return LabelMap(labels.astype(np.uint8 if high <= 255 else np.uint16, copy=False), geometry, files.stem(path))
+    found = LabelMap(labels.astype(np.uint8 if high <= 255 else np.uint16, copy=False), geometry, files.stem(path))
+    if reference is None:
+        return found
+    if canonical_axes(geometry) != canonical_axes(reference):
+        return LabelMap(aligned(found, reference, "its image"), reference, found.name)
+    check_same_grid(path, geometry, reference, "its image")
+    return found
 
 
 def read_geometry(path: Path) -> tuple[Geometry, int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import InputError
-from ..volumes.orientation import canonical_axes
-from ..volumes.volume import Geometry, LabelMap
+from .orientation import canonical_axes
+from .volume import Geometry, LabelMap
 
 
 def aligned(label_map: LabelMap, geometry: Geometry, of: str) -> np.ndarray:

@@ -1,0 +1,32 @@
+"""The evaluate job: folders in, tables out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .. import events
+from ..descriptions import EvaluateJob
+from ..files import check_output, write_text
+from .evaluate import evaluate
+from .tables import to_csv, to_json, to_markdown
+
+
+def run_evaluation(
+    job: EvaluateJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never
+) -> dict:
+    """Run ``job``; returns the paths written, the mean Dice and what could not be paired.
+
+    Raises:
+        InputError: as :func:`.evaluate.evaluate`, or an output exists.
+    """
+    outputs = [Path(p) for p in (job.output, job.csv) if p]
+    for path in outputs:
+        check_output(path, job.overwrite)
+    evaluation = evaluate(Path(job.predictions), Path(job.references), emit=emit, cancelled=cancelled)
+    write_text(outputs[0], to_json(evaluation))
+    if job.csv:
+        write_text(outputs[1], to_csv(evaluation))
+    emit(events.log(to_markdown(evaluation)))
+    dice = evaluation.overall.statistics["dice"].mean
+    failures = [{"input": name, "what": "no prediction"} for name in evaluation.missing]
+    return {"output": job.output, "csv": job.csv, "dice": dice, "cases": len(evaluation.cases), "failures": failures}
