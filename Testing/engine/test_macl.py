@@ -223,6 +223,17 @@ def test_one_bad_voxel_does_not_spread():
     assert all(torch.isfinite(term) for term in macl.step(batch).values())
 
 
+def test_step_under_autocast_stays_near_the_exact_loss():
+    macl = made(3, replace(SMALL, spatial=SpatialSettings(0.0, 0.0)))
+    batch, losses = batch_for(macl), []
+    for enabled in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            losses.append(macl.step(batch)["loss"])
+    assert losses[1].dtype == torch.float32
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.05, atol=0)
+
+
 def test_one_crop_is_refused():
     with pytest.raises(InputError, match="two crops"):
         made(3, replace(SMALL, groups=1, per_group=1))

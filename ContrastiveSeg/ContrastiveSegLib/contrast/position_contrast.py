@@ -68,9 +68,8 @@ def position_contrast(
             rows, start = gather_rows(anchors, -2), process() * 2 * count
             all_samples, all_places = gather_rows(sample, 0), gather_rows(place, 0)
         near = ((place[:, None] - all_places[None]).abs() < threshold).all(-1)
-        itself = torch.arange(len(all_samples), device=near.device) == start + torch.arange(
-            2 * count, device=near.device
-        ).unsqueeze(1)
+        index = torch.arange(len(all_samples), device=positions.device)
+        itself = index[start : start + len(sample), None] == index
         positive = (near | (sample[:, None] == all_samples[None])) & ~itself
         kappa = 1.0 if base_temperature is None else temperature / base_temperature
         return kappa * _over_cells(_cells(anchors), _cells(rows), positive, itself, temperature)
