@@ -11,6 +11,7 @@ from ContrastiveSegLib.errors import Cancelled, InputError
 from ContrastiveSegLib.networks.backbone import NetworkSpec
 from ContrastiveSegLib.networks.registry import build
 from ContrastiveSegLib.networks.segmenter import Segmenter
+from ContrastiveSegLib.segmentation import window
 from ContrastiveSegLib.segmentation.tiles import fit_tiles
 from ContrastiveSegLib.segmentation.window import segment_logits, sliding_window
 
@@ -94,6 +95,15 @@ def test_bfloat16_stays_close_to_float32_and_comes_back_as_float32() -> None:
     rough = sliding_window(model, image, tiling, 3, batch=2, device=CPU, autocast=torch.bfloat16)
     assert rough.dtype == torch.float32
     assert 0 < (rough - exact).norm() / exact.norm() < 0.05
+
+
+def test_many_classes_are_blended_in_half_the_memory(monkeypatch) -> None:
+    monkeypatch.setattr(window, "_MOST_FLOAT32", 1000)
+    image = noise(3, 9, 20, 20)
+    tiling = fit_tiles((9, 20, 20), (4, 4, 4), (8, 8, 8), 1024)
+    result = sliding_window(lambda x: x, image, tiling, 3, batch=1, device=CPU)
+    assert result.dtype == torch.float16
+    torch.testing.assert_close(result.float(), image, rtol=5e-3, atol=5e-3)
 
 
 def test_progress_counts_to_the_end_and_an_exception_stops() -> None:
