@@ -30,17 +30,19 @@ def check_output(path: Path, overwrite: bool = False) -> None:
     """Refuse an output that exists or cannot be made, before any work is done for it.
 
     Raises:
-        InputError: the file exists and ``overwrite`` is false, or its folder is missing and cannot be made, or is
-            read-only.
+        InputError: the file exists and ``overwrite`` is false, or is a folder; or its own folder is read-only, or
+            missing and cannot be made.
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder. Give the name of a file to write.")
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already. Choose another output, or add --overwrite to replace it.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise InputError(f"Cannot make the folder {path.parent}: {problem.strerror}.") from problem
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"The folder {path.parent} is read-only. Choose an output folder you may write to.")
+    # Missing folders are made with the first file in them: work that fails leaves none behind.
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir():
+        raise InputError(f"Cannot make the folder {path.parent}: {there} is a file.")
+    if not os.access(there, os.W_OK):
+        raise InputError(f"The folder {there} is read-only. Choose an output folder you may write to.")
 
 
 @contextmanager
@@ -66,10 +68,12 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~mask)
         os.replace(temporary, path)
     except OSError as problem:
-        if problem.errno == errno.ENOSPC:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(f"No space left on the device while writing {path}. Free some and run again.") from problem
         if problem.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise InputError(f"Cannot write {path}: {problem.strerror}. Choose an output you may write to.") from problem
+            raise InputError(
+                f"Cannot write {path}: {problem.strerror}. Choose an output you may write to."
+            ) from problem
         raise
     finally:
         if temporary is not None:

@@ -65,7 +65,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
                 continue
         return _convert(options[-1], value, where)
     if origin is typing.Literal:
-        if value not in args:
+        # 2.0 == 2 and True == 1, but neither is what was declared.
+        if not any(value == a and type(value) is type(a) for a in args):
             raise InputError(f"{where}: {value!r} is not one of {', '.join(map(repr, args))}.")
         return value
     if origin is tuple:

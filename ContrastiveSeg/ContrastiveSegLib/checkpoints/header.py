@@ -23,13 +23,16 @@ def read_card(path: Path) -> Card:
         InputError: not a file, a pickle, truncated, not one of our checkpoints, or written by a newer version.
     """
     header = _header(path)
-    text = header.get("__metadata__", {}).get(CARD_KEY)
+    text = header["__metadata__"].get(CARD_KEY)
     if text is None:
         raise InputError(
             f"{path} is a safetensors file but carries no ContrastiveSeg card, so it does not say which network or "
             "preprocessing it belongs to. Use a checkpoint written by contrastiveseg."
         )
-    data = json.loads(text)
+    try:
+        data = json.loads(text)
+    except ValueError as problem:
+        raise InputError(f"{path}: the card cannot be read; the file is damaged or not ours.") from problem
     schema = data.get("schema") if isinstance(data, dict) else None
     if not isinstance(schema, int):
         raise InputError(f"{path}: the card has no schema number; the file is damaged or not ours.")
@@ -66,9 +69,11 @@ def _header(path: Path) -> dict:
             header = json.loads(file.read(length))
         except ValueError as problem:
             raise InputError(f"{path} is not a checkpoint: its header cannot be read.") from problem
-    if not isinstance(header, dict):
-        raise InputError(f"{path} is not a checkpoint: its header cannot be read.")
-    ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
-    if ends and 8 + length + max(ends) != size:
-        raise InputError(f"{path} is truncated: {size} bytes of {8 + length + max(ends)}. Copy it again.")
+    try:
+        header.setdefault("__metadata__", {}).get(CARD_KEY)
+        end = 8 + length + max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
+    except (AttributeError, KeyError, IndexError, TypeError) as problem:
+        raise InputError(f"{path} is not a checkpoint: its header cannot be read.") from problem
+    if end != size:
+        raise InputError(f"{path} is truncated: {size} bytes of {end}. Copy it again.")
     return header

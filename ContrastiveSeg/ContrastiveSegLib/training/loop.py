@@ -48,8 +48,8 @@ class Budget:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
             raise InputError("Give the budget either in steps or in minutes.")
-        if (self.steps or self.minutes or 0) <= 0:
-            raise InputError("The budget must be more than 0.")
+        if not 0 < (self.steps or self.minutes or 0) < math.inf:
+            raise InputError("The budget must be a number above 0.")
 
     def share(self, step: int, seconds: float) -> float:
         """How much of it is used, 1 at the end."""
@@ -241,6 +241,7 @@ def _curve(run: Run, step: int, main: bool) -> TextIO | nullcontext[None]:
     if not (main and run.output):
         return nullcontext()
     path = metrics_path(run.output)
+    path.parent.mkdir(parents=True, exist_ok=True)
     cut_metrics(path, step)
     return open(path, "a", encoding="utf-8")
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import replacing
+from ..files import replacing, write_text
 from ..records import from_json, to_json
 
 
@@ -78,5 +78,6 @@ def load_mark(path: Path, identity: str) -> tuple[Mark, dict[str, dict[str, Tens
 def cut_metrics(path: Path, step: int) -> None:
     """Drop the lines of the curve from ``step`` on: the resumed run writes them again."""
     if path.exists():
-        kept = [line for line in path.read_text().splitlines() if line and json.loads(line)["step"] < step]
-        path.write_text("".join(line + "\n" for line in kept))
+        # What follows the last line break was cut short when the run was killed.
+        whole = path.read_text(encoding="utf-8").split("\n")[:-1]
+        write_text(path, "".join(line + "\n" for line in whole if json.loads(line)["step"] < step))
