@@ -1,0 +1,47 @@
+"""What several tests share: four tiny synthetic volumes, and checkpoints trained on them for two steps."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with imagesTr, labelsTr (labels 1 to 3) and dataset.json: four volumes of 12 x 16 x 16 voxels."""
+    from ContrastiveSegLib.volumes.synthetic import SyntheticSettings, write_dataset
+
+    folder = tmp_path_factory.mktemp("dataset")
+    write_dataset(folder, 4, 0, SyntheticSettings(size=(12, 16, 16), spacing=(20.0, 20.0, 22.0)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def image(dataset: Path) -> Path:
+    """The first of those volumes."""
+    return dataset / "imagesTr" / "synthetic_00000.nii.gz"
+
+
+@pytest.fixture(scope="session")
+def pretrained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint pre-trained on them."""
+    from ContrastiveSegLib.descriptions import PretrainJob
+    from ContrastiveSegLib.training.pretrain import pretrain
+
+    path = tmp_path_factory.mktemp("pretrained") / "macl.safetensors"
+    pretrain(PretrainJob(images=(str(dataset / "imagesTr"),), output=str(path), steps=2, precision="32", threads=1))
+    return path
+
+
+@pytest.fixture(scope="session")
+def segmenter(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint fine-tuned on them from scratch."""
+    from ContrastiveSegLib.descriptions import FinetuneJob
+    from ContrastiveSegLib.training.finetune import finetune
+
+    path = tmp_path_factory.mktemp("segmenter") / "organs.safetensors"
+    job = FinetuneJob(checkpoint="none", images=(str(dataset),), output=str(path), steps=2, precision="32", threads=1)
+    finetune(job)
+    return path

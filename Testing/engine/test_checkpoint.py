@@ -1,0 +1,199 @@
+"""The checkpoint file: what is written comes back bit for bit, and nothing else is taken for one."""
+
+import json
+import struct
+import subprocess
+import sys
+
+import pytest
+import safetensors.torch
+import torch
+
+from ContrastiveSegLib.checkpoints.card import SCHEMA, Card, Label, Provenance, TrainingCase
+from ContrastiveSegLib.checkpoints.describe import describe
+from ContrastiveSegLib.checkpoints.format import load, save
+from ContrastiveSegLib.checkpoints.header import CARD_KEY, digest, read_card
+from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.networks.spec import NetworkSpec
+from ContrastiveSegLib.records import to_json
+from ContrastiveSegLib.volumes.plan import Channel, Normalisation, Plan
+
+CARD = Card(
+    "segmenter",
+    "supervised",
+    NetworkSpec("unet", 3, 2, {"widths": [4, 8]}),
+    Plan(
+        3,
+        (Channel("CT", "CT", Normalisation("window", -160.0, 240.0, 40.5, 77.25)), Channel()),
+        (3, 0.7, 0.7),
+        (8, 16, 16),
+    ),
+    {"batch": 4},
+    (Label(1, "liver", (200, 100, 0), "SCT^1"), Label(7, "Milz äöü")),
+    provenance=Provenance(
+        "ab" * 32, "macl", (TrainingCase("c1", "00", True),), 1, 100, 3, 2.5, {"held_out_dice": 0.91}, citation="Zeng"
+    ),
+)
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    shared = torch.randn(4, 3)
+    strange = torch.tensor([float("nan"), float("inf"), -0.0, 1e-45])
+    return {
+        "head.weight": torch.randn(2, 3, 1, 1, 1),
+        "backbone.a": shared,
+        "backbone.b": shared.T,
+        "backbone.half": torch.randn(5).bfloat16(),
+        "backbone.count": torch.tensor(7),
+        "backbone.strange": strange,
+    }
+
+
+def bits(tensor: torch.Tensor) -> bytes:
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+@pytest.fixture
+def path(tmp_path):
+    save(tmp_path / "c.safetensors", tensors(), CARD)
+    return tmp_path / "c.safetensors"
+
+
+def with_card(path, card) -> None:
+    text = card if isinstance(card, str) else json.dumps(card)
+    safetensors.torch.save_file({"a": torch.zeros(2)}, path, {CARD_KEY: text})
+
+
+def test_round_trip_bit_for_bit(path):
+    card, found = load(path)
+    assert card == CARD
+    assert read_card(path) == CARD
+    expected = tensors()
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype
+        assert found[name].shape == tensor.shape
+        assert bits(found[name]) == bits(tensor)
+
+
+def test_saving_again_gives_the_same_bytes(path, tmp_path):
+    save(tmp_path / "again.safetensors", tensors(), CARD)
+    assert digest(path) == digest(tmp_path / "again.safetensors")
+    assert len(digest(path)) == 64
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c | {"colour": 1}, "unknown colour"),
+        (lambda c: {k: v for k, v in c.items() if k != "schema"}, "no schema number"),
+        (lambda c: c | {"schema": SCHEMA + 1}, f"newer ContrastiveSeg .schema {SCHEMA + 1}"),
+        (lambda c: c | {"schema": SCHEMA + 1, "colour": 1}, "newer ContrastiveSeg"),
+        (lambda c: c | {"kind": "teacher"}, "card.kind: 'teacher' is not one of"),
+        (lambda c: [c], "no schema number"),
+        (lambda c: "{", "card cannot be read"),
+    ],
+)
+def test_cards_refused(tmp_path, change, words):
+    with_card(tmp_path / "c.safetensors", change(to_json(CARD)))
+    for read in (read_card, load):
+        with pytest.raises(InputError, match=words):
+            read(tmp_path / "c.safetensors")
+
+
+def header(data) -> bytes:
+    text = json.dumps(data).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", r"not a checkpoint, or is truncated \(0 bytes\)"),
+        (b"\x08", "truncated"),
+        (b"\xff" * 100, "not a checkpoint"),
+        (b"\x10" + bytes(7) + b"this is no JSON.", "header cannot be read"),
+        (header([1, 2]), "header cannot be read"),
+        (header({"a": 3}), "header cannot be read"),
+        (header({"a": {"dtype": "F32", "shape": [1]}}), "header cannot be read"),
+        (header({"__metadata__": None}), "header cannot be read"),
+    ],
+)
+def test_files_of_another_kind(tmp_path, content, words):
+    path = tmp_path / "c.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        read_card(path)
+
+
+@pytest.mark.parametrize("left", [7, 100, -1])
+def test_truncated(path, left):
+    whole = path.read_bytes()
+    path.write_bytes(whole[:left])
+    with pytest.raises(InputError, match="truncated"):
+        load(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_is_never_opened(tmp_path, zipped):
+    path = tmp_path / "model.pth"
+    torch.save({"a": torch.zeros(3)}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(InputError, match="pickled PyTorch file"):
+        load(path)
+
+
+def test_a_foreign_safetensors_file(tmp_path):
+    safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "f.safetensors")
+    with pytest.raises(InputError, match="carries no ContrastiveSeg card"):
+        load(tmp_path / "f.safetensors")
+
+
+def test_nothing_there(tmp_path):
+    for place in (tmp_path / "none.safetensors", tmp_path):
+        with pytest.raises(InputError, match="There is no checkpoint at"):
+            read_card(place)
+
+
+def test_cards_are_read_without_torch(path):
+    code = (
+        "import sys; from pathlib import Path; from ContrastiveSegLib.checkpoints.header import read_card;"
+        "from ContrastiveSegLib.checkpoints.describe import describe; from ContrastiveSegLib.cli import main;"
+        f"describe(read_card(Path({str(path)!r}))); assert main(['inspect', {str(path)!r}]) == 0;"
+        "assert not {'torch', 'monai', 'numpy', 'SimpleITK', 'safetensors'} & set(sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert "liver" in found.stdout
+
+
+def test_description_of_a_segmenter():
+    told = describe(CARD)
+    for words in (
+        "ready to segment",
+        "unet, 3D, 2 channel(s), widths [4, 8]",
+        "CT (CT, window); image (any, zscore)",
+        "3 x 0.7 x 0.7 mm",
+        "8 x 16 x 16 voxels",
+        "label        1 liver",
+        "label        7 Milz äöü",
+        "held_out_dice 0.9100",
+        "macl checkpoint abababababab",
+        "1 volumes, 100 steps, 2.5 min, seed 3",
+        "cite         Zeng",
+    ):
+        assert words in told
+
+
+def test_description_of_a_pre_trained_starter():
+    plan = Plan(2, (Channel(),), (5.0, 1.0, 1.0), (1, 64, 64))
+    told = describe(Card("pretrained", "macl", NetworkSpec("unet", 2, 1), plan, transferred=("encoder", "decoder.0")))
+    for words in (
+        "fine-tune it before it can segment",
+        "2D",
+        "follows your data",
+        "encoder, decoder.0",
+        "from         scratch",
+    ):
+        assert words in told
+    assert "label " not in told

@@ -1,0 +1,94 @@
+"""Nothing is half-written, and nothing is overwritten unasked."""
+
+import errno
+import os
+import stat
+
+import pytest
+
+from ContrastiveSegLib import files
+from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.files import check_output, replacing, stem, volume_suffix, write_text
+
+
+@pytest.mark.parametrize(
+    ("name", "ending", "case"),
+    [
+        ("a.nii.gz", ".nii.gz", "a"),
+        ("A.NII.GZ", ".nii.gz", "A"),
+        ("a.b.nrrd", ".nrrd", "a.b"),
+        ("a.seg.nrrd", ".seg.nrrd", "a"),
+        ("a.gz", "", "a.gz"),
+        ("nii", "", "nii"),
+    ],
+)
+def test_endings(tmp_path, name, ending, case):
+    assert volume_suffix(tmp_path / name) == ending
+    assert stem(tmp_path / name) == case
+
+
+def test_the_new_file_takes_the_old_ones_place_with_usual_rights(tmp_path):
+    path = tmp_path / "deep" / "a.nii.gz"
+    write_text(path, "old")
+    with replacing(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.name.endswith(".nii.gz")
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+    (path.parent / "ordinary").touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((path.parent / "ordinary").stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("problem", "seen", "words"),
+    [
+        (ValueError("a bug"), ValueError, "a bug"),
+        (KeyboardInterrupt("key"), KeyboardInterrupt, "key"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), InputError, "No space left"),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), InputError, "No space left"),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS)), InputError, "Cannot write .*Read-only"),
+    ],
+)
+def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, problem, seen, words):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+
+    def write():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise problem
+
+    with pytest.raises(seen, match=words):
+        write()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_room_for_the_rename(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files.os, "replace", full)
+    with pytest.raises(InputError, match=r"No space left on the device while writing .*a\.json"):
+        write_text(tmp_path / "a.json", "text")
+    assert not list(tmp_path.iterdir())
+
+
+def test_outputs_are_checked_before_work_and_nothing_is_made(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    check_output(path)
+    check_output(tmp_path / "new" / "newer" / "a.json")
+    assert not list(tmp_path.iterdir())
+    path.touch()
+    with pytest.raises(InputError, match=r"exists already.*--overwrite"):
+        check_output(path)
+    check_output(path, overwrite=True)
+    with pytest.raises(InputError, match=r"is a folder"):
+        check_output(tmp_path, overwrite=True)
+    with pytest.raises(InputError, match=r"Cannot make the folder .*a\.json/sub"):
+        check_output(path / "sub" / "b.json")
+    monkeypatch.setattr(files.os, "access", lambda *_: False)
+    with pytest.raises(InputError, match="read-only"):
+        check_output(tmp_path / "new" / "b.json")
