@@ -1,0 +1,145 @@
+"""What the benchmarks share: where the data are, which machine computes, what a results file holds, how runs score."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.evaluation.evaluate import evaluate
+from ContrastiveSegLib.files import write_text
+
+RESULTS = Path(__file__).parent / "results"
+Run = dict[str, Any]
+
+
+def add_common_options(parser: argparse.ArgumentParser, output: str) -> None:
+    """--output and --threads."""
+    parser.add_argument("--output", type=Path, default=RESULTS / output, help="JSON file (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """--data, --set, --labelled and --seeds: which cases of which data set, how often."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("CONTRASTIVESEG_DATA"),
+        help="folder of SET/imagesTr, labelsTr, splits.json, dataset.json (default: $CONTRASTIVESEG_DATA)",
+    )
+    parser.add_argument("--set", default="Hippocampus", help="folder below --data (default: %(default)s)")
+    parser.add_argument("--labelled", default="labelled_5", help="list in splits.json (default: %(default)s)")
+    parser.add_argument("--seeds", type=_numbers, default=(0, 1, 2), help="such as 0,1,2 (default)")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in text.split(","))
+
+
+def data_set(options: argparse.Namespace) -> Path:
+    """The folder of the chosen data set.
+
+    Raises:
+        InputError: --data is missing, or holds no such set.
+    """
+    if options.data is None:
+        raise InputError("Say where the data are: --data DIR, or the environment variable CONTRASTIVESEG_DATA.")
+    folder = Path(options.data) / options.set
+    if not (folder / "splits.json").is_file():
+        raise InputError(f"There is no {folder / 'splits.json'}.")
+    return folder.resolve()
+
+
+def split(folder: Path, name: str) -> list[str]:
+    """Case names of one list of the data set's splits.json."""
+    lists = json.loads((folder / "splits.json").read_text())
+    if name not in lists:
+        raise InputError(f"{folder / 'splits.json'} has no list {name!r}. It has {', '.join(lists)}.")
+    return list(lists[name])
+
+
+def image(folder: Path, case: str) -> Path:
+    return folder / "imagesTr" / f"{case}.nii.gz"
+
+
+def label(folder: Path, case: str) -> Path:
+    return folder / "labelsTr" / f"{case}.nii.gz"
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What the numbers depend on besides the code, and which code."""
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+    )
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": threads,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+        "commit": git.stdout.strip(),
+    }
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        names = [
+            line.partition(":")[2].strip() for line in information.read_text().splitlines() if "model name" in line
+        ]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
+
+
+def read_runs(path: Path) -> list[Run]:
+    """The finished runs of a results file; none if there is no file yet."""
+    return list(json.loads(path.read_text())["runs"]) if path.is_file() else []
+
+
+def add_run(path: Path, run: Run) -> None:
+    """Append a finished run, so that a killed benchmark loses one run at most."""
+    write_text(path, json.dumps({"runs": [*read_runs(path), run]}, indent=1) + "\n")
+
+
+def is_finished(path: Path, wanted: Mapping[str, Any]) -> bool:
+    """Whether a run with all values of ``wanted`` is in the results file."""
+    return any(all(run.get(k) == v for k, v in wanted.items()) for run in read_runs(path))
+
+
+def score(predictions: Path, folder: Path, cases: Sequence[str]) -> dict[str, Any]:
+    """Scores of label maps CASE.nii.gz in ``predictions`` on the cases' own grids, means over labels, then cases.
+
+    Distances are means over the cases where they exist; ``empty`` counts the labels that were missed altogether.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        for case in cases:
+            (Path(temporary) / f"{case}.nii.gz").symlink_to(label(folder, case))
+        found = evaluate(predictions, Path(temporary))
+    if found.missing:
+        raise InputError(f"There is no label map of {', '.join(found.missing)} in {predictions}.")
+    means = {metric: found.overall.statistics[metric].mean for metric in ("dice", "hd95_mm", "assd_mm")}
+    by_label = {str(s.label): s.statistics["dice"].mean for s in found.summary}
+    by_case = {case.case: [s.dice for s in case.scores] for case in found.cases}
+    return {**means, "dice_by_label": by_label, "dice_by_case": by_case, "empty": found.overall.n_empty_prediction}
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; columns after the first are right-aligned."""
+    lines = ["| " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

@@ -1,0 +1,246 @@
+"""What pre-training is worth: Dice on held-out cases after fine-tuning on few labels, from three starts.
+
+    python Testing/benchmarks/dice.py --data DIR --set Hippocampus --labelled labelled_5 --steps 500 \
+        --pretrain-steps 500 --starter Resources/STARTER.safetensors
+    python Testing/benchmarks/dice.py --table
+
+Rows: ``scratch``; ``macl`` (pre-trained on all train cases, without their labels); ``starter``. All have the same
+fine-tuning budget, cases and seeds; the cases of the list ``val`` are segmented and scored on their own grids by the
+jobs that users run. Finished runs are in the results file and are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common import (
+    RESULTS,
+    Run,
+    add_common_options,
+    add_data_options,
+    add_run,
+    data_set,
+    image,
+    is_finished,
+    label,
+    machine,
+    markdown,
+    read_runs,
+    score,
+    split,
+)
+
+from ContrastiveSegLib import events
+from ContrastiveSegLib.checkpoints.header import digest, read_card
+from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob, SegmentJob
+from ContrastiveSegLib.errors import ContrastiveSegError, InputError
+from ContrastiveSegLib.jobs.run import run
+from ContrastiveSegLib.records import to_json
+
+NAMES = {
+    "scratch": "From scratch",
+    "macl": "MACL on the train cases",
+    "starter": "MACL starter",
+    "nnunet": "nnU-Net",
+    "nnunet-mirror": "nnU-Net, mirrored",
+}
+
+
+class StageClock:
+    """An ``Emit`` that notes when each stage of a job began."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[str, float, float]] = []
+
+    def __call__(self, event: events.Event) -> None:
+        if event["event"] == "stage":
+            self.mark(event["name"])
+
+    def mark(self, name: str) -> None:
+        self.marks.append((name, time.process_time(), time.perf_counter()))
+
+    def minutes(self, stage: str) -> dict[str, float]:
+        """Processor time of all threads, and time on the clock, from ``stage`` to the stage after it."""
+        at = next(i for i, mark in enumerate(self.marks) if mark[0] == stage)
+        (_, cpu, wall), (_, cpu_end, wall_end) = self.marks[at : at + 2]
+        return {"cpu_minutes": round((cpu_end - cpu) / 60, 3), "wall_minutes": round((wall_end - wall) / 60, 3)}
+
+
+def main() -> int:
+    options = _options()
+    try:
+        if not options.table:
+            if options.steps is None:
+                raise InputError("Give the fine-tuning budget as --steps N.")
+            with tempfile.TemporaryDirectory() as temporary:
+                _benchmark(options, options.work or Path(temporary))
+    except ContrastiveSegError as problem:
+        print(problem, file=sys.stderr)
+        return problem.exit_code
+    files = sorted(RESULTS.glob("*.json")) if options.table else [options.output]
+    print(table([r for f in files for r in read_runs(f) if "dice" in r]))
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_data_options(parser)
+    add_common_options(parser, "dice.json")
+    parser.add_argument("--rows", default="scratch,macl", help="of scratch,macl,starter (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="fine-tuning steps of every row")
+    parser.add_argument("--pretrain-steps", type=int, default=500, help="of row macl (default: %(default)s)")
+    parser.add_argument("--share-pretraining", action="store_true", help="one pre-training for all seeds, not one each")
+    parser.add_argument("--starter", type=Path, help="checkpoint of row starter")
+    parser.add_argument("--precision", choices=("32", "bf16"), default="32", help="of training and segmenting")
+    parser.add_argument("--work", type=Path, help="folder to keep checkpoints and preprocessed volumes in")
+    parser.add_argument("--table", action="store_true", help="only print the table of all files in results/")
+    return parser.parse_args()
+
+
+def _benchmark(options: argparse.Namespace, work: Path) -> None:
+    folder = data_set(options)
+    rows = options.rows.split(",")
+    if set(rows) - {"scratch", "macl", "starter"}:
+        raise InputError("--rows takes scratch, macl and starter; nnunet.py measures nnU-Net.")
+    if "starter" in rows and options.starter is None:
+        raise InputError("Row starter needs --starter CHECKPOINT.")
+    for seed in options.seeds:
+        for row in rows:
+            wanted: Run = {"row": row, "set": options.set, "labelled": options.labelled, "seed": seed}
+            wanted |= {"steps": options.steps, "precision": options.precision}
+            if row == "macl":
+                wanted["pretrain_steps"] = options.pretrain_steps
+                wanted["pretrain_seed"] = options.seeds[0] if options.share_pretraining else seed
+            if row == "starter":
+                wanted["starter"] = digest(options.starter)[:12]
+            if is_finished(options.output, wanted):
+                continue
+            print(f"{NAMES[row]}, seed {seed}", file=sys.stderr, flush=True)
+            add_run(
+                options.output, wanted | _measure(options, folder, work, wanted) | {"machine": machine(options.threads)}
+            )
+            _check_plans([r for r in read_runs(options.output) if _same_task(r, wanted) and "plan" in r])
+
+
+def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run) -> dict[str, Any]:
+    """Fine-tune, segment and score one run."""
+    shared = {"cache": str(work / "cache"), "precision": options.precision, "threads": options.threads, "device": "cpu"}
+    pretraining, checkpoint = None, "none"
+    if wanted["row"] == "macl":
+        checkpoint, pretraining = _pretrained(options, folder, work, wanted["pretrain_seed"], shared)
+    elif wanted["row"] == "starter":
+        checkpoint = str(options.starter)
+    output = work / f"{options.set}-{options.labelled}-{wanted['row']}-{wanted['seed']}.safetensors"
+    cases = [{"image": str(image(folder, c)), "label": str(label(folder, c))} for c in split(folder, options.labelled)]
+    clock = StageClock()
+    budget = {"steps": options.steps, "seed": wanted["seed"]}
+    job = FinetuneJob(
+        checkpoint=checkpoint, images=(_listed(cases, work),), output=str(output), overwrite=True, **budget, **shared
+    )
+    run(job, clock)
+    val = split(folder, "val")
+    with tempfile.TemporaryDirectory() as predictions:
+        run(
+            SegmentJob(
+                checkpoint=str(output),
+                input=tuple(str(image(folder, c)) for c in val),
+                output=predictions,
+                overwrite=True,
+                **{k: v for k, v in shared.items() if k != "cache"},
+            )
+        )
+        scores = score(Path(predictions), folder, val)
+    card = read_card(output)
+    plan = {"plan": to_json(card.plan), "network": to_json(card.network)}
+    return {**scores, "training": clock.minutes("train"), "pretraining": pretraining, **plan}
+
+
+def _pretrained(
+    options: argparse.Namespace, folder: Path, work: Path, seed: int, shared: dict[str, Any]
+) -> tuple[str, dict[str, float]]:
+    """The checkpoint pre-trained on the train cases' images, and the minutes it took; made once a seed."""
+    output = work / f"{options.set}-pretrained-{options.pretrain_steps}-{options.precision}-{seed}.safetensors"
+    told = output.with_suffix(".minutes.json")
+    if not told.is_file():
+        clock = StageClock()
+        images = _listed([{"image": str(image(folder, c))} for c in split(folder, "train")], work)
+        budget = {"steps": options.pretrain_steps, "seed": seed}
+        run(PretrainJob(images=(images,), output=str(output), overwrite=True, **budget, **shared), clock)
+        clock.mark("end")
+        told.write_text(json.dumps(clock.minutes("train")))
+    return str(output), json.loads(told.read_text())
+
+
+def _listed(cases: Sequence[dict[str, str]], work: Path) -> str:
+    work.mkdir(parents=True, exist_ok=True)
+    path = work / "cases.json"
+    path.write_text(json.dumps(cases))
+    return str(path)
+
+
+def _same_task(run: Run, other: Run) -> bool:
+    return all(run.get(k) == other[k] for k in ("set", "labelled", "steps", "precision"))
+
+
+def _check_plans(runs: Sequence[Run]) -> None:
+    """Rows can only be compared if their networks see the same input: say so if they do not."""
+    for name in ("patch", "spacing"):
+        found = {row["row"]: row["plan"][name] for row in runs}
+        if len({tuple(v) for v in found.values()}) > 1:
+            print(f"Warning: the rows differ in their {name}: {found}", file=sys.stderr)
+    schemes = {row["row"]: [c["normalisation"] for c in row["plan"]["channels"]] for row in runs}
+    if len({json.dumps(v) for v in schemes.values()}) > 1:
+        print(f"Warning: the rows differ in their normalisation: {schemes}", file=sys.stderr)
+    networks = {row["row"]: row["network"] for row in runs}
+    if len({json.dumps(v, sort_keys=True) for v in networks.values()}) > 1:
+        print(f"Warning: the rows differ in their network: {networks}", file=sys.stderr)
+
+
+def table(runs: Sequence[Run]) -> str:
+    """Mean ± standard deviation over the seeds, a row for each start and budget."""
+    groups: dict[tuple, list[Run]] = {}
+    for found in runs:
+        key = tuple(found.get(k) for k in ("set", "labelled", "steps", "pretrain_steps", "starter", "row"))
+        groups.setdefault(key, []).append(found)
+    columns = ["Set", "Start", "Steps", "Dice", "HD95 (mm)", "ASSD (mm)", "Dice by seed"]
+    columns += ["Training (CPU / clock min)", "Pre-training (CPU / clock min)"]
+    order = list(NAMES)
+    rows = []
+    for (name, labelled, steps, pretrain_steps, _, row), members in sorted(
+        groups.items(), key=lambda item: (item[0][:2], order.index(item[0][5]), str(item[0]))
+    ):
+        members = sorted(members, key=lambda r: r["seed"])
+        told = NAMES[row] + (f" ({pretrain_steps} steps)" if pretrain_steps else "")
+        means = [
+            _spread([r[metric] for r in members], digits)
+            for metric, digits in (("dice", 3), ("hd95_mm", 2), ("assd_mm", 2))
+        ]
+        seeds = ", ".join(f"{r['dice']:.3f}" for r in members)
+        before = [r["pretraining"] for r in members if r.get("pretraining")]
+        times = [_minutes([r["training"] for r in members]), _minutes(before) if before else "-"]
+        rows.append([f"{name} {labelled}", told, str(steps or "-"), *means, seeds, *times])
+    return markdown(columns, rows)
+
+
+def _spread(values: Sequence[float | None], digits: int) -> str:
+    known = [v for v in values if v is not None]
+    if not known:
+        return "-"
+    mean = f"{statistics.fmean(known):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else mean
+
+
+def _minutes(spent: Sequence[dict[str, float]]) -> str:
+    return " / ".join(f"{statistics.fmean(s[k] for s in spent):.1f}" for k in ("cpu_minutes", "wall_minutes"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
