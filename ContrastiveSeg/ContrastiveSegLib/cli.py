@@ -9,7 +9,7 @@ import signal
 import sys
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,9 @@ def _optional(hint: Any) -> bool:
 class _KeyValue(argparse.Action):
     """Collects KEY=VALUE pairs; the value is read as JSON where it is JSON, as text otherwise."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, text: Any, flag: Any = None) -> None:
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, text: Any, flag: Any = None
+    ) -> None:
         key, equals, value = text.partition("=")
         if not equals:
             parser.error(f"{flag} takes KEY=VALUE, not {text!r}")
@@ -128,8 +130,8 @@ class _KeyValue(argparse.Action):
 
 
 def _inspect(checkpoint: str) -> int:
-    from .checkpoints.header import read_card
     from .checkpoints.describe import describe
+    from .checkpoints.header import read_card
 
     print(describe(read_card(Path(checkpoint))))
     return 0
@@ -162,4 +164,9 @@ def _sample_data(output: str, cases: int, labelled: int | None, seed: int) -> in
     return 0
 
 
-_OTHERS = {"inspect": _inspect, "worker": _worker, "methods": _methods, "sample-data": _sample_data}
+_OTHERS: dict[str, Callable[..., int]] = {
+    "inspect": _inspect,
+    "worker": _worker,
+    "methods": _methods,
+    "sample-data": _sample_data,
+}

@@ -30,6 +30,7 @@ Size = Literal["auto", "tiny", "base", "large"]
 class Training:
     """What pre-training and fine-tuning share."""
 
+    kind: ClassVar[str]
     images: tuple[str, ...] = required("folders, dataset.json or list files, DICOM folders, or image files")
     output: str = required("the checkpoint to write (.safetensors)")
     steps: int | None = option(None, "budget in training steps")
@@ -39,7 +40,10 @@ class Training:
     settings: Mapping[str, Any] = option({}, "KEY=VALUE of the method's settings (see 'methods')")
     learning_rate: float | None = option(None, "peak learning rate instead of the method's own")
     optimiser: Literal["sgd", "adamw"] | None = option(None, "optimiser instead of the method's own")
-    cache: str | None = option(None, "folder for preprocessed volumes, kept; default: beside the output, removed at the end")
+    cache: str | None = option(
+        None, "folder for preprocessed volumes, kept; default: beside the output, removed at the end"
+    )
+    tensorboard: bool = option(False, "also write curves for TensorBoard beside the output")
     device: str = option("auto", "auto, cpu, cuda[:N] or mps")
     precision: Literal["auto", "32", "bf16"] = option("auto", "number format of the networks")
     seed: int = option(0, "same seed, same data, same machine: same weights")
@@ -64,7 +68,9 @@ class FinetuneJob(Training):
 
     kind: ClassVar[str] = "finetune"
     checkpoint: str = required("checkpoint to start from, or 'none' to start from scratch")
-    labels: tuple[str, ...] = option((), "label folders or files; not needed when --images names a dataset.json with labels")
+    labels: tuple[str, ...] = option(
+        (), "label folders or files; not needed when --images names a dataset.json with labels"
+    )
     method: str = option("supervised", "fine-tuning method (see 'methods')")
     dimensions: Literal[2, 3] = option(3, "without checkpoint: 3 for volumes, 2 for slice by slice")
     size: Size = option("auto", "without checkpoint: network size")

@@ -66,6 +66,4 @@ class Progress:
     def __call__(self, done: float) -> None:
         elapsed, gained = time.monotonic() - self._start, done - self._first
         left = elapsed / gained * (self.total - done) if gained > 0 else None
-        self.emit(
-            {"event": "progress", "done": done, "total": self.total, "seconds_left": left, "unit": self.unit}
-        )
+        self.emit({"event": "progress", "done": done, "total": self.total, "seconds_left": left, "unit": self.unit})

@@ -278,17 +278,20 @@ def test_collapse_is_noticed():
 
 
 class Arrays:
-    """A patch source over arrays; ``margin`` voxels around each box are not foreground."""
+    """A patch source over arrays; ``border`` voxels around each box are not foreground."""
 
-    def __init__(self, *shapes: tuple[int, int, int], border: int = 0) -> None:
+    def __init__(self, *shapes: tuple[int, int, int], border: int = 0, data_sets: tuple[int, ...] = ()) -> None:
         self.arrays = [np.arange(np.prod(s), dtype=np.float32).reshape(s) for s in shapes]
-        self.border = border
+        self.border, self.data_sets = border, data_sets or (0,) * len(shapes)
 
     def __len__(self):
         return len(self.arrays)
 
     def shape(self, case):
         return self.arrays[case].shape
+
+    def data_set(self, case):
+        return self.data_sets[case]
 
     def box(self, case):
         return tuple((self.border, n - self.border) for n in self.shape(case))
@@ -312,7 +315,22 @@ def test_groups_share_a_place_across_volumes():
             size = np.subtract(source.shape(place.case), 8)
             assert (np.array(place.start) >= 4).all()
             assert (np.array(place.start) + 32 <= size + 4).all()
-            np.testing.assert_allclose(place.position, (np.array(place.start) + 16 - 4) / size)
+            np.testing.assert_allclose(place.position[:3], (np.array(place.start) + 16 - 4) / size)
+
+
+def test_places_are_shared_within_a_data_set_only():
+    source = Arrays((64, 64, 64), (64, 64, 64), (64, 64, 64), (64, 64, 64), data_sets=(0, 0, 1, 1))
+    random, seen = np.random.default_rng(0), set()
+    for _ in range(20):
+        places = paired_places(source, plan(16, 16, 16), "centre3d", 2, 2, 0.1, random)
+        where = np.array([place.position for place in places])
+        sets = np.array([source.data_set(place.case) for place in places])
+        near = np.abs(where[:, None] - where[None]).max(-1) < 0.1
+        assert sets[0] == sets[1]
+        assert sets[2] == sets[3]
+        assert not near[sets[:, None] != sets[None]].any()
+        seen.add((int(sets[0]), int(sets[2])))
+    assert len(seen) == 4
 
 
 def test_one_volume_gives_more_groups_instead_of_pairs():
@@ -333,12 +351,12 @@ def test_slices_get_the_published_position_and_meet_positives():
     source, random = Arrays((40, 32, 32), (50, 32, 32)), np.random.default_rng(0)
     batch = macl.draw(source, random)
     assert batch.images.shape == (8, 1, 40, 40)
-    assert batch.positions.shape == (8, 1)
+    assert batch.positions.shape == (8, 2)
     for image, position, case in zip(batch.images, batch.positions, batch.cases, strict=True):
         n = source.shape(int(case))[0]
-        index = round(float(position) * n - 1)
+        index = round(float(position[0]) * n - 1)
         np.testing.assert_array_equal(image[0, 4:-4, 4:-4].numpy(), source.arrays[int(case)][index])
-    near = (batch.positions - batch.positions.T).abs() < macl.settings.threshold
+    near = torch.cdist(batch.positions, batch.positions, p=torch.inf) < macl.settings.threshold
     assert (near.sum(1) > 1).all()
 
 

@@ -22,7 +22,10 @@ TRIES = 50
 
 @dataclass(frozen=True)
 class Place:
-    """A crop: which volume, its first voxel (z, y, x), and its centre in [0, 1]^d of the volume's foreground box."""
+    """A crop: which volume, its first voxel (z, y, x), and its place.
+
+    The place is the crop's centre in [0, 1]^d of the volume's foreground box, then the number of its data set.
+    """
 
     case: int
     start: tuple[int, int, int]
@@ -41,12 +44,13 @@ def paired_places(
     """Crops of the plan's patch in groups around common centres (MACL specification, section 4).
 
     ``groups`` centres lie at least ``threshold`` apart on some compared axis where the volumes leave room for it;
-    around each, ``per_group`` different volumes are cropped with a jitter of at most ``threshold / 4`` an axis. With
-    fewer volumes than ``per_group`` there are more groups instead, so that the number of crops stays.
+    around each, ``per_group`` different volumes of one data set are cropped with a jitter of at most ``threshold / 4``
+    an axis. With fewer volumes than ``per_group`` there are more groups instead, so that the number of crops stays.
     Crops stay inside the foreground box on axes on which it is larger than the patch, else they are centred on it.
     """
     cases = len(source)
-    members = min(per_group, cases)
+    data_sets = np.array([source.data_set(case) for case in range(cases)])
+    members = min(per_group, int(np.bincount(data_sets).min()))
     compared = [plan.slice_axis] if mode == "axis" else [0, 1, 2]
     centres: list[np.ndarray] = []
     places: list[Place] = []
@@ -55,7 +59,7 @@ def paired_places(
         centre = _centre_apart(centres, *_reach(source, leader, plan.patch), compared, threshold, random)
         centres.append(centre)
         # A few more candidates than needed: volumes in which the place can be reached come first.
-        others = random.permutation(cases)[: 4 * members]
+        others = random.permutation(np.flatnonzero(data_sets == data_sets[leader]))[: 4 * members]
         near = sorted((c for c in others if c != leader), key=lambda c: _miss(source, int(c), plan.patch, centre))
         for case in [leader, *map(int, near[: members - 1])]:
             low, high = _reach(source, case, plan.patch)
@@ -122,4 +126,6 @@ def _place(source: PatchSource, plan: Plan, mode: Mode, case: int, centre: np.nd
         # A slice i of n is (i + 1) / n, as published; a thick crop has a centre.
         slice_position = (start[axis] - first[axis] + 1) / extent[axis]
         position = np.array([slice_position if plan.dimensions == 2 else position[axis]])
+    # A coordinate of its own keeps volumes of different data sets apart: their places show different anatomy.
+    position = np.append(position, source.data_set(case))
     return Place(case, (int(start[0]), int(start[1]), int(start[2])), tuple(map(float, position)))

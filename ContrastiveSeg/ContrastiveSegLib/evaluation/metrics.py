@@ -24,8 +24,8 @@ import numpy as np
 from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 
-from ..volumes.volume import Geometry, LabelMap
 from ..volumes.alignment import aligned
+from ..volumes.volume import Geometry, LabelMap
 
 Status = Literal["measured", "absent", "empty prediction", "empty reference"]
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import replacing
+from ..volumes.alignment import aligned
 from ..volumes.orientation import canonical_axes
 from ..volumes.volume import LabelMap, Volume
-from ..volumes.alignment import aligned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

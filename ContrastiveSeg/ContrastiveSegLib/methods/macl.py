@@ -28,6 +28,7 @@ from ..errors import InputError
 from ..networks.backbone import Backbone
 from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity, spatial
 from ..volumes.batch import Batch
+from ..volumes.fingerprint import PatchRule
 from ..volumes.plan import Plan
 from ..volumes.sampling import PatchSource
 from .objective import Objective, Optimisation, objective
@@ -132,14 +133,16 @@ class MACL(Objective):
         # No loss reaches the blocks above N; without this, distributed training would wait for their gradients.
         backbone.decoder[self.blocks :].requires_grad_(False)
 
-    #: Shrunk to one voxel, the bottleneck of the dominant branch could not be normalised (section 4).
-    smallest_patch = 2
-
     @classmethod
-    def patch_multiple(cls, backbone: Backbone, settings: MACLSettings) -> tuple[int, ...]:
-        """A multiple that allows one decoder block, or as many as are asked for (section 4's divisibility)."""
+    def patch_rule(cls, backbone: Backbone, settings: MACLSettings) -> PatchRule:
+        """Divisible for one decoder block, or as many as are asked for (section 4), and in 3D smaller than the volume.
+
+        A bottleneck of one voxel could not be normalised, hence two multiples; and crops as large as the volume would
+        all lie at the same place, where every other crop is a positive and there is nothing to contrast.
+        """
         factor = reduction(backbone.strides, settings.decoder_blocks or 1)
-        return tuple(t * f for t, f in zip(backbone.total_stride, factor, strict=True))
+        multiple = tuple(t * f for t, f in zip(backbone.total_stride, factor, strict=True))
+        return PatchRule(multiple, least=2, share=0.6 if len(multiple) == 3 else 1.0)
 
     def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
         """Crops of G places, each from m volumes, with a margin around the patch."""

@@ -20,6 +20,7 @@ from ..errors import InputError
 from ..networks.backbone import Backbone
 from ..networks.segmenter import Segmenter
 from ..volumes.batch import Batch
+from ..volumes.fingerprint import PatchRule
 from ..volumes.plan import Plan
 from ..volumes.sampling import PatchSource
 
@@ -72,13 +73,10 @@ class Objective(nn.Module):
         super().__init__()
         self.backbone, self.plan, self.settings = backbone, plan, settings
 
-    #: The patch must have at least so many of those multiples an axis.
-    smallest_patch: ClassVar[int] = 1
-
     @classmethod
-    def patch_multiple(cls, backbone: Backbone, settings: Any) -> tuple[int, ...]:
-        """What the patch must be a multiple of, one factor a network axis."""
-        return backbone.total_stride
+    def patch_rule(cls, backbone: Backbone, settings: Any) -> PatchRule:
+        """What this method asks of the training patch; by default what the network does."""
+        return PatchRule(backbone.total_stride)
 
     def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
         """The crops one step needs, on the CPU, from ``source``; all randomness comes from ``random``."""

@@ -18,6 +18,12 @@ from ..volumes.sampling import PatchSource, labelled_patches, network_axes
 from .objective import Optimisation, SegmentationObjective, objective
 
 
+def _unflipped() -> SpatialSettings:
+    # Volumes come in one orientation and bodies are not symmetric: in a short budget, learning that a mirrored body
+    # may also occur costs more than it gains.
+    return SpatialSettings(flip=0.0)
+
+
 @dataclass(frozen=True)
 class SupervisedSettings:
     """Hyper-parameters; the values are ours unless a source is named.
@@ -35,7 +41,7 @@ class SupervisedSettings:
     margin: float = 1.15
     deep_levels: int = 1
     deep_weight: float = 0.5
-    spatial: SpatialSettings = field(default_factory=SpatialSettings)
+    spatial: SpatialSettings = field(default_factory=_unflipped)
     intensity: IntensitySettings = field(default_factory=IntensitySettings)
 
 

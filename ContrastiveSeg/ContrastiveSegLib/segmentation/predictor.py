@@ -171,7 +171,9 @@ class Predictor:
         return Prediction(LabelMap(found, volume.geometry, volume.name), soft)
 
 
-def restore(logits: Tensor, shape: tuple[int, ...], probabilities: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+def restore(
+    logits: Tensor, shape: tuple[int, ...], probabilities: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Class indices (z, y, x) uint8 on a grid of ``shape`` from ``logits`` (classes, z, y, x), and probabilities.
 
     Logits are interpolated, not labels. Class by class with a running maximum, so that memory does not grow with the

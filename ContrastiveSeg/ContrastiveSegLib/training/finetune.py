@@ -24,7 +24,7 @@ from ..networks.spec import NetworkSpec
 from ..records import to_json
 from ..volumes.cache import CachedCase, CachedVolumes, preprocess
 from ..volumes.dataset import CaseFiles, label_names
-from ..volumes.fingerprint import adapt, fingerprint, plan_for
+from ..volumes.fingerprint import PatchRule, adapt, fingerprint, plan_for
 from ..volumes.plan import Plan
 from . import distributed
 from .loop import Run, Trained, train
@@ -77,7 +77,7 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
     if not cases:
         raise InputError("None of the volumes has a label map. Give --labels, or a dataset.json that names them.")
     held = _held_out(job, len(cases))
-    run = open_run(job, dataclasses.replace(job, resume=False, overwrite=False, output=""), emit, cancelled)
+    run = open_run(job, emit, cancelled)
     start = _start(job, cases, run)
     with cache_folder(job) as folder:
         emit(events.stage("preprocess"))
@@ -127,10 +127,10 @@ def _start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
     seen = fingerprint(cases)
     if job.checkpoint == "none":
         spec, voxels = choose_network(job.network, job.size, job.dimensions, seen, run.device)
-        return Start(spec, plan_for(seen, job.dimensions, build(spec).total_stride, voxels))
+        return Start(spec, plan_for(seen, job.dimensions, PatchRule(build(spec).total_stride), voxels))
     card, weights = load(Path(job.checkpoint))
-    stride = build(card.network).total_stride
-    plan = adapt(card.plan, seen, stride, patch_voxels(card.network))
+    rule = PatchRule(build(card.network).total_stride)
+    plan = adapt(card.plan, seen, rule, patch_voxels(card.network))
     return Start(card.network, plan, card, weights)
 
 

@@ -41,22 +41,27 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
     method = find("pretrain", job.method)
     settings = method_settings(method, job.settings)
     emit(events.stage("plan"))
-    cases = cases_of(job.images)
+    data_sets = [cases_of([path]) for path in job.images]
+    cases = [case for data_set in data_sets for case in data_set]
     seen = fingerprint(cases)
-    run = open_run(job, [job.method, settings, job.network, job.size, job.dimensions, job.seed, sorted(c.name for c in cases)], emit, cancelled)
+    run = open_run(job, emit, cancelled)
     spec, voxels = choose_network(job.network, job.size, job.dimensions, seen, run.device)
     # The seed decides the initial weights too.
     distributed.seed(job.seed)
     backbone = build(spec)
-    multiple = method.patch_multiple(backbone, settings)
-    plan = plan_for(seen, job.dimensions, multiple, voxels, method.smallest_patch)
+    plan = plan_for(seen, job.dimensions, method.patch_rule(backbone, settings), voxels)
     objective = method(backbone, plan, settings)
     emit(events.log(f"{len(cases)} volumes; spacing {_mm(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
     with cache_folder(job) as folder:
         emit(events.stage("preprocess"))
         made = preprocess(cases, plan, folder, emit=run.emit, cancelled=cancelled)
         emit(events.stage("train"))
-        trained = train(objective, CachedVolumes(folder, made), optimisation(method, job), run)
+        trained = train(
+            objective,
+            CachedVolumes(folder, made, data_sets=[len(data_set) for data_set in data_sets]),
+            optimisation(method, job),
+            run,
+        )
         assert run.output is not None
         if distributed.rank() == 0:
             card = Card(
@@ -71,7 +76,9 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
             weights = {k.removeprefix("backbone."): v for k, v in trained.state.items() if k.startswith("backbone.")}
             save(run.output, weights, card)
         if trained.cancelled:
-            raise Cancelled(f"Stopped after {trained.steps} steps. {run.output} holds the weights so far; --resume goes on.")
+            raise Cancelled(
+                f"Stopped after {trained.steps} steps. {run.output} holds the weights so far; --resume goes on."
+            )
     finish(run.output)
     result: dict[str, Any] = {**told(run.output), "steps": trained.steps, "minutes": round(trained.minutes, 2)}
     return result

@@ -34,7 +34,7 @@ class CaseScores:
 def working_dice(
     objective: SegmentationObjective, card: Card, state: Mapping[str, Tensor], source: CachedVolumes, run: Run
 ) -> float:
-    """Mean Dice over cases and labels of ``state`` on the preprocessed grids of ``source``; the objective is restored."""
+    """Mean Dice of ``state`` over cases and labels, on ``source``'s preprocessed grids; the objective is restored."""
     own = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
     objective.load_state_dict(state)
     predictor = Predictor(card, objective.segmenter, run.device, run.dtype)

@@ -26,10 +26,11 @@ from ..networks.spec import NetworkSpec
 from ..records import from_json, to_json
 from ..volumes.cache import CachedCase
 from ..volumes.dataset import CaseFiles, find_cases
-from ..volumes.fingerprint import Fingerprint, fit_patch
+from ..volumes.fingerprint import Fingerprint, PatchRule, fit_patch
 from . import distributed
 from .loop import Budget, Run, Trained
 from .resume import metrics_path, resume_path
+from .tensorboard import tensorboard
 
 #: The most voxels of a training patch, by (dimensions, network size).
 PATCH_VOXELS: Mapping[tuple[int, str], int] = {
@@ -40,35 +41,39 @@ PATCH_VOXELS: Mapping[tuple[int, str], int] = {
     (2, "base"): 256**2,
     (2, "large"): 384**2,
 }
+#: Fields of a job that may differ between a run and its resumption.
+_NOT_SHAPING = ("output", "resume", "overwrite", "cache", "device", "precision", "threads", "tensorboard")
 #: Cases named one by one in a checkpoint; beyond it only their number is kept.
 _NAMED_CASES = 1000
 
 
-def open_run(job: Training, identity: Any, emit: events.Emit, cancelled: events.Cancelled) -> Run:
+def open_run(job: Training, emit: events.Emit, cancelled: events.Cancelled) -> Run:
     """Check the output and the budget, choose the device, join other processes.
 
     Raises:
         InputError: the output exists, the budget is missing or doubled, the device is not there.
     """
     output = Path(job.output)
-    if not job.resume:
-        check_output(output, job.overwrite)
     if output.suffix != ".safetensors":
         raise InputError(f"A checkpoint's name ends in .safetensors; {output.name} does not.")
+    if not job.resume:
+        check_output(output, job.overwrite)
     if job.threads:
         torch.set_num_threads(job.threads)
     device = distributed.start(resolve_device(job.device))
-    return Run(
-        Budget(job.steps, job.minutes),
-        device,
-        autocast_dtype(device, job.precision),
-        job.seed,
-        output,
-        hashlib.sha256(json.dumps(to_json(identity), sort_keys=True).encode()).hexdigest(),
-        job.resume,
-        emit=emit if distributed.rank() == 0 else events.silent,
-        cancelled=cancelled,
-    )
+    if distributed.rank() > 0:
+        emit = events.silent
+    elif job.tensorboard:
+        emit = tensorboard(emit, output.with_name(output.name + ".tensorboard"))
+    dtype = autocast_dtype(device, job.precision)
+    budget = Budget(job.steps, job.minutes)
+    return Run(budget, device, dtype, job.seed, output, _identity(job), job.resume, emit=emit, cancelled=cancelled)
+
+
+def _identity(job: Training) -> str:
+    """A hash of everything in ``job`` that shapes the curve; where and how fast it is computed does not."""
+    shaping = {k: v for k, v in to_json(job).items() if k not in _NOT_SHAPING}
+    return hashlib.sha256(json.dumps([job.kind, shaping], sort_keys=True).encode()).hexdigest()
 
 
 def cases_of(images: Sequence[str], labels: Sequence[str] = ()) -> list[CaseFiles]:
@@ -104,7 +109,7 @@ def choose_network(
     axes = [a for a in range(3) if dimensions == 3 or a != seen.slice_axis]
     shape = [seen.shape[a] for a in axes]
     # Long axes are to be halved four times if need be; a short one (few thick slices) as often as its size allows.
-    patch = fit_patch(shape, [16 if n >= 24 else 4 if n >= 4 else 1 for n in shape], voxels)
+    patch = fit_patch(shape, PatchRule(tuple(16 if n >= 24 else 4 if n >= 4 else 1 for n in shape)), voxels)
     return preset(chosen, dimensions, len(seen.channels), patch, [seen.spacing[a] for a in axes]), voxels
 
 
@@ -131,7 +136,7 @@ def method_settings(cls: type[Objective], given: Mapping[str, Any]) -> Any:
 
 def optimisation(cls: type[Objective], job: Training) -> Optimisation:
     """The method's own optimisation with the job's overrides."""
-    given = {
+    given: dict[str, Any] = {
         "learning_rate": job.learning_rate,
         "optimiser": job.optimiser,
         "transferred_rate": getattr(job, "transferred_rate", None),

@@ -16,7 +16,7 @@ class Batch:
         images: (B, C, *patch) float32, normalised.
         labels: (B, *patch) int64 class indices, or None when the method uses none.
         positions: (B, d) float32; the crop's centre in [0, 1]^d of its volume's foreground box (axes z, y, x; d = 1
-            for a slice position).
+            for a slice position), and whatever else tells places apart (:mod:`..contrast.positions`).
         cases: (B,) int64, which volume each crop comes from.
     """
 

@@ -53,11 +53,16 @@ class CachedCase:
 class CachedVolumes:
     """The :class:`.sampling.PatchSource` over preprocessed volumes in ``folder``.
 
-    ``classes`` are the label values that become class 1, 2, ... in crops; other values become background.
+    Args:
+        classes: the label values that become class 1, 2, ... in crops; other values become background.
+        data_sets: how many of ``cases`` come from each data set, in order; by default all from one.
     """
 
-    def __init__(self, folder: Path, cases: Sequence[CachedCase], classes: Sequence[int] = ()) -> None:
+    def __init__(
+        self, folder: Path, cases: Sequence[CachedCase], classes: Sequence[int] = (), data_sets: Sequence[int] = ()
+    ) -> None:
         self.folder, self.cases, self.classes = folder, list(cases), tuple(classes)
+        self._data_set = np.repeat(np.arange(max(len(data_sets), 1)), data_sets or [len(cases)])
         self._lookup = np.zeros(max(self.classes, default=0) + 1, np.uint8)
         self._lookup[list(self.classes)] = np.arange(1, len(self.classes) + 1)
 
@@ -77,6 +82,9 @@ class CachedVolumes:
     def label_crop(self, case: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
         values = _crop(self._open(case, ".labels")[None], start, size, fill=0)[0]
         return self._lookup[np.where(values < len(self._lookup), values, 0)]
+
+    def data_set(self, case: int) -> int:
+        return int(self._data_set[case])
 
     def places(self, case: int) -> np.ndarray:
         """(n, 4) rows class, z, y, x: voxels of the classes, at most 2000 each."""
@@ -112,7 +120,9 @@ def preprocess(
     made: list[CachedCase] = []
     progress = Progress(emit, len(cases), "volumes")
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
-        for done, case in enumerate(pool.map(lambda c: _preprocess_case(c, plan, folder, with_labels, cancelled), cases)):
+        for done, case in enumerate(
+            pool.map(lambda c: _preprocess_case(c, plan, folder, with_labels, cancelled), cases)
+        ):
             made.append(case)
             progress(done + 1)
     return made
@@ -186,13 +196,15 @@ def _foreground_box(image: np.ndarray) -> Box:
 
 def _crop(array: np.ndarray, start: Sequence[int], size: Sequence[int], fill: float) -> np.ndarray:
     """``array`` is (C, z, y, x); parts of the crop outside it are ``fill``."""
-    inside = [slice(max(s, 0), max(min(s + n, full), 0)) for s, n, full in zip(start, size, array.shape[1:], strict=True)]
-    part = array[(slice(None), *inside)]
+    inside = [
+        slice(max(s, 0), max(min(s + n, full), 0)) for s, n, full in zip(start, size, array.shape[1:], strict=True)
+    ]
+    part = array[:, inside[0], inside[1], inside[2]]
     if part.shape[1:] == tuple(size):
         return np.array(part)
     crop = np.full((len(array), *size), fill, array.dtype)
-    into = tuple(slice(i.start - s, i.stop - s) for i, s in zip(inside, start, strict=True))
-    crop[(slice(None), *into)] = part
+    into = [slice(i.start - s, i.stop - s) for i, s in zip(inside, start, strict=True)]
+    crop[:, into[0], into[1], into[2]] = part
     return crop
 
 

@@ -46,7 +46,8 @@ def fingerprint(cases: Sequence[CaseFiles]) -> Fingerprint:
     """
     if not cases:
         raise InputError("There are no volumes to train on.")
-    spacings, shapes, counts = [], [], {}
+    spacings, shapes = [], []
+    counts: dict[int, str] = {}
     for case in cases:
         geometry, channels = read_geometry(case.images[0])
         counts.setdefault(channels * len(case.images), case.name)
@@ -84,28 +85,35 @@ def _channels(cases: Sequence[CaseFiles], count: int) -> tuple[Channel, ...]:
     return tuple(made)
 
 
-def plan_for(seen: Fingerprint, dimensions: int, divisor: Sequence[int], voxels: int, least: int = 1) -> Plan:
-    """A plan for data like ``seen``.
+@dataclass(frozen=True)
+class PatchRule:
+    """What a network and a method ask of the training patch.
 
-    Args:
-        seen: the data.
-        dimensions: 2 or 3.
-        divisor: the patch must be a multiple of it, one entry a network axis.
-        voxels: the most voxels a patch may have.
-        least: the fewest multiples of ``divisor`` an axis.
+    Attributes:
+        multiple: the patch is a multiple of it, one factor a network axis.
+        least: the fewest such multiples an axis.
+        share: the most of a volume's extent that the patch may cover, as far as ``least`` allows.
     """
+
+    multiple: tuple[int, ...]
+    least: int = 1
+    share: float = 1.0
+
+
+def plan_for(seen: Fingerprint, dimensions: int, rule: PatchRule, voxels: int) -> Plan:
+    """A plan for data like ``seen``, 2D or 3D, with a patch of at most ``voxels``."""
     shape = seen.shape
     if dimensions == 2:
         plane = tuple(n for a, n in enumerate(shape) if a != seen.slice_axis)
-        flat = list(fit_patch(plane, divisor, voxels, least))
+        flat = list(fit_patch(plane, rule, voxels))
         flat.insert(seen.slice_axis, 1)
         patch = (flat[0], flat[1], flat[2])
         return Plan(2, seen.channels, seen.spacing, patch, seen.slice_axis)
-    z, y, x = fit_patch(shape, divisor, voxels, least)
+    z, y, x = fit_patch(shape, rule, voxels)
     return Plan(3, seen.channels, seen.spacing, (z, y, x), seen.slice_axis)
 
 
-def adapt(base: Plan, seen: Fingerprint, divisor: Sequence[int], voxels: int) -> Plan:
+def adapt(base: Plan, seen: Fingerprint, rule: PatchRule, voxels: int) -> Plan:
     """The plan for fine-tuning a network that was pre-trained with ``base`` on data like ``seen``.
 
     Spacing and normalisation stay as pre-training had them, so that both phases see the same kind of input; only the
@@ -119,26 +127,27 @@ def adapt(base: Plan, seen: Fingerprint, divisor: Sequence[int], voxels: int) ->
             f"The checkpoint expects {len(base.channels)} channel(s) and the volumes have {len(seen.channels)}."
         )
     if all(c.modality == "any" for c in base.channels):
-        return plan_for(seen, base.dimensions, divisor, voxels)
+        return plan_for(seen, base.dimensions, rule, voxels)
     shape = resampled_shape(seen.shape, seen.spacing, base.spacing)
-    adapted = plan_for(replace(seen, shape=shape), base.dimensions, divisor, voxels)
+    adapted = plan_for(replace(seen, shape=shape), base.dimensions, rule, voxels)
     return replace(adapted, channels=base.channels, spacing=base.spacing)
 
 
-def fit_patch(shape: Sequence[int], divisor: Sequence[int], voxels: int, least: int = 1) -> tuple[int, ...]:
-    """The patch of at most ``voxels`` that covers most of a volume of ``shape``, in multiples of ``divisor``.
+def fit_patch(shape: Sequence[int], rule: PatchRule, voxels: int) -> tuple[int, ...]:
+    """The patch of at most ``voxels`` that covers most of a volume of ``shape`` and keeps to ``rule``.
 
-    Starts from the volume's size (rounded down to a multiple unless that loses more than a quarter, and at least
-    ``least`` multiples) and shrinks the axis that is longest in voxels until it fits.
+    Starts from the share of the volume's size (rounded down to a multiple unless that loses more than a quarter) and
+    shrinks the axis that is longest in voxels until it fits.
     """
     patch = []
-    for n, d in zip(shape, divisor, strict=True):
-        down = n // d * d
-        patch.append(max(least * d, down if down >= 0.75 * n else math.ceil(n / d) * d))
+    for n, d in zip(shape, rule.multiple, strict=True):
+        wanted = n * rule.share
+        down = int(wanted // d) * d
+        patch.append(max(rule.least * d, down if down >= 0.75 * wanted else math.ceil(wanted / d) * d))
     while math.prod(patch) > voxels:
-        spare = [n - d if n > least * d else 0 for n, d in zip(patch, divisor, strict=True)]
+        spare = [n - d if n > rule.least * d else 0 for n, d in zip(patch, rule.multiple, strict=True)]
         if not any(spare):
             break
         longest = spare.index(max(spare))
-        patch[longest] -= divisor[longest]
+        patch[longest] -= rule.multiple[longest]
     return tuple(patch)

@@ -30,6 +30,9 @@ class PatchSource(Protocol):
     def label_crop(self, case: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
         """Label crop (z, y, x) uint8 of class indices; 0 outside the volume."""
 
+    def data_set(self, case: int) -> int:
+        """Which of the pooled data sets a volume belongs to; places in the body compare only within one."""
+
     def places(self, case: int) -> np.ndarray:
         """(n, 4) rows class, z, y, x: voxels of the foreground classes to centre crops on."""
 
@@ -75,9 +78,7 @@ def crop_start(centre: Sequence[float], size: Sequence[int], shape: Sequence[int
     return (starts[0], starts[1], starts[2])
 
 
-def position(
-    start: Sequence[int], size: Sequence[int], box: Sequence[tuple[int, int]]
-) -> tuple[float, float, float]:
+def position(start: Sequence[int], size: Sequence[int], box: Sequence[tuple[int, int]]) -> tuple[float, float, float]:
     """Centre of a crop in [0, 1]^3 of the foreground box, axes z, y, x."""
     z, y, x = (
         float(np.clip((s + n / 2 - low) / max(high - low, 1), 0, 1))

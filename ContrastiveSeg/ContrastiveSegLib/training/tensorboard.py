@@ -1,0 +1,30 @@
+"""Curves in a browser, for those who asked: metric events copied into TensorBoard's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+from ..events import Emit, Event
+
+
+def tensorboard(emit: Emit, folder: Path) -> Emit:
+    """``emit`` that also writes metric events to ``folder``.
+
+    Raises:
+        InputError: TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as problem:
+        raise InputError(
+            'Curves for TensorBoard need it installed: pip install "contrastiveseg[tensorboard]"'
+        ) from problem
+    writer = SummaryWriter(str(folder))
+
+    def both(event: Event) -> None:
+        if event["event"] == "metric":
+            writer.add_scalar(event["name"], event["value"], event["step"])
+        emit(event)
+
+    return both
