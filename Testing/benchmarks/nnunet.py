@@ -130,11 +130,11 @@ def _prepare(
     described = {key: told[key] for key in ("channel_names", "labels", "file_ending")}
     (raw / "dataset.json").write_text(json.dumps(described | {"numTraining": len(labelled)}))
     variables = {f"nnUNet_{name}": str(work / name) for name in ("raw", "preprocessed", "results")}
-    # Augmentation in the training process itself: its processor time then counts, as it does for our rows.
-    variables |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": str(threads)}
+    variables |= {"nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": str(threads)}
     plan = [programs / "nnUNetv2_plan_and_preprocess", "-d", "900", "-c", "3d_fullres", "-np", "1", "-npfp", "1"]
     _run(plan, variables)
-    return variables
+    # Augmentation in the training process itself: its processor time then counts, as it does for our rows.
+    return variables | {"nnUNet_n_proc_DA": "0"}
 
 
 def _run(command: list[Any], variables: dict[str, str]) -> str:
