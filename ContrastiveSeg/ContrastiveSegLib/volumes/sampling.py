@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -46,23 +47,25 @@ def labelled_patches(
     class is simply not drawn for it.
     """
     cases = _spread(len(source), batch, random)
-    images, labels, positions = [], [], []
+    images, labels, positions, extents = [], [], [], []
     for index, case in enumerate(cases):
         places = source.places(case)
         if index < round(batch * foreground) and len(places):
             wanted = random.choice(np.unique(places[:, 0]))
-            z, y, x = random.choice(places[places[:, 0] == wanted])[1:]
-            centre: tuple[float, ...] = (z, y, x)
+            # The voxel's middle: without the half, a crop one voxel thick would miss the voxel it is centred on.
+            centre = tuple(n + 0.5 for n in random.choice(places[places[:, 0] == wanted])[1:])
         else:
             centre = tuple(random.uniform(0, n) for n in source.shape(case))
         start = crop_start(centre, size, source.shape(case))
         images.append(source.crop(case, start, size))
         labels.append(source.label_crop(case, start, size))
         positions.append(position(start, size, source.box(case)))
+        extents.append([n / max(high - low, 1) for n, (low, high) in zip(size, source.box(case), strict=True)])
     return Batch(
         torch.from_numpy(np.stack(images)),
         torch.from_numpy(np.stack(labels)).long(),
         torch.tensor(positions, dtype=torch.float32),
+        torch.tensor(extents, dtype=torch.float32),
         torch.tensor(cases),
     )
 
@@ -93,7 +96,7 @@ def network_axes(batch: Batch, plan: Plan) -> Batch:
         return batch
     axis = plan.slice_axis
     labels = None if batch.labels is None else batch.labels.squeeze(1 + axis)
-    return Batch(batch.images.squeeze(2 + axis), labels, batch.positions, batch.cases)
+    return replace(batch, images=batch.images.squeeze(2 + axis), labels=labels)
 
 
 def _spread(count: int, batch: int, random: np.random.Generator) -> list[int]:
