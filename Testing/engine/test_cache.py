@@ -1,0 +1,188 @@
+"""Preprocessed volumes: made once, found again by content and plan, and read without filling memory."""
+
+import dataclasses
+import os
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ContrastiveSegLib.errors import Cancelled, InputError
+from ContrastiveSegLib.volumes import cache
+from ContrastiveSegLib.volumes.cache import CachedCase, CachedVolumes, preprocess, working_shape
+from ContrastiveSegLib.volumes.dataset import find_cases
+from ContrastiveSegLib.volumes.plan import Channel, Plan
+
+PLAN = Plan(3, (Channel("image", "MR"),), (20.0, 20.0, 22.0), (8, 16, 16))
+
+
+@pytest.fixture
+def cases(dataset):
+    return find_cases([dataset / "imagesTr"], [dataset / "labelsTr"])
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Names of the cases that were really preprocessed, in order."""
+    names: list[str] = []
+    make = cache._make
+
+    def counted(case, *rest):
+        names.append(case.name)
+        return make(case, *rest)
+
+    monkeypatch.setattr(cache, "_make", counted)
+    return names
+
+
+def one_worker(monkeypatch):
+    monkeypatch.setattr(cache.os, "cpu_count", lambda: 1)
+
+
+def test_a_cancelled_run_is_continued_and_not_repeated(cases, made, tmp_path, monkeypatch):
+    one_worker(monkeypatch)
+    with pytest.raises(Cancelled, match="kept"):
+        preprocess(cases, PLAN, tmp_path, cancelled=lambda: len(made) >= 2)
+    assert made == [c.name for c in cases[:2]]
+    seen: list[dict] = []
+    found = preprocess(cases, PLAN, tmp_path, emit=seen.append)
+    assert made == [c.name for c in cases]
+    assert [c.name for c in found] == made
+    assert [e["done"] for e in seen] == [1, 2, 3, 4]
+    assert preprocess(cases, PLAN, tmp_path) == found
+    assert len(made) == 4
+
+
+def test_a_killed_run_leaves_nothing_that_counts(cases, made, tmp_path):
+    """Killed between the arrays and the record: the case is made again."""
+    (found,) = preprocess(cases[:1], PLAN, tmp_path)
+    (tmp_path / f"{found.key}.json").unlink()
+    assert preprocess(cases[:1], PLAN, tmp_path) == [found]
+    assert len(made) == 2
+
+
+def test_key_follows_content_and_plan_and_not_the_name(cases, dataset, tmp_path):
+    def key(case, plan=PLAN, labels=False):
+        return preprocess([case], plan, tmp_path / "cache", with_labels=labels)[0].key
+
+    first = key(cases[0])
+    renamed = tmp_path / "another.nii.gz"
+    shutil.copy(cases[0].images[0], renamed)
+    copy = dataclasses.replace(cases[0], name="another", images=(renamed,))
+    assert key(copy) == first
+    assert preprocess([copy], PLAN, tmp_path / "cache")[0].name == "another"
+    assert key(cases[0], dataclasses.replace(PLAN, patch=(4, 4, 4))) == first
+    others = [
+        key(cases[1]),
+        key(cases[0], dataclasses.replace(PLAN, spacing=(20.0, 20.0, 20.0))),
+        key(cases[0], dataclasses.replace(PLAN, dimensions=2)),
+        key(cases[0], labels=True),
+        key(dataclasses.replace(cases[0], labels=cases[1].labels), labels=True),
+    ]
+    assert len({first, *others}) == 6
+    changed = sitk.ReadImage(str(renamed))
+    changed[0, 0, 0] = 7
+    sitk.WriteImage(changed, str(renamed))
+    assert key(copy) != first
+
+
+def test_voxels_and_labels_are_those_of_the_file(cases, tmp_path):
+    source = CachedVolumes(tmp_path, preprocess(cases, PLAN, tmp_path, with_labels=True), [1, 2, 3])
+    assert len(source) == 4
+    for index, case in enumerate(cases):
+        shape = source.shape(index)
+        assert shape == (12, 16, 16)
+        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(case.labels)))
+        np.testing.assert_array_equal(source.label_crop(index, (0, 0, 0), shape), labels)
+        image = source.crop(index, (0, 0, 0), shape)
+        assert (image.shape, image.dtype) == ((1, *shape), np.float32)
+        raw = sitk.GetArrayFromImage(sitk.ReadImage(str(case.images[0]))).ravel()
+        assert np.corrcoef(raw, image.ravel())[0, 1] > 0.99
+        for value, *place in source.places(index):
+            assert labels[tuple(place)] == value
+        assert {int(v) for v in np.unique(source.places(index)[:, 0])} == set(np.unique(labels)) - {0}
+
+
+def test_classes_are_numbered_in_order_and_other_values_are_background(cases, tmp_path):
+    found = preprocess(cases[:1], PLAN, tmp_path, with_labels=True)
+    assert found[0].values == (1, 2, 3)
+    every, some = CachedVolumes(tmp_path, found, [1, 2, 3]), CachedVolumes(tmp_path, found, [3, 1])
+    whole = every.label_crop(0, (0, 0, 0), (12, 16, 16))
+    np.testing.assert_array_equal(some.label_crop(0, (0, 0, 0), (12, 16, 16)), np.array([0, 2, 0, 1])[whole])
+    assert set(some.places(0)[:, 0]) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("start", "size"),
+    [
+        ((2, 3, 4), (4, 5, 6)),
+        ((-3, -2, -1), (6, 6, 6)),
+        ((10, 12, 14), (8, 8, 8)),
+        ((-2, -2, -2), (20, 20, 20)),
+        ((50, 0, 0), (2, 2, 2)),
+    ],
+)
+def test_crops_may_reach_outside(cases, tmp_path, start, size):
+    source = CachedVolumes(tmp_path, preprocess(cases[:1], PLAN, tmp_path, with_labels=True), [1, 2, 3])
+    whole, labels = source.crop(0, (0, 0, 0), (12, 16, 16)), source.label_crop(0, (0, 0, 0), (12, 16, 16))
+    wide = 64
+    image = np.full((1, *(n + 2 * wide for n in labels.shape)), whole[:, 0, 0, 0].min(), np.float32)
+    truth = np.zeros(image.shape[1:], np.uint8)
+    inside = tuple(slice(wide, wide + n) for n in labels.shape)
+    image[(0, *inside)], truth[inside] = whole[0], labels
+    part = tuple(slice(wide + s, wide + s + n) for s, n in zip(start, size, strict=True))
+    np.testing.assert_array_equal(source.crop(0, start, size), image[(slice(None), *part)])
+    np.testing.assert_array_equal(source.label_crop(0, start, size), truth[part])
+
+
+def test_crops_are_copies(cases, tmp_path):
+    source = CachedVolumes(tmp_path, preprocess(cases[:1], PLAN, tmp_path), [])
+    first = source.crop(0, (0, 0, 0), (12, 16, 16))
+    first[:] = 99
+    assert source.crop(0, (0, 0, 0), (12, 16, 16)).max() < 99
+
+
+def test_slices_keep_their_distance_in_2d():
+    plan = Plan(2, (Channel(),), (5.0, 1.0, 1.0), (1, 16, 16), slice_axis=0)
+    assert working_shape((7, 20, 20), (9.0, 2.0, 2.0), plan) == (7, 40, 40)
+    assert working_shape((7, 20, 20), (9.0, 2.0, 2.0), dataclasses.replace(plan, dimensions=3)) == (13, 40, 40)
+
+
+def test_the_case_that_cannot_be_used_is_named(cases, tmp_path):
+    (tmp_path / "broken.nii.gz").write_bytes(b"")
+    bad = dataclasses.replace(cases[0], name="broken", images=(tmp_path / "broken.nii.gz",))
+    with pytest.raises(InputError, match=r"Case broken: .*0 bytes"):
+        preprocess([bad, *cases], PLAN, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob(".*"))
+
+
+def test_subset(cases, tmp_path):
+    source = CachedVolumes(tmp_path, preprocess(cases, PLAN, tmp_path, with_labels=True), [2])
+    part = source.subset([3, 1])
+    assert [c.name for c in part.cases] == [cases[3].name, cases[1].name]
+    assert part.classes == (2,)
+
+
+def resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_does_not_grow_with_the_number_of_volumes(tmp_path):
+    shape = (32, 64, 64)
+    cases = [CachedCase(str(i), str(i), "", shape, 1, ((0, 32), (0, 64), (0, 64)), None) for i in range(200)]
+    image = np.random.default_rng(0).standard_normal((1, *shape)).astype(np.float16)
+    for case in cases:
+        np.save(tmp_path / f"{case.key}.npy", image)
+    grown = []
+    for count in (20, 200):
+        source = CachedVolumes(tmp_path, cases[:count])
+        before = resident()
+        for index in range(count):
+            source.crop(index, (0, 0, 0), shape)
+        grown.append(resident() - before)
+    # The 200 volumes are 52 MB; kept maps would show as much.
+    assert max(grown) < 13e6

@@ -1,0 +1,132 @@
+"""The plan follows from the data, and a checkpoint's plan is kept where it must be."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.volumes.dataset import CaseFiles
+from ContrastiveSegLib.volumes.fingerprint import Fingerprint, PatchRule, adapt, fingerprint, fit_patch, plan_for
+from ContrastiveSegLib.volumes.plan import Channel, Normalisation, Plan
+from ContrastiveSegLib.volumes.synthetic import SyntheticSettings, synthesise
+
+TINY = 32 * 64 * 80
+
+
+def save(path: Path, array: np.ndarray, spacing=(1.0, 1.0, 1.0), direction=None) -> CaseFiles:
+    """``array`` (z, y, x) or (C, z, y, x) as a case; ``spacing`` (x, y, z)."""
+    several = array.ndim == 4
+    image = sitk.GetImageFromArray(np.moveaxis(array, 0, -1) if several else array, isVector=several)
+    image.SetSpacing(spacing)
+    if direction:
+        image.SetDirection(direction)
+    sitk.WriteImage(image, str(path))
+    return CaseFiles(path.name.partition(".")[0], (path,), None)
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 400, shape).astype(np.int16)
+
+
+@pytest.mark.parametrize(
+    ("shape", "rule", "voxels", "patch"),
+    [
+        pytest.param((36, 50, 35), PatchRule((8, 8, 8)), TINY, (32, 48, 32), id="hippocampus fits whole"),
+        pytest.param((88, 320, 320), PatchRule((8, 8, 8)), TINY, (48, 56, 56), id="atrium shrinks to a cube"),
+        pytest.param((10, 256, 216), PatchRule((2, 16, 16)), TINY, (10, 128, 128), id="cardiac cine keeps its slices"),
+        pytest.param((1, 256, 256), PatchRule((1, 16, 16)), TINY, (1, 256, 256), id="one slice"),
+        pytest.param((5, 6, 7), PatchRule((8, 8, 8)), TINY, (8, 8, 8), id="smaller than the multiple"),
+        pytest.param((15, 16, 17), PatchRule((8, 8, 8)), TINY, (16, 16, 16), id="rounded to the nearer side"),
+        pytest.param((8, 8, 8), PatchRule((8, 8, 8), least=2), TINY, (16, 16, 16), id="at least two multiples"),
+        pytest.param((64, 64, 64), PatchRule((8, 8, 8), share=0.5), TINY, (32, 32, 32), id="half of the volume"),
+        pytest.param((200, 200), PatchRule((32, 32)), 192**2, (192, 192), id="slices"),
+        pytest.param((64, 64, 64), PatchRule((32, 32, 32)), 10, (32, 32, 32), id="never below one multiple"),
+    ],
+)
+def test_patch(shape, rule, voxels, patch):
+    assert fit_patch(shape, rule, voxels) == patch
+
+
+def test_two_dimensional_patch_is_one_voxel_thick_across_the_thick_slices():
+    for axis in range(3):
+        spacing, shape = [1.5, 1.5, 1.5], [192, 192, 192]
+        spacing[axis], shape[axis] = 8.0, 10
+        plan = plan_for(Fingerprint((Channel(),), tuple(spacing), tuple(shape), 1), 2, PatchRule((16, 16)), 192**2)
+        assert (plan.dimensions, plan.slice_axis, plan.patch[axis]) == (2, axis, 1)
+        assert plan.patch_shape == (192, 192)
+        assert plan.aspect == (1.5, 1.5)
+
+
+def test_spacing_and_size_are_medians_in_canonical_orientation(tmp_path):
+    turned = (0.0, 0, 1, 1, 0, 0, 0, 1, 0)  # the file's x runs along the patient's y, its y along z, its z along x
+    cases = [
+        save(tmp_path / "a.nii.gz", noise(10, 20, 30), (1.0, 1.0, 4.0)),
+        save(tmp_path / "b.nii.gz", noise(30, 10, 20), (1.0, 4.0, 1.0), turned),
+        save(tmp_path / "c.nii.gz", noise(8, 40, 50), (0.5, 0.5, 9.0)),
+    ]
+    seen = fingerprint(cases)
+    assert seen.spacing == pytest.approx((4.0, 1.0, 1.0))
+    assert seen.shape == (10, 20, 30)
+    assert (seen.slice_axis, seen.cases) == (0, 3)
+
+
+def test_equal_spacing_means_axial_slices():
+    assert Fingerprint((Channel(),), (1.0, 1.0, 1.0001), (5, 5, 5), 1).slice_axis == 0
+
+
+@pytest.mark.parametrize(("contrast", "modality", "scheme"), [("CT", "CT", "window"), ("cine", "MR", "zscore")])
+def test_modality_decides_normalisation(tmp_path, contrast, modality, scheme):
+    cases = []
+    for seed in range(2):
+        volume, _ = synthesise(seed, SyntheticSettings(size=(12, 24, 24), contrast=contrast))
+        cases.append(save(tmp_path / f"{seed}.nii.gz", volume.array[0]))
+    (channel,) = fingerprint(cases).channels
+    assert (channel.name, channel.modality, channel.normalisation.scheme) == ("image", modality, scheme)
+    if modality == "CT":
+        window = channel.normalisation
+        assert -1000 <= window.low < window.mean < window.high <= 3000
+        assert window.deviation > 1
+
+
+def test_one_volume_without_air_makes_the_set_no_ct(tmp_path):
+    ct, _ = synthesise(0, SyntheticSettings(size=(12, 24, 24), contrast="CT"))
+    cases = [save(tmp_path / "a.nii.gz", ct.array[0]), save(tmp_path / "b.nii.gz", noise(12, 24, 24))]
+    assert fingerprint(cases).channels[0].modality == "MR"
+
+
+def test_channels_are_counted_over_files_and_vectors(tmp_path):
+    first, second = save(tmp_path / "a.nrrd", noise(4, 5, 6)), save(tmp_path / "b.nrrd", noise(4, 5, 6))
+    both = CaseFiles("both", (*first.images, *second.images), None)
+    vector = save(tmp_path / "v.nrrd", noise(2, 4, 5, 6))
+    assert [c.name for c in fingerprint([both, vector]).channels] == ["image 1", "image 2"]
+    with pytest.raises(InputError, match=r"differ in their number of channels \(both has 2, a has 1\)"):
+        fingerprint([both, first])
+
+
+def test_nothing_to_look_at():
+    with pytest.raises(InputError, match="no volumes"):
+        fingerprint([])
+
+
+SEEN = Fingerprint((Channel("image", "MR"),), (2.0, 1.0, 1.0), (32, 64, 64), 3)
+
+
+def test_a_generic_starter_follows_the_data():
+    base = Plan(3, (Channel(),), (9.0, 9.0, 9.0), (16, 16, 16))
+    plan = adapt(base, SEEN, PatchRule((8, 8, 8)), TINY)
+    assert plan == plan_for(SEEN, 3, PatchRule((8, 8, 8)), TINY)
+    assert plan.spacing == (2.0, 1.0, 1.0)
+
+
+def test_any_other_checkpoint_keeps_spacing_and_normalisation():
+    channel = Channel("CT", "CT", Normalisation("window", -100, 300, 50, 80))
+    plan = adapt(Plan(3, (channel,), (4.0, 2.0, 2.0), (16, 16, 16)), SEEN, PatchRule((8, 8, 8)), TINY)
+    assert (plan.channels, plan.spacing) == ((channel,), (4.0, 2.0, 2.0))
+    assert plan.patch == (16, 32, 32)  # the new data's extent at the checkpoint's spacing
+
+
+def test_number_of_channels_must_agree():
+    with pytest.raises(InputError, match=r"expects 2 channel\(s\) and the volumes have 1"):
+        adapt(Plan(3, (Channel(), Channel()), (1, 1, 1), (8, 8, 8)), SEEN, PatchRule((8, 8, 8)), TINY)
