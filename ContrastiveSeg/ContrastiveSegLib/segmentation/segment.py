@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import resource
 import sys
 import time
 from dataclasses import dataclass
@@ -128,9 +127,14 @@ def _outputs(job: SegmentJob) -> list[Output]:
         if job.probabilities:
             given = Path(job.probabilities)
             soft = given if volume_suffix(given) else given / f"{case.name}{ending}"
-        for path in filter(None, (labels, soft)):
-            check_output(path, job.overwrite)
         made.append(Output(case, labels, soft))
+    targets = [path for output in made for path in (output.labels, output.probabilities) if path]
+    taken = {image.resolve() for case in cases for image in case.images}
+    for path in targets:
+        if path.resolve() in taken:
+            raise InputError(f"{path} is to be read and to be written. Choose another output.")
+        taken.add(path.resolve())
+        check_output(path, job.overwrite)
     if job.timings:
         check_output(Path(job.timings), overwrite=True)
     return made
@@ -151,8 +155,12 @@ def _stamp(path: str) -> tuple[int, int]:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most memory this process has held, in bytes: on the GPU if it computes there, else resident."""
+    """The most memory this process has held, in bytes: on the GPU if it computes there, else resident (0: unknown)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows has no such count
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
