@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import signal
 import sys
 import types
@@ -140,8 +141,9 @@ def _inspect(checkpoint: str) -> int:
 def _worker() -> int:
     from .jobs.worker import work
 
-    # What libraries print must not get between the events: stdout is ours alone.
-    answers, sys.stdout = sys.stdout, sys.stderr
+    # What libraries print, from Python or from C, must not get between the events: stdout is ours alone.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return work(sys.stdin, answers)
 
 

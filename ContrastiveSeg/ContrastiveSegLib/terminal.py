@@ -89,5 +89,7 @@ def _say(event: Event) -> None:
             if name == "failures":
                 for failure in value:
                     print(f"Failed: {failure['input']}: {failure['what']}", file=sys.stderr)
+            elif isinstance(value, list) and all(isinstance(part, str) for part in value):
+                print("".join(f"{name.replace('_', ' ')}: {part}\n" for part in value), end="")
             elif isinstance(value, (str, int, float)):
                 print(f"{name.replace('_', ' ')}: {value}")

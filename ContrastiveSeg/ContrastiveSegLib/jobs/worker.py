@@ -45,7 +45,8 @@ def work(requests: TextIO, answers: TextIO) -> int:
                     if job is None:
                         cancelled.add(identifier)
                     else:
-                        waiting.put((identifier, job))
+                        cancelled.discard(identifier)
+                        waiting.put((identifier, job_from(job)))
                 except ContrastiveSegError as problem:
                     say(identifier, events.error(str(problem), problem.exit_code))
         closed.set()
@@ -70,8 +71,8 @@ def _serve(job: Job, say: events.Emit, cancelled: events.Cancelled) -> None:
         say(events.error(f"Unexpected {type(problem).__name__}: {problem}. See the log.", 1))
 
 
-def _read(line: str) -> tuple[str, Job | None]:
-    """A request: (id, job), or (id, None) to cancel."""
+def _read(line: str) -> tuple[str, dict[str, Any] | None]:
+    """A request: (id, job as JSON), or (id, None) to cancel."""
     try:
         data: Any = json.loads(line)
     except ValueError as problem:
@@ -80,7 +81,7 @@ def _read(line: str) -> tuple[str, Job | None]:
         return data["cancel"], None
     if not (isinstance(data, dict) and isinstance(data.get("id"), str) and isinstance(data.get("job"), dict)):
         raise InputError('A request is {"id": "...", "job": {"kind": ...}} or {"cancel": "..."}.')
-    return data["id"], job_from(data["job"])
+    return data["id"], data["job"]
 
 
 def job_from(data: dict[str, Any]) -> Job:
@@ -90,6 +91,6 @@ def job_from(data: dict[str, Any]) -> Job:
         InputError: unknown kind or key, missing key, or a value of the wrong type.
     """
     kind = data.get("kind")
-    if kind not in JOBS:
+    if not isinstance(kind, str) or kind not in JOBS:
         raise InputError(f"There is no job {kind!r}. There are: {', '.join(JOBS)}.")
     return from_json(JOBS[kind], {k: v for k, v in data.items() if k != "kind"}, kind)
