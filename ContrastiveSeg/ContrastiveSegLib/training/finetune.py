@@ -79,7 +79,7 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
     held = _held_out(job, len(cases))
     run = open_run(job, emit, cancelled)
     start = _start(job, cases, run)
-    with cache_folder(job) as folder:
+    with cache_folder(job, keep_if_refused=False) as folder:
         emit(events.stage("preprocess"))
         made = preprocess(cases, start.plan, folder, with_labels=True, emit=run.emit, cancelled=cancelled)
         labels = _labels(job, made, start.card)
@@ -112,7 +112,7 @@ def _held_out(job: FinetuneJob, count: int) -> list[int]:
     if job.validation in ("none", "leave-one-out"):
         wanted = 1 if job.compare_scratch else 0
     elif job.validation.isdigit():
-        wanted = int(job.validation)
+        wanted = max(int(job.validation), 1 if job.compare_scratch else 0)
     else:
         raise InputError(f"--validation takes a number of cases, 'leave-one-out' or 'none', not {job.validation!r}.")
     if wanted and wanted >= count:
@@ -135,7 +135,11 @@ def _start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
 
 
 def _labels(job: FinetuneJob, made: Sequence[CachedCase], base: Card | None) -> tuple[Label, ...]:
-    """The label values found in the cases, named by dataset.json or by the base checkpoint's labels."""
+    """The label values found in the cases, named by dataset.json, else by the base checkpoint's labels.
+
+    Raises:
+        InputError: no label at all, or a value that dataset.json does not declare.
+    """
     values = sorted({v for case in made for v in case.values or ()})
     if not values:
         raise InputError("All label maps are empty. Label at least one structure in one case.")
@@ -145,7 +149,16 @@ def _labels(job: FinetuneJob, made: Sequence[CachedCase], base: Card | None) -> 
         for candidate in (Path(path), Path(path) / "dataset.json", Path(path).parent / "dataset.json"):
             if candidate.name == "dataset.json" and candidate.is_file():
                 names = names or label_names(candidate)
-    return tuple(known.get(v) or Label(v, names.get(v, f"label {v}")) for v in values)
+    for case in made:
+        undeclared = [str(v) for v in case.values or () if names and v not in names]
+        if undeclared:
+            raise InputError(
+                f"Case {case.name} has the label(s) {', '.join(undeclared)}, which dataset.json does not declare. Name "
+                "them there, or correct the label map."
+            )
+    # A base label of another name is another structure that happens to have the same number.
+    kept = {v: label for v, label in known.items() if names.get(v, label.name) == label.name}
+    return tuple(kept.get(v) or Label(v, names.get(v, f"label {v}")) for v in values)
 
 
 def _train_one(
@@ -198,7 +211,9 @@ def _compare(
     run.emit(events.stage("train from scratch"))
     beside = dataclasses.replace(run, output=None, resume=False)
     scratch = Start(start.network, start.plan)
-    _, rival, _ = _train_one(job, method, settings, scratch, task, beside, training, held)
+    trained, rival, _ = _train_one(job, method, settings, scratch, task, beside, training, held)
+    if trained.cancelled:
+        raise Cancelled(f"Stopped while training from scratch to compare. {run.output} is finished.")
     ours, theirs = _mean_dice(scores), _mean_dice(rival)
     won = "checkpoint" if ours > theirs else "scratch" if theirs > ours else "neither"
     run.emit(

@@ -82,16 +82,22 @@ def cases_of(images: Sequence[str], labels: Sequence[str] = ()) -> list[CaseFile
 
 
 @contextmanager
-def cache_folder(job: Training) -> Iterator[Path]:
+def cache_folder(job: Training, keep_if_refused: bool = True) -> Iterator[Path]:
     """Where preprocessed volumes go: the folder asked for, or one beside the output that is removed at the end.
 
-    A run that ends early (cancelled, failed) keeps it, so that resuming need not preprocess again.
+    A run that ends early (cancelled, failed) keeps it, so that resuming need not preprocess again; where that is soon
+    done, ``keep_if_refused`` false leaves nothing behind when the input turns out to be unusable.
     """
     if job.cache:
         yield Path(job.cache)
         return
     folder = Path(job.output).with_name(Path(job.output).name + ".cache")
-    yield folder
+    try:
+        yield folder
+    except InputError:
+        if not keep_if_refused and distributed.rank() == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     distributed.barrier()
     if distributed.rank() == 0:
         shutil.rmtree(folder, ignore_errors=True)
