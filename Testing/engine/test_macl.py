@@ -12,7 +12,7 @@ from ContrastiveSegLib.contrast.collapse import CollapseGuard
 from ContrastiveSegLib.contrast.positions import paired_places
 from ContrastiveSegLib.contrast.views import decoder_blocks, down
 from ContrastiveSegLib.errors import ContrastiveSegError, InputError
-from ContrastiveSegLib.methods.macl import MACL, MACLSettings, equivariance
+from ContrastiveSegLib.methods.macl import MACL, MACLSettings, cell_places, equivariance
 from ContrastiveSegLib.methods.objective import find
 from ContrastiveSegLib.networks.registry import build, preset
 from ContrastiveSegLib.networks.segmenter import load_transferred
@@ -41,10 +41,18 @@ def unet_3d() -> NetworkSpec:
     return NetworkSpec("unet", 3, 1, {"widths": [4, 8, 16, 32], "strides": [[2, 2, 2]] * 3})
 
 
+def at(images: torch.Tensor, positions: torch.Tensor) -> Batch:
+    """A batch whose crops lie at ``positions`` (B, 1) along z, in the middle of a box twice their size."""
+    count = len(images)
+    rest = torch.tensor([0.5, 0.5, 0.0]).expand(count, 3)
+    extents = torch.tensor([0.5, 0.5, 0.5, 0.0]).expand(count, 4)
+    return Batch(images, None, torch.cat([positions, rest], 1), extents, torch.arange(count))
+
+
 def batch_for(macl: MACL, count: int = 4) -> Batch:
     shape = [math.ceil(n * macl.settings.margin) for n in macl.plan.patch_shape]
     positions = torch.linspace(0, 1, count).repeat_interleave(2)[:count, None]
-    return Batch(torch.randn(count, 1, *shape), None, positions, torch.arange(count))
+    return at(torch.randn(count, 1, *shape), positions)
 
 
 def made(dimensions: int, settings: MACLSettings = SMALL) -> MACL:
@@ -351,12 +359,12 @@ def test_slices_get_the_published_position_and_meet_positives():
     source, random = Arrays((40, 32, 32), (50, 32, 32)), np.random.default_rng(0)
     batch = macl.draw(source, random)
     assert batch.images.shape == (8, 1, 40, 40)
-    assert batch.positions.shape == (8, 2)
+    assert batch.positions.shape == (8, 4)
     for image, position, case in zip(batch.images, batch.positions, batch.cases, strict=True):
         n = source.shape(int(case))[0]
         index = round(float(position[0]) * n - 1)
         np.testing.assert_array_equal(image[0, 4:-4, 4:-4].numpy(), source.arrays[int(case)][index])
-    near = torch.cdist(batch.positions, batch.positions, p=torch.inf) < macl.settings.threshold
+    near = torch.cdist(batch.positions[:, :1], batch.positions[:, :1], p=torch.inf) < macl.settings.threshold
     assert (near.sum(1) > 1).all()
 
 
@@ -366,6 +374,29 @@ def test_drawn_crops_train_from_one_volume_and_are_reproducible():
     assert torch.equal(drawn[0].images, drawn[1].images)
     assert drawn[0].images.shape == (4, 1, 38, 56, 38)
     assert torch.isfinite(macl.step(drawn[0])["loss"])
+
+
+def test_cells_know_their_own_place():
+    batch = at(torch.zeros(2, 1, 4, 4, 4), torch.tensor([[0.25], [0.75]]))
+    places = cell_places(batch, (2, 1, 1), plan(32, 32, 32))
+    expected = [[0.125, 0.5, 0.5, 0], [0.375, 0.5, 0.5, 0], [0.625, 0.5, 0.5, 0], [0.875, 0.5, 0.5, 0]]
+    torch.testing.assert_close(places, torch.tensor(expected))
+    flat = cell_places(batch, (1, 2), plan(1, 32, 32, dimensions=2))
+    torch.testing.assert_close(flat[:2], torch.tensor([[0.25, 0.5, 0.375, 0], [0.25, 0.5, 0.625, 0]]))
+
+
+def test_dense_loss_over_cells_tells_the_cells_of_one_crop_apart():
+    # Crops that all lie at the same place: as published there are only positives, cell by cell there are negatives.
+    torch.manual_seed(0)
+    published, by_cell = (made(3, replace(SMALL, dense=dense)) for dense in ("crop", "cell"))
+    batch = at(torch.randn(4, 1, 40, 56, 40), torch.full((4, 1), 0.5))
+    # At best all features are equal: the loss is then the logarithm of the rows an anchor is compared with.
+    with torch.no_grad():
+        for part in (*published.pixels.parameters(), *published.backbone.parameters()):
+            part.zero_()
+    by_cell.load_state_dict(published.state_dict())
+    assert float(published.step(batch)["dense"]) == pytest.approx(math.log(2 * 4 - 1), abs=1e-4)
+    assert float(by_cell.step(batch)["dense"]) == pytest.approx(math.log(2 * 4 * 4 * 6 * 4 - 1), abs=1e-4)
 
 
 # Learning and transfer (item 8)
@@ -378,7 +409,7 @@ def slices(count: int, seed: int) -> Batch:
     y, x = torch.meshgrid(*[(torch.arange(64) + 0.5) / 64] * 2, indexing="ij")
     disc = ((x - 0.3 - 0.4 * p) ** 2 + (y - 0.5) ** 2).sqrt() < 0.35 - 0.25 * (2 * p - 1).abs()
     images = disc * (0.5 + p) + 0.1 * torch.randn(count, 64, 64, generator=random)
-    return Batch(images.unsqueeze(1), None, p[:, 0], torch.arange(count))
+    return at(images.unsqueeze(1), p[:, 0])
 
 
 def test_learns_positions_without_collapse_and_transfers():

@@ -58,7 +58,8 @@ def _header(path: Path) -> dict:
     size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(8)
-        if start[:2] == b"PK" or start[:1] == b"\x80":
+        # A header's length may begin with the same bytes, but its upper half is always zero.
+        if start[4:].strip(b"\0") and (start[:2] == b"PK" or start[:1] == b"\x80"):
             raise InputError(
                 f"{path} is a pickled PyTorch file. Such files can run code when opened and are never loaded here."
             )

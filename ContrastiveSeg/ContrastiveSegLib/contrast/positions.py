@@ -13,7 +13,7 @@ from ..volumes.batch import Batch
 from ..volumes.plan import Plan
 from ..volumes.sampling import PatchSource, network_axes
 
-#: "axis": d = 1, the place along the slice axis; "centre3d": d = 3.
+#: Which coordinates of a place are compared: "axis" the one along the slice axis, "centre3d" all three.
 Mode = Literal["axis", "centre3d"]
 
 #: Draws of a new centre before the one farthest from the others is taken.
@@ -24,12 +24,14 @@ TRIES = 50
 class Place:
     """A crop: which volume, its first voxel (z, y, x), and its place.
 
-    The place is the crop's centre in [0, 1]^d of the volume's foreground box, then the number of its data set.
+    The place is the crop's centre in [0, 1]^3 of the volume's foreground box, then the number of its data set; the
+    extent is how far the patch reaches in the same coordinates.
     """
 
     case: int
     start: tuple[int, int, int]
     position: tuple[float, ...]
+    extent: tuple[float, ...]
 
 
 def paired_places(
@@ -51,7 +53,7 @@ def paired_places(
     cases = len(source)
     data_sets = np.array([source.data_set(case) for case in range(cases)])
     members = min(per_group, int(np.bincount(data_sets).min()))
-    compared = [plan.slice_axis] if mode == "axis" else [0, 1, 2]
+    compared = compared_axes(plan, mode)
     centres: list[np.ndarray] = []
     places: list[Place] = []
     for _ in range(groups * per_group // members):
@@ -64,8 +66,13 @@ def paired_places(
         for case in [leader, *map(int, near[: members - 1])]:
             low, high = _reach(source, case, plan.patch)
             jittered = centre + random.uniform(-threshold / 4, threshold / 4, 3)
-            places.append(_place(source, plan, mode, case, np.clip(jittered, low, high)))
+            places.append(_place(source, plan, case, np.clip(jittered, low, high)))
     return places
+
+
+def compared_axes(plan: Plan, mode: Mode) -> list[int]:
+    """The axes on which ``mode`` compares places."""
+    return [plan.slice_axis] if mode == "axis" else [0, 1, 2]
 
 
 def crops(source: PatchSource, plan: Plan, places: list[Place], margin: float) -> Batch:
@@ -77,6 +84,7 @@ def crops(source: PatchSource, plan: Plan, places: list[Place], margin: float) -
         images=torch.from_numpy(np.stack(images)),
         labels=None,
         positions=torch.tensor([place.position for place in places], dtype=torch.float32),
+        extents=torch.tensor([place.extent for place in places], dtype=torch.float32),
         cases=torch.tensor([place.case for place in places]),
     )
     return network_axes(batch, plan)
@@ -117,15 +125,15 @@ def _centre_apart(
     return best
 
 
-def _place(source: PatchSource, plan: Plan, mode: Mode, case: int, centre: np.ndarray) -> Place:
-    first, extent = _box(source, case)
-    start = np.round(first + centre * extent - np.asarray(plan.patch) / 2).astype(int)
-    position = (start + np.asarray(plan.patch) / 2 - first) / extent
-    if mode == "axis":
+def _place(source: PatchSource, plan: Plan, case: int, centre: np.ndarray) -> Place:
+    first, size = _box(source, case)
+    start = np.round(first + centre * size - np.asarray(plan.patch) / 2).astype(int)
+    position = (start + np.asarray(plan.patch) / 2 - first) / size
+    if plan.dimensions == 2:
+        # Slice i of n is at (i + 1) / n, as published.
         axis = plan.slice_axis
-        # A slice i of n is (i + 1) / n, as published; a thick crop has a centre.
-        slice_position = (start[axis] - first[axis] + 1) / extent[axis]
-        position = np.array([slice_position if plan.dimensions == 2 else position[axis]])
+        position[axis] = (start[axis] - first[axis] + 1) / size[axis]
     # A coordinate of its own keeps volumes of different data sets apart: their places show different anatomy.
-    position = np.append(position, source.data_set(case))
-    return Place(case, (int(start[0]), int(start[1]), int(start[2])), tuple(map(float, position)))
+    position, reach = np.append(position, source.data_set(case)), np.append(np.asarray(plan.patch) / size, 0)
+    where = (int(start[0]), int(start[1]), int(start[2]))
+    return Place(case, where, tuple(map(float, position)), tuple(map(float, reach)))

@@ -22,7 +22,7 @@ from ..contrast.collapse import CollapseGuard
 from ..contrast.gather import processes
 from ..contrast.heads import InstanceHead, norm_of, pixel_head
 from ..contrast.position_contrast import dense_position_contrast, position_contrast
-from ..contrast.positions import Mode, crops, paired_places
+from ..contrast.positions import Mode, compared_axes, crops, paired_places
 from ..contrast.views import centre, clean, decoder_blocks, down, reduction
 from ..errors import InputError
 from ..networks.backbone import Backbone
@@ -65,6 +65,10 @@ class MACLSettings:
         lambda_global, lambda_dense, lambda_equivariance: weights of the three losses; 1.0, 0.5, 1.0 [P, C].
         equivariance_norm: "channel" compares directions of feature vectors, so that this loss cannot win by shrinking
             the bottleneck to nothing [A]; "none" is as published.
+        dense: which cells the dense loss compares. "crop", as published: the same cell of every crop, and crops attract
+            when their centres are near. "cell": every cell with every other, and cells attract when they themselves
+            are near, so that the cells of one crop are told apart too, and crops as large as the volume still teach [A].
+        most_cells: of each branch, drawn at random where a step has more ("cell" only) [A].
         decoder_blocks: N, decoder blocks to pre-train; 2 [P, C]; None for the most of 1 and 2 that the patch allows.
         projection: length of the image embeddings; 128 [C].
         position: "axis" compares the place along the slice axis [P], "centre3d" the crop's centre on three axes [A];
@@ -85,6 +89,8 @@ class MACLSettings:
     lambda_dense: float = 0.5
     lambda_equivariance: float = 1.0
     equivariance_norm: Literal["channel", "none"] = "channel"
+    dense: Literal["crop", "cell"] = "crop"
+    most_cells: int = 2048
     decoder_blocks: int | None = None
     projection: int = 128
     position: Literal["auto", "axis", "centre3d"] = "auto"
@@ -129,6 +135,8 @@ class MACL(Objective):
         self.auxiliary_instances = InstanceHead(deep, decoded, settings.projection)
         self.dominant_instances = InstanceHead(decoded, decoded, settings.projection)
         self.pixels = pixel_head(plan.dimensions, deep, decoded, norm_of(backbone))
+        # Places of different data sets are always compared apart.
+        self.compared = [*compared_axes(plan, self.mode), -1]
         self.guard = CollapseGuard(settings.collapse_warmup, settings.collapse_window)
         # No loss reaches the blocks above N; without this, distributed training would wait for their gradients.
         backbone.decoder[self.blocks :].requires_grad_(False)
@@ -168,9 +176,15 @@ class MACL(Objective):
         pixels = self.backbone.decode(levels, self.blocks)[-1]
         instances = self.dominant_instances(self.decoded(down(moved_1, self.factor)))
 
-        kind = (batch.positions, s.threshold, s.temperature, s.base_temperature, s.gather)
+        kind = (batch.positions[:, self.compared], s.threshold, s.temperature, s.base_temperature, s.gather)
         global_loss = position_contrast(deep_instances, instances, *kind)
-        dense_loss = dense_position_contrast(deep_pixels, pixels, *kind)
+        if s.dense == "crop":
+            dense_loss = dense_position_contrast(deep_pixels, pixels, *kind)
+        else:
+            places = cell_places(batch, deep_pixels.shape[2:], self.plan)
+            chosen = torch.randperm(len(places), device=places.device)[: s.most_cells]
+            rows = [maps.flatten(2).movedim(1, 2).flatten(0, 1)[chosen] for maps in (deep_pixels, pixels)]
+            dense_loss = position_contrast(rows[0], rows[1], places[chosen], *kind[1:])
         equivariance_loss = equivariance(small, deep, self.factor, s.equivariance_norm)
         loss = s.lambda_global * global_loss + s.lambda_dense * dense_loss + s.lambda_equivariance * equivariance_loss
 
@@ -207,6 +221,15 @@ class MACL(Objective):
     def transferred(self) -> tuple[str, ...]:
         """The encoder and the decoder blocks 1..N."""
         return ("encoder", *(f"decoder.{block}" for block in range(self.blocks)))
+
+
+def cell_places(batch: Batch, grid: tuple[int, ...], plan: Plan) -> Tensor:
+    """(B * cells, 4): the place of each cell of a map of ``grid`` cells over unmoved crops."""
+    steps = [(torch.arange(n, device=batch.positions.device) + 0.5) / n - 0.5 for n in grid]
+    if plan.dimensions == 2:
+        steps.insert(plan.slice_axis, torch.zeros(1, device=batch.positions.device))
+    offsets = torch.cartesian_prod(*steps, torch.zeros(1, device=batch.positions.device))
+    return (batch.positions[:, None] + offsets * batch.extents[:, None]).flatten(0, 1)
 
 
 def equivariance(

@@ -15,14 +15,16 @@ class Batch:
     Attributes:
         images: (B, C, *patch) float32, normalised.
         labels: (B, *patch) int64 class indices, or None when the method uses none.
-        positions: (B, d) float32; the crop's centre in [0, 1]^d of its volume's foreground box (axes z, y, x; d = 1
-            for a slice position), and whatever else tells places apart (:mod:`..contrast.positions`).
+        positions: (B, 4) float32; the crop's centre in [0, 1]^3 of its volume's foreground box (axes z, y, x), and the
+            number of its data set.
+        extents: (B, 4) float32; how far the crop reaches in those coordinates, from end to end.
         cases: (B,) int64, which volume each crop comes from.
     """
 
     images: Tensor
     labels: Tensor | None
     positions: Tensor
+    extents: Tensor
     cases: Tensor
 
     def to(self, device: torch.device) -> Batch:

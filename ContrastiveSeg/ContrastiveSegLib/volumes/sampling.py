@@ -59,8 +59,9 @@ def labelled_patches(
         start = crop_start(centre, size, source.shape(case))
         images.append(source.crop(case, start, size))
         labels.append(source.label_crop(case, start, size))
-        positions.append(position(start, size, source.box(case)))
-        extents.append([n / max(high - low, 1) for n, (low, high) in zip(size, source.box(case), strict=True)])
+        box = source.box(case)
+        positions.append([*position(start, size, box), source.data_set(case)])
+        extents.append([*(n / max(high - low, 1) for n, (low, high) in zip(size, box, strict=True)), 0])
     return Batch(
         torch.from_numpy(np.stack(images)),
         torch.from_numpy(np.stack(labels)).long(),
