@@ -1,0 +1,321 @@
+"""The training loop: schedule, budget, averaging, bad steps, and the same curve after a kill."""
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ContrastiveSegLib.checkpoints.format import load
+from ContrastiveSegLib.descriptions import FinetuneJob
+from ContrastiveSegLib.errors import ContrastiveSegError, InputError
+from ContrastiveSegLib.methods.objective import Objective, Optimisation
+from ContrastiveSegLib.training import loop
+from ContrastiveSegLib.training.finetune import finetune
+from ContrastiveSegLib.training.loop import Budget, Run, train
+from ContrastiveSegLib.training.optimiser import AveragedWeights, learning_rate, make_optimiser, set_learning_rate
+from ContrastiveSegLib.training.resume import cut_metrics, metrics_path, resume_path
+
+CPU = torch.device("cpu")
+PLAIN = Optimisation("sgd", 0.1, momentum=0.0, weight_decay=0.0, clip=1e9)
+
+
+class Images(SimpleNamespace):
+    """A batch of images alone."""
+
+    def __init__(self, images) -> None:
+        super().__init__(images=images)
+
+    def to(self, device):
+        return Images(self.images.to(device))
+
+
+class Toy(Objective):
+    """Fits a convolution to random images; its steps use the batch's and torch's random numbers alike."""
+
+    def __init__(self, broken: tuple[int, ...] = (), scale: float = 1.0) -> None:
+        nn.Module.__init__(self)
+        torch.manual_seed(0)
+        self.backbone = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.BatchNorm3d(2))
+        self.head = nn.Conv3d(2, 1, 1)
+        self.broken, self.scale, self.calls, self.updates = broken, scale, 0, 0
+
+    def draw(self, source, random):
+        images = torch.from_numpy(random.standard_normal((2, 1, 4, 4, 4), np.float32))
+        return Images(images)
+
+    def step(self, batch):
+        self.calls += 1
+        difference = self.head(self.backbone(batch.images)) - batch.images
+        loss = (difference + 0.1 * torch.randn_like(difference)).square().mean() * self.scale
+        return {"loss": loss * float("nan") if self.calls - 1 in self.broken else loss, "plain": loss.detach()}
+
+    def after_step(self):
+        self.updates += 1
+
+
+def run(steps=8, **more) -> Run:
+    return Run(Budget(steps=steps), CPU, **more)
+
+
+def curve(output) -> list[dict]:
+    lines = [json.loads(line) for line in metrics_path(output).read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def assert_same(one: dict, other: dict) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "done", "rate"),
+    [
+        ({"schedule": "cosine"}, 0.0, 2.0),
+        ({"schedule": "cosine"}, 0.5, 1.0),
+        ({"schedule": "cosine"}, 0.25, 2 * (0.5 + 0.5**0.5 / 2)),
+        ({"schedule": "cosine"}, 1.0, 0.0),
+        ({"schedule": "poly"}, 0.5, 2 * 0.5**0.9),
+        ({"schedule": "poly"}, 1.5, 0.0),
+        ({"schedule": "cosine", "floor": 0.1}, 1.0, 0.2),
+        ({"schedule": "cosine", "floor": 0.1}, 0.5, 1.1),
+        ({"schedule": "poly", "warm_up": 0.1}, 0.0, 2 * 1e-3 / 0.101),
+        ({"schedule": "poly", "warm_up": 0.1}, 0.05, 2 * 0.051 / 0.101),
+        ({"schedule": "poly", "warm_up": 0.1}, 0.1, 2.0),
+        ({"schedule": "poly", "warm_up": 0.1}, 0.55, 2 * 0.5**0.9),
+    ],
+)
+def test_learning_rate(changes, done, rate):
+    assert learning_rate(Optimisation(learning_rate=2.0, **changes), done) == pytest.approx(rate)
+
+
+def test_transferred_parameters_learn_at_their_lower_rate():
+    toy = Toy()
+    names = {n for n, _ in toy.named_parameters() if n.startswith("backbone.")}
+    optimiser = make_optimiser(toy, replace(PLAIN, transferred_rate=0.25), names)
+    set_learning_rate(optimiser, 0.2)
+    before = {n: p.detach().clone() for n, p in toy.named_parameters()}
+    for parameter in toy.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimiser.step()
+    for name, parameter in toy.named_parameters():
+        moved = before[name] - parameter.detach()
+        assert torch.allclose(moved, torch.full_like(moved, 0.05 if name in names else 0.2), atol=1e-6)
+
+
+def test_frozen_parameters_are_left_out():
+    toy = Toy()
+    toy.backbone.requires_grad_(False)
+    assert [p.shape for g in make_optimiser(toy, PLAIN).param_groups for p in g["params"]] == [
+        p.shape for p in toy.head.parameters()
+    ]
+
+
+def test_averaged_weights():
+    module = nn.BatchNorm1d(1)
+    average = AveragedWeights(module, 0.5)
+    expected = 1.0
+    for step, value in enumerate([3.0, 5.0, -2.0, 7.0, 1.0, 4.0, 0.0, 9.0, 2.0, 6.0], 1):
+        with torch.no_grad():
+            module.weight.fill_(value)
+            module.num_batches_tracked.fill_(step)
+        average.update(module)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+        assert average.state["weight"].item() == pytest.approx(expected, rel=1e-5)
+        assert average.state["num_batches_tracked"].item() == step
+    assert decay == 0.5
+
+
+@pytest.mark.parametrize(
+    ("steps", "minutes"),
+    [(None, None), (3, 1.0), (0, None), (-1, None), (None, 0.0), (None, float("nan")), (None, float("inf"))],
+)
+def test_budgets_refused(steps, minutes):
+    with pytest.raises(InputError, match="budget"):
+        Budget(steps, minutes)
+
+
+def test_budget_in_steps_and_what_is_told(tmp_path):
+    seen: list[dict] = []
+    toy = Toy()
+    output = tmp_path / "new" / "toy.safetensors"
+    found = train(toy, None, PLAIN, run(5, output=output, emit=seen.append))
+    assert (found.steps, found.kept, found.cancelled, toy.updates) == (5, "last", False, 5)
+    assert_same(found.state, toy.state_dict())
+    assert [e["done"] for e in seen if e["event"] == "progress"] == [1, 2, 3, 4, 5]
+    lines = curve(output)
+    assert [(e["step"], e["value"]) for e in seen if e.get("name") == "plain"] == [
+        (x["step"], x["plain"]) for x in lines
+    ]
+    assert [line["lr"] for line in lines] == [pytest.approx(learning_rate(PLAIN, s / 5)) for s in range(5)]
+
+
+def test_budget_in_minutes_does_not_count_validation(monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    class Slow(Toy):
+        def step(self, batch):
+            clock.now += 10
+            return super().step(batch)
+
+    def validate(state):
+        clock.now += 1000
+        return 0.5
+
+    found = train(Slow(), None, PLAIN, Run(Budget(minutes=1), CPU, validations=3), validate=validate)
+    assert found.steps == 6
+    assert found.minutes == pytest.approx(1.0)
+
+
+def test_the_best_validated_weights_are_kept():
+    scores = iter([0.2, 0.8, 0.5, 0.8])
+    states = []
+
+    def validate(state):
+        states.append({k: v.clone() for k, v in state.items()})
+        return next(scores)
+
+    seen: list[dict] = []
+    found = train(Toy(), None, replace(PLAIN, ema=0.9), run(8, validations=4, emit=seen.append), validate=validate)
+    assert (found.kept, found.best_score) == ("best", 0.8)
+    assert_same(found.state, states[1])
+    assert [(e["step"], e["value"]) for e in seen if e.get("name") == "validation_dice"] == [
+        (2, 0.2),
+        (4, 0.8),
+        (6, 0.5),
+        (8, 0.8),
+    ]
+
+
+def test_one_seed_one_outcome():
+    one, same, other = (train(Toy(), None, PLAIN, run(seed=s)).state for s in (1, 1, 2))
+    assert_same(one, same)
+    assert not torch.equal(one["head.weight"], other["head.weight"])
+
+
+HOW = Optimisation("adamw", 0.01, weight_decay=1e-3, schedule="poly", warm_up=0.2, ema=0.9)
+
+
+def score(state) -> float:
+    """Falls at first, so that "best" must survive the resume."""
+    return -float(state["head.weight"].abs().sum())
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize("cut", [1, 5])
+def test_a_cancelled_run_resumes_on_the_same_curve(tmp_path, optimiser, cut):
+    how = replace(HOW, optimiser=optimiser)
+    whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
+    expected = train(Toy(), None, how, run(9, output=whole, validations=3), validate=score)
+
+    seen: list[dict] = []
+    one = run(9, output=parts, validations=3, emit=seen.append)
+    stop = replace(one, cancelled=lambda: sum(e["event"] == "progress" for e in seen) >= cut)
+    first = train(Toy(), None, how, stop, validate=score)
+    assert (first.cancelled, first.steps) == (True, cut)
+    second = train(Toy(), None, how, replace(one, resume=True), validate=score)
+
+    assert (second.steps, second.kept, second.best_score) == (9, expected.kept, expected.best_score)
+    assert_same(second.state, expected.state)
+    assert curve(parts) == curve(whole)
+
+
+def test_another_job_is_not_resumed(tmp_path):
+    output = tmp_path / "toy.safetensors"
+    train(Toy(), None, PLAIN, run(output=output, identity="one", cancelled=lambda: True))
+    with pytest.raises(InputError, match="belongs to a run with other data"):
+        train(Toy(), None, PLAIN, run(output=output, identity="two", resume=True))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "nothing to resume"), (b"", "cannot be read"), (b"\x08" + bytes(20), "cannot be read")],
+)
+def test_no_resume_file_or_a_damaged_one(tmp_path, content, words):
+    output = tmp_path / "toy.safetensors"
+    if content is not None:
+        resume_path(output).write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        train(Toy(), None, PLAIN, run(output=output, resume=True))
+
+
+def test_a_fresh_run_empties_the_curve(tmp_path):
+    output = tmp_path / "toy.safetensors"
+    train(Toy(), None, PLAIN, run(5, output=output))
+    train(Toy(), None, PLAIN, run(2, output=output))
+    assert [line["step"] for line in curve(output)] == [0, 1]
+
+
+def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path):
+    path = tmp_path / "curve.jsonl"
+    path.write_text('{"step": 0}\n{"step": 1}\n{"step": 2}\n{"ste')
+    cut_metrics(path, 2)
+    assert path.read_text() == '{"step": 0}\n{"step": 1}\n'
+
+
+def test_steps_without_a_finite_loss_are_skipped(tmp_path):
+    toy, output = Toy(broken=(1, 2, 5)), tmp_path / "toy.safetensors"
+    found = train(toy, None, PLAIN, run(8, output=output))
+    assert (found.steps, toy.updates) == (8, 5)
+    assert [line["step"] for line in curve(output)] == [0, 3, 4, 6, 7]
+    assert all(torch.isfinite(p).all() for p in toy.parameters())
+
+
+def test_a_loss_that_is_never_finite_again_stops_with_advice():
+    toy = Toy(broken=tuple(range(3, 100)))
+    with pytest.raises(
+        ContrastiveSegError, match=r"not finite for 10 steps in a row \(step 12\).*--learning-rate"
+    ) as found:
+        train(toy, None, PLAIN, run(50))
+    assert found.value.exit_code == 1
+    assert toy.calls == 13
+
+
+def test_gradients_are_clipped():
+    toy = Toy(scale=1e6)
+    before = {n: p.detach().clone() for n, p in toy.named_parameters()}
+    train(toy, None, replace(PLAIN, learning_rate=1.0, clip=0.5), run(1))
+    moved = sum((p.detach() - before[n]).square().sum() for n, p in toy.named_parameters()) ** 0.5
+    assert moved == pytest.approx(0.5, rel=1e-3)
+
+
+SCRIPT = """
+import functools, os, signal, sys
+from ContrastiveSegLib.descriptions import FinetuneJob
+from ContrastiveSegLib.training import setup
+from ContrastiveSegLib.training.finetune import finetune
+
+def emit(event):
+    if event.get("name") == "loss" and event["step"] == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+setup.Run = functools.partial(setup.Run, save_seconds=0.0)
+images, output = sys.argv[1:]
+job = FinetuneJob(checkpoint="none", images=(images,), output=output, steps=5, precision="32", threads=1)
+finetune(job, emit)
+"""
+
+
+def test_a_killed_process_resumes_on_the_same_curve(dataset, tmp_path):
+    killed, whole = tmp_path / "killed.safetensors", tmp_path / "whole.safetensors"
+    process = subprocess.run([sys.executable, "-c", SCRIPT, str(dataset), str(killed)], capture_output=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert not killed.exists()
+    job = FinetuneJob(
+        checkpoint="none", images=(str(dataset),), output=str(killed), steps=5, precision="32", threads=1, resume=True
+    )
+    finetune(job)
+    finetune(replace(job, output=str(whole), resume=False))
+    assert_same(load(killed)[1], load(whole)[1])
+    assert curve(killed) == curve(whole)
+    left = {f.name for f in tmp_path.iterdir()}
+    assert left == {f.name for p in (killed, whole) for f in (p, metrics_path(p))}
