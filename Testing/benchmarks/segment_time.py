@@ -2,10 +2,10 @@
 
     python Testing/benchmarks/segment_time.py --volumes CT.nii.gz MR.nii.gz [--checkpoint SEGMENTER.safetensors]
 
-Each volume: ``contrastiveseg segment --timings`` in a fresh process (median of --repeats), the same again as the second
-job of a worker, and in this process our tiles against ``monai.inferers.sliding_window_inference`` with cubes of 64 and
-96 voxels and with our tile: same network, same preprocessing, same Gaussian. The ratio is of processor time, which other
-programs on the machine disturb less. With --labels the Dice of each is told.
+Each volume: ``contrastiveseg segment --timings`` in a fresh process (median of --repeats), the same again as the later
+jobs of a worker, and in this process our tiles against ``monai.inferers.sliding_window_inference`` with cubes of 64 and
+96 voxels and with our tile: same network, same preprocessing, same Gaussian. The ratio is of processor time, which
+other programs on the machine disturb less. With --labels the Dice of each is told.
 
 Without --checkpoint a tiny network with random weights and a plan made from the volume is timed: times do not depend on
 the weights, but the Dice then says nothing.

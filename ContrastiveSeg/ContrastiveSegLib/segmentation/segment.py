@@ -17,6 +17,7 @@ from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
 from ..files import check_output, volume_suffix, write_text
+from ..networks.registry import available
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.reading import read_channels
 from ..volumes.writing import write_labels, write_probabilities
@@ -57,6 +58,8 @@ def segment(
         torch.set_num_threads(job.threads)
     outputs = _outputs(job)
     emit(events.stage("load"))
+    with timings.of("import"):
+        available()  # brings in MONAI, which would count as loading the checkpoint otherwise
     with timings.of("load"):
         device = resolve_device(job.device)
         predictor = _predictor(str(Path(job.checkpoint).resolve()), _stamp(job.checkpoint), str(device), job.precision)
