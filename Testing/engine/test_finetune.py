@@ -1,0 +1,276 @@
+"""Fine-tuning from a few labelled volumes: what is learnt, transferred, held out, compared and written."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from ContrastiveSegLib.checkpoints.card import Label
+from ContrastiveSegLib.checkpoints.format import load, save
+from ContrastiveSegLib.checkpoints.header import digest, read_card
+from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob
+from ContrastiveSegLib.errors import Cancelled, InputError
+from ContrastiveSegLib.training.finetune import finetune
+from ContrastiveSegLib.training.pretrain import pretrain
+from ContrastiveSegLib.training.resume import metrics_path, resume_path
+
+
+def job(images, output: Path, **more) -> FinetuneJob:
+    given = {"checkpoint": "none", "steps": 2, "precision": "32", "threads": 1}
+    images = (images,) if isinstance(images, (str, Path)) else images
+    return FinetuneJob(images=tuple(map(str, images)), output=str(output), **(given | more))
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    return tmp_path / "out" / "organs.safetensors"
+
+
+def copy_of(dataset: Path, folder: Path) -> Path:
+    shutil.copytree(dataset, folder)
+    return folder
+
+
+def relabel(path: Path, change) -> None:
+    image = sitk.ReadImage(str(path))
+    changed = sitk.GetImageFromArray(change(sitk.GetArrayFromImage(image)))
+    changed.CopyInformation(image)
+    sitk.WriteImage(changed, str(path))
+
+
+def label_of(folder: Path, case: int) -> Path:
+    return folder / "labelsTr" / f"synthetic_{case:05d}.nii.gz"
+
+
+def test_from_scratch(segmenter, dataset):
+    card = read_card(segmenter)
+    assert (card.kind, card.method, card.plan.dimensions) == ("segmenter", "supervised", 3)
+    names = {v: k for k, v in json.loads((dataset / "dataset.json").read_text())["labels"].items()}
+    assert card.labels == tuple(Label(v, names[v]) for v in (1, 2, 3))
+    origin = card.provenance
+    assert (origin.base, origin.steps, origin.case_count, origin.scores) == (None, 2, 4, {})
+    first = dataset / "imagesTr" / "synthetic_00000.nii.gz"
+    assert all(c.label_used for c in origin.cases)
+    assert origin.cases[0].digest == digest(first)
+    assert {p.name for p in segmenter.parent.iterdir()} == {segmenter.name, metrics_path(segmenter).name}
+
+
+def test_from_a_pre_trained_checkpoint(pretrained, dataset, out):
+    seen: list[dict] = []
+    result = finetune(job(dataset, out, checkpoint=str(pretrained), steps=1, learning_rate=1e-12), seen.append)
+    base, card = read_card(pretrained), read_card(out)
+    report = result["transfer"]
+    assert report["loaded"] == ["encoder", *(m for m in base.transferred if m != "encoder")]
+    assert report["loaded_parameters"] > report["fresh_parameters"] > 0
+    assert any("Loaded encoder" in e.get("text", "") for e in seen)
+    assert card.network == base.network
+    assert (card.provenance.base, card.provenance.base_method) == (digest(pretrained), "macl")
+    assert "Zeng" in card.provenance.citation
+    # With next to no learning the encoder is still the pre-trained one, bit for bit up to rounding.
+    before, after = load(pretrained)[1], load(out)[1]
+    for name, tensor in before.items():
+        if name.startswith("encoder."):
+            torch.testing.assert_close(after[f"backbone.{name}"], tensor, rtol=0, atol=1e-6)
+
+
+def test_the_comparison_trains_the_same_from_scratch(pretrained, dataset, out):
+    result = finetune(job(dataset, out, checkpoint=str(pretrained), compare_scratch=True))
+    assert len(result["held_out"]) == 1
+    found = result["comparison"]
+    assert found["checkpoint_dice"] == pytest.approx(result["held_out"][0]["dice"])
+    assert found["scratch_dice"] == pytest.approx(found["scratch"][0]["dice"])
+    order = np.sign(found["checkpoint_dice"] - found["scratch_dice"])
+    assert found["won"] == {1: "checkpoint", -1: "scratch", 0: "neither"}[int(order)]
+    assert read_card(out).provenance.scores == {"held_out_dice": pytest.approx(found["checkpoint_dice"])}
+    assert read_card(out).provenance.base == digest(pretrained)
+
+
+@pytest.mark.parametrize(("validation", "held"), [("2", 2), ("none", 0)])
+def test_validation_on_held_out_cases(dataset, out, validation, held):
+    result = finetune(job(dataset, out, validation=validation))
+    assert len(result["held_out"]) == held
+    assert result["kept"] == ("best" if held else "average")
+    card = read_card(out)
+    assert set(card.provenance.scores) == ({"held_out_dice"} if held else set())
+    lines = [json.loads(line) for line in metrics_path(out).read_text().splitlines()]
+    assert any("validation_dice" in line for line in lines) == bool(held)
+
+
+def test_leave_one_out_scores_every_case_once_and_trains_on_all(dataset, out):
+    seen: list[dict] = []
+    result = finetune(job(dataset, out, validation="leave-one-out", steps=1), seen.append)
+    names = [c["name"] for c in result["leave_one_out"]["cases"]]
+    assert names == [f"synthetic_{i:05d}" for i in range(4)]
+    assert result["leave_one_out"]["dice"] == pytest.approx(
+        np.mean([c["dice"] for c in result["leave_one_out"]["cases"]])
+    )
+    assert result["held_out"] == []
+    assert read_card(out).provenance.case_count == 4
+
+
+@pytest.mark.parametrize(
+    ("validation", "words"),
+    [("4", "leave none to train on"), ("9", "leave none"), ("half", "takes a number"), ("-1", "takes")],
+)
+def test_validation_refused(dataset, out, validation, words):
+    with pytest.raises(InputError, match=words):
+        finetune(job(dataset, out, validation=validation))
+    assert not out.parent.exists()
+
+
+def test_comparing_holds_a_case_out_even_if_none_is_asked_for(pretrained, dataset, out):
+    result = finetune(job(dataset, out, checkpoint=str(pretrained), compare_scratch=True, validation="0", steps=1))
+    assert len(result["held_out"]) == 1
+
+
+def test_labels_absent_from_a_case_are_learnt_from_the_others(dataset, tmp_path, out):
+    folder = copy_of(dataset, tmp_path / "data")
+    relabel(label_of(folder, 0), lambda a: np.where(a == 1, 1, 0).astype(np.uint8))
+    relabel(label_of(folder, 1), lambda a: a * 0)
+    result = finetune(job(folder, out, validation="1"))
+    assert [label.value for label in read_card(out).labels] == [1, 2, 3]
+    assert result["steps"] == 2
+
+
+def test_all_labels_empty(dataset, tmp_path, out):
+    folder = copy_of(dataset, tmp_path / "data")
+    for case in range(4):
+        relabel(label_of(folder, case), lambda a: a * 0)
+    with pytest.raises(InputError, match="All label maps are empty"):
+        finetune(job(folder, out))
+    assert not out.parent.exists() or not list(out.parent.iterdir())
+
+
+def test_values_that_are_not_declared(dataset, tmp_path, out):
+    folder = copy_of(dataset, tmp_path / "data")
+    relabel(label_of(folder, 2), lambda a: np.where(a == 3, 9, a))
+    with pytest.raises(
+        InputError, match=r"Case synthetic_00002 has the label\(s\) 9, which dataset\.json does not declare"
+    ):
+        finetune(job(folder, out))
+    (folder / "dataset.json").unlink()
+    finetune(job(folder / "imagesTr", out, labels=(str(folder / "labelsTr"),)))
+    assert [label.name for label in read_card(out).labels] == ["label 1", "label 2", "label 3", "label 9"]
+
+
+def test_a_case_without_label(dataset, tmp_path, out):
+    folder = copy_of(dataset, tmp_path / "data")
+    label_of(folder, 3).unlink()
+    with pytest.raises(InputError, match="Case synthetic_00003 has no label file"):
+        finetune(job(folder / "imagesTr", out, labels=(str(folder / "labelsTr"),)))
+    with pytest.raises(InputError, match="None of the volumes has a label map"):
+        finetune(job(folder / "imagesTr", out))
+    assert not out.parent.exists()
+
+
+def test_labels_of_the_base_keep_name_and_colour_unless_the_data_say_otherwise(segmenter, dataset, tmp_path, out):
+    card, weights = load(segmenter)
+    coloured = (Label(1, "liver", (10, 20, 30), "code"), *card.labels[1:])
+    base = tmp_path / "base.safetensors"
+    save(base, weights, replace(card, labels=coloured))
+    folders = {"images": dataset / "imagesTr", "labels": dataset / "labelsTr"}
+    for name, folder in folders.items():
+        shutil.copytree(folder, tmp_path / name)
+    start = job(tmp_path / "images", out, labels=(str(tmp_path / "labels"),), checkpoint=str(base), steps=1)
+    finetune(start)
+    assert read_card(out).labels == coloured
+    # With a dataset.json beside the images, 1 is what it says there.
+    finetune(replace(start, images=(str(dataset),), labels=(), overwrite=True))
+    assert read_card(out).labels == card.labels
+
+
+def test_cancelling_keeps_the_weights_and_resuming_finishes_them(dataset, out, tmp_path):
+    seen: list[dict] = []
+    begun = job(dataset, out, steps=4, validation="1")
+    with pytest.raises(Cancelled, match=r"Stopped after 2 steps.*--resume") as stopped:
+        finetune(begun, seen.append, lambda: any(e.get("name") == "loss" and e["step"] == 1 for e in seen))
+    assert stopped.value.exit_code == 130
+    assert read_card(out).provenance.steps == 2
+    assert resume_path(out).exists()
+    finetune(replace(begun, resume=True))
+    whole = tmp_path / "whole.safetensors"
+    finetune(replace(begun, output=str(whole)))
+    assert load(out)[1].keys() == load(whole)[1].keys()
+    assert all(torch.equal(t, load(whole)[1][n]) for n, t in load(out)[1].items())
+    assert {p.name for p in out.parent.iterdir()} == {out.name, metrics_path(out).name}
+
+
+def test_cancelling_the_comparison_says_that_the_model_is_finished(pretrained, dataset, out):
+    seen: list[dict] = []
+    with pytest.raises(Cancelled, match=r"organs\.safetensors is finished"):
+        finetune(
+            job(dataset, out, checkpoint=str(pretrained), compare_scratch=True),
+            seen.append,
+            lambda: any(e.get("name") == "train from scratch" for e in seen),
+        )
+    assert read_card(out).provenance.steps == 2
+
+
+def two_channels(dataset: Path, folder: Path) -> Path:
+    (folder / "imagesTr").mkdir(parents=True)
+    shutil.copytree(dataset / "labelsTr", folder / "labelsTr")
+    for path in (dataset / "imagesTr").iterdir():
+        for channel in (0, 1):
+            shutil.copy(path, folder / "imagesTr" / path.name.replace(".nii.gz", f"_000{channel}.nii.gz"))
+    return folder
+
+
+def test_two_channels(dataset, pretrained, tmp_path, out):
+    folder = two_channels(dataset, tmp_path / "data")
+    given = job(folder / "imagesTr", out, labels=(str(folder / "labelsTr"),))
+    finetune(given)
+    card = read_card(out)
+    assert card.network.in_channels == len(card.plan.channels) == 2
+    with pytest.raises(InputError, match=r"expects 1 channel\(s\) and the volumes have 2"):
+        finetune(replace(given, checkpoint=str(pretrained), overwrite=True))
+
+
+@pytest.fixture(scope="module")
+def thick(tmp_path_factory) -> Path:
+    """Cine-like volumes: 6 slices of 10 mm, 32 x 32 pixels of 2 mm."""
+    from ContrastiveSegLib.volumes.synthetic import SyntheticSettings, write_dataset
+
+    folder = tmp_path_factory.mktemp("thick")
+    write_dataset(folder, 2, 5, SyntheticSettings(region="heart", size=(8, 32, 32), spacing=(10.0, 2.0, 2.0)))
+    return folder
+
+
+def test_two_dimensions_from_pre_training_to_scores(thick, tmp_path, out):
+    base = tmp_path / "base.safetensors"
+    pretrain(PretrainJob(images=(str(thick),), output=str(base), dimensions=2, steps=2, precision="32", threads=1))
+    result = finetune(job(thick, out, checkpoint=str(base), validation="1"))
+    card = read_card(out)
+    assert (card.plan.dimensions, card.plan.slice_axis, card.plan.patch[0]) == (2, 0, 1)
+    assert card.network.dimensions == 2
+    assert 0 <= result["held_out"][0]["dice"] <= 1
+
+
+def test_segresnet_from_pre_training_to_scores(dataset, tmp_path, out):
+    base = tmp_path / "base.safetensors"
+    pretrain(
+        PretrainJob(images=(str(dataset),), output=str(base), network="segresnet", steps=1, precision="32", threads=1)
+    )
+    result = finetune(job(dataset, out, checkpoint=str(base), steps=1, validation="1"))
+    assert read_card(out).network.name == "segresnet"
+    assert "encoder" in result["transfer"]["loaded"]
+
+
+def test_a_checkpoint_for_pre_training_resumes_too(dataset, tmp_path):
+    def begin(name: str, **more) -> PretrainJob:
+        output = str(tmp_path / f"{name}.safetensors")
+        return PretrainJob(images=(str(dataset),), output=output, steps=3, precision="32", threads=1, **more)
+
+    seen: list[dict] = []
+    with pytest.raises(Cancelled, match="Stopped after 1 steps"):
+        pretrain(begin("parts"), seen.append, lambda: any(e.get("name") == "loss" for e in seen))
+    pretrain(begin("parts", resume=True))
+    pretrain(begin("whole"))
+    (parts, whole) = (load(tmp_path / f"{n}.safetensors")[1] for n in ("parts", "whole"))
+    assert all(torch.equal(t, parts[n]) for n, t in whole.items())
+    with pytest.raises(InputError, match="nothing to resume"):
+        pretrain(begin("parts", resume=True))
