@@ -1,0 +1,264 @@
+"""Files in, label maps out on the very same grid, whatever the format; what fails is named and the rest is written."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from ContrastiveSegLib.checkpoints.format import load, save
+from ContrastiveSegLib.descriptions import SegmentJob
+from ContrastiveSegLib.errors import Cancelled, InputError
+from ContrastiveSegLib.jobs.run import run
+from ContrastiveSegLib.segmentation.segment import STAGES, segment
+
+OBLIQUE = (0.36, 0.48, -0.8, -0.8, 0.6, 0.0, 0.48, 0.64, 0.6)
+
+
+def job(checkpoint: Path, image, output: Path, **more) -> SegmentJob:
+    images = image if isinstance(image, list) else [image]
+    given = {"threads": 1, "precision": "32"} | more
+    return SegmentJob(checkpoint=str(checkpoint), input=tuple(map(str, images)), output=str(output), **given)
+
+
+def grid(path: Path) -> tuple:
+    """Size, spacing, origin and direction as the file's reader gives them, to the last bit."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()
+
+
+@pytest.fixture(scope="module")
+def sharp(segmenter, tmp_path_factory) -> Path:
+    """The segmenter with a head that gives every class to some voxels: a map of zeros would prove nothing."""
+    card, weights = load(segmenter)
+    torch.manual_seed(0)
+    head = {n: torch.randn_like(t) * 5 if n.startswith("head.") else t for n, t in weights.items()}
+    path = tmp_path_factory.mktemp("sharp") / "sharp.safetensors"
+    save(path, head, card)
+    return path
+
+
+def oblique(image: Path, path: Path, kind: str = "int16") -> Path:
+    array = sitk.GetArrayFromImage(sitk.ReadImage(str(image))).astype(np.float64)
+    array = array / array.max() * 250
+    made = sitk.GetImageFromArray(array.astype(kind))
+    made.SetSpacing((21.1, 19.7, 20.3))
+    made.SetOrigin((-12.3456789, 1 / 3, 1e3))
+    made.SetDirection(OBLIQUE)
+    sitk.WriteImage(made, str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [
+        (".nii.gz", "int16"),
+        (".nrrd", "int16"),
+        (".mha", "int16"),
+        (".nii.gz", "uint8"),
+        (".nrrd", "float32"),
+        (".mha", "uint16"),
+    ],
+)
+def test_the_result_lies_on_the_inputs_own_grid(sharp, image, tmp_path, suffix, kind):
+    source = oblique(image, tmp_path / f"case{suffix}", kind)
+    result = segment(job(sharp, source, tmp_path / "out"))
+    written = tmp_path / "out" / f"case{suffix}"
+    assert result["written"] == [str(written)]
+    assert grid(written) == grid(source)
+    found = sitk.GetArrayFromImage(sitk.ReadImage(str(written)))
+    assert found.dtype == np.uint8
+    assert len(np.unique(found)) > 1
+    assert set(np.unique(found)) <= {0, 1, 2, 3}
+
+
+def test_formats_agree_voxel_by_voxel(sharp, image, tmp_path):
+    found = []
+    for suffix in (".nii.gz", ".nrrd", ".mha"):
+        segment(job(sharp, oblique(image, tmp_path / f"in{suffix}"), tmp_path / f"out{suffix}"))
+        found.append(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"out{suffix}"))))
+    # NIfTI keeps its grid in single precision, which may turn a voxel on a border.
+    assert np.array_equal(found[1], found[2])
+    assert (found[0] == found[1]).mean() > 0.999
+
+
+def dicom(image: Path, folder: Path) -> Path:
+    """``image`` as a series of slices, tilted, in a folder."""
+    array = sitk.GetArrayFromImage(sitk.ReadImage(str(image))).clip(0).astype(np.uint16)
+    folder.mkdir(parents=True)
+    along, across = (1.0, 0.0, 0.0), (0.0, 0.8, 0.6)
+    normal = np.cross(along, across)
+    for index, plane in enumerate(array):
+        slice_ = sitk.GetImageFromArray(plane[None])
+        slice_.SetSpacing((20.0, 22.0, 6.0))
+        for key, value in {
+            "0008|0016": "1.2.840.10008.5.1.4.1.1.4",
+            "0008|0018": f"1.2.3.{index + 1}",
+            "0008|0060": "MR",
+            "0020|000d": "1.2.77",
+            "0020|000e": "1.2.3",
+            "0020|0013": str(index + 1),
+            "0020|0032": "\\".join(f"{v:.6f}" for v in normal * 6 * index),
+            "0020|0037": "\\".join(str(v) for v in (*along, *across)),
+        }.items():
+            slice_.SetMetaData(key, value)
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(folder / f"{index:03d}.dcm"))
+        writer.Execute(slice_)
+    return folder
+
+
+def test_a_dicom_series(sharp, image, tmp_path):
+    folder = dicom(image, tmp_path / "patient" / "series")
+    segment(job(sharp, folder, tmp_path / "out"))
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
+    source, found = sitk.ReadImage(names), sitk.ReadImage(str(tmp_path / "out" / "series.nii.gz"))
+    assert found.GetSize() == source.GetSize()
+    for part in ("GetSpacing", "GetOrigin", "GetDirection"):
+        np.testing.assert_allclose(getattr(found, part)(), getattr(source, part)(), atol=1e-5)
+    # A folder of such folders is a batch.
+    result = segment(job(sharp, tmp_path / "patient", tmp_path / "all"))
+    assert result["written"] == [str(tmp_path / "all" / "series.nii.gz")]
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (12, 16, 1), (3, 5, 4), (1, 1, 1), (40, 9, 21)])
+def test_any_size(sharp, tmp_path, shape):
+    array = np.random.default_rng(0).integers(0, 500, shape).astype(np.int16)
+    made = sitk.GetImageFromArray(array)
+    made.SetSpacing((20.0, 20.0, 22.0))
+    sitk.WriteImage(made, str(tmp_path / "a.nrrd"))
+    segment(job(sharp, tmp_path / "a.nrrd", tmp_path / "l.nrrd"))
+    assert grid(tmp_path / "l.nrrd") == grid(tmp_path / "a.nrrd")
+
+
+def test_a_constant_volume(sharp, tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(np.full((8, 8, 8), 7, np.int16)), str(tmp_path / "a.nii.gz"))
+    segment(job(sharp, tmp_path / "a.nii.gz", tmp_path / "l.nii.gz"))
+    assert (tmp_path / "l.nii.gz").exists()
+
+
+def test_probabilities_sum_to_one_and_agree_with_the_labels(sharp, image, tmp_path):
+    source = oblique(image, tmp_path / "case.nrrd")
+    segment(job(sharp, source, tmp_path / "l.nrrd", probabilities=str(tmp_path / "p.nrrd")))
+    soft = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "p.nrrd")))
+    assert soft.dtype == np.float32
+    assert soft.shape[-1] == 4
+    np.testing.assert_allclose(soft.sum(-1), 1, atol=1e-5)
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "l.nrrd")))
+    np.testing.assert_array_equal(soft.argmax(-1), labels)
+    assert grid(tmp_path / "p.nrrd") == grid(source)
+    segment(job(sharp, source, tmp_path / "again.nrrd"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "again.nrrd"))), labels)
+
+
+def test_options_that_change_the_result(sharp, image, tmp_path):
+    maps = {}
+    for name, options in {"plain": {}, "mirror": {"mirror": True}, "largest": {"largest_component": True}}.items():
+        segment(job(sharp, image, tmp_path / f"{name}.nii.gz", **options))
+        maps[name] = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"{name}.nii.gz")))
+    assert not np.array_equal(maps["plain"], maps["mirror"])
+    kept = maps["largest"] > 0
+    assert np.array_equal(maps["largest"][kept], maps["plain"][kept])
+
+
+def test_timings_have_all_stages(sharp, image, tmp_path):
+    told = tmp_path / "timings.json"
+    result = run(job(sharp, image, tmp_path / "l.nii.gz", timings=str(told)))
+    written = json.loads(told.read_text())
+    assert set(STAGES) | {"peak_memory_bytes"} == set(written)
+    for stage in ("load", "preprocess", "network", "restore", "write"):
+        assert written[stage] > 0, stage
+    assert sum(written[s] for s in STAGES if s != "total") <= written["total"] * 1.01 + 1e-3
+    assert written["peak_memory_bytes"] > 50e6
+    assert result["seconds"] == {s: written[s] for s in STAGES}
+
+
+def test_one_bad_file_of_a_batch_is_named_and_the_rest_is_written(sharp, dataset, tmp_path):
+    folder = tmp_path / "in"
+    shutil.copytree(dataset / "imagesTr", folder)
+    (folder / "synthetic_00001.nii.gz").write_bytes((folder / "synthetic_00000.nii.gz").read_bytes()[:200])
+    seen: list[dict] = []
+    result = segment(job(sharp, folder, tmp_path / "out"), seen.append)
+    assert [Path(p).name for p in result["written"]] == [f"synthetic_0000{i}.nii.gz" for i in (0, 2, 3)]
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {Path(p).name for p in result["written"]}
+    (failure,) = result["failures"]
+    assert failure["input"].endswith("synthetic_00001.nii.gz")
+    assert "cut short" in failure["what"]
+    assert any(e.get("level") == "warning" and "synthetic_00001" in e["text"] for e in seen)
+    assert [e["done"] for e in seen if e["event"] == "progress"][-1] == 4
+
+
+def test_nothing_could_be_segmented(sharp, image, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"None could be segmented\. .*a\.nii\.gz is empty"):
+        segment(job(sharp, [tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"], tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_outputs_are_not_overwritten_unasked(sharp, image, tmp_path):
+    output = tmp_path / "l.nii.gz"
+    output.write_text("mine")
+    with pytest.raises(InputError, match=r"exists already.*--overwrite"):
+        segment(job(sharp, image, output))
+    assert output.read_text() == "mine"
+    segment(job(sharp, image, output, overwrite=True))
+    assert grid(output) == grid(image)
+
+
+def test_an_input_is_never_overwritten(sharp, image, tmp_path):
+    mine = tmp_path / "case.nii.gz"
+    shutil.copy(image, mine)
+    for output in (mine, tmp_path):
+        with pytest.raises(InputError, match="to be read and to be written"):
+            segment(job(sharp, mine, output, overwrite=True))
+    with pytest.raises(InputError, match="to be read and to be written"):
+        segment(job(sharp, mine, tmp_path / "out", probabilities=str(tmp_path / "out")))
+    assert mine.read_bytes() == image.read_bytes()
+
+
+def test_several_inputs_do_not_go_into_one_file(sharp, dataset, tmp_path):
+    with pytest.raises(InputError, match="4 inputs cannot go into one file"):
+        segment(job(sharp, dataset / "imagesTr", tmp_path / "l.nii.gz"))
+
+
+def test_cancelling_keeps_what_is_written(sharp, dataset, tmp_path):
+    with pytest.raises(Cancelled, match="Stopped after 2 of 4 volumes"):
+        segment(
+            job(sharp, dataset / "imagesTr", tmp_path / "out"),
+            cancelled=lambda: (tmp_path / "out").exists() and len(list((tmp_path / "out").iterdir())) >= 2,
+        )
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_checkpoints_that_cannot_segment(pretrained, sharp, image, tmp_path):
+    out = tmp_path / "l.nii.gz"
+    with pytest.raises(InputError, match=r"only pre-trained \(macl\).*Fine-tune it first"):
+        segment(job(pretrained, image, out))
+    copied = tmp_path / "copy.safetensors"
+    shutil.copy(sharp, copied)
+    segment(job(copied, image, out))
+    copied.unlink()
+    with pytest.raises(InputError, match="There is no checkpoint at"):
+        segment(job(copied, image, out, overwrite=True))
+    card, weights = load(sharp)
+    save(copied, weights, replace(card, labels=card.labels[:1]))
+    with pytest.raises(InputError, match="do not fit the network its card names"):
+        segment(job(copied, image, out, overwrite=True))
+
+
+def test_a_replaced_checkpoint_is_read_anew(segmenter, sharp, image, tmp_path):
+    copied, maps = tmp_path / "copy.safetensors", []
+    for source in (sharp, segmenter):
+        copied.unlink(missing_ok=True)
+        shutil.copy(source, copied)
+        segment(job(copied, image, tmp_path / "l.nii.gz", overwrite=True))
+        maps.append(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "l.nii.gz"))))
+    assert not np.array_equal(*maps)
