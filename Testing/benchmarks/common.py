@@ -108,8 +108,8 @@ def _processor() -> str:
 
 
 def read_runs(path: Path) -> list[Run]:
-    """The finished runs of a results file; none if there is no file yet."""
-    return list(json.loads(path.read_text())["runs"]) if path.is_file() else []
+    """The finished runs of a results file; none if there is no such file, or another benchmark wrote it."""
+    return list(json.loads(path.read_text()).get("runs", [])) if path.is_file() else []
 
 
 def add_run(path: Path, run: Run) -> None:

@@ -205,17 +205,20 @@ def _check_plans(runs: Sequence[Run]) -> None:
 
 
 def table(runs: Sequence[Run]) -> str:
-    """Mean ± standard deviation over the seeds, a row for each start and budget."""
+    """Mean ± standard deviation over the seeds, a row for each start and budget.
+
+    "Missed" counts the labels of cases that were not found at all: they have Dice 0 and are in no distance.
+    """
     groups: dict[tuple, list[Run]] = {}
     for found in runs:
-        key = tuple(found.get(k) for k in ("set", "labelled", "steps", "pretrain_steps", "starter", "row"))
+        key = tuple(found.get(k) for k in ("set", "labelled", "row", "steps", "minutes", "pretrain_steps", "starter"))
         groups.setdefault(key, []).append(found)
-    columns = ["Set", "Start", "Steps", "Dice", "HD95 (mm)", "ASSD (mm)", "Dice by seed"]
+    columns = ["Set", "Start", "Steps", "Dice", "HD95 (mm)", "ASSD (mm)", "Missed", "Dice by seed"]
     columns += ["Training (CPU / clock min)", "Pre-training (CPU / clock min)"]
     order = list(NAMES)
     rows = []
-    for (name, labelled, steps, pretrain_steps, _, row), members in sorted(
-        groups.items(), key=lambda item: (item[0][:2], order.index(item[0][5]), str(item[0]))
+    for (name, labelled, row, steps, _, pretrain_steps, _), members in sorted(
+        groups.items(), key=lambda item: (item[0][:2], order.index(item[0][2]), str(item[0]))
     ):
         members = sorted(members, key=lambda r: r["seed"])
         told = NAMES[row] + (f" ({pretrain_steps} steps)" if pretrain_steps else "")
@@ -226,7 +229,9 @@ def table(runs: Sequence[Run]) -> str:
         seeds = ", ".join(f"{r['dice']:.3f}" for r in members)
         before = [r["pretraining"] for r in members if r.get("pretraining")]
         times = [_minutes([r["training"] for r in members]), _minutes(before) if before else "-"]
-        rows.append([f"{name} {labelled}", told, str(steps or "-"), *means, seeds, *times])
+        done = steps or round(statistics.fmean(r["nnunet"]["iterations"] for r in members))
+        missed = f"{statistics.fmean(r['empty'] for r in members):g}"
+        rows.append([f"{name} {labelled}", told, str(done), *means, missed, seeds, *times])
     return markdown(columns, rows)
 
 
