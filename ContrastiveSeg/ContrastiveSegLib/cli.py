@@ -47,6 +47,8 @@ def _run(job: Job, as_json: bool) -> int:
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     emit = watcher(as_json)
+    if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
+        emit = _errors_of(emit)
     try:
         value = run(job, emit, lambda: stop["asked"])
         emit(events.result(value))
@@ -59,6 +61,11 @@ def _run(job: Job, as_json: bool) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _errors_of(emit: events.Emit) -> events.Emit:
+    """Of the processes that torchrun starts the first speaks; the others tell what went wrong with them."""
+    return lambda event: emit(event) if event["event"] == "error" else None
 
 
 def _parser() -> argparse.ArgumentParser:
