@@ -1,0 +1,256 @@
+"""The terminal: quick to answer, every option of every job, plain refusals, exit codes."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+import types
+import typing
+
+import pytest
+
+from ContrastiveSegLib.cli import main
+from ContrastiveSegLib.descriptions import JOBS, FinetuneJob, PretrainJob, SegmentJob
+from ContrastiveSegLib.jobs import run as runner
+from ContrastiveSegLib.records import to_json
+
+REQUIRED = {
+    "pretrain": ["--images", "a", "--output", "b"],
+    "finetune": ["--checkpoint", "none", "--images", "a", "--output", "b"],
+    "segment": ["--checkpoint", "c", "--input", "a", "--output", "b"],
+    "evaluate": ["--predictions", "a", "--references", "b", "--output", "c"],
+}
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """The jobs that the command line asks for, instead of doing them."""
+    jobs: list = []
+
+    def take(job, emit, cancelled):
+        jobs.append(job)
+        return {"written": ["x.nii.gz"], "failures": []}
+
+    monkeypatch.setattr(runner, "run", take)
+    return jobs
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "ContrastiveSegLib", "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.3
+    for command in ("--help", "segment --help", "--version"):
+        code = (
+            "import sys\nfrom ContrastiveSegLib.cli import main\n"
+            f"try: main({command.split()!r})\nexcept SystemExit as end: assert end.code == 0\n"
+            "assert not {'torch', 'monai', 'SimpleITK', 'numpy', 'scipy', 'safetensors'} & set(sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def sample(field: dataclasses.Field, hint) -> tuple[list[str], object]:
+    """Words to type for a field, and the value the job then has."""
+    kinds = [k for k in typing.get_args(hint) if k is not type(None)]
+    kind = kinds[0] if typing.get_origin(hint) in (typing.Union, types.UnionType) else hint
+    if kind is bool:
+        return [], True
+    if typing.get_origin(kind) is typing.Literal:
+        value = typing.get_args(kind)[-1]
+        return [str(value)], value
+    if typing.get_origin(kind) is tuple:
+        return ["x", "y z"], ("x", "y z")
+    if kind in (int, float):
+        return ["3"], kind(3)
+    return ["x"], "x"
+
+
+@pytest.mark.parametrize(("kind", "name"), [(k, f.name) for k, j in JOBS.items() for f in dataclasses.fields(j)])
+def test_every_field_of_every_job_has_a_flag(given, kind, name):
+    job = JOBS[kind]
+    field = next(f for f in dataclasses.fields(job) if f.name == name)
+    if name == "settings":
+        words = ["--set", "batch=2", "--set", "spatial.flip=0.5", "--set", "mode=axis", "--set", "size=[1, 2]"]
+        value: object = {"batch": 2, "spatial.flip": 0.5, "mode": "axis", "size": [1, 2]}
+    else:
+        typed, value = sample(field, typing.get_type_hints(job)[name])
+        words = ["--" + name.replace("_", "-"), *typed]
+    assert main([kind, *REQUIRED[kind], *words]) == 0
+    assert getattr(given[-1], name) == value
+
+
+def test_defaults_are_those_of_the_description(given):
+    main(["pretrain", *REQUIRED["pretrain"]])
+    main(["finetune", *REQUIRED["finetune"]])
+    main(["segment", *REQUIRED["segment"]])
+    assert given == [
+        PretrainJob(images=("a",), output="b"),
+        FinetuneJob(checkpoint="none", images=("a",), output="b"),
+        SegmentJob(checkpoint="c", input=("a",), output="b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["dance"],
+        ["segment"],
+        ["segment", "--checkpoint", "c"],
+        ["segment", *REQUIRED["segment"], "--colour", "red"],
+        ["segment", *REQUIRED["segment"], "--precision", "16"],
+        ["pretrain", *REQUIRED["pretrain"], "--steps", "many"],
+        ["pretrain", *REQUIRED["pretrain"], "--dimensions", "4"],
+        ["pretrain", *REQUIRED["pretrain"], "--set", "batch"],
+        ["inspect"],
+    ],
+)
+def test_wrong_usage(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert "usage: contrastiveseg" in capsys.readouterr().err
+
+
+def test_what_the_jobs_refuse_is_wrong_usage_too(dataset, tmp_path, capsys):
+    ready = ["pretrain", "--images", str(dataset), "--output", str(tmp_path / "c.safetensors")]
+    for words, says in [
+        (["--steps", "1", "--set", "nonsense=1"], "There is no setting 'nonsense'"),
+        (["--steps", "1", "--set", "spatial.nonsense=1"], "There is no setting 'spatial.nonsense'"),
+        (["--steps", "1", "--set", "temperature=warm"], "settings.temperature: expected float"),
+        ([], "budget either in steps or in minutes"),
+        (["--steps", "1", "--minutes", "1"], "budget either in steps or in minutes"),
+        (["--steps", "0"], "above 0"),
+        (["--steps", "1", "--method", "guess"], "no method 'guess' to pretrain with. There are:"),
+        (["--steps", "1", "--network", "guess"], "There is no backbone 'guess'"),
+        (["--steps", "1", "--device", "tpu"], "There is no device 'tpu'"),
+        (["--steps", "1", "--device", "cuda:99"], "cuda:99 is asked for"),
+        (["--steps", "1", "--output", str(tmp_path / "c.pth")], "ends in .safetensors"),
+        (["--steps", "1", "--resume"], "nothing to resume"),
+    ]:
+        assert main([*ready, *words]) == 2, words
+        assert says in capsys.readouterr().err
+    assert not (tmp_path / "c.safetensors").exists()
+
+
+def test_json_events(segmenter, image, tmp_path, capsys):
+    given = ["segment", "--checkpoint", str(segmenter), "--input", str(image), "--output", str(tmp_path / "l.nrrd")]
+    assert main([*given, "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [e["name"] for e in events if e["event"] == "stage"] == ["import", "load", "segment"]
+    assert events[-1]["event"] == "result"
+    assert events[-1]["value"]["written"] == [str(tmp_path / "l.nrrd")]
+    assert main([*given, "--json"]) == 2
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (last["event"], last["exit_code"]) == ("error", 2)
+    assert "exists already" in last["what"]
+
+
+def test_files_written_and_failures_are_told_and_some_failed_is_3(monkeypatch, capsys):
+    monkeypatch.setattr(
+        runner,
+        "run",
+        lambda *_: {"written": ["a.nii.gz", "b.nii.gz"], "failures": [{"input": "c.nii.gz", "what": "Bad."}]},
+    )
+    assert main(["segment", *REQUIRED["segment"]]) == 3
+    told = capsys.readouterr()
+    assert told.out == "written: a.nii.gz\nwritten: b.nii.gz\n"
+    assert told.err == "Failed: c.nii.gz: Bad.\n"
+
+
+def test_a_second_process_of_torchrun_is_silent_except_for_errors(given, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["segment", *REQUIRED["segment"]]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_log_gets_a_line_a_step_with_the_time_left(dataset, tmp_path, capsys):
+    given = ["--images", str(dataset), "--output", str(tmp_path / "c.safetensors"), "--steps", "2", "--threads", "1"]
+    assert main(["finetune", "--checkpoint", "none", *given, "--precision", "32"]) == 0
+    lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("train: ")]
+    assert [x.split(",")[0] for x in lines] == ["train: 1/2 steps", "train: 2/2 steps"]
+    assert all(" s left, loss " in x for x in lines)
+
+
+def test_bars_on_a_terminal(capsys):
+    from ContrastiveSegLib import events
+    from ContrastiveSegLib.terminal import _Bars
+
+    bars, made = _Bars(), []
+    bars._make = lambda **given: (
+        made.append(given)
+        or types.SimpleNamespace(
+            n=0, update=lambda n: made.append(n), close=lambda: made.append("closed"), set_postfix=lambda *_, **__: None
+        )
+    )
+    progress = events.Progress(bars, 4, "steps")
+    bars(events.stage("train"))
+    progress(1)
+    bars(events.metric("loss", 1, 0.5))
+    progress(2)
+    bars(events.log("half way"))
+    assert made == [{"total": 4, "desc": "train", "unit": "steps", "leave": False}, 1, 2, "closed"]
+    assert capsys.readouterr().out == "half way\n"
+
+
+def test_interrupting_is_130_and_keeps_what_is_resumable(dataset, tmp_path):
+    output = tmp_path / "c.safetensors"
+    command = [sys.executable, "-m", "ContrastiveSegLib", "pretrain", "--images", str(dataset), "--output", str(output)]
+    command += ["--steps", "100000", "--precision", "32", "--threads", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("train: 2/"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "Stopping; once more to stop at once." in errors
+    assert "--resume goes on" in errors
+    assert output.exists()
+    assert output.with_name("c.safetensors.resume").exists()
+
+
+def test_handlers_are_given_back(given):
+    before = signal.getsignal(signal.SIGINT)
+    main(["segment", *REQUIRED["segment"]])
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_methods_are_listed_with_their_settings(capsys):
+    assert main(["methods"]) == 0
+    told = capsys.readouterr().out
+    for words in ("pretrain --method macl", "finetune --method supervised", "Cite: Zeng", "--set temperature=0.1"):
+        assert words in told
+
+
+def test_inspect(pretrained, tmp_path, capsys):
+    assert main(["inspect", str(pretrained)]) == 0
+    assert "macl" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path / "none.safetensors")]) == 2
+    assert "contrastiveseg inspect: There is no checkpoint at" in capsys.readouterr().err
+
+
+def test_sample_data(tmp_path, monkeypatch, capsys):
+    from ContrastiveSegLib.volumes import synthetic
+
+    small = synthetic.SyntheticSettings(size=(8, 8, 8))
+    monkeypatch.setattr(synthetic, "SyntheticSettings", lambda: small)
+    assert main(["sample-data", "--output", str(tmp_path / "s"), "--cases", "3", "--labelled", "2", "--seed", "5"]) == 0
+    assert sorted(p.name for p in (tmp_path / "s" / "imagesTr").iterdir()) == [
+        f"synthetic_0000{i}.nii.gz" for i in (5, 6, 7)
+    ]
+    assert len(list((tmp_path / "s" / "labelsTr").iterdir())) == 2
+    assert main(["sample-data", "--output", str(tmp_path / "t"), "--cases", "1", "--labelled", "2"]) == 2
+
+
+def test_jobs_are_the_same_from_terminal_and_worker(given):
+    from ContrastiveSegLib.jobs.worker import job_from
+
+    main(["finetune", *REQUIRED["finetune"], "--set", "batch=2", "--minutes", "2", "--compare-scratch"])
+    assert job_from({"kind": "finetune", **json.loads(json.dumps(to_json(given[0])))}) == given[0]

@@ -1,0 +1,108 @@
+"""Two processes train like one with the joint batch, and end together."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+from torch import nn
+
+from ContrastiveSegLib.checkpoints.header import read_card
+from ContrastiveSegLib.methods.objective import Objective, Optimisation
+from ContrastiveSegLib.training import distributed
+from ContrastiveSegLib.training.loop import Budget, Run, train
+
+HOW = Optimisation("sgd", 0.1, momentum=0.9, weight_decay=0.0, clip=0.5)
+
+
+class Images(SimpleNamespace):
+    """A batch of images alone."""
+
+    def to(self, device):
+        return self
+
+
+class Fit(Objective):
+    """Fits a convolution to images drawn for each process; ``joint`` holds the processes whose images it sees."""
+
+    def __init__(self, joint: tuple[int, ...] = ()) -> None:
+        nn.Module.__init__(self)
+        torch.manual_seed(0)
+        self.backbone = nn.Conv3d(1, 2, 3, padding=1)
+        self.head, self.unused, self.joint = nn.Conv3d(2, 1, 1), nn.Linear(2, 2), joint
+
+    def draw(self, source, random):
+        numbers = [random.bit_generator.seed_seq.entropy]
+        if self.joint:
+            numbers = [[*numbers[0][:-1], rank] for rank in self.joint]
+        drawn = [np.random.default_rng(n).standard_normal((2, 1, 4, 4, 4), np.float32) for n in numbers]
+        return Images(images=torch.from_numpy(np.concatenate(drawn)))
+
+    def step(self, batch):
+        return {"loss": (self.head(self.backbone(batch.images)) - batch.images).square().mean()}
+
+
+def process(rank: int, port: int, folder: str) -> None:
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    device = distributed.start(torch.device("cpu"))
+    # Process 1 never asks to stop by itself, and writes nothing.
+    asked: list[int] = []
+    run = Run(
+        Budget(steps=9),
+        device,
+        output=Path(folder) / "fit.safetensors",
+        emit=lambda e: asked.append(1) if e["event"] == "progress" else None,
+        cancelled=lambda: rank == 0 and len(asked) == 3,
+    )
+    found = train(Fit(), None, HOW, run)
+    torch.save([found.steps, found.cancelled, found.state], f"{folder}/{rank}.pt")
+    distributed.stop()
+
+
+def test_two_processes_take_the_steps_of_the_joint_batch(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(process, (port, str(tmp_path)), nprocs=2)
+    (steps, cancelled, first), (other_steps, other_cancelled, second) = (
+        torch.load(tmp_path / f"{r}.pt") for r in (0, 1)
+    )
+    assert (steps, cancelled) == (other_steps, other_cancelled) == (3, True)
+
+    def alone(joint):
+        seen: list[dict] = []
+        stop = lambda: sum(e["event"] == "progress" for e in seen) == 3  # noqa: E731
+        return train(
+            Fit(joint), None, HOW, Run(Budget(steps=9), torch.device("cpu"), emit=seen.append, cancelled=stop)
+        ).state
+
+    joint, half = alone((0, 1)), alone((0,))
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+        torch.testing.assert_close(tensor, joint[name], rtol=0, atol=1e-6)
+    assert not torch.allclose(first["head.weight"], half["head.weight"], atol=1e-4)
+
+
+@pytest.mark.timeout(120)
+def test_torchrun_pre_trains_to_one_checkpoint(dataset, tmp_path):
+    output = tmp_path / "base.safetensors"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    command += ["ContrastiveSegLib", "pretrain", "--images", str(dataset), "--output", str(output)]
+    command += ["--steps", "2", "--precision", "32", "--threads", "1", "--device", "cpu", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert read_card(output).provenance.steps == 2
+    lines = [json.loads(x) for x in (tmp_path / "base.safetensors.metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 1]
+    assert {p.name for p in tmp_path.iterdir()} == {"base.safetensors", "base.safetensors.metrics.jsonl"}
+    # One process speaks.
+    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert sum(e["event"] == "result" for e in events) == 1
