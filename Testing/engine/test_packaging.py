@@ -1,0 +1,103 @@
+"""What ships is what is there, and the files that name versions and dependencies agree."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.specifiers import SpecifierSet
+
+import ContrastiveSegLib
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pytest brings it for Python 3.10
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = ROOT / "ContrastiveSeg"
+
+
+def listed(name: str) -> list[str]:
+    """The entries of ``set(name ...)`` in the module's CMakeLists.txt, as written."""
+    text = re.sub(r"#.*", "", (MODULE / "CMakeLists.txt").read_text(encoding="utf-8"))
+    found = re.search(rf"set\({name}\s([^)]*)\)", text)
+    assert found, f"no list {name}"
+    return found[1].split()
+
+
+def pinned() -> dict[str, list[str]]:
+    """Package -> versions in ci/constraints.txt (several where they depend on the Python version)."""
+    versions: dict[str, list[str]] = {}
+    for line in (ROOT / "ci" / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        requirement = line.split("#")[0].split(";")[0].strip()
+        if requirement:
+            name, _, version = requirement.partition("==")
+            versions.setdefault(normalised(name), []).append(version)
+    return versions
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def wanted(*groups: list[str]) -> dict[str, str]:
+    """Package -> its specifiers, from requirement strings; our own extras are left out."""
+    parts = [re.match(r"([\w.-]+)(\[\w+\])?(.*)", r) for group in groups for r in group]
+    return {normalised(p[1]): p[3] for p in parts if p and p[1] != "contrastiveseg"}
+
+
+@pytest.fixture(scope="module")
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_every_engine_file_ships():
+    on_disk = sorted(p.relative_to(MODULE).as_posix() for p in (MODULE / "ContrastiveSegLib").rglob("*.py"))
+    assert listed("MODULE_PYTHON_SCRIPTS") == on_disk
+
+
+def test_every_shipped_resource_is_there_and_small():
+    on_disk = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "Resources" / "Checkpoints").glob("*"))
+    assert listed("MODULE_PYTHON_RESOURCES") == on_disk
+    assert all((ROOT / path).stat().st_size <= 8 * 2**20 for path in on_disk)
+
+
+def test_one_version_everywhere():
+    cmake = re.search(r"project\(ContrastiveSeg VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"))
+    citation = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)
+    newest = re.search(r"^## \[(\S+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert cmake
+    assert citation
+    assert newest
+    assert cmake[1] == citation[1] == newest[1] == ContrastiveSegLib.__version__
+
+
+def test_the_tested_set_names_every_dependency(project):
+    extras = project["optional-dependencies"]
+    direct = wanted(project["dependencies"], extras["plots"], extras["test"], extras["lint"])
+    assert {"torch", "pytest", "ruff", "matplotlib"} <= set(direct)
+    assert set(direct) - set(pinned()) == set()
+
+
+def test_the_tested_set_lies_within_the_declared_ranges(project):
+    extras = project["optional-dependencies"]
+    direct = wanted(project["dependencies"], extras["plots"], extras["test"], extras["lint"])
+    versions = pinned()
+    outside = [
+        f"{name}=={version}{allowed}"
+        for name, allowed in direct.items()
+        for version in versions[name]
+        if not SpecifierSet(allowed).contains(version)
+    ]
+    assert outside == []
+
+
+def test_constraints_are_exact():
+    assert [name for name, versions in pinned().items() if not all(versions)] == []
+
+
+def test_the_citation_names_the_five_papers():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    papers = set(re.findall(r"arXiv:(\d{4}\.\d{5})", text))
+    assert papers == {"2309.11876", "2105.07059", "2203.02114", "2210.15075", "2306.14293"}
