@@ -21,7 +21,7 @@ from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, Spatial
 from ContrastiveSegLib.volumes.batch import Batch
 from ContrastiveSegLib.volumes.plan import Channel, Plan
 
-SMALL = MACLSettings(margin=1.0, projection=8)
+SMALL = MACLSettings(dense="crop", jitter_invariant=False, margin=1.0, projection=8)
 HEADS = {"auxiliary_instances", "dominant_instances", "pixels"}
 
 
@@ -209,10 +209,16 @@ def test_views_of_the_invariance_group_stay_aligned_with_the_crop():
     assert moved_1.shape == still_1.shape
     assert not torch.allclose(moved_1, moved_2)
     assert len({view.data_ptr() for view in (images, still_1, still_2, moved_1, moved_2)}) == 5
-    macl.settings = replace(macl.settings, jitter_invariant=True)
+    macl.jitter = True
     macl.settings = replace(macl.settings, intensity=IntensitySettings(brightness=Chance(1.0, -0.2, 0.2)))
     jittered = macl.views(images)
     assert not torch.equal(jittered[0], jittered[1])
+
+
+def test_what_auto_means():
+    flat, deep = made(2, replace(SMALL, dense="auto", jitter_invariant=None)), made(3, MACLSettings())
+    assert (flat.mode, flat.dense, flat.jitter) == ("axis", "crop", False)
+    assert (deep.mode, deep.dense, deep.jitter) == ("centre3d", "cell", True)
 
 
 def test_terms_and_total():

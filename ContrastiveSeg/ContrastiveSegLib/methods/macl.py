@@ -65,9 +65,10 @@ class MACLSettings:
         lambda_global, lambda_dense, lambda_equivariance: weights of the three losses; 1.0, 0.5, 1.0 [P, C].
         equivariance_norm: "channel" compares directions of feature vectors, so that this loss cannot win by shrinking
             the bottleneck to nothing [A]; "none" is as published.
-        dense: which cells the dense loss compares. "crop", as published: the same cell of every crop, and crops attract
-            when their centres are near. "cell": every cell with every other, and cells attract when they themselves
-            are near, so that the cells of one crop are told apart too, and crops as large as the volume still teach [A].
+        dense: which cells the dense loss compares. "crop", as published: the same cell of every crop, and crops
+            attract when their centres are near. "cell": every cell with every other, and cells attract when they
+            themselves are near: the cells of one crop are told apart too, and crops of whole volumes still teach [A].
+            "auto" takes the first for slices and the second for 3D patches.
         most_cells: of each branch, drawn at random where a step has more ("cell" only) [A].
         decoder_blocks: N, decoder blocks to pre-train; 2 [P, C]; None for the most of 1 and 2 that the patch allows.
         projection: length of the image embeddings; 128 [C].
@@ -75,7 +76,8 @@ class MACLSettings:
             "auto" takes the first for slices and the second for 3D patches.
         groups, per_group: G places an optimisation step, each cropped from m volumes; 2 and 2 to start with in 3D [A].
         margin: crops are drawn this much larger than the patch, so that moved views bring in little padding [A].
-        jitter_invariant: intensity jitter of the unmoved views too; off: identity is better [P], on is [C].
+        jitter_invariant: intensity jitter of the unmoved views too; off: identity is better [P], on is [C]; None is
+            off for slices and on for 3D patches [A].
         spatial, intensity: augmentation of the moved views.
         gather: with several processes, all of them supply negatives to each other [A]; [C] keeps them apart.
         collapse_warmup, collapse_window: a run whose global loss stays at that of equal embeddings for ``window`` steps
@@ -89,7 +91,7 @@ class MACLSettings:
     lambda_dense: float = 0.5
     lambda_equivariance: float = 1.0
     equivariance_norm: Literal["channel", "none"] = "channel"
-    dense: Literal["crop", "cell"] = "crop"
+    dense: Literal["auto", "crop", "cell"] = "auto"
     most_cells: int = 2048
     decoder_blocks: int | None = None
     projection: int = 128
@@ -97,7 +99,7 @@ class MACLSettings:
     groups: int = 2
     per_group: int = 2
     margin: float = 1.15
-    jitter_invariant: bool = False
+    jitter_invariant: bool | None = None
     spatial: SpatialSettings = field(default_factory=_moves)
     intensity: IntensitySettings = field(default_factory=_jitter)
     gather: bool = True
@@ -132,9 +134,13 @@ class MACL(Objective):
         automatic: Mode = "axis" if plan.dimensions == 2 else "centre3d"
         self.mode: Mode = automatic if settings.position == "auto" else settings.position
         deep, decoded = backbone.channels[-1], backbone.decoder_channels[self.blocks - 1]
-        self.auxiliary_instances = InstanceHead(deep, decoded, settings.projection)
-        self.dominant_instances = InstanceHead(decoded, decoded, settings.projection)
+        unlike_batch = norm_of(backbone) != "batch"
+        self.auxiliary_instances = InstanceHead(deep, decoded, settings.projection, unlike_batch)
+        self.dominant_instances = InstanceHead(decoded, decoded, settings.projection, unlike_batch)
         self.pixels = pixel_head(plan.dimensions, deep, decoded, norm_of(backbone))
+        flat = plan.dimensions == 2
+        self.dense = ("crop" if flat else "cell") if settings.dense == "auto" else settings.dense
+        self.jitter = not flat if settings.jitter_invariant is None else settings.jitter_invariant
         # Places of different data sets are always compared apart.
         self.compared = [*compared_axes(plan, self.mode), -1]
         self.guard = CollapseGuard(settings.collapse_warmup, settings.collapse_window)
@@ -178,21 +184,25 @@ class MACL(Objective):
 
         kind = (batch.positions[:, self.compared], s.threshold, s.temperature, s.base_temperature, s.gather)
         global_loss = position_contrast(deep_instances, instances, *kind)
-        if s.dense == "crop":
+        if self.dense == "crop":
             dense_loss = dense_position_contrast(deep_pixels, pixels, *kind)
+            watched, rows = global_loss, 2 * len(batch.images)
         else:
             places = cell_places(batch, deep_pixels.shape[2:], self.plan)
             chosen = torch.randperm(len(places), device=places.device)[: s.most_cells]
-            rows = [maps.flatten(2).movedim(1, 2).flatten(0, 1)[chosen] for maps in (deep_pixels, pixels)]
-            dense_loss = position_contrast(rows[0], rows[1], places[chosen], *kind[1:])
+            deep_cells, dominant_cells = (
+                maps.flatten(2).movedim(1, 2).flatten(0, 1)[chosen] for maps in (deep_pixels, pixels)
+            )
+            dense_loss = position_contrast(deep_cells, dominant_cells, places[chosen], *kind[1:])
+            # Crops of whole volumes all lie at one place and cannot be told apart; their cells can.
+            watched, rows = dense_loss, 2 * len(chosen)
         equivariance_loss = equivariance(small, deep, self.factor, s.equivariance_norm)
         loss = s.lambda_global * global_loss + s.lambda_dense * dense_loss + s.lambda_equivariance * equivariance_loss
 
         scale = small.detach().abs().float().mean()
         kappa = s.temperature / (s.base_temperature or s.temperature)
-        rows = 2 * len(batch.images) * (processes() if s.gather else 1)
         if self.training:
-            self.guard.watch(scale, global_loss.detach() / kappa, rows)
+            self.guard.watch(scale, watched.detach() / kappa, rows * (processes() if s.gather else 1))
         terms = {"global": global_loss, "dense": dense_loss, "equivariance": equivariance_loss}
         return {"loss": loss, **{name: term.detach() for name, term in terms.items()}, "bottleneck_scale": scale}
 
@@ -202,7 +212,7 @@ class MACL(Objective):
 
         def still() -> Tensor:
             middle = centre(images, shape)
-            return intensity(middle, s.intensity) if s.jitter_invariant else middle
+            return intensity(middle, s.intensity) if self.jitter else middle
 
         def moved() -> Tensor:
             return intensity(spatial(images, None, s.spatial, self.plan.aspect, shape)[0], s.intensity)
