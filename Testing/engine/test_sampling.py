@@ -29,6 +29,9 @@ class Source:
     def shape(self, case):
         return SHAPE
 
+    def data_set(self, case):
+        return case
+
     def box(self, case):
         return ((0, 12), (0, 40), (0, 40))
 
@@ -80,7 +83,9 @@ def test_shapes_types_and_pairing():
     batch = labelled_patches(Source(), (4, 8, 10), 3, 0.5, np.random.default_rng(1))
     assert (batch.images.shape, batch.images.dtype) == ((3, 1, 4, 8, 10), torch.float32)
     assert (batch.labels.shape, batch.labels.dtype) == ((3, 4, 8, 10), torch.int64)
-    assert (batch.positions.shape, batch.positions.dtype) == ((3, 3), torch.float32)
+    assert batch.positions.dtype == torch.float32
+    assert len(batch.positions) == 3
+    assert 0 <= batch.positions[:, :3].min() <= batch.positions[:, :3].max() <= 1
     assert batch.images[:, 0, 0, 0, 0].tolist() == batch.cases.tolist()
     assert set(batch.cases.tolist()) == {0, 1}
 
