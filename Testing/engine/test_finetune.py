@@ -128,6 +128,11 @@ def test_comparing_holds_a_case_out_even_if_none_is_asked_for(pretrained, datase
     assert len(result["held_out"]) == 1
 
 
+def test_there_is_nothing_to_compare_scratch_with(dataset, out):
+    with pytest.raises(InputError, match="--compare-scratch compares a checkpoint"):
+        finetune(job(dataset, out, compare_scratch=True))
+
+
 def test_labels_absent_from_a_case_are_learnt_from_the_others(dataset, tmp_path, out):
     folder = copy_of(dataset, tmp_path / "data")
     relabel(label_of(folder, 0), lambda a: np.where(a == 1, 1, 0).astype(np.uint8))

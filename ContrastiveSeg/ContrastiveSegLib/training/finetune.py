@@ -72,6 +72,10 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
     method = find("finetune", job.method)
     assert issubclass(method, SegmentationObjective)
     settings = method_settings(method, job.settings)
+    if job.compare_scratch and job.checkpoint == "none":
+        raise InputError(
+            "--compare-scratch compares a checkpoint with training from scratch; with 'none' they are one."
+        )
     emit(events.stage("plan"))
     cases = [c for c in cases_of(job.images, job.labels) if c.labels]
     if not cases:
