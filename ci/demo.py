@@ -6,23 +6,23 @@ Beside it the same is trained from scratch for as many steps, so that everyone s
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
-import io
 import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from demo_results import BEFORE, LEGEND, SCRATCH, TUNED, Model, folder_of, to_csv, to_markdown, verdict
+
+from ContrastiveSegLib.checkpoints.card import Card
 from ContrastiveSegLib.checkpoints.header import read_card
-from ContrastiveSegLib.descriptions import FinetuneJob, Job, SegmentJob, Size
+from ContrastiveSegLib.descriptions import FinetuneJob, SegmentJob, Size
 from ContrastiveSegLib.errors import ContrastiveSegError, InputError
-from ContrastiveSegLib.evaluation.evaluate import Evaluation, evaluate
+from ContrastiveSegLib.evaluation.evaluate import evaluate
 from ContrastiveSegLib.evaluation.overlay import overlay_figure
 from ContrastiveSegLib.evaluation.tables import write_tables
 from ContrastiveSegLib.events import Event
@@ -39,23 +39,11 @@ ROOT = Path(__file__).resolve().parent.parent
 STARTER = ROOT / "Resources" / "Checkpoints" / "starter-macl-3d-tiny.safetensors"
 #: Synthetic subjects from here on; the starter was trained on others.
 FIRST_SUBJECT = 900_000
+#: A minute is few steps: one crop each makes more of them, and a higher rate uses them.
+SHORT, SHORT_RATE = {"batch": 1}, 6e-3
 MOST_LABELLED = 20
 MOST_PICTURES = 8
 REPORT = "results.json"
-LEGEND = (
-    "Dice (1 is perfect) and 95th percentile of the surface distance (0 is perfect), means over the held-out volumes."
-)
-BEFORE, TUNED, SCRATCH = "before fine-tuning", "fine-tuned", "from scratch"
-
-
-@dataclass(frozen=True)
-class Model:
-    """One column of the table; without a checkpoint it could not segment, and ``why`` says so."""
-
-    title: str
-    checkpoint: Path | None = None
-    evaluation: Evaluation | None = None
-    why: str = ""
 
 
 class Clock:
@@ -126,47 +114,70 @@ def _options() -> argparse.Namespace:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    output = Path(options.output)
+    output, clock = Path(options.output), Clock()
     if not options.checkpoint.is_file():
         raise InputError(f"There is no checkpoint at {options.checkpoint}. Name one with --checkpoint.")
     card = read_card(options.checkpoint)
-    own = (
-        find_cases([Path(p) for p in options.images], [Path(p) for p in options.labels or ()]) if options.images else []
-    )
-    _clear(output, options.overwrite)
-    clock = Clock()
     if options.images:
+        own = find_cases([Path(p) for p in options.images], [Path(p) for p in options.labels or ()])
         training, held_out = _split([c for c in own if c.labels])
         names = _names_beside([*options.images, *(options.labels or ())])
+        _clear(output, options.overwrite)
     else:
+        _clear(output, options.overwrite)
         with clock.stage("Make 8 synthetic volumes"):
             write_dataset(output / "data", 8, FIRST_SUBJECT + 1000 * options.seed, SyntheticSettings())
-        cases = find_cases([output / "data"])
+        cases, names = find_cases([output / "data"]), label_names(output / "data" / "dataset.json")
         training, held_out = cases[:3], cases[3:]
-        names = label_names(output / "data" / "dataset.json")
     print(f"{len(training)} labelled volumes to train on, {len(held_out)} held out to score.")
-    listed = _write_list(output / "training", training, names)
-    waiting = _write_list(output / "held-out", held_out, {})
-    references = output / "references"
-    references.mkdir()
-    for case in held_out:
-        assert case.labels is not None
-        _copy_labels(case, references)
+    steps = _train(options, _write_list(output / "training", training, names), card, clock)
+    before = options.checkpoint if card.kind == "segmenter" else None
+    models = [
+        Model(BEFORE, before, why="not possible, the checkpoint knows no labels yet"),
+        Model(TUNED, output / "models" / f"{folder_of(TUNED)}.safetensors"),
+        Model(SCRATCH, output / "models" / f"{folder_of(SCRATCH)}.safetensors"),
+    ]
+    labels = {label.value: label.name for label in read_card(models[1].checkpoint or Path()).labels}
+    models = _score(output, models, held_out, labels, clock)
+    with clock.stage("Draw pictures"):
+        _draw(output, held_out[:MOST_PICTURES], labels)
+    table = to_markdown(models)
+    told = f"{len(training)} volumes trained on, {len(held_out)} held out, {steps} steps each, seed {options.seed}."
+    write_text(output / "results.md", f"{table}\n{LEGEND}\n{told}\n{verdict(models)}\n")
+    write_text(output / "results.csv", to_csv(models))
+    report = {"finished": True, "checkpoint": str(options.checkpoint), "seed": options.seed, "steps": steps}
+    report |= {"models": {m.title: to_json(m.evaluation) if m.evaluation else m.why for m in models}}
+    write_text(output / REPORT, json.dumps({**report, "seconds": clock.seconds}, indent=2) + "\n")
+    print(f"\n{table}\n{LEGEND}\n{told} {sum(clock.seconds.values()):.0f} s in all.\n{verdict(models)}\n")
+    for what, where in (
+        ("Pictures to judge", "pictures"),
+        ("Label maps", f"segmentations{os.sep}{folder_of(TUNED)}"),
+        ("The fine-tuned model", f"models{os.sep}{folder_of(TUNED)}.safetensors"),
+        ("The table", f"results.md, results.csv, {REPORT}"),
+        ("Every score", "evaluation"),
+    ):
+        print(f"{what + ':':21} {output / where}")
+    return 0
 
-    models = output / "models"
+
+def _train(options: argparse.Namespace, cases: Path, card: Card, clock: Clock) -> int:
+    """Fine-tune for the minutes asked for, then train from scratch for as many steps as that made; returns these."""
+    models = Path(options.output) / "models"
     tuned = FinetuneJob(
-        images=(str(listed),),
+        images=(str(cases),),
         checkpoint=str(options.checkpoint),
-        output=str(models / "fine-tuned.safetensors"),
+        output=str(models / f"{folder_of(TUNED)}.safetensors"),
         minutes=options.minutes,
+        settings=SHORT,
+        learning_rate=SHORT_RATE,
         seed=options.seed,
     )
     with clock.stage(f"Fine-tune {options.checkpoint.name} for {options.minutes:g} min"):
-        steps = _run(tuned)["steps"]
+        steps = run(tuned, Watch())["steps"]
     scratch = dataclasses.replace(
         tuned,
         checkpoint="none",
-        output=str(models / "from-scratch.safetensors"),
+        output=str(models / f"{folder_of(SCRATCH)}.safetensors"),
         dimensions=card.network.dimensions,
         network=card.network.name,
         size=_size(card.network),
@@ -174,44 +185,30 @@ def _demo(options: argparse.Namespace) -> int:
         steps=steps,
     )
     with clock.stage(f"Train from scratch for the same {steps} steps"):
-        _run(scratch)
+        run(scratch, Watch())
+    return steps
 
-    columns = [
-        Model(
-            BEFORE, options.checkpoint if card.kind == "segmenter" else None, why="not possible: knows no labels yet"
-        ),
-        Model(TUNED, Path(tuned.output)),
-        Model(SCRATCH, Path(scratch.output)),
-    ]
-    labels = {label.value: label.name for label in read_card(Path(tuned.output)).labels}
-    for index, model in enumerate(columns):
+
+def _score(
+    output: Path, models: Sequence[Model], held_out: Sequence[CaseFiles], labels: dict[int, str], clock: Clock
+) -> list[Model]:
+    """Segment the held-out cases with each model that can, and compare with their labels."""
+    waiting = _write_list(output / "held-out", held_out, {})
+    references = output / "references"
+    references.mkdir()
+    for case in held_out:
+        _copy_labels(case, references)
+    scored = []
+    for model in models:
         if model.checkpoint:
-            folder = output / "segmentations" / _folder(model.title)
-            with clock.stage(f"Segment {len(held_out)} held-out volumes: {model.title}"):
-                _run(SegmentJob(checkpoint=str(model.checkpoint), input=(str(waiting),), output=str(folder)))
-            with clock.stage(f"Score: {model.title}"):
-                scores = evaluate(folder, references, labels)
-            write_tables(scores, output / "evaluation" / _folder(model.title))
-            columns[index] = dataclasses.replace(model, evaluation=scores)
-    with clock.stage("Draw pictures"):
-        _draw(output, held_out[:MOST_PICTURES], labels)
-    table = to_markdown(columns)
-    told = f"{len(training)} volumes trained on, {len(held_out)} held out, {steps} steps each, seed {options.seed}."
-    report = _report(options, columns, steps, clock.seconds)
-    write_text(output / "results.md", f"{table}\n{LEGEND}\n{told}\n")
-    write_text(output / "results.csv", to_csv(columns))
-    write_text(output / REPORT, json.dumps(report, indent=2) + "\n")
-    total = sum(clock.seconds.values())
-    print(f"\n{table}\n{LEGEND}\n{told} {total:.0f} s in all.\n\n{_verdict(columns)}\n")
-    for what, where in (
-        ("Pictures to judge", "pictures"),
-        ("Label maps", f"segmentations{os.sep}{_folder(TUNED)}"),
-        ("The fine-tuned model", f"models{os.sep}{_folder(TUNED)}.safetensors"),
-        ("The table", f"results.md, .csv, {REPORT}"),
-        ("Every score", "evaluation"),
-    ):
-        print(f"{what + ':':21} {output / where}")
-    return 0
+            folder = output / "segmentations" / folder_of(model.title)
+            with clock.stage(f"Segment and score {len(held_out)} held-out volumes, {model.title}"):
+                run(SegmentJob(checkpoint=str(model.checkpoint), input=(str(waiting),), output=str(folder)), Watch())
+                evaluation = evaluate(folder, references, labels)
+            write_tables(evaluation, output / "evaluation" / folder_of(model.title))
+            model = dataclasses.replace(model, evaluation=evaluation)
+        scored.append(model)
+    return scored
 
 
 def _clear(output: Path, overwrite: bool) -> None:
@@ -267,88 +264,18 @@ def _size(spec: NetworkSpec) -> Size:
     return "tiny" if parameters < 2.5e6 else "base" if parameters < 40e6 else "large"
 
 
-def _folder(title: str) -> str:
-    return title.replace(" ", "-")
-
-
-def _run(job: Job) -> dict:
-    return run(job, Watch())
-
-
 def _draw(output: Path, cases: Sequence[CaseFiles], labels: dict[int, str]) -> None:
     for case in cases:
         volume = read_channels(case.images)
         maps = []
         for title, folder in (
             ("reference", output / "references"),
-            (TUNED, output / "segmentations" / _folder(TUNED)),
-            (SCRATCH, output / "segmentations" / _folder(SCRATCH)),
+            (TUNED, output / "segmentations" / folder_of(TUNED)),
+            (SCRATCH, output / "segmentations" / folder_of(SCRATCH)),
         ):
             file = next(p for p in folder.iterdir() if stem(p) == case.name)
             maps.append((title, read_labels(file, volume.geometry)))
         overlay_figure(volume, maps, output / "pictures" / f"{case.name}.png", labels)
-
-
-def to_markdown(models: Sequence[Model]) -> str:
-    """A row a label and a column a model, padded so that it also reads well on a terminal."""
-    scored = [(*m.evaluation.summary, m.evaluation.overall) for m in models if m.evaluation]
-    rows = [["Label", *(m.title for m in models)]]
-    for index, summary in enumerate(scored[-1]):
-        cells = [_cell(m.evaluation, index) if m.evaluation else "-" for m in models]
-        rows.append([summary.name, *cells])
-    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    padded = [[c.ljust(w) for c, w in zip(r, widths, strict=True)] for r in rows]
-    padded.insert(1, ["-" * w for w in widths])
-    notes = "".join(f"\n{m.title.capitalize()}: {m.why}.\n" for m in models if m.evaluation is None)
-    return "\n".join("| " + " | ".join(r) + " |" for r in padded) + "\n" + notes
-
-
-def _cell(evaluation: Evaluation, index: int) -> str:
-    """Dice and HD95 of a label, or of all; says how often a label was not found at all."""
-    summary = (*evaluation.summary, evaluation.overall)[index]
-    dice, hd95 = summary.statistics["dice"].mean, summary.statistics["hd95_mm"].mean
-    if dice is None:
-        return "absent"
-    missed = f", missed {summary.n_empty_prediction}x" if summary.n_empty_prediction else ""
-    return f"{dice:.3f}, {'no distance' if hd95 is None else f'{hd95:.1f} mm'}{missed}"
-
-
-def to_csv(models: Sequence[Model]) -> str:
-    """One row a model and label; "all labels" last."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["model", "label", "name", "n", "dice", "hd95_mm", "empty_predictions"])
-    for model in models:
-        if model.evaluation:
-            for s in (*model.evaluation.summary, model.evaluation.overall):
-                dice, hd95 = s.statistics["dice"], s.statistics["hd95_mm"]
-                writer.writerow([model.title, s.label, s.name, dice.n, dice.mean, hd95.mean, s.n_empty_prediction])
-    return text.getvalue()
-
-
-def _report(options: argparse.Namespace, models: Sequence[Model], steps: int, seconds: Mapping[str, float]) -> dict:
-    """Everything as JSON types, for programs."""
-    return {
-        "finished": True,
-        "checkpoint": str(options.checkpoint),
-        "seed": options.seed,
-        "steps": steps,
-        "models": [
-            {"title": m.title, "evaluation": to_json(m.evaluation) if m.evaluation else None, "why": m.why}
-            for m in models
-        ],
-        "seconds": dict(seconds),
-    }
-
-
-def _verdict(models: Sequence[Model]) -> str:
-    """Which of the two trained models is better, in a sentence."""
-    dice = {m.title: m.evaluation.overall.statistics["dice"].mean or 0.0 for m in models if m.evaluation}
-    gain = dice[TUNED] - dice[SCRATCH]
-    if abs(gain) < 0.005:
-        return f"Starting from the checkpoint made no difference here (Dice {gain:+.3f})."
-    better = "better" if gain > 0 else "worse"
-    return f"Starting from the checkpoint was {better} than from scratch here: Dice {gain:+.3f} on average."
 
 
 if __name__ == "__main__":
