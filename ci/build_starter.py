@@ -45,7 +45,7 @@ def main() -> None:
         generic=True,
         overwrite=True,
         optimiser="adamw",
-        learning_rate=2e-3,
+        learning_rate=8e-3,
         settings={"dense": "cell", "jitter_invariant": True, "groups": 3},
         cache=str(given.work / "cache"),
         threads=given.threads,

@@ -50,7 +50,7 @@ class Supervised(SegmentationObjective):
     """Minimises Dice + cross-entropy, averaged over the decoder's levels with falling weights."""
 
     Settings = SupervisedSettings
-    optimisation = Optimisation("adamw", 2e-3, weight_decay=1e-4, schedule="poly", warm_up=0.05, ema=0.99)
+    optimisation = Optimisation("adamw", 6e-3, weight_decay=1e-4, schedule="poly", warm_up=0.05, ema=0.99)
     description = "Supervised fine-tuning with Dice + cross-entropy."
     citation = "Isensee et al., nnU-Net, Nature Methods 2021 (recipe of loss and sampling)."
 
