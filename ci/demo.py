@@ -103,7 +103,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--output", default="demo-output", metavar="DIR", help="default: %(default)s")
     parser.add_argument("--checkpoint", type=Path, default=STARTER, metavar="CKPT", help="default: the shipped starter")
     parser.add_argument(
-        "--minutes", type=float, default=0.7, metavar="M", help="of each training; default: %(default)s"
+        "--minutes", type=float, default=0.9, metavar="M", help="of each training; default: %(default)s"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of data and training; default: 0")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier demo")
