@@ -166,8 +166,10 @@ def _methods() -> int:
 
 
 def _sample_data(output: str, cases: int, labelled: int | None, seed: int) -> int:
+    from .files import check_output
     from .volumes.synthetic import SyntheticSettings, write_dataset
 
+    check_output(Path(output) / "dataset.json")
     write_dataset(Path(output), cases, seed, SyntheticSettings(), labelled)
     print(f"{cases} synthetic volumes in {output}")
     return 0

@@ -198,7 +198,7 @@ def test_one_bad_file_of_a_batch_is_named_and_the_rest_is_written(sharp, dataset
 def test_nothing_could_be_segmented(sharp, image, tmp_path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.nii.gz").write_bytes(b"")
-    with pytest.raises(InputError, match=r"None could be segmented\. .*a\.nii\.gz is empty"):
+    with pytest.raises(InputError, match=r"None of the 2 volumes could be segmented\. .*a\.nii\.gz is empty"):
         segment(job(sharp, [tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"], tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

@@ -77,14 +77,14 @@ def segment(
         try:
             _segment_case(job, predictor, output, timings, on_tile)
             written.append(str(output.labels))
-        except InputError as problem:
+        except (InputError, RuntimeError, MemoryError) as problem:
+            if len(outputs) == 1:
+                raise
             failures.append({"input": str(output.case.images[0]), "what": str(problem)})
             emit(events.warning(f"{output.case.name} failed: {problem}"))
         progress(done + 1)
     if not written:
-        raise InputError(
-            failures[0]["what"] if len(failures) == 1 else f"None could be segmented. {failures[0]['what']}"
-        )
+        raise InputError(f"None of the {len(outputs)} volumes could be segmented. {failures[0]['what']}")
     timings.add("total", import_seconds + time.perf_counter() - start)
     told = {stage: round(timings.seconds.get(stage, 0.0), 4) for stage in STAGES}
     result: dict[str, Any] = {

@@ -34,7 +34,7 @@ from .optimiser import (
 )
 from .resume import Mark, cut_metrics, load_mark, metrics_path, resume_path, save_mark
 
-#: So many steps in a row may give a loss or gradient that is not finite (each is skipped) before training stops.
+#: So many steps in a row may give a gradient that is not finite (each is skipped) before training stops.
 _PATIENCE = 10
 
 
@@ -110,108 +110,139 @@ def train(
         validate: scores a state dict of the objective, higher is better.
 
     Raises:
-        ContrastiveSegError: the loss is not finite for many steps in a row.
+        ContrastiveSegError: the gradient is not finite for many steps in a row.
     """
     if run.device.type == "cpu":
         keep_large_buffers()
         shield_thin_convolutions(objective)
     objective.to(run.device).train()
     module = _distributed(objective, run.device)
-    optimiser = make_optimiser(objective, how, transferred)
-    average = AveragedWeights(objective, how.ema) if how.ema else None
-    best: dict[str, Tensor] = {}
-    mark = Mark(run.identity, 0, 0.0)
-    main = distributed.rank() == 0
-    if run.resume and run.output:
-        mark, parts = load_mark(resume_path(run.output), run.identity)
-        objective.load_state_dict(parts["objective"])
-        load_optimiser_tensors(optimiser, parts.get("optimiser", {}))
-        best = parts.get("best", {})
-        if average:
-            average.updates, average.state = mark.averages, {k: v.to(run.device) for k, v in parts["average"].items()}
-
-    step, seconds, best_score, failures = mark.step, mark.seconds, mark.best_score, 0
-    checks = _checkpoints(run.validations if validate else 0, run.budget.share(step, seconds))
-    progress = _progress(run, step, seconds)
-
-    def save() -> None:
-        if main and run.output:
-            parts = {"objective": objective.state_dict(), "optimiser": optimiser_tensors(optimiser), "best": best}
-            if average:
-                parts["average"] = average.state
-            updates = average.updates if average else 0
-            save_mark(resume_path(run.output), Mark(run.identity, step, seconds, updates, best_score), parts)
-
-    stopped = False
-    last_save = time.monotonic()
-    with ThreadPoolExecutor(1) as drawer, _curve(run, step, main) as curve:
-        coming = drawer.submit(_draw, objective, source, run.seed, step)
+    state = _State(objective, how, run, transferred)
+    if run.resume:
+        state.restore()
+    checks = _checkpoints(run.validations if validate else 0, run.budget.share(state.step, state.seconds))
+    progress = _progress(run, state.step, state.seconds)
+    main, stopped, failures, last_save = distributed.rank() == 0, False, 0, time.monotonic()
+    with ThreadPoolExecutor(1) as drawer, _curve(run, state.step, main) as curve:
+        coming = drawer.submit(_draw, objective, source, run.seed, state.step)
         while True:
+            used = run.budget.share(state.step, state.seconds)
             stopped = distributed.agreed(run.cancelled(), run.device)
-            if stopped or distributed.agreed(run.budget.share(step, seconds) >= 1, run.device):
+            if stopped or distributed.agreed(used >= 1, run.device):
                 break
             start = time.monotonic()
             batch = coming.result()
-            coming = drawer.submit(_draw, objective, source, run.seed, step + 1)
-            rate = learning_rate(how, run.budget.share(step, seconds))
-            set_learning_rate(optimiser, rate)
-            terms = _step(module, optimiser, batch, how, run, step)
+            coming = drawer.submit(_draw, objective, source, run.seed, state.step + 1)
+            rate = learning_rate(how, used)
+            set_learning_rate(state.optimiser, rate)
+            terms = _step(module, state.optimiser, batch, how, run, state.step)
+            if terms is not None:
+                state.after_step()
+            state.seconds += time.monotonic() - start
+            if terms is not None and main:
+                _note(curve, {"step": state.step, "seconds": round(state.seconds, 3), "lr": rate, **terms})
+                for name, value in terms.items():
+                    run.emit(events.metric(name, state.step, value))
             failures = 0 if terms is not None else failures + 1
             if failures >= _PATIENCE:
                 raise ContrastiveSegError(
-                    f"The loss was not finite for {_PATIENCE} steps in a row (step {step}). Lower --learning-rate, or "
-                    "use --precision 32."
+                    f"The gradient was not finite for {_PATIENCE} steps in a row (step {state.step}). "
+                    "Lower --learning-rate, or use --precision 32."
                 )
-            if terms is not None:
-                objective.after_step()
-                if average:
-                    average.update(objective)
-            seconds += time.monotonic() - start
-            if main and terms is not None:
-                if curve:
-                    curve.write(json.dumps({"step": step, "seconds": round(seconds, 3), "lr": rate, **terms}) + "\n")
-                    curve.flush()
-                for name, value in terms.items():
-                    run.emit(events.metric(name, step, value))
-            step += 1
-            progress(step if run.budget.steps else seconds)
-            if checks and run.budget.share(step, seconds) >= checks[0]:
+            state.step += 1
+            progress(state.step if run.budget.steps else state.seconds)
+            if checks and run.budget.share(state.step, state.seconds) >= checks[0]:
                 checks.pop(0)
-                state = average.state if average else objective.state_dict()
                 if main and validate:
-                    score = validate(state)
-                    run.emit(events.metric("validation_dice", step, score))
-                    if curve:
-                        curve.write(json.dumps({"step": step - 1, "validation_dice": score}) + "\n")
-                    if best_score is None or score > best_score:
-                        best_score, best = score, _copied(state)
-                objective.train()
+                    score = state.judge(validate)
+                    run.emit(events.metric("validation_dice", state.step, score))
+                    _note(curve, {"step": state.step - 1, "validation_dice": score})
             if time.monotonic() - last_save > run.save_seconds:
-                save()
+                state.save()
                 last_save = time.monotonic()
     if stopped:
-        save()
+        state.save()
     distributed.barrier()
-    kept = "best" if best else "average" if average else "last"
-    state = best or (average.state if average else objective.state_dict())
-    return Trained(_copied(state), kept, step, seconds / 60, best_score, stopped)
+    kept, weights = state.keep()
+    return Trained(_copied(weights), kept, state.step, state.seconds / 60, state.best_score, stopped)
+
+
+class _State:
+    """What moves during training: weights, optimiser, average, the best so far; and its file for resuming."""
+
+    def __init__(self, objective: Objective, how: Optimisation, run: Run, transferred: Collection[str]) -> None:
+        self.objective, self.run = objective, run
+        self.optimiser = make_optimiser(objective, how, transferred)
+        self.average = AveragedWeights(objective, how.ema) if how.ema else None
+        self.step, self.seconds = 0, 0.0
+        self.best: dict[str, Tensor] = {}
+        self.best_score: float | None = None
+
+    def after_step(self) -> None:
+        self.objective.after_step()
+        if self.average:
+            self.average.update(self.objective)
+
+    def judge(self, validate: Callable[[dict[str, Tensor]], float]) -> float:
+        """Validate the weights as they are, and remember them if they are the best."""
+        weights = self.average.state if self.average else self.objective.state_dict()
+        score = validate(weights)
+        self.objective.train()
+        if self.best_score is None or score > self.best_score:
+            self.best_score, self.best = score, _copied(weights)
+        return score
+
+    def keep(self) -> tuple[str, dict[str, Tensor]]:
+        """The weights to keep, and what they are."""
+        if self.best:
+            return "best", self.best
+        return ("average", self.average.state) if self.average else ("last", self.objective.state_dict())
+
+    def save(self) -> None:
+        """Write the resume file (process 0 only)."""
+        if distributed.rank() or not self.run.output:
+            return
+        parts = {
+            "objective": self.objective.state_dict(),
+            "optimiser": optimiser_tensors(self.optimiser),
+            "best": self.best,
+            "average": self.average.state if self.average else {},
+        }
+        updates = self.average.updates if self.average else 0
+        mark = Mark(self.run.identity, self.step, self.seconds, updates, self.best_score)
+        save_mark(resume_path(self.run.output), mark, parts)
+
+    def restore(self) -> None:
+        """Take up where the resume file left off."""
+        assert self.run.output is not None
+        mark, parts = load_mark(resume_path(self.run.output), self.run.identity)
+        self.objective.load_state_dict(parts["objective"])
+        load_optimiser_tensors(self.optimiser, parts.get("optimiser", {}))
+        self.step, self.seconds, self.best_score = mark.step, mark.seconds, mark.best_score
+        self.best = parts.get("best", {})
+        if self.average:
+            self.average.updates = mark.averages
+            self.average.state = {name: t.to(self.run.device) for name, t in parts["average"].items()}
 
 
 def _step(
     module: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch, how: Optimisation, run: Run, step: int
 ) -> dict[str, float] | None:
-    """One update; None if the loss or the gradient was not finite (the weights then stay)."""
+    """One update; None if the gradient was not finite (the weights then stay).
+
+    The gradient is already averaged over the processes, so that all of them decide alike.
+    """
     torch.manual_seed((run.seed * 1_000_003 + step) * 1009 + distributed.rank())
     with autocast(run.device, run.dtype):
         terms = module(batch.to(run.device))
     optimiser.zero_grad(set_to_none=True)
     terms["loss"].backward()
     norm = nn.utils.clip_grad_norm_(module.parameters(), how.clip)
-    values = {name: float(value.detach()) for name, value in terms.items()}
-    if not (math.isfinite(values["loss"]) and math.isfinite(float(norm))):
+    if not math.isfinite(float(norm)):
         return None
     optimiser.step()
-    return values
+    values = {name: float(value.detach()) for name, value in terms.items()}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _draw(objective: Objective, source: PatchSource, seed: int, step: int) -> Batch:
@@ -244,6 +275,13 @@ def _curve(run: Run, step: int, main: bool) -> TextIO | nullcontext[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     cut_metrics(path, step)
     return open(path, "a", encoding="utf-8")
+
+
+def _note(curve: TextIO | None, line: dict) -> None:
+    """One line of the curve, on disk at once."""
+    if curve:
+        curve.write(json.dumps(line) + "\n")
+        curve.flush()
 
 
 def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
