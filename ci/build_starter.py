@@ -44,9 +44,7 @@ def main() -> None:
         size="tiny",
         generic=True,
         overwrite=True,
-        optimiser="adamw",
-        learning_rate=8e-3,
-        settings={"dense": "cell", "jitter_invariant": True, "groups": 3},
+        settings={"groups": 3},
         cache=str(given.work / "cache"),
         threads=given.threads,
     )
