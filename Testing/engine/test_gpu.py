@@ -1,0 +1,45 @@
+"""What only a GPU can show. Skipped, with the reason, where there is none."""
+
+import numpy as np
+import pytest
+import torch
+
+from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob
+from ContrastiveSegLib.segmentation.predictor import Predictor
+from ContrastiveSegLib.segmentation.window import segment_logits
+from ContrastiveSegLib.training.finetune import finetune
+from ContrastiveSegLib.training.pretrain import pretrain
+from ContrastiveSegLib.volumes.reading import read_volume
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none")
+
+
+def test_pretraining_and_fine_tuning_run_on_the_gpu(dataset, tmp_path):
+    base, tuned = tmp_path / "base.safetensors", tmp_path / "tuned.safetensors"
+    pretrain(PretrainJob(images=(str(dataset / "imagesTr"),), output=str(base), steps=3, size="tiny", device="cuda"))
+    job = FinetuneJob(checkpoint=str(base), images=(str(dataset),), output=str(tuned), steps=3, device="cuda")
+    assert finetune(job)["steps"] == 3
+
+
+def test_gpu_and_cpu_give_the_same_labels(segmenter, image):
+    volume = read_volume(image)
+    on_cpu, on_gpu = (Predictor.open(segmenter, torch.device(d), None).predict(volume) for d in ("cpu", "cuda"))
+    assert np.mean(on_cpu.labels.array == on_gpu.labels.array) > 0.999
+
+
+def test_out_of_memory_is_answered_with_smaller_tiles():
+    device, sizes = torch.device("cuda"), []
+
+    def hungry(tiles: torch.Tensor) -> torch.Tensor:
+        sizes.append(tiles[0, 0].numel())
+        if sizes[-1] > 32**3:
+            torch.empty(2**50, device=device)
+        return tiles
+
+    image = torch.randn(1, 64, 64, 64)
+    found = segment_logits(
+        hungry, image, 1, divisor=(8,) * 3, patch=(16,) * 3, max_voxels=64**3, batch=1, device=device
+    )
+    torch.testing.assert_close(found.cpu(), image, atol=1e-4, rtol=1e-4)
+    assert sizes[0] == 64**3
+    assert sizes[-1] <= 32**3
