@@ -2,7 +2,7 @@
 
     bash ci/build-starter [--output CKPT] [--cases N] [--steps N] [--work DIR]
 
-About 20 minutes on two CPU cores. Deterministic by seed up to the floating-point arithmetic of the machine.
+About a quarter of an hour on two CPU cores. Deterministic by seed up to the floating-point arithmetic of the machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=STARTER)
     parser.add_argument("--cases", type=int, default=80, help="synthetic volumes of each region")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--work", type=Path, default=ROOT / "demo-output" / "starter", help="folder for the volumes")
     given = parser.parse_args()
@@ -45,6 +45,7 @@ def main() -> None:
         generic=True,
         overwrite=True,
         settings={"groups": 3},
+        licence="Apache-2.0",
         cache=str(given.work / "cache"),
         threads=given.threads,
     )

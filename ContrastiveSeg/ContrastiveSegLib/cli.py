@@ -112,7 +112,7 @@ def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -
         options |= {"choices": values, "type": type(values[0])}
     else:
         options |= {"type": kind, "metavar": {str: "PATH", int: "N", float: "X"}[kind]}
-        if kind is str and field.name in ("method", "network", "device", "validation"):
+        if kind is str and field.name in ("method", "network", "device", "validation", "licence"):
             options["metavar"] = "NAME"
     parser.add_argument(flag, **options)
 

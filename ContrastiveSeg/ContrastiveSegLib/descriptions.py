@@ -46,6 +46,7 @@ class Training:
     tensorboard: bool = option(False, "also write curves for TensorBoard beside the output")
     device: str = option("auto", "auto, cpu, cuda[:N] or mps")
     precision: Literal["auto", "32", "bf16"] = option("auto", "number format of the networks")
+    licence: str = option("", "licence of the weights, noted in the checkpoint")
     seed: int = option(0, "same seed, same data, same machine: same weights")
     threads: int | None = option(None, "CPU threads (default: torch's own choice)")
 

@@ -46,5 +46,9 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def decode(self, features: list[Tensor], blocks: int | None = None) -> list[Tensor]:
-        """Maps after decoder block 1..``blocks`` (all L by default), deepest first."""
-        raise NotImplementedError
+        """Maps after decoder block 1..``blocks`` (all L by default), deepest first. A block takes (map, skip)."""
+        x, maps = features[-1], []
+        for block, skip in zip(self.decoder[:blocks], features[-2::-1], strict=False):
+            x = block(x, skip)
+            maps.append(x)
+        return maps

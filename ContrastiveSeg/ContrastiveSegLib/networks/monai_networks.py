@@ -48,13 +48,6 @@ class SegResNetBackbone(Backbone):
             features.append(x)
         return features
 
-    def decode(self, features: list[Tensor], blocks: int | None = None) -> list[Tensor]:
-        x, maps = features[-1], []
-        for block, skip in zip(self.decoder[:blocks], features[-2::-1], strict=False):
-            x = block(x, skip)
-            maps.append(x)
-        return maps
-
 
 @backbone("segresnet")
 def segresnet(

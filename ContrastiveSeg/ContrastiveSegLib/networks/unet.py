@@ -112,13 +112,6 @@ class UNet(Backbone):
             features.append(x)
         return features
 
-    def decode(self, features: list[Tensor], blocks: int | None = None) -> list[Tensor]:
-        x, maps = features[-1], []
-        for block, skip in zip(self.decoder[:blocks], features[-2::-1], strict=False):
-            x = block(x, skip)
-            maps.append(x)
-        return maps
-
 
 class DecoderBlock(nn.Module):
     """Bring the deeper map to the skip's grid, concatenate, convolve."""

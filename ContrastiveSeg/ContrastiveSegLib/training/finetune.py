@@ -62,6 +62,15 @@ class Task:
     labels: tuple[Label, ...]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """One training: what came out, its scores on the held-out cases, and what was transferred."""
+
+    trained: Trained
+    scores: list[CaseScores]
+    report: TransferReport | None
+
+
 def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> dict:
     """Run ``job``; returns the paths written, the transfer report and the scores.
 
@@ -88,27 +97,137 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
         made = preprocess(cases, start.plan, folder, with_labels=True, emit=run.emit, cancelled=cancelled)
         labels = _labels(job, made, start.card)
         task = Task(cases, CachedVolumes(folder, made, [label.value for label in labels]), labels)
+        tuning = FineTuning(job, method, settings, start, task, run)
         result: dict[str, Any] = {}
         if job.validation == "leave-one-out":
-            result["leave_one_out"] = _leave_one_out(job, method, settings, start, task, run)
+            result["leave_one_out"] = tuning.leave_one_out()
         emit(events.stage("train"))
-        training = [i for i in range(len(cases)) if i not in held]
-        trained, scores, report = _train_one(job, method, settings, start, task, run, training, held)
-        if report:
-            emit(events.log(_told_transfer(report)))
+        outcome = tuning.train(held)
+        trained = outcome.trained
+        if outcome.report:
+            emit(events.log(_told_transfer(outcome.report)))
         if distributed.rank() == 0:
-            _save(job, method, settings, start, task, run, trained, scores)
+            tuning.save(outcome)
         if trained.cancelled:
             raise Cancelled(
                 f"Stopped after {trained.steps} steps. {run.output} holds the {trained.kept} weights so far; "
                 "--resume goes on."
             )
         result |= {**told(Path(job.output)), "steps": trained.steps, "minutes": round(trained.minutes, 2)}
-        result |= {"kept": trained.kept, "transfer": to_json(report) if report else None, "held_out": to_json(scores)}
+        result |= {"kept": trained.kept, "transfer": to_json(outcome.report), "held_out": to_json(outcome.scores)}
         if job.compare_scratch:
-            result["comparison"] = _compare(job, method, settings, start, task, run, training, held, scores)
+            result["comparison"] = tuning.compare(held, outcome)
     finish(Path(job.output))
     return result
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """A fine-tuning made ready: it can be trained once, or again and again to compare."""
+
+    job: FinetuneJob
+    method: type[SegmentationObjective]
+    settings: Any
+    start: Start
+    task: Task
+    run: Run
+
+    def train(self, held: Sequence[int], select: bool = True) -> Outcome:
+        """Train on all cases but ``held``, and score those on their own grids.
+
+        ``select`` keeps the weights that did best on the held-out cases during training; their scores are then a
+        little optimistic.
+        """
+        distributed.seed(self.job.seed)
+        start, source = self.start, self.task.source
+        objective = self.method(build(start.network), start.plan, self.settings, len(self.task.labels) + 1)
+        report, transferred = None, set()
+        if start.card and start.weights:
+            report = load_transferred(objective.backbone, _backbone_weights(start.weights), start.card.transferred)
+            prefixes = tuple(f"backbone.{name}." for name in report.loaded)
+            transferred = {name for name, _ in objective.named_parameters() if name.startswith(prefixes)}
+        card = Card("segmenter", self.job.method, start.network, start.plan, labels=self.task.labels)
+
+        def validate(state: dict[str, Tensor]) -> float:
+            return working_dice(objective, card, state, source.subset(held), self.run)
+
+        trained = train(
+            objective,
+            source.subset([i for i in range(len(source)) if i not in held]),
+            optimisation(self.method, self.job),
+            self.run,
+            transferred=transferred,
+            validate=validate if held and select else None,
+        )
+        objective.load_state_dict(trained.state)
+        self.run.emit(events.stage("score"))
+        files = [self.task.files[i] for i in held]
+        return Outcome(trained, score_cases(objective.segmenter, card, files, self.run), report)
+
+    def beside(self, start: Start) -> FineTuning:
+        """The same from ``start``, leaving nothing on disk."""
+        return dataclasses.replace(self, start=start, run=dataclasses.replace(self.run, output=None, resume=False))
+
+    def compare(self, held: Sequence[int], outcome: Outcome) -> dict[str, Any]:
+        """The same training from scratch, and which won on the held-out cases."""
+        self.run.emit(events.stage("train from scratch"))
+        rival = self.beside(Start(self.start.network, self.start.plan)).train(held)
+        if rival.trained.cancelled:
+            raise Cancelled(f"Stopped while training from scratch to compare. {self.run.output} is finished.")
+        ours, theirs = _mean_dice(outcome.scores), _mean_dice(rival.scores)
+        won = "checkpoint" if ours > theirs else "scratch" if theirs > ours else "neither"
+        self.run.emit(
+            events.log(
+                f"Held-out Dice {ours:.3f} from the checkpoint, {theirs:.3f} from scratch with the same budget: "
+                + {"checkpoint": "pre-training paid.", "scratch": "scratch won.", "neither": "a draw."}[won]
+            )
+        )
+        return {"won": won, "checkpoint_dice": ours, "scratch_dice": theirs, "scratch": to_json(rival.scores)}
+
+    def leave_one_out(self) -> dict[str, Any]:
+        """Train once without each case and score it there; nothing is selected on it."""
+        files = self.task.files
+        if len(files) < 2:
+            raise InputError("Leave-one-out needs at least 2 labelled cases.")
+        beside = self.beside(self.start)
+        scores: list[CaseScores] = []
+        for left_out, case in enumerate(files):
+            self.run.emit(events.stage(f"leave out {case.name}"))
+            outcome = beside.train([left_out], select=False)
+            if outcome.trained.cancelled:
+                raise Cancelled("Stopped during leave-one-out; nothing was written.")
+            scores += outcome.scores
+        return {"dice": _mean_dice(scores), "cases": to_json(scores)}
+
+    def save(self, outcome: Outcome) -> None:
+        """Write the checkpoint: segmenter weights without the auxiliary heads, which only training uses."""
+        base, prefix = self.start.card, "segmenter."
+        weights = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in outcome.trained.state.items()
+            if name.startswith(prefix) and not name.startswith(prefix + "auxiliary.")
+        }
+        origin = provenance(
+            self.job,
+            self.task.source.cases,
+            outcome.trained,
+            labels_used=True,
+            base=digest(Path(self.job.checkpoint)) if base else None,
+            base_method=base.method if base else None,
+            scores={"held_out_dice": _mean_dice(outcome.scores)} if outcome.scores else {},
+            citation="; ".join(c for c in (base.provenance.citation if base else "", self.method.citation) if c),
+        )
+        card = Card(
+            "segmenter",
+            self.job.method,
+            self.start.network,
+            self.start.plan,
+            to_json(self.settings),
+            self.task.labels,
+            provenance=origin,
+        )
+        assert self.run.output is not None
+        save(self.run.output, weights, card)
 
 
 def _held_out(job: FinetuneJob, count: int) -> list[int]:
@@ -165,123 +284,13 @@ def _labels(job: FinetuneJob, made: Sequence[CachedCase], base: Card | None) -> 
     return tuple(kept.get(v) or Label(v, names.get(v, f"label {v}")) for v in values)
 
 
-def _train_one(
-    job: FinetuneJob,
-    method: type[SegmentationObjective],
-    settings: Any,
-    start: Start,
-    task: Task,
-    run: Run,
-    training: Sequence[int],
-    held: Sequence[int],
-) -> tuple[Trained, list[CaseScores], TransferReport | None]:
-    """Train once from ``start`` on the cases ``training`` and score the cases ``held`` on their own grids."""
-    distributed.seed(job.seed)
-    objective = method(build(start.network), start.plan, settings, len(task.labels) + 1)
-    report, transferred = None, set()
-    if start.card and start.weights:
-        report = load_transferred(objective.backbone, _backbone_weights(start.weights), start.card.transferred)
-        prefixes = tuple(f"backbone.{name}." for name in report.loaded)
-        transferred = {name for name, _ in objective.named_parameters() if name.startswith(prefixes)}
-    card = Card("segmenter", job.method, start.network, start.plan, labels=task.labels)
-
-    def validate(state: dict[str, Tensor]) -> float:
-        return working_dice(objective, card, state, task.source.subset(held), run)
-
-    how, rest = optimisation(method, job), task.source.subset(training)
-    trained = train(objective, rest, how, run, transferred=transferred, validate=validate if held else None)
-    objective.load_state_dict(trained.state)
-    run.emit(events.stage("score"))
-    return trained, score_cases(objective.segmenter, card, [task.files[i] for i in held], run), report
-
-
 def _backbone_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The backbone's tensors of a pre-trained or a fine-tuned checkpoint, without the head's."""
     return {name.removeprefix("backbone."): t for name, t in weights.items() if not name.startswith(("head.", "aux"))}
 
 
-def _compare(
-    job: FinetuneJob,
-    method: type[SegmentationObjective],
-    settings: Any,
-    start: Start,
-    task: Task,
-    run: Run,
-    training: Sequence[int],
-    held: Sequence[int],
-    scores: Sequence[CaseScores],
-) -> dict[str, Any]:
-    """The same training from scratch beside it, and which won on the held-out cases."""
-    run.emit(events.stage("train from scratch"))
-    beside = dataclasses.replace(run, output=None, resume=False)
-    scratch = Start(start.network, start.plan)
-    trained, rival, _ = _train_one(job, method, settings, scratch, task, beside, training, held)
-    if trained.cancelled:
-        raise Cancelled(f"Stopped while training from scratch to compare. {run.output} is finished.")
-    ours, theirs = _mean_dice(scores), _mean_dice(rival)
-    won = "checkpoint" if ours > theirs else "scratch" if theirs > ours else "neither"
-    run.emit(
-        events.log(
-            f"Held-out Dice {ours:.3f} from the checkpoint, {theirs:.3f} from scratch with the same budget: "
-            + {"checkpoint": "pre-training paid.", "scratch": "scratch won.", "neither": "a draw."}[won]
-        )
-    )
-    return {"won": won, "checkpoint_dice": ours, "scratch_dice": theirs, "scratch": to_json(rival)}
-
-
-def _leave_one_out(
-    job: FinetuneJob, method: type[SegmentationObjective], settings: Any, start: Start, task: Task, run: Run
-) -> dict[str, Any]:
-    """Train once without each case and score it there; the final model is then trained on all cases."""
-    count = len(task.files)
-    if count < 2:
-        raise InputError("Leave-one-out needs at least 2 labelled cases.")
-    beside = dataclasses.replace(run, output=None, resume=False)
-    scores: list[CaseScores] = []
-    for left_out in range(count):
-        run.emit(events.stage(f"leave out {task.files[left_out].name}"))
-        rest = [i for i in range(count) if i != left_out]
-        trained, found, _ = _train_one(job, method, settings, start, task, beside, rest, [left_out])
-        if trained.cancelled:
-            raise Cancelled("Stopped during leave-one-out; nothing was written.")
-        scores += found
-    return {"dice": _mean_dice(scores), "cases": to_json(scores)}
-
-
 def _mean_dice(scores: Sequence[CaseScores]) -> float:
     return statistics.fmean(s.dice for s in scores)
-
-
-def _save(
-    job: FinetuneJob,
-    method: type[SegmentationObjective],
-    settings: Any,
-    start: Start,
-    task: Task,
-    run: Run,
-    trained: Trained,
-    scores: Sequence[CaseScores],
-) -> None:
-    """The checkpoint: segmenter weights without the auxiliary heads, which only training uses."""
-    prefix = "segmenter."
-    weights = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in trained.state.items()
-        if name.startswith(prefix) and not name.startswith(prefix + "auxiliary.")
-    }
-    origin = provenance(
-        job,
-        task.source.cases,
-        trained,
-        labels_used=True,
-        base=digest(Path(job.checkpoint)) if start.card else None,
-        base_method=start.card.method if start.card else None,
-        scores={"held_out_dice": _mean_dice(scores)} if scores else {},
-        citation="; ".join(c for c in (start.card.provenance.citation if start.card else "", method.citation) if c),
-    )
-    card = Card("segmenter", job.method, start.network, start.plan, to_json(settings), task.labels, provenance=origin)
-    assert run.output is not None
-    save(run.output, weights, card)
 
 
 def _told_transfer(report: TransferReport) -> str:

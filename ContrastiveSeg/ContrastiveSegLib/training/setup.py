@@ -42,7 +42,7 @@ PATCH_VOXELS: Mapping[tuple[int, str], int] = {
     (2, "large"): 384**2,
 }
 #: Fields of a job that may differ between a run and its resumption.
-_NOT_SHAPING = ("output", "resume", "overwrite", "cache", "device", "precision", "threads", "tensorboard")
+_NOT_SHAPING = ("output", "resume", "overwrite", "cache", "device", "precision", "threads", "tensorboard", "licence")
 #: Cases named one by one in a checkpoint; beyond it only their number is kept.
 _NAMED_CASES = 1000
 
@@ -160,6 +160,7 @@ def provenance(
         steps=trained.steps,
         seed=job.seed,
         minutes=round(trained.minutes, 2),
+        licence=job.licence,
         created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
         software=f"contrastiveseg {__version__}, torch {torch.__version__}",
         **more,
