@@ -15,6 +15,7 @@ from ContrastiveSegLib.checkpoints.format import load, save
 from ContrastiveSegLib.checkpoints.header import digest, read_card
 from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob
 from ContrastiveSegLib.errors import Cancelled, InputError
+from ContrastiveSegLib.training import pretrain as pretraining
 from ContrastiveSegLib.training.finetune import finetune
 from ContrastiveSegLib.training.pretrain import pretrain
 from ContrastiveSegLib.training.resume import metrics_path, resume_path
@@ -279,3 +280,12 @@ def test_a_checkpoint_for_pre_training_resumes_too(dataset, tmp_path):
     assert all(torch.equal(t, parts[n]) for n, t in whole.items())
     with pytest.raises(InputError, match="nothing to resume"):
         pretrain(begin("parts", resume=True))
+
+
+def test_files_named_one_by_one_are_one_data_set_to_pre_train_on(dataset, tmp_path):
+    """Places compare within a data set only: were each file its own, no two volumes would ever attract."""
+    other = copy_of(dataset, tmp_path / "other")
+    files = sorted(map(str, (dataset / "imagesTr").iterdir()))
+    found = pretraining._data_sets([*files[:2], str(other / "imagesTr"), files[2]])
+    assert [len(cases) for cases in found] == [3, 4]
+    assert {c.images[0].parent for c in found[0]} == {dataset / "imagesTr"}

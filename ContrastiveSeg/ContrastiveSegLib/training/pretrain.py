@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from .. import events
@@ -14,6 +16,7 @@ from ..methods.objective import find
 from ..networks.registry import build
 from ..records import to_json
 from ..volumes.cache import CachedVolumes, preprocess
+from ..volumes.dataset import CaseFiles
 from ..volumes.fingerprint import fingerprint, plan_for
 from ..volumes.plan import Plan
 from . import distributed
@@ -41,7 +44,7 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
     method = find("pretrain", job.method)
     settings = method_settings(method, job.settings)
     emit(events.stage("plan"))
-    data_sets = [cases_of([path]) for path in job.images]
+    data_sets = _data_sets(job.images)
     cases = [case for data_set in data_sets for case in data_set]
     seen = fingerprint(cases)
     run = open_run(job, emit, cancelled)
@@ -82,6 +85,15 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
     finish(run.output)
     result: dict[str, Any] = {**told(run.output), "steps": trained.steps, "minutes": round(trained.minutes, 2)}
     return result
+
+
+def _data_sets(images: Sequence[str]) -> list[list[CaseFiles]]:
+    """The cases of each folder and list; files and DICOM folders named one by one make one data set together."""
+    files = [path for path in images if Path(path).is_file() and Path(path).suffix.lower() != ".json"]
+    found = [(path, cases_of([path])) for path in images if path not in files]
+    single = [path for path, cases in found if len(cases) == 1]
+    together = [cases_of([*files, *single])] if files or single else []
+    return [*together, *(cases for _, cases in found if len(cases) > 1)]
 
 
 def _generic(plan: Plan) -> Plan:
