@@ -16,7 +16,7 @@ from torch import nn
 
 from ContrastiveSegLib.checkpoints.header import read_card
 from ContrastiveSegLib.methods.objective import Objective, Optimisation
-from ContrastiveSegLib.training import distributed
+from ContrastiveSegLib.training import distributed, loop
 from ContrastiveSegLib.training.loop import Budget, Run, train
 
 HOW = Optimisation("sgd", 0.1, momentum=0.9, weight_decay=0.0, clip=0.5)
@@ -49,10 +49,26 @@ class Fit(Objective):
         return {"loss": (self.head(self.backbone(batch.images)) - batch.images).square().mean()}
 
 
+clock = SimpleNamespace(now=0.0)
+
+
+class Ticking(Fit):
+    """Takes a second a step, in process 1 a third more."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.seconds = 1 + rank / 3
+
+    def step(self, batch):
+        clock.now += self.seconds
+        return super().step(batch)
+
+
 def process(rank: int, port: int, folder: str) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     device = distributed.start(torch.device("cpu"))
+    loop.time = SimpleNamespace(monotonic=lambda: clock.now)
     # Process 1 never asks to stop by itself, and writes nothing.
     asked: list[int] = []
     run = Run(
@@ -64,6 +80,9 @@ def process(rank: int, port: int, folder: str) -> None:
     )
     found = train(Fit(), None, HOW, run)
     torch.save([found.steps, found.cancelled, found.state], f"{folder}/{rank}.pt")
+    # A budget in minutes, of which each process counts its own.
+    timed = train(Ticking(rank), None, HOW, Run(Budget(minutes=0.1), device))
+    torch.save([timed.steps, timed.state], f"{folder}/timed-{rank}.pt")
     distributed.stop()
 
 
@@ -83,6 +102,11 @@ def test_two_processes_take_the_steps_of_the_joint_batch(tmp_path):
         return train(
             Fit(joint), None, HOW, Run(Budget(steps=9), torch.device("cpu"), emit=seen.append, cancelled=stop)
         ).state
+
+    (steps, timed), (other_steps, other_timed) = (torch.load(tmp_path / f"timed-{r}.pt") for r in (0, 1))
+    assert steps == other_steps == 6
+    for name, tensor in timed.items():
+        assert torch.equal(tensor, other_timed[name]), name
 
     joint, half = alone((0, 1)), alone((0,))
     for name, tensor in first.items():

@@ -40,13 +40,13 @@ def seed(value: int) -> None:
     torch.manual_seed(value)
 
 
-def agreed(flag: bool, device: torch.device) -> bool:
-    """Process 0's ``flag``, so that all stop at the same step."""
+def agreed(value: float, device: torch.device) -> float:
+    """Process 0's ``value`` (float32), so that all stop at the same step and learn at the same rate."""
     if world() == 1:
-        return flag
-    shared = torch.tensor([float(flag)], device=device)
+        return value
+    shared = torch.tensor([value], dtype=torch.float32, device=device)
     dist.broadcast(shared, src=0)
-    return bool(shared.item())
+    return float(shared.item())
 
 
 def barrier() -> None:

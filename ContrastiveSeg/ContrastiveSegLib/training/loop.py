@@ -126,9 +126,10 @@ def train(
     with ThreadPoolExecutor(1) as drawer, _curve(run, state.step, main) as curve:
         coming = drawer.submit(_draw, objective, source, run.seed, state.step)
         while True:
-            used = run.budget.share(state.step, state.seconds)
-            stopped = distributed.agreed(run.cancelled(), run.device)
-            if stopped or distributed.agreed(used >= 1, run.device):
+            # Clocks differ between processes: with rates of their own, the copies of the weights would drift apart.
+            used = distributed.agreed(run.budget.share(state.step, state.seconds), run.device)
+            stopped = bool(distributed.agreed(run.cancelled(), run.device))
+            if stopped or used >= 1:
                 break
             start = time.monotonic()
             batch = coming.result()
