@@ -93,8 +93,10 @@ def test_the_comparison_trains_the_same_from_scratch(pretrained, dataset, out):
 
 @pytest.mark.parametrize(("validation", "held"), [("2", 2), ("none", 0)])
 def test_validation_on_held_out_cases(dataset, out, validation, held):
-    result = finetune(job(dataset, out, validation=validation))
+    seen: list[dict] = []
+    result = finetune(job(dataset, out, validation=validation), seen.append)
     assert len(result["held_out"]) == held
+    assert sum("Held out synthetic_" in e.get("text", "") for e in seen) == held
     assert result["kept"] == ("best" if held else "average")
     card = read_card(out)
     assert set(card.provenance.scores) == ({"held_out_dice"} if held else set())
@@ -111,7 +113,10 @@ def test_leave_one_out_scores_every_case_once_and_trains_on_all(dataset, out):
         np.mean([c["dice"] for c in result["leave_one_out"]["cases"]])
     )
     assert result["held_out"] == []
-    assert read_card(out).provenance.case_count == 4
+    card = read_card(out)
+    assert card.provenance.case_count == 4
+    assert card.provenance.scores == {"leave_one_out_dice": pytest.approx(result["leave_one_out"]["dice"])}
+    assert any("Leave-one-out Dice" in e.get("text", "") for e in seen)
 
 
 @pytest.mark.parametrize(
@@ -289,3 +294,12 @@ def test_files_named_one_by_one_are_one_data_set_to_pre_train_on(dataset, tmp_pa
     found = pretraining._data_sets([*files[:2], str(other / "imagesTr"), files[2]])
     assert [len(cases) for cases in found] == [3, 4]
     assert {c.images[0].parent for c in found[0]} == {dataset / "imagesTr"}
+
+
+def test_more_labels_than_class_indices_are_refused(dataset, tmp_path, out):
+    """Class indices are 8-bit: the 256th label would silently become background."""
+    folder = copy_of(dataset, tmp_path / "data")
+    (folder / "dataset.json").unlink()
+    relabel(label_of(folder, 0), lambda a: np.arange(a.size).reshape(a.shape).astype(np.uint16) % 300)
+    with pytest.raises(InputError, match="at most 255"):
+        finetune(job(folder / "imagesTr", out, labels=(str(folder / "labelsTr"),)))

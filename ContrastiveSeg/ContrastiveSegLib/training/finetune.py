@@ -101,13 +101,16 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
         result: dict[str, Any] = {}
         if job.validation == "leave-one-out":
             result["leave_one_out"] = tuning.leave_one_out()
+            emit(events.log(f"Leave-one-out Dice {result['leave_one_out']['dice']:.3f} over {len(cases)} cases."))
         emit(events.stage("train"))
         outcome = tuning.train(held)
         trained = outcome.trained
         if outcome.report:
             emit(events.log(_told_transfer(outcome.report)))
+        for case in outcome.scores:
+            emit(events.log(_told_scores(case)))
         if distributed.rank() == 0:
-            tuning.save(outcome)
+            tuning.save(outcome, result.get("leave_one_out"))
         if trained.cancelled:
             raise Cancelled(
                 f"Stopped after {trained.steps} steps. {run.output} holds the {trained.kept} weights so far; "
@@ -199,9 +202,12 @@ class FineTuning:
             scores += outcome.scores
         return {"dice": _mean_dice(scores), "cases": to_json(scores)}
 
-    def save(self, outcome: Outcome) -> None:
+    def save(self, outcome: Outcome, leave_one_out: Mapping[str, Any] | None = None) -> None:
         """Write the checkpoint: segmenter weights without the auxiliary heads, which only training uses."""
         base, prefix = self.start.card, "segmenter."
+        scores = {"held_out_dice": _mean_dice(outcome.scores)} if outcome.scores else {}
+        if leave_one_out:
+            scores["leave_one_out_dice"] = leave_one_out["dice"]
         weights = {
             name.removeprefix(prefix): tensor
             for name, tensor in outcome.trained.state.items()
@@ -214,7 +220,7 @@ class FineTuning:
             labels_used=True,
             base=digest(Path(self.job.checkpoint)) if base else None,
             base_method=base.method if base else None,
-            scores={"held_out_dice": _mean_dice(outcome.scores)} if outcome.scores else {},
+            scores=scores,
             citation="; ".join(c for c in (base.provenance.citation if base else "", self.method.citation) if c),
         )
         card = Card(
@@ -261,11 +267,13 @@ def _labels(job: FinetuneJob, made: Sequence[CachedCase], base: Card | None) -> 
     """The label values found in the cases, named by dataset.json, else by the base checkpoint's labels.
 
     Raises:
-        InputError: no label at all, or a value that dataset.json does not declare.
+        InputError: no label at all, more than class indices have room for, or one that dataset.json does not declare.
     """
     values = sorted({v for case in made for v in case.values or ()})
     if not values:
         raise InputError("All label maps are empty. Label at least one structure in one case.")
+    if len(values) > 255:
+        raise InputError(f"The label maps hold {len(values)} different labels; at most 255 can be learnt together.")
     known = {label.value: label for label in (base.labels if base else ())}
     names: dict[int, str] = {}
     for path in (*job.images, *job.labels):
@@ -291,6 +299,11 @@ def _backbone_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _mean_dice(scores: Sequence[CaseScores]) -> float:
     return statistics.fmean(s.dice for s in scores)
+
+
+def _told_scores(case: CaseScores) -> str:
+    by_label = ", ".join(f"{name} {dice:.3f}" for name, dice in case.labels.items())
+    return f"Held out {case.name}: Dice {case.dice:.3f}" + (f" ({by_label})." if by_label else ".")
 
 
 def _told_transfer(report: TransferReport) -> str:
