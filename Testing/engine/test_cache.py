@@ -88,6 +88,21 @@ def test_key_follows_content_and_plan_and_not_the_name(cases, dataset, tmp_path)
     assert key(copy) != first
 
 
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+def test_key_follows_voxels_kept_beside_their_header(cases, tmp_path, ending):
+    image = sitk.ReadImage(str(cases[0].images[0]))
+    path = tmp_path / f"case{ending}"
+    case = dataclasses.replace(cases[0], images=(path,))
+    sitk.WriteImage(image, str(path))
+    (before,) = preprocess([case], PLAN, tmp_path / "cache")
+    header = path.read_bytes()
+    image[0, 0, 0] = image[0, 0, 0] + 900
+    sitk.WriteImage(image, str(path))
+    assert path.read_bytes() == header
+    (after,) = preprocess([case], PLAN, tmp_path / "cache")
+    assert (before.key, before.digest) != (after.key, after.digest)
+
+
 def test_voxels_and_labels_are_those_of_the_file(cases, tmp_path):
     source = CachedVolumes(tmp_path, preprocess(cases, PLAN, tmp_path, with_labels=True), [1, 2, 3])
     assert len(source) == 4
