@@ -303,3 +303,12 @@ def test_more_labels_than_class_indices_are_refused(dataset, tmp_path, out):
     relabel(label_of(folder, 0), lambda a: np.arange(a.size).reshape(a.shape).astype(np.uint16) % 300)
     with pytest.raises(InputError, match="at most 255"):
         finetune(job(folder / "imagesTr", out, labels=(str(folder / "labelsTr"),)))
+
+
+@pytest.mark.parametrize(("given", "words"), [({"resume": True}, "nothing to resume"), ({"seed": -1}, "seed")])
+def test_refused_before_any_volume_is_prepared(dataset, out, given, words):
+    seen: list[dict] = []
+    with pytest.raises(InputError, match=words):
+        finetune(job(dataset, out, validation="leave-one-out", **given), seen.append)
+    assert [e["name"] for e in seen] == ["plan"]
+    assert not out.parent.exists()

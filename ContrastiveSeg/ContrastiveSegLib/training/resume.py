@@ -49,14 +49,23 @@ def save_mark(path: Path, mark: Mark, parts: Mapping[str, Mapping[str, Tensor]])
         safetensors.torch.save_file(tensors, str(temporary), metadata={"mark": json.dumps(to_json(mark))})
 
 
+def check_resumable(path: Path) -> None:
+    """Refuse to resume where there is no resume file; to be asked before any work is done.
+
+    Raises:
+        InputError: ``path`` does not exist.
+    """
+    if not path.is_file():
+        raise InputError(f"There is nothing to resume: {path} does not exist. Run without --resume.")
+
+
 def load_mark(path: Path, identity: str) -> tuple[Mark, dict[str, dict[str, Tensor]]]:
     """What :func:`save_mark` wrote.
 
     Raises:
-        InputError: there is nothing to resume, the file is damaged, or it belongs to another job.
+        InputError: the file is not there or damaged, or it belongs to another job.
     """
-    if not path.is_file():
-        raise InputError(f"There is nothing to resume: {path} does not exist. Run without --resume.")
+    check_resumable(path)
     try:
         with safetensors.safe_open(str(path), "pt") as file:
             mark = from_json(Mark, json.loads((file.metadata() or {}).get("mark", "null")), path.name)

@@ -29,7 +29,7 @@ from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.fingerprint import Fingerprint, PatchRule, fit_patch
 from . import distributed
 from .loop import Budget, Run, Trained
-from .resume import metrics_path, resume_path
+from .resume import check_resumable, metrics_path, resume_path
 from .tensorboard import tensorboard
 
 #: The most voxels of a training patch, by (dimensions, network size).
@@ -51,12 +51,17 @@ def open_run(job: Training, emit: events.Emit, cancelled: events.Cancelled) -> R
     """Check the output and the budget, choose the device, join other processes.
 
     Raises:
-        InputError: the output exists, the budget is missing or doubled, the device is not there.
+        InputError: the output exists, there is nothing to resume, the budget is missing or doubled, the seed is
+            negative, the device is not there.
     """
     output = Path(job.output)
     if output.suffix != ".safetensors":
         raise InputError(f"A checkpoint's name ends in .safetensors; {output.name} does not.")
-    if not job.resume:
+    if job.seed < 0:
+        raise InputError(f"The seed must be 0 or more, not {job.seed}.")
+    if job.resume:
+        check_resumable(resume_path(output))
+    else:
         check_output(output, job.overwrite)
     if job.threads:
         torch.set_num_threads(job.threads)
