@@ -61,5 +61,5 @@ class CollapseGuard(nn.Module):
         if int(self.stalled) >= self.window:
             raise ContrastiveSegError(
                 f"Pre-training does not learn: for {int(self.stalled)} steps every crop has looked equally similar to "
-                "every other. Lower the learning rate (0.01 is the default), or check that the volumes are not empty."
+                "every other. Lower --learning-rate, or check that the volumes are not empty."
             )

@@ -80,8 +80,8 @@ class MACLSettings:
             off for slices and on for 3D patches [A].
         spatial, intensity: augmentation of the moved views.
         gather: with several processes, all of them supply negatives to each other [A]; [C] keeps them apart.
-        collapse_warmup, collapse_window: a run whose global loss stays at that of equal embeddings for ``window`` steps
-            after the first ``warmup`` is stopped; in our trials healthy runs left it within 150 steps [A].
+        collapse_warmup, collapse_window: a run whose global loss ("cell": dense loss) stays at that of equal embeddings
+            for ``window`` steps after the first ``warmup`` is stopped; healthy trials left it within 150 steps [A].
     """
 
     temperature: float = 0.1
@@ -120,8 +120,9 @@ class MACL(Objective):
     # paper's 0.1 does not learn) hardly moves in the hundreds of steps a CPU affords, hence AdamW [A].
     optimisation = Optimisation("adamw", 2e-3, momentum=0.9, weight_decay=1e-5, schedule="cosine")
     description = (
-        "Multi-level asymmetric contrast (MACL): encoder and deepest decoder blocks, no labels. Losses as published; "
-        "3D patches, paired drawing and the normalised equivariance loss are ours."
+        "Multi-level asymmetric contrast (MACL): encoder and deepest decoder blocks, no labels. In 2D the contrastive "
+        "losses are as published; the normalised equivariance loss, paired drawing and all of 3D (where the dense loss "
+        "tells cells apart) are ours."
     )
     citation = "Zeng et al., Multi-level Asymmetric Contrastive Learning, IEEE JBHI 2026, arXiv 2309.11876."
     settings: MACLSettings

@@ -15,8 +15,8 @@ class Batch:
     Attributes:
         images: (B, C, *patch) float32, normalised.
         labels: (B, *patch) int64 class indices, or None when the method uses none.
-        positions: (B, 4) float32; the crop's centre in [0, 1]^3 of its volume's foreground box (axes z, y, x), and the
-            number of its data set.
+        positions: (B, 4) float32; the crop's centre in [0, 1]^3 of its volume's foreground box (axes z, y, x; MACL's
+            slice i of n is at (i + 1) / n), and the number of its data set.
         extents: (B, 4) float32; how far the crop reaches in those coordinates, from end to end.
         cases: (B,) int64, which volume each crop comes from.
     """
