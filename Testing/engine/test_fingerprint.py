@@ -130,3 +130,12 @@ def test_any_other_checkpoint_keeps_spacing_and_normalisation():
 def test_number_of_channels_must_agree():
     with pytest.raises(InputError, match=r"expects 2 channel\(s\) and the volumes have 1"):
         adapt(Plan(3, (Channel(), Channel()), (1, 1, 1), (8, 8, 8)), SEEN, PatchRule((8, 8, 8)), TINY)
+
+
+def test_the_window_does_not_come_from_one_column_of_voxels(tmp_path):
+    """Every 32nd voxel of rows of 32 voxels would be the air at the border alone."""
+    array = np.random.default_rng(0).integers(-100, 200, (100, 1000, 32)).astype(np.int16)
+    array[..., :2] = -1000
+    (channel,) = fingerprint([save(tmp_path / "a.nii", array)]).channels
+    assert channel.modality == "CT"
+    assert channel.normalisation.low == pytest.approx(-98, abs=3)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from .dataset import CaseFiles
-from .normalise import looks_like_ct, window_from
+from .normalise import looks_like_ct, sample, window_from
 from .orientation import canonical_axes
 from .plan import Channel, Normalisation, Plan
 from .reading import read_channels, read_geometry
@@ -18,6 +18,8 @@ from .resample import resampled_shape
 
 #: Volumes whose voxels are read to decide modality and HU window; headers are read of all.
 _READ_CASES = 16
+#: Voxels of each of them that decide the HU window, about.
+_VOXELS = 100_000
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,7 @@ def _channels(cases: Sequence[CaseFiles], count: int) -> tuple[Channel, ...]:
         array = read_channels(case.images).array
         for channel in range(count):
             votes[channel].append(looks_like_ct(array[channel]))
-            flat = array[channel].reshape(-1)
-            samples[channel].append(flat[:: max(1, flat.size // 100_000)])
+            samples[channel].append(sample(array[channel], _VOXELS))
     made = []
     for index in range(count):
         name = "image" if count == 1 else f"image {index + 1}"

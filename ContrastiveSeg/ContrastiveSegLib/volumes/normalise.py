@@ -74,9 +74,9 @@ def looks_like_ct(array: np.ndarray) -> bool:
     return bool(-8192 <= low <= -500 and high <= 32767 and soft >= 0.02 and air >= 0.001)
 
 
-def sample(array: np.ndarray) -> np.ndarray:
-    """At most about a million of the array's values, (N,), always the same ones."""
-    stride = max(1, array.size // MOST_SAMPLES)
+def sample(array: np.ndarray, most: int = MOST_SAMPLES) -> np.ndarray:
+    """About ``most`` of the array's values at most, (N,), always the same ones."""
+    stride = max(1, array.size // most)
     # A stride that shares a factor with the rows would visit the same columns again and again.
     while stride > 1 and math.gcd(stride, array.shape[-1]) > 1:
         stride += 1
