@@ -19,6 +19,7 @@ from ContrastiveSegLib.training import pretrain as pretraining
 from ContrastiveSegLib.training.finetune import finetune
 from ContrastiveSegLib.training.pretrain import pretrain
 from ContrastiveSegLib.training.resume import metrics_path, resume_path
+from ContrastiveSegLib.volumes.synthetic import SyntheticSettings, write_dataset
 
 
 def job(images, output: Path, **more) -> FinetuneJob:
@@ -244,8 +245,6 @@ def test_two_channels(dataset, pretrained, tmp_path, out):
 @pytest.fixture(scope="module")
 def thick(tmp_path_factory) -> Path:
     """Cine-like volumes: 6 slices of 10 mm, 32 x 32 pixels of 2 mm."""
-    from ContrastiveSegLib.volumes.synthetic import SyntheticSettings, write_dataset
-
     folder = tmp_path_factory.mktemp("thick")
     write_dataset(folder, 2, 5, SyntheticSettings(region="heart", size=(8, 32, 32), spacing=(10.0, 2.0, 2.0)))
     return folder
@@ -312,3 +311,17 @@ def test_refused_before_any_volume_is_prepared(dataset, out, given, words):
         finetune(job(dataset, out, validation="leave-one-out", **given), seen.append)
     assert [e["name"] for e in seen] == ["plan"]
     assert not out.parent.exists()
+
+
+def test_another_modality_than_the_checkpoints_is_said(pretrained, dataset, tmp_path, out):
+    ct = tmp_path / "ct"
+    write_dataset(ct, 1, 0, SyntheticSettings(size=(12, 16, 16), spacing=(20.0, 20.0, 22.0), contrast="CT"))
+    told = {}
+    for folder in (dataset, ct):
+        seen: list[dict] = []
+        finetune(job(folder, out, checkpoint=str(pretrained), steps=1, overwrite=True), seen.append)
+        told[folder] = [e["text"] for e in seen if e.get("level") == "warning"]
+    assert told[dataset] == []
+    assert len(told[ct]) == 1
+    assert "trained on MR" in told[ct][0]
+    assert "looks like CT" in told[ct][0]

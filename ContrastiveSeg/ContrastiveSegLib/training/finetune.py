@@ -260,6 +260,14 @@ def _start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
     card, weights = load(Path(job.checkpoint))
     rule = PatchRule(build(card.network).total_stride)
     plan = adapt(card.plan, seen, rule, patch_voxels(card.network))
+    for ours, theirs in zip(plan.channels, seen.channels, strict=True):
+        if ours.modality != theirs.modality:
+            run.emit(
+                events.warning(
+                    f"The checkpoint was trained on {ours.modality}, and channel {theirs.name!r} of these volumes "
+                    f"looks like {theirs.modality}: scaled as {ours.modality} is, it may lose its contrast."
+                )
+            )
     return Start(card.network, plan, card, weights)
 
 
