@@ -1,12 +1,17 @@
-"""Events drawn for people: bars on a terminal, one line a step in a log, or JSON lines for programs."""
+"""Events drawn for people: bars on a terminal, a line every few seconds in a log, or JSON lines for programs."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
+from .errors import Cancelled
 from .events import Emit, Event
+
+#: Seconds between two lines of progress in a log; a stage's first and last are always told.
+_LINE_SECONDS = 5.0
 
 
 def watcher(as_json: bool) -> Emit:
@@ -17,25 +22,36 @@ def watcher(as_json: bool) -> Emit:
 
 
 class _Lines:
-    """One line for every step, stage, warning and result; for logs."""
+    """A line of progress every few seconds, and one for every warning and result; for logs."""
 
     def __init__(self) -> None:
         self.stage = ""
         self.metrics: dict[str, float] = {}
+        self.done, self.next_line = -1.0, 0.0
 
     def __call__(self, event: Event) -> None:
         kind = event["event"]
         if kind == "stage":
             self.stage = event["name"]
+            self.metrics.clear()
+            self.done, self.next_line = -1.0, 0.0
         elif kind == "metric":
-            self.metrics[event["name"]] = event["value"]
             if event["name"].startswith("validation"):
                 print(f"{self.stage}: {event['name']} {event['value']:.4f} at step {event['step']}", flush=True)
+            else:
+                self.metrics[event["name"]] = event["value"]
         elif kind == "progress":
-            print(f"{self.stage}: {_amount(event)}{self._terms()}", flush=True)
-            self.metrics.clear()
+            self._progress(event)
         else:
             _say(event)
+
+    def _progress(self, event: Event) -> None:
+        now, last = time.monotonic(), event["done"] >= event["total"]
+        if event["done"] != self.done and (last or now >= self.next_line):
+            print(f"{self.stage}: {_amount(event)}{self._terms()}", flush=True)
+            self.next_line = now + _LINE_SECONDS
+        self.done = event["done"]
+        self.metrics.clear()
 
     def _terms(self) -> str:
         return "".join(f", {name} {value:.4g}" for name, value in self.metrics.items())
@@ -73,8 +89,17 @@ class _Bars:
 
 def _amount(event: Event) -> str:
     left = event["seconds_left"]
-    told = "" if left is None else f", {left:.0f} s left"
-    return f"{event['done']:.10g}/{event['total']:.10g} {event['unit']}{told}"
+    told = "" if left is None else f", {_duration(max(left, 0))} left"
+    return f"{_short(event['done'])}/{_short(event['total'])} {event['unit']}{told}"
+
+
+def _short(amount: float) -> str:
+    """At most one decimal, and none where there is nothing behind the point."""
+    return f"{amount:.1f}".removesuffix(".0")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _say(event: Event) -> None:
@@ -83,7 +108,9 @@ def _say(event: Event) -> None:
         mark = "Warning: " if event["level"] == "warning" else ""
         print(f"{mark}{event['text']}", file=sys.stderr if mark else sys.stdout, flush=True)
     elif event["event"] == "error":
-        print(f"Error: {event['what']}", file=sys.stderr, flush=True)
+        # Stopping when asked to is no error.
+        mark = "" if event["exit_code"] == Cancelled.exit_code else "Error: "
+        print(f"{mark}{event['what']}", file=sys.stderr, flush=True)
     elif event["event"] == "result":
         for name, value in event["value"].items():
             if name == "failures":
@@ -91,5 +118,9 @@ def _say(event: Event) -> None:
                     print(f"Failed: {failure['input']}: {failure['what']}", file=sys.stderr)
             elif isinstance(value, list) and all(isinstance(part, str) for part in value):
                 print("".join(f"{name.replace('_', ' ')}: {part}\n" for part in value), end="")
-            elif isinstance(value, (str, int, float)):
+            elif name == "peak_memory":
+                print(f"peak memory: {value / 2**20:.0f} MiB")
+            elif isinstance(value, float):
+                print(f"{name.replace('_', ' ')}: {value:.4g}")
+            elif isinstance(value, (str, int)):
                 print(f"{name.replace('_', ' ')}: {value}")

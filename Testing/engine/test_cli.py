@@ -13,6 +13,7 @@ import pytest
 
 from ContrastiveSegLib.cli import main
 from ContrastiveSegLib.descriptions import JOBS, FinetuneJob, PretrainJob, SegmentJob
+from ContrastiveSegLib.errors import Cancelled
 from ContrastiveSegLib.jobs import run as runner
 from ContrastiveSegLib.records import to_json
 
@@ -170,12 +171,55 @@ def test_a_second_process_of_torchrun_is_silent_except_for_errors(given, monkeyp
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_log_gets_a_line_a_step_with_the_time_left(dataset, tmp_path, capsys):
+def test_a_log_gets_the_first_and_the_last_step_with_the_time_left(dataset, tmp_path, capsys):
     given = ["--images", str(dataset), "--output", str(tmp_path / "c.safetensors"), "--steps", "2", "--threads", "1"]
     assert main(["finetune", "--checkpoint", "none", *given, "--precision", "32"]) == 0
     lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("train: ")]
     assert [x.split(",")[0] for x in lines] == ["train: 1/2 steps", "train: 2/2 steps"]
     assert all(" s left, loss " in x for x in lines)
+
+
+def test_a_log_gets_a_line_every_few_seconds_in_numbers_people_read(monkeypatch, capsys):
+    from ContrastiveSegLib import events, terminal
+
+    clock = iter(range(100))
+    monkeypatch.setattr(terminal, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    log = terminal._Lines()
+    log(events.stage("train"))
+    for done in range(1, 9):
+        log(events.metric("loss", done, 0.5))
+        log(
+            {
+                "event": "progress",
+                "done": done * 1.03125,
+                "total": 8,
+                "seconds_left": 60.0 * (8 - done),
+                "unit": "seconds",
+            }
+        )
+    log({"event": "progress", "done": 8.25, "total": 8, "seconds_left": -0.3, "unit": "seconds"})
+    log(events.metric("validation_dice", 8, 0.75))
+    log(events.stage("score"))
+    log({"event": "progress", "done": 9, "total": 8, "seconds_left": -1.0, "unit": "cases"})
+    log(events.result({"peak_memory": 3 * 2**20, "dice": 0.123456789}))
+    assert capsys.readouterr().out.splitlines() == [
+        "train: 1/8 seconds, 7 min left, loss 0.5",
+        "train: 6.2/8 seconds, 2 min left, loss 0.5",
+        "train: 8.2/8 seconds, 0 s left, loss 0.5",
+        "train: validation_dice 0.7500 at step 8",
+        "score: 9/8 cases, 0 s left",
+        "peak memory: 3 MiB",
+        "dice: 0.1235",
+    ]
+
+
+def test_being_stopped_is_not_told_as_an_error(monkeypatch, capsys):
+    def stop(*_):
+        raise Cancelled("Stopped after 3 steps.")
+
+    monkeypatch.setattr(runner, "run", stop)
+    assert main(["segment", *REQUIRED["segment"]]) == 130
+    assert capsys.readouterr().err == "Stopped after 3 steps.\n"
 
 
 def test_bars_on_a_terminal(capsys):
@@ -205,7 +249,7 @@ def test_interrupting_is_130_and_keeps_what_is_resumable(dataset, tmp_path):
     command += ["--steps", "100000", "--precision", "32", "--threads", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
-        if line.startswith("train: 2/"):
+        if line.startswith("train: 1/"):
             process.send_signal(signal.SIGINT)
             break
     _, errors = process.communicate()
