@@ -132,11 +132,13 @@ def _outputs(job: SegmentJob) -> list[Output]:
             soft = given if volume_suffix(given) else given / f"{case.name}{ending}"
         made.append(Output(case, labels, soft))
     targets = [path for output in made for path in (output.labels, output.probabilities) if path]
-    taken = {image.resolve() for case in cases for image in case.images}
+    read, written = {image.resolve() for case in cases for image in case.images}, set()
     for path in targets:
-        if path.resolve() in taken:
+        if path.resolve() in read:
             raise InputError(f"{path} is to be read and to be written. Choose another output.")
-        taken.add(path.resolve())
+        if path.resolve() in written:
+            raise InputError(f"{path} is to be written twice. Give --probabilities a folder of its own.")
+        written.add(path.resolve())
         check_output(path, job.overwrite)
     if job.timings:
         check_output(Path(job.timings), overwrite=True)
