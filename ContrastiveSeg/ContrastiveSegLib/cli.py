@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +17,16 @@ from typing import Any
 
 from . import __version__, events
 from .descriptions import JOBS, Job
-from .errors import ContrastiveSegError
+from .errors import ContrastiveSegError, InputError
 from .records import from_json
 from .terminal import watcher
+
+#: What to type after options that take words but no path.
+_METAVARS = {"method": "NAME", "network": "NAME", "device": "NAME", "licence": "NAME", "validation": "WHICH"}
+_REQUESTS = (
+    'A request is {"id": "1", "job": {"kind": "segment", "checkpoint": "...", ...}}, with the options of that command, '
+    'or {"cancel": "1"}. Closing stdin cancels what runs or waits, so keep it open until the results are there.'
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +66,10 @@ def _run(job: Job, as_json: bool) -> int:
         return problem.exit_code
     except KeyboardInterrupt:
         return 130
+    except Exception as problem:  # a fault of ours; who reports it needs the trace, who watches the events an end
+        traceback.print_exc()
+        emit(events.error(f"Unexpected {type(problem).__name__}: {problem}.", 1))
+        return 1
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -79,15 +91,20 @@ def _parser() -> argparse.ArgumentParser:
         for field in dataclasses.fields(job):
             _add(command, field, hints[field.name])
         command.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
-    inspect = commands.add_parser("inspect", help="What a checkpoint is, what it expects, where it comes from.")
-    inspect.add_argument("checkpoint")
-    commands.add_parser("worker", help="Take jobs as JSON lines on stdin, give events as JSON lines on stdout.")
-    commands.add_parser("methods", help="The methods to pre-train and fine-tune with, and their settings.")
-    sample = commands.add_parser("sample-data", help="Make synthetic volumes to try things on.")
-    sample.add_argument("--output", required=True, help="folder to write imagesTr, labelsTr and dataset.json to")
-    sample.add_argument("--cases", type=int, default=6)
-    sample.add_argument("--labelled", type=int, default=None, help="write labels of the first so many only")
-    sample.add_argument("--seed", type=int, default=0)
+    card = "What a checkpoint is, what it expects, where it comes from."
+    inspect = commands.add_parser("inspect", help=card, description=card)
+    inspect.add_argument("checkpoint", metavar="PATH", help="a checkpoint (.safetensors)")
+    worker = "Take jobs as JSON lines on stdin, give events as JSON lines on stdout."
+    commands.add_parser("worker", help=worker, description=f"{worker} {_REQUESTS}")
+    methods = "The methods to pre-train and fine-tune with, and their settings."
+    commands.add_parser("methods", help=methods, description=methods)
+    volumes = "Make synthetic volumes to try things on."
+    sample = commands.add_parser("sample-data", help=volumes, description=volumes)
+    folder = "new folder for imagesTr, labelsTr and dataset.json"
+    sample.add_argument("--output", required=True, metavar="PATH", help=folder)
+    sample.add_argument("--cases", type=int, default=6, metavar="N", help="how many (default: 6)")
+    sample.add_argument("--labelled", type=int, metavar="N", help="write labels of the first N only (default: of all)")
+    sample.add_argument("--seed", type=int, default=0, metavar="N", help="number of the first (default: 0)")
     return parser
 
 
@@ -97,7 +114,7 @@ def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -
     options: dict[str, Any] = {"dest": field.name, "help": field.metadata["help"], "default": argparse.SUPPRESS}
     if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
         options["required"] = True
-    elif field.default not in (None, (), dataclasses.MISSING, False):
+    elif field.default not in (None, (), "", dataclasses.MISSING) and field.default is not False:
         options["help"] += f" (default: {field.default})"
     kinds = [k for k in typing.get_args(hint) if k is not type(None)] if _optional(hint) else [hint]
     kind = kinds[0]
@@ -112,8 +129,8 @@ def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -
         options |= {"choices": values, "type": type(values[0])}
     else:
         options |= {"type": kind, "metavar": {str: "PATH", int: "N", float: "X"}[kind]}
-        if kind is str and field.name in ("method", "network", "device", "validation", "licence"):
-            options["metavar"] = "NAME"
+        if kind is str and field.name in _METAVARS:
+            options["metavar"] = _METAVARS[field.name]
     parser.add_argument(flag, **options)
 
 
@@ -169,9 +186,12 @@ def _sample_data(output: str, cases: int, labelled: int | None, seed: int) -> in
     from .files import check_output
     from .volumes.synthetic import SyntheticSettings, write_dataset
 
-    check_output(Path(output) / "dataset.json")
+    listing = Path(output) / "dataset.json"
+    if listing.exists():
+        raise InputError(f"{output} holds a data set already. Choose another folder.")
+    check_output(listing)
     write_dataset(Path(output), cases, seed, SyntheticSettings(), labelled)
-    print(f"{cases} synthetic volumes in {output}")
+    print(f"{cases} synthetic {'volume' if cases == 1 else 'volumes'} in {output}")
     return 0
 
 

@@ -1,5 +1,6 @@
 """The terminal: quick to answer, every option of every job, plain refusals, exit codes."""
 
+import argparse
 import dataclasses
 import json
 import signal
@@ -11,7 +12,7 @@ import typing
 
 import pytest
 
-from ContrastiveSegLib.cli import main
+from ContrastiveSegLib.cli import _parser, main
 from ContrastiveSegLib.descriptions import JOBS, FinetuneJob, PretrainJob, SegmentJob
 from ContrastiveSegLib.errors import Cancelled
 from ContrastiveSegLib.jobs import run as runner
@@ -290,7 +291,47 @@ def test_sample_data(tmp_path, monkeypatch, capsys):
         f"synthetic_0000{i}.nii.gz" for i in (5, 6, 7)
     ]
     assert len(list((tmp_path / "s" / "labelsTr").iterdir())) == 2
-    assert main(["sample-data", "--output", str(tmp_path / "t"), "--cases", "1", "--labelled", "2"]) == 2
+    capsys.readouterr()
+    again = ["sample-data", "--output", str(tmp_path / "s")]
+    for words, says in [
+        (again, "holds a data set already. Choose another folder.\n"),
+        ([*again[:2], str(tmp_path / "t"), "--cases", "1", "--labelled", "2"], "of which 2 are labelled"),
+        ([*again[:2], str(tmp_path / "t"), "--seed", "-3"], "The seed must be 0 or more, not -3."),
+    ]:
+        assert main(words) == 2
+        assert says in capsys.readouterr().err
+    assert not (tmp_path / "t").exists()
+
+
+def test_every_option_of_every_command_is_explained():
+    (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    assert set(commands.choices) == {*JOBS, "inspect", "worker", "methods", "sample-data"}
+    for name, command in commands.choices.items():
+        assert command.description, name
+        assert all(action.help for action in command._actions), name
+        assert "(default: )" not in command.format_help()
+    assert "same weights (default: 0)" in " ".join(commands.choices["pretrain"].format_help().split())
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--threads", "-1"), ("--threads", "0"), ("--seed", "-1"), ("--learning-rate", "nan")]
+)
+def test_numbers_no_job_can_use_are_refused_before_any_work(option, value, dataset, tmp_path, capsys):
+    words = ["pretrain", "--images", str(dataset), "--output", str(tmp_path / "c.safetensors"), "--steps", "1"]
+    assert main([*words, option, value]) == 2
+    assert f"Error: {option} must be" in capsys.readouterr().err
+    assert not list(tmp_path.glob("c.safetensors*"))
+
+
+def test_a_fault_of_ours_ends_the_events_too(monkeypatch, capsys):
+    def fail(*_):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(runner, "run", fail)
+    assert main(["segment", *REQUIRED["segment"], "--json"]) == 1
+    told = capsys.readouterr()
+    assert json.loads(told.out) == {"event": "error", "what": "Unexpected ZeroDivisionError: oh.", "exit_code": 1}
+    assert "Traceback" in told.err
 
 
 def test_jobs_are_the_same_from_terminal_and_worker(given):

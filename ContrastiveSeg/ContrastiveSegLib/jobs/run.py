@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import math
 import time
 from typing import Any
 
 from .. import events
 from ..descriptions import Job, SegmentJob
+from ..errors import InputError
 
 #: Which function does which kind of job.
 _DOERS = {
@@ -22,8 +24,10 @@ def run(job: Job, emit: events.Emit = events.silent, cancelled: events.Cancelled
     """Do ``job`` and return its result as JSON types.
 
     Raises:
+        InputError: a number that no job can use.
         ContrastiveSegError: as the job's own function; nothing else is expected.
     """
+    _check_numbers(job)
     module, name = _DOERS[job.kind]
     emit(events.stage("import"))
     start = time.perf_counter()
@@ -31,3 +35,11 @@ def run(job: Job, emit: events.Emit = events.silent, cancelled: events.Cancelled
     # Only segmenting tells its seconds, and what a user waits for includes the libraries.
     told = {"import_seconds": time.perf_counter() - start} if isinstance(job, SegmentJob) else {}
     return function(job, emit, cancelled, **told)
+
+
+def _check_numbers(job: Job) -> None:
+    """Refuse at once what would fail only when torch or numpy meet it, after the volumes were preprocessed."""
+    for name, least in (("threads", 1), ("seed", 0), ("learning_rate", 0), ("transferred_rate", 0)):
+        value = getattr(job, name, None)
+        if value is not None and not least <= value < math.inf:
+            raise InputError(f"--{name.replace('_', '-')} must be {least} or more, not {value}.")

@@ -86,11 +86,14 @@ def write_dataset(
     with the keys of the Medical Segmentation Decathlon and of nnU-Net v2.
 
     Raises:
-        InputError: ``labelled`` exceeds ``cases``, settings that cannot be imaged, or a folder not writable.
+        InputError: ``labelled`` exceeds ``cases``, a negative seed, settings that cannot be imaged, or a folder not
+            writable.
     """
     labelled = cases if labelled is None else labelled
     if cases < 1 or not 0 <= labelled <= cases:
         raise InputError(f"Cannot make {cases} cases of which {labelled} are labelled.")
+    if seed < 0:
+        raise InputError(f"The seed must be 0 or more, not {seed}.")
 
     training, dataset = [], {}
     for index in range(cases):
