@@ -52,6 +52,20 @@ def test_cases_pair_by_name_whatever_the_ending(folders):
     assert [s.dice for s in found.cases[0].scores] == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_cases_pair_with_seg_or_label_behind_their_name(folders, side):
+    for path in list(folders[side].iterdir()):
+        path.rename(path.with_name(path.name.replace(".", "_seg.", 1)))
+    found = evaluate(*folders, LABELS)
+    assert [c.case for c in found.cases] == ["a", "b"]
+    # A file of the very name comes first, and two that could be meant are not chosen between.
+    write(folders[side] / "a.nii.gz", truth())
+    assert len(evaluate(*folders, LABELS).cases) == 2
+    write(folders[side] / "b_label.nii.gz", truth())
+    with pytest.raises(InputError, match="two files for case b"):
+        evaluate(*folders, LABELS)
+
+
 def test_empties_and_undeclared_values_are_reported(folders):
     events = []
     found = evaluate(*folders, LABELS, emit=events.append)

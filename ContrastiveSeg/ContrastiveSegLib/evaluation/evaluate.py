@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median, stdev
@@ -14,6 +14,7 @@ from .. import files
 from ..errors import Cancelled, InputError
 from ..events import Cancelled as IsCancelled
 from ..events import Emit, Progress, never, silent, stage, warning
+from ..volumes.dataset import case_of
 from ..volumes.reading import read_labels
 from .metrics import METRICS, LabelScores, measure
 
@@ -84,6 +85,8 @@ def evaluate(
 ) -> Evaluation:
     """Score ``predictions`` against ``references``: two files, or two folders whose files pair by case name.
 
+    ``_seg``, ``_label`` and the like may follow a case's name on either side.
+
     Args:
         labels: value -> name of what to score; by default every value that occurs in a reference.
 
@@ -129,14 +132,28 @@ def _pair(predictions: Path, references: Path) -> tuple[dict[str, tuple[Path, Pa
         raise InputError("Give two files, or two folders: one of them is a file and the other a folder.")
     if not predictions.is_dir():
         return {files.stem(references): (predictions, references)}, (), ()
-    found, wanted = _cases(predictions), _cases(references)
+    found = _cases(predictions)
+    wanted = _renamed(_cases(references), found)
+    found = _renamed(found, wanted)
     pairs = {case: (found[case], wanted[case]) for case in wanted if case in found}
     if not pairs:
         raise InputError(
             f"No file in {predictions} is named like one in {references}. A prediction pairs with the reference of the "
-            "same name; the file ending may differ."
+            "same name; the file ending may differ, and _seg, _label and the like may follow."
         )
     return pairs, tuple(c for c in wanted if c not in found), tuple(c for c in found if c not in wanted)
+
+
+def _renamed(cases: dict[str, Path], others: Collection[str]) -> dict[str, Path]:
+    """``CASE_seg`` as ``CASE`` where only that has a partner in ``others``."""
+    renamed: dict[str, Path] = {}
+    for name, path in cases.items():
+        other = case_of(name, others)
+        case = name if other is None or other in cases else other
+        if case in renamed:
+            raise InputError(f"{renamed[case]} and {path.name} are two files for case {case}. Keep one of them.")
+        renamed[case] = path
+    return renamed
 
 
 def _cases(folder: Path) -> dict[str, Path]:

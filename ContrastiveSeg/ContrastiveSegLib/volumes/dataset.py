@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,7 @@ def _with_labels(cases: list[CaseFiles], labels: Sequence[Path], explicit: bool)
     names = {c.name for c in cases}
     by_name: dict[str, Path] = {}
     for file in found:
-        name = _case_of(files.stem(file), names)
+        name = case_of(files.stem(file), names)
         if name in by_name:
             raise InputError(f"Case {name} has two label files: {by_name[name].name} and {file.name}. Give one.")
         if name is not None:
@@ -177,7 +177,8 @@ def _with_labels(cases: list[CaseFiles], labels: Sequence[Path], explicit: bool)
     return [replace(c, labels=by_name[c.name]) for c in cases]
 
 
-def _case_of(label: str, names: set[str]) -> str | None:
+def case_of(label: str, names: Collection[str]) -> str | None:
+    """Which of the case ``names`` a label file's stem has, with or without one of :data:`LABEL_ENDINGS`."""
     endings = ("", *LABEL_ENDINGS)
     return next((c for e in endings if label.endswith(e) and (c := label[: len(label) - len(e)]) in names), None)
 
