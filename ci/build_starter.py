@@ -44,7 +44,7 @@ def main() -> None:
         size="tiny",
         generic=True,
         overwrite=True,
-        settings={"groups": 3},
+        settings={"groups": 3, "dense": "cell", "jitter_invariant": True},
         licence="Apache-2.0",
         cache=str(given.work / "cache"),
         threads=given.threads,

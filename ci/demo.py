@@ -20,7 +20,7 @@ from demo_results import BEFORE, LEGEND, SCRATCH, TUNED, Model, folder_of, to_cs
 
 from ContrastiveSegLib.checkpoints.card import Card
 from ContrastiveSegLib.checkpoints.header import read_card
-from ContrastiveSegLib.descriptions import FinetuneJob, SegmentJob, Size
+from ContrastiveSegLib.descriptions import FinetuneJob, SegmentJob
 from ContrastiveSegLib.errors import ContrastiveSegError, InputError
 from ContrastiveSegLib.evaluation.evaluate import evaluate
 from ContrastiveSegLib.evaluation.overlay import overlay_figure
@@ -28,8 +28,7 @@ from ContrastiveSegLib.evaluation.tables import write_tables
 from ContrastiveSegLib.events import Event
 from ContrastiveSegLib.files import stem, write_text
 from ContrastiveSegLib.jobs.run import run
-from ContrastiveSegLib.networks.registry import build
-from ContrastiveSegLib.networks.spec import NetworkSpec
+from ContrastiveSegLib.networks.registry import build, size_of
 from ContrastiveSegLib.records import to_json
 from ContrastiveSegLib.volumes.dataset import CaseFiles, find_cases, label_names
 from ContrastiveSegLib.volumes.reading import read_channels, read_labels
@@ -180,7 +179,7 @@ def _train(options: argparse.Namespace, cases: Path, card: Card, clock: Clock) -
         output=str(models / f"{folder_of(SCRATCH)}.safetensors"),
         dimensions=card.network.dimensions,
         network=card.network.name,
-        size=_size(card.network),
+        size=size_of(build(card.network)),
         minutes=None,
         steps=steps,
     )
@@ -256,12 +255,6 @@ def _copy_labels(case: CaseFiles, folder: Path) -> None:
     """The reference under the case's name, whatever ending the label's own name has."""
     assert case.labels is not None
     shutil.copyfile(case.labels, folder / (case.name + case.labels.name[len(stem(case.labels)) :]))
-
-
-def _size(spec: NetworkSpec) -> Size:
-    """The preset a network is one of, so that its rival is as large."""
-    parameters = sum(p.numel() for p in build(spec).parameters())
-    return "tiny" if parameters < 2.5e6 else "base" if parameters < 40e6 else "large"
 
 
 def _draw(output: Path, cases: Sequence[CaseFiles], labels: dict[int, str]) -> None:

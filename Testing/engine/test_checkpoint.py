@@ -31,7 +31,15 @@ CARD = Card(
     {"batch": 4},
     (Label(1, "liver", (200, 100, 0), "SCT^1"), Label(7, "Milz äöü")),
     provenance=Provenance(
-        "ab" * 32, "macl", (TrainingCase("c1", "00", True),), 1, 100, 3, 2.5, {"held_out_dice": 0.91}, citation="Zeng"
+        "ab" * 32,
+        "macl",
+        (TrainingCase("c1", "00", True),),
+        1,
+        100,
+        3,
+        2.5,
+        scores={"held_out_dice": 0.91},
+        citation="Zeng",
     ),
 )
 

@@ -325,3 +325,18 @@ def test_another_modality_than_the_checkpoints_is_said(pretrained, dataset, tmp_
     assert len(told[ct]) == 1
     assert "trained on MR" in told[ct][0]
     assert "looks like CT" in told[ct][0]
+
+
+def test_tuning_further_on_the_same_labels_keeps_the_head(segmenter, dataset, out):
+    told = []
+    finetune(job(dataset, out, checkpoint=str(segmenter), steps=1, learning_rate=1e-9), told.append)
+    before, after = load(segmenter)[1], load(out)[1]
+    torch.testing.assert_close(after["head.weight"], before["head.weight"], atol=1e-6, rtol=0)
+    assert any("head: loaded" in e.get("text", "") for e in told)
+
+
+def test_held_out_cases_are_not_listed_as_trained_on(dataset, out):
+    finetune(job(dataset, out, validation="1"))
+    origin = read_card(out).provenance
+    assert (origin.case_count, len(origin.cases), origin.kept) == (3, 3, "best")
+    assert origin.optimisation["optimiser"] == "adamw"

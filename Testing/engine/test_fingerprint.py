@@ -1,5 +1,6 @@
 """The plan follows from the data, and a checkpoint's plan is kept where it must be."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,12 @@ def test_any_other_checkpoint_keeps_spacing_and_normalisation():
 
 def test_number_of_channels_must_agree():
     with pytest.raises(InputError, match=r"expects 2 channel\(s\) and the volumes have 1"):
-        adapt(Plan(3, (Channel(), Channel()), (1, 1, 1), (8, 8, 8)), SEEN, PatchRule((8, 8, 8)), TINY)
+        adapt(Plan(3, (Channel("a", "MR"),) * 2, (1, 1, 1), (8, 8, 8)), SEEN, PatchRule((8, 8, 8)), TINY)
+
+
+def test_a_generic_starter_takes_as_many_channels_as_there_are():
+    two = replace(SEEN, channels=(Channel("a", "MR"), Channel("b", "MR")))
+    assert adapt(Plan(3, (Channel(),), (1, 1, 1), (8, 8, 8)), two, PatchRule((8, 8, 8)), TINY).channels == two.channels
 
 
 def test_the_window_does_not_come_from_one_column_of_voxels(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ContrastiveSegLib.segmentation.postprocess import keep_largest_component, remove_small
+from ContrastiveSegLib.segmentation.postprocess import keep_largest_component
 
 
 def example() -> np.ndarray:
@@ -28,13 +28,6 @@ def test_only_the_largest_component_of_each_label_stays() -> None:
     assert labels[5, 0, 0] == 3  # the input is left alone
 
 
-def test_the_largest_component_of_the_foreground_may_have_several_labels() -> None:
-    labels = example()
-    labels[0, 1:5, 0] = [1, 3, 3, 3]
-    kept = keep_largest_component(labels, per_class=False)
-    assert np.bincount(kept.ravel())[1:].tolist() == [11, 0, 7]
-
-
 def test_of_equal_components_the_first_stays() -> None:
     labels = np.zeros((1, 1, 5), dtype=np.int16)
     labels[0, 0, [0, 4]] = 2
@@ -43,13 +36,4 @@ def test_of_equal_components_the_first_stays() -> None:
 
 def test_nothing_stays_nothing() -> None:
     empty = np.zeros((3, 3, 3), dtype=np.uint8)
-    for per_class in (True, False):
-        assert not keep_largest_component(empty, per_class).any()
-    assert not remove_small(empty, 1.0, 0.001).any()
-
-
-def test_components_below_a_volume_go() -> None:
-    kept = remove_small(example(), least_ml=2.0, voxel_ml=1.0)
-    assert np.bincount(kept.ravel())[1:].tolist() == [13, 0, 4]
-    kept = remove_small(example(), least_ml=0.05, voxel_ml=0.01)
-    assert np.bincount(kept.ravel())[1:].tolist() == [11]
+    assert not keep_largest_component(empty).any()

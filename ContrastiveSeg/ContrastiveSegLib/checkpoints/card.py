@@ -39,6 +39,8 @@ class Provenance:
     Attributes:
         base: SHA-256 of the checkpoint training started from, None from scratch.
         base_method: that checkpoint's method.
+        kept: which weights these are: "best" validated, "average" over the steps, or "last".
+        optimisation: optimiser, learning rates and their schedule.
         cases: what was trained on. Large pre-training sets list at most the first thousand; ``case_count`` is exact.
         steps, seed, minutes: the run. scores: e.g. {"validation_dice": 0.91}.
         created: ISO date. software: name and version. licence: of the weights. citation: papers to cite.
@@ -51,6 +53,8 @@ class Provenance:
     steps: int = 0
     seed: int = 0
     minutes: float = 0.0
+    kept: str = ""
+    optimisation: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     created: str = ""
     software: str = ""

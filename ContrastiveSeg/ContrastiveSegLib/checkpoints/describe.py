@@ -30,6 +30,7 @@ def describe(card: Card) -> str:
         f"trained on   {origin.case_count} volumes, {origin.steps} steps, {origin.minutes:g} min, seed {origin.seed}",
         f"made         {origin.created} by {origin.software}",
     ]
+    lines += [f"weights      {origin.kept}"] if origin.kept else []
     lines += [f"licence      {origin.licence}"] if origin.licence else []
     lines += [f"cite         {origin.citation}"] if origin.citation else []
     return "\n".join(lines)

@@ -5,6 +5,7 @@ arXiv 2309.11876 (IEEE JBHI 2026). Both branches share one encoder and gradients
 teacher, no queue and no stop-gradient. The auxiliary branch sees the full crop and has an encoder only; the dominant
 branch sees it shrunk by s and has N decoder blocks too, so that both end on the same grid.
 
+Sections are those of the specification, Documentation/methods/macl.md.
 Marks in this file: [P] paper, [C] the authors' code, [A] our adaptation to 3D patches and small batches.
 """
 
@@ -105,6 +106,12 @@ class MACLSettings:
     gather: bool = True
     collapse_warmup: int = 500
     collapse_window: int = 500
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0 or (self.base_temperature is not None and self.base_temperature <= 0):
+            raise InputError("Temperatures must be more than 0.")
+        if min(self.groups, self.per_group, self.projection) < 1 or self.most_cells < 2 or self.margin < 1:
+            raise InputError("groups, per_group and projection must be 1 or more, most_cells 2, margin 1 or more.")
 
 
 @objective("macl", stage="pretrain")

@@ -111,6 +111,8 @@ class SegmentationObjective(Objective):
     def __init__(self, backbone: Backbone, plan: Plan, settings: Any, classes: int, auxiliary: int = 0) -> None:
         super().__init__(backbone, plan, settings)
         self.segmenter = Segmenter(backbone, classes, auxiliary)
+        # The segmenter holds the backbone; a second registration would double the state dict.
+        self.__dict__["backbone"] = self._modules.pop("backbone")
 
     @property
     def transferred(self) -> tuple[str, ...]:

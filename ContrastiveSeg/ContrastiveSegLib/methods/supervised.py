@@ -10,6 +10,7 @@ from monai.losses import DiceCELoss
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import InputError
 from ..networks.backbone import Backbone
 from ..volumes.augment import IntensitySettings, SpatialSettings, intensity, spatial
 from ..volumes.batch import Batch
@@ -43,6 +44,12 @@ class SupervisedSettings:
     deep_weight: float = 0.5
     spatial: SpatialSettings = field(default_factory=_unflipped)
     intensity: IntensitySettings = field(default_factory=IntensitySettings)
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or not 0 <= self.foreground <= 1 or self.margin < 1 or self.deep_levels < 0:
+            raise InputError(
+                "batch must be 1 or more, foreground from 0 to 1, margin 1 or more, deep_levels 0 or more."
+            )
 
 
 @objective("supervised", stage="finetune")

@@ -109,6 +109,12 @@ def preset(
     return NetworkSpec("unet", dimensions, in_channels, arguments)
 
 
+def size_of(network: Backbone) -> Size:
+    """The preset whose order of size ``network`` is, by its number of parameters."""
+    parameters = sum(p.numel() for p in network.parameters())
+    return "tiny" if parameters <= 2.5e6 else "base" if parameters <= 40e6 else "large"
+
+
 def plan_strides(
     patch_shape: Sequence[int], spacing: Sequence[float], most: int
 ) -> tuple[list[list[int]], list[list[int]]]:

@@ -22,7 +22,7 @@ from ..networks.registry import build
 from ..networks.segmenter import TransferReport, load_transferred
 from ..networks.spec import NetworkSpec
 from ..records import to_json
-from ..volumes.cache import CachedCase, CachedVolumes, preprocess
+from ..volumes.cache import CachedCase, CachedVolumes
 from ..volumes.dataset import CaseFiles, label_names
 from ..volumes.fingerprint import PatchRule, adapt, fingerprint, plan_for
 from ..volumes.plan import Plan
@@ -38,6 +38,7 @@ from .setup import (
     open_run,
     optimisation,
     patch_voxels,
+    prepared,
     provenance,
     told,
 )
@@ -94,7 +95,7 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
     start = _start(job, cases, run)
     with cache_folder(job, keep_if_refused=False) as folder:
         emit(events.stage("preprocess"))
-        made = preprocess(cases, start.plan, folder, with_labels=True, emit=run.emit, cancelled=cancelled)
+        made = prepared(cases, start.plan, folder, run, with_labels=True)
         labels = _labels(job, made, start.card)
         task = Task(cases, CachedVolumes(folder, made, [label.value for label in labels]), labels)
         tuning = FineTuning(job, method, settings, start, task, run)
@@ -105,12 +106,10 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
         emit(events.stage("train"))
         outcome = tuning.train(held)
         trained = outcome.trained
-        if outcome.report:
-            emit(events.log(_told_transfer(outcome.report)))
         for case in outcome.scores:
             emit(events.log(_told_scores(case)))
         if distributed.rank() == 0:
-            tuning.save(outcome, result.get("leave_one_out"))
+            tuning.save(held, outcome, result.get("leave_one_out"))
         if trained.cancelled:
             raise Cancelled(
                 f"Stopped after {trained.steps} steps. {run.output} holds the {trained.kept} weights so far; "
@@ -147,8 +146,14 @@ class FineTuning:
         report, transferred = None, set()
         if start.card and start.weights:
             report = load_transferred(objective.backbone, _backbone_weights(start.weights), start.card.transferred)
-            prefixes = tuple(f"backbone.{name}." for name in report.loaded)
+            prefixes = tuple(f"segmenter.backbone.{name}." for name in report.loaded)
+            if self.head_fits:
+                objective.segmenter.head.load_state_dict(
+                    {name: start.weights[f"head.{name}"] for name in objective.segmenter.head.state_dict()}
+                )
+                prefixes += ("segmenter.head.",)
             transferred = {name for name, _ in objective.named_parameters() if name.startswith(prefixes)}
+            self.run.emit(events.log(_told_transfer(report, self.head_fits)))
         card = Card("segmenter", self.job.method, start.network, start.plan, labels=self.task.labels)
 
         def validate(state: dict[str, Tensor]) -> float:
@@ -156,16 +161,21 @@ class FineTuning:
 
         trained = train(
             objective,
-            source.subset([i for i in range(len(source)) if i not in held]),
+            source.subset(_others(held, len(source))),
             optimisation(self.method, self.job),
             self.run,
             transferred=transferred,
             validate=validate if held and select else None,
         )
         objective.load_state_dict(trained.state)
+        files = [] if trained.cancelled else [self.task.files[i] for i in held]
         self.run.emit(events.stage("score"))
-        files = [self.task.files[i] for i in held]
         return Outcome(trained, score_cases(objective.segmenter, card, files, self.run), report)
+
+    @property
+    def head_fits(self) -> bool:
+        """Whether the checkpoint's head predicts exactly the labels of this task."""
+        return self.start.card is not None and self.start.card.labels == self.task.labels
 
     def beside(self, start: Start) -> FineTuning:
         """The same from ``start``, leaving nothing on disk."""
@@ -202,7 +212,7 @@ class FineTuning:
             scores += outcome.scores
         return {"dice": _mean_dice(scores), "cases": to_json(scores)}
 
-    def save(self, outcome: Outcome, leave_one_out: Mapping[str, Any] | None = None) -> None:
+    def save(self, held: Sequence[int], outcome: Outcome, leave_one_out: Mapping[str, Any] | None = None) -> None:
         """Write the checkpoint: segmenter weights without the auxiliary heads, which only training uses."""
         base, prefix = self.start.card, "segmenter."
         scores = {"held_out_dice": _mean_dice(outcome.scores)} if outcome.scores else {}
@@ -215,7 +225,8 @@ class FineTuning:
         }
         origin = provenance(
             self.job,
-            self.task.source.cases,
+            self.task.source.subset(_others(held, len(self.task.files))).cases,
+            optimisation(self.method, self.job),
             outcome.trained,
             labels_used=True,
             base=digest(Path(self.job.checkpoint)) if base else None,
@@ -268,7 +279,8 @@ def _start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
                     f"looks like {theirs.modality}: scaled as {ours.modality} is, it may lose its contrast."
                 )
             )
-    return Start(card.network, plan, card, weights)
+    # A generic starter may meet several channels: its first convolution is refitted to them.
+    return Start(dataclasses.replace(card.network, in_channels=len(plan.channels)), plan, card, weights)
 
 
 def _labels(job: FinetuneJob, made: Sequence[CachedCase], base: Card | None) -> tuple[Label, ...]:
@@ -305,15 +317,23 @@ def _backbone_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("backbone."): t for name, t in weights.items() if not name.startswith(("head.", "aux"))}
 
 
+def _others(held: Sequence[int], count: int) -> list[int]:
+    return [i for i in range(count) if i not in held]
+
+
 def _mean_dice(scores: Sequence[CaseScores]) -> float:
-    return statistics.fmean(s.dice for s in scores)
+    """Over the cases where it is defined; 0 if there is none."""
+    return statistics.fmean([s.dice for s in scores if s.dice is not None] or [0.0])
 
 
 def _told_scores(case: CaseScores) -> str:
     by_label = ", ".join(f"{name} {dice:.3f}" for name, dice in case.labels.items())
+    if case.dice is None:
+        return f"Held out {case.name}: nothing to find, and nothing found."
     return f"Held out {case.name}: Dice {case.dice:.3f}" + (f" ({by_label})." if by_label else ".")
 
 
-def _told_transfer(report: TransferReport) -> str:
+def _told_transfer(report: TransferReport, head: bool) -> str:
     fresh = f"; fresh: {', '.join(report.fresh)}" if report.fresh else ""
-    return f"Loaded {', '.join(report.loaded)} ({report.loaded_parameters:,} parameters){fresh}; head: fresh."
+    told = f"Loaded {', '.join(report.loaded)} ({report.loaded_parameters:,} parameters){fresh}"
+    return f"{told}; head: {'loaded' if head else 'fresh'}."

@@ -15,7 +15,7 @@ from ..errors import Cancelled
 from ..methods.objective import find
 from ..networks.registry import build
 from ..records import to_json
-from ..volumes.cache import CachedVolumes, preprocess
+from ..volumes.cache import CachedVolumes
 from ..volumes.dataset import CaseFiles
 from ..volumes.fingerprint import fingerprint, plan_for
 from ..volumes.plan import Plan
@@ -29,6 +29,7 @@ from .setup import (
     method_settings,
     open_run,
     optimisation,
+    prepared,
     provenance,
     told,
 )
@@ -57,12 +58,13 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
     emit(events.log(f"{len(cases)} volumes; spacing {_mm(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
     with cache_folder(job) as folder:
         emit(events.stage("preprocess"))
-        made = preprocess(cases, plan, folder, emit=run.emit, cancelled=cancelled)
+        made = prepared(cases, plan, folder, run)
         emit(events.stage("train"))
+        how = optimisation(method, job)
         trained = train(
             objective,
             CachedVolumes(folder, made, data_sets=[len(data_set) for data_set in data_sets]),
-            optimisation(method, job),
+            how,
             run,
         )
         assert run.output is not None
@@ -74,7 +76,7 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
                 _generic(plan) if job.generic else plan,
                 settings=to_json(settings),
                 transferred=objective.transferred,
-                provenance=provenance(job, made, trained, labels_used=False, citation=method.citation),
+                provenance=provenance(job, made, how, trained, labels_used=False, citation=method.citation),
             )
             weights = {k.removeprefix("backbone."): v for k, v in trained.state.items() if k.startswith("backbone.")}
             save(run.output, weights, card)

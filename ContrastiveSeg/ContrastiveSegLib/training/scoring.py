@@ -23,10 +23,13 @@ from .loop import Run
 
 @dataclass(frozen=True)
 class CaseScores:
-    """A held-out case: mean Dice over the labels that occur, Dice by label, and the worst HD95 in mm (None: empty)."""
+    """A held-out case: mean Dice over the labels in it or in the prediction, Dice by label, worst HD95 in mm.
+
+    ``dice`` is None when nothing was there and nothing was found; ``hd95_mm`` when a label was missed or invented too.
+    """
 
     name: str
-    dice: float
+    dice: float | None
     labels: Mapping[str, float]
     hd95_mm: float | None
 
@@ -67,5 +70,5 @@ def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run:
         dice = {m.name: m.dice for m in measured if m.dice is not None}
         distances = [m.hd95_mm for m in measured if m.status != "absent"]
         worst = None if None in distances or not distances else max(d for d in distances if d is not None)
-        scores.append(CaseScores(case.name, statistics.fmean(dice.values()) if dice else 0.0, dice, worst))
+        scores.append(CaseScores(case.name, statistics.fmean(dice.values()) if dice else None, dice, worst))
     return scores

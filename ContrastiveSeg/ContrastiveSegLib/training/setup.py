@@ -21,12 +21,13 @@ from ..device import autocast_dtype, resolve_device
 from ..errors import InputError
 from ..files import check_output
 from ..methods.objective import Objective, Optimisation
-from ..networks.registry import build, preset
+from ..networks.registry import build, preset, size_of
 from ..networks.spec import NetworkSpec
 from ..records import from_json, to_json
-from ..volumes.cache import CachedCase
+from ..volumes.cache import CachedCase, preprocess
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.fingerprint import Fingerprint, PatchRule, fit_patch
+from ..volumes.plan import Plan
 from . import distributed
 from .loop import Budget, Run, Trained
 from .resume import check_resumable, metrics_path, resume_path
@@ -108,6 +109,17 @@ def cache_folder(job: Training, keep_if_refused: bool = True) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def prepared(
+    cases: Sequence[CaseFiles], plan: Plan, folder: Path, run: Run, with_labels: bool = False
+) -> list[CachedCase]:
+    """:func:`.volumes.cache.preprocess`, each of several processes doing its share first."""
+    if distributed.world() > 1:
+        share = cases[distributed.rank() :: distributed.world()]
+        preprocess(share, plan, folder, with_labels=with_labels, emit=run.emit, cancelled=run.cancelled)
+        distributed.barrier()
+    return preprocess(cases, plan, folder, with_labels=with_labels, emit=run.emit, cancelled=run.cancelled)
+
+
 def choose_network(
     name: str, size: Size, dimensions: Literal[2, 3], seen: Fingerprint, device: torch.device
 ) -> tuple[NetworkSpec, int]:
@@ -126,9 +138,7 @@ def choose_network(
 
 def patch_voxels(spec: NetworkSpec) -> int:
     """The most voxels of a training patch for a network that exists already, by its number of parameters."""
-    parameters = sum(p.numel() for p in build(spec).parameters())
-    size = "tiny" if parameters <= 2.5e6 else "base" if parameters <= 40e6 else "large"
-    return PATCH_VOXELS[spec.dimensions, size]
+    return PATCH_VOXELS[spec.dimensions, size_of(build(spec))]
 
 
 def method_settings(cls: type[Objective], given: Mapping[str, Any]) -> Any:
@@ -156,7 +166,12 @@ def optimisation(cls: type[Objective], job: Training) -> Optimisation:
 
 
 def provenance(
-    job: Training, cases: Sequence[CachedCase], trained: Trained, labels_used: bool, **more: Any
+    job: Training,
+    cases: Sequence[CachedCase],
+    how: Optimisation,
+    trained: Trained,
+    labels_used: bool,
+    **more: Any,
 ) -> Provenance:
     """The part of the card that says where the weights come from."""
     return Provenance(
@@ -165,6 +180,8 @@ def provenance(
         steps=trained.steps,
         seed=job.seed,
         minutes=round(trained.minutes, 2),
+        kept=trained.kept,
+        optimisation=to_json(how),
         licence=job.licence,
         created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
         software=f"contrastiveseg {__version__}, torch {torch.__version__}",
@@ -173,8 +190,9 @@ def provenance(
 
 
 def finish(output: Path) -> None:
-    """The checkpoint is written: the resume file has served."""
+    """The checkpoint is written: the resume file and the process group have served."""
     resume_path(output).unlink(missing_ok=True)
+    distributed.stop()
 
 
 def told(output: Path) -> dict[str, str]:

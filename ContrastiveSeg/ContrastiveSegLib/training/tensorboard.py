@@ -25,6 +25,7 @@ def tensorboard(emit: Emit, folder: Path) -> Emit:
     def both(event: Event) -> None:
         if event["event"] == "metric":
             writer.add_scalar(event["name"], event["value"], event["step"])
+            writer.flush()
         emit(event)
 
     return both

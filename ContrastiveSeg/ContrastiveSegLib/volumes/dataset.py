@@ -77,6 +77,8 @@ def label_names(path: Path) -> dict[int, str]:
         raise InputError(f"{path}: labels: expected an object with a name for every label.")
     names: dict[int, str] = {}
     for key, value in table.items():
+        if key == "ignore":
+            raise InputError(f"{path}: an 'ignore' label is not supported. Remove it there and from the label maps.")
         if isinstance(value, int) and not isinstance(value, bool):
             names[value] = key
         elif isinstance(value, str) and key.isdecimal():

@@ -123,12 +123,12 @@ def adapt(base: Plan, seen: Fingerprint, rule: PatchRule, voxels: int) -> Plan:
     Raises:
         InputError: the number of channels differs.
     """
+    if all(c.modality == "any" for c in base.channels):
+        return plan_for(seen, base.dimensions, rule, voxels)
     if len(base.channels) != len(seen.channels):
         raise InputError(
             f"The checkpoint expects {len(base.channels)} channel(s) and the volumes have {len(seen.channels)}."
         )
-    if all(c.modality == "any" for c in base.channels):
-        return plan_for(seen, base.dimensions, rule, voxels)
     shape = resampled_shape(seen.shape, seen.spacing, base.spacing)
     adapted = plan_for(replace(seen, shape=shape), base.dimensions, rule, voxels)
     return replace(adapted, channels=base.channels, spacing=base.spacing)

@@ -47,10 +47,13 @@ def labelled_patches(
     class is simply not drawn for it.
     """
     cases = _spread(len(source), batch, random)
+    centred, chance = divmod(batch * foreground, 1)
+    if chance:
+        centred += random.random() < chance
     images, labels, positions, extents = [], [], [], []
     for index, case in enumerate(cases):
         places = source.places(case)
-        if index < round(batch * foreground) and len(places):
+        if index < centred and len(places):
             wanted = random.choice(np.unique(places[:, 0]))
             # The voxel's middle: without the half, a crop one voxel thick would miss the voxel it is centred on.
             centre = tuple(n + 0.5 for n in random.choice(places[places[:, 0] == wanted])[1:])
