@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from ContrastiveSegLib.descriptions import EvaluateJob
 from ContrastiveSegLib.errors import Cancelled, InputError
 from ContrastiveSegLib.evaluation.evaluate import evaluate
+from ContrastiveSegLib.evaluation.job import run_evaluation
 from ContrastiveSegLib.evaluation.tables import to_csv, to_json, to_markdown, write_tables
 
 LABELS = {1: "wall", 2: "cavity"}
@@ -132,9 +134,22 @@ def test_what_cannot_be_paired_is_refused(folders, tmp_path):
         evaluate(*folders, LABELS)
 
 
-def test_another_grid_is_refused_by_name(folders):
+def test_a_pair_that_cannot_be_compared_is_named_and_the_rest_scored(folders, tmp_path):
     write(folders[0] / "b.nii.gz", truth(), spacing=(1.0, 1.0, 3.0))
-    with pytest.raises(InputError, match="b and"):
+    found = evaluate(*folders, LABELS)
+    assert [c.case for c in found.cases] == ["a"]
+    assert "b and" in found.refused["b"]
+    assert "could not be compared" in to_csv(found)
+    assert "**Not compared** and in no mean: b." in to_markdown(found)
+    job = EvaluateJob(predictions=str(folders[0]), references=str(folders[1]), output=str(tmp_path / "out.json"))
+    assert {f["input"] for f in run_evaluation(job)["failures"]} == {"b", "c"}
+
+
+def test_nothing_comparable_is_an_error(folders):
+    for case in "ab":
+        (folders[0] / f"{case}.nrrd").unlink(missing_ok=True)
+        write(folders[0] / f"{case}.nii.gz", truth(), spacing=(1.0, 1.0, 3.0))
+    with pytest.raises(InputError, match=r"None of the 2 cases could be compared\. a and"):
         evaluate(*folders, LABELS)
 
 

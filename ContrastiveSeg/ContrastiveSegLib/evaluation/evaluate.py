@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median, stdev
 
@@ -66,6 +66,7 @@ class Evaluation:
         overall: mean over the labels first, within each case; then over cases. The counts are sums over labels.
         missing: references without a prediction. They are in no mean: a summary with any is not of the whole set.
         unreferenced: predictions without a reference.
+        refused: case -> why its files could not be compared. They are in no mean either.
     """
 
     labels: Mapping[int, str]
@@ -74,6 +75,7 @@ class Evaluation:
     overall: LabelSummary
     missing: tuple[str, ...] = ()
     unreferenced: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def evaluate(
@@ -91,7 +93,7 @@ def evaluate(
         labels: value -> name of what to score; by default every value that occurs in a reference.
 
     Raises:
-        InputError: nothing to pair, a file that cannot be read as labels, or a pair on different grids.
+        InputError: nothing to pair, a reference that cannot be read as labels, or not one pair that can be compared.
         Cancelled: ``cancelled`` said so between two cases.
     """
     pairs, missing, unreferenced = _pair(predictions, references)
@@ -101,11 +103,19 @@ def evaluate(
     if labels is None:
         labels = _labels_in([reference for _, reference in pairs.values()], cancelled)
     progress = Progress(emit, len(pairs), "cases")
-    cases = []
+    cases: list[CaseScores] = []
+    refused: dict[str, str] = {}
     for done, (case, (prediction, reference)) in enumerate(pairs.items()):
         _stop_if(cancelled)
         progress(done)
-        scores = _evaluate_case(case, prediction, reference, labels)
+        try:
+            scores = _evaluate_case(case, prediction, reference, labels)
+        except InputError as problem:
+            if len(pairs) == 1:
+                raise
+            refused[case] = str(problem)
+            emit(warning(f"{case}: {problem}"))
+            continue
         for side, values in (
             ("prediction", scores.undeclared_in_prediction),
             ("reference", scores.undeclared_in_reference),
@@ -114,6 +124,8 @@ def evaluate(
                 emit(warning(f"{case}: the {side} holds {', '.join(map(str, values))}, which is not among the labels."))
         cases.append(scores)
     progress(len(pairs))
+    if not cases:
+        raise InputError(f"None of the {len(pairs)} cases could be compared. {next(iter(refused.values()))}")
     return Evaluation(
         labels=dict(labels),
         cases=tuple(cases),
@@ -121,6 +133,7 @@ def evaluate(
         overall=_overall(cases),
         missing=missing,
         unreferenced=unreferenced,
+        refused=refused,
     )
 
 

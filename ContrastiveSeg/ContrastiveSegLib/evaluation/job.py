@@ -29,4 +29,5 @@ def run_evaluation(
     emit(events.log(to_markdown(evaluation)))
     dice = evaluation.overall.statistics["dice"].mean
     failures = [{"input": name, "what": "no prediction"} for name in evaluation.missing]
+    failures += [{"input": name, "what": why} for name, why in evaluation.refused.items()]
     return {"output": job.output, "csv": job.csv, "dice": dice, "cases": len(evaluation.cases), "failures": failures}

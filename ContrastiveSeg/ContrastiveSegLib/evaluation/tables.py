@@ -30,6 +30,8 @@ def to_csv(evaluation: Evaluation) -> str:
             writer.writerow([case.case, *(getattr(scores, c) for c in columns)])
     for name in evaluation.missing:
         writer.writerow([name, "", "", "missing prediction", *("" for _ in columns[3:])])
+    for name in evaluation.refused:
+        writer.writerow([name, "", "", "could not be compared", *("" for _ in columns[3:])])
     return text.getvalue()
 
 
@@ -48,6 +50,8 @@ def to_markdown(evaluation: Evaluation) -> str:
         count = len(evaluation.missing)
         said = "1 reference has" if count == 1 else f"{count} references have"
         lines += ["", f"**{said} no prediction** and no place in the means: {', '.join(evaluation.missing)}."]
+    if evaluation.refused:
+        lines += ["", f"**Not compared** and in no mean: {', '.join(evaluation.refused)}."]
     if evaluation.unreferenced:
         lines += ["", f"Predictions without a reference: {', '.join(evaluation.unreferenced)}."]
     undeclared = [c.case for c in evaluation.cases if c.undeclared_in_prediction or c.undeclared_in_reference]
