@@ -54,7 +54,8 @@ def fit_tiles(
     to a voxel of rounding). Tiles are multiples of ``divisor`` (the network's total stride) and no smaller than the
     training ``patch`` unless the volume is; a patch above ``max_voxels`` is used all the same.
 
-    Cubes of a fixed size compute 4-7 times the voxels of a 100x256x256 volume; fitted tiles 1.2-1.5 times.
+    Cubes of a fixed size compute 4-7 times the voxels of a 100x256x256 volume; with room for 2 M voxels, fitted tiles
+    1.2-1.5 times.
     """
     candidates = [_axis(n, d, p, overlap) for n, d, p in zip(shape, divisor, patch, strict=True)]
     choices = list(product(*candidates))
