@@ -120,7 +120,7 @@ class Predictor:
             divisor=self.network.backbone.total_stride,
             patch=patch,
             # Larger tiles would waste less, but instance norm then sees other statistics than in training: on the left
-            # atrium tiles of twice the patch cost 3 to 6 points of Dice.
+            # atrium tiles of twice the patch cost several points of Dice.
             max_voxels=prod(patch),
             batch=1 if plan.dimensions == 3 and self.device.type == "cpu" else 4,
             device=self.device,
