@@ -52,15 +52,21 @@ def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
-def test_every_engine_file_ships():
-    on_disk = sorted(p.relative_to(MODULE).as_posix() for p in (MODULE / "ContrastiveSegLib").rglob("*.py"))
-    assert listed("MODULE_PYTHON_SCRIPTS") == on_disk
+def on_disk(*folders: str, pattern: str) -> list[str]:
+    """The files below the module's ``folders``, as the CMake lists write them."""
+    found = [p for folder in folders for p in (MODULE / folder).rglob(pattern) if p.is_file()]
+    return sorted(p.relative_to(MODULE).as_posix() for p in found if "__pycache__" not in p.parts)
 
 
-def test_every_shipped_resource_is_there_and_small():
-    on_disk = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "Resources" / "Checkpoints").glob("*"))
-    assert listed("MODULE_PYTHON_RESOURCES") == on_disk
-    assert all((ROOT / path).stat().st_size <= 8 * 2**20 for path in on_disk)
+def test_every_python_file_ships():
+    code = on_disk("ContrastiveSegLib", "ContrastiveSegPanel", "Scripts", pattern="*.py")
+    faces = sorted(p.name for p in MODULE.glob("*.py"))
+    assert sorted(listed("MODULE_PYTHON_SCRIPTS")) == sorted(faces + code)
+
+
+def test_every_resource_ships_and_is_small():
+    assert sorted(listed("MODULE_PYTHON_RESOURCES")) == on_disk("Resources", pattern="*")
+    assert all((MODULE / path).stat().st_size <= 8 * 2**20 for path in listed("MODULE_PYTHON_RESOURCES"))
 
 
 def test_one_version_everywhere():
