@@ -25,7 +25,11 @@ RESIDUAL = NetworkSpec(
 FLAT = NetworkSpec("unet", 2, 1, {"widths": [4, 8, 8, 8], "strides": [[2, 2]] * 3, "norm": "group"})
 POOLED = NetworkSpec("unet", 2, 1, {"widths": [4, 8], "strides": [[2, 2]], "norm": "batch", "down": "max"})
 SEGRESNET = NetworkSpec("segresnet", 3, 1, {"width": 8, "blocks_down": [1, 1, 1], "blocks_up": [1, 1]})
-ALL = [ANISOTROPIC, RESIDUAL, FLAT, POOLED, SEGRESNET]
+UNETR = NetworkSpec(
+    "unetr", 3, 2, {"widths": [4, 8, 12], "strides": [[1, 2, 2], [2, 2, 2]], "embedding": 12, "heads": 2, "depth": 3}
+)
+UNETR_2D = NetworkSpec("unetr", 2, 1, {"widths": [4, 8], "embedding": 8, "heads": 2, "depth": 1})
+ALL = [ANISOTROPIC, RESIDUAL, FLAT, POOLED, SEGRESNET, UNETR, UNETR_2D]
 
 #: Section 2 of the MACL specification: f = 32, one channel, 2D.
 MACL_2D = NetworkSpec(
@@ -166,7 +170,7 @@ def test_what_cannot_be_built_is_refused_with_what_there_is(make, says) -> None:
 
 
 def test_all_backbones_are_found_by_name() -> None:
-    assert available() == ["segresnet", "unet"]
+    assert available() == ["segresnet", "unet", "unetr"]
 
 
 def test_deep_logits_are_finest_first() -> None:
