@@ -1,0 +1,1 @@
+"""Slicer's side of the module: the only room that imports slicer, qt, ctk and vtk."""

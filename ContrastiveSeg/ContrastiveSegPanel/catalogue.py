@@ -1,0 +1,101 @@
+"""The checkpoints there are: starters that ship, and the user's own in the models folder."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ContrastiveSegLib.checkpoints.card import Card
+from ContrastiveSegLib.checkpoints.header import digest, read_card
+from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.files import replacing
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A checkpoint file. ``card`` is None if it cannot be used, and ``problem`` then says why."""
+
+    path: Path
+    origin: Literal["starter", "mine"]
+    card: Card | None
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def segments(self) -> bool:
+        """Whether it can segment as it is, without fine-tuning."""
+        return self.card is not None and self.card.kind == "segmenter"
+
+
+class Catalogue:
+    """Starters in ``starters`` (never written to), the user's own in ``models`` (made when first needed)."""
+
+    def __init__(self, starters: Path, models: Path) -> None:
+        self.starters, self.models = starters, models
+        self._read: dict[Path, tuple[tuple[int, int], Entry]] = {}
+
+    def entries(self) -> list[Entry]:
+        """Every checkpoint file there is now, starters first, each group by name; broken files with their reason."""
+        found = [self._entry(path, "starter") for path in _files(self.starters)]
+        found += [self._entry(path, "mine") for path in _files(self.models)]
+        return [entry for entry in found if entry is not None]
+
+    def add(self, path: Path) -> Path:
+        """Copy the checkpoint at ``path`` into the models folder; returns where it lies now.
+
+        A file that is in the catalogue already, here or with the same content under its name, is not copied again;
+        another file of that name is never overwritten.
+
+        Raises:
+            InputError: not a checkpoint of ours, or the models folder cannot be written.
+        """
+        read_card(path)
+        path = path.resolve()
+        for entry in self.entries():
+            same_size = entry.path.stat().st_size == path.stat().st_size
+            if entry.path.resolve() == path or (same_size and digest(entry.path) == digest(path)):
+                return entry.path
+        target = self.new_path(path.stem)
+        with replacing(target) as temporary:
+            shutil.copyfile(path, temporary)
+        return target
+
+    def new_path(self, name: str) -> Path:
+        """A path in the models folder that no file has yet, named after ``name``."""
+        plain = re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "checkpoint"
+        taken = {entry.path.stem for entry in self.entries()}
+        free, count = plain, 2
+        while free in taken or (self.models / f"{free}{SUFFIX}").exists():
+            free, count = f"{plain}-{count}", count + 1
+        return self.models / f"{free}{SUFFIX}"
+
+    def _entry(self, path: Path, origin: Literal["starter", "mine"]) -> Entry | None:
+        """Read again only when the file changed: the panel asks often. None: the file has just gone."""
+        try:
+            state = path.stat()
+        except OSError:
+            return None
+        stamp = state.st_mtime_ns, state.st_size
+        if path not in self._read or self._read[path][0] != stamp:
+            try:
+                entry = Entry(path, origin, read_card(path))
+            except InputError as problem:
+                entry = Entry(path, origin, None, str(problem))
+            except OSError as problem:
+                entry = Entry(path, origin, None, f"{path} cannot be read: {problem.strerror}.")
+            self._read[path] = stamp, entry
+        return self._read[path][1]
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.suffix == SUFFIX and not p.name.startswith("."))

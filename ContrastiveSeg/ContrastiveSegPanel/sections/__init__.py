@@ -1,0 +1,39 @@
+"""The panel's sections, one file each; each is made with the session and the widgets of its own .ui file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..parameters import Parameters
+from ..session import Session
+from ..signal import Signal
+
+
+class Section:
+    """What the panel asks of a section.
+
+    ``ui`` holds the named widgets of the section's .ui file as attributes; ``ui.<top widget's name>`` is a
+    qMRMLWidget whose scene is set already.
+    """
+
+    def __init__(self, session: Session, ui: Any) -> None:
+        self.session, self.ui = session, ui
+        self._listening: list[tuple[Signal, Callable[..., Any]]] = []
+
+    def listen(self, signal: Signal, listener: Callable[..., Any]) -> None:
+        """Connect ``listener`` until :meth:`cleanup`."""
+        signal.connect(listener)
+        self._listening.append((signal, listener))
+
+    def set_parameters(self, parameters: Parameters) -> None:
+        """Show what the scene remembers: called when the panel opens and after a scene was closed or read."""
+
+    def cancel(self) -> None:
+        """Stop what runs, and drop its result: the scene closes, or the panel does."""
+
+    def cleanup(self) -> None:
+        """Let go of everything; called once, after :meth:`cancel`."""
+        for signal, listener in self._listening:
+            signal.disconnect(listener)
+        self._listening.clear()

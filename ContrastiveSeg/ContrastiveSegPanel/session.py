@@ -1,0 +1,123 @@
+"""What the panel's sections share: the processes, the catalogue, the chosen checkpoint, and this session's files."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import slicer
+
+from ContrastiveSegLib.errors import ContrastiveSegError
+
+from . import settings
+from .catalogue import Catalogue, Entry
+from .signal import Signal
+
+if TYPE_CHECKING:
+    from .jobs import Worker
+    from .parameters import Parameters
+
+#: Until the worker has answered: what every version of the engine has.
+_METHODS: dict[str, list[dict[str, Any]]] = {
+    "pretrain": [{"name": "macl", "description": "", "settings": {}}],
+    "finetune": [{"name": "supervised", "description": "", "settings": {}}],
+}
+_DEVICES = [{"name": "cpu", "label": "CPU", "free_bytes": 0}]
+
+#: The module's folder, in which the starters ship.
+_MODULE = Path(__file__).resolve().parent.parent
+
+
+class Session:
+    """Made when the panel opens, closed with it.
+
+    Attributes:
+        worker: segments, ranks, evaluates and answers queries; stays warm.
+        trainer: a process of its own for fine-tuning and pre-training, so that one can go on segmenting meanwhile.
+            Whoever submits to it starts it and stops it afterwards.
+        catalogue: the checkpoints there are.
+        checkpoint: the one chosen, or None; set by :meth:`set_checkpoint`.
+        parameters: what the scene remembers; set by the panel whenever the scene changes.
+        methods: stage -> [{"name", "description", "citation", "settings"}], from the engine's registry.
+        devices: [{"name", "label", "free_bytes"}], from the engine.
+        checkpoint_changed, catalogue_changed, methods_changed, devices_changed, scene_closing: signals without values.
+        log_line: signal with a line for the panel's log.
+    """
+
+    def __init__(self, worker: Worker | None = None, trainer: Worker | None = None) -> None:
+        from .jobs import Worker
+
+        self.worker = worker or Worker()
+        self.trainer = trainer or Worker()
+        self.catalogue = Catalogue(_MODULE / "Resources" / "Checkpoints", settings.models_folder())
+        self.checkpoint: Entry | None = None
+        self.parameters: Parameters | None = None
+        self.methods = dict(_METHODS)
+        self.devices = list(_DEVICES)
+        self.checkpoint_changed = Signal()
+        self.catalogue_changed = Signal()
+        self.methods_changed = Signal()
+        self.devices_changed = Signal()
+        self.scene_closing = Signal()
+        self.log_line = Signal()
+        self._folder: Path | None = None
+        self.worker.log_line.connect(self.log_line.emit)
+        self.trainer.log_line.connect(self.log_line.emit)
+
+    def warm_up(self) -> None:
+        """Start the worker and ask it what there is; returns at once."""
+        self.worker.start()
+        self.worker.query("methods", self._take_methods)
+        self.worker.query("devices", self._take_devices)
+
+    def set_checkpoint(self, path: Path | None) -> None:
+        """Choose the checkpoint at ``path``, one of the catalogue's entries (None: no checkpoint)."""
+        self.checkpoint = next((e for e in self.catalogue.entries() if e.path == path), None)
+        self.checkpoint_changed.emit()
+
+    def refresh_catalogue(self, select: Path | None = None) -> None:
+        """Read the catalogue's folders anew, and choose the checkpoint at ``select``."""
+        self.catalogue_changed.emit()
+        if select is not None:
+            self.set_checkpoint(select)
+
+    def folder(self) -> Path:
+        """This session's own folder for files that go between Slicer and the engine."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="ContrastiveSeg-", dir=slicer.app.temporaryPath))
+        return self._folder
+
+    def log(self, text: str) -> None:
+        """A line for the panel's log."""
+        self.log_line.emit(text)
+
+    def report(self, problem: Exception | str) -> None:
+        """Tell the user what went wrong; what is no mistake of theirs also goes to Slicer's log with its trace."""
+        if isinstance(problem, Exception) and not isinstance(problem, ContrastiveSegError):
+            logging.error("ContrastiveSeg", exc_info=problem)
+            problem = f"{type(problem).__name__}: {problem}"
+        self.log(str(problem))
+        slicer.util.errorDisplay(str(problem))
+
+    def close(self) -> None:
+        """End both processes and remove the files."""
+        self.worker.stop()
+        self.trainer.stop()
+        self.worker.log_line.disconnect(self.log_line.emit)
+        self.trainer.log_line.disconnect(self.log_line.emit)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _take_methods(self, methods: list[dict[str, Any]]) -> None:
+        self.methods = {
+            stage: [m for m in methods if m["stage"] == stage] or known for stage, known in _METHODS.items()
+        }
+        self.methods_changed.emit()
+
+    def _take_devices(self, devices: list[dict[str, Any]]) -> None:
+        self.devices = devices
+        self.devices_changed.emit()
