@@ -6,8 +6,8 @@ import argparse
 import dataclasses
 import json
 import os
-import signal
 import sys
+import threading
 import traceback
 import types
 import typing
@@ -25,7 +25,8 @@ from .terminal import watcher
 _METAVARS = {"method": "NAME", "network": "NAME", "device": "NAME", "licence": "NAME", "validation": "WHICH"}
 _REQUESTS = (
     'A request is {"id": "1", "job": {"kind": "segment", "checkpoint": "...", ...}}, with the options of that command, '
-    'or {"cancel": "1"}. Closing stdin cancels what runs or waits, so keep it open until the results are there.'
+    'a question like {"id": "2", "query": "methods"} or "devices", or {"cancel": "1"}. Closing stdin cancels what '
+    "runs or waits, so keep it open until the results are there."
 )
 
 
@@ -43,22 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(job: Job, as_json: bool) -> int:
+    from .jobs.interrupt import interruptible
     from .jobs.run import run
 
-    stop = {"asked": False}
-
-    def interrupt(number: int, frame: types.FrameType | None) -> None:
-        if stop["asked"]:
-            raise KeyboardInterrupt
-        stop["asked"] = True
-        print("Stopping; once more to stop at once.", file=sys.stderr)
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop = threading.Event()
     emit = watcher(as_json)
     if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
         emit = _errors_of(emit)
     try:
-        value = run(job, emit, lambda: stop["asked"])
+        with interruptible(stop.set):
+            value = run(job, emit, stop.is_set)
         emit(events.result(value))
         return 3 if value.get("failures") else 0
     except ContrastiveSegError as problem:
@@ -70,9 +65,6 @@ def _run(job: Job, as_json: bool) -> int:
         traceback.print_exc()
         emit(events.error(f"Unexpected {type(problem).__name__}: {problem}.", 1))
         return 1
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _errors_of(emit: events.Emit) -> events.Emit:
@@ -163,22 +155,24 @@ def _inspect(checkpoint: str) -> int:
 
 
 def _worker() -> int:
-    from .jobs.worker import work
+    from .jobs.worker import lead_own_group, work
 
+    lead_own_group()
     # What libraries print, from Python or from C, must not get between the events: stdout is ours alone.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return work(sys.stdin, answers)
+    try:
+        return work(sys.stdin, answers)
+    except KeyboardInterrupt:
+        return 130
 
 
 def _methods() -> int:
-    from .methods.objective import available, find
-    from .records import to_json
+    from .jobs.queries import methods
 
-    for stage, name in available():
-        found = find(stage, name)
-        print(f"{stage} --method {name}: {found.description}\n  Cite: {found.citation}")
-        print("".join(f"  --set {key}={json.dumps(value)}\n" for key, value in to_json(found.Settings()).items()))
+    for method in methods():
+        print(f"{method['stage']} --method {method['name']}: {method['description']}\n  Cite: {method['citation']}")
+        print("".join(f"  --set {key}={json.dumps(value)}\n" for key, value in method["settings"].items()))
     return 0
 
 

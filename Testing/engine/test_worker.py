@@ -7,6 +7,9 @@ import sys
 from collections.abc import Callable
 
 import pytest
+import torch
+
+from ContrastiveSegLib.jobs.queries import devices
 
 MAIN = [sys.executable, "-m", "ContrastiveSegLib", "worker"]
 
@@ -27,6 +30,11 @@ def noisy(job, emit, cancelled):
 worker.run = noisy
 sys.exit(main(["worker"]))
 """
+#: A worker whose jobs say that they have begun, and go on until they are cancelled.
+ENDLESS = NOISY.replace(
+    'print("from Python", flush=True)',
+    'emit({"event": "stage", "name": "begun"})\n    while not cancelled(): pass',
+)
 
 
 class Worker:
@@ -90,7 +98,7 @@ def segmenting(segmenter, image, output) -> dict:
 def test_jobs_one_after_the_other_stay_warm_and_can_be_cancelled(start, segmenter, dataset, image, tmp_path):
     worker = start()
     (ready,) = worker.until(lambda e: True)
-    assert (ready["event"], ready["id"]) == ("ready", None)
+    assert (ready["event"], ready["id"], ready["pid"]) == ("ready", None, worker.process.pid)
 
     worker.say({"id": "1", "job": segmenting(segmenter, image, tmp_path / "a.nii.gz")})
     worker.say({"id": "2", "job": segmenting(segmenter, image, tmp_path / "b.nii.gz")})
@@ -114,7 +122,7 @@ def test_jobs_one_after_the_other_stay_warm_and_can_be_cancelled(start, segmente
     assert (end["event"], end["exit_code"]) == ("error", 130)
     assert worker.end_of("4")[-1]["event"] == "result"
 
-    # An id may be used again after it was cancelled, and a job cancelled while it waits never starts to train.
+    # An id may be used again after it was cancelled.
     worker.say({"id": "3", "job": segmenting(segmenter, image, tmp_path / "e.nii.gz")})
     assert worker.end_of("3")[-1]["event"] == "result"
 
@@ -135,6 +143,8 @@ def test_bad_requests_are_answered_and_the_worker_goes_on(start):
         ("[1]", None, "A request is"),
         ({"id": 7, "job": job}, None, "A request is"),
         ({"id": "7"}, None, "A request is"),
+        ({"id": "7", "query": 1}, None, "A request is"),
+        ({"id": "7", "query": "weather"}, "7", "There is no query 'weather'. There are: methods, devices."),
         ({"id": "7", "job": {"kind": "dance"}}, "7", "There is no job 'dance'. There are: pretrain"),
         ({"id": "7", "job": {"kind": ["segment"]}}, "7", "There is no job"),
         ({"id": "7", "job": {**job, "colour": 1}}, "7", "segment: unknown colour"),
@@ -165,3 +175,84 @@ def test_prints_and_crashes_of_a_job_do_not_reach_the_events(start, tmp_path):
     log = (tmp_path / "worker.log").read_text()
     for words in ("from Python", "from C", "from a child", "Traceback"):
         assert words in log
+
+
+def test_questions_are_answered_in_order_with_the_jobs(start):
+    worker = start([sys.executable, "-c", NOISY])
+    worker.say({"id": "1", "job": {"kind": "segment", "checkpoint": "c", "input": ["i"], "output": "o"}})
+    for identifier, query in (("2", "methods"), ("3", "devices")):
+        worker.say({"id": identifier, "query": query})
+    ends = [e for e in worker.end_of("3") if e["event"] in ("result", "error")]
+    assert [(e["id"], e["event"]) for e in ends] == [("1", "result"), ("2", "result"), ("3", "result")]
+    methods = {(m["stage"], m["name"]): m for m in ends[1]["value"]}
+    supervised = methods["finetune", "supervised"]
+    assert supervised["settings"]["batch"] == 4
+    assert supervised["uses_unlabelled"] is False
+    assert "Dice" in supervised["description"]
+    assert "nnU-Net" in supervised["citation"]
+    assert ("pretrain", "macl") in methods
+    cpu = ends[2]["value"][-1]
+    assert cpu["name"] == "cpu"
+    assert f"({cpu['cores']} core" in cpu["label"]
+
+
+def test_every_gpu_is_told_with_its_free_memory(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
+
+    def memory(index: int) -> tuple[int, int]:
+        if index:
+            raise RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable")
+        return 3 * 2**29, 2**33
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", memory)
+    first, second, *_ = devices()
+    assert first == {"name": "cuda:0", "label": "GPU 0 (1.5 GiB free)", "free_bytes": 3 * 2**29}
+    assert second == {"name": "cuda:1", "label": "GPU 1 (in use)", "free_bytes": None}
+
+
+def test_what_waits_when_stdin_closes_never_begins(start):
+    worker = start([sys.executable, "-c", ENDLESS])
+    job = {"kind": "segment", "checkpoint": "c", "input": ["i"], "output": "o"}
+    for identifier in ("1", "2"):
+        worker.say({"id": identifier, "job": job})
+    worker.until(lambda e: e.get("name") == "begun")
+    worker.process.stdin.close()
+    assert worker.end_of("1")[-1]["event"] == "result"
+    (end,) = worker.end_of("2")
+    assert (end["exit_code"], end["what"]) == (130, "Stopped before it began.")
+
+
+@pytest.mark.skipif(not hasattr(os, "getpgid"), reason="process groups are POSIX's")
+def test_a_worker_leads_its_own_group_and_ends_with_its_stdin(start):
+    worker = start([sys.executable, "-c", NOISY])
+    worker.until(lambda e: e["event"] == "ready")
+    assert os.getpgid(worker.process.pid) == worker.process.pid
+    worker.process.stdin.close()
+    assert worker.process.wait() == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="terminals are POSIX's")
+def test_ctrl_c_at_a_terminal_ends_the_worker_and_its_job():
+    """The worker reads from a terminal of its own; Ctrl+C there is the character that a user's key sends."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-c", f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{ENDLESS}"]
+    job = {"kind": "segment", "checkpoint": "c", "input": ["i"], "output": "o"}
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    os.close(theirs)
+    try:
+        assert json.loads(process.stdout.readline())["event"] == "ready"
+        os.write(ours, json.dumps({"id": "1", "job": job}).encode() + b"\n")
+        assert json.loads(process.stdout.readline())["name"] == "begun"
+        os.write(ours, b"\x03")
+        assert json.loads(process.stdout.readline())["id"] == "1"
+        out, errors = process.communicate()
+    finally:
+        process.kill()
+        os.close(ours)
+    assert (process.returncode, out) == (130, "")
+    assert "Stopping" in errors
+    assert "Traceback" not in errors

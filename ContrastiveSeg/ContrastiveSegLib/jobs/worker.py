@@ -3,33 +3,49 @@
 Requests::
 
     {"id": "7", "job": {"kind": "segment", "checkpoint": "...", ...}}
+    {"id": "8", "query": "methods"}
     {"cancel": "7"}
 
-Every event carries the "id" of its job; a job ends with exactly one "result" or "error" event. Jobs run one after the
-other. torch, MONAI and the last network stay loaded between jobs, so a second job pays for computing only.
+The first event is "ready", with the version and the process's id. Every further event carries the "id" of its job or
+query, which ends with exactly one "result" or "error" event. They are answered one after the other, in order. torch,
+MONAI and the last network stay loaded between jobs, so a second job pays for computing only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import queue
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from .. import __version__, events
 from ..descriptions import JOBS, Job
-from ..errors import ContrastiveSegError, InputError
+from ..errors import Cancelled, ContrastiveSegError, InputError
 from ..records import from_json
+from .interrupt import interruptible
+from .queries import QUERIES
 from .run import run
+
+#: Does what a request asks for.
+Doing = Callable[[events.Emit, events.Cancelled], Any]
 
 
 def work(requests: TextIO, answers: TextIO) -> int:
-    """Serve ``requests`` until it ends; returns the exit code 0. A running job is then cancelled."""
+    """Serve ``requests`` until it ends or the process is interrupted; what runs or waits is then cancelled.
+
+    Returns:
+        the exit code: 0, or 130 when interrupted.
+    """
     lock = threading.Lock()
-    waiting: queue.Queue[tuple[str, Job] | None] = queue.Queue()
+    # A SimpleQueue may be put to from a signal handler, whatever the main thread is doing with it.
+    waiting: queue.SimpleQueue[tuple[str, Doing] | None] = queue.SimpleQueue()
     cancelled: set[str] = set()
+    closed, interrupted = threading.Event(), threading.Event()
 
     def say(identifier: str | None, event: events.Event) -> None:
         with lock:
@@ -41,29 +57,46 @@ def work(requests: TextIO, answers: TextIO) -> int:
             if line.strip():
                 identifier: str | None = None
                 try:
-                    identifier, job = _read(line)
-                    if job is None:
+                    identifier, asked = _read(line)
+                    if asked is None:
                         cancelled.add(identifier)
                     else:
                         cancelled.discard(identifier)
-                        waiting.put((identifier, job_from(job)))
+                        waiting.put((identifier, _doing(asked)))
                 except ContrastiveSegError as problem:
                     say(identifier, events.error(str(problem), problem.exit_code))
         closed.set()
         waiting.put(None)
 
-    closed = threading.Event()
+    def interrupt() -> None:
+        interrupted.set()
+        closed.set()
+        waiting.put(None)
+
     threading.Thread(target=listen, daemon=True).start()
-    say(None, {"event": "ready", "version": __version__})
-    while (request := waiting.get()) is not None:
-        identifier, job = request
-        _serve(job, lambda e, i=identifier: say(i, e), lambda i=identifier: i in cancelled or closed.is_set())  # type: ignore[misc]
-    return 0
+    with interruptible(interrupt):
+        say(None, {"event": "ready", "version": __version__, "pid": os.getpid()})
+        while (request := waiting.get()) is not None:
+            identifier, do = request
+            _serve(do, lambda e, i=identifier: say(i, e), lambda i=identifier: i in cancelled or closed.is_set())  # type: ignore[misc]
+    return Cancelled.exit_code if interrupted.is_set() else 0
 
 
-def _serve(job: Job, say: events.Emit, cancelled: events.Cancelled) -> None:
+def lead_own_group() -> None:
+    """Make this process the leader of a process group (POSIX), so that it can be ended with all it started.
+
+    At a terminal it stays where it is: only the foreground group may read from there, and Ctrl+C goes to that.
+    """
+    if hasattr(os, "setpgid") and not sys.stdin.isatty():
+        with contextlib.suppress(OSError):  # the leader of a session leads a group already
+            os.setpgid(0, 0)
+
+
+def _serve(do: Doing, say: events.Emit, cancelled: events.Cancelled) -> None:
     try:
-        say(events.result(run(job, say, cancelled)))
+        if cancelled():
+            raise Cancelled("Stopped before it began.")
+        say(events.result(do(say, cancelled)))
     except ContrastiveSegError as problem:
         say(events.error(str(problem), problem.exit_code))
     except Exception as problem:  # a worker outlives any failure of a job; the trace goes to its log
@@ -71,17 +104,33 @@ def _serve(job: Job, say: events.Emit, cancelled: events.Cancelled) -> None:
         say(events.error(f"Unexpected {type(problem).__name__}: {problem}. See the log.", 1))
 
 
-def _read(line: str) -> tuple[str, dict[str, Any] | None]:
-    """A request: (id, job as JSON), or (id, None) to cancel."""
+def _read(line: str) -> tuple[str, dict[str, Any] | str | None]:
+    """A request: (id, job as JSON), (id, name of a query), or (id, None) to cancel."""
     try:
         data: Any = json.loads(line)
     except ValueError as problem:
         raise InputError(f"A request must be one JSON object a line; this is not: {line[:80]!r}.") from problem
     if isinstance(data, dict) and isinstance(data.get("cancel"), str):
         return data["cancel"], None
-    if not (isinstance(data, dict) and isinstance(data.get("id"), str) and isinstance(data.get("job"), dict)):
-        raise InputError('A request is {"id": "...", "job": {"kind": ...}} or {"cancel": "..."}.')
-    return data["id"], data["job"]
+    if isinstance(data, dict) and isinstance(data.get("id"), str):
+        if isinstance(data.get("job"), dict):
+            return data["id"], data["job"]
+        if isinstance(data.get("query"), str):
+            return data["id"], data["query"]
+    raise InputError(
+        'A request is {"id": "...", "job": {"kind": ...}}, {"id": "...", "query": "methods"} or {"cancel": "..."}.'
+    )
+
+
+def _doing(asked: dict[str, Any] | str) -> Doing:
+    """What answers a job or a query; refuses those there are not."""
+    if isinstance(asked, str):
+        if asked not in QUERIES:
+            raise InputError(f"There is no query {asked!r}. There are: {', '.join(QUERIES)}.")
+        answer = QUERIES[asked]
+        return lambda emit, cancelled: answer()
+    job = job_from(asked)
+    return lambda emit, cancelled: run(job, emit, cancelled)
 
 
 def job_from(data: dict[str, Any]) -> Job:

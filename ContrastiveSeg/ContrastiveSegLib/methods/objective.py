@@ -59,7 +59,11 @@ class Objective(nn.Module):
     Attributes:
         settings: the frozen dataclass of hyper-parameters; its type is ``Settings``.
         backbone: the network being trained, the same module as in fine-tuning and inference.
+        share: how much of the budget is used, from 0 to 1; the loop sets it before each step, so that ramps and stages
+            fit a budget of any length.
     """
+
+    share: float = 0.0
 
     Settings: ClassVar[type]
     #: How to minimise it; a job may override single values.
@@ -107,6 +111,9 @@ class SegmentationObjective(Objective):
 
     ``auxiliary`` lower decoder levels get a head of their own for deep supervision.
     """
+
+    #: Whether it learns from volumes without labels too (``PatchSource.unlabelled``).
+    uses_unlabelled: ClassVar[bool] = False
 
     def __init__(self, backbone: Backbone, plan: Plan, settings: Any, classes: int, auxiliary: int = 0) -> None:
         super().__init__(backbone, plan, settings)
