@@ -196,6 +196,15 @@ def test_the_best_validated_weights_are_kept():
     ]
 
 
+def test_an_objective_knows_how_much_of_the_budget_is_used(tmp_path):
+    class Ramped(Toy):
+        def step(self, batch):
+            return super().step(batch) | {"share": torch.tensor(self.share)}
+
+    train(Ramped(), None, PLAIN, run(4, output=tmp_path / "out.safetensors"))
+    assert [line["share"] for line in curve(tmp_path / "out.safetensors")] == [0, 0.25, 0.5, 0.75]
+
+
 def test_one_seed_one_outcome():
     one, same, other = (train(Toy(), None, PLAIN, run(seed=s)).state for s in (1, 1, 2))
     assert_same(one, same)

@@ -136,6 +136,7 @@ def train(
             coming = drawer.submit(_draw, objective, source, run.seed, state.step + 1)
             rate = learning_rate(how, used)
             set_learning_rate(state.optimiser, rate)
+            objective.share = used
             terms = _step(module, state.optimiser, batch, how, run, state.step)
             if terms is not None:
                 state.after_step()
