@@ -1,0 +1,104 @@
+"""MCSC's contrast: M1-M4 and M8 of its specification's section 8."""
+
+import math
+
+import pytest
+import torch
+
+from ContrastiveSegLib.contrast import balanced_contrast as module
+from ContrastiveSegLib.contrast.balanced_contrast import balanced_contrast, sample_blocks
+
+CLASSES = torch.tensor([0, 0, 0, 1, 1, 2])
+
+
+def rows_at(*degrees: float) -> torch.Tensor:
+    angles = torch.tensor(degrees, dtype=torch.float64) * math.pi / 180
+    return torch.stack([angles.cos(), angles.sin()], 1)
+
+
+ROWS = rows_at(0, 10, 20, 90, 100, 200)
+
+
+@pytest.mark.parametrize(("temperature", "expected"), [(0.1, 0.010526), (1.0, 0.480024)])
+def test_hand_values(temperature, expected):
+    assert balanced_contrast(ROWS, CLASSES, temperature).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_recomputing_in_the_backward_pass_changes_nothing(monkeypatch):
+    def gradient():
+        rows = ROWS.clone().requires_grad_()
+        balanced_contrast(rows, CLASSES).backward()
+        return rows.grad
+
+    plain = gradient()
+    monkeypatch.setattr(module, "KEPT", 1)
+    torch.testing.assert_close(gradient(), plain)
+    assert plain.abs().sum() > 0
+
+
+def test_a_class_of_many_points_weighs_no_more():
+    """M2: with class 0 ten times over, class 1's anchors keep their losses."""
+
+    def term(order: torch.Tensor, anchor: int) -> float:
+        rows, classes = ROWS[order], CLASSES[order]
+        s = rows @ rows[anchor] / 0.1
+        others = torch.arange(len(rows)) != anchor
+        total = sum(s[others & (classes == c)].exp().mean() for c in (0, 1, 2))
+        return float(total.log() - s[others & (classes == classes[anchor])].mean())
+
+    repeated = torch.cat([torch.arange(3).repeat(10), torch.tensor([3, 4, 5])])
+    assert [term(repeated, 30), term(repeated, 31)] == pytest.approx([0.000658, 0.000130], abs=1e-6)
+    by_hand = sum(term(repeated, a) for a in range(32)) / 32
+    assert balanced_contrast(ROWS[repeated], CLASSES[repeated]).item() == pytest.approx(by_hand, abs=1e-9)
+
+
+def test_perfect_features_of_aligned_labels():
+    """M3: one-hot features of the very labels; labels in another order than the features give a large loss."""
+    labels = torch.randint(4, (2, 8, 8), generator=torch.Generator().manual_seed(0))
+    features = torch.nn.functional.one_hot(labels, 4).double()
+    aligned = balanced_contrast(features.flatten(0, 2), labels.flatten())
+    assert aligned.item() == pytest.approx(math.log(1 + 3 * math.exp(-10)), abs=1e-7)
+    assert balanced_contrast(features.flatten(0, 2), labels.transpose(0, 1).flatten()) > 1
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+def test_collapsed_features_cost_the_log_of_the_number_of_classes(temperature):
+    loss = balanced_contrast(torch.ones(6, 3), CLASSES, temperature)
+    assert loss.item() == pytest.approx(math.log(3), abs=1e-6)
+
+
+def test_no_positives_no_loss_and_no_gradient():
+    rows = ROWS[[0, 3, 5]].clone().requires_grad_()
+    loss = balanced_contrast(rows, torch.tensor([0, 1, 2]))
+    loss.backward()
+    assert loss.item() == 0
+    assert not rows.grad.any()
+
+
+@pytest.mark.parametrize(("shape", "block"), [((9, 14), (4, 5)), ((5, 8, 9), (7, 3, 4))])
+def test_blocks_cover_the_map_in_time_and_none_is_taken_twice(shape, block):
+    torch.manual_seed(0)
+    labels = torch.zeros(3, *shape, dtype=torch.long)
+    seen = torch.zeros(labels[0].numel(), dtype=torch.long)
+    for _ in range(60):
+        places = sample_blocks(labels, block, groups=2)
+        assert places.shape == (3, 2, math.prod(min(b, n) for b, n in zip(block, shape, strict=True)))
+        for one in places:
+            assert len(one.unique()) == one.numel()
+        seen += torch.bincount(places.flatten(), minlength=len(seen))
+    assert (seen > 0).all()
+
+
+def test_half_of_the_blocks_hold_foreground():
+    labels = torch.zeros(1, 12, 12, dtype=torch.long)
+    labels[0, 0, 0] = labels[0, 11, 11] = 1
+    places = sample_blocks(labels, (3, 3), groups=4)
+    assert labels.flatten(1)[0][places[0]].any(1).sum() == 2
+
+
+def test_blocks_are_blocks():
+    places = sample_blocks(torch.zeros(1, 6, 8, dtype=torch.long), (2, 4), groups=99)[0]
+    assert len(places) == 6
+    rows, columns = places // 8, places % 8
+    assert (rows.amax(1) - rows.amin(1) == 1).all()
+    assert (columns.amax(1) - columns.amin(1) == 3).all()
