@@ -1,0 +1,284 @@
+"""The engine's warm worker as the panel sees it: submit a job and get its events, cancel it, stop everything.
+
+The worker is a process of its own (``PythonSlicer -m ContrastiveSegLib worker``), so that Slicer survives whatever
+happens in it. Its language is in ``ContrastiveSegLib.events`` and ``ContrastiveSegLib.jobs.worker``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import qt
+
+from ContrastiveSegLib import events
+from ContrastiveSegLib.descriptions import Job
+from ContrastiveSegLib.errors import Cancelled
+from ContrastiveSegLib.records import to_json
+
+from .process import LineProcess
+from .signal import Signal
+
+#: The folder that holds ContrastiveSegLib, from where the worker's Python is to import it.
+_MODULE_FOLDER = Path(__file__).resolve().parents[1]
+
+
+def python_slicer() -> str:
+    """The Python to run things in beside Slicer: PythonSlicer, or this very Python where there is none."""
+    return shutil.which("PythonSlicer") or sys.executable
+
+
+def python_environment() -> dict[str, str]:
+    """What is set for a Python beside Slicer, so that it finds the engine and its text comes at once and in UTF-8."""
+    path = [str(_MODULE_FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",
+        # Files that happen to lie in the folder in which Slicer was started are no modules of ours.
+        "PYTHONSAFEPATH": "1",
+    }
+
+
+@dataclass
+class _Request:
+    """A job or query that has not got its end yet."""
+
+    line: str
+    on_event: Callable[[events.Event], None]
+    is_job: bool
+    timer: Any
+    started: bool = False
+    cancelled: bool = False
+    ended: bool = False
+
+
+class Worker:
+    """Jobs go in, events come out, from the event loop. Several workers may run beside one another.
+
+    Events come at most 20 times a second, then in a row. Of progress only the newest is told; nothing else is left out.
+
+    Attributes:
+        log_line: emitted with every line that the engine and its libraries print.
+    """
+
+    #: Seconds a cancelled job, or a stopped worker, has to end by itself before its processes are killed.
+    GRACE = 10.0
+    _FLUSH_MS = 50
+    #: Seconds to hand on events before the rest waits for its turn, so that a flood of them never freezes Slicer.
+    _TURN = 0.02
+
+    def __init__(self, python: str | None = None) -> None:
+        self.log_line = Signal()
+        self._python = python
+        self._process: LineProcess | None = None
+        self._ready = False
+        self._numbers = itertools.count(1)
+        self._open: dict[str, _Request] = {}
+        self._last_words: deque[str] = deque(maxlen=10)
+        self._pending: deque[tuple[_Request | None, Any]] = deque()
+        self._progress: dict[int, events.Event] = {}
+        self._flush_timer = _timer(self._deliver)
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process, ready or about to be."""
+        return self._process is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is waiting for its end."""
+        return any(request.is_job for request in self._open.values())
+
+    def start(self) -> None:
+        """Start the process, if there is none, and let it load its libraries, so that the first job need not."""
+        if not self.running:
+            self.query("methods", lambda value: None)
+
+    def submit(self, job: Job, on_event: Callable[[events.Event], None]) -> str:
+        """Ask for ``job``; returns its id. ``on_event`` gets its events, of which exactly one, the last, is "result" or
+        "error"; an "error" comes also when the worker cannot start, dies or is stopped. It is never called from here.
+        """
+        return self._ask({"job": {"kind": job.kind, **to_json(job)}}, on_event, is_job=True)
+
+    def query(self, name: str, on_result: Callable[[Any], None]) -> None:
+        """Ask the engine what it knows ("methods", "devices"). A failure goes to the log only."""
+
+        def answer(event: events.Event) -> None:
+            if event["event"] == "result":
+                on_result(event["value"])
+            elif event["event"] == "error" and event["exit_code"] != Cancelled.exit_code:
+                self.log_line.emit(event["what"])
+
+        self._ask({"query": name}, answer, is_job=False)
+
+    def cancel(self, identifier: str) -> None:
+        """Ask a job to end; if it has not after ``GRACE`` seconds, its processes are killed."""
+        request = self._open.get(identifier)
+        if request is None or request.cancelled or request.ended:
+            return
+        request.cancelled = True
+        if self._ready:
+            self._process.write(json.dumps({"cancel": identifier}))
+        if request.started:
+            request.timer.start(int(1000 * self.GRACE))
+        else:
+            # It waits behind another one, which must not be killed for its sake.
+            self._end(request, "Cancelled.", Cancelled.exit_code)
+            self._flush_timer.start(0)
+
+    def stop(self, on_stopped: Callable[[], None] = lambda: None) -> None:
+        """End the process, in any case within ``GRACE`` seconds; open jobs get their "error" before this returns.
+
+        ``on_stopped`` is called when the process is gone and writes no more, at once if there is none. The worker may
+        be used again right away, by another process.
+        """
+        for request in self._open.values():
+            self._end(request, "The engine was stopped.", Cancelled.exit_code)
+        self._flush_timer.stop()
+        while self._pending:
+            self._deliver_one()
+        if self._process is None:
+            on_stopped()
+        else:
+            self._forget_process().end(self.GRACE, on_stopped)
+
+    # The process
+
+    def _launch(self) -> None:
+        """A process, if there is none. What it gets waits until it says that it is ready."""
+        if self._process is None:
+            self._last_words.clear()
+            program, command = self._python or python_slicer(), ["-m", "ContrastiveSegLib", "worker"]
+            self._process = LineProcess(program, command, python_environment(), self._hear, self._log, self._died)
+
+    def _forget_process(self) -> LineProcess:
+        process, self._process, self._ready = self._process, None, False
+        return process
+
+    def _died(self, code: int | None, how: str) -> None:
+        process = self._forget_process()
+        what = f"The engine ({process.program}) {how}."
+        if self._last_words:
+            what += " Its last words:\n" + "\n".join(self._last_words)
+        was_killed = any(request.cancelled and not request.ended for request in self._open.values())
+        for request in self._open.values():
+            if request.cancelled:
+                self._end(request, "Cancelled; the engine had to be ended.", Cancelled.exit_code)
+            elif not was_killed or request.started:
+                self._end(request, what, 1)
+        # What waited behind a job that would not end is served by the next process.
+        if any(not request.ended for request in self._open.values()):
+            self._launch()
+        self._flush_timer.start(0)
+
+    # Requests
+
+    def _ask(self, content: dict[str, Any], on_event: Callable[[events.Event], None], is_job: bool) -> str:
+        identifier = str(next(self._numbers))
+        line = json.dumps({"id": identifier, **content})
+        self._open[identifier] = _Request(line, on_event, is_job, _timer(self._kill))
+        self._launch()
+        if self._ready:
+            self._process.write(line)
+        return identifier
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    def _end(self, request: _Request, what: str, exit_code: int) -> None:
+        """The end that the worker did not tell, if it did not."""
+        if not request.ended:
+            request.ended = True
+            self._pending.append((request, events.error(what, exit_code)))
+
+    # What comes back
+
+    def _log(self, lines: list[str]) -> None:
+        self._last_words.extend(lines)
+        self._pending.extend((None, line) for line in lines)
+        self._tell()
+
+    def _hear(self, lines: list[str]) -> None:
+        ended = False
+        for line in lines:
+            try:
+                event = json.loads(line)
+                kind, identifier = event["event"], event["id"]
+            except (ValueError, TypeError, KeyError):
+                self._log([line])
+                continue
+            request = self._open.get(identifier)
+            if kind == "ready":
+                self._process.group = event.get("pid")
+                self._ready = True
+                for waiting in self._open.values():
+                    if not waiting.ended:
+                        self._process.write(waiting.line)
+            elif request is None or request.ended:
+                if identifier is None:
+                    self._log([event.get("what", line)])
+            else:
+                self._take(request, kind, event)
+                ended = ended or request.ended
+        self._tell(ended)
+
+    def _take(self, request: _Request, kind: str, event: events.Event) -> None:
+        request.started = True
+        request.ended = kind in ("result", "error")
+        newest = self._progress.get(id(request))
+        if kind == "progress" and newest is not None:
+            newest.update(event)
+            return
+        if kind == "progress":
+            self._progress[id(request)] = event
+        elif kind != "metric":
+            # Progress of another stage, or after an end, must not move before it.
+            self._progress.pop(id(request), None)
+        self._pending.append((request, event))
+
+    def _tell(self, at_once: bool = False) -> None:
+        """Hand events on now, unless that was done just before; an end does not wait."""
+        if at_once or not self._flush_timer.isActive():
+            self._deliver()
+
+    def _deliver(self) -> None:
+        if not self._pending:
+            return
+        until = time.monotonic() + self._TURN
+        while self._pending and time.monotonic() < until:
+            self._deliver_one()
+        self._flush_timer.start(0 if self._pending else self._FLUSH_MS)
+
+    def _deliver_one(self) -> None:
+        request, event = self._pending.popleft()
+        try:
+            if request is None:
+                self.log_line.emit(event)
+                return
+            if self._progress.get(id(request)) is event:
+                del self._progress[id(request)]
+            if event["event"] in ("result", "error"):
+                request.timer.stop()
+                self._open = {i: r for i, r in self._open.items() if r is not request}
+            request.on_event(event)
+        except Exception:
+            # A fault in one listener must not keep the others from hearing their end.
+            sys.excepthook(*sys.exc_info())
+
+
+def _timer(on_timeout: Callable[[], None]) -> Any:
+    timer = qt.QTimer()
+    timer.setSingleShot(True)
+    timer.connect("timeout()", on_timeout)
+    return timer

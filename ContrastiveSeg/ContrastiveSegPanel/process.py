@@ -1,0 +1,160 @@
+"""A child process seen as lines of text, by QProcess: nothing here waits, and no thread is needed."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+import qt
+import slicer
+
+#: A QProcess that is destroyed kills its child; processes stay in here until they have ended.
+_alive: set[LineProcess] = set()
+
+
+class LineProcess:
+    """Starts ``program`` at once and hands on what it writes, line by line.
+
+    Attributes:
+        group: the process to kill together with its children, when it is known. PythonSlicer is a launcher: killing it
+            leaves the Python that it started, so that Python has to tell its own id.
+    """
+
+    #: Milliseconds that a process gets to end by itself when Slicer quits.
+    QUIT_MS = 3000
+
+    def __init__(
+        self,
+        program: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        on_output: Callable[[list[str]], None],
+        on_error: Callable[[list[str]], None],
+        on_end: Callable[[int | None, str], None],
+    ) -> None:
+        """``on_output`` and ``on_error`` get whole lines. ``on_end`` comes once: the exit code (None where there is
+        none) and how it ended, in words that follow the program's name. All are called from the event loop."""
+        self.program, self.group = program, None
+        self._on_end = on_end
+        self._readers = {
+            "readAllStandardOutput": _Lines(on_output),
+            "readAllStandardError": _Lines(on_error),
+        }
+        self._kill_timer = qt.QTimer()
+        self._kill_timer.setSingleShot(True)
+        self._kill_timer.connect("timeout()", self.kill)
+        # Windows tells within start() that it failed, before the caller knows that it has a process.
+        self._failed_timer = qt.QTimer()
+        self._failed_timer.setSingleShot(True)
+        self._failed_timer.connect("timeout()", self._not_started)
+
+        self._process = qt.QProcess()
+        settings = qt.QProcessEnvironment.systemEnvironment()
+        for name, value in environment.items():
+            settings.insert(name, value)
+        self._process.setProcessEnvironment(settings)
+        self._process.connect("readyReadStandardOutput()", self._read_output)
+        self._process.connect("readyReadStandardError()", self._read_error)
+        self._process.connect("finished(int,QProcess::ExitStatus)", self._finished)
+        self._process.connect("errorOccurred(QProcess::ProcessError)", self._problem)
+        slicer.app.connect("aboutToQuit()", self._quit)
+        _alive.add(self)
+        self._process.start(program, list(arguments))
+
+    def write(self, line: str) -> None:
+        self._process.write(line.encode() + b"\n")
+
+    def end(self, seconds: float, on_ended: Callable[[], None]) -> None:
+        """Close its stdin, and kill it with its children if it has not ended after ``seconds``. Nothing more is heard
+        of it but ``on_ended``."""
+        for reader in self._readers.values():
+            reader.give = _ignore
+        self._on_end = lambda code, how: on_ended()
+        if self in _alive:
+            self._process.closeWriteChannel()
+            self._kill_timer.start(int(1000 * seconds))
+
+    def kill(self) -> None:
+        """Kill it with its children."""
+        if self in _alive:
+            self._process.closeWriteChannel()
+            self._kill_group()
+            self._process.kill()
+
+    def _kill_group(self) -> None:
+        if self.group is None:
+            return
+        if sys.platform == "win32":
+            qt.QProcess.startDetached("taskkill", ["/PID", str(self.group), "/T", "/F"])
+            return
+        for kill in (os.killpg, os.kill):
+            try:
+                kill(self.group, signal.SIGKILL)
+                return
+            except (ProcessLookupError, PermissionError):
+                continue
+
+    def _read_output(self) -> None:
+        self._read("readAllStandardOutput")
+
+    def _read_error(self) -> None:
+        self._read("readAllStandardError")
+
+    def _read(self, method: str, final: bool = False) -> None:
+        self._readers[method].feed(bytes(getattr(self._process, method)().data()), final)
+
+    def _problem(self, problem: int) -> None:
+        if problem == qt.QProcess.FailedToStart:
+            self._failed_timer.start(0)
+
+    def _not_started(self) -> None:
+        self._ended(None, f"could not be started ({self._process.errorString()})")
+
+    def _finished(self, code: int, status: int) -> None:
+        for method in self._readers:
+            self._read(method, final=True)
+        # What it started may outlive it.
+        if sys.platform != "win32":
+            self._kill_group()
+        if status == qt.QProcess.CrashExit:
+            self._ended(None, "crashed or was ended from outside; too little memory is a common reason")
+        else:
+            self._ended(code, f"ended with exit code {code}")
+
+    def _ended(self, code: int | None, how: str) -> None:
+        if self in _alive:
+            _alive.discard(self)
+            self._kill_timer.stop()
+            slicer.app.disconnect("aboutToQuit()", self._quit)
+            self._on_end(code, how)
+
+    def _quit(self) -> None:
+        # The event loop is over: here, and only here, is waiting right.
+        self._process.closeWriteChannel()
+        if not self._process.waitForFinished(self.QUIT_MS):
+            self.kill()
+            self._process.waitForFinished(self.QUIT_MS)
+
+
+def _ignore(lines: list[str]) -> None:
+    """What a process that is to end has to say."""
+
+
+class _Lines:
+    """Cuts bytes, as they come, into lines of text; bars that return to the line's start make lines too."""
+
+    def __init__(self, give: Callable[[list[str]], None]) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest, self.give = "", give
+
+    def feed(self, data: bytes, final: bool) -> None:
+        *lines, self._rest = re.split(r"[\r\n]+", self._rest + self._decoder.decode(data, final))
+        if final:
+            lines, self._rest = [*lines, self._rest], ""
+        lines = [line for line in lines if line.strip()]
+        if lines:
+            self.give(lines)
