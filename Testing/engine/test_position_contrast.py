@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ContrastiveSegLib.contrast import position_contrast as module
+from ContrastiveSegLib.contrast import infonce
 from ContrastiveSegLib.contrast.position_contrast import dense_position_contrast, position_contrast
 
 CROSS = torch.eye(2, dtype=torch.float64)
@@ -121,7 +121,7 @@ def test_chunks_change_neither_loss_nor_gradient(monkeypatch):
     first, second, where = maps((6, 6), torch.float64)
     results = []
     for chunk in (2**24, 5 * 64):
-        monkeypatch.setattr(module, "CHUNK", chunk)
+        monkeypatch.setattr(infonce, "CHUNK", chunk)
         leaf = first.clone().requires_grad_()
         loss = dense_position_contrast(leaf, second, where, 0.3)
         results.append((loss.detach(), torch.autograd.grad(loss, leaf)[0]))

@@ -1,37 +1,17 @@
 """Position-supervised contrast: samples from nearly the same place of different volumes attract each other.
 
 PC of the MACL specification, section 3 (Zeng et al., eq. 9 and 10, as in the public code), itself SupCon with
-positives by position (PCL). One log-sum-exp core serves single embeddings and dense maps alike.
+positives by position (PCL). It serves single embeddings and dense maps alike.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from .gather import gather as gather_rows
 from .gather import process
-
-#: Similarities held at once; more cells than that are computed chunk by chunk, and again in the backward pass.
-CHUNK = 2**24
-
-
-def supervised_infonce(anchors: Tensor, rows: Tensor, positive: Tensor, itself: Tensor, temperature: float) -> Tensor:
-    """l(a) averaged over anchors and leading dimensions.
-
-    l(a) = log sum_{k != a} exp(cos(a, k) / tau) - mean_{b in P(a)} cos(a, b) / tau, with P(a) not empty.
-
-    Args:
-        anchors: (..., A, P), L2-normalised; rows: (..., M, P), L2-normalised, the anchors among them.
-        positive: (A, M), True for b in P(a); itself: (A, M), True where row k is the anchor itself.
-    """
-    similarity = anchors @ rows.transpose(-1, -2) / temperature
-    weight = positive.to(similarity.dtype)
-    weight = weight / weight.sum(-1, keepdim=True)
-    others = similarity.masked_fill(itself, -torch.inf).logsumexp(-1)
-    return (others - (similarity * weight).sum(-1)).mean()
+from .infonce import infonce, unit
 
 
 def position_contrast(
@@ -57,22 +37,20 @@ def position_contrast(
     Returns:
         Scalar, at least in float32 whatever autocast says.
     """
-    with torch.autocast(first.device.type, enabled=False):
-        wide = torch.promote_types(first.dtype, torch.float32)
-        anchors = F.normalize(torch.cat([first, second], dim=-2).to(wide), dim=-1)
-        count = len(positions)
-        sample = torch.arange(count, device=positions.device).repeat(2) + (process() * count if gather else 0)
-        place = positions.repeat(2, 1)
-        rows, all_samples, all_places, start = anchors, sample, place, 0
-        if gather:
-            rows, start = gather_rows(anchors, -2), process() * 2 * count
-            all_samples, all_places = gather_rows(sample, 0), gather_rows(place, 0)
-        near = ((place[:, None] - all_places[None]).abs() < threshold).all(-1)
-        index = torch.arange(len(all_samples), device=positions.device)
-        itself = index[start : start + len(sample), None] == index
-        positive = (near | (sample[:, None] == all_samples[None])) & ~itself
-        kappa = 1.0 if base_temperature is None else temperature / base_temperature
-        return kappa * _over_cells(_cells(anchors), _cells(rows), positive, itself, temperature)
+    anchors = torch.cat([unit(first), unit(second)], dim=-2)
+    count = len(positions)
+    sample = torch.arange(count, device=positions.device).repeat(2) + (process() * count if gather else 0)
+    place = positions.repeat(2, 1)
+    rows, all_samples, all_places, start = anchors, sample, place, 0
+    if gather:
+        rows, start = gather_rows(anchors, -2), process() * 2 * count
+        all_samples, all_places = gather_rows(sample, 0), gather_rows(place, 0)
+    near = ((place[:, None] - all_places[None]).abs() < threshold).all(-1)
+    index = torch.arange(len(all_samples), device=positions.device)
+    others = index[start : start + len(sample), None] != index
+    positive = (near | (sample[:, None] == all_samples[None])) & others
+    kappa = 1.0 if base_temperature is None else temperature / base_temperature
+    return kappa * infonce(anchors, rows, positive, others, temperature)
 
 
 def dense_position_contrast(
@@ -90,19 +68,3 @@ def dense_position_contrast(
     """
     one, other = (maps.flatten(2).permute(2, 0, 1) for maps in (first, second))
     return position_contrast(one, other, positions, threshold, temperature, base_temperature, gather)
-
-
-def _cells(rows: Tensor) -> Tensor:
-    return rows.reshape(-1, *rows.shape[-2:])
-
-
-def _over_cells(anchors: Tensor, rows: Tensor, positive: Tensor, itself: Tensor, temperature: float) -> Tensor:
-    step = max(1, CHUNK // positive.numel())
-    cells = len(anchors)
-    if cells <= step:
-        return supervised_infonce(anchors, rows, positive, itself, temperature)
-    total = anchors.new_zeros(())
-    for a, r in zip(anchors.split(step), rows.split(step), strict=True):
-        part = checkpoint(supervised_infonce, a, r, positive, itself, temperature, use_reentrant=False)
-        total = total + part * (len(a) / cells)
-    return total
