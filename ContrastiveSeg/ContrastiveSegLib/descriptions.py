@@ -72,11 +72,19 @@ class FinetuneJob(Training):
     labels: tuple[str, ...] = option(
         (), "label folders or files; not needed when --images names a dataset.json with labels"
     )
+    unlabelled: tuple[str, ...] = option(
+        (), "volumes to learn from without labels, for methods that can; labels beside them are never read"
+    )
+    label_table: str | None = option(
+        None, 'JSON list of {"value", "name", "colour": [r, g, b], "terminology"} instead of names from dataset.json'
+    )
     method: str = option("supervised", "fine-tuning method (see 'methods')")
     dimensions: Literal[2, 3] = option(3, "without checkpoint: 3 for volumes, 2 for slice by slice")
     size: Size = option("auto", "without checkpoint: network size")
     network: str = option("unet", "without checkpoint: backbone (unet, segresnet)")
-    validation: str = option("none", "K labelled cases to hold out, 'leave-one-out', or 'none'")
+    validation: str = option(
+        "none", "K labelled cases to hold out, or their names joined by commas; or 'leave-one-out'"
+    )
     compare_scratch: bool = option(False, "also train from scratch with the same budget and say which won")
     transferred_rate: float | None = option(None, "learning-rate factor for weights from the checkpoint")
 

@@ -129,6 +129,19 @@ def test_classes_are_numbered_in_order_and_other_values_are_background(cases, tm
     assert set(some.places(0)[:, 0]) == {1, 2}
 
 
+def test_an_unlabelled_volume_has_no_class_and_no_places(cases, tmp_path):
+    mixed = [cases[0], dataclasses.replace(cases[1], labels=None)]
+    source = CachedVolumes(tmp_path, preprocess(mixed, PLAN, tmp_path, with_labels=True), [1, 2, 3])
+    assert (source.labelled, source.unlabelled) == ((0,), (1,))
+    assert source.cases[1].values is None
+    crops = [source.label_crop(case, (-2, 0, 0), (4, 5, 6)) for case in range(2)]
+    assert crops[0].dtype == crops[1].dtype
+    assert (crops[1].shape, np.unique(crops[1]).tolist()) == ((4, 5, 6), [-1])
+    assert source.places(1).shape == (0, 4)
+    assert len(source.places(0)) > 0
+    assert source.subset([1, 0]).unlabelled == (0,)
+
+
 @pytest.mark.parametrize(
     ("start", "size"),
     [

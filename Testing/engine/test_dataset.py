@@ -36,6 +36,11 @@ def test_folders_pair_by_name(tmp_path):
     assert [c.labels for c in find_cases([images])] == [None, None]
 
 
+def test_a_label_map_beside_its_image_is_no_image(tmp_path):
+    folder = touch(tmp_path, "a.nii.gz", "a_seg.nii.gz", "b_0000.nii.gz", "b-label.nrrd", "c.seg.nrrd", "d_seg.nii.gz")
+    assert [c.images[0].name for c in find_cases([folder])] == ["a.nii.gz", "b_0000.nii.gz", "d_seg.nii.gz"]
+
+
 def test_channels(tmp_path):
     images = touch(tmp_path / "i", *(f"p{n}_000{c}.nii.gz" for n in (2, 1) for c in (1, 0)))
     labels = touch(tmp_path / "l", "p1.nii.gz", "p2_label.nii.gz")

@@ -120,9 +120,23 @@ def test_leave_one_out_scores_every_case_once_and_trains_on_all(dataset, out):
     assert any("Leave-one-out Dice" in e.get("text", "") for e in seen)
 
 
+def test_validation_on_cases_given_by_name(dataset, out):
+    result = finetune(job(dataset, out, validation="synthetic_00003, synthetic_00000,synthetic_00003"))
+    assert [c["name"] for c in result["held_out"]] == ["synthetic_00000", "synthetic_00003"]
+    assert [c.name for c in read_card(out).provenance.cases] == ["synthetic_00001", "synthetic_00002"]
+
+
 @pytest.mark.parametrize(
     ("validation", "words"),
-    [("4", "leave none to train on"), ("9", "leave none"), ("half", "takes a number"), ("-1", "takes")],
+    [
+        ("4", "leave none to train on"),
+        ("9", "leave none"),
+        ("half", r"takes a number.*no labelled case 'half'; there are: synthetic_00000, "),
+        ("-1", "takes"),
+        (",", "takes"),
+        ("synthetic_00001,organ", "no labelled case 'organ'"),
+        (",".join(f"synthetic_{i:05d}" for i in range(4)), "leave none to train on"),
+    ],
 )
 def test_validation_refused(dataset, out, validation, words):
     with pytest.raises(InputError, match=words):
@@ -340,3 +354,44 @@ def test_held_out_cases_are_not_listed_as_trained_on(dataset, out):
     origin = read_card(out).provenance
     assert (origin.case_count, len(origin.cases), origin.kept) == (3, 3, "best")
     assert origin.optimisation["optimiser"] == "adamw"
+
+
+def table(path: Path, *entries) -> str:
+    path.write_text(json.dumps(entries))
+    return str(path)
+
+
+def test_a_label_table_gives_names_colours_and_codes(segmenter, dataset, tmp_path, out):
+    names = [label.name for label in read_card(segmenter).labels]
+    entries = [{"value": v, "name": names[v - 1], "colour": [v, 2, 255], "terminology": f"SCT~{v}"} for v in (1, 2, 3)]
+    told: list[dict] = []
+    given = table(tmp_path / "table.json", *entries, {"value": 7, "name": "occurs nowhere"})
+    finetune(job(dataset, out, label_table=given, checkpoint=str(segmenter), steps=1), told.append)
+    assert read_card(out).labels == tuple(Label(v, names[v - 1], (v, 2, 255), f"SCT~{v}") for v in (1, 2, 3))
+    # Another colour is no other structure: what the head knows stays.
+    assert any("head: loaded" in e.get("text", "") for e in told)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not a JSON file"),
+        ("{}", "expected a list"),
+        ("[]", "expected a list"),
+        ('[{"value": 1}]', r"\[0\]"),
+        ('[{"value": "1", "name": "a"}]', r"\[0\]\.value"),
+        ('[{"value": 1, "name": "a", "colour": [1, 2]}]', r"\[0\]\.colour"),
+        ('[{"value": 1, "name": "a", "colour": [1, 2, 256]}]', "from 0 to 255"),
+        ('[{"value": 0, "name": "a"}]', "has the value 0"),
+        ('[{"value": 1, "name": "a"}, {"value": 1, "name": "b"}]', "two labels have the value 1"),
+        ('[{"value": 1, "name": "a"}, {"value": 2, "name": "a"}]', "two labels have the name 'a'"),
+        ('[{"value": 1, "name": "a"}]', r"has the label\(s\) 2, 3, which .*table\.json does not declare"),
+    ],
+)
+def test_label_tables_that_cannot_be_used(dataset, tmp_path, out, content, words):
+    path = tmp_path / "table.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=words):
+        finetune(job(dataset, out, label_table=str(path)))
+    with pytest.raises(InputError, match=r"Cannot read the label table .*none\.json"):
+        finetune(job(dataset, out, label_table=str(tmp_path / "none.json")))

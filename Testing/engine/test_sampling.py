@@ -1,11 +1,13 @@
 """Crops to train on: where they lie, and that every class is seen."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from ContrastiveSegLib.volumes.batch import Batch
 from ContrastiveSegLib.volumes.plan import Channel, Plan
 from ContrastiveSegLib.volumes.sampling import crop_start, labelled_patches, network_axes, position
 
@@ -22,6 +24,8 @@ class Source:
                 volume[:, 5:35, 5:35] = 1
                 volume[6, 20, 20] = 2
             self.labels[1][1, 1, 1] = 3
+
+    labelled, unlabelled = (0, 1), ()
 
     def __len__(self) -> int:
         return 2
@@ -77,6 +81,23 @@ def test_an_unlabelled_case_is_drawn_all_the_same():
     batch = labelled_patches(Source(labelled=False), (4, 8, 8), 4, 1.0, np.random.default_rng(0))
     assert batch.labels.max() == 0
     assert sorted(batch.cases.tolist()) == [0, 0, 1, 1]
+
+
+def test_volumes_to_draw_from_may_be_named():
+    batch = labelled_patches(Source(), (4, 8, 8), 3, 0.5, np.random.default_rng(0), [1])
+    assert batch.cases.tolist() == [1, 1, 1]
+    with pytest.raises(ValueError, match="no such volume"):
+        labelled_patches(Source(), (4, 8, 8), 3, 0.5, np.random.default_rng(0), [])
+
+
+def test_batches_joined():
+    random = np.random.default_rng(0)
+    one, two = (labelled_patches(Source(), (4, 8, 8), n, 0.5, random, [c]) for n, c in ((2, 0), (1, 1)))
+    both = Batch.joined([one, two])
+    assert both.cases.tolist() == [0, 0, 1]
+    for name in ("images", "labels", "positions", "extents"):
+        assert torch.equal(getattr(both, name), torch.cat([getattr(one, name), getattr(two, name)])), name
+    assert Batch.joined([one, replace(two, labels=None)]).labels is None
 
 
 def test_shapes_types_and_pairing():

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import events
-from ..checkpoints.card import Card, Label
+from ..checkpoints.card import Card
 from ..checkpoints.format import load, save
 from ..checkpoints.header import digest
 from ..descriptions import FinetuneJob
@@ -22,8 +22,7 @@ from ..networks.registry import build
 from ..networks.segmenter import TransferReport, load_transferred
 from ..networks.spec import NetworkSpec
 from ..records import to_json
-from ..volumes.cache import CachedCase, CachedVolumes
-from ..volumes.dataset import CaseFiles, label_names
+from ..volumes.dataset import CaseFiles
 from ..volumes.fingerprint import PatchRule, adapt, fingerprint, plan_for
 from ..volumes.plan import Plan
 from . import distributed
@@ -31,17 +30,16 @@ from .loop import Run, Trained, train
 from .scoring import CaseScores, score_cases, working_dice
 from .setup import (
     cache_folder,
-    cases_of,
     choose_network,
     finish,
     method_settings,
     open_run,
     optimisation,
     patch_voxels,
-    prepared,
     provenance,
     told,
 )
+from .task import Task, held_out, labelled_cases, prepared_task, unlabelled_cases
 
 
 @dataclass(frozen=True)
@@ -52,15 +50,6 @@ class Start:
     plan: Plan
     card: Card | None = None
     weights: Mapping[str, Tensor] | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """The data of a run: all cases, preprocessed, and the labels to learn."""
-
-    files: list[CaseFiles]
-    source: CachedVolumes
-    labels: tuple[Label, ...]
 
 
 @dataclass(frozen=True)
@@ -87,17 +76,13 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
             "--compare-scratch compares a checkpoint with training from scratch; with 'none' they are one."
         )
     emit(events.stage("plan"))
-    cases = [c for c in cases_of(job.images, job.labels) if c.labels]
-    if not cases:
-        raise InputError("None of the volumes has a label map. Give --labels, or a dataset.json that names them.")
-    held = _held_out(job, len(cases))
+    cases, unlabelled = labelled_cases(job), unlabelled_cases(job, method)
+    held = held_out(job, cases)
     run = open_run(job, emit, cancelled)
     start = _start(job, cases, run)
     with cache_folder(job, keep_if_refused=False) as folder:
         emit(events.stage("preprocess"))
-        made = prepared(cases, start.plan, folder, run, with_labels=True)
-        labels = _labels(job, made, start.card)
-        task = Task(cases, CachedVolumes(folder, made, [label.value for label in labels]), labels)
+        task = prepared_task(job, cases, unlabelled, start.plan, start.card, folder, run)
         tuning = FineTuning(job, method, settings, start, task, run)
         result: dict[str, Any] = {}
         if job.validation == "leave-one-out":
@@ -174,8 +159,9 @@ class FineTuning:
 
     @property
     def head_fits(self) -> bool:
-        """Whether the checkpoint's head predicts exactly the labels of this task."""
-        return self.start.card is not None and self.start.card.labels == self.task.labels
+        """Whether the checkpoint's head predicts exactly the labels of this task, in whatever colours."""
+        base = self.start.card.labels if self.start.card else ()
+        return [(label.value, label.name) for label in base] == [(x.value, x.name) for x in self.task.labels]
 
     def beside(self, start: Start) -> FineTuning:
         """The same from ``start``, leaving nothing on disk."""
@@ -225,7 +211,7 @@ class FineTuning:
         }
         origin = provenance(
             self.job,
-            self.task.source.subset(_others(held, len(self.task.files))).cases,
+            self.task.source.subset(_others(held, len(self.task.source))).cases,
             optimisation(self.method, self.job),
             outcome.trained,
             labels_used=True,
@@ -247,22 +233,6 @@ class FineTuning:
         save(self.run.output, weights, card)
 
 
-def _held_out(job: FinetuneJob, count: int) -> list[int]:
-    """Indices of the labelled cases kept for validation: evenly spread over the list."""
-    if job.validation in ("none", "leave-one-out"):
-        wanted = 1 if job.compare_scratch else 0
-    elif job.validation.isdigit():
-        wanted = max(int(job.validation), 1 if job.compare_scratch else 0)
-    else:
-        raise InputError(f"--validation takes a number of cases, 'leave-one-out' or 'none', not {job.validation!r}.")
-    if wanted and wanted >= count:
-        raise InputError(
-            f"{wanted} case(s) to hold out of {count} labelled leave none to train on. Label more cases or use "
-            "--validation none."
-        )
-    return [round((i + 0.5) * count / wanted - 0.5) for i in range(wanted)]
-
-
 def _start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
     seen = fingerprint(cases)
     if job.checkpoint == "none":
@@ -281,35 +251,6 @@ def _start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
             )
     # A generic starter may meet several channels: its first convolution is refitted to them.
     return Start(dataclasses.replace(card.network, in_channels=len(plan.channels)), plan, card, weights)
-
-
-def _labels(job: FinetuneJob, made: Sequence[CachedCase], base: Card | None) -> tuple[Label, ...]:
-    """The label values found in the cases, named by dataset.json, else by the base checkpoint's labels.
-
-    Raises:
-        InputError: no label at all, more than class indices have room for, or one that dataset.json does not declare.
-    """
-    values = sorted({v for case in made for v in case.values or ()})
-    if not values:
-        raise InputError("All label maps are empty. Label at least one structure in one case.")
-    if len(values) > 255:
-        raise InputError(f"The label maps hold {len(values)} different labels; at most 255 can be learnt together.")
-    known = {label.value: label for label in (base.labels if base else ())}
-    names: dict[int, str] = {}
-    for path in (*job.images, *job.labels):
-        for candidate in (Path(path), Path(path) / "dataset.json", Path(path).parent / "dataset.json"):
-            if candidate.name == "dataset.json" and candidate.is_file():
-                names = names or label_names(candidate)
-    for case in made:
-        undeclared = [str(v) for v in case.values or () if names and v not in names]
-        if undeclared:
-            raise InputError(
-                f"Case {case.name} has the label(s) {', '.join(undeclared)}, which dataset.json does not declare. Name "
-                "them there, or correct the label map."
-            )
-    # A base label of another name is another structure that happens to have the same number.
-    kept = {v: label for v, label in known.items() if names.get(v, label.name) == label.name}
-    return tuple(kept.get(v) or Label(v, names.get(v, f"label {v}")) for v in values)
 
 
 def _backbone_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

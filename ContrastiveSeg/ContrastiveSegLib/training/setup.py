@@ -173,9 +173,9 @@ def provenance(
     labels_used: bool,
     **more: Any,
 ) -> Provenance:
-    """The part of the card that says where the weights come from."""
+    """The part of the card that says where the weights come from; ``labels_used`` where the cases have any."""
     return Provenance(
-        cases=tuple(TrainingCase(c.name, c.digest, labels_used) for c in cases[:_NAMED_CASES]),
+        cases=tuple(TrainingCase(c.name, c.digest, labels_used and c.values is not None) for c in cases[:_NAMED_CASES]),
         case_count=len(cases),
         steps=trained.steps,
         seed=job.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,7 +15,7 @@ class Batch:
 
     Attributes:
         images: (B, C, *patch) float32, normalised.
-        labels: (B, *patch) int64 class indices, or None when the method uses none.
+        labels: (B, *patch) int64 class indices, -1 in crops of unlabelled volumes; or None when the method uses none.
         positions: (B, 4) float32; the crop's centre in [0, 1]^3 of its volume's foreground box (axes z, y, x; MACL's
             slice i of n is at (i + 1) / n), and the number of its data set.
         extents: (B, 4) float32; how far the crop reaches in those coordinates, from end to end.
@@ -26,6 +27,18 @@ class Batch:
     positions: Tensor
     extents: Tensor
     cases: Tensor
+
+    @staticmethod
+    def joined(parts: Sequence[Batch]) -> Batch:
+        """The crops of ``parts`` in one batch, in order; without labels if one of them has none."""
+        labels = [part.labels for part in parts if part.labels is not None]
+        return Batch(
+            torch.cat([part.images for part in parts]),
+            torch.cat(labels) if len(labels) == len(parts) else None,
+            torch.cat([part.positions for part in parts]),
+            torch.cat([part.extents for part in parts]),
+            torch.cat([part.cases for part in parts]),
+        )
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on ``device``."""

@@ -54,6 +54,8 @@ class CachedCase:
 class CachedVolumes:
     """The :class:`.sampling.PatchSource` over preprocessed volumes in ``folder``.
 
+    Those whose ``values`` are None are unlabelled: no label of theirs was ever read.
+
     Args:
         classes: the label values that become class 1, 2, ... in crops; other values become background.
         data_sets: how many of ``cases`` come from each data set, in order; by default all from one.
@@ -64,11 +66,19 @@ class CachedVolumes:
     ) -> None:
         self.folder, self.cases, self.classes = folder, list(cases), tuple(classes)
         self._data_set = np.repeat(np.arange(max(len(data_sets), 1)), data_sets or [len(cases)])
-        self._lookup = np.zeros(max(self.classes, default=0) + 1, np.uint8)
+        self._lookup = np.zeros(max(self.classes, default=0) + 1, np.int16)
         self._lookup[list(self.classes)] = np.arange(1, len(self.classes) + 1)
 
     def __len__(self) -> int:
         return len(self.cases)
+
+    @property
+    def labelled(self) -> tuple[int, ...]:
+        return tuple(i for i, case in enumerate(self.cases) if case.values is not None)
+
+    @property
+    def unlabelled(self) -> tuple[int, ...]:
+        return tuple(i for i, case in enumerate(self.cases) if case.values is None)
 
     def shape(self, case: int) -> tuple[int, int, int]:
         return self.cases[case].shape
@@ -81,6 +91,8 @@ class CachedVolumes:
         return _crop(image, start, size, fill=float(image[:, 0, 0, 0].min())).astype(np.float32)
 
     def label_crop(self, case: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
+        if self.cases[case].values is None:
+            return np.full(tuple(size), -1, np.int16)
         values = _crop(self._open(case, ".labels")[None], start, size, fill=0)[0]
         return self._lookup[np.where(values < len(self._lookup), values, 0)]
 
@@ -89,6 +101,8 @@ class CachedVolumes:
 
     def places(self, case: int) -> np.ndarray:
         """(n, 4) rows class, z, y, x: voxels of the classes, at most 2000 each."""
+        if self.cases[case].values is None:
+            return np.empty((0, 4), np.int32)
         rows = np.array(self._open(case, ".places"))
         rows[:, 0] = self._lookup[np.where(rows[:, 0] < len(self._lookup), rows[:, 0], 0)]
         return rows[rows[:, 0] > 0]
@@ -112,6 +126,9 @@ def preprocess(
     cancelled: CancelledCheck = never,
 ) -> list[CachedCase]:
     """Bring ``cases`` into ``folder``, skipping those already there; progress is told through ``emit``.
+
+    Args:
+        with_labels: also read the labels of the cases that have any.
 
     Raises:
         InputError: a case that cannot be read or does not fit the plan (its name is in the message).
@@ -154,8 +171,7 @@ def _make(case: CaseFiles, plan: Plan, folder: Path, key: str, digest: str, with
     image = resample_image(normalise(axes.apply(volume.array), plan.channels), shape)
     _write(folder / f"{key}.npy", image.astype(np.float16))
     values: tuple[int, ...] | None = None
-    if with_labels:
-        assert case.labels is not None
+    if with_labels and case.labels is not None:
         labels = resample_labels(axes.apply(read_labels(case.labels, volume.geometry).array), shape)
         values = tuple(int(v) for v in np.unique(labels) if v)
         _write(folder / f"{key}.labels.npy", labels)

@@ -91,7 +91,7 @@ def label_names(path: Path) -> dict[int, str]:
 
 
 def _cases_in_folder(folder: Path) -> list[CaseFiles]:
-    volumes = _volume_files(folder)
+    volumes = _image_files(folder)
     if volumes:
         return _grouped_by_channel(volumes)
     if _holds_dicom(folder):
@@ -110,6 +110,17 @@ def _cases_in_folder(folder: Path) -> list[CaseFiles]:
 def _volume_files(folder: Path) -> list[Path]:
     # Hidden files are what other systems leave beside the real ones (._case.nii.gz).
     return sorted(f for f in folder.iterdir() if f.is_file() and files.volume_suffix(f) and not f.name.startswith("."))
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """The volume files of ``folder`` without those that are, by name, a label map of one beside them."""
+    found = _volume_files(folder)
+    names = {files.stem(f).removesuffix("_0000") for f in found}
+    return [
+        f
+        for f in found
+        if files.volume_suffix(f) != ".seg.nrrd" and case_of(files.stem(f), names - {files.stem(f)}) is None
+    ]
 
 
 def _holds_dicom(folder: Path) -> bool:

@@ -19,6 +19,14 @@ class PatchSource(Protocol):
     def __len__(self) -> int:
         """Number of volumes."""
 
+    @property
+    def labelled(self) -> tuple[int, ...]:
+        """Indices of the volumes that have labels, which may all be background."""
+
+    @property
+    def unlabelled(self) -> tuple[int, ...]:
+        """Indices of the others."""
+
     def shape(self, case: int) -> tuple[int, int, int]:
         """(z, y, x) of a volume at the plan's spacing."""
 
@@ -29,7 +37,7 @@ class PatchSource(Protocol):
         """Image crop (C, z, y, x) float32; outside the volume it is filled with the volume's corner value."""
 
     def label_crop(self, case: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
-        """Label crop (z, y, x) uint8 of class indices; 0 outside the volume."""
+        """Label crop (z, y, x) int16 of class indices, 0 outside the volume; -1 everywhere for an unlabelled one."""
 
     def data_set(self, case: int) -> int:
         """Which of the pooled data sets a volume belongs to; places in the body compare only within one."""
@@ -39,19 +47,27 @@ class PatchSource(Protocol):
 
 
 def labelled_patches(
-    source: PatchSource, size: Sequence[int], batch: int, foreground: float, random: np.random.Generator
+    source: PatchSource,
+    size: Sequence[int],
+    batch: int,
+    foreground: float,
+    random: np.random.Generator,
+    cases: Sequence[int] | None = None,
 ) -> Batch:
     """``batch`` crops of ``size`` (z, y, x) with labels; a share ``foreground`` is centred on a labelled voxel.
 
     Those are drawn class by class, so that a small structure is seen as often as a large one; a case that lacks a
     class is simply not drawn for it.
+
+    Args:
+        cases: the volumes to draw from, by default the labelled ones; in crops of others all labels are -1.
     """
-    cases = _spread(len(source), batch, random)
+    drawn = _spread(source.labelled if cases is None else cases, batch, random)
     centred, chance = divmod(batch * foreground, 1)
     if chance:
         centred += random.random() < chance
     images, labels, positions, extents = [], [], [], []
-    for index, case in enumerate(cases):
+    for index, case in enumerate(drawn):
         places = source.places(case)
         if index < centred and len(places):
             wanted = random.choice(np.unique(places[:, 0]))
@@ -70,7 +86,7 @@ def labelled_patches(
         torch.from_numpy(np.stack(labels)).long(),
         torch.tensor(positions, dtype=torch.float32),
         torch.tensor(extents, dtype=torch.float32),
-        torch.tensor(cases),
+        torch.tensor(drawn),
     )
 
 
@@ -103,9 +119,11 @@ def network_axes(batch: Batch, plan: Plan) -> Batch:
     return replace(batch, images=batch.images.squeeze(2 + axis), labels=labels)
 
 
-def _spread(count: int, batch: int, random: np.random.Generator) -> list[int]:
-    """``batch`` case indices, all cases equally often as far as possible."""
+def _spread(cases: Sequence[int], batch: int, random: np.random.Generator) -> list[int]:
+    """``batch`` of ``cases``, all equally often as far as possible."""
+    if not cases:
+        raise ValueError("there is no such volume to draw from")
     order: list[int] = []
     while len(order) < batch:
-        order.extend(int(i) for i in random.permutation(count))
+        order.extend(cases[int(i)] for i in random.permutation(len(cases)))
     return order[:batch]
