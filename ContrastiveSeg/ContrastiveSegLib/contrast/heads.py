@@ -46,6 +46,23 @@ def pixel_head(dimensions: int, in_channels: int, out_channels: int, norm: Norm 
     return nn.Sequential(*layers)
 
 
+def point_head(in_channels: int, hidden: int, out_channels: int) -> nn.Sequential:
+    """One vector a row, of any number of rows (..., in_channels): Linear, layer norm, ReLU, Linear."""
+    return nn.Sequential(
+        nn.Linear(in_channels, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, out_channels)
+    )
+
+
+def projection(dimensions: int, in_channels: int, out_channels: int, hidden: int = 0) -> nn.Module:
+    """A vector a cell by itself: a convolution of size 1, or two with a ReLU between them and ``hidden`` channels."""
+    convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
+    if not hidden:
+        return convolution(in_channels, out_channels, 1)
+    return nn.Sequential(
+        convolution(in_channels, hidden, 1), nn.ReLU(inplace=True), convolution(hidden, out_channels, 1)
+    )
+
+
 def normalisation(dimensions: int, channels: int, norm: Norm) -> nn.Module:
     """The norm layer of that name; "batch" for reference batches, the others for batches of a few samples."""
     if norm == "batch":

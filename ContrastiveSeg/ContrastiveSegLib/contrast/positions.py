@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,6 +69,11 @@ def paired_places(
             jittered = centre + random.uniform(-threshold / 4, threshold / 4, 3)
             places.append(_place(source, plan, case, np.clip(jittered, low, high)))
     return places
+
+
+def random_places(source: PatchSource, plan: Plan, cases: Sequence[int], random: np.random.Generator) -> list[Place]:
+    """A crop of the plan's patch from each of ``cases``, anywhere in its foreground box."""
+    return [_place(source, plan, case, random.uniform(*_reach(source, case, plan.patch))) for case in cases]
 
 
 def compared_axes(plan: Plan, mode: Mode) -> list[int]:

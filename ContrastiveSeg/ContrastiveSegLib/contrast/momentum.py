@@ -1,0 +1,56 @@
+"""The momentum teacher: a slowly following copy of a network, which nothing is back-propagated into."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Teacher(nn.Module):
+    """An exponential moving average of ``student``: its parameters averaged, its buffers copied.
+
+    It stays in evaluation mode and its parameters ask for no gradient. Being a module, it is part of what resuming
+    needs.
+
+    Args:
+        without: names of the student's child lists that the teacher does not need, e.g. ("decoder",).
+
+    Attributes:
+        network: the copy; call its own methods.
+    """
+
+    updates: Tensor
+
+    def __init__(self, student: nn.Module, without: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(student).requires_grad_(False)
+        for name in without:
+            setattr(self.network, name, nn.ModuleList())
+        self.register_buffer("updates", torch.tensor(0))
+        self.train()
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Evaluation mode whatever ``mode`` says."""
+        super().train(False)
+        return self
+
+    @torch.no_grad()
+    def follow(self, student: nn.Module, momentum: float, warm: bool = True) -> None:
+        """One step: parameter <- momentum * parameter + (1 - momentum) * student's; to be called after each update.
+
+        Args:
+            warm: in step t = 0, 1, ... the momentum is at most 1 - 1 / (t + 1), so that a short run is not spent on
+                forgetting the random start (Tarvainen and Valpola; UA-MT's code).
+        """
+        if warm:
+            momentum = min(1 - 1 / (int(self.updates) + 1), momentum)
+        self.updates += 1
+        theirs, buffers = dict(student.named_parameters()), dict(student.named_buffers())
+        own = dict(self.network.named_parameters())
+        torch._foreach_mul_(list(own.values()), momentum)
+        torch._foreach_add_(list(own.values()), [theirs[name] for name in own], alpha=1 - momentum)
+        for name, buffer in self.network.named_buffers():
+            buffer.copy_(buffers[name])

@@ -1,0 +1,59 @@
+"""Drawing voxels of crops for losses that compare voxels: spread over the crop, and not too near each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def strata(shape: Sequence[int], count: int) -> tuple[int, ...]:
+    """How many strata an axis cut ``shape`` into about ``count`` nearly cubic ones: powers of two, ``count`` at most.
+
+    112 x 112 x 80 into 256 gives 8 x 8 x 4; 256 x 256 gives 16 x 16.
+    """
+    cells = [1] * len(shape)
+    product = 2
+    while product <= count:
+        lengths = [n / c for n, c in zip(shape, cells, strict=True)]
+        longest = lengths.index(max(lengths))
+        if lengths[longest] < 2:
+            break
+        cells[longest] *= 2
+        product *= 2
+    return tuple(cells)
+
+
+def stratified_voxels(shape: Sequence[int], cells: Sequence[int], batch: int, device: torch.device) -> Tensor:
+    """(batch, N, d) voxels of maps of ``shape``, array order: one drawn uniformly from each of the N strata.
+
+    Drawn from torch's global CPU generator, each sample for itself.
+    """
+    corners = torch.cartesian_prod(*(torch.arange(c, dtype=torch.float32) for c in cells)).view(-1, len(shape))
+    drawn = (corners + torch.rand(batch, *corners.shape)) * (torch.tensor(shape) / torch.tensor(cells))
+    return torch.minimum(drawn.long(), torch.tensor(shape) - 1).to(device, non_blocking=True)
+
+
+def voxel_features(maps: Tensor, voxels: Tensor) -> Tensor:
+    """(B, N, C): what ``maps`` (B, C, *shape) hold at ``voxels`` (B, N, d)."""
+    index = torch.zeros_like(voxels[..., 0])
+    for axis, length in enumerate(maps.shape[2:]):
+        index = index * length + voxels[..., axis]
+    flat = maps.flatten(2)
+    return flat.gather(2, index.unsqueeze(1).expand(-1, flat.shape[1], -1)).transpose(1, 2)
+
+
+def apart(voxels: Tensor, distance: float) -> Tensor:
+    """(B N, B N): which voxels may be each other's negatives.
+
+    Voxels of one crop nearer than ``distance`` (Chebyshev, in voxels) may not: they usually are the same tissue.
+    Voxels of two crops may, and every voxel is compared with itself (its own other view).
+    """
+    batch, count = voxels.shape[:2]
+    near = ((voxels[:, :, None] - voxels[:, None]).abs().amax(-1) < distance).to(voxels.device)
+    near &= ~torch.eye(count, dtype=torch.bool, device=voxels.device)
+    allowed = torch.ones(batch, count, batch, count, dtype=torch.bool, device=voxels.device)
+    crops = torch.arange(batch, device=voxels.device)
+    allowed[crops, :, crops] = ~near
+    return allowed.view(batch * count, batch * count)
