@@ -1,0 +1,106 @@
+"""Several segments as one label map on a volume's grid."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+import slicer
+import vtk
+
+from ContrastiveSegLib.errors import InputError
+
+from .grids import Grid, array_of
+from .segments import HIGHEST_VALUE, layer_name, segments_of, volume_to_segmentation
+
+
+def merged(node, volume, grid: Grid, values: Mapping[str, int]) -> tuple[np.ndarray, list[str]]:
+    """(k, j, i) label values of the segments in ``values`` on the volume's ``grid``, later segments over earlier ones.
+
+    Returns:
+        The array, uint8 or int16, and a sentence for every two values of which one hides voxels of the other.
+
+    Raises:
+        InputError: a segment is missing, or a value not in 1..32767.
+    """
+    names = {segment.id: segment.name for segment in segments_of(node)}
+    missing = [identifier for identifier in values if identifier not in names]
+    if missing:
+        raise InputError(f"{node.GetName()} has no segment {missing[0]} any more.")
+    wrong = [value for value in values.values() if not 0 < value <= HIGHEST_VALUE]
+    if wrong:
+        raise InputError(f"Label values must be 1 to {HIGHEST_VALUE}; one is {wrong[0]}.")
+    array = np.zeros(grid.shape, np.uint8 if max(values.values(), default=0) <= 255 else np.int16)
+    segmentation = _with_layers(node, grid)
+    hidden: Counter[tuple[int, int]] = Counter()
+    placed: dict = {}
+    named: dict[int, list[str]] = {}
+    for identifier in (i for i in names if i in values):
+        segment, value = segmentation.GetSegment(identifier), values[identifier]
+        named.setdefault(value, []).append(names[identifier])
+        layer = segment.GetRepresentation(layer_name())
+        if layer is None or layer.IsEmpty():
+            continue
+        if layer not in placed:
+            placed[layer] = _on_grid(layer, node, volume, grid)
+        inside = placed[layer] == segment.GetLabelValue()
+        below, counts = np.unique(array[inside], return_counts=True)
+        hidden.update({(value, int(b)): int(n) for b, n in zip(below, counts, strict=True) if b not in (0, value)})
+        array[inside] = value
+    sentences = [
+        f"{' and '.join(named[above])} hides {count} voxels of {' and '.join(named[below])}, which it overlaps."
+        for (above, below), count in hidden.items()
+    ]
+    return array, sentences
+
+
+def _with_layers(node, grid: Grid):
+    """The node's segmentation, or a copy with layers of the grid's resolution if it is made of surfaces or contours."""
+    segmentation = node.GetSegmentation()
+    source = segmentation.GetSourceRepresentationName()
+    if source == layer_name():
+        return segmentation
+    converter = slicer.vtkSegmentationConverter
+    copy = slicer.vtkSegmentation()
+    copy.SetSourceRepresentationName(source)
+    copy.CopyConversionParameters(segmentation)
+    copy.SetConversionParameter(
+        converter.GetReferenceImageGeometryParameterName(), converter.SerializeImageGeometry(_reference(grid))
+    )
+    for identifier in segmentation.GetSegmentIDs():
+        copy.CopySegmentFromSegmentation(segmentation, identifier)
+    if not copy.CreateRepresentation(layer_name()):
+        raise InputError(f'{node.GetName()} is stored as "{source}", which cannot be turned into voxels.')
+    return copy
+
+
+def _on_grid(layer, node, volume, grid: Grid) -> np.ndarray:
+    """A layer's values at the grid's voxels: copied where grids coincide, else those of the nearest voxels."""
+    moved = slicer.vtkOrientedImageData()
+    moved.ShallowCopy(layer)
+    matrix, transform = volume_to_segmentation(volume, node), None
+    if matrix is None:
+        transform = vtk.vtkGeneralTransform()
+        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(
+            node.GetParentTransformNode(), volume.GetParentTransformNode(), transform
+        )
+    elif not np.array_equal(matrix, np.eye(4)):
+        # Moving the grid instead of resampling keeps voxels exact where one transform undoes the other.
+        there = vtk.vtkMatrix4x4()
+        layer.GetImageToWorldMatrix(there)
+        moved.SetGeometryFromImageToWorldMatrix(
+            slicer.util.vtkMatrixFromArray(np.linalg.inv(matrix) @ slicer.util.arrayFromVTKMatrix(there))
+        )
+    placed = slicer.vtkOrientedImageData()
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+        moved, _reference(grid), placed, False, False, transform
+    )
+    return array_of(placed)
+
+
+def _reference(grid: Grid):
+    """An image without voxels that says where the grid's are."""
+    k, j, i = grid.shape
+    reference = slicer.vtkOrientedImageData()
+    reference.SetExtent(0, i - 1, 0, j - 1, 0, k - 1)
+    reference.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(grid.ijk_to_ras))
+    return reference

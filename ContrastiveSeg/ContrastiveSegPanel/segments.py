@@ -1,0 +1,285 @@
+"""Segments of a segmentation node: what they are, and new voxels for them without touching the others.
+
+A binary label map in a segmentation is a layer: an image that several segments may share, each with a value of its own.
+Layers are never changed in place here. Where a layer must lose a segment, its other segments get a copy without it; so
+the old layers stay what they were, and undoing is putting them back.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import vtk
+
+from ContrastiveSegLib.checkpoints.card import Label
+from ContrastiveSegLib.errors import InputError
+
+from .grids import Grid, array_of, image_holding
+
+HIGHEST_VALUE = 32767
+_JOINT_SMOOTHING = "Joint smoothing"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A segment as a checkpoint's card describes labels; ``colour`` is (r, g, b), 0 to 255."""
+
+    id: str
+    name: str
+    colour: tuple[int, int, int]
+    terminology: str
+
+
+def segments_of(node) -> list[Segment]:
+    """The node's segments, in its order."""
+    segmentation = node.GetSegmentation()
+    found = []
+    for identifier in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(identifier)
+        red, green, blue = (round(255 * part) for part in segment.GetColor())
+        found.append(Segment(identifier, segment.GetName() or "", (red, green, blue), _terminology(segment)))
+    return found
+
+
+def layer_name() -> str:
+    """The name of the representation that holds layers."""
+    return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+
+
+def surface_name() -> str:
+    """The name of the representation that 3D views show."""
+    return slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+
+
+def checked_labels(image: vtk.vtkImageData, labels: Sequence[Label], what: str) -> np.ndarray:
+    """The voxels (k, j, i) of a label map read from ``what``, as uint8 or int16; not copied where it is one already.
+
+    Raises:
+        InputError: its voxels are no whole numbers, or it has a value that no label has; or the labels' values are not
+            1..32767, each once.
+    """
+    values = {label.value for label in labels}
+    if len(values) < len(labels) or not all(0 < value <= HIGHEST_VALUE for value in values):
+        raise InputError(f"Label values must be 1 to {HIGHEST_VALUE}, each once; they are {sorted(values)}.")
+    array = array_of(image)
+    if array.dtype.kind not in "iu":
+        raise InputError(f"{what} is no label map: its voxels are {array.dtype} numbers.")
+    unknown = sorted(_values_in(array) - values - {0})
+    if unknown:
+        said = ", ".join(str(value) for value in unknown[:5])
+        raise InputError(f"{what} has voxels of value {said}, which no label has.")
+    return array.astype(np.uint8 if max(values, default=0) <= 255 else np.int16, copy=False)
+
+
+def check_takes_labels(node, volume) -> None:
+    """Refuse a segmentation into which a label map on the volume's grid cannot be put exactly.
+
+    Raises:
+        InputError: saying which and what to do instead.
+    """
+    name = node.GetName()
+    segmentation = node.GetSegmentation()
+    source = segmentation.GetSourceRepresentationName()
+    if source != layer_name():
+        raise InputError(
+            f'{name} is stored as "{source}", into which voxels cannot be put. Make "{layer_name()}" its source '
+            "representation in the Segmentations module, or choose a new segmentation."
+        )
+    if segmentation.GetNumberOfSegments() and volume_to_segmentation(volume, node) is None:
+        raise InputError(
+            f"{name} is under another transform than {volume.GetName()}, and voxels would have to be resampled to fit. "
+            "Put both under the same transform, or choose a new segmentation."
+        )
+
+
+def volume_to_segmentation(volume, node) -> np.ndarray | None:
+    """The 4 x 4 matrix between the nodes' coordinates; None where voxel grids do not stay grids on the way."""
+    theirs, ours = volume.GetParentTransformNode(), node.GetParentTransformNode()
+    if theirs is ours:
+        return np.eye(4)
+    transform = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(theirs, ours, transform)
+    if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(transform):
+        return None
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(theirs, ours, matrix)
+    if slicer.vtkOrientedImageDataResample.DoesTransformMatrixContainShear(matrix):
+        return None
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def put_labels(node, volume, grid: Grid, array: np.ndarray, labels: Sequence[Label]) -> list[str]:
+    """Give each label's segment the voxels of its value, in one new layer; add the segments that are missing.
+
+    Args:
+        array: (k, j, i) label values on the volume's ``grid``; may become the segmentation's own.
+
+    Returns:
+        The IDs of the labels' segments.
+    """
+    segmentation = node.GetSegmentation()
+    empty = segmentation.GetNumberOfSegments() == 0
+    if empty:
+        # Before any voxel comes in: a transform set later moves the voxels instead of saying where they are.
+        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    matrix = volume_to_segmentation(volume, node)
+    layer = oriented_image(array, matrix @ grid.ijk_to_ras)
+    replaced = _same_named(node, labels)
+    written = []
+    with slicer.util.NodeModify(node), surfaces_kept(segmentation, set(replaced.values())):
+        take_out(segmentation, list(replaced.values()))
+        for label in labels:
+            if label.value in replaced:
+                identifier = replaced[label.value]
+                segment = segmentation.GetSegment(identifier)
+                segment.SetLabelValue(label.value)
+                segment.AddRepresentation(layer_name(), layer)
+            else:
+                segment = _new_segment(label)
+                segment.AddRepresentation(layer_name(), layer)
+                identifier = segmentation.GenerateUniqueSegmentID(label.name)
+                segmentation.AddSegment(segment, identifier)
+            written.append(identifier)
+            _mark_for_review(segment)
+        if empty or node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is None:
+            node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        tell_of_new_voxels(segmentation)
+    return written
+
+
+def oriented_image(array: np.ndarray, ijk_to_ras: np.ndarray):
+    """A layer with the voxels (k, j, i), cut down to where they are not 0."""
+    box = _box_of(array)
+    inside = array[tuple(slice(first, last + 1) for first, last in box)]
+    oriented = slicer.vtkOrientedImageData()
+    oriented.ShallowCopy(image_holding(inside))
+    (k0, k1), (j0, j1), (i0, i1) = box
+    oriented.SetExtent(i0, i1, j0, j1, k0, k1)
+    oriented.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
+    return oriented
+
+
+def take_out(segmentation, identifiers: Sequence[str]) -> None:
+    """Free segments from the layers they share with others; those get a copy of the layer without them."""
+    leaving = set(identifiers)
+    for layer, members in layers_of(segmentation).items():
+        staying = [i for i in members if i not in leaving]
+        if not staying or len(staying) == len(members):
+            continue
+        values = {segmentation.GetSegment(i).GetLabelValue() for i in members if i in leaving}
+        values -= {segmentation.GetSegment(i).GetLabelValue() for i in staying}
+        rest = without(layer, values)
+        for identifier in staying:
+            segmentation.GetSegment(identifier).AddRepresentation(layer_name(), rest)
+
+
+def without(layer, values: set[int]):
+    """A copy of a layer in which ``values`` are background."""
+    copy = slicer.vtkOrientedImageData()
+    copy.DeepCopy(layer)
+    if copy.GetNumberOfPoints():
+        array = array_of(copy)
+        array[np.isin(array, list(values))] = 0
+    return copy
+
+
+def layers_of(segmentation) -> Mapping:
+    """Layer -> IDs of the segments in it."""
+    found: dict = {}
+    for identifier in segmentation.GetSegmentIDs():
+        layer = segmentation.GetSegment(identifier).GetRepresentation(layer_name())
+        if layer is not None:
+            found.setdefault(layer, []).append(identifier)
+    return found
+
+
+@contextmanager
+def surfaces_kept(segmentation, changing: set[str]) -> Iterator[None]:
+    """If there are surfaces: take them away meanwhile, then put back those of unchanged segments, and make the others.
+
+    Slicer makes them itself when a segment is added, one by one and before the voxels are complete.
+    """
+    if not segmentation.ContainsRepresentation(surface_name()):
+        yield
+        return
+    surfaces = {i: segmentation.GetSegment(i).GetRepresentation(surface_name()) for i in segmentation.GetSegmentIDs()}
+    segmentation.RemoveRepresentation(surface_name())
+    try:
+        yield
+    finally:
+        # Surfaces smoothed jointly depend on their neighbours.
+        if segmentation.GetConversionParameter(_JOINT_SMOOTHING) not in ("1", "1.0"):
+            for identifier, surface in surfaces.items():
+                segment = segmentation.GetSegment(identifier)
+                if identifier not in changing and segment is not None and surface is not None:
+                    segment.AddRepresentation(surface_name(), surface)
+        segmentation.CreateRepresentation(surface_name())
+
+
+def tell_of_new_voxels(segmentation) -> None:
+    """What Slicer's own editing tells, so that views and file types follow."""
+    segmentation.InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
+
+
+def _same_named(node, labels: Sequence[Label]) -> dict[int, str]:
+    """Label value -> ID of the segment of that name; where names repeat, the first label takes the first segment."""
+    free = segments_of(node)
+    found = {}
+    for label in labels:
+        segment = next((s for s in free if s.name == label.name), None)
+        if segment is not None:
+            free.remove(segment)
+            found[label.value] = segment.id
+    return found
+
+
+def _new_segment(label: Label):
+    segment = slicer.vtkSegment()
+    segment.SetName(label.name)
+    segment.SetLabelValue(label.value)
+    segment.NameAutoGeneratedOff()
+    if label.colour is not None:
+        segment.SetColor(*(part / 255 for part in label.colour))
+        segment.ColorAutoGeneratedOff()
+    if label.terminology:
+        if hasattr(segment, "SetTerminology"):
+            segment.SetTerminology(label.terminology)
+        else:
+            segment.SetTag(segment.GetTerminologyEntryTagName(), label.terminology)
+    return segment
+
+
+def _mark_for_review(segment) -> None:
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetSegmentStatus(segment, logic.InProgress)
+
+
+def _terminology(segment) -> str:
+    if hasattr(segment, "GetTerminology"):
+        return segment.GetTerminology() or ""
+    entry = vtk.mutable("")
+    segment.GetTag(segment.GetTerminologyEntryTagName(), entry)
+    return str(entry)
+
+
+def _values_in(array: np.ndarray) -> set[int]:
+    """The different values; slice by slice, so that no second volume is made."""
+    found: set[int] = set()
+    for plane in array:
+        found.update(np.unique(plane).tolist())
+    return found
+
+
+def _box_of(array: np.ndarray) -> list[tuple[int, int]]:
+    """First and last index of non-zero voxels, along each axis; (0, -1) everywhere if there are none."""
+    planes = np.array([plane.any() for plane in array])
+    if not planes.any():
+        return [(0, -1)] * 3
+    flat = np.any(array != 0, axis=0)
+    box = []
+    for along in (planes, flat.any(axis=1), flat.any(axis=0)):
+        inside = np.flatnonzero(along)
+        box.append((int(inside[0]), int(inside[-1])))
+    return box

@@ -1,0 +1,149 @@
+"""Taking back, in one step, what was written into a segmentation."""
+
+from collections.abc import Sequence
+
+import slicer
+
+from ContrastiveSegLib.errors import InputError
+
+from .segments import layer_name, layers_of, surfaces_kept, take_out, tell_of_new_voxels, without
+
+
+class Undo:
+    """Made before a segmentation is written into and finished after it; called once, it restores what was there.
+
+    What the user changed meanwhile in other segments stays. Nothing is copied: written segments get new layers, so the
+    old ones only need to be kept.
+
+    Args:
+        created: the node was made for this; undoing removes it.
+    """
+
+    def __init__(self, node, created: bool) -> None:
+        self._node = node
+        self._created = created
+        self._done = False
+        segmentation = node.GetSegmentation()
+        self._order = segmentation.GetSegmentIDs()
+        self._said = {identifier: _said(segmentation.GetSegment(identifier)) for identifier in self._order}
+        self._layers = layers_of(segmentation)
+        self._transform_id = node.GetTransformNodeID()
+        self._reference_id = node.GetNodeReferenceID(_reference_role())
+        self._geometry = segmentation.GetConversionParameter(_geometry())
+        self._written: set[str] = set()
+        self._after: dict = {}
+        _save_for_segment_editor(node)
+
+    def finish(self, written: Sequence[str]) -> None:
+        """Say which segments were written; everything else must be as before."""
+        segmentation = self._node.GetSegmentation()
+        self._written = set(written)
+        self._after = {identifier: _state(segmentation, identifier) for identifier in segmentation.GetSegmentIDs()}
+
+    @property
+    def refusal(self) -> str | None:
+        """Why it cannot be undone any more, as a sentence; None if it can."""
+        if self._done:
+            return "This was undone already."
+        scene = self._node.GetScene()
+        if scene is None or scene.GetNodeByID(self._node.GetID()) is not self._node:
+            return "The segmentation was removed since, so there is nothing to undo."
+        return None
+
+    @property
+    def edited_since(self) -> bool:
+        """Whether the user has changed written voxels meanwhile, which undoing would throw away."""
+        if self.refusal:
+            return False
+        return any(_state(self._node.GetSegmentation(), i) != self._after[i] for i in self._written)
+
+    def __call__(self) -> None:
+        """Restore what was there.
+
+        Raises:
+            InputError: :attr:`refusal`.
+        """
+        if self.refusal:
+            raise InputError(self.refusal)
+        self._done = True
+        segmentation = self._node.GetSegmentation()
+        if self._created and set(segmentation.GetSegmentIDs()) <= self._written:
+            _remove(self._node)
+            return
+        with slicer.util.NodeModify(self._node), surfaces_kept(segmentation, self._written):
+            take_out(segmentation, self._written)
+            for layer, members in self._layers.items():
+                self._restore(layer, members)
+            for identifier in self._written.intersection(segmentation.GetSegmentIDs()).difference(self._order):
+                # Removing a segment would search the layer it shares; it shares none after this.
+                segmentation.GetSegment(identifier).AddRepresentation(layer_name(), slicer.vtkOrientedImageData())
+                segmentation.RemoveSegment(identifier)
+            later = [i for i in segmentation.GetSegmentIDs() if i not in self._order]
+            segmentation.ReorderSegments([*self._order, *later])
+            if not later:
+                self._restore_place()
+            tell_of_new_voxels(segmentation)
+
+    def _restore(self, layer, members: Sequence[str]) -> None:
+        """Put a layer back into those of its segments that were written, and into all if none was changed since."""
+        segmentation = self._node.GetSegmentation()
+        back = [i for i in members if i in self._written]
+        if not back:
+            return
+        if all(_state(segmentation, i) == self._after[i] for i in members if i not in back):
+            back = members
+        else:
+            values = {i: self._said[i].GetLabelValue() for i in members}
+            layer = without(layer, {values[i] for i in members if i not in back} - {values[i] for i in back})
+        # Slicer's own undo takes an image older than its last saved copy for unchanged. Told before anyone observes it.
+        layer.Modified()
+        for identifier in back:
+            segment = segmentation.GetSegment(identifier)
+            if segment is None:
+                segment = slicer.vtkSegment()
+                segment.AddRepresentation(layer_name(), layer)
+                segmentation.AddSegment(segment, identifier)
+            if identifier in self._written:
+                segment.DeepCopyMetadata(self._said[identifier])
+            segment.AddRepresentation(layer_name(), layer)
+
+    def _restore_place(self) -> None:
+        self._node.SetAndObserveTransformNodeID(self._transform_id)
+        self._node.SetNodeReferenceID(_reference_role(), self._reference_id)
+        self._node.GetSegmentation().SetConversionParameter(_geometry(), self._geometry)
+
+
+def _said(segment):
+    """A copy of a segment's name, colour, value and tags, without its voxels."""
+    copy = slicer.vtkSegment()
+    copy.DeepCopyMetadata(segment)
+    return copy
+
+
+def _state(segmentation, identifier: str) -> tuple:
+    """What differs as soon as a segment's layer is changed or replaced."""
+    segment = segmentation.GetSegment(identifier)
+    layer = None if segment is None else segment.GetRepresentation(layer_name())
+    return (layer, layer.GetMTime()) if layer is not None else (None, 0)
+
+
+def _remove(node) -> None:
+    for index in range(node.GetNumberOfDisplayNodes()):
+        slicer.mrmlScene.RemoveNode(node.GetNthDisplayNode(index))
+    slicer.mrmlScene.RemoveNode(node)
+
+
+def _save_for_segment_editor(node) -> None:
+    """If the Segment Editor shows the node, its own undo should reach back over this change as well."""
+    editor = getattr(getattr(slicer.modules, "SegmentEditorWidget", None), "editor", None)
+    shown = editor.segmentationNode() if editor is not None else None
+    if shown is not None and shown.GetID() == node.GetID() and hasattr(editor, "saveStateForUndo"):
+        editor.saveStateForUndo()
+
+
+def _reference_role() -> str:
+    return slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+
+
+def _geometry() -> str:
+    return slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
