@@ -1,0 +1,275 @@
+"""The scene's volumes as cases to learn from: their segmentations, their roles, and which structures to learn.
+
+What the user decides about a volume is kept in the volume node itself (an attribute for the role, a node reference for
+the segmentation), so that it survives renaming, saving and importing the scene, and goes when the volume goes. Nothing
+here knows Qt; whoever shows the table listens to :attr:`Cases.changed` and asks again.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from ContrastiveSegLib.checkpoints.card import Label
+from ContrastiveSegLib.errors import InputError
+
+from .segments import Segment, segments_of
+from .signal import Signal
+
+TRAIN, UNLABELLED, VALIDATION, IGNORE = ROLES = ("train", "unlabelled", "validation", "ignore")
+#: Attribute of a segmentation that a checkpoint made: it is not learnt from unless the user says so.
+PREDICTED = "ContrastiveSeg.Predicted"
+ROLE = "ContrastiveSeg.Role"
+_SEGMENTATION = "ContrastiveSeg.Segmentation"
+#: Class indices are stored in a byte, and 0 is background.
+_MOST_LABELS = 255
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the table. ``note`` says in a sentence why the role is what it is, where that is not obvious."""
+
+    volume_id: str
+    name: str
+    segmentation_id: str | None
+    role: str
+    note: str = ""
+
+    @property
+    def labelled(self) -> bool:
+        return self.role in (TRAIN, VALIDATION)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A segment name found in the labelled cases; names that differ only in case and spacing are one.
+
+    Attributes:
+        key: the name without case and spacing. name: as it was found first.
+        learn_as: the name of the label it becomes; two structures of one ``learn_as`` become one label.
+        learn: whether it is learnt at all; otherwise its voxels are background.
+        cases: in how many cases it occurs.
+        segments: (segmentation ID, segment ID) of each occurrence.
+    """
+
+    key: str
+    name: str
+    learn_as: str
+    learn: bool
+    cases: int
+    colour: tuple[int, int, int]
+    terminology: str
+    segments: tuple[tuple[str, str], ...]
+
+
+class Cases(slicer.util.VTKObservationMixin):
+    """The cases of the scene. ``changed()`` is emitted at every change that may concern them, often many in a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changed = Signal()
+        self._learn_as: dict[str, str] = {}
+        self._left_out: set[str] = set()
+        for event in (slicer.vtkMRMLScene.NodeAddedEvent, slicer.vtkMRMLScene.NodeRemovedEvent):
+            self.addObserver(slicer.mrmlScene, event, self._on_change)
+        for event in (slicer.vtkMRMLScene.EndBatchProcessEvent, slicer.vtkMRMLScene.EndCloseEvent):
+            self.addObserver(slicer.mrmlScene, event, self._on_change)
+
+    def cleanup(self) -> None:
+        self.removeObservers()
+
+    def rows(self) -> list[Case]:
+        """A case a volume with voxels, in the scene's order. Label maps and colour volumes are none."""
+        # Exactly this class: label maps, vector and diffusion volumes inherit from it.
+        volumes = [v for v in _nodes("vtkMRMLScalarVolumeNode") if v.GetClassName() == "vtkMRMLScalarVolumeNode"]
+        self._observe([*volumes, *segmentations()])
+        paired = _pair([v for v in volumes if v.GetImageData()], segmentations())
+        return [_case(volume, found) for volume, found in paired]
+
+    def set_role(self, volume_id: str, role: str) -> None:
+        """Remember the user's choice; it holds as soon as, and as long as, the volume has what the role needs."""
+        volume = slicer.mrmlScene.GetNodeByID(volume_id)
+        if volume is not None:
+            volume.SetAttribute(ROLE, role)
+
+    def set_segmentation(self, volume_id: str, segmentation_id: str) -> None:
+        """Pair by hand what pairs not by itself."""
+        volume = slicer.mrmlScene.GetNodeByID(volume_id)
+        if volume is not None:
+            volume.SetNodeReferenceID(_SEGMENTATION, segmentation_id)
+
+    def structures(self) -> list[Structure]:
+        """What the labelled cases hold, in the order found."""
+        found: dict[str, list[tuple[str, Segment]]] = {}
+        for case in self.rows():
+            if case.labelled:
+                for segment in segments_of(slicer.mrmlScene.GetNodeByID(case.segmentation_id)):
+                    found.setdefault(same_name(segment.name), []).append((case.segmentation_id, segment))
+        return [self._structure(key, segments) for key, segments in found.items()]
+
+    def set_learn_as(self, key: str, name: str) -> None:
+        """Learn a structure under another name; an empty one gives it its own back."""
+        if name.strip():
+            self._learn_as[key] = " ".join(name.split())
+        else:
+            self._learn_as.pop(key, None)
+        self.changed.emit()
+
+    def set_learn(self, key: str, learn: bool) -> None:
+        (self._left_out.discard if learn else self._left_out.add)(key)
+        self.changed.emit()
+
+    def choices(self) -> str:
+        """The choices about structures as text, for the parameter node."""
+        return json.dumps({"learn_as": self._learn_as, "left_out": sorted(self._left_out)})
+
+    def restore(self, text: str) -> None:
+        """Take up ``choices`` of a saved scene; an empty text stands for none made."""
+        data = json.loads(text or "{}")
+        self._learn_as, self._left_out = dict(data.get("learn_as", {})), set(data.get("left_out", []))
+        self.changed.emit()
+
+    def _structure(self, key: str, found: Sequence[tuple[str, Segment]]) -> Structure:
+        first = found[0][1]
+        return Structure(
+            key=key,
+            name=first.name,
+            learn_as=self._learn_as.get(key, first.name),
+            learn=key not in self._left_out,
+            cases=len({segmentation for segmentation, segment in found}),
+            colour=first.colour,
+            terminology=first.terminology,
+            segments=tuple((segmentation, segment.id) for segmentation, segment in found),
+        )
+
+    def _observe(self, nodes: Iterable) -> None:
+        """Follow renaming, references and segments of ``nodes``; painting in a segment is no change here."""
+        for node in nodes:
+            if self.hasObserver(node, vtk.vtkCommand.ModifiedEvent, self._on_change):
+                continue
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._on_change)
+            if node.IsA("vtkMRMLSegmentationNode"):
+                segmentation = slicer.vtkSegmentation
+                for event in (segmentation.SegmentAdded, segmentation.SegmentRemoved, segmentation.SegmentModified):
+                    self.addObserver(node, event, self._on_change)
+
+    def _on_change(self, caller, event) -> None:
+        if not slicer.mrmlScene.IsBatchProcessing():
+            self.changed.emit()
+
+
+def labels_to_learn(structures: Sequence[Structure], known: Sequence[Label] = ()) -> list[Label]:
+    """One label a name to learn, by value.
+
+    A label of the checkpoint (``known``) with the same name is taken as it is, value, colour and codes: the head that
+    predicts it can then be trained further. The others get the next free values.
+
+    Raises:
+        InputError: more labels than class indices have room for.
+    """
+    by_name = {same_name(label.name): label for label in known}
+    wanted = {same_name(s.learn_as): s for s in structures if s.learn}
+    if len(wanted) > _MOST_LABELS:
+        raise InputError(f"{len(wanted)} structures are to be learnt; at most {_MOST_LABELS} can be. Leave some out.")
+    labels = {name: by_name[name] for name in wanted if name in by_name}
+    taken = {label.value for label in labels.values()}
+    free = (value for value in range(1, 2 * _MOST_LABELS) if value not in taken)
+    for name, structure in wanted.items():
+        if name not in labels:
+            labels[name] = Label(next(free), structure.learn_as, structure.colour, structure.terminology or None)
+    return sorted(labels.values(), key=lambda label: label.value)
+
+
+def segment_values(structures: Sequence[Structure], labels: Sequence[Label], segmentation_id: str) -> dict[str, int]:
+    """Segment ID -> value in the label map, for one segmentation."""
+    values = {same_name(label.name): label.value for label in labels}
+    return {
+        segment: values[same_name(structure.learn_as)]
+        for structure in structures
+        if structure.learn
+        for segmentation, segment in structure.segments
+        if segmentation == segmentation_id
+    }
+
+
+def same_name(name: str) -> str:
+    """``name`` without case and spacing: what makes two names one."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
+
+
+def segmentations() -> list:
+    """The scene's segmentation nodes that users see."""
+    return _nodes("vtkMRMLSegmentationNode")
+
+
+def _nodes(class_name: str) -> list:
+    return [node for node in slicer.util.getNodesByClass(class_name) if not node.GetHideFromEditors()]
+
+
+def _case(volume, segmentation) -> Case:
+    chosen = volume.GetAttribute(ROLE)
+    note = ""
+    if segmentation is None or not segmentation.GetSegmentation().GetNumberOfSegments():
+        role = IGNORE if chosen == IGNORE else UNLABELLED
+        if chosen in (TRAIN, VALIDATION):
+            note = _("This role needs a segmentation with segments.")
+    elif chosen in ROLES:
+        role = chosen
+    elif segmentation.GetAttribute(PREDICTED):
+        role, note = UNLABELLED, _("A checkpoint made this segmentation. Correct it, then choose its role.")
+    else:
+        role = TRAIN
+    return Case(volume.GetID(), volume.GetName(), segmentation.GetID() if segmentation else None, role, note)
+
+
+def _pair(volumes: Sequence, segmentations: Sequence) -> list[tuple]:
+    """Each volume with its segmentation or None.
+
+    The user's choice counts first; then the reference volume a segmentation names; then, for one that names none, a
+    volume of its name or else the only one on its grid. Of several, what people made comes before predictions.
+    """
+    reference = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    ids = {volume.GetID() for volume in volumes}
+    candidates: dict[str, list] = {identifier: [] for identifier in ids}
+    for segmentation in sorted(segmentations, key=lambda s: bool(s.GetAttribute(PREDICTED))):
+        named = segmentation.GetNodeReferenceID(reference)
+        if named is None:
+            named = _same_name_or_grid(segmentation, volumes)
+        if named in ids:
+            candidates[named].append(segmentation)
+    by_id = {segmentation.GetID(): segmentation for segmentation in segmentations}
+    return [
+        (volume, by_id.get(volume.GetNodeReferenceID(_SEGMENTATION)) or next(iter(candidates[volume.GetID()]), None))
+        for volume in volumes
+    ]
+
+
+def _same_name_or_grid(segmentation, volumes: Sequence) -> str | None:
+    named = [v for v in volumes if same_name(segmentation.GetName()).startswith(same_name(v.GetName()))]
+    if named:
+        # CT 1 and CT 12 both begin CT 12's name.
+        return max(named, key=lambda v: len(same_name(v.GetName()))).GetID()
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    grid = _numbers(segmentation.GetSegmentation().GetConversionParameter(name))
+    on_grid = [v for v in volumes if grid and _close(grid, _grid_of(v))]
+    return on_grid[0].GetID() if len(on_grid) == 1 else None
+
+
+def _grid_of(volume) -> list[float]:
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return _numbers(slicer.vtkSegmentationConverter.SerializeImageGeometry(matrix, volume.GetImageData()))
+
+
+def _numbers(geometry: str) -> list[float]:
+    """A serialised image geometry: 16 numbers of the IJK to RAS matrix, 6 of the extent."""
+    return [float(part) for part in geometry.split(";") if part]
+
+
+def _close(first: Sequence[float], second: Sequence[float]) -> bool:
+    # A thousandth of a millimetre is what files of several formats differ by.
+    return len(first) == len(second) and all(abs(a - b) < 1e-3 for a, b in zip(first, second, strict=True))

@@ -1,0 +1,149 @@
+"""A small live chart of a training: the loss, and the Dice on validation cases where there are any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import qt
+
+_MARGIN, _LEGEND = 6, 20
+
+
+class Series:
+    """A curve of at most ``CAPACITY`` points: when it is full, neighbours are averaged, so that days of training stay
+    quick to draw and small to keep.
+
+    Attributes:
+        points: (step, value), by step.
+    """
+
+    CAPACITY = 600
+
+    def __init__(self) -> None:
+        self.points: list[tuple[float, float]] = []
+        self._merged = 1
+        self._waiting: list[tuple[float, float]] = []
+
+    def add(self, step: float, value: float) -> None:
+        self._waiting.append((step, value))
+        if len(self._waiting) < self._merged:
+            return
+        self.points.append(_mean(self._waiting))
+        self._waiting.clear()
+        if len(self.points) >= self.CAPACITY:
+            self.points = [_mean(self.points[i : i + 2]) for i in range(0, len(self.points), 2)]
+            self._merged *= 2
+
+
+@dataclass
+class Curves:
+    """One training. ``latest`` is the newest loss, which the averaged points do not tell."""
+
+    loss: Series = field(default_factory=Series)
+    dice: Series = field(default_factory=Series)
+    latest: float | None = None
+
+    @property
+    def best(self) -> tuple[float, float] | None:
+        """Step and value of the highest validation Dice so far."""
+        return max(self.dice.points, key=lambda point: point[1], default=None)
+
+
+class Chart(qt.QWidget):
+    """The loss over its own range and, in the highlight colour, validation Dice from 0 to 1; both over the steps.
+
+    Colours and font are the palette's, so that it reads well in light and dark themes.
+    """
+
+    HEIGHT = 130
+
+    def __init__(self) -> None:
+        qt.QWidget.__init__(self)
+        self.setMinimumHeight(self.HEIGHT)
+        self.trainings: list[Curves] = []
+
+    @property
+    def current(self) -> Curves | None:
+        return self.trainings[-1] if self.trainings else None
+
+    def clear(self) -> None:
+        self.trainings = []
+        self.update()
+
+    def begin(self) -> None:
+        """A further training, to compare: those before stay, faint."""
+        self.trainings.append(Curves())
+        self.update()
+
+    def add_loss(self, step: int, value: float) -> None:
+        self.trainings[-1].loss.add(step, value)
+        self.trainings[-1].latest = value
+        self.update()
+
+    def add_dice(self, step: int, value: float) -> None:
+        self.trainings[-1].dice.add(step, value)
+        self.update()
+
+    def paintEvent(self, event) -> None:
+        painter = qt.QPainter(self)
+        try:
+            self._paint(painter)
+        finally:
+            # A painter that stays open after an exception would bring Qt down.
+            painter.end()
+
+    def _paint(self, painter) -> None:
+        ink = self.palette.color(qt.QPalette.WindowText)
+        accent = self.palette.color(qt.QPalette.Highlight)
+        left, top = _MARGIN, _LEGEND
+        width, height = self.width - 2 * _MARGIN, self.height - _LEGEND - _MARGIN
+        painter.setPen(_faint(ink, 60))
+        for part in range(5):
+            y = top + round(height * part / 4)
+            painter.drawLine(left, y, left + width, y)
+        losses = [value for curves in self.trainings for _, value in curves.loss.points]
+        steps = [s for curves in self.trainings for series in (curves.loss, curves.dice) for s, _ in series.points]
+        if not steps:
+            return
+        painter.setRenderHint(qt.QPainter.Antialiasing)
+        low, high = min(losses, default=0.0), max(losses, default=1.0)
+        last = max(steps) or 1.0
+
+        def draw(series: Series, floor: float, ceiling: float, colour, dots: bool) -> None:
+            painter.setPen(colour)
+            span = ceiling - floor or 1.0
+            places = [
+                (left + width * step / last, top + height * (ceiling - value) / span) for step, value in series.points
+            ]
+            path = qt.QPainterPath()
+            for number, (x, y) in enumerate(places):
+                (path.lineTo if number else path.moveTo)(x, y)
+                if dots:
+                    painter.drawEllipse(round(x) - 2, round(y) - 2, 4, 4)
+            painter.drawPath(path)
+
+        for curves in self.trainings:
+            alpha = 255 if curves is self.current else 90
+            draw(curves.loss, low, high, _faint(ink, alpha), dots=False)
+            draw(curves.dice, 0.0, 1.0, _faint(accent, alpha), dots=True)
+        self._paint_legend(painter, ink, accent)
+
+    def _paint_legend(self, painter, ink, accent) -> None:
+        curves = self.current
+        base = _LEGEND - 6
+        if curves.latest is not None:
+            painter.setPen(ink)
+            painter.drawText(_MARGIN, base, f"loss {curves.latest:.3f}")
+        if curves.best is not None:
+            told = f"Dice {curves.dice.points[-1][1]:.3f}, best {curves.best[1]:.3f}"
+            painter.setPen(accent)
+            metrics = qt.QFontMetrics(self.font)
+            painter.drawText(self.width - _MARGIN - metrics.boundingRect(told).width(), base, told)
+
+
+def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:
+    return sum(step for step, _ in points) / len(points), sum(value for _, value in points) / len(points)
+
+
+def _faint(colour, alpha: int):
+    return qt.QColor(colour.red(), colour.green(), colour.blue(), alpha)

@@ -1,0 +1,144 @@
+"""The two tables of the Fine-tune section: the scene's volumes, and the structures in their segmentations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from ..cases import ROLES, Case, Cases, Structure, segmentations
+
+_VOLUME, _SEGMENTATION, _ROLE, _DICE = range(4)
+_NAME, _LEARN_AS, _COUNT = range(3)
+
+
+def role_text(role: str) -> str:
+    return {
+        "train": _("Train"),
+        "unlabelled": _("Unlabelled"),
+        "validation": _("Validation"),
+        "ignore": _("Ignore"),
+    }[role]
+
+
+class CasesTable:
+    """A row a volume; what the user chooses in it goes to ``cases``."""
+
+    def __init__(self, table: Any, cases: Cases) -> None:
+        self._table, self._cases = table, cases
+        self._shown: list[Case] = []
+        header = table.horizontalHeader()
+        for column in (_VOLUME, _SEGMENTATION):
+            header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
+        for column in (_ROLE, _DICE):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+
+    def show(self, rows: Sequence[Case], dice: Mapping[str, float]) -> None:
+        """``dice``: volume ID -> Dice. Rows that stay keep their widgets, so that an open list does not close."""
+        if [r.volume_id for r in rows] != [r.volume_id for r in self._shown]:
+            self._table.setRowCount(0)
+            self._table.setRowCount(len(rows))
+            for number, row in enumerate(rows):
+                self._add(number, row)
+        choices = [(s.GetID(), s.GetName()) for s in segmentations()]
+        for number, row in enumerate(rows):
+            self._update(number, row, choices, dice.get(row.volume_id))
+        self._shown = list(rows)
+
+    def _add(self, number: int, row: Case) -> None:
+        for column in (_VOLUME, _DICE):
+            self._table.setItem(number, column, qt.QTableWidgetItem())
+        segmentation = _combo_box()
+        segmentation.connect("activated(int)", partial(self._choose_segmentation, row.volume_id, segmentation))
+        self._table.setCellWidget(number, _SEGMENTATION, segmentation)
+        role = _combo_box()
+        for name in ROLES:
+            role.addItem(role_text(name), name)
+        role.connect("activated(int)", partial(self._choose_role, row.volume_id, role))
+        self._table.setCellWidget(number, _ROLE, role)
+
+    def _update(self, number: int, row: Case, choices: Sequence[tuple[str, str]], dice: float | None) -> None:
+        volume = self._table.item(number, _VOLUME)
+        volume.setText(row.name)
+        volume.setToolTip(row.name)
+        score = self._table.item(number, _DICE)
+        score.setText("" if dice is None else f"{dice:.3f}")
+        score.setTextAlignment(int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
+        segmentation = self._table.cellWidget(number, _SEGMENTATION)
+        entries = [("", _("None")), *choices] if row.segmentation_id is None else list(choices)
+        if entries != [(segmentation.itemData(i), segmentation.itemText(i)) for i in range(segmentation.count)]:
+            segmentation.clear()
+            for identifier, name in entries:
+                segmentation.addItem(name, identifier)
+        segmentation.setCurrentIndex(segmentation.findData(row.segmentation_id or ""))
+        segmentation.setToolTip(segmentation.currentText)
+        role = self._table.cellWidget(number, _ROLE)
+        role.setCurrentIndex(ROLES.index(row.role))
+        role.setToolTip(row.note)
+
+    def _choose_segmentation(self, volume_id: str, box: Any, index: int) -> None:
+        if box.itemData(index):
+            self._cases.set_segmentation(volume_id, box.itemData(index))
+
+    def _choose_role(self, volume_id: str, box: Any, index: int) -> None:
+        self._cases.set_role(volume_id, box.itemData(index))
+        # A role the volume cannot have changes nothing but the box itself.
+        self._cases.changed.emit()
+
+
+class StructuresTable:
+    """A row a segment name, to tick and to rename."""
+
+    def __init__(self, table: Any, cases: Cases) -> None:
+        self._table, self._cases = table, cases
+        self._shown: list[Structure] = []
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(_NAME, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(_LEARN_AS, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(_COUNT, qt.QHeaderView.ResizeToContents)
+        table.connect("cellChanged(int,int)", self._edited)
+
+    def show(self, structures: Sequence[Structure]) -> None:
+        if list(structures) == self._shown:
+            return
+        self._shown = list(structures)
+        was = self._table.blockSignals(True)
+        self._table.setRowCount(len(structures))
+        for number, structure in enumerate(structures):
+            self._fill(number, structure)
+        self._table.blockSignals(was)
+
+    def _fill(self, number: int, structure: Structure) -> None:
+        name = qt.QTableWidgetItem(structure.name)
+        name.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
+        name.setCheckState(qt.Qt.Checked if structure.learn else qt.Qt.Unchecked)
+        swatch = qt.QPixmap(12, 12)
+        swatch.fill(qt.QColor(*structure.colour))
+        name.setIcon(qt.QIcon(swatch))
+        count = qt.QTableWidgetItem(str(structure.cases))
+        count.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+        count.setTextAlignment(int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
+        self._table.setItem(number, _NAME, name)
+        self._table.setItem(number, _LEARN_AS, qt.QTableWidgetItem(structure.learn_as))
+        self._table.setItem(number, _COUNT, count)
+
+    def _edited(self, row: int, column: int) -> None:
+        structure, item = self._shown[row], self._table.item(row, column)
+        # What was typed may come to nothing; then the cell has to be written again.
+        self._shown = []
+        if column == _NAME:
+            self._cases.set_learn(structure.key, item.checkState() == qt.Qt.Checked)
+        elif column == _LEARN_AS:
+            self._cases.set_learn_as(structure.key, item.text())
+
+
+def _combo_box() -> Any:
+    box = qt.QComboBox()
+    box.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(6)
+    # Turning the wheel is to scroll the table, not to change what it passes.
+    box.setFocusPolicy(qt.Qt.StrongFocus)
+    return box

@@ -1,0 +1,111 @@
+"""A training on the panel: its files, its curve, and its checkpoint into the catalogue."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from ContrastiveSegLib.descriptions import Job
+from ContrastiveSegLib.events import Event
+
+from .chart import Chart
+from .session import Session
+from .task import Step, Steps, Task
+
+#: Stages of the engine's jobs that begin a curve.
+_CURVES = ("train", "train from scratch")
+
+
+class Training:
+    """One training at a time, on the session's second process, which ends with it.
+
+    Attributes:
+        task: its progress.
+        chart: its curves.
+        output: the checkpoint it writes.
+        folder: for the files it needs, removed at its end.
+    """
+
+    def __init__(self, session: Session, bar: Any, status: Any, chart_layout: Any) -> None:
+        self.session = session
+        self.task = Task(session.trainer, bar, status)
+        self.chart = Chart()
+        self.chart.setVisible(False)
+        chart_layout.addWidget(self.chart)
+        self.output = Path()
+        self.folder = Path()
+        self._status = status
+        self._selects = True
+        self._sweep = Steps()
+
+    @property
+    def busy(self) -> bool:
+        return self.task.busy
+
+    def prepare(self, name: str) -> None:
+        """Choose where the checkpoint called ``name`` goes, and make the folder for its files."""
+        self.output = self.session.catalogue.new_path(name)
+        self.folder = Path(tempfile.mkdtemp(prefix="training-", dir=self.session.folder()))
+        self._selects = True
+
+    def start(self, steps: Sequence[Step], job: Job, on_result: Callable[[Any], None]) -> None:
+        """After :meth:`prepare`: do ``steps``, then train. ``on_result`` comes when the checkpoint is in the catalogue."""
+        self.chart.clear()
+        self.chart.setVisible(True)
+        self.session.training = True
+        self.session.training_changed.emit()
+        self._on_result = on_result
+        self.task.start(steps, job, self._done, self._failed, self._hear)
+
+    def cancel(self, select: bool = True) -> None:
+        """Stop; what was learnt so far is kept in the catalogue, and chosen if ``select``."""
+        self._selects = self._selects and select
+        self.task.cancel()
+
+    def cleanup(self) -> None:
+        """The panel closes: the session ends the process and removes the folder."""
+        self._sweep.stop()
+
+    def _hear(self, event: Event) -> None:
+        if event["event"] == "stage" and event["name"] in _CURVES:
+            self.chart.begin()
+        elif event["event"] == "metric" and event["name"] == "loss":
+            self.chart.add_loss(event["step"], event["value"])
+        elif event["event"] == "metric" and event["name"] == "validation_dice":
+            self.chart.add_dice(event["step"], event["value"])
+        elif event["event"] == "log":
+            self.session.log(event["text"])
+
+    def _done(self, value: Any) -> None:
+        self._end()
+        self._on_result(value)
+
+    def _failed(self, problem: Exception | str, cancelled: bool) -> None:
+        self._end()
+        if not cancelled:
+            self.session.report(problem)
+        elif self.output.is_file():
+            self._status.setText(_("Stopped. What was learnt so far is kept as {name}.").format(name=self.output.stem))
+        self.session.log(str(problem))
+
+    def _end(self) -> None:
+        self.session.training = False
+        self.session.training_changed.emit()
+        if self.output.is_file():
+            self.session.refresh_catalogue(self.output if self._selects else None)
+        # The process may be writing until it is gone.
+        self.session.trainer.stop(self._remove_files)
+
+    def _remove_files(self) -> None:
+        """All but the checkpoint: volumes written for it, their preprocessed copies, the file to resume from."""
+        beside = sorted(self.output.parent.glob(f"{self.output.name}.*"))
+        files = [*beside, *sorted(self.folder.rglob("*"), reverse=True), self.folder]
+        self._sweep.start([("", lambda path=path: _remove(path)) for path in files], lambda problem: None)
+
+
+def _remove(path: Path) -> None:
+    path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
