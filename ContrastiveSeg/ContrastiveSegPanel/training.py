@@ -53,7 +53,7 @@ class Training:
         self._selects = True
 
     def start(self, steps: Sequence[Step], job: Job, on_result: Callable[[Any], None]) -> None:
-        """After :meth:`prepare`: do ``steps``, then train. ``on_result`` comes when the checkpoint is in the catalogue."""
+        """After :meth:`prepare`: do ``steps``, then train; ``on_result`` comes with the checkpoint in the catalogue."""
         self.chart.clear()
         self.chart.setVisible(True)
         self.session.training = True
