@@ -1,0 +1,27 @@
+"""What Slicer does when it starts and slicer-core, its MRML without the application, leaves to others."""
+
+from __future__ import annotations
+
+import types
+
+import slicer
+
+#: Logics observe the scene only as long as somebody holds them.
+_logics: list[object] = []
+
+
+def start() -> None:
+    """Give slicer-core a scene that takes segmentations; in Slicer, or when that was done already, do nothing."""
+    if hasattr(slicer, "mrmlScene"):
+        return
+    slicer.mrmlScene = slicer.vtkMRMLScene()
+    slicer.modules = types.SimpleNamespace()
+    factory = slicer.vtkSegmentationConverterFactory.GetInstance()
+    for rule in (
+        slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule(),
+        slicer.vtkClosedSurfaceToBinaryLabelmapConversionRule(),
+    ):
+        factory.RegisterConverterRule(rule)
+    logic = slicer.vtkSlicerSegmentationsModuleLogic()
+    logic.SetMRMLScene(slicer.mrmlScene)
+    _logics.append(logic)

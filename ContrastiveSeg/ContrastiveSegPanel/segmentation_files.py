@@ -1,0 +1,41 @@
+"""Label maps of the engine as Slicer's segmentation files (.seg.nrrd): with names, colours and terminology."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import slicer
+from ContrastiveSegLib.checkpoints.card import Label
+from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.files import replacing, stem
+
+from . import bare_mrml
+from .grids import read_image
+from .scene import read_labels_into
+
+
+def write_segmentation(label_map: Path, labels: Sequence[Label], output: Path) -> None:
+    """Write the label map as a segmentation on the same grid; what ``labels`` do not name is refused.
+
+    Raises:
+        InputError: the label map cannot be read, holds other values, or ``output`` cannot be written.
+    """
+    bare_mrml.start()
+    volume = slicer.mrmlScene.AddNode(read_image(label_map))
+    volume.SetName(stem(output))
+    node = None
+    try:
+        node, _undo = read_labels_into(label_map, labels, volume, name=stem(output))
+        # The file is to stand for itself: the volume it names would be a file that is gone.
+        node.SetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole(), None)
+        with replacing(output) as temporary:
+            storage = slicer.vtkMRMLSegmentationStorageNode()
+            storage.SetFileName(str(temporary))
+            storage.SetUseCompression(1)
+            if not storage.WriteData(node):
+                raise InputError(f"Cannot write {output}. Is there room on the disk, and may you write to the folder?")
+    finally:
+        for made in (node and node.GetDisplayNode(), node, volume):
+            if made is not None:
+                slicer.mrmlScene.RemoveNode(made)
