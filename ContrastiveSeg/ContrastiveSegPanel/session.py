@@ -14,6 +14,7 @@ from ContrastiveSegLib.errors import ContrastiveSegError
 
 from . import settings
 from .catalogue import Catalogue, Entry
+from .requirements import missing
 from .signal import Signal
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ class Session:
         parameters: what the scene remembers; set by the panel whenever the scene changes.
         methods: stage -> [{"name", "description", "citation", "settings"}], from the engine's registry.
         devices: [{"name", "label", "free_bytes"}], from the engine.
-        checkpoint_changed, catalogue_changed, methods_changed, devices_changed, scene_closing: signals without values.
+        missing: Python packages that have to be installed before anything can be computed.
+        checkpoint_changed, catalogue_changed, methods_changed, devices_changed, missing_changed: signals, no values.
+        nodes_changed: signal that volumes or segmentations came or went; it may come often in a row.
+        scene_closing: signal that all nodes are about to go.
+        section_wanted: signal with the name of a section ("fineTune") that the user is to be shown.
         log_line: signal with a line for the panel's log.
     """
 
@@ -57,21 +62,32 @@ class Session:
         self.parameters: Parameters | None = None
         self.methods = dict(_METHODS)
         self.devices = list(_DEVICES)
+        self.missing = _missing()
         self.checkpoint_changed = Signal()
         self.catalogue_changed = Signal()
         self.methods_changed = Signal()
         self.devices_changed = Signal()
+        self.missing_changed = Signal()
+        self.nodes_changed = Signal()
         self.scene_closing = Signal()
+        self.section_wanted = Signal()
         self.log_line = Signal()
         self._folder: Path | None = None
         self.worker.log_line.connect(self.log_line.emit)
         self.trainer.log_line.connect(self.log_line.emit)
 
     def warm_up(self) -> None:
-        """Start the worker and ask it what there is; returns at once."""
-        self.worker.start()
+        """Start the worker, if it could work, and ask it what there is; returns at once."""
+        if self.missing or self.worker.running:
+            return
         self.worker.query("methods", self._take_methods)
         self.worker.query("devices", self._take_devices)
+
+    def look_for_packages(self) -> None:
+        """Find out anew what is missing, as after an installation."""
+        self.missing = _missing()
+        self.missing_changed.emit()
+        self.warm_up()
 
     def set_checkpoint(self, path: Path | None) -> None:
         """Choose the checkpoint at ``path``, one of the catalogue's entries (None: no checkpoint)."""
@@ -83,6 +99,12 @@ class Session:
         self.catalogue_changed.emit()
         if select is not None:
             self.set_checkpoint(select)
+
+    def set_models_folder(self, folder: Path) -> None:
+        """Keep the user's own checkpoints in ``folder`` from now on."""
+        settings.set_models_folder(folder)
+        self.catalogue = Catalogue(self.catalogue.starters, folder)
+        self.catalogue_changed.emit()
 
     def folder(self) -> Path:
         """This session's own folder for files that go between Slicer and the engine."""
@@ -121,3 +143,7 @@ class Session:
     def _take_devices(self, devices: list[dict[str, Any]]) -> None:
         self.devices = devices
         self.devices_changed.emit()
+
+
+def _missing() -> list[str]:
+    return [requirement.name for requirement in missing()]

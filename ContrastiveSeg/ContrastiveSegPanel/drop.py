@@ -1,0 +1,33 @@
+"""A widget that files can be dropped on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+
+
+class DropArea(qt.QWidget):
+    """Takes local files with one of ``suffixes`` and hands each to ``on_file``; other drops are left to Slicer."""
+
+    def __init__(self, suffixes: tuple[str, ...], on_file: Callable[[Path], None]) -> None:
+        super().__init__()
+        self._suffixes, self._on_file = suffixes, on_file
+        self.setAcceptDrops(True)
+
+    def dragEnterEvent(self, event: Any) -> None:
+        if self._files(event):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: Any) -> None:
+        files = self._files(event)
+        if files:
+            event.acceptProposedAction()
+        for file in files:
+            self._on_file(file)
+
+    def _files(self, event: Any) -> list[Path]:
+        files = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        return [file for file in files if file.suffix in self._suffixes]

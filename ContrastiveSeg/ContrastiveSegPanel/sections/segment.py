@@ -1,0 +1,346 @@
+"""Section Segment: volumes in, segments out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ContrastiveSegLib.errors import InputError
+
+from .. import fitness, scene, settings
+from ..parameters import Parameters
+from ..segmenting import Options, Segmenting, volumes_in_scene
+from ..session import Session
+from ..task import Task
+from . import Section
+
+_INPUTS = ("one", "several", "all")
+#: More warnings than these would push the button out of sight.
+_MOST_WARNINGS = 3
+
+
+class SegmentSection(Section):
+    """One click is one :class:`Segmenting`; the last one can be undone."""
+
+    def __init__(self, session: Session, ui: Any) -> None:
+        super().__init__(session, ui)
+        self._parameters: Parameters | None = None
+        #: While widgets and parameters are being set from one another, neither tells of a choice of the user's.
+        self._updating = False
+        self._channels: list[Any] = []
+        self._devices: list[str] = []
+        self._current: Segmenting | None = None
+        self._last: Segmenting | None = None
+        self._clicked = 0.0
+        # Loading a case changes many things in a row: look once, afterwards.
+        self._refresh_timer = qt.QTimer()
+        self._refresh_timer.setSingleShot(True)
+        self._refresh_timer.connect("timeout()", self.refresh)
+        self.task = Task(session.worker, ui.progressBar, ui.statusLabel)
+        self.listen(self.task.changed, self.refresh)
+        self.listen(session.checkpoint_changed, self._on_checkpoint)
+        self.listen(session.devices_changed, self._fill_devices)
+        self.listen(session.missing_changed, self.refresh)
+        self.listen(session.nodes_changed, self._refresh_soon)
+        icon = qt.QApplication.style().standardIcon(qt.QStyle.SP_MessageBoxWarning)
+        ui.fitIcon.setPixmap(icon.pixmap(16, 16))
+        ui.inputsComboBox.connect("currentIndexChanged(int)", self._on_changed)
+        ui.inputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_input)
+        ui.severalSelector.connect("checkedNodesChanged()", self._on_changed)
+        ui.outputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_output)
+        for box in (ui.mirrorCheckBox, ui.largestCheckBox, ui.uncertaintyCheckBox):
+            box.connect("toggled(bool)", self._on_changed)
+        ui.deviceComboBox.connect("activated(int)", self._on_device)
+        ui.segmentButton.connect("clicked()", self.segment)
+        ui.cancelButton.connect("clicked()", self.task.cancel)
+        ui.undoButton.connect("clicked()", self.undo)
+        self._fill_devices()
+        self.refresh()
+
+    # What the scene remembers
+
+    def set_parameters(self, parameters: Parameters) -> None:
+        if self._parameters is not None:
+            self._parameters.changed.disconnect(self._from_parameters)
+        self._parameters = parameters
+        self._from_parameters()
+        parameters.changed.connect(self._from_parameters)
+
+    def _from_parameters(self) -> None:
+        if self._updating:
+            return
+        ui, parameters = self.ui, self._parameters
+        self._updating = True
+        ui.inputsComboBox.setCurrentIndex(_INPUTS.index(parameters.inputs) if parameters.inputs in _INPUTS else 0)
+        if parameters.input is not None:
+            ui.inputSelector.setCurrentNode(parameters.input)
+        several = parameters.several
+        for node in volumes_in_scene():
+            ui.severalSelector.setCheckState(node, qt.Qt.Checked if node in several else qt.Qt.Unchecked)
+        for selector, node in zip(self._channels, parameters.channels, strict=False):
+            selector.setCurrentNode(node)
+        ui.outputSelector.setCurrentNode(parameters.output)
+        ui.mirrorCheckBox.checked = parameters.mirror
+        ui.largestCheckBox.checked = parameters.largest_component
+        ui.uncertaintyCheckBox.checked = parameters.uncertainty
+        self._updating = False
+        self._refresh_soon()
+
+    def _on_changed(self) -> None:
+        """A widget has a new value: remember it with the scene."""
+        ui, parameters = self.ui, self._parameters
+        if parameters is not None and not self._updating:
+            self._updating = True
+            parameters.inputs = _INPUTS[ui.inputsComboBox.currentIndex]
+            parameters.input = ui.inputSelector.currentNode()
+            parameters.several = list(ui.severalSelector.checkedNodes())
+            parameters.channels = [s.currentNode() for s in self._channels if s.currentNode() is not None]
+            parameters.output = ui.outputSelector.currentNode()
+            parameters.mirror = ui.mirrorCheckBox.checked
+            parameters.largest_component = ui.largestCheckBox.checked
+            parameters.uncertainty = ui.uncertaintyCheckBox.checked
+            self._updating = False
+        self._refresh_soon()
+
+    def _on_input(self) -> None:
+        # A segmentation of another volume is not what the next result should go into.
+        volume, output = self.ui.inputSelector.currentNode(), self.ui.outputSelector.currentNode()
+        if not self._updating and output is not None and scene.reference_volume(output) not in (None, volume):
+            self.ui.outputSelector.setCurrentNode(None)
+        self._on_changed()
+
+    def _on_output(self) -> None:
+        self.ui.show3DButton.setSegmentationNode(self.ui.outputSelector.currentNode())
+        self._on_changed()
+
+    def _on_checkpoint(self) -> None:
+        entry = self.session.checkpoint
+        plan_channels = entry.card.plan.channels if entry is not None and entry.card is not None else ()
+        names = [channel.name for channel in plan_channels] if len(plan_channels) > 1 else []
+        if names != [selector.toolTip for selector in self._channels]:
+            self._make_channels(names)
+        self.refresh()
+
+    def _make_channels(self, names: Sequence[str]) -> None:
+        """One selector a channel, in the place of the one for the volume."""
+        form = self.ui.segmentFormLayout
+        for selector in self._channels:
+            form.removeRow(selector)
+        self._channels = []
+        row = form.getWidgetPosition(self.ui.inputSelector)[0] if names else 0
+        for offset, name in enumerate(names):
+            selector = slicer.qMRMLNodeComboBox()
+            selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+            selector.showChildNodeTypes = False
+            selector.addEnabled = False
+            selector.removeEnabled = False
+            selector.noneEnabled = True
+            selector.toolTip = name
+            selector.setMRMLScene(slicer.mrmlScene)
+            selector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_changed)
+            form.insertRow(row + offset, qt.QLabel(name + ":"), selector)
+            self._channels.append(selector)
+        if self._parameters is not None:
+            self._from_parameters()
+
+    # Devices belong to the machine, not to the scene
+
+    def _fill_devices(self) -> None:
+        combo = self.ui.deviceComboBox
+        self._devices = ["auto", *(device["name"] for device in self.session.devices)]
+        combo.clear()
+        combo.addItem(_("Automatic"))
+        for device in self.session.devices:
+            combo.addItem(device["label"])
+        chosen = settings.text("Device", "auto")
+        combo.setCurrentIndex(self._devices.index(chosen) if chosen in self._devices else 0)
+
+    def _on_device(self, index: int) -> None:
+        settings.set_text("Device", self._devices[index])
+
+    # What can be done now
+
+    def _refresh_soon(self) -> None:
+        self._refresh_timer.start(0)
+
+    def refresh(self) -> None:
+        """Show what can be done, and why not."""
+        ui, busy, state = self.ui, self.task.busy, self.task.state
+        how = "channels" if self._channels else _INPUTS[ui.inputsComboBox.currentIndex]
+        for widgets, shown in (
+            ((ui.inputsLabel, ui.inputsComboBox), not self._channels),
+            ((ui.inputLabel, ui.inputSelector), how == "one"),
+            ((ui.severalLabel, ui.severalSelector), how == "several"),
+            ((ui.outputLabel, ui.outputSelector), how in ("one", "channels")),
+        ):
+            for widget in widgets:
+                widget.setVisible(shown)
+        why_not = self._why_not()
+        ui.segmentButton.setVisible(not busy)
+        ui.segmentButton.enabled = not why_not and not busy
+        ui.segmentButton.toolTip = why_not or _("Segment with the chosen checkpoint (Ctrl+Enter)")
+        ui.cancelButton.setVisible(busy)
+        ui.cancelButton.enabled = state != "stopping"
+        ui.undoButton.enabled = self._last is not None and not busy
+        ui.show3DButton.setVisible(ui.outputSelector.currentNode() is not None)
+        told = [] if why_not else self._warnings()
+        if len(told) > _MOST_WARNINGS:
+            more = _("… and {count} more").format(count=len(told) - _MOST_WARNINGS)
+            told = [*told[:_MOST_WARNINGS], more]
+        ui.fitLabel.setText("\n".join(told))
+        ui.fitIcon.setVisible(bool(told))
+        ui.fitLabel.setVisible(bool(told))
+
+    def _why_not(self) -> str:
+        entry = self.session.checkpoint
+        if self.session.missing:
+            return _("Install the missing Python packages first: see the top of the panel.")
+        if entry is None:
+            return _("Choose a checkpoint first.")
+        if entry.card is None:
+            return _("The chosen checkpoint cannot be used.")
+        if not entry.segments:
+            return _("The chosen checkpoint was only pre-trained. Fine-tune it first.")
+        if self._channels:
+            chosen = [selector.currentNode() for selector in self._channels]
+            if None in chosen:
+                return _("Choose a volume for every channel of the model.")
+            if len({node.GetID() for node in chosen}) < len(chosen):
+                return _("Two channels cannot be the same volume.")
+        cases = self._cases()
+        if not cases:
+            return _("Load a volume, and choose it.")
+        empty = next((v for case in cases for v in case if v.GetImageData() is None), None)
+        if empty is not None:
+            return _("{name} has no voxels.").format(name=empty.GetName())
+        return ""
+
+    def _cases(self) -> list[list[Any]]:
+        """The volumes to segment now: a list for each case, with a volume for each channel."""
+        if self._channels:
+            chosen = [selector.currentNode() for selector in self._channels]
+            return [chosen] if None not in chosen else []
+        how = _INPUTS[self.ui.inputsComboBox.currentIndex]
+        if how == "one":
+            node = self.ui.inputSelector.currentNode()
+            return [[node]] if node is not None else []
+        return [[node] for node in (self.ui.severalSelector.checkedNodes() if how == "several" else volumes_in_scene())]
+
+    def _warnings(self) -> list[str]:
+        card = self.session.checkpoint.card
+        return [
+            warning
+            for case in self._cases()
+            for channel, volume in enumerate(case)
+            for warning in fitness.warnings(volume, card, channel)
+        ]
+
+    # Segmenting
+
+    def segment(self) -> None:
+        """Start; the button does it, and so may tests and scripts."""
+        why_not = self._why_not()
+        if self.task.busy or why_not:
+            return
+        entry, cases = self.session.checkpoint, self._cases()
+        if not entry.path.exists():
+            self.session.refresh_catalogue()
+            self.session.report(_("{path} is gone. Choose another checkpoint.").format(path=entry.path))
+            return
+        self._clicked = time.perf_counter()
+        single = len(cases) == 1 and (self._channels or self.ui.inputsComboBox.currentIndex == 0)
+        options = Options(
+            mirror=self.ui.mirrorCheckBox.checked,
+            largest_component=self.ui.largestCheckBox.checked,
+            uncertainty=self.ui.uncertaintyCheckBox.checked,
+            device=self._devices[self.ui.deviceComboBox.currentIndex],
+        )
+        output = self.ui.outputSelector.currentNode() if single else None
+        current = Segmenting(entry.path, entry.card, cases, options, output, self.session.folder())
+        self._current = current
+        self.task.start(current.steps(), current.job(), self._on_result, self._on_problem, self._on_event)
+
+    def undo(self) -> None:
+        """Put the scene back as it was before the last click on Segment."""
+        last, self._last = self._last, None
+        if last is not None:
+            try:
+                last.undo()
+            except InputError as problem:
+                self.session.report(problem)
+            self.ui.statusLabel.setText(_("Undone."))
+        self.refresh()
+
+    def cancel(self) -> None:
+        """The scene closes: nothing of what runs may come into the next one."""
+        self._last = None
+        current, self._current = self._current, None
+        if current is not None:
+            self.task.cancel()
+            current.close()
+        self.ui.show3DButton.setSegmentationNode(None)
+        self.ui.statusLabel.setText("")
+        self.refresh()
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        self._refresh_timer.stop()
+        if self._parameters is not None:
+            self._parameters.changed.disconnect(self._from_parameters)
+        self._parameters = None
+
+    def _on_event(self, event: dict[str, Any]) -> None:
+        if event["event"] == "log":
+            self.session.log(event["text"])
+        elif event["event"] == "progress" and self._current is not None:
+            self._take()
+
+    def _on_result(self, value: dict[str, Any]) -> None:
+        if self._current is None:
+            return
+        self._take()
+        current = self._finish()
+        failures = value["failures"]
+        seconds = time.perf_counter() - self._clicked
+        count = len(current.segmentation_ids)
+        nodes = [slicer.mrmlScene.GetNodeByID(identifier) for identifier in current.segmentation_ids]
+        what = nodes[0].GetName() if count == 1 and nodes[0] is not None else _("{count} volumes").format(count=count)
+        told = _("Done: {what}, {seconds:.1f} s.").format(what=what, seconds=seconds)
+        self.ui.statusLabel.setText(told)
+        self.session.log(told + " " + ", ".join(f"{k} {v:.2f}" for k, v in value["seconds"].items() if v))
+        for name in current.dropped:
+            self.session.log(_("{name} is gone from the scene; its segmentation was dropped.").format(name=name))
+        if failures:
+            told = [_("{count} volumes could not be segmented:").format(count=len(failures))]
+            self.session.report("\n".join([*told, *(failure["what"] for failure in failures)]))
+
+    def _on_problem(self, problem: Exception | str, cancelled: bool) -> None:
+        if self._current is None:
+            return
+        if cancelled:
+            self._take()
+        self._finish()
+        if not cancelled:
+            self.session.report(problem)
+
+    def _take(self) -> None:
+        try:
+            self._current.take_finished()
+        except InputError as problem:
+            self.session.report(problem)
+
+    def _finish(self) -> Segmenting:
+        current, self._current = self._current, None
+        current.close()
+        if current.changed_scene:
+            self._last = current
+            node = slicer.mrmlScene.GetNodeByID(current.segmentation_ids[-1])
+            if len(current.segmentation_ids) == 1 and node is not None:
+                self.ui.outputSelector.setCurrentNode(node)
+        self.refresh()
+        return current

@@ -1,0 +1,164 @@
+"""Segmenting volumes of the scene: what goes to the engine and what comes back, for the panel and the logic alike."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from ContrastiveSegLib.checkpoints.card import Card
+from ContrastiveSegLib.descriptions import SegmentJob
+
+from . import scene
+from .cases import IGNORE, PREDICTED, ROLE
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to segment; the words of ``SegmentJob``. ``uncertainty``: also make an uncertainty map."""
+
+    mirror: bool = False
+    largest_component: bool = False
+    uncertainty: bool = False
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class _Case:
+    name: str
+    volume_ids: tuple[str, ...]
+
+
+class Segmenting:
+    """Some volumes on their way through the engine and back: write, run the job, take.
+
+    Only IDs of nodes are kept: they may be gone when the engine has done its part.
+
+    Args:
+        cases: for each segmentation to make, its volumes, one a channel of the model.
+        segmentation: the node to write into, for one case; None makes a new one for every case.
+        within: a folder to make this work's own folder in; it holds images of patients until :meth:`close`.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        card: Card,
+        cases: Sequence[Sequence[Any]],
+        options: Options,
+        segmentation: Any,
+        within: Path,
+    ) -> None:
+        names = scene.safe_names([volumes[0] for volumes in cases])
+        self._cases = [_Case(names[v[0].GetID()], tuple(volume.GetID() for volume in v)) for v in cases]
+        self._segmentation_id = segmentation.GetID() if segmentation is not None else None
+        self._checkpoint, self._card, self._options = checkpoint, card, options
+        self._folder = Path(tempfile.mkdtemp(prefix="segment-", dir=within))
+        self._taken: set[str] = set()
+        self._undo: list[Callable[[], None]] = []
+        #: IDs of the segmentations made or written into, in the order of the cases.
+        self.segmentation_ids: list[str] = []
+        #: Names of cases whose nodes were gone when their result came.
+        self.dropped: list[str] = []
+
+    def steps(self) -> list[tuple[str, Callable[[], None]]]:
+        """What has to be done before the job, one file a step, with words for it."""
+        return [
+            (_("Handing over {name}").format(name=case.name), lambda i=i, case=case: self._write(case, i))
+            for case in self._cases
+            for i in range(len(case.volume_ids))
+        ]
+
+    def job(self) -> SegmentJob:
+        """The job for the engine."""
+        files = [str(self._input(case, i)) for case in self._cases for i in range(len(case.volume_ids))]
+        return SegmentJob(
+            checkpoint=str(self._checkpoint),
+            input=tuple(files),
+            output=str(self._folder / "labels"),
+            mirror=self._options.mirror,
+            largest_component=self._options.largest_component,
+            uncertainty=str(self._folder / "uncertainty") if self._options.uncertainty else None,
+            device=self._options.device,
+        )
+
+    def take_finished(self) -> None:
+        """Put into the scene what the engine has finished since last asked; nothing for volumes that are gone.
+
+        Raises:
+            InputError: as :func:`.scene.read_labels_into`.
+        """
+        for case in self._cases:
+            labels, uncertainty = self._output("labels", case), self._output("uncertainty", case)
+            finished = labels.exists() and (uncertainty.exists() or not self._options.uncertainty)
+            if finished and case.name not in self._taken:
+                self._taken.add(case.name)
+                self._take(case, labels, uncertainty)
+
+    @property
+    def changed_scene(self) -> bool:
+        return bool(self._undo)
+
+    def undo(self) -> None:
+        """Put the scene back as it was before."""
+        while self._undo:
+            self._undo.pop()()
+
+    def close(self) -> None:
+        """Remove the files; what is in the scene stays, and can still be undone."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _take(self, case: _Case, labels: Path, uncertainty: Path) -> None:
+        volume = slicer.mrmlScene.GetNodeByID(case.volume_ids[0])
+        segmentation = slicer.mrmlScene.GetNodeByID(self._segmentation_id) if self._segmentation_id else None
+        if volume is None or (self._segmentation_id and segmentation is None):
+            self.dropped.append(case.name)
+            return
+        name = slicer.mrmlScene.GenerateUniqueName(_("{name} segmentation").format(name=volume.GetName()))
+        node, undo = scene.read_labels_into(labels, self._card.labels, volume, segmentation, name)
+        self._undo.append(undo)
+        if segmentation is None:
+            node.SetAttribute(PREDICTED, self._checkpoint.name)
+        self.segmentation_ids.append(node.GetID())
+        if self._options.uncertainty:
+            name = slicer.mrmlScene.GenerateUniqueName(_("{name} uncertainty").format(name=volume.GetName()))
+            found = scene.load_volume(uncertainty, volume, name)
+            # A map of a volume is no volume to learn from, nor to segment with all the others.
+            found.SetAttribute(ROLE, IGNORE)
+            self._undo.append(partial(_remove, found.GetID()))
+
+    def _write(self, case: _Case, index: int) -> None:
+        scene.write_volume(slicer.mrmlScene.GetNodeByID(case.volume_ids[index]), self._input(case, index))
+
+    def _input(self, case: _Case, index: int) -> Path:
+        channel = f"_{index:04d}" if len(case.volume_ids) > 1 else ""
+        return self._folder / f"{case.name}{channel}.nrrd"
+
+    def _output(self, kind: str, case: _Case) -> Path:
+        return self._folder / kind / f"{case.name}.nrrd"
+
+
+def volumes_in_scene() -> list[Any]:
+    """The scalar volumes that may be segmented: no label maps, colours or uncertainty maps, none without voxels."""
+    found = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [
+        v
+        for v in found
+        if v.GetClassName() == "vtkMRMLScalarVolumeNode"
+        and v.GetImageData() is not None
+        and not v.GetHideFromEditors()
+        and v.GetAttribute(ROLE) != IGNORE
+    ]
+
+
+def _remove(identifier: str) -> None:
+    node = slicer.mrmlScene.GetNodeByID(identifier)
+    if node is not None:
+        slicer.mrmlScene.RemoveNode(node)
