@@ -13,8 +13,9 @@ import torch
 from ContrastiveSegLib.checkpoints.card import Label
 from ContrastiveSegLib.checkpoints.format import load, save
 from ContrastiveSegLib.checkpoints.header import digest, read_card
-from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob
+from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob, SegmentJob
 from ContrastiveSegLib.errors import Cancelled, InputError
+from ContrastiveSegLib.segmentation.segment import segment
 from ContrastiveSegLib.training import pretrain as pretraining
 from ContrastiveSegLib.training.finetune import finetune
 from ContrastiveSegLib.training.pretrain import pretrain
@@ -235,6 +236,81 @@ def test_cancelling_the_comparison_says_that_the_model_is_finished(pretrained, d
             lambda: any(e.get("name") == "train from scratch" for e in seen),
         )
     assert read_card(out).provenance.steps == 2
+
+
+def test_cancelling_before_the_first_step_writes_no_checkpoint(dataset, out):
+    seen: list[dict] = []
+    with pytest.raises(Cancelled, match="before the first step"):
+        finetune(job(dataset, out), seen.append, lambda: any(e.get("name") == "train" for e in seen))
+    assert not out.exists()
+
+
+def test_cancelling_while_validating_keeps_the_best_so_far(dataset, out):
+    """Cancelled in the last of ten validations, which follows the last step at once: the best of the nine is kept."""
+    seen: list[dict] = []
+
+    def cancelled() -> bool:
+        return any(e.get("name") == "loss" and e["step"] == 9 for e in seen)
+
+    with pytest.raises(Cancelled, match=r"holds the best weights so far"):
+        finetune(job(dataset, out, steps=10, validation="1"), seen.append, cancelled)
+    scores = [e["value"] for e in seen if e.get("name") == "validation_dice"]
+    assert len(scores) == 9
+    assert (read_card(out).kind, read_card(out).provenance.kept) == ("segmenter", "best")
+
+
+def test_cancelling_while_scoring_leaves_the_finished_checkpoint(dataset, out):
+    seen: list[dict] = []
+    with pytest.raises(Cancelled, match=r"Stopped while scoring.*organs\.safetensors is finished") as stopped:
+        finetune(job(dataset, out, validation="2"), seen.append, lambda: any(e.get("name") == "score" for e in seen))
+    assert stopped.value.exit_code == 130
+    assert read_card(out).provenance.steps == 2
+    assert read_card(out).provenance.scores == {}
+
+
+def test_before_and_after_on_the_held_out_cases(segmenter, dataset, tmp_path, out):
+    # The same classes in another order, one of them unknown here, under other numbers: names decide.
+    card, weights = load(segmenter)
+    torch.manual_seed(1)
+    sharp = {n: torch.randn_like(t) * 5 if n.startswith("head.") else t for n, t in weights.items()}
+    base = tmp_path / "base.safetensors"
+    names = [label.name for label in card.labels]
+    labels = (Label(3, names[1]), Label(9, names[0]), Label(1, names[2]))
+    save(base, sharp, replace(card, labels=labels))
+    told: list[dict] = []
+    result = finetune(job(dataset, out, checkpoint=str(base), validation="2", steps=1), told.append)
+    assert [c["name"] for c in result["before"]] == [c["name"] for c in result["held_out"]]
+    assert any("before and" in e.get("text", "") for e in told)
+    for scored in result["before"]:
+        path = dataset / "imagesTr" / f"{scored['name']}.nii.gz"
+        found = tmp_path / path.name
+        segment(SegmentJob(checkpoint=str(base), input=(str(path),), output=str(found), precision="32", threads=1))
+        predicted = sitk.GetArrayFromImage(sitk.ReadImage(str(found)))
+        truth = sitk.GetArrayFromImage(sitk.ReadImage(str(dataset / "labelsTr" / path.name)))
+        for value, name in enumerate(names, start=1):
+            ours = predicted == next(label.value for label in labels if label.name == name)
+            overlap = 2 * (ours & (truth == value)).sum() / (ours.sum() + (truth == value).sum())
+            assert scored["labels"][name] == pytest.approx(overlap)
+    assert any(dice > 0 for scored in result["before"] for dice in scored["labels"].values())
+
+
+def test_there_is_no_before_without_these_labels(pretrained, segmenter, dataset, tmp_path, out):
+    card, weights = load(segmenter)
+    other = tmp_path / "other.safetensors"
+    save(other, weights, replace(card, labels=(Label(1, "another"), *card.labels[1:])))
+    for given in ({"checkpoint": str(pretrained)}, {"checkpoint": str(other)}, {}):
+        result = finetune(job(dataset, out, validation="1", steps=1, overwrite=True, **given))
+        assert (result["before"], len(result["held_out"])) == (None, 1)
+    assert finetune(job(dataset, out, checkpoint=str(segmenter), steps=1, overwrite=True))["before"] is None
+
+
+def test_tuning_a_checkpoint_in_its_place_names_what_it_was(segmenter, dataset, out):
+    out.parent.mkdir()
+    shutil.copy(segmenter, out)
+    before = digest(out)
+    finetune(job(dataset, out, checkpoint=str(out), validation="1", steps=1, overwrite=True))
+    assert read_card(out).provenance.base == before != digest(out)
+    assert "held_out_dice" in read_card(out).provenance.scores
 
 
 def two_channels(dataset: Path, folder: Path) -> Path:

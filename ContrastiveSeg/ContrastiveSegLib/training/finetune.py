@@ -13,56 +13,43 @@ from torch import Tensor
 
 from .. import events
 from ..checkpoints.card import Card
-from ..checkpoints.format import load, save
-from ..checkpoints.header import digest
+from ..checkpoints.format import save
 from ..descriptions import FinetuneJob
 from ..errors import Cancelled, InputError
 from ..methods.objective import SegmentationObjective, find
 from ..networks.registry import build
-from ..networks.segmenter import TransferReport, load_transferred
-from ..networks.spec import NetworkSpec
+from ..networks.segmenter import Segmenter, TransferReport, load_transferred
 from ..records import to_json
-from ..volumes.dataset import CaseFiles
-from ..volumes.fingerprint import PatchRule, adapt, fingerprint, plan_for
-from ..volumes.plan import Plan
 from . import distributed
 from .loop import Run, Trained, train
 from .scoring import CaseScores, score_cases, working_dice
 from .setup import (
     cache_folder,
-    choose_network,
     finish,
     method_settings,
     open_run,
     optimisation,
-    patch_voxels,
     provenance,
     told,
 )
+from .start import Start, open_start
 from .task import Task, held_out, labelled_cases, prepared_task, unlabelled_cases
 
 
 @dataclass(frozen=True)
-class Start:
-    """What fine-tuning starts from; ``card`` and ``weights`` are None from scratch."""
-
-    network: NetworkSpec
-    plan: Plan
-    card: Card | None = None
-    weights: Mapping[str, Tensor] | None = None
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """One training: what came out, its scores on the held-out cases, and what was transferred."""
+    """One training: what came out, the network with those weights, and what was transferred."""
 
     trained: Trained
-    scores: list[CaseScores]
+    network: Segmenter
     report: TransferReport | None
 
 
 def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> dict:
-    """Run ``job``; returns the paths written, the transfer report and the scores.
+    """Run ``job``; returns the paths written, the transfer report and the scores on the held-out cases.
+
+    The result's "held_out" are the scores of the new checkpoint, "before" those of the one it started from (None if
+    that knows not all of these labels, by name), each a list of :class:`.scoring.CaseScores`.
 
     Raises:
         InputError: data, checkpoint, output, settings or budget cannot be used.
@@ -79,7 +66,7 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
     cases, unlabelled = labelled_cases(job), unlabelled_cases(job, method)
     held = held_out(job, cases)
     run = open_run(job, emit, cancelled)
-    start = _start(job, cases, run)
+    start = open_start(job, cases, run)
     with cache_folder(job, keep_if_refused=False) as folder:
         emit(events.stage("preprocess"))
         task = prepared_task(job, cases, unlabelled, start.plan, start.card, folder, run)
@@ -91,19 +78,21 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
         emit(events.stage("train"))
         outcome = tuning.train(held)
         trained = outcome.trained
-        for case in outcome.scores:
-            emit(events.log(_told_scores(case)))
-        if distributed.rank() == 0:
-            tuning.save(held, outcome, result.get("leave_one_out"))
+        if trained.cancelled and not trained.steps:
+            raise Cancelled("Stopped before the first step; no checkpoint was written.")
+        # Saved before it is scored: what is learnt is safe whatever happens next.
+        tuning.save(held, outcome)
         if trained.cancelled:
             raise Cancelled(
                 f"Stopped after {trained.steps} steps. {run.output} holds the {trained.kept} weights so far; "
                 "--resume goes on."
             )
         result |= {**told(Path(job.output)), "steps": trained.steps, "minutes": round(trained.minutes, 2)}
-        result |= {"kept": trained.kept, "transfer": to_json(outcome.report), "held_out": to_json(outcome.scores)}
-        if job.compare_scratch:
-            result["comparison"] = tuning.compare(held, outcome)
+        result |= {"kept": trained.kept, "transfer": to_json(outcome.report)}
+        try:
+            result |= tuning.prove(held, outcome, result.get("leave_one_out"))
+        except Cancelled as stop:
+            raise Cancelled(f"{stop} {run.output} is finished.") from stop
     finish(Path(job.output))
     return result
 
@@ -120,7 +109,7 @@ class FineTuning:
     run: Run
 
     def train(self, held: Sequence[int], select: bool = True) -> Outcome:
-        """Train on all cases but ``held``, and score those on their own grids.
+        """Train on all cases but ``held``.
 
         ``select`` keeps the weights that did best on the held-out cases during training; their scores are then a
         little optimistic.
@@ -130,7 +119,7 @@ class FineTuning:
         objective = self.method(build(start.network), start.plan, self.settings, len(self.task.labels) + 1)
         report, transferred = None, set()
         if start.card and start.weights:
-            report = load_transferred(objective.backbone, _backbone_weights(start.weights), start.card.transferred)
+            report = load_transferred(objective.backbone, start.backbone_weights, start.card.transferred)
             prefixes = tuple(f"segmenter.backbone.{name}." for name in report.loaded)
             if self.head_fits:
                 objective.segmenter.head.load_state_dict(
@@ -139,10 +128,9 @@ class FineTuning:
                 prefixes += ("segmenter.head.",)
             transferred = {name for name, _ in objective.named_parameters() if name.startswith(prefixes)}
             self.run.emit(events.log(_told_transfer(report, self.head_fits)))
-        card = Card("segmenter", self.job.method, start.network, start.plan, labels=self.task.labels)
 
         def validate(state: dict[str, Tensor]) -> float:
-            return working_dice(objective, card, state, source.subset(held), self.run)
+            return working_dice(objective, self.card, state, source.subset(held), self.run)
 
         trained = train(
             objective,
@@ -153,9 +141,40 @@ class FineTuning:
             validate=validate if held and select else None,
         )
         objective.load_state_dict(trained.state)
-        files = [] if trained.cancelled else [self.task.files[i] for i in held]
+        return Outcome(trained, objective.segmenter, report)
+
+    def score(self, held: Sequence[int], outcome: Outcome) -> list[CaseScores]:
+        """Segment the ``held`` cases on their own grids and measure them."""
         self.run.emit(events.stage("score"))
-        return Outcome(trained, score_cases(objective.segmenter, card, files, self.run), report)
+        return score_cases(outcome.network, self.card, [self.task.files[i] for i in held], self.run)
+
+    def prove(
+        self, held: Sequence[int], outcome: Outcome, leave_one_out: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """What the training was worth, told, noted in the checkpoint and as parts of the job's result."""
+        scores = self.score(held, outcome)
+        for case in scores:
+            self.run.emit(events.log(_told_scores(case)))
+        noted = {"held_out_dice": _mean_dice(scores)} if scores else {}
+        if leave_one_out:
+            noted["leave_one_out_dice"] = leave_one_out["dice"]
+        if noted:
+            self.save(held, outcome, noted)
+        before = self.before(held)
+        if before:
+            self.run.emit(
+                events.log(f"Held-out Dice {_mean_dice(before):.3f} before and {_mean_dice(scores):.3f} after.")
+            )
+        proof: dict[str, Any] = {"held_out": to_json(scores), "before": to_json(before)}
+        if self.job.compare_scratch:
+            proof["comparison"] = self.compare(held, scores)
+        return proof
+
+    @property
+    def card(self) -> Card:
+        """What a network trained here is, without its provenance."""
+        start = self.start
+        return Card("segmenter", self.job.method, start.network, start.plan, to_json(self.settings), self.task.labels)
 
     @property
     def head_fits(self) -> bool:
@@ -167,13 +186,28 @@ class FineTuning:
         """The same from ``start``, leaving nothing on disk."""
         return dataclasses.replace(self, start=start, run=dataclasses.replace(self.run, output=None, resume=False))
 
-    def compare(self, held: Sequence[int], outcome: Outcome) -> dict[str, Any]:
+    def before(self, held: Sequence[int]) -> list[CaseScores] | None:
+        """The scores of the checkpoint as it was, where it is a segmenter that has all of these labels by name."""
+        base, names = self.start.card, {label.name: label.value for label in self.task.labels}
+        if not held or not base or not self.start.weights or not names.keys() <= {x.name for x in base.labels}:
+            return None
+        self.run.emit(events.stage("score the checkpoint"))
+        # Its other labels count as background, which is what they are in these label maps.
+        labels = tuple(dataclasses.replace(label, value=names.get(label.name, 0)) for label in base.labels)
+        network = Segmenter(build(base.network), len(labels) + 1)
+        network.load_state_dict(self.start.weights)
+        files = [self.task.files[i] for i in held]
+        return score_cases(network, dataclasses.replace(base, labels=labels), files, self.run)
+
+    def compare(self, held: Sequence[int], scores: Sequence[CaseScores]) -> dict[str, Any]:
         """The same training from scratch, and which won on the held-out cases."""
         self.run.emit(events.stage("train from scratch"))
-        rival = self.beside(Start(self.start.network, self.start.plan)).train(held)
-        if rival.trained.cancelled:
-            raise Cancelled(f"Stopped while training from scratch to compare. {self.run.output} is finished.")
-        ours, theirs = _mean_dice(outcome.scores), _mean_dice(rival.scores)
+        rival = self.beside(Start(self.start.network, self.start.plan))
+        outcome = rival.train(held)
+        if outcome.trained.cancelled:
+            raise Cancelled("Stopped while training from scratch to compare.")
+        others = rival.score(held, outcome)
+        ours, theirs = _mean_dice(scores), _mean_dice(others)
         won = "checkpoint" if ours > theirs else "scratch" if theirs > ours else "neither"
         self.run.emit(
             events.log(
@@ -181,7 +215,7 @@ class FineTuning:
                 + {"checkpoint": "pre-training paid.", "scratch": "scratch won.", "neither": "a draw."}[won]
             )
         )
-        return {"won": won, "checkpoint_dice": ours, "scratch_dice": theirs, "scratch": to_json(rival.scores)}
+        return {"won": won, "checkpoint_dice": ours, "scratch_dice": theirs, "scratch": to_json(others)}
 
     def leave_one_out(self) -> dict[str, Any]:
         """Train once without each case and score it there; nothing is selected on it."""
@@ -195,15 +229,14 @@ class FineTuning:
             outcome = beside.train([left_out], select=False)
             if outcome.trained.cancelled:
                 raise Cancelled("Stopped during leave-one-out; nothing was written.")
-            scores += outcome.scores
+            scores += beside.score([left_out], outcome)
         return {"dice": _mean_dice(scores), "cases": to_json(scores)}
 
-    def save(self, held: Sequence[int], outcome: Outcome, leave_one_out: Mapping[str, Any] | None = None) -> None:
+    def save(self, held: Sequence[int], outcome: Outcome, scores: Mapping[str, float] | None = None) -> None:
         """Write the checkpoint: segmenter weights without the auxiliary heads, which only training uses."""
+        if distributed.rank():
+            return
         base, prefix = self.start.card, "segmenter."
-        scores = {"held_out_dice": _mean_dice(outcome.scores)} if outcome.scores else {}
-        if leave_one_out:
-            scores["leave_one_out_dice"] = leave_one_out["dice"]
         weights = {
             name.removeprefix(prefix): tensor
             for name, tensor in outcome.trained.state.items()
@@ -215,47 +248,13 @@ class FineTuning:
             optimisation(self.method, self.job),
             outcome.trained,
             labels_used=True,
-            base=digest(Path(self.job.checkpoint)) if base else None,
+            base=self.start.digest,
             base_method=base.method if base else None,
-            scores=scores,
+            scores=scores or {},
             citation="; ".join(c for c in (base.provenance.citation if base else "", self.method.citation) if c),
         )
-        card = Card(
-            "segmenter",
-            self.job.method,
-            self.start.network,
-            self.start.plan,
-            to_json(self.settings),
-            self.task.labels,
-            provenance=origin,
-        )
         assert self.run.output is not None
-        save(self.run.output, weights, card)
-
-
-def _start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
-    seen = fingerprint(cases)
-    if job.checkpoint == "none":
-        spec, voxels = choose_network(job.network, job.size, job.dimensions, seen, run.device)
-        return Start(spec, plan_for(seen, job.dimensions, PatchRule(build(spec).total_stride), voxels))
-    card, weights = load(Path(job.checkpoint))
-    rule = PatchRule(build(card.network).total_stride)
-    plan = adapt(card.plan, seen, rule, patch_voxels(card.network))
-    for ours, theirs in zip(plan.channels, seen.channels, strict=True):
-        if ours.modality != theirs.modality:
-            run.emit(
-                events.warning(
-                    f"The checkpoint was trained on {ours.modality}, and channel {theirs.name!r} of these volumes "
-                    f"looks like {theirs.modality}: scaled as {ours.modality} is, it may lose its contrast."
-                )
-            )
-    # A generic starter may meet several channels: its first convolution is refitted to them.
-    return Start(dataclasses.replace(card.network, in_channels=len(plan.channels)), plan, card, weights)
-
-
-def _backbone_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The backbone's tensors of a pre-trained or a fine-tuned checkpoint, without the head's."""
-    return {name.removeprefix("backbone."): t for name, t in weights.items() if not name.startswith(("head.", "aux"))}
+        save(self.run.output, weights, dataclasses.replace(self.card, provenance=origin))
 
 
 def _others(held: Sequence[int], count: int) -> list[int]:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .. import events
 from ..device import autocast, keep_large_buffers, shield_thin_convolutions
-from ..errors import ContrastiveSegError, InputError
+from ..errors import Cancelled, ContrastiveSegError, InputError
 from ..methods.objective import Objective, Optimisation
 from ..volumes.batch import Batch
 from ..volumes.sampling import PatchSource
@@ -156,9 +156,10 @@ def train(
             if checks and run.budget.share(state.step, state.seconds) >= checks[0]:
                 checks.pop(0)
                 if main and validate:
-                    score = state.judge(validate)
-                    run.emit(events.metric("validation_dice", state.step, score))
-                    _note(curve, {"step": state.step - 1, "validation_dice": score})
+                    with suppress(Cancelled):  # in the middle of a validation: the loop ends above, with what it has
+                        score = state.judge(validate)
+                        run.emit(events.metric("validation_dice", state.step, score))
+                        _note(curve, {"step": state.step - 1, "validation_dice": score})
             if time.monotonic() - last_save > run.save_seconds:
                 state.save()
                 last_save = time.monotonic()

@@ -10,11 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import events
 from ..checkpoints.card import Card
+from ..errors import Cancelled
 from ..evaluation.metrics import measure
 from ..methods.objective import SegmentationObjective
 from ..networks.segmenter import Segmenter
 from ..segmentation.predictor import Predictor
+from ..segmentation.window import OnTile
 from ..volumes.cache import CachedVolumes
 from ..volumes.dataset import CaseFiles
 from ..volumes.reading import read_channels, read_labels
@@ -37,16 +40,23 @@ class CaseScores:
 def working_dice(
     objective: SegmentationObjective, card: Card, state: Mapping[str, Tensor], source: CachedVolumes, run: Run
 ) -> float:
-    """Mean Dice of ``state`` over cases and labels, on ``source``'s preprocessed grids; the objective is restored."""
+    """Mean Dice of ``state`` over cases and labels, on ``source``'s preprocessed grids; the objective is restored.
+
+    Raises:
+        Cancelled: ``run`` was.
+    """
     own = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
     objective.load_state_dict(state)
     predictor = Predictor(card, objective.segmenter, run.device, run.dtype)
     scores = []
-    for case in range(len(source)):
-        shape = source.shape(case)
-        found = predictor.logits(torch.from_numpy(source.crop(case, (0, 0, 0), shape))).argmax(0).cpu().numpy()
-        scores += dice_by_class(found, source.label_crop(case, (0, 0, 0), shape), len(card.labels) + 1)
-    objective.load_state_dict(own)
+    try:
+        for case in range(len(source)):
+            shape = source.shape(case)
+            image = torch.from_numpy(source.crop(case, (0, 0, 0), shape))
+            found = predictor.logits(image, on_tile=_stopping(run)).argmax(0).cpu().numpy()
+            scores += dice_by_class(found, source.label_crop(case, (0, 0, 0), shape), len(card.labels) + 1)
+    finally:
+        objective.load_state_dict(own)
     return statistics.fmean(scores) if scores else 0.0
 
 
@@ -58,17 +68,33 @@ def dice_by_class(found: np.ndarray, truth: np.ndarray, classes: int) -> list[fl
 
 
 def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run: Run) -> list[CaseScores]:
-    """Segment ``files`` as a user would and measure them against their labels."""
+    """Segment ``files`` as a user would and measure them against their labels.
+
+    Raises:
+        Cancelled: ``run`` was.
+    """
     predictor = Predictor(card, network, run.device, run.dtype)
-    names = {label.value: label.name for label in card.labels}
+    names = {label.value: label.name for label in card.labels if label.value}
+    progress = events.Progress(run.emit, len(files), "cases")
     scores = []
-    for case in files:
+    for done, case in enumerate(files):
         assert case.labels is not None
         volume = read_channels(case.images)
-        found = predictor.predict(volume).labels
+        found = predictor.predict(volume, on_tile=_stopping(run)).labels
         measured = measure(found, read_labels(case.labels, volume.geometry), names)
         dice = {m.name: m.dice for m in measured if m.dice is not None}
         distances = [m.hd95_mm for m in measured if m.status != "absent"]
         worst = None if None in distances or not distances else max(d for d in distances if d is not None)
         scores.append(CaseScores(case.name, statistics.fmean(dice.values()) if dice else None, dice, worst))
+        progress(done + 1)
     return scores
+
+
+def _stopping(run: Run) -> OnTile:
+    """Lets a cancelled run end between two tiles."""
+
+    def on_tile(tile: int, tiles: int) -> None:
+        if run.cancelled():
+            raise Cancelled("Stopped while scoring.")
+
+    return on_tile
