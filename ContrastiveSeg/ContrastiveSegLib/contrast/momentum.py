@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-class Teacher(nn.Module):
+
+class Teacher(nn.Module, Generic[Network]):
     """An exponential moving average of ``student``: its parameters averaged, its buffers copied.
 
     It stays in evaluation mode and its parameters ask for no gradient. Being a module, it is part of what resuming
@@ -22,9 +25,10 @@ class Teacher(nn.Module):
         network: the copy; call its own methods.
     """
 
+    network: Network
     updates: Tensor
 
-    def __init__(self, student: nn.Module, without: Sequence[str] = ()) -> None:
+    def __init__(self, student: Network, without: Sequence[str] = ()) -> None:
         super().__init__()
         self.network = copy.deepcopy(student).requires_grad_(False)
         for name in without:
@@ -32,13 +36,13 @@ class Teacher(nn.Module):
         self.register_buffer("updates", torch.tensor(0))
         self.train()
 
-    def train(self, mode: bool = True) -> Teacher:
+    def train(self, mode: bool = True) -> Teacher[Network]:
         """Evaluation mode whatever ``mode`` says."""
         super().train(False)
         return self
 
     @torch.no_grad()
-    def follow(self, student: nn.Module, momentum: float, warm: bool = True) -> None:
+    def follow(self, student: Network, momentum: float, warm: bool = True) -> None:
         """One step: parameter <- momentum * parameter + (1 - momentum) * student's; to be called after each update.
 
         Args:

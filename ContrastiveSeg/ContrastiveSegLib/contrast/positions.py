@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,8 +70,10 @@ def paired_places(
     return places
 
 
-def random_places(source: PatchSource, plan: Plan, cases: Sequence[int], random: np.random.Generator) -> list[Place]:
-    """A crop of the plan's patch from each of ``cases``, anywhere in its foreground box."""
+def random_places(source: PatchSource, plan: Plan, count: int, random: np.random.Generator) -> list[Place]:
+    """``count`` crops of the plan's patch anywhere in the foreground boxes, of all volumes as equally as possible."""
+    rounds = [random.permutation(len(source)) for _ in range(math.ceil(count / len(source)))]
+    cases = [int(case) for case in np.concatenate(rounds)[:count]]
     return [_place(source, plan, case, random.uniform(*_reach(source, case, plan.patch))) for case in cases]
 
 

@@ -1,0 +1,132 @@
+"""What the tests of pre-training methods share: tiny volumes, a tiny network, a few steps of training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from ContrastiveSegLib.methods.objective import Objective
+from ContrastiveSegLib.networks.backbone import Backbone
+from ContrastiveSegLib.networks.registry import build
+from ContrastiveSegLib.networks.spec import NetworkSpec
+from ContrastiveSegLib.volumes.plan import Channel, Plan
+
+
+class ToyVolumes:
+    """A patch source over volumes of two balls in noise, of other size and brightness in each; labels 1 and 2.
+
+    ``labelled`` are the cases with labels, ``data_sets`` the number of each case's data set.
+    """
+
+    def __init__(
+        self,
+        count: int = 4,
+        shape: tuple[int, int, int] = (24, 24, 24),
+        labelled: Sequence[int] | None = None,
+        data_sets: Sequence[int] = (),
+    ) -> None:
+        random = np.random.default_rng(0)
+        axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+        self.images, self.labels = [], []
+        for _ in range(count):
+            labels = np.zeros(shape, np.int16)
+            image = random.normal(0, 0.15, shape)
+            for value, side in ((1, -0.4), (2, 0.4)):
+                middle = random.uniform(-0.1, 0.1, 3) + np.array([side, 0, 0])
+                ball = sum((a - m) ** 2 for a, m in zip(axes, middle, strict=True)) < random.uniform(0.2, 0.4) ** 2
+                labels[ball] = value
+                image[ball] += random.uniform(0.8, 1.2) * (1.5 if value == 2 else -1)
+            self.images.append(image.astype(np.float32))
+            self.labels.append(labels)
+        self.labelled = tuple(range(count)) if labelled is None else tuple(labelled)
+        self.unlabelled = tuple(c for c in range(count) if c not in self.labelled)
+        self.data_sets = tuple(data_sets) or (0,) * count
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def shape(self, case: int) -> tuple[int, int, int]:
+        return self.images[case].shape
+
+    def box(self, case: int) -> tuple[tuple[int, int], ...]:
+        return tuple((0, n) for n in self.shape(case))
+
+    def crop(self, case: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
+        return _cut(self.images[case], start, size)[None]
+
+    def label_crop(self, case: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
+        if case not in self.labelled:
+            return np.full(tuple(size), -1, np.int16)
+        return _cut(self.labels[case], start, size)
+
+    def data_set(self, case: int) -> int:
+        return self.data_sets[case]
+
+    def places(self, case: int) -> np.ndarray:
+        if case not in self.labelled:
+            return np.empty((0, 4), np.int32)
+        where = np.argwhere(self.labels[case])
+        return np.concatenate([self.labels[case][tuple(where.T)][:, None], where], 1)
+
+
+def _cut(array: np.ndarray, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
+    padded = np.pad(array, 32)
+    return padded[tuple(slice(s + 32, s + 32 + n) for s, n in zip(start, size, strict=True))]
+
+
+def toy_plan(dimensions: int = 3, size: int = 16) -> Plan:
+    patch = (size,) * 3 if dimensions == 3 else (1, size, size)
+    return Plan(dimensions, (Channel(),), (1.0, 1.0, 1.0), patch, 0)
+
+
+def toy_backbone(dimensions: int = 3, norm: str = "instance", seed: int = 0) -> Backbone:
+    torch.manual_seed(seed)
+    arguments = {"widths": [8, 16, 32], "strides": [[2] * dimensions] * 2, "norm": norm}
+    return build(NetworkSpec("unet", dimensions, 1, arguments))
+
+
+def trained(
+    objective: Objective, source: ToyVolumes, steps: int, share: float | None = None, rate: float = 2e-3
+) -> list[dict[str, float]]:
+    """The terms of ``steps`` steps as the loop takes them; ``share`` of the budget, by default that of the step."""
+    objective.train()
+    optimiser = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], rate, weight_decay=1e-5)
+    seen = []
+    for step in range(steps):
+        objective.share = step / steps if share is None else share
+        batch = objective.draw(source, np.random.default_rng([0, step]))
+        torch.manual_seed(step)
+        terms = objective(batch)
+        optimiser.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        optimiser.step()
+        objective.after_step()
+        seen.append({name: float(value.detach()) for name, value in terms.items()})
+    return seen
+
+
+def mean_of(terms: Iterable[dict[str, float]], name: str) -> float:
+    return float(np.mean([t[name] for t in terms]))
+
+
+def reached(objective: nn.Module, skipping: str = "teacher") -> set[str]:
+    """Parts with a gradient other than zero: "encoder", "decoder.0" .., and the names of the heads."""
+    found = set()
+    for name, parameter in objective.named_parameters():
+        if parameter.grad is not None and parameter.grad.abs().max() > 0:
+            assert not name.startswith(skipping), name
+            parts = name.removeprefix("backbone.").split(".")
+            found.add(".".join(parts[:2]) if parts[0] == "decoder" else parts[0])
+    return found
+
+
+def copied(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def changed(before: dict[str, torch.Tensor], module: nn.Module) -> set[str]:
+    """Names of tensors of ``module`` that are no longer bit for bit what they were."""
+    return {name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])}
