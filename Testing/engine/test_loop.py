@@ -110,6 +110,15 @@ def test_transferred_parameters_learn_at_their_lower_rate():
         assert torch.allclose(moved, torch.full_like(moved, 0.05 if name in names else 0.2), atol=1e-6)
 
 
+def test_an_objective_may_slow_down_a_part_of_itself():
+    toy = Toy()
+    optimiser = make_optimiser(toy, replace(PLAIN, transferred_rate=0.5), {"head.bias"}, {"head.": 0.2})
+    factors = {tuple(p.shape): g["factor"] for g in optimiser.param_groups for p in g["params"]}
+    assert factors[tuple(toy.head.weight.shape)] == 0.2
+    assert factors[tuple(toy.head.bias.shape)] == pytest.approx(0.1)
+    assert factors[tuple(toy.backbone[0].weight.shape)] == 1
+
+
 def test_frozen_parameters_are_left_out():
     toy = Toy()
     toy.backbone.requires_grad_(False)

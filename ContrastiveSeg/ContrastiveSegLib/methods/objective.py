@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -72,6 +73,8 @@ class Objective(nn.Module):
     description: ClassVar[str]
     #: The paper, for the checkpoint's card.
     citation: ClassVar[str]
+    #: Factors on the learning rate of the parameters whose names begin so.
+    rates: ClassVar[Mapping[str, float]] = MappingProxyType({})
 
     def __init__(self, backbone: Backbone, plan: Plan, settings: Any) -> None:
         super().__init__()

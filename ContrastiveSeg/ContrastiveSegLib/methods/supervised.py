@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from monai.losses import DiceCELoss
 from torch import Tensor
 from torch.nn import functional as F
@@ -72,21 +74,33 @@ class Supervised(SegmentationObjective):
         return network_axes(batch, self.plan)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
+        images, labels = self.moved(batch)
+        levels = self.segmenter.forward_deep(intensity(images, self.settings.intensity))
+        total, finest = self.deep_loss(levels, labels)
+        return {"loss": total, "dice_ce": finest.detach()}
+
+    def moved(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The crops, each rotated, scaled and shifted on its own, and their labels with them."""
         assert batch.labels is not None
         images, labels, _ = spatial(
             batch.images, batch.labels, self.settings.spatial, self.plan.aspect, self.plan.patch_shape
         )
         assert labels is not None
-        levels = self.segmenter.forward_deep(intensity(images, self.settings.intensity))
-        losses = [self.criterion(logits.float(), _at(labels, logits)) for logits in levels]
-        weights = [self.settings.deep_weight**level for level in range(len(levels))]
-        total = sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
-        return {"loss": total, "dice_ce": losses[0].detach()}
+        return images, labels
+
+    def deep_loss(self, levels: Sequence[Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Dice + cross-entropy of logits at falling resolutions: their weighted mean, and that of the finest."""
+        losses = [self.criterion(logits.float(), at_level(labels, logits).unsqueeze(1)) for logits in levels]
+        return self.over_levels(losses), losses[0]
+
+    def over_levels(self, losses: Sequence[Tensor]) -> Tensor:
+        """The mean of one loss a level, finest first, with falling weights."""
+        weights = [self.settings.deep_weight**level for level in range(len(losses))]
+        return torch.stack([w * loss for w, loss in zip(weights, losses, strict=True)]).sum() / sum(weights)
 
 
-def _at(labels: Tensor, logits: Tensor) -> Tensor:
-    """(B, 1, *grid) labels on the grid of ``logits``, by nearest neighbour."""
-    labels = labels.unsqueeze(1)
-    if labels.shape[2:] == logits.shape[2:]:
+def at_level(labels: Tensor, logits: Tensor) -> Tensor:
+    """(B, *grid) labels on the grid of ``logits``, by nearest neighbour."""
+    if labels.shape[1:] == logits.shape[2:]:
         return labels
-    return F.interpolate(labels.float(), size=logits.shape[2:], mode="nearest-exact").long()
+    return F.interpolate(labels.unsqueeze(1).float(), size=logits.shape[2:], mode="nearest-exact").squeeze(1).long()

@@ -175,7 +175,7 @@ class _State:
 
     def __init__(self, objective: Objective, how: Optimisation, run: Run, transferred: Collection[str]) -> None:
         self.objective, self.run = objective, run
-        self.optimiser = make_optimiser(objective, how, transferred)
+        self.optimiser = make_optimiser(objective, how, transferred, objective.rates)
         self.average = AveragedWeights(objective, how.ema) if how.ema else None
         self.step, self.seconds = 0, 0.0
         self.best: dict[str, Tensor] = {}

@@ -11,22 +11,25 @@ from torch import Tensor, nn
 from ..methods.objective import Optimisation
 
 
-def make_optimiser(module: nn.Module, how: Optimisation, transferred: Collection[str] = ()) -> torch.optim.Optimizer:
-    """An optimiser over ``module``'s trainable parameters in two groups: fresh, and transferred (lower rate).
+def make_optimiser(
+    module: nn.Module, how: Optimisation, transferred: Collection[str] = (), rates: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
+    """An optimiser over ``module``'s trainable parameters, in groups that learn at the same rate.
 
-    ``transferred`` holds the names of the parameters that came from a checkpoint.
+    Args:
+        transferred: names of the parameters that came from a checkpoint; they learn at ``how.transferred_rate``.
+        rates: further factors, by the beginning of a parameter's name.
     """
-    groups: list[dict] = [
-        {"params": [], "factor": 1.0},
-        {"params": [], "factor": how.transferred_rate},
-    ]
+    groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            groups[name in transferred]["params"].append(parameter)
-    groups = [g for g in groups if g["params"]]
+            factor = how.transferred_rate if name in transferred else 1.0
+            factor *= next((rate for start, rate in (rates or {}).items() if name.startswith(start)), 1.0)
+            groups.setdefault(factor, []).append(parameter)
+    parameters = [{"params": group, "factor": factor} for factor, group in groups.items()]
     if how.optimiser == "sgd":
-        return torch.optim.SGD(groups, how.learning_rate, momentum=how.momentum, weight_decay=how.weight_decay)
-    return torch.optim.AdamW(groups, how.learning_rate, weight_decay=how.weight_decay)
+        return torch.optim.SGD(parameters, how.learning_rate, momentum=how.momentum, weight_decay=how.weight_decay)
+    return torch.optim.AdamW(parameters, how.learning_rate, weight_decay=how.weight_decay)
 
 
 def learning_rate(how: Optimisation, done: float) -> float:

@@ -1,0 +1,110 @@
+"""Bidirectional copy-paste (Bai et al., CVPR 2023): labelled and unlabelled crops pasted into each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import InputError
+from ..volumes.augment import intensity
+from ..volumes.batch import Batch
+from .objective import objective
+from .semisupervised import Taught, TaughtSettings, labelled_count
+from .supervised import at_level
+
+
+@dataclass(frozen=True)
+class BCPSettings(TaughtSettings):
+    """Hyper-parameters (the paper's where not ours).
+
+    Attributes:
+        weight: of the part of a mixed crop that carries pseudo-labels (alpha), relative to 1 for the labelled part.
+        ramp: not used by the paper: 0.
+        first: share of the budget in which labelled crops are pasted into each other alone (2000 of 17 000 iterations
+            in the paper; more here, as a short run's first teacher would otherwise be a bad one).
+        box: side of the pasted box, as a share of the crop's (beta = 2/3).
+    """
+
+    weight: float = 0.5
+    ramp: float = 0.0
+    first: float = 0.3
+    box: float = 2 / 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.first < 1 or not 0 < self.box < 1:
+            raise InputError("first must be at least 0 and below 1, box between 0 and 1.")
+
+
+#: MONAI's, in the Dice loss of supervised training.
+_SMOOTH = 1e-5
+
+
+@objective("bcp", stage="finetune")
+class BCP(Taught):
+    """Every mixed crop has a box of one crop in another; its loss is taken apart for the two origins.
+
+    The paper keeps the largest piece of the teacher's pseudo-labels, which suits one organ; with several labels, or one
+    in pieces, it would throw true parts away, so they are taken as they are.
+    """
+
+    Settings = BCPSettings
+    settings: BCPSettings
+    description = "Bidirectional copy-paste: labelled and unlabelled crops pasted into each other, a momentum teacher."
+    citation = "Bai et al., Bidirectional Copy-Paste for Semi-Supervised Medical Image Segmentation, CVPR 2023."
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        images, labels = self.moved(batch)
+        known = labelled_count(labels)
+        if known == len(labels) or self.share < self.settings.first:
+            return self._labelled_step(images[:known], labels[:known])
+        pseudo = self.taught(images[known:]).argmax(1)
+        # Each labelled crop meets an unlabelled one; the fewer are met again.
+        index = torch.arange(max(known, len(pseudo)), device=labels.device)
+        ours, theirs = index % known, index % len(pseudo)
+        box = self._box(images.shape[2:]).to(labels.device)
+        pairs = ((images[ours], images[known:][theirs]), (labels[ours], pseudo[theirs]))
+        mixed, targets = (torch.cat([torch.where(box, b, a), torch.where(box, a, b)]) for a, b in pairs)
+        given = torch.cat([~box.expand_as(labels[ours]), box.expand_as(labels[ours])])
+        levels = self.segmenter.forward_deep(intensity(mixed, self.settings.intensity))
+        grids = [(level, at_level(targets, level), at_level(given, level).bool()) for level in levels]
+        labelled = [regional_loss(*grid) for grid in grids]
+        pasted = [regional_loss(logits, wanted, ~region) for logits, wanted, region in grids]
+        total = self.over_levels(labelled) + self.unsupervised_weight * self.over_levels(pasted)
+        return {"loss": total, "dice_ce": labelled[0].detach(), "pseudo": pasted[0].detach()}
+
+    def _labelled_step(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        box = self._box(images.shape[2:]).to(labels.device)
+        mixed, targets = (torch.where(box, one.roll(1, 0), one) for one in (images, labels))
+        levels = self.segmenter.forward_deep(intensity(mixed, self.settings.intensity))
+        total, finest = self.deep_loss(levels, targets)
+        return {"loss": total, "dice_ce": finest.detach()}
+
+    def _box(self, shape: torch.Size) -> Tensor:
+        """Boolean (*shape): a box at a random place, its sides ``box`` times the crop's."""
+        inside = torch.zeros(shape, dtype=torch.bool)
+        window = []
+        for n in shape:
+            side = max(1, round(n * self.settings.box))
+            start = int(torch.randint(n - side + 1, ()))
+            window.append(slice(start, start + side))
+        inside[tuple(window)] = True
+        return inside
+
+
+def regional_loss(logits: Tensor, labels: Tensor, region: Tensor) -> Tensor:
+    """Dice + cross-entropy over the voxels of ``region`` alone; over all voxels it is supervised training's loss.
+
+    Args:
+        logits: (B, classes, ...). labels: (B, ...) class indices. region: (B, ...) boolean.
+    """
+    logits, inside = logits.float(), region.float()
+    entropy = (F.cross_entropy(logits, labels, reduction="none") * inside).sum() / inside.sum().clamp_min(1)
+    found = logits.softmax(1)[:, 1:] * inside.unsqueeze(1)
+    wanted = F.one_hot(labels, logits.shape[1]).movedim(-1, 1)[:, 1:] * inside.unsqueeze(1)
+    axes = [0, *range(2, found.ndim)]
+    overlap, sizes = (found * wanted).sum(axes), found.sum(axes) + wanted.sum(axes)
+    return entropy + (1 - (2 * overlap + _SMOOTH) / (sizes + _SMOOTH)).mean()

@@ -1,0 +1,31 @@
+"""Mean teacher (Tarvainen and Valpola, NeurIPS 2017), in the form that UA-MT gave it for volumes."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..volumes.augment import intensity
+from ..volumes.batch import Batch
+from .objective import objective
+from .semisupervised import Taught, TaughtSettings, labelled_count
+
+
+@objective("mean-teacher", stage="finetune")
+class MeanTeacher(Taught):
+    """Student and teacher see the same unlabelled crops in other intensities, and are to predict the same."""
+
+    Settings = TaughtSettings
+    description = "Mean teacher: supervised, and consistent on unlabelled volumes with an average of its own past."
+    citation = "Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017."
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        images, labels = self.moved(batch)
+        known = labelled_count(labels)
+        levels = self.segmenter.forward_deep(intensity(images, self.settings.intensity))
+        supervised, finest = self.deep_loss([level[:known] for level in levels], labels[:known])
+        consistency = supervised.new_zeros(())
+        if known < len(labels):
+            wanted = self.taught(intensity(images[known:], self.settings.intensity)).softmax(1)
+            consistency = (levels[0][known:].float().softmax(1) - wanted).square().mean()
+        total = supervised + self.unsupervised_weight * consistency
+        return {"loss": total, "dice_ce": finest.detach(), "consistency": consistency.detach()}

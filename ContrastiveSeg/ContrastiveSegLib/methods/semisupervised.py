@@ -1,0 +1,99 @@
+"""What methods share that learn from labelled and unlabelled crops together. Not a method itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..contrast.momentum import Teacher
+from ..contrast.ramps import ramp
+from ..errors import InputError
+from ..networks.backbone import Backbone
+from ..networks.segmenter import Segmenter
+from ..volumes.batch import Batch
+from ..volumes.plan import Plan
+from ..volumes.sampling import PatchSource, labelled_patches, network_axes
+from .supervised import Supervised, SupervisedSettings
+
+
+@dataclass(frozen=True)
+class SemiSupervisedSettings(SupervisedSettings):
+    """Hyper-parameters that semi-supervised methods share.
+
+    Attributes:
+        batch: labelled crops a step. unlabelled: unlabelled crops a step (UA-MT and its line: 2 and 2).
+        weight: largest weight of the term(s) on unlabelled crops.
+        ramp: share of the budget in which that weight rises to its largest, see :func:`..contrast.ramps.ramp`.
+    """
+
+    batch: int = 2
+    unlabelled: int = 2
+    weight: float = 0.1
+    ramp: float = 0.4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.unlabelled < 1 or self.weight < 0 or not 0 <= self.ramp <= 1:
+            raise InputError("unlabelled must be 1 or more, weight 0 or more, ramp from 0 to 1.")
+
+
+class SemiSupervised(Supervised):
+    """Draws labelled crops first, then unlabelled ones; without unlabelled volumes it draws labelled ones alone."""
+
+    uses_unlabelled = True
+    settings: SemiSupervisedSettings
+
+    def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
+        size = [math.ceil(n * self.settings.margin) if n > 1 else 1 for n in self.plan.patch]
+        labelled, unlabelled = source.labelled, source.unlabelled
+        parts = [labelled_patches(source, size, self.settings.batch, self.settings.foreground, random, labelled)]
+        if unlabelled:
+            parts.append(labelled_patches(source, size, self.settings.unlabelled, 0.0, random, unlabelled))
+        return network_axes(Batch.joined(parts), self.plan)
+
+    @property
+    def unsupervised_weight(self) -> float:
+        """The weight of the terms on unlabelled crops at this step."""
+        return self.settings.weight * ramp(self.share, self.settings.ramp)
+
+
+def labelled_count(labels: Tensor) -> int:
+    """How many crops come with labels; they are the first of the batch, the others hold -1 everywhere."""
+    return int((labels.flatten(1)[:, 0] >= 0).sum())
+
+
+@dataclass(frozen=True)
+class TaughtSettings(SemiSupervisedSettings):
+    """momentum: by how much the teacher keeps to what it was at each step (UA-MT and its line: 0.99)."""
+
+    momentum: float = 0.99
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.momentum < 1:
+            raise InputError("momentum must be at least 0 and below 1.")
+
+
+class Taught(SemiSupervised):
+    """A student whose momentum teacher predicts what unlabelled crops show."""
+
+    settings: TaughtSettings
+
+    def __init__(self, backbone: Backbone, plan: Plan, settings: TaughtSettings, classes: int) -> None:
+        super().__init__(backbone, plan, settings, classes)
+        self.teacher: Teacher[Segmenter] = Teacher(self.segmenter)
+
+    @torch.no_grad()
+    def taught(self, images: Tensor) -> Tensor:
+        """The teacher's logits (B, classes, ...)."""
+        if not self.teacher.updates:
+            # Weights from a checkpoint come into the student after it was made.
+            self.teacher.follow(self.segmenter, 0.0)
+        return self.teacher.network(images).float()
+
+    def after_step(self) -> None:
+        self.teacher.follow(self.segmenter, self.settings.momentum)

@@ -1,0 +1,60 @@
+"""Small plans, networks and batches for tests of semi-supervised methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ContrastiveSegLib.methods.objective import SegmentationObjective
+from ContrastiveSegLib.networks.registry import build
+from ContrastiveSegLib.networks.spec import NetworkSpec
+from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, SpatialSettings
+from ContrastiveSegLib.volumes.batch import Batch
+from ContrastiveSegLib.volumes.plan import Channel, Plan
+
+#: Nothing is moved and no intensity changed, so that a test knows what the network saw.
+NEVER = Chance(0.0, 0.0, 0.0)
+STILL: dict[str, Any] = {
+    "margin": 1.0,
+    "spatial": SpatialSettings(0.0, 0.0),
+    "intensity": IntensitySettings(NEVER, NEVER, NEVER, NEVER, NEVER, NEVER, NEVER),
+}
+SIDE = 8
+
+
+def method(
+    cls: type[SegmentationObjective], settings: Any, share: float = 0.5, norm: str = "instance", dimensions: int = 3
+) -> Any:
+    """``cls`` with 3 classes on a network of three levels, in training."""
+    torch.manual_seed(0)
+    strides = [[2] * dimensions] * 2
+    spec = NetworkSpec("unet", dimensions, 1, {"widths": [4, 8, 8], "strides": strides, "norm": norm})
+    patch = (SIDE, SIDE, SIDE) if dimensions == 3 else (1, SIDE, SIDE)
+    made = cls(build(spec), Plan(dimensions, (Channel(),), (1.0, 1.0, 1.0), patch), settings, classes=3)
+    made.share = share
+    return made.train()
+
+
+def batch(labelled: int = 2, unlabelled: int = 2, dimensions: int = 3) -> Batch:
+    """Random crops, the darkest voxels of class 0, the brightest of class 2; labelled ones first, then unlabelled."""
+    generator = torch.Generator().manual_seed(1)
+    count, shape = labelled + unlabelled, [SIDE] * dimensions
+    images = torch.randn(count, 1, *shape, generator=generator)
+    labels = torch.bucketize(images[:, 0], torch.tensor([-0.4, 0.4]))
+    labels[labelled:] = -1
+    return Batch(images, labels, torch.zeros(count, 4), torch.zeros(count, 4), torch.arange(count))
+
+
+def falls(made: SegmentationObjective, given: Batch, steps: int = 12, to: float = 0.8) -> bool:
+    """Whether the loss falls to less than ``to`` of what it was, over a few steps on one batch."""
+    optimiser = torch.optim.AdamW(made.parameters(), 5e-3)
+    losses = []
+    for _ in range(steps):
+        loss = made.step(given)["loss"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        made.after_step()
+        losses.append(loss.item())
+    return losses[-1] < to * losses[0]

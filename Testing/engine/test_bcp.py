@@ -1,0 +1,98 @@
+"""Bidirectional copy-paste: what is pasted where, what each region costs, and who learns."""
+
+import pytest
+import semi
+import torch
+from semi import batch
+
+from ContrastiveSegLib.methods.bcp import BCP, BCPSettings, regional_loss
+
+SETTINGS = BCPSettings(**semi.STILL)
+
+
+def method(share: float = 0.5, dimensions: int = 3) -> BCP:
+    return semi.method(BCP, SETTINGS, share, dimensions=dimensions)
+
+
+def watched(made: BCP) -> dict:
+    """What the network gets and what its answer is compared with, at the next step."""
+    seen = {}
+    plain = made.segmenter.forward_deep
+
+    def forward_deep(images):
+        seen["images"] = images.clone()
+        return plain(images)
+
+    made.segmenter.forward_deep = forward_deep
+    return seen
+
+
+def test_a_region_of_everything_costs_what_supervised_training_does():
+    made, given = method(), batch(4, 0)
+    logits = torch.randn(4, 3, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    everywhere = torch.ones_like(given.labels, dtype=torch.bool)
+    supervised = made.criterion(logits, given.labels.unsqueeze(1))
+    assert regional_loss(logits, given.labels, everywhere).item() == pytest.approx(supervised.item(), abs=1e-6)
+
+
+def test_a_region_does_not_see_beyond_itself():
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    region = torch.zeros(2, 4, 4, dtype=torch.bool)
+    region[:, :2] = True
+    labels = torch.randint(3, (2, 4, 4))
+    loss = regional_loss(logits, labels, region)
+    loss.backward()
+    assert not logits.grad[:, :, 2:].any()
+    assert logits.grad[:, :, :2].any()
+    changed = labels.clone()
+    changed[:, 2:] = (labels[:, 2:] + 1) % 3
+    assert regional_loss(logits, changed, region).item() == loss.item()
+
+
+def test_every_mixed_crop_is_one_crop_with_a_box_of_the_other():
+    made, given = method(), batch()
+    seen = watched(made)
+    made.step(given)
+    box = 125  # round(8 * 2 / 3) = 5 voxels an axis
+    ours, theirs = given.images[:2], given.images[2:]
+    for mixed, outside, inside in ((seen["images"][:2], ours, theirs), (seen["images"][2:], theirs, ours)):
+        assert (mixed == inside).flatten(1).sum(1).tolist() == [box, box]
+        assert ((mixed == inside) | (mixed == outside)).all()
+
+
+def test_the_first_part_of_the_budget_pastes_labelled_crops_alone():
+    made, given = method(share=0.0), batch()
+    seen = watched(made)
+    terms = made.step(given)
+    assert len(seen["images"]) == 2
+    assert "pseudo" not in terms
+    assert torch.isin(seen["images"], given.images[:2]).all()
+
+
+def test_the_pseudo_labels_are_the_teachers():
+    """With a teacher that says "class 1 everywhere", a student that agrees pays nothing for the pasted regions."""
+    made = method()
+    made.taught = lambda images: torch.tensor([0.0, 9.0, 0.0]).view(1, 3, 1, 1, 1).expand(len(images), 3, 8, 8, 8)
+    agreeing = torch.tensor([-30.0, 30.0, -30.0]).view(1, 3, 1, 1, 1).expand(4, 3, 8, 8, 8)
+    made.segmenter.forward_deep = lambda images: [agreeing]
+    # Class 2 is nowhere, in truth and prediction, which costs nothing either.
+    assert made.step(batch())["pseudo"].item() == pytest.approx(0.0, abs=1e-4)
+
+
+def test_the_teacher_follows_and_is_never_trained():
+    made = method()
+    made.step(batch())["loss"].backward()
+    assert all(p.grad is None for p in made.teacher.parameters())
+    assert all(p.grad is not None for p in made.segmenter.parameters())
+    for parameter in made.segmenter.parameters():
+        parameter.data.add_(1.0)
+    before = [p.clone() for p in made.teacher.network.parameters()]
+    made.after_step()
+    moved = [(a - b).abs().sum() for a, b in zip(made.teacher.network.parameters(), before, strict=True)]
+    assert all(m > 0 for m in moved)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize(("labelled", "unlabelled"), [(2, 2), (1, 2), (2, 0)])
+def test_the_loss_falls(labelled, unlabelled, dimensions):
+    assert semi.falls(method(dimensions=dimensions), batch(labelled, unlabelled, dimensions), to=0.9)

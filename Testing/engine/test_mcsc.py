@@ -1,0 +1,117 @@
+"""MCSC as a whole: M5, M6, M7 and M9 of its specification's section 8, and who gets which gradient."""
+
+from dataclasses import replace
+
+import pytest
+import semi
+import torch
+from semi import batch
+
+from ContrastiveSegLib.contrast.ramps import ramp
+from ContrastiveSegLib.methods.mcsc import MCSC, MCSCSettings
+
+SMALL = MCSCSettings(**semi.STILL, fine_block=4, coarse_block=2, width=8, embedding=12, heads=2, depth=2)
+
+
+def method(settings: MCSCSettings = SMALL, share: float = 0.5, norm: str = "batch", dimensions: int = 3) -> MCSC:
+    return semi.method(MCSC, settings, share, norm, dimensions)
+
+
+def moved(made: MCSC) -> set[str]:
+    """The parts with a gradient that is not zero."""
+    named = made.named_parameters()
+    return {n.partition(".")[0] for n, p in named if p.grad is not None and p.grad.abs().sum() > 0}
+
+
+def test_every_part_learns():
+    made = method()
+    made.step(batch())["loss"].backward()
+    without = [n for n, p in made.named_parameters() if p.grad is None or not p.grad.any()]
+    # A constant added to all logits of a channel vanishes behind the norm that follows it.
+    assert [n for n in without if not n.endswith("bias")] == []
+    assert moved(made) == {"segmenter", "rival", "projectors"}
+
+
+def test_the_total_weighs_its_terms_as_published():
+    """M9, and the ramp's values at iterations 0, 15 000 and 30 000 of 40 000."""
+    weights = [MCSCSettings().weight * ramp(t / 40_000, MCSCSettings().ramp) for t in (0, 15_000, 30_000)]
+    assert weights == pytest.approx([6.74e-4, 0.02865, 0.1], abs=1e-5)
+    made = method()
+    made.contrast = lambda scales, targets: [torch.ones(()), torch.ones(())]
+    terms = made.step(batch(2, 0))
+    assert float(terms["loss"].detach() - 2 * terms["supervised"].detach()) == pytest.approx(0.004, abs=1e-6)
+    assert terms["pseudo"] == 0
+
+
+def test_each_network_teaches_the_other():
+    """M5: a network's pseudo-label loss is the other's business alone, and the contrast carries crossed labels."""
+    made = method()
+    seen = {}
+
+    def contrast(scales, targets):
+        seen["targets"] = targets
+        return [torch.zeros(()), torch.zeros(())]
+
+    made.contrast = contrast
+    with torch.no_grad():
+        images = batch().images
+        cnn, transformer = (net(images)[2:].argmax(1) for net in (made.segmenter, made.rival))
+    made.step(batch())
+    assert torch.equal(seen["targets"][0][2:], transformer)
+    assert torch.equal(seen["targets"][1][2:], cnn)
+    assert torch.equal(seen["targets"][0][:2], batch().labels[:2])
+
+    logits = [torch.randn(2, 3, 8, 8, 8, requires_grad=True) for _ in range(2)]
+    made.pseudo(logits[1], logits[0].argmax(1, keepdim=True)).backward()
+    assert logits[0].grad is None
+    assert logits[1].grad.any()
+
+
+@pytest.mark.parametrize(("iteration", "enters"), [(2999, False), (3000, True)])
+def test_unlabelled_crops_enter_the_contrast_after_the_warm_start(iteration, enters):
+    """M6."""
+    # An instance norm: a batch norm mixes the crops of a batch before any loss is taken.
+    made = method(replace(SMALL, unlabelled_from=0.075), iteration / 40_000, "instance")
+    given = {}
+    whole = MCSC.contrast
+
+    def contrast(scales, targets):
+        for maps in scales:
+            for m in maps:
+                m.retain_grad()
+        given["scales"] = scales
+        return whole(made, scales, targets)
+
+    made.contrast = contrast
+    terms = made.step(batch())
+    (terms["contrast_fine"] + terms["contrast_coarse"]).backward()
+    for maps in given["scales"]:
+        for m in maps:
+            assert bool(m.grad[2:].any()) == enters
+            assert m.grad[:2].any()
+
+
+def test_without_foreground_the_contrast_is_zero_and_differentiable():
+    made = method(share=0.0)
+    empty = batch()
+    empty.labels[:2] = 0
+    terms = made.step(empty)
+    assert terms["contrast_fine"] == terms["contrast_coarse"] == 0
+    terms["loss"].backward()
+
+
+def test_after_validation_everything_trains_again():
+    """M7: the loop puts the whole objective back; batch statistics then move."""
+    made = method()
+    made.eval()
+    made.train()
+    assert all(m.training for m in made.modules())
+    norm = next(m for m in made.segmenter.modules() if isinstance(m, torch.nn.BatchNorm3d))
+    before = norm.running_mean.clone()
+    made.step(batch())
+    assert not torch.equal(norm.running_mean, before)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_loss_falls(dimensions):
+    assert semi.falls(method(dimensions=dimensions), batch(dimensions=dimensions))

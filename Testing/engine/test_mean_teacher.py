@@ -1,0 +1,51 @@
+"""Mean teacher: what is compared with what, the ramp, and the teacher's beginning."""
+
+import pytest
+import semi
+import torch
+from semi import batch
+
+from ContrastiveSegLib.methods.mean_teacher import MeanTeacher
+from ContrastiveSegLib.methods.semisupervised import TaughtSettings, labelled_count
+
+SETTINGS = TaughtSettings(**semi.STILL)
+
+
+def method(share: float = 0.5, dimensions: int = 3) -> MeanTeacher:
+    return semi.method(MeanTeacher, SETTINGS, share, dimensions=dimensions)
+
+
+def test_labelled_crops_come_first_and_are_counted():
+    assert [labelled_count(batch(n, 3).labels) for n in (1, 2, 4)] == [1, 2, 4]
+
+
+def test_a_student_that_sees_what_its_teacher_sees_is_consistent():
+    terms = method().step(batch())
+    assert terms["consistency"].item() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_consistency_is_about_unlabelled_crops_alone():
+    made, given = method(), batch()
+    wanted = torch.randn(2, 3, 8, 8, 8)
+    made.taught = lambda images: wanted if torch.equal(images, given.images[2:]) else None
+    found = made.segmenter(given.images[2:]).softmax(1)
+    expected = (found - wanted.softmax(1)).square().mean()
+    assert made.step(given)["consistency"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("share", "weight"), [(0.0, 6.7379e-4), (0.2, 0.1 * 2.718281828**-1.25), (0.4, 0.1), (1, 0.1)])
+def test_the_weight_ramps_up(share, weight):
+    assert method(share).unsupervised_weight == pytest.approx(weight, rel=1e-4)
+
+
+def test_the_teacher_begins_as_its_student_even_if_weights_came_later():
+    made = method()
+    for parameter in made.segmenter.parameters():
+        parameter.data.normal_()
+    given = batch()
+    torch.testing.assert_close(made.taught(given.images), made.segmenter.eval()(given.images).float())
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_loss_falls(dimensions):
+    assert semi.falls(method(dimensions=dimensions), batch(dimensions=dimensions), to=0.9)
