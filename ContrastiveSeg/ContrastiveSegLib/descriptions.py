@@ -98,6 +98,9 @@ class SegmentJob:
     input: tuple[str, ...] = required("image files, folders of images, or DICOM folders")
     output: str = required("label map file for one input, or a folder")
     probabilities: str | None = option(None, "also write class probabilities to this file or folder")
+    uncertainty: str | None = option(
+        None, "also write the entropy of the class probabilities, 0 to 1, to this file or folder"
+    )
     overwrite: bool = option(False, "replace existing outputs")
     mirror: bool = option(False, "average over mirrored copies (slower, often a little better)")
     largest_component: bool = option(False, "keep only the largest piece of each label")

@@ -1,6 +1,7 @@
 """Files in, label maps out on the very same grid, whatever the format; what fails is named and the rest is written."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from ContrastiveSegLib.descriptions import SegmentJob
 from ContrastiveSegLib.errors import Cancelled, InputError
 from ContrastiveSegLib.jobs.run import run
 from ContrastiveSegLib.segmentation.segment import STAGES, segment
+from ContrastiveSegLib.segmentation.uncertainty import entropy_of
 
 OBLIQUE = (0.36, 0.48, -0.8, -0.8, 0.6, 0.0, 0.48, 0.64, 0.6)
 
@@ -158,6 +160,31 @@ def test_probabilities_sum_to_one_and_agree_with_the_labels(sharp, image, tmp_pa
     np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "again.nrrd"))), labels)
 
 
+@pytest.mark.parametrize("mirror", [False, True])
+def test_uncertainty_is_the_entropy_of_the_probabilities(sharp, image, tmp_path, mirror):
+    source = oblique(image, tmp_path / "case.nrrd")
+    names = {name: str(tmp_path / f"{name}.nrrd") for name in ("probabilities", "uncertainty")}
+    segment(job(sharp, source, tmp_path / "l.nrrd", mirror=mirror, **names))
+    segment(job(sharp, source, tmp_path / "again.nrrd", mirror=mirror, uncertainty=str(tmp_path / "alone.nrrd")))
+    soft = sitk.GetArrayFromImage(sitk.ReadImage(names["probabilities"])).astype(np.float64)
+    expected = -(soft * np.log(soft.clip(1e-300))).sum(-1) / np.log(4)
+    for path in (names["uncertainty"], tmp_path / "alone.nrrd"):
+        found = sitk.ReadImage(str(path))
+        assert found.GetPixelIDValue() == sitk.sitkFloat32
+        assert grid(path) == grid(source)
+        np.testing.assert_allclose(sitk.GetArrayFromImage(found), expected, atol=1e-5)
+    assert expected.max() > 0.3
+    assert (tmp_path / "l.nrrd").read_bytes() == (tmp_path / "again.nrrd").read_bytes()
+
+
+def test_uncertainty_of_certain_and_of_undecided_voxels():
+    logits = torch.tensor([[0.0, 0.0, 1e4, -80.0], [0.0, 60.0, 0.0, -80.0], [0.0, 0.0, 0.0, -80.0 + math.log(2)]])
+    found = entropy_of(logits)
+    quarter = 2 * 0.25 * math.log(4) + 0.5 * math.log(2)
+    torch.testing.assert_close(found, torch.tensor([1.0, 0.0, 0.0, quarter / math.log(3)]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(entropy_of(logits.flip(0)), found, atol=1e-6, rtol=0)
+
+
 def test_options_that_change_the_result(sharp, image, tmp_path):
     maps = {}
     for name, options in {"plain": {}, "mirror": {"mirror": True}, "largest": {"largest_component": True}}.items():
@@ -227,6 +254,23 @@ def test_an_input_is_never_overwritten(sharp, image, tmp_path):
 def test_several_inputs_do_not_go_into_one_file(sharp, dataset, tmp_path):
     with pytest.raises(InputError, match="4 inputs cannot go into one file"):
         segment(job(sharp, dataset / "imagesTr", tmp_path / "l.nii.gz"))
+
+
+@pytest.mark.parametrize("option", ["output", "probabilities", "uncertainty"])
+def test_a_file_that_is_no_volume_is_not_taken_for_a_folder(sharp, image, tmp_path, option):
+    def begin(path: str) -> None:
+        segment(job(sharp, image, **({"output": tmp_path / "all"} | {option: path})))
+
+    with pytest.raises(InputError, match=rf"--{option} .*x\.txt is no volume file that can be written"):
+        begin(str(tmp_path / "x.txt"))
+    with pytest.raises(InputError, match=r"must be one of \.nii\.gz, \.nii, \.nrrd, \.mha"):
+        begin(str(tmp_path / "x.mhd"))
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "there.txt").mkdir()
+    for folder in ("there.txt", "new.txt/", "results.2026", "v1.2-beta"):
+        shutil.rmtree(tmp_path / "all", ignore_errors=True)
+        begin(f"{tmp_path}/{folder}")
+        assert [p.name for p in (tmp_path / folder).iterdir()] == [image.name]
 
 
 def test_cancelling_keeps_what_is_written(sharp, dataset, tmp_path):

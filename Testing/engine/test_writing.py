@@ -13,7 +13,7 @@ from ContrastiveSegLib.errors import InputError
 from ContrastiveSegLib.volumes import writing
 from ContrastiveSegLib.volumes.itk import geometry_of, image_on
 from ContrastiveSegLib.volumes.volume import Geometry
-from ContrastiveSegLib.volumes.writing import write_labels, write_probabilities
+from ContrastiveSegLib.volumes.writing import write_labels, write_maps
 
 GRID = Geometry((5, 6, 7), (1.5, 2.0, 3.0), (10.0, 20.0, 30.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 LABELS = np.random.default_rng(0).integers(0, 5, GRID.shape).astype(np.uint8)
@@ -66,10 +66,14 @@ def test_qform_says_the_same_as_the_sform(tmp_path):
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_probabilities(tmp_path, suffix):
     values = np.random.default_rng(0).random((3, *GRID.shape)).astype(np.float32)
-    write_probabilities(tmp_path / f"p{suffix}", values, GRID)
+    write_maps(tmp_path / f"p{suffix}", values, GRID)
     back = sitk.ReadImage(str(tmp_path / f"p{suffix}"))
     np.testing.assert_array_equal(np.moveaxis(sitk.GetArrayFromImage(back), -1, 0), values)
     assert geometry_of(back) == GRID
+    write_maps(tmp_path / f"u{suffix}", values[0].astype(np.float64), GRID)
+    back = sitk.ReadImage(str(tmp_path / f"u{suffix}"))
+    assert (back.GetPixelIDValue(), geometry_of(back)) == (sitk.sitkFloat32, GRID)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(back), values[0])
 
 
 @pytest.mark.parametrize("kind", ["bool", "uint8", "int16", "uint16", "int64"])

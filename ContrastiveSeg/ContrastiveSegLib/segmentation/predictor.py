@@ -26,6 +26,7 @@ from ..volumes.orientation import canonical_axes
 from ..volumes.resample import resample_image
 from ..volumes.volume import LabelMap, Volume
 from .postprocess import keep_largest_component
+from .uncertainty import Entropy, entropy_of
 from .window import OnTile, segment_logits
 
 
@@ -50,10 +51,11 @@ class Timings:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A label map on the volume's own grid, and its class probabilities (classes, z, y, x) if asked for."""
+    """A label map on the volume's own grid; if asked for, probabilities (classes, z, y, x), uncertainty (z, y, x)."""
 
     labels: LabelMap
     probabilities: np.ndarray | None
+    uncertainty: np.ndarray | None
 
 
 class Predictor:
@@ -141,6 +143,7 @@ class Predictor:
         mirror: bool = False,
         largest_component: bool = False,
         probabilities: bool = False,
+        uncertainty: bool = False,
         on_tile: OnTile | None = None,
         timings: Timings | None = None,
     ) -> Prediction:
@@ -148,7 +151,8 @@ class Predictor:
 
         Args:
             mirror: average over mirrored copies. largest_component: keep each label's largest piece only.
-            probabilities: also return the class probabilities. on_tile: told (done, total); may raise to stop.
+            probabilities: also return the class probabilities. uncertainty: also their entropy, in [0, 1].
+            on_tile: told (done, total); may raise to stop.
 
         Raises:
             InputError: the number of channels differs from the network's, or the memory does not hold one tile.
@@ -160,34 +164,51 @@ class Predictor:
         with timings.of("restore"):
             axes = canonical_axes(volume.geometry)
             shape = axes.apply(volume.array).shape[1:]
-            classes, softmax = restore(logits, shape, probabilities)
+            restored = restore(logits, shape, probabilities, uncertainty)
             values = np.array([0, *(label.value for label in self.card.labels)])
             values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
-            found = values[np.ascontiguousarray(axes.undo(classes))]
+            found = values[np.ascontiguousarray(axes.undo(restored.classes))]
             if largest_component:
                 found = keep_largest_component(found)
-            soft = None if softmax is None else np.ascontiguousarray(axes.undo(softmax))
-        return Prediction(LabelMap(found, volume.geometry, volume.name), soft)
+            soft, unsure = (
+                None if array is None else np.ascontiguousarray(axes.undo(array))
+                for array in (restored.probabilities, restored.uncertainty)
+            )
+        return Prediction(LabelMap(found, volume.geometry, volume.name), soft, unsure)
 
 
-def restore(
-    logits: Tensor, shape: tuple[int, ...], probabilities: bool = False
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Class indices (z, y, x) uint8 on a grid of ``shape`` from ``logits`` (classes, z, y, x), and probabilities.
+@dataclass(frozen=True)
+class Restored:
+    """Class indices (z, y, x) uint8 on a volume's canonical grid, and what was asked for of the softmax there."""
+
+    classes: np.ndarray
+    probabilities: np.ndarray | None = None
+    uncertainty: np.ndarray | None = None
+
+
+def restore(logits: Tensor, shape: tuple[int, ...], probabilities: bool = False, uncertainty: bool = False) -> Restored:
+    """``logits`` (classes, z, y, x) on a grid of ``shape``.
 
     Logits are interpolated, not labels. Class by class with a running maximum, so that memory does not grow with the
     number of classes unless probabilities are asked for.
     """
     if probabilities:
-        full = _resized(logits, shape).softmax(0)
-        return full.argmax(0).to(torch.uint8).cpu().numpy(), full.cpu().numpy()
+        full = _resized(logits, shape)
+        unsure = entropy_of(full).cpu().numpy() if uncertainty else None
+        soft = full.softmax(0)
+        return Restored(soft.argmax(0).to(torch.uint8).cpu().numpy(), soft.cpu().numpy(), unsure)
     best = _resized(logits[:1], shape)[0]
     winner = torch.zeros(shape, dtype=torch.uint8, device=best.device)
+    entropy = Entropy()
+    if uncertainty:
+        entropy.add(best)
     for index in range(1, len(logits)):
         rival = _resized(logits[index : index + 1], shape)[0]
+        if uncertainty:
+            entropy.add(rival)
         winner.masked_fill_(rival > best, index)
         torch.maximum(best, rival, out=best)
-    return winner.cpu().numpy(), None
+    return Restored(winner.cpu().numpy(), None, entropy.normalised().cpu().numpy() if uncertainty else None)
 
 
 def _resized(logits: Tensor, shape: tuple[int, ...]) -> Tensor:

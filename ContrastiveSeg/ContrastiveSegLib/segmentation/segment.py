@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from ..files import check_output, volume_suffix, write_text
 from ..networks.registry import available
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.reading import read_channels
-from ..volumes.writing import write_labels, write_probabilities
+from ..volumes.writing import WRITTEN, check_writable_kind, write_labels, write_maps
 from .predictor import Predictor, Timings
 
 #: Stages in the order they are told; "import" is the time from the job's arrival until the libraries were loaded
@@ -35,6 +37,7 @@ class Output:
     case: CaseFiles
     labels: Path
     probabilities: Path | None
+    uncertainty: Path | None
 
 
 def segment(
@@ -106,43 +109,61 @@ def _segment_case(job: SegmentJob, predictor: Predictor, output: Output, timings
         mirror=job.mirror,
         largest_component=job.largest_component,
         probabilities=output.probabilities is not None,
+        uncertainty=output.uncertainty is not None,
         on_tile=on_tile,
         timings=timings,
     )
     with timings.of("write"):
         write_labels(output.labels, found.labels.array, volume.geometry)
         if output.probabilities and found.probabilities is not None:
-            write_probabilities(output.probabilities, found.probabilities, volume.geometry)
+            write_maps(output.probabilities, found.probabilities, volume.geometry)
+        if output.uncertainty and found.uncertainty is not None:
+            write_maps(output.uncertainty, found.uncertainty, volume.geometry)
 
 
 def _outputs(job: SegmentJob) -> list[Output]:
     """Every input with its output paths, all checked before anything is computed."""
     cases = find_cases([Path(p) for p in job.input])
-    single = bool(volume_suffix(Path(job.output)))
-    if single and len(cases) > 1:
-        raise InputError(f"{len(cases)} inputs cannot go into one file. Give a folder as --output.")
     made = []
     for case in cases:
         ending = volume_suffix(case.images[0]) or ".nii.gz"
         ending = ending if ending in (".nii.gz", ".nrrd", ".mha") else ".nii.gz"
-        labels = Path(job.output) if single else Path(job.output) / f"{case.name}{ending}"
-        soft = None
-        if job.probabilities:
-            given = Path(job.probabilities)
-            soft = given if volume_suffix(given) else given / f"{case.name}{ending}"
-        made.append(Output(case, labels, soft))
-    targets = [path for output in made for path in (output.labels, output.probabilities) if path]
+        name, many = f"{case.name}{ending}", len(cases)
+        labels = _target("--output", job.output, name, many)
+        soft = _target("--probabilities", job.probabilities, name, many) if job.probabilities else None
+        unsure = _target("--uncertainty", job.uncertainty, name, many) if job.uncertainty else None
+        made.append(Output(case, labels, soft, unsure))
+    targets = [path for o in made for path in (o.labels, o.probabilities, o.uncertainty) if path]
     read, written = {image.resolve() for case in cases for image in case.images}, set()
     for path in targets:
         if path.resolve() in read:
             raise InputError(f"{path} is to be read and to be written. Choose another output.")
         if path.resolve() in written:
-            raise InputError(f"{path} is to be written twice. Give --probabilities a folder of its own.")
+            raise InputError(
+                f"{path} is to be written twice. Give --probabilities and --uncertainty their own folders."
+            )
         written.add(path.resolve())
         check_output(path, job.overwrite)
     if job.timings:
         check_output(Path(job.timings), overwrite=True)
     return made
+
+
+def _target(option: str, given: str, name: str, cases: int) -> Path:
+    """The file that ``given`` is or, being a folder, gets as ``name``."""
+    path = Path(given)
+    if volume_suffix(path):
+        check_writable_kind(path)
+        if cases > 1:
+            raise InputError(f"{cases} inputs cannot go into one file. Give a folder as {option}.")
+        return path
+    # A folder may have a dot in its name, but a.txt is a slip. With a slash behind it, or if it is there, it is one.
+    if re.fullmatch(r"\.[A-Za-z]{1,5}", path.suffix) and not path.is_dir() and not given.endswith(("/", os.sep)):
+        raise InputError(
+            f"{option} {given} is no volume file that can be written ({', '.join(WRITTEN)}). If it is to be a new "
+            "folder, write a / behind it."
+        )
+    return path / name
 
 
 @functools.lru_cache(maxsize=2)

@@ -1,4 +1,4 @@
-"""Writing label maps and probabilities on the very grid they belong to."""
+"""Writing label maps, probabilities and the like on the very grid they belong to."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from .itk import image_on, in_plain_words
 from .nifti import DATA_TYPES, write_nifti
 from .volume import Geometry
 
+#: What volumes can be written as.
+WRITTEN = (".nii.gz", ".nii", ".nrrd", ".mha")
 #: NRRD and MHA: half the time of ITK's default, for label maps about as small.
 COMPRESSION_LEVEL = 3
 
@@ -33,16 +35,25 @@ def write_labels(path: Path, array: np.ndarray, geometry: Geometry, compress: bo
     _write(path, array, geometry, compress)
 
 
-def write_probabilities(path: Path, array: np.ndarray, geometry: Geometry) -> None:
-    """Write class probabilities (C, z, y, x) as float32, C values a voxel; otherwise as :func:`write_labels`."""
+def write_maps(path: Path, array: np.ndarray, geometry: Geometry) -> None:
+    """Write (z, y, x), or (C, z, y, x) with C values a voxel, as float32; otherwise as :func:`write_labels`."""
     _write(path, array.astype(np.float32, copy=False), geometry, compress=True)
 
 
+def check_writable_kind(path: Path) -> None:
+    """Refuse a name whose ending cannot be written.
+
+    Raises:
+        InputError: it is none of :data:`WRITTEN`.
+    """
+    # A header file names its data file, which a rename of the header alone would lose.
+    if files.volume_suffix(path) in ("", ".nhdr", ".mhd"):
+        raise InputError(f"Cannot write {path}: the ending must be one of {', '.join(WRITTEN)}.")
+
+
 def _write(path: Path, array: np.ndarray, geometry: Geometry, compress: bool) -> None:
+    check_writable_kind(path)
     suffix = files.volume_suffix(path)
-    if suffix in ("", ".nhdr", ".mhd"):
-        # A header file names its data file, which a rename of the header alone would lose.
-        raise InputError(f"Cannot write {path}: the ending must be one of .nii.gz, .nii, .nrrd, .mha.")
     if array.shape[-3:] != geometry.shape:
         raise ValueError(f"array {array.shape} is not on the grid {geometry.shape}")
     with files.replacing(path) as temporary:
