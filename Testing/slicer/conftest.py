@@ -1,0 +1,141 @@
+"""Fixtures of the tests that run the panel on the bench; see README.md."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from bench import start
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+MODULE = Path(__file__).resolve().parents[2] / "ContrastiveSeg" / "ContrastiveSeg.py"
+_WHY_NOT = start.why_not()
+
+
+class _Skipped(pytest.Module):
+    """A test file on a machine where the bench cannot start; not imported, since its imports would fail."""
+
+    def collect(self) -> list[pytest.Item]:
+        pytest.skip(_WHY_NOT, allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    return _Skipped.from_parent(parent, path=module_path) if _WHY_NOT else None
+
+
+@pytest.fixture(scope="session")
+def slicer_started(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The bench, started once."""
+    start.start(tmp_path_factory.mktemp("slicer"))
+
+
+@pytest.fixture(autouse=True)
+def _honest(slicer_started: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty scene, fresh settings and no dialogs before each test; hidden failures fail it afterwards."""
+    import slicer
+    from bench import dialogs, failures, others
+
+    slicer.mrmlScene.Clear(0)
+    slicer.app.settings().clear()
+    dialogs.seam.clear()
+    others.installs.clear()
+    failures.take()
+    monkeypatch.setattr(threading.Thread, "start", _refuse_panel_threads(threading.Thread.start))
+    yield
+    slicer.app.processEvents()
+    problems = failures.take() + dialogs.seam.unseen()
+    slicer.mrmlScene.Clear(0)
+    if problems:
+        pytest.fail("\n\n".join(problems), pytrace=False)
+
+
+def _refuse_panel_threads(native: Callable[..., None]) -> Callable[..., None]:
+    """Python threads stand still in Slicer while its event loop is idle."""
+
+    def start_thread(self: threading.Thread) -> None:
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if caller.startswith(("ContrastiveSegPanel", "ContrastiveSeg.")) or caller == "ContrastiveSeg":
+            raise RuntimeError(f"{caller} starts a thread")
+        native(self)
+
+    return start_thread
+
+
+@pytest.fixture
+def scene(_honest: None) -> Any:
+    """``slicer.mrmlScene``, empty."""
+    import slicer
+
+    return slicer.mrmlScene
+
+
+@pytest.fixture
+def dialogs(_honest: None) -> Any:
+    """What was shown and asked, and what will be answered; see bench/dialogs.py."""
+    from bench import dialogs
+
+    return dialogs.seam
+
+
+@pytest.fixture
+def installs(_honest: None) -> Any:
+    """What was asked of pip; see bench/others.py."""
+    from bench import others
+
+    return others.installs
+
+
+@pytest.fixture
+def module(_honest: None) -> Iterator[Any]:
+    """The panel, loaded from its file and shown; the value is ``slicer.modules.ContrastiveSegWidget``."""
+    import slicer
+    from bench import scripted
+
+    loaded = scripted.load(MODULE)
+    slicer.app._complete_startup()
+    slicer.util.selectModule("ContrastiveSeg")
+    yield slicer.modules.ContrastiveSegWidget
+    scripted.unload(loaded)
+    slicer.app.processEvents()
+
+
+@pytest.fixture
+def wait_for(_honest: None) -> Callable[..., None]:
+    """``wait_for(condition, seconds=10)`` turns Qt's event loop until the condition holds."""
+    from PySide6 import QtCore
+
+    def wait(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                pytest.fail(f"still not after {seconds} s: {condition}")
+            QtCore.QCoreApplication.processEvents(QtCore.QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 20)
+
+    return wait
+
+
+@pytest.fixture
+def screenshot(_honest: None, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[Any, str], Path]:
+    """``screenshot(widget, name)`` saves NAME.png in the folder $CONTRASTIVESEG_SCREENSHOTS, else in a temporary one."""
+    folder = Path(os.environ.get("CONTRASTIVESEG_SCREENSHOTS") or tmp_path)
+
+    def save(widget: Any, name: str) -> Path:
+        import slicer
+
+        folder.mkdir(parents=True, exist_ok=True)
+        slicer.app.processEvents()
+        path = folder / (re.sub(r"[^\w-]+", "-", name) + ".png")
+        assert widget.grab().save(str(path)), f"{path} could not be written"
+        return path
+
+    return save

@@ -1,0 +1,86 @@
+"""The bench holds to PythonQt's rules and refuses what PySide6 alone would accept."""
+
+from functools import partial
+
+import pytest
+
+
+@pytest.fixture
+def qt(slicer_started):
+    import qt
+
+    return qt
+
+
+def test_a_property_is_a_value(qt):
+    label = qt.QLabel("heart")
+    assert label.text == "heart"
+    with pytest.raises(TypeError, match="not callable"):
+        label.text()
+
+
+def test_a_property_is_set_either_way(qt):
+    label = qt.QLabel()
+    label.text = "a"
+    assert label.text == "a"
+    label.setText("b")
+    assert label.text == "b"
+
+
+def test_an_unknown_attribute_is_refused(qt):
+    button = qt.QPushButton()
+    with pytest.raises(AttributeError, match="does not exist on QPushButton"):
+        button.foo = 1
+    with pytest.raises(AttributeError, match="foo"):
+        button.foo  # noqa: B018
+
+
+def test_values_of_the_wrong_type_are_refused(qt):
+    with pytest.raises(TypeError):
+        qt.QCheckBox().checked = "false"
+    with pytest.raises(TypeError):
+        qt.QLabel().text = None
+    with pytest.raises(TypeError):
+        qt.QSpinBox().value = 1.5
+
+
+def test_an_unknown_signal_raises(qt):
+    with pytest.raises(AttributeError, match="no signal clickd"):
+        qt.QPushButton().connect("clickd()", print)
+
+
+def test_surplus_arguments_are_dropped_but_not_for_partials(qt):
+    button = qt.QPushButton()
+    got = []
+    button.connect("clicked(bool)", lambda: got.append("none"))
+    button.connect("clicked(bool)", lambda value=7: got.append(value))
+    button.connect("clicked(bool)", partial(lambda *a: got.append(a), "x"))
+    button.click()
+    assert got == ["none", False, ("x", False)]
+
+
+def test_disconnect(qt):
+    button = qt.QPushButton()
+    got = []
+    f = lambda: got.append(1)  # noqa: E731
+    button.connect("clicked()", f)
+    assert button.disconnect("clicked()", f)
+    assert not button.disconnect("clicked()", f)
+    button.click()
+    assert got == []
+
+
+def test_an_exception_in_a_slot_is_kept_for_the_end_of_the_test(qt):
+    from bench import failures
+
+    button = qt.QPushButton()
+    button.connect("clicked()", lambda: 1 / 0)
+    button.click()
+    (text,) = failures.take()
+    assert "ZeroDivisionError" in text
+
+
+def test_single_shot(qt, wait_for):
+    got = []
+    qt.QTimer.singleShot(1, lambda: got.append(1))
+    wait_for(lambda: got)
