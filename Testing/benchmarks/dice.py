@@ -1,12 +1,14 @@
-"""What pre-training is worth: Dice on held-out cases after fine-tuning on few labels, from three starts.
+"""What pre-training and unlabelled volumes are worth: Dice on held-out cases after fine-tuning on few labels.
 
-    python Testing/benchmarks/dice.py --data DIR --set Hippocampus --labelled labelled_5 --steps 500 \
-        --pretrain-steps 500 --starter Resources/STARTER.safetensors
+    python Testing/benchmarks/dice.py --data DIR --set LA_half --labelled labelled_5 --steps 200 --pretrain-steps 300 \
+        --rows scratch,macl,starter,scratch+bcp,macl+bcp --starter CHECKPOINT
     python Testing/benchmarks/dice.py --table
 
-Rows: ``scratch``; ``macl`` (pre-trained on all train cases, without their labels); ``starter``. All have the same
-fine-tuning budget, cases and seeds; the cases of the list ``val`` are segmented and scored on their own grids by the
-jobs that users run. Finished runs are in the results file and are not run again.
+A row is a start, and behind a plus sign the fine-tuning method (supervised where none is named). Starts: ``scratch``;
+``starter``; the name of a pre-training method (pre-trained on all train cases, without their labels). Methods that use
+unlabelled volumes get the other train cases, without their labels. ``all`` is from scratch with the labels of all train
+cases. All rows have the same fine-tuning steps, cases and seeds; the cases of the list ``val`` are segmented and scored
+on their own grids by the jobs that users run. Finished runs are in the results file and are not run again.
 """
 
 from __future__ import annotations
@@ -43,11 +45,12 @@ from ContrastiveSegLib.checkpoints.header import digest, read_card
 from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob, SegmentJob
 from ContrastiveSegLib.errors import ContrastiveSegError, InputError
 from ContrastiveSegLib.jobs.run import run
+from ContrastiveSegLib.methods.objective import find
 from ContrastiveSegLib.records import to_json
 
 NAMES = {
     "scratch": "From scratch",
-    "macl": "MACL on the train cases",
+    "all": "From scratch, all train labels",
     "starter": "MACL starter",
     "nnunet": "nnU-Net",
     "nnunet-mirror": "nnU-Net, mirrored",
@@ -94,11 +97,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_options(parser)
     add_common_options(parser, "dice.json")
-    parser.add_argument("--rows", default="scratch,macl", help="of scratch,macl,starter (default: %(default)s)")
+    parser.add_argument("--rows", default="scratch,macl", help="START or START+METHOD each (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="fine-tuning steps of every row")
-    parser.add_argument("--pretrain-steps", type=int, default=500, help="of row macl (default: %(default)s)")
+    parser.add_argument("--pretrain-steps", type=int, default=500, help="of rows that pre-train (default: %(default)s)")
     parser.add_argument("--share-pretraining", action="store_true", help="one pre-training for all seeds, not one each")
-    parser.add_argument("--starter", type=Path, help="checkpoint of row starter")
+    parser.add_argument("--starter", type=Path, help="checkpoint of rows that begin with starter")
     parser.add_argument("--precision", choices=("32", "bf16"), default="32", help="of training and segmenting")
     parser.add_argument("--work", type=Path, help="folder to keep checkpoints and preprocessed volumes in")
     parser.add_argument("--table", action="store_true", help="only print the table of all files in results/")
@@ -108,22 +111,26 @@ def _options() -> argparse.Namespace:
 def _benchmark(options: argparse.Namespace, work: Path) -> None:
     folder = data_set(options)
     rows = options.rows.split(",")
-    if set(rows) - {"scratch", "macl", "starter"}:
-        raise InputError("--rows takes scratch, macl and starter; nnunet.py measures nnU-Net.")
-    if "starter" in rows and options.starter is None:
-        raise InputError("Row starter needs --starter CHECKPOINT.")
+    for row in rows:
+        start, method = _parts(row)
+        find("finetune", method)
+        if start == "starter" and options.starter is None:
+            raise InputError("Row starter needs --starter CHECKPOINT.")
+        if start not in ("scratch", "all", "starter"):
+            find("pretrain", start)
     for seed in options.seeds:
         for row in rows:
             wanted: Run = {"row": row, "set": options.set, "labelled": options.labelled, "seed": seed}
             wanted |= {"steps": options.steps, "precision": options.precision}
-            if row == "macl":
+            start, _ = _parts(row)
+            if start not in ("scratch", "all", "starter"):
                 wanted["pretrain_steps"] = options.pretrain_steps
                 wanted["pretrain_seed"] = options.seeds[0] if options.share_pretraining else seed
-            if row == "starter":
+            if start == "starter":
                 wanted["starter"] = digest(options.starter)[:12]
             if is_finished(options.output, wanted):
                 continue
-            print(f"{NAMES[row]}, seed {seed}", file=sys.stderr, flush=True)
+            print(f"{_name(row)}, seed {seed}", file=sys.stderr, flush=True)
             add_run(
                 options.output, wanted | _measure(options, folder, work, wanted) | {"machine": machine(options.threads)}
             )
@@ -134,16 +141,29 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
     """Fine-tune, segment and score one run."""
     shared = {"cache": str(work / "cache"), "precision": options.precision, "threads": options.threads, "device": "cpu"}
     pretraining, checkpoint = None, "none"
-    if wanted["row"] == "macl":
-        checkpoint, pretraining = _pretrained(options, folder, work, wanted["pretrain_seed"], shared)
-    elif wanted["row"] == "starter":
+    start, method = _parts(wanted["row"])
+    if start == "starter":
         checkpoint = str(options.starter)
-    output = work / f"{options.set}-{options.labelled}-{wanted['row']}-{wanted['seed']}.safetensors"
-    cases = [{"image": str(image(folder, c)), "label": str(label(folder, c))} for c in split(folder, options.labelled)]
+    elif start not in ("scratch", "all"):
+        checkpoint, pretraining = _pretrained(options, folder, work, start, wanted["pretrain_seed"], shared)
+    output = work / f"{options.set}-{options.labelled}-{wanted['row']}-{options.steps}-{wanted['seed']}.safetensors"
+    labelled = split(folder, "train" if start == "all" else options.labelled)
+    cases = [{"image": str(image(folder, c)), "label": str(label(folder, c))} for c in labelled]
+    more: dict[str, Any] = {}
+    if find("finetune", method).uses_unlabelled:
+        others = [{"image": str(image(folder, c))} for c in split(folder, "train") if c not in labelled]
+        more["unlabelled"] = (_listed(others, work / "unlabelled"),)
     clock = StageClock()
     budget = {"steps": options.steps, "seed": wanted["seed"]}
     job = FinetuneJob(
-        checkpoint=checkpoint, images=(_listed(cases, work),), output=str(output), overwrite=True, **budget, **shared
+        checkpoint=checkpoint,
+        images=(_listed(cases, work),),
+        method=method,
+        output=str(output),
+        overwrite=True,
+        **budget,
+        **more,
+        **shared,
     )
     run(job, clock)
     val = split(folder, "val")
@@ -164,19 +184,33 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
 
 
 def _pretrained(
-    options: argparse.Namespace, folder: Path, work: Path, seed: int, shared: dict[str, Any]
+    options: argparse.Namespace, folder: Path, work: Path, method: str, seed: int, shared: dict[str, Any]
 ) -> tuple[str, dict[str, float]]:
     """The checkpoint pre-trained on the train cases' images, and the minutes it took; made once a seed."""
-    output = work / f"{options.set}-pretrained-{options.pretrain_steps}-{options.precision}-{seed}.safetensors"
+    output = work / f"{options.set}-{method}-{options.pretrain_steps}-{options.precision}-{seed}.safetensors"
     told = output.with_suffix(".minutes.json")
     if not told.is_file():
         clock = StageClock()
         images = _listed([{"image": str(image(folder, c))} for c in split(folder, "train")], work)
         budget = {"steps": options.pretrain_steps, "seed": seed}
-        run(PretrainJob(images=(images,), output=str(output), overwrite=True, **budget, **shared), clock)
+        job = PretrainJob(images=(images,), method=method, output=str(output), overwrite=True, **budget, **shared)
+        run(job, clock)
         clock.mark("end")
         told.write_text(json.dumps(clock.minutes("train")))
     return str(output), json.loads(told.read_text())
+
+
+def _parts(row: str) -> tuple[str, str]:
+    """Start and fine-tuning method of a row."""
+    start, _, method = row.partition("+")
+    return start, method or "supervised"
+
+
+def _name(row: str) -> str:
+    """A row in words."""
+    start, method = _parts(row)
+    told = NAMES.get(start) or f"{start} on the train cases"
+    return told if method == "supervised" else f"{told}, {method}"
 
 
 def _listed(cases: Sequence[dict[str, str]], work: Path) -> str:
@@ -215,13 +249,13 @@ def table(runs: Sequence[Run]) -> str:
         groups.setdefault(key, []).append(found)
     columns = ["Set", "Start", "Steps", "Dice", "HD95 (mm)", "ASSD (mm)", "Missed", "Dice by seed"]
     columns += ["Training (CPU / clock min)", "Pre-training (CPU / clock min)"]
-    order = list(NAMES)
+    order = {row: place for place, row in enumerate(("scratch", *sorted({r["row"] for r in runs}), "all", *NAMES))}
     rows = []
     for (name, labelled, row, steps, _, pretrain_steps, _), members in sorted(
-        groups.items(), key=lambda item: (item[0][:2], order.index(item[0][2]), str(item[0]))
+        groups.items(), key=lambda item: (item[0][:2], order[item[0][2]], str(item[0]))
     ):
         members = sorted(members, key=lambda r: r["seed"])
-        told = NAMES[row] + (f" ({pretrain_steps} steps)" if pretrain_steps else "")
+        told = _name(row) + (f" ({pretrain_steps} steps)" if pretrain_steps else "")
         means = [
             _spread([r[metric] for r in members], digits)
             for metric, digits in (("dice", 3), ("hd95_mm", 2), ("assd_mm", 2))
