@@ -84,8 +84,7 @@ class Cases(slicer.util.VTKObservationMixin):
 
     def rows(self) -> list[Case]:
         """A case a volume with voxels, in the scene's order. Label maps and colour volumes are none."""
-        # Exactly this class: label maps, vector and diffusion volumes inherit from it.
-        volumes = [v for v in _nodes("vtkMRMLScalarVolumeNode") if v.GetClassName() == "vtkMRMLScalarVolumeNode"]
+        volumes = _volumes()
         self._observe([*volumes, *segmentations()])
         paired = _pair([v for v in volumes if v.GetImageData()], segmentations())
         return [_case(volume, found) for volume, found in paired]
@@ -201,9 +200,21 @@ def same_name(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name).casefold()
 
 
+def volume_of(segmentation):
+    """The volume a segmentation was made on: the one it names, else the one it pairs with; or None."""
+    volumes = [volume for volume in _volumes() if volume.GetImageData()]
+    identifier = _named_volume(segmentation, volumes)
+    return next((volume for volume in volumes if volume.GetID() == identifier), None)
+
+
 def segmentations() -> list:
     """The scene's segmentation nodes that users see."""
     return _nodes("vtkMRMLSegmentationNode")
+
+
+def _volumes() -> list:
+    # Exactly this class: label maps, vector and diffusion volumes inherit from it.
+    return [v for v in _nodes("vtkMRMLScalarVolumeNode") if v.GetClassName() == "vtkMRMLScalarVolumeNode"]
 
 
 def _nodes(class_name: str) -> list:
@@ -232,20 +243,19 @@ def _pair(volumes: Sequence, segmentations: Sequence) -> list[tuple]:
     The user's choice counts first; then the reference volume a segmentation names; then, for one that names none, a
     volume of its name or else the only one on its grid. Of several, what people made comes before predictions.
     """
-    reference = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    ids = {volume.GetID() for volume in volumes}
-    candidates: dict[str, list] = {identifier: [] for identifier in ids}
+    candidates: dict[str, list] = {volume.GetID(): [] for volume in volumes}
     for segmentation in sorted(segmentations, key=lambda s: bool(s.GetAttribute(PREDICTED))):
-        named = segmentation.GetNodeReferenceID(reference)
-        if named is None:
-            named = _same_name_or_grid(segmentation, volumes)
-        if named in ids:
-            candidates[named].append(segmentation)
+        candidates.get(_named_volume(segmentation, volumes) or "", []).append(segmentation)
     by_id = {segmentation.GetID(): segmentation for segmentation in segmentations}
     return [
         (volume, by_id.get(volume.GetNodeReferenceID(_SEGMENTATION)) or next(iter(candidates[volume.GetID()]), None))
         for volume in volumes
     ]
+
+
+def _named_volume(segmentation, volumes: Sequence) -> str | None:
+    reference = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    return segmentation.GetNodeReferenceID(reference) or _same_name_or_grid(segmentation, volumes)
 
 
 def _same_name_or_grid(segmentation, volumes: Sequence) -> str | None:

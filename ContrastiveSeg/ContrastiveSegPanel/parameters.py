@@ -103,6 +103,21 @@ class Parameters:
     largest_component = Value(False)
     uncertainty = Value(False)
 
+    #: Fine-tune: what :meth:`.cases.Cases.choices` and :attr:`.budget.Budget.text` tell. Roles are kept in the volumes.
+    structures = Value("")
+    fine_tune_method = Value("supervised")
+    fine_tune_budget = Value("10 min")
+    compare_scratch = Value(False)
+
+    #: Pre-train: "folder" or "scene"; ``size`` is a word of ``PretrainJob``.
+    pretrain_source = Value("folder")
+    pretrain_method = Value("macl")
+    pretrain_size = Value("auto")
+    pretrain_budget = Value("60 min")
+
+    prediction = Node()
+    reference = Node()
+
     def __init__(self, mrml: Any) -> None:
         self.mrml = mrml
         self.changed = Signal()

@@ -28,6 +28,9 @@ _METHODS: dict[str, list[dict[str, Any]]] = {
 }
 _DEVICES = [{"name": "cpu", "label": "CPU", "free_bytes": 0}]
 
+#: Seconds; see :attr:`.jobs.Worker.GRACE`.
+_TRAINER_GRACE = 60.0
+
 #: The module's folder, in which the starters ship.
 _MODULE = Path(__file__).resolve().parent.parent
 
@@ -44,6 +47,7 @@ class Session:
         parameters: what the scene remembers; set by the panel whenever the scene changes.
         methods: stage -> [{"name", "description", "citation", "settings"}], from the engine's registry.
         devices: [{"name", "label", "free_bytes"}], from the engine.
+        training: whether the trainer has work, or is about to get it; told by ``training_changed``.
         missing: Python packages that have to be installed before anything can be computed.
         checkpoint_changed, catalogue_changed, methods_changed, devices_changed, missing_changed: signals, no values.
         nodes_changed: signal that volumes or segmentations came or went; it may come often in a row.
@@ -57,6 +61,8 @@ class Session:
 
         self.worker = worker or Worker()
         self.trainer = trainer or Worker()
+        # A cancelled training still validates and writes what it has learnt.
+        self.trainer.GRACE = _TRAINER_GRACE
         self.catalogue = Catalogue(_MODULE / "Resources" / "Checkpoints", settings.models_folder())
         self.checkpoint: Entry | None = None
         self.parameters: Parameters | None = None
@@ -69,6 +75,8 @@ class Session:
         self.devices_changed = Signal()
         self.missing_changed = Signal()
         self.nodes_changed = Signal()
+        self.training = False
+        self.training_changed = Signal()
         self.scene_closing = Signal()
         self.section_wanted = Signal()
         self.log_line = Signal()

@@ -66,7 +66,7 @@ class CasesTable:
         volume.setToolTip(row.name)
         score = self._table.item(number, _DICE)
         score.setText("" if dice is None else f"{dice:.3f}")
-        score.setTextAlignment(int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
+        score.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
         segmentation = self._table.cellWidget(number, _SEGMENTATION)
         entries = [("", _("None")), *choices] if row.segmentation_id is None else list(choices)
         if entries != [(segmentation.itemData(i), segmentation.itemText(i)) for i in range(segmentation.count)]:
@@ -120,7 +120,7 @@ class StructuresTable:
         name.setIcon(qt.QIcon(swatch))
         count = qt.QTableWidgetItem(str(structure.cases))
         count.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-        count.setTextAlignment(int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
+        count.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
         self._table.setItem(number, _NAME, name)
         self._table.setItem(number, _LEARN_AS, qt.QTableWidgetItem(structure.learn_as))
         self._table.setItem(number, _COUNT, count)

@@ -1,0 +1,74 @@
+"""Scores of a segmentation against a reference as a table node of the scene, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import vtk
+from slicer.i18n import tr as _
+
+from ContrastiveSegLib.files import write_text
+
+#: Field of a row of the engine's ``evaluate`` -> title, unit and description of its column.
+COLUMNS = {
+    "dice": (_("Dice"), "", _("Overlap: 1 is perfect, 0 is none")),
+    "hd95_mm": (_("HD95 (mm)"), "mm", _("95th percentile of the distances between the surfaces")),
+    "assd_mm": (_("ASSD (mm)"), "mm", _("Mean distance between the surfaces")),
+    "volume_ml": (_("Volume (ml)"), "ml", _("Volume in the segmentation")),
+    "reference_ml": (_("Reference (ml)"), "ml", _("Volume in the reference")),
+}
+#: More than any image resolves; a table shows all the digits it gets.
+_DIGITS = 4
+
+
+def write_table(node: Any, rows: Sequence[Mapping[str, Any]], names: Mapping[int, str]) -> None:
+    """Fill the table ``node`` with a row a label, rounded to 4 digits; what is undefined is not a number.
+
+    Args:
+        rows: of the engine's ``evaluate``. names: label -> the segment's name.
+    """
+    was = node.StartModify()
+    node.RemoveAllColumns()
+    node.SetUseColumnNameAsColumnHeader(True)
+    segments = vtk.vtkStringArray()
+    segments.SetName(_("Segment"))
+    for row in rows:
+        segments.InsertNextValue(names[row["label"]])
+    node.AddColumn(segments)
+    for field, (title, unit, description) in COLUMNS.items():
+        column = vtk.vtkDoubleArray()
+        column.SetName(title)
+        for row in rows:
+            column.InsertNextValue(math.nan if row[field] is None else round(row[field], _DIGITS))
+        node.AddColumn(column)
+        node.SetColumnUnitLabel(title, unit)
+        node.SetColumnDescription(title, description)
+    node.SetLocked(True)
+    node.EndModify(was)
+
+
+def table_csv(node: Any) -> str:
+    """The table as CSV; what is undefined is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    table = node.GetTable()
+    columns = [table.GetColumn(i) for i in range(table.GetNumberOfColumns())]
+    writer.writerow([column.GetName() for column in columns])
+    for row in range(table.GetNumberOfRows()):
+        values = [column.GetValue(row) for column in columns]
+        writer.writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in values])
+    return text.getvalue()
+
+
+def export_table(node: Any, path: Path) -> None:
+    """Write :func:`table_csv` to ``path``.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    write_text(path, table_csv(node))

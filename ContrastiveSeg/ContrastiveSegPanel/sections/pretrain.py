@@ -1,0 +1,149 @@
+"""Section Pre-train: volumes without labels to a checkpoint that learns from few labelled ones later."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from ContrastiveSegLib.descriptions import PretrainJob
+
+from .. import settings
+from ..budget import Budget
+from ..cases import IGNORE, VALIDATION, Case, Cases
+from ..handover import write_volumes
+from ..parameters import Parameters
+from ..session import Session
+from ..task import Step
+from ..training import Training
+from . import Section
+from .methods_box import MethodsBox
+
+_MINUTES = (10, 60, 480)
+_SOURCES = ("folder", "scene")
+_SIZES = ("auto", "tiny", "base", "large")
+
+
+class PreTrainSection(Section):
+    """Made to be left running: on a folder it goes on when the scene is closed."""
+
+    def __init__(self, session: Session, ui: Any) -> None:
+        super().__init__(session, ui)
+        self._parameters: Parameters | None = None
+        self._cases = Cases()
+        self._methods = MethodsBox(session, ui.preTrainMethodComboBox, "pretrain", self._edited)
+        self._budget = Budget(ui.preTrainBudgetComboBox, ui.preTrainStepsSpinBox, _MINUTES, self._edited)
+        self._training = Training(session, ui.preTrainProgressBar, ui.preTrainStatusLabel, ui.preTrainChartLayout)
+        self._on_scene = False
+        ui.folderLineEdit.currentPath = settings.text("PretrainFolder")
+        ui.sourceComboBox.connect("currentIndexChanged(int)", self._edited)
+        ui.sizeComboBox.connect("currentIndexChanged(int)", self._edited)
+        ui.folderLineEdit.connect("currentPathChanged(QString)", self._show_state)
+        ui.preTrainButton.connect("clicked()", self._start)
+        ui.preTrainCancelButton.connect("clicked()", self._training.cancel)
+        for signal in (
+            self._cases.changed,
+            session.missing_changed,
+            session.training_changed,
+            self._training.task.changed,
+        ):
+            self.listen(signal, self._show_state)
+        self.listen(session.methods_changed, self._methods.fill)
+        self._show_state()
+
+    def set_parameters(self, parameters: Parameters) -> None:
+        self._parameters = None
+        self._methods.show(parameters.pretrain_method)
+        self._budget.show(parameters.pretrain_budget)
+        self.ui.sourceComboBox.setCurrentIndex(_index(_SOURCES, parameters.pretrain_source))
+        self.ui.sizeComboBox.setCurrentIndex(_index(_SIZES, parameters.pretrain_size))
+        self._parameters = parameters
+        self._show_state()
+
+    def cancel(self) -> None:
+        if not self._training.busy:
+            return
+        if self._on_scene:
+            self._training.cancel(select=False)
+        else:
+            self.session.log(_("The scene was closed. Pre-training on the folder goes on."))
+
+    def cleanup(self) -> None:
+        self._cases.cleanup()
+        self._training.cleanup()
+        super().cleanup()
+
+    def _edited(self) -> None:
+        if self._parameters is not None:
+            self._parameters.pretrain_source = self._source
+            self._parameters.pretrain_method = self._methods.current
+            self._parameters.pretrain_size = _SIZES[self.ui.sizeComboBox.currentIndex]
+            self._parameters.pretrain_budget = self._budget.text
+        self._show_state()
+
+    @property
+    def _source(self) -> str:
+        return _SOURCES[self.ui.sourceComboBox.currentIndex]
+
+    def _show_state(self) -> None:
+        busy, obstacle = self._training.busy, self._obstacle()
+        for widget in (self.ui.folderLabel, self.ui.folderLineEdit):
+            widget.setVisible(self._source == "folder")
+        self.ui.preTrainNameLineEdit.setPlaceholderText(self._default_name())
+        self.ui.preTrainButton.setVisible(not busy)
+        self.ui.preTrainButton.setEnabled(not obstacle)
+        self.ui.preTrainButton.setToolTip(obstacle or _("Learn from the volumes alone; it may run for hours"))
+        self.ui.preTrainCancelButton.setVisible(busy)
+        self.ui.preTrainCancelButton.setEnabled(self._training.task.state in ("writing", "running"))
+
+    def _obstacle(self) -> str:
+        """Why nothing can be learnt now, or ""."""
+        if self.session.missing:
+            return _("Install the missing Python packages first: see the top of the panel.")
+        if self.session.training and not self._training.busy:
+            return _("Another training is running.")
+        if self._source == "folder" and not self.ui.folderLineEdit.currentPath.strip():
+            return _("Choose a folder with volumes.")
+        if self._source == "scene" and not self._volumes():
+            return _("Load volumes first.")
+        return ""
+
+    def _volumes(self) -> list[Case]:
+        """Not those to validate on: a checkpoint that has seen them would score too well."""
+        return [case for case in self._cases.rows() if case.role not in (IGNORE, VALIDATION)]
+
+    def _default_name(self) -> str:
+        return f"{self._methods.current}-{datetime.date.today().isoformat()}"
+
+    def _start(self) -> None:
+        if self._training.busy or self._obstacle():
+            return
+        self._training.prepare(self.ui.preTrainNameLineEdit.text.strip() or self._default_name())
+        steps: list[Step] = []
+        images = self.ui.folderLineEdit.currentPath.strip()
+        self._on_scene = self._source == "scene"
+        if self._on_scene:
+            images = str(self._training.folder / "images")
+            steps, _files = write_volumes(self._volumes(), self._training.folder / "images")
+        else:
+            settings.set_text("PretrainFolder", images)
+        job = PretrainJob(
+            images=(images,),
+            output=str(self._training.output),
+            method=self._methods.current,
+            size=_SIZES[self.ui.sizeComboBox.currentIndex],
+            device=settings.text("Device", "auto"),
+            cache=str(self._training.folder / "cache"),
+            **self._budget.fields,
+        )
+        self._training.start(steps, job, self._done)
+
+    def _done(self, result: dict[str, Any]) -> None:
+        told = _("Done in {minutes:.1f} min: {name}. Fine-tune it now.")
+        self.ui.preTrainStatusLabel.setText(told.format(minutes=result["minutes"], name=self._training.output.stem))
+        self.ui.preTrainNameLineEdit.setText("")
+
+
+def _index(words: tuple[str, ...], word: str) -> int:
+    return words.index(word) if word in words else 0

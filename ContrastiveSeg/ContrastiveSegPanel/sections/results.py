@@ -1,0 +1,169 @@
+"""Section Results: how well a segmentation agrees with a reference."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ContrastiveSegLib.descriptions import EvaluateJob
+from ContrastiveSegLib.errors import ContrastiveSegError
+
+from .. import scene, settings
+from ..cases import same_name, volume_of
+from ..measures import export_table, write_table
+from ..parameters import Parameters
+from ..segments import segments_of
+from ..session import Session
+from ..task import Task
+from . import Section
+
+
+class ResultsSection(Section):
+    def __init__(self, session: Session, ui: Any) -> None:
+        super().__init__(session, ui)
+        self._parameters: Parameters | None = None
+        self._task = Task(session.worker, ui.measureProgressBar, ui.measureStatusLabel)
+        self._dropped = False
+        ui.predictionSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._chosen)
+        ui.referenceSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._chosen)
+        ui.measureButton.connect("clicked()", self._start)
+        ui.measureCancelButton.connect("clicked()", self._task.cancel)
+        ui.exportButton.connect("clicked()", self._export)
+        ui.resultsTable.setVisible(False)
+        self.listen(self._task.changed, self._show_state)
+        self.listen(session.missing_changed, self._show_state)
+        self.listen(session.nodes_changed, self._show_state)
+        self._show_state()
+
+    def set_parameters(self, parameters: Parameters) -> None:
+        self._parameters = None
+        self.ui.predictionSelector.setCurrentNode(parameters.prediction)
+        self.ui.referenceSelector.setCurrentNode(parameters.reference)
+        self._parameters = parameters
+        self._show_table(None)
+
+    def cancel(self) -> None:
+        self._dropped = True
+        self._task.cancel()
+        self._show_table(None)
+        self.ui.measureStatusLabel.setText("")
+
+    def _chosen(self) -> None:
+        if self._parameters is not None:
+            self._parameters.prediction = self.ui.predictionSelector.currentNode()
+            self._parameters.reference = self.ui.referenceSelector.currentNode()
+        self._show_state()
+
+    def _show_state(self) -> None:
+        busy, obstacle = self._task.busy, self._obstacle()
+        self.ui.measureButton.setVisible(not busy)
+        self.ui.measureButton.setEnabled(not obstacle)
+        self.ui.measureButton.setToolTip(obstacle or _("Overlap and surface distances, segment by segment"))
+        self.ui.measureCancelButton.setVisible(busy)
+        table = self.ui.resultsTable.mrmlTableNode()
+        if table is not None and slicer.mrmlScene.GetNodeByID(table.GetID()) is None:
+            self._show_table(None)
+        self.ui.exportButton.setEnabled(self.ui.resultsTable.mrmlTableNode() is not None and not busy)
+
+    def _obstacle(self) -> str:
+        """Why nothing can be measured now, or ""."""
+        prediction, reference = self.ui.predictionSelector.currentNode(), self.ui.referenceSelector.currentNode()
+        if self.session.missing:
+            return _("Install the missing Python packages first: see the top of the panel.")
+        if prediction is None or reference is None:
+            return _("Choose a segmentation and its reference.")
+        if prediction is reference:
+            return _("Choose two different segmentations.")
+        if not segments_of(reference):
+            return _("The reference has no segments.")
+        if volume_of(reference) is None and volume_of(prediction) is None:
+            return _("Neither segmentation says which volume it was made on, so there is no voxel grid to compare on.")
+        return ""
+
+    def _start(self) -> None:
+        if self._task.busy or self._obstacle():
+            return
+        prediction, reference = self.ui.predictionSelector.currentNode(), self.ui.referenceSelector.currentNode()
+        volume = volume_of(reference) or volume_of(prediction)
+        folder = Path(tempfile.mkdtemp(prefix="measure-", dir=self.session.folder()))
+        values: dict[str, int] = {}
+        self._names: dict[int, str] = {}
+        for segment in segments_of(reference):
+            value = values.setdefault(same_name(segment.name), len(values) + 1)
+            self._names.setdefault(value, segment.name)
+        others = [s.name for s in segments_of(prediction) if same_name(s.name) not in values]
+        self._note = _("Not in the reference: {names}.").format(names=", ".join(others)) if others else ""
+        self._title = _("{prediction} against {reference}").format(
+            prediction=prediction.GetName(), reference=reference.GetName()
+        )
+        steps = []
+        for node, file in ((prediction, "prediction.nrrd"), (reference, "reference.nrrd")):
+            ids = (node.GetID(), volume.GetID())
+            name = node.GetName()
+            steps.append((_("Writing {name}").format(name=name), lambda i=ids, f=file: _write(*i, values, folder / f)))
+        job = EvaluateJob(
+            predictions=str(folder / "prediction.nrrd"),
+            references=str(folder / "reference.nrrd"),
+            output=str(folder / "scores.json"),
+        )
+        self._dropped, self._folder = False, folder
+        self._task.start(steps, job, self._done, self._failed)
+
+    def _done(self, value: dict[str, Any]) -> None:
+        self._remove_files()
+        if self._dropped:
+            return
+        table = self.ui.resultsTable.mrmlTableNode()
+        if table is None or table.GetName() != self._title:
+            table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", self._title)
+        write_table(table, value["rows"], self._names)
+        self._show_table(table)
+        self.ui.measureStatusLabel.setText(self._note)
+
+    def _failed(self, problem: Exception | str, cancelled: bool) -> None:
+        self._remove_files()
+        if not cancelled:
+            self.session.report(problem)
+
+    def _remove_files(self) -> None:
+        for file in self._folder.iterdir():
+            file.unlink()
+        self._folder.rmdir()
+
+    def _show_table(self, node: Any) -> None:
+        table = self.ui.resultsTable
+        table.setMRMLTableNode(node)
+        table.setVisible(node is not None)
+        if node is not None:
+            table.resizeColumnsToContents()
+        self.ui.exportButton.setEnabled(node is not None)
+
+    def _export(self) -> None:
+        node = self.ui.resultsTable.mrmlTableNode()
+        proposed = str(Path(settings.text("ExportFolder")) / f"{scene.safe_names([node])[node.GetID()]}.csv")
+        chosen = qt.QFileDialog.getSaveFileName(
+            slicer.util.mainWindow(), _("Export the table"), proposed, _("Comma-separated values") + " (*.csv)"
+        )
+        if not chosen:
+            return
+        path = Path(chosen) if Path(chosen).suffix else Path(chosen + ".csv")
+        try:
+            export_table(node, path)
+        except (ContrastiveSegError, OSError) as problem:
+            self.session.report(problem)
+            return
+        settings.set_text("ExportFolder", str(path.parent))
+        self.ui.measureStatusLabel.setText(_("Written to {path}.").format(path=path))
+
+
+def _write(segmentation_id: str, volume_id: str, values: dict[str, int], path: Path) -> None:
+    segmentation, volume = (slicer.mrmlScene.GetNodeByID(identifier) for identifier in (segmentation_id, volume_id))
+    if segmentation is None or volume is None:
+        raise ContrastiveSegError(_("The segmentation or its volume is no longer in the scene."))
+    found = {s.id: values[same_name(s.name)] for s in segments_of(segmentation) if same_name(s.name) in values}
+    scene.write_labels(segmentation, volume, found, path)
