@@ -214,7 +214,7 @@ class _Installation:
 def _run_pip(
     arguments: list[str], constraints: str, on_line: Callable[[str], None], on_end: Callable[[int], None]
 ) -> int | None:
-    """Start pip as this Slicer does. Returns the exit code where it waited for it, None where ``on_end`` will tell it."""
+    """Start pip as this Slicer does; the exit code where it waited for it, None where ``on_end`` will tell it."""
     try:
         from slicer import packaging
     except ImportError:  # Slicer 5.10

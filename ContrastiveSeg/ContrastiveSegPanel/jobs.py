@@ -167,9 +167,11 @@ class Worker:
 
     def _died(self, code: int | None, how: str) -> None:
         process = self._forget_process()
-        what = f"The engine ({process.program}) {how}."
+        what = f"The engine ({process.program}) {how}. The next job starts it afresh."
         if self._last_words:
             what += " Its last words:\n" + "\n".join(self._last_words)
+        if not self._open:
+            self._pending.append((None, what))
         was_killed = any(request.cancelled and not request.ended for request in self._open.values())
         for request in self._open.values():
             if request.cancelled:

@@ -130,6 +130,8 @@ class LineProcess:
             _alive.discard(self)
             self._kill_timer.stop()
             slicer.app.disconnect("aboutToQuit()", self._quit)
+            # Its connections hold this object, and this object holds it.
+            self._process.deleteLater()
             self._on_end(code, how)
 
     def _quit(self) -> None:

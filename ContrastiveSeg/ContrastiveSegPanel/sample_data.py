@@ -1,4 +1,4 @@
-"""The sample volumes in Slicer's module Sample Data: synthetic, so that trying things needs no network and no patient."""
+"""The volumes in Slicer's module Sample Data: synthetic, so that trying things needs no network and no patient."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import slicer
+
 from ContrastiveSegLib.checkpoints.card import Label
 from ContrastiveSegLib.errors import InputError
 from ContrastiveSegLib.files import replacing, stem
