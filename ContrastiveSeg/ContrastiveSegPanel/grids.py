@@ -1,5 +1,6 @@
 """Voxel grids of volumes, and image files on them, through Slicer's own readers and writers."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,20 +82,34 @@ def array_of(image: vtk.vtkImageData) -> np.ndarray:
     return numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i)
 
 
-def image_holding(array: np.ndarray) -> vtk.vtkImageData:
-    """An image of the voxels (k, j, i), not copied if they lie in order; unit spacing, origin 0."""
-    image = vtk.vtkImageData()
-    image.SetDimensions(*array.shape[::-1])
-    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(np.ascontiguousarray(array).ravel()))
-    return image
+def fill(image: vtk.vtkImageData, array: np.ndarray, first: tuple[int, int, int] = (0, 0, 0)) -> None:
+    """Make ``array`` (k, j, i) an image's voxels, the first of them at index ``first`` (k, j, i).
+
+    Copied, so that the memory is VTK's own: a layer lives longer than any array of ours.
+    """
+    (k, j, i), (nk, nj, ni) = first, array.shape
+    image.SetExtent(i, i + ni - 1, j, j + nj - 1, k, k + nk - 1)
+    image.AllocateScalars(numpy_support.get_vtk_array_type(array.dtype), 1)
+    if array.size:
+        array_of(image)[:] = array
+
+
+def writable(image: vtk.vtkImageData) -> vtk.vtkImageData | np.ndarray:
+    """The image, or its voxels as another kind of number: Slicer's NRRD writer knows no 64-bit integers."""
+    array = array_of(image)
+    if array.dtype.kind not in "iu" or array.dtype.itemsize < 8:
+        return image
+    narrow = np.iinfo(np.int32)
+    return array.astype(np.int32 if narrow.min <= array.min() and array.max() <= narrow.max else np.float64)
 
 
 def volume_holding(image: vtk.vtkImageData | np.ndarray, ijk_to_ras: np.ndarray):
-    """A volume node outside the scene that shares the voxels: files get no name and attribute of the user's node."""
-    if isinstance(image, np.ndarray):
-        image = image_holding(image)
+    """A volume node outside the scene with these voxels: files should get no name or attribute of the user's node."""
     shared = vtk.vtkImageData()
-    shared.ShallowCopy(image)
+    if isinstance(image, np.ndarray):
+        fill(shared, image)
+    else:
+        shared.ShallowCopy(image)
     volume = slicer.vtkMRMLScalarVolumeNode()
     volume.SetAndObserveImageData(shared)
     volume.ShiftImageDataExtentToZeroStart()
@@ -102,11 +117,15 @@ def volume_holding(image: vtk.vtkImageData | np.ndarray, ijk_to_ras: np.ndarray)
     return volume
 
 
-def write_image(volume, path: Path) -> None:
-    """Write a volume node uncompressed to .nrrd, .nii or .mha, by write-then-rename."""
+def write_image(volume, path: Path, compress: bool = False) -> None:
+    """Write a volume node to .nrrd (or .nii, .mha, which round the geometry), by write-then-rename.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     with files.replacing(path) as temporary:
         storage = _storage(temporary)
-        storage.SetUseCompression(0)
+        storage.SetUseCompression(compress)
         if not storage.WriteData(volume):
             raise InputError(f"Cannot write {path}. Is there room on the disk, and may you write to the folder?")
 
@@ -115,10 +134,12 @@ def read_image(path: Path):
     """Read a file into a volume node outside the scene.
 
     Raises:
-        InputError: it is missing, or no image.
+        InputError: it is missing, or no image, or of a kind that Slicer does not read.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist.")
+    if _is_nrrd(path):
+        _check_nrrd(path)
     volume = slicer.vtkMRMLScalarVolumeNode()
     if not _storage(path).ReadData(volume):
         raise InputError(f"{path} cannot be read as an image.")
@@ -126,7 +147,26 @@ def read_image(path: Path):
 
 
 def _storage(path: Path):
-    nrrd = path.name.lower().endswith(".nrrd")
-    storage = slicer.vtkMRMLNRRDStorageNode() if nrrd else slicer.vtkMRMLVolumeArchetypeStorageNode()
+    if _is_nrrd(path):
+        storage = slicer.vtkMRMLNRRDStorageNode()
+    else:
+        storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+        storage.SetSingleFile(1)  # or files numbered alike beside it are read as its slices
+        storage.SetForceRightHandedIJKCoordinateSystem(False)  # or left-handed grids are flipped
     storage.SetFileName(str(path))
     return storage
+
+
+def _is_nrrd(path: Path) -> bool:
+    return path.name.lower().endswith(".nrrd")
+
+
+def _check_nrrd(path: Path) -> None:
+    """Refuse what makes Slicer's reader crash."""
+    with path.open("rb") as file:
+        head = file.read(4096).partition(b"\n\n")[0]
+    if not head.startswith(b"NRRD"):
+        raise InputError(f"{path} cannot be read: it is no NRRD file, whatever its name.")
+    kind = re.search(rb"^type:\s*(.*?)\s*$", head, re.M)
+    if kind and re.search(rb"long|int64", kind[1]):
+        raise InputError(f"{path} holds 64-bit integers, which Slicer does not read. Store it as 16- or 32-bit ones.")

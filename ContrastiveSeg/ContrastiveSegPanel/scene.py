@@ -13,7 +13,7 @@ import slicer
 
 from ContrastiveSegLib.checkpoints.card import Label
 
-from .grids import check_same_grid, grid_of, read_image, volume_holding, write_image
+from .grids import check_same_grid, grid_of, read_image, volume_holding, writable, write_image
 from .hierarchy import place_beside
 from .merging import merged
 from .segments import Segment, check_takes_labels, checked_labels, put_labels, segments_of
@@ -43,7 +43,7 @@ def write_volume(volume, path: Path | str) -> None:
         InputError: it has no voxels, or several values a voxel; or the file cannot be written.
     """
     grid = grid_of(volume)
-    write_image(volume_holding(volume.GetImageData(), grid.ijk_to_ras), Path(path))
+    write_image(volume_holding(writable(volume.GetImageData()), grid.ijk_to_ras), Path(path))
 
 
 def write_labels(segmentation, volume, values: Mapping[str, int], path: Path | str) -> list[str]:
@@ -94,7 +94,6 @@ def read_labels_into(
     array = checked_labels(image.GetImageData(), labels, str(path))
     if segmentation is None:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name or f"{volume.GetName()} segmentation")
-        node.CreateDefaultDisplayNodes()
     else:
         node = segmentation
         check_takes_labels(node, volume)

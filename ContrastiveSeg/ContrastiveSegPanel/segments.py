@@ -5,7 +5,7 @@ Layers are never changed in place here. Where a layer must lose a segment, its o
 the old layers stay what they were, and undoing is putting them back.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ import vtk
 from ContrastiveSegLib.checkpoints.card import Label
 from ContrastiveSegLib.errors import InputError
 
-from .grids import Grid, array_of, image_holding
+from .grids import Grid, array_of, fill
 
 HIGHEST_VALUE = 32767
 _JOINT_SMOOTHING = "Joint smoothing"
@@ -120,6 +120,7 @@ def put_labels(node, volume, grid: Grid, array: np.ndarray, labels: Sequence[Lab
         The IDs of the labels' segments.
     """
     segmentation = node.GetSegmentation()
+    node.CreateDefaultDisplayNodes()
     empty = segmentation.GetNumberOfSegments() == 0
     if empty:
         # Before any voxel comes in: a transform set later moves the voxels instead of saying where they are.
@@ -128,8 +129,8 @@ def put_labels(node, volume, grid: Grid, array: np.ndarray, labels: Sequence[Lab
     layer = oriented_image(array, matrix @ grid.ijk_to_ras)
     replaced = _same_named(node, labels)
     written = []
-    with slicer.util.NodeModify(node), surfaces_kept(segmentation, set(replaced.values())):
-        take_out(segmentation, list(replaced.values()))
+    with slicer.util.NodeModify(node), surfaces_kept(segmentation, replaced.values()):
+        take_out(segmentation, replaced.values())
         for label in labels:
             if label.value in replaced:
                 identifier = replaced[label.value]
@@ -152,18 +153,14 @@ def put_labels(node, volume, grid: Grid, array: np.ndarray, labels: Sequence[Lab
 def oriented_image(array: np.ndarray, ijk_to_ras: np.ndarray):
     """A layer with the voxels (k, j, i), cut down to where they are not 0."""
     box = _box_of(array)
-    inside = array[tuple(slice(first, last + 1) for first, last in box)]
     oriented = slicer.vtkOrientedImageData()
-    oriented.ShallowCopy(image_holding(inside))
-    (k0, k1), (j0, j1), (i0, i1) = box
-    oriented.SetExtent(i0, i1, j0, j1, k0, k1)
+    fill(oriented, array[tuple(slice(first, last + 1) for first, last in box)], tuple(first for first, _ in box))
     oriented.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
     return oriented
 
 
-def take_out(segmentation, identifiers: Sequence[str]) -> None:
+def take_out(segmentation, leaving: Collection[str]) -> None:
     """Free segments from the layers they share with others; those get a copy of the layer without them."""
-    leaving = set(identifiers)
     for layer, members in layers_of(segmentation).items():
         staying = [i for i in members if i not in leaving]
         if not staying or len(staying) == len(members):
@@ -196,26 +193,36 @@ def layers_of(segmentation) -> Mapping:
 
 
 @contextmanager
-def surfaces_kept(segmentation, changing: set[str]) -> Iterator[None]:
-    """If there are surfaces: take them away meanwhile, then put back those of unchanged segments, and make the others.
+def surfaces_kept(segmentation, changing: Collection[str]) -> Iterator[dict]:
+    """If there are surfaces: take them away meanwhile, put back those of unchanged segments, and make the others.
 
     Slicer makes them itself when a segment is added, one by one and before the voxels are complete.
+
+    Yields:
+        Segment ID -> surface to put back; surfaces that are known for changing segments can be added.
     """
-    if not segmentation.ContainsRepresentation(surface_name()):
-        yield
-        return
-    surfaces = {i: segmentation.GetSegment(i).GetRepresentation(surface_name()) for i in segmentation.GetSegmentIDs()}
-    segmentation.RemoveRepresentation(surface_name())
+    had = segmentation.ContainsRepresentation(surface_name())
+    surfaces = surfaces_of(segmentation, [i for i in segmentation.GetSegmentIDs() if i not in changing])
+    if had:
+        segmentation.RemoveRepresentation(surface_name())
     try:
-        yield
+        yield surfaces
     finally:
-        # Surfaces smoothed jointly depend on their neighbours.
-        if segmentation.GetConversionParameter(_JOINT_SMOOTHING) not in ("1", "1.0"):
+        if had:
+            # Surfaces that are smoothed jointly depend on their neighbours.
+            if segmentation.GetConversionParameter(_JOINT_SMOOTHING) in ("1", "1.0"):
+                surfaces.clear()
             for identifier, surface in surfaces.items():
                 segment = segmentation.GetSegment(identifier)
-                if identifier not in changing and segment is not None and surface is not None:
+                if segment is not None:
                     segment.AddRepresentation(surface_name(), surface)
-        segmentation.CreateRepresentation(surface_name())
+            segmentation.CreateRepresentation(surface_name())
+
+
+def surfaces_of(segmentation, identifiers: Iterable[str]) -> dict:
+    """Segment ID -> surface, of those segments that have one."""
+    found = {i: segmentation.GetSegment(i).GetRepresentation(surface_name()) for i in identifiers}
+    return {identifier: surface for identifier, surface in found.items() if surface is not None}
 
 
 def tell_of_new_voxels(segmentation) -> None:
@@ -268,7 +275,9 @@ def _values_in(array: np.ndarray) -> set[int]:
     """The different values; slice by slice, so that no second volume is made."""
     found: set[int] = set()
     for plane in array:
-        found.update(np.unique(plane).tolist())
+        # Three times as fast, where the counts are few.
+        few = plane.dtype == np.uint8
+        found.update((np.flatnonzero(np.bincount(plane.ravel())) if few else np.unique(plane)).tolist())
     return found
 
 

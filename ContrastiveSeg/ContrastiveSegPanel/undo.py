@@ -6,7 +6,7 @@ import slicer
 
 from ContrastiveSegLib.errors import InputError
 
-from .segments import layer_name, layers_of, surfaces_kept, take_out, tell_of_new_voxels, without
+from .segments import layer_name, layers_of, surfaces_kept, surfaces_of, take_out, tell_of_new_voxels, without
 
 
 class Undo:
@@ -27,6 +27,8 @@ class Undo:
         self._order = segmentation.GetSegmentIDs()
         self._said = {identifier: _said(segmentation.GetSegment(identifier)) for identifier in self._order}
         self._layers = layers_of(segmentation)
+        self._surfaces = surfaces_of(segmentation, self._order)
+        self._conversion = segmentation.SerializeAllConversionParameters()
         self._transform_id = node.GetTransformNodeID()
         self._reference_id = node.GetNodeReferenceID(_reference_role())
         self._geometry = segmentation.GetConversionParameter(_geometry())
@@ -70,7 +72,9 @@ class Undo:
         if self._created and set(segmentation.GetSegmentIDs()) <= self._written:
             _remove(self._node)
             return
-        with slicer.util.NodeModify(self._node), surfaces_kept(segmentation, self._written):
+        with slicer.util.NodeModify(self._node), surfaces_kept(segmentation, self._written) as surfaces:
+            if segmentation.SerializeAllConversionParameters() == self._conversion:
+                surfaces.update({i: surface for i, surface in self._surfaces.items() if i in self._written})
             take_out(segmentation, self._written)
             for layer, members in self._layers.items():
                 self._restore(layer, members)
