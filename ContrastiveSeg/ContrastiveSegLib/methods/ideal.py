@@ -1,0 +1,196 @@
+"""IDEAL-style pre-training: dense local contrast of the encoder's features between two views.
+
+After Basak et al., "IDEAL: Improved DEnse locAL contrastive learning for semi-supervised medical image segmentation",
+ICASSP 2023, arXiv 2210.15075, of which the abstract, the project page and its figures could be read, neither the
+method's pages nor the notebooks. That a head of 1x1 convolutions keeps the grid, that correspondences across views
+make the pairs, and that the encoder alone is pre-trained is the paper's; matching and loss are DenseCL's.
+
+This is its stage A. Sections are those of the specification, Documentation/methods/ideal.md. Marks: [S] from the
+source, [R] reconstructed there, [A] our adaptation to small volumes and budgets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..contrast.correspondence import by_features, by_geometry, dense_contrast, other_locations, steps_between
+from ..contrast.geometry import moved_view
+from ..contrast.heads import projection
+from ..contrast.infonce import unit
+from ..contrast.momentum import Teacher
+from ..contrast.positions import crops, random_places
+from ..contrast.queue import KeyQueue
+from ..contrast.views import clean
+from ..errors import InputError
+from ..networks.backbone import Backbone
+from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity
+from ..volumes.batch import Batch
+from ..volumes.fingerprint import PatchRule
+from ..volumes.plan import Plan
+from ..volumes.sampling import PatchSource
+from .objective import Objective, Optimisation, objective
+
+
+def _moves() -> SpatialSettings:
+    # Parts of half the crop or more, rotation 15 [R]; no mirroring, as volumes of ours come in one orientation [A].
+    return SpatialSettings(flip=0.0, scale=(1.0, 1.25), translation=0.1)
+
+
+def _changes() -> IntensitySettings:
+    # Brightness and contrast 0.4, gamma 0.7-1.5, noise and blur [R].
+    return IntensitySettings(
+        brightness=Chance(0.8, -0.4, 0.4),
+        contrast=Chance(0.8, 0.6, 1.4),
+        gamma=Chance(0.3, 0.7, 1.5),
+        noise=Chance(0.5, 0.0, 0.2),
+        blur=Chance(0.3, 0.5, 1.0),
+        low_resolution=Chance(0.0, 0.0, 0.0),
+        cutout=Chance(0.0, 0.0, 0.0),
+    )
+
+
+@dataclass(frozen=True)
+class IDEALSettings:
+    """Hyper-parameters; the paper's own are not known.
+
+    Attributes:
+        temperature: 0.2 (DenseCL). projection: P, length of a location's embedding; 128 [R].
+        head: "linear", one 1x1 convolution [S], or "mlp", two with a ReLU between them (DenseCL).
+        key: "ema", the key side is a momentum teacher [R], or "shared", one network with gradients on both sides.
+        momentum: of the teacher; 0.99 for short runs [R].
+        match: "features", by the encoder's features after a geometric start-up [R], or "geometric" throughout.
+        start_up: share of the budget matched by geometry, since random features match nothing; 1000 steps [R].
+        negatives: beside the other locations of the image: locations of the "batch" [R] or a "queue" of pooled keys of
+            past steps (DenseCL). others: at most so many; 256 [R], and the length of the queue.
+        radius: key locations this near to the match (in cells) are neither positive nor negative; 0 [R].
+        swap: with a teacher, each view is the query once [R].
+        least, most, queries: a map of fewer than ``least`` cells is replaced by the one above it; of a map of more than
+            ``most`` cells, ``queries`` locations are drawn; 32, 4096 and 1024 [R].
+        batch: crops a step; 4 [R]. margin: crops are drawn this much larger than the patch [A].
+        spatial, intensity: augmentation of each view on its own.
+    """
+
+    temperature: float = 0.2
+    projection: int = 128
+    head: Literal["linear", "mlp"] = "linear"
+    key: Literal["ema", "shared"] = "ema"
+    momentum: float = 0.99
+    match: Literal["features", "geometric"] = "features"
+    start_up: float = 0.25
+    negatives: Literal["batch", "queue"] = "batch"
+    others: int = 256
+    radius: int = 0
+    swap: bool = True
+    least: int = 32
+    most: int = 4096
+    queries: int = 1024
+    batch: int = 4
+    margin: float = 1.15
+    spatial: SpatialSettings = field(default_factory=_moves)
+    intensity: IntensitySettings = field(default_factory=_changes)
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0 or not 0 <= self.momentum < 1 or not 0 <= self.start_up <= 1 or self.margin < 1:
+            raise InputError(
+                "temperature must be more than 0, momentum from 0 to below 1, start_up from 0 to 1, margin 1 or more."
+            )
+        if min(self.batch, self.projection, self.others, self.queries) < 1 or self.radius < 0:
+            raise InputError("batch, projection, others and queries must be 1 or more, radius 0 or more.")
+
+
+@objective("ideal", stage="pretrain")
+class IDEAL(Objective):
+    """Each location of the encoder's map against the one it corresponds to in the other view."""
+
+    Settings = IDEALSettings
+    # Adam at 1e-3 is one of the starting points named [R]; the rate is ours for short runs [A].
+    optimisation = Optimisation("adamw", 2e-3, weight_decay=1e-5, schedule="cosine")
+    description = (
+        "IDEAL-style dense local contrast of two views: encoder only, no labels. Structure from the paper's figures; "
+        "matching, loss and all numbers reconstructed after DenseCL, as the method's text and code could not be had."
+    )
+    citation = "Basak et al., IDEAL: Improved Dense Local Contrastive Learning, ICASSP 2023, arXiv 2210.15075."
+    settings: IDEALSettings
+
+    def __init__(self, backbone: Backbone, plan: Plan, settings: IDEALSettings) -> None:
+        super().__init__(backbone, plan, settings)
+        deepest = [n // t for n, t in zip(plan.patch_shape, backbone.total_stride, strict=True)]
+        #: The encoder level whose map is contrasted: the deepest, or the one above it where that has few cells.
+        self.level = backbone.levels - (prod(deepest) < settings.least)
+        width = backbone.channels[self.level]
+        self.head = projection(plan.dimensions, width, settings.projection, width if settings.head == "mlp" else 0)
+        if settings.key == "ema":
+            self.teacher = Teacher(backbone, without=("decoder",))
+            self.teacher_head = Teacher(self.head)
+        self.queue = KeyQueue(settings.others, settings.projection)
+        self._new_keys: tuple[Tensor, Tensor] | None = None
+        # No loss reaches it; without this, distributed training would wait for its gradients.
+        backbone.decoder.requires_grad_(False)
+
+    @classmethod
+    def patch_rule(cls, backbone: Backbone, settings: IDEALSettings) -> PatchRule:
+        """A bottleneck of two voxels an axis or more: one could not be normalised."""
+        return PatchRule(backbone.total_stride, least=2)
+
+    def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
+        """Crops of different volumes, with a margin around the patch."""
+        places = random_places(source, self.plan, self.settings.batch, random)
+        return crops(source, self.plan, places, self.settings.margin)
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms "loss" and "agreement": the share of feature matches within one cell of the geometric ones."""
+        s, images = self.settings, clean(batch.images)
+        twice = images.repeat(2, *[1] * (images.ndim - 1))
+        view = moved_view(twice, None, s.spatial, self.plan.aspect, self.plan.patch_shape)
+        seen, count = intensity(view.images, s.intensity), len(images)
+        # Sample n of the second half is the other view of sample n of the first: rolled by half, keys meet queries.
+        maps = self.backbone.encode(seen)[self.level]
+        grid, queries = maps.shape[2:], _rows(self.head(maps))
+        key_maps, keys = maps, queries
+        if s.key == "ema":
+            key_maps = self.teacher.network.encode(seen)[self.level]
+            keys = _rows(self.teacher_head.network(key_maps))
+        features, key_features = _rows(maps), _rows(key_maps).roll(count, 0)
+        keys = keys.roll(count, 0)
+        others = torch.cat([other_locations(half, s.others) for half in keys.split(count)])
+        geometric = by_geometry(view.matrices, view.matrices.roll(count, 0), grid)
+
+        rows = 2 * count if s.swap or s.key == "shared" else count
+        chosen = slice(None) if prod(grid) <= s.most else torch.randperm(prod(grid))[: s.queries].to(maps.device)
+        queries, features, geometric = (x[:rows, chosen] for x in (queries, features, geometric))
+        matched = by_features(features, key_features[:rows])
+        near = (steps_between(matched, geometric, grid) <= 1) & (geometric >= 0)
+        agreement = near.sum() / (geometric >= 0).sum().clamp_min(1)
+        match = geometric if s.match == "geometric" or self.share < s.start_up else matched
+
+        cases, allowed = batch.cases.repeat(2)[:rows], None
+        if s.negatives == "queue":
+            others, allowed = self.queue.keys.expand(rows, -1, -1), self.queue.foreign(cases)
+            self._new_keys = (unit(keys[:rows].mean(1)), cases)
+        loss = dense_contrast(queries, keys[:rows], match, others[:rows], grid, s.temperature, s.radius, allowed)
+        return {"loss": loss, "agreement": agreement}
+
+    def after_step(self) -> None:
+        """The key side follows, and pooled keys join the queue."""
+        if self.settings.key == "ema":
+            self.teacher.follow(self.backbone, self.settings.momentum)
+            self.teacher_head.follow(self.head, self.settings.momentum)
+        if self._new_keys:
+            self.queue.push(*self._new_keys)
+            self._new_keys = None
+
+    @property
+    def transferred(self) -> tuple[str, ...]:
+        """The encoder alone."""
+        return ("encoder",)
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """(N, S, C): a row for each cell of ``maps`` (N, C, ...)."""
+    return maps.flatten(2).transpose(1, 2)

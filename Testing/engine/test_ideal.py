@@ -1,0 +1,167 @@
+"""IDEAL-style pre-training against its specification, section 8 (values and matching are tested with the parts)."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from toy_volumes import ToyVolumes, changed, copied, mean_of, reached, toy_backbone, toy_plan, trained
+
+from ContrastiveSegLib import records
+from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.methods import ideal as module
+from ContrastiveSegLib.methods.ideal import IDEAL, IDEALSettings
+from ContrastiveSegLib.methods.objective import find
+from ContrastiveSegLib.networks.segmenter import load_transferred
+from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, SpatialSettings
+
+SMALL = IDEALSettings(projection=16, others=64)
+STILL = SpatialSettings(probability=0.0, flip=0.0)
+NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 7)
+
+
+def made(dimensions: int = 3, settings: IDEALSettings = SMALL, size: int = 16) -> IDEAL:
+    return IDEAL(toy_backbone(dimensions), toy_plan(dimensions, size), settings)
+
+
+def stepped(ideal: IDEAL, source: ToyVolumes | None = None, share: float = 1.0) -> dict[str, torch.Tensor]:
+    batch = ideal.draw(source or ToyVolumes(), np.random.default_rng(0))
+    torch.manual_seed(1)
+    ideal.share = share
+    return ideal.step(batch)
+
+
+# Gradients and keys (tests 3 and 4)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("key", ["ema", "shared"])
+@pytest.mark.parametrize("negatives", ["batch", "queue"])
+def test_gradients(dimensions, key, negatives):
+    ideal = made(dimensions, replace(SMALL, key=key, negatives=negatives), size=32 if dimensions == 2 else 16)
+    stepped(ideal)["loss"].backward()
+    assert reached(ideal) == {"encoder", "head"}
+    assert all(p.grad is None and not p.requires_grad for n, p in ideal.named_parameters() if n.startswith("teacher"))
+    assert not any(p.requires_grad for p in ideal.backbone.decoder.parameters())
+    assert hasattr(ideal, "teacher") == (key == "ema")
+
+
+def test_both_views_of_a_shared_encoder_get_gradients_and_may_be_swapped():
+    ideal = made(settings=replace(SMALL, key="shared", others=10**6, match="geometric", spatial=STILL, intensity=NEVER))
+    maps = torch.randn(8, 32, 4, 4, 4, requires_grad=True)
+    ideal.backbone.encode = lambda images: [None, None, maps]
+    loss = stepped(ideal)["loss"]
+    gradient = torch.autograd.grad(loss, maps)[0]
+    assert (gradient.flatten(1).abs().amax(1) > 0).all()
+    swapped = maps.detach().roll(4, 0)
+    ideal.backbone.encode = lambda images: [None, None, swapped]
+    torch.testing.assert_close(stepped(ideal)["loss"], loss)
+
+
+def test_the_teacher_follows():
+    ideal = made()
+    trained(ideal, ToyVolumes(), 3)
+    before = {name: p.clone() for name, p in ideal.teacher.network.named_parameters()}
+    assert all(name.startswith("encoder.") for name in before)
+    trained(ideal, ToyVolumes(), 1)
+    momentum = min(1 - 1 / 4, SMALL.momentum)
+    for name, old in before.items():
+        expected = momentum * old + (1 - momentum) * dict(ideal.backbone.named_parameters())[name]
+        torch.testing.assert_close(dict(ideal.teacher.network.named_parameters())[name], expected)
+
+
+def test_pooled_keys_of_other_volumes_join_the_queue():
+    ideal = made(settings=replace(SMALL, negatives="queue"))
+    trained(ideal, ToyVolumes(), 2)
+    assert int(ideal.queue.written) == 2 * 2 * ideal.settings.batch
+    assert set(ideal.queue.ids[:16].tolist()) == {0, 1, 2, 3}
+    plain = made()
+    trained(plain, ToyVolumes(), 1)
+    assert int(plain.queue.written) == 0
+
+
+# Matching (tests 2 and 5)
+
+
+def test_views_that_are_equal_match_themselves():
+    ideal = made(settings=replace(SMALL, spatial=STILL, intensity=NEVER))
+    assert float(stepped(ideal)["agreement"]) == 1.0
+
+
+def test_geometry_matches_first_and_features_later(monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "by_features", lambda q, k: torch.full(q.shape[:2], 5))
+    contrast = module.dense_contrast
+    monkeypatch.setattr(
+        module, "dense_contrast", lambda q, k, match, *rest: seen.append(match) or contrast(q, k, match, *rest)
+    )
+    for share, match, by_features in ((0.2, "features", False), (0.3, "features", True), (0.3, "geometric", False)):
+        stepped(made(settings=replace(SMALL, match=match)), share=share)
+        assert bool((seen[-1] == 5).all()) == by_features
+
+
+def test_one_direction_and_many_cells():
+    ideal = made(settings=replace(SMALL, swap=False, most=10, queries=7))
+    assert torch.isfinite(stepped(ideal)["loss"])
+
+
+# Shapes (test 6)
+
+
+def test_the_head_keeps_the_grid():
+    for head in ("linear", "mlp"):
+        ideal = made(settings=replace(SMALL, head=head))
+        maps = torch.randn(1, 32, 4, 4, 4)
+        out = ideal.head(maps)
+        assert out.shape == (1, 16, 4, 4, 4)
+        order = torch.randperm(64)
+        mixed = ideal.head(maps.flatten(2)[..., order].view_as(maps))
+        torch.testing.assert_close(mixed.flatten(2), out.flatten(2)[..., order])
+
+
+def test_small_maps_are_replaced_by_the_level_above():
+    assert made(size=16).level == 2
+    assert made(size=8).level == 1
+    assert torch.isfinite(stepped(made(size=8))["loss"])
+
+
+# Transfer (test 8) and the rest
+
+
+def test_the_encoder_alone_is_trained_and_transferred():
+    ideal = made()
+    before = copied(ideal.backbone)
+    trained(ideal, ToyVolumes(), 2)
+    assert all(name.startswith("encoder.") for name in changed(before, ideal.backbone))
+    assert ideal.transferred == ("encoder",)
+    target = toy_backbone(seed=5)
+    fresh = copied(target)
+    load_transferred(target, ideal.backbone.state_dict(), ideal.transferred)
+    for name, tensor in target.state_dict().items():
+        expected = ideal.backbone.state_dict() if name.startswith("encoder.") else fresh
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_impossible_settings_are_refused():
+    for wrong in ({"temperature": 0}, {"momentum": 1.0}, {"batch": 0}, {"start_up": 2}, {"radius": -1}):
+        with pytest.raises(InputError):
+            IDEALSettings(**wrong)
+
+
+def test_registered_and_settings_survive_json():
+    assert find("pretrain", "ideal") is IDEAL
+    settings = replace(IDEALSettings(), key="shared")
+    assert records.from_json(IDEALSettings, records.to_json(settings)) == settings
+
+
+def test_step_under_autocast():
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = stepped(made())
+    assert terms["loss"].dtype == torch.float32
+    assert torch.isfinite(terms["loss"])
+
+
+def test_learns_in_a_few_steps():
+    seen = trained(made(), ToyVolumes(6), 40)
+    assert mean_of(seen[-5:], "loss") < 0.85 * mean_of(seen[:5], "loss")
+    assert mean_of(seen[-10:], "agreement") > mean_of(seen[:2], "agreement") + 0.1
