@@ -29,7 +29,8 @@ UNETR = NetworkSpec(
     "unetr", 3, 2, {"widths": [4, 8, 12], "strides": [[1, 2, 2], [2, 2, 2]], "embedding": 12, "heads": 2, "depth": 3}
 )
 UNETR_2D = NetworkSpec("unetr", 2, 1, {"widths": [4, 8], "embedding": 8, "heads": 2, "depth": 1})
-ALL = [ANISOTROPIC, RESIDUAL, FLAT, POOLED, SEGRESNET, UNETR, UNETR_2D]
+VNET = NetworkSpec("vnet", 3, 1, {"width": 4})
+ALL = [ANISOTROPIC, RESIDUAL, FLAT, POOLED, SEGRESNET, UNETR, UNETR_2D, VNET]
 
 #: Section 2 of the MACL specification: f = 32, one channel, 2D.
 MACL_2D = NetworkSpec(
@@ -155,7 +156,7 @@ def test_a_spec_survives_the_checkpoint_header() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: build(NetworkSpec("vnet", 3, 1)), "unet"),
+        (lambda: build(NetworkSpec("resnet", 3, 1)), "unet"),
         (lambda: build(NetworkSpec("unet", 3, 1, {"depth": 4})), "widths, strides"),
         (lambda: build(NetworkSpec("unet", 3, 1, {"widths": [4, 8], "strides": []})), "1 strides"),
         (lambda: build(NetworkSpec("unet", 3, 1, {"widths": [4, 8], "strides": [[2, 2]]})), "3 numbers"),
@@ -170,7 +171,7 @@ def test_what_cannot_be_built_is_refused_with_what_there_is(make, says) -> None:
 
 
 def test_all_backbones_are_found_by_name() -> None:
-    assert available() == ["segresnet", "unet", "unetr"]
+    assert available() == ["segresnet", "unet", "unetr", "vnet"]
 
 
 def test_deep_logits_are_finest_first() -> None:

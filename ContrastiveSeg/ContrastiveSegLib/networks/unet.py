@@ -21,7 +21,7 @@ _LEAKY = ("leakyrelu", {"negative_slope": SLOPE, "inplace": True})
 Norm = Literal["instance", "batch", "group"]
 
 
-def _norm(kind: Norm, width: int) -> tuple[str, dict[str, Any]]:
+def norm_layer(kind: Norm, width: int) -> tuple[str, dict[str, Any]]:
     if kind == "group":
         return ("group", {"num_groups": gcd(8, width)})
     return (kind, {"affine": True})
@@ -65,12 +65,12 @@ class UNet(Backbone):
                 kernel_size=kernels[level],
                 adn_ordering="NA",
                 act=_LEAKY if normed else ("relu", {"inplace": True}),
-                norm=_norm(norm, widths[level]) if normed else None,
+                norm=norm_layer(norm, widths[level]) if normed else None,
                 bias=bias or not normed,
             )
 
         def residual_block(level: int, channels: int, stride: Sequence[int] | int) -> nn.Module:
-            normed = _norm(norm, widths[level])
+            normed = norm_layer(norm, widths[level])
             return UnetResBlock(dimensions, channels, widths[level], kernels[level], stride, normed, _LEAKY)
 
         levels: list[nn.Module] = []

@@ -1,0 +1,287 @@
+"""Other people's checkpoints: every layout gives the very outputs of the network it comes from, or a refusal."""
+
+import pickle
+
+import pytest
+import torch
+from monai.networks.nets import DynUNet, SegResNet
+from torch import nn
+
+from ContrastiveSegLib.checkpoints.foreign import import_checkpoint
+from ContrastiveSegLib.checkpoints.format import load
+from ContrastiveSegLib.cli import main
+from ContrastiveSegLib.descriptions import FinetuneJob
+from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.jobs.run import run
+from ContrastiveSegLib.networks.registry import build
+from ContrastiveSegLib.networks.segmenter import load_transferred
+
+
+def conv_norm(channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.LeakyReLU())
+
+
+class MaclEncoder(nn.Module):
+    def __init__(self, channels: int, f: int) -> None:
+        super().__init__()
+        for level in range(1, 5):
+            width = f * 2 ** (level - 1)
+            setattr(self, f"contr_{level}_1", conv_norm(channels if level == 1 else width // 2, width))
+            setattr(self, f"contr_{level}_2", conv_norm(width, width))
+        self.center = nn.Sequential(
+            nn.Conv2d(8 * f, 16 * f, 3, padding=1), nn.ReLU(), nn.Conv2d(16 * f, 16 * f, 3, padding=1), nn.ReLU()
+        )
+
+    def forward(self, x):
+        skips = []
+        for level in range(1, 5):
+            x = getattr(self, f"contr_{level}_2")(getattr(self, f"contr_{level}_1")(x))
+            skips.append(x)
+            x = nn.functional.max_pool2d(x, 2)
+        return [*skips, self.center(x)]
+
+
+class MaclDecoder(nn.Module):
+    def __init__(self, f: int) -> None:
+        super().__init__()
+        for level in range(4, 0, -1):
+            width = f * 2 ** (level - 1)
+            setattr(self, f"upscale{level + 1}", nn.ConvTranspose2d(2 * width, width, 2, 2))
+            setattr(self, f"expand_{level}_1", conv_norm(2 * width, width))
+            setattr(self, f"expand_{level}_2", conv_norm(width, width))
+
+    def forward(self, features):
+        x, maps = features[-1], []
+        for level in range(4, 0, -1):
+            x = torch.cat([getattr(self, f"upscale{level + 1}")(x), features[level - 1]], 1)
+            x = getattr(self, f"expand_{level}_2")(getattr(self, f"expand_{level}_1")(x))
+            maps.append(x)
+        return maps
+
+
+class Macl(nn.Module):
+    """A network of the released layout (section 2 of the specification), written from its tensors' names."""
+
+    def __init__(self, channels: int = 1, f: int = 32, classes: int = 512) -> None:
+        super().__init__()
+        self.share_encoder, self.online_decoder = MaclEncoder(channels, f), MaclDecoder(f)
+        p = classes // 4
+        pool = (nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.target_instance_projector = nn.Sequential(*pool, nn.Linear(16 * f, 4 * f), nn.ReLU(), nn.Linear(4 * f, p))
+        self.online_instance_projector = nn.Sequential(*pool, nn.Linear(4 * f, 4 * f), nn.ReLU(), nn.Linear(4 * f, p))
+        self.target_pixel_projector = nn.Sequential(*conv_norm(16 * f, 4 * f), *conv_norm(4 * f, 4 * f))
+
+
+class VNetBlock(nn.Module):
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+class LiteratureVNet(nn.Module):
+    """The V-Net of the left-atrium line, written from its tensors' names."""
+
+    def __init__(self, f: int = 4) -> None:
+        super().__init__()
+
+        def layers(convolution: nn.Module, width: int) -> list[nn.Module]:
+            return [convolution, nn.BatchNorm3d(width), nn.ReLU()]
+
+        def block(channels: int, width: int, count: int) -> VNetBlock:
+            return VNetBlock(
+                [
+                    m
+                    for i in range(count)
+                    for m in layers(nn.Conv3d(width if i else channels, width, 3, padding=1), width)
+                ]
+            )
+
+        names = ("one", "two", "three", "four", "five")
+        for level, (name, count) in enumerate(zip(names, (1, 2, 3, 3, 3), strict=True)):
+            width = f << level
+            setattr(self, f"block_{name}", block(width if level else 1, width, count))
+            if level < 4:
+                setattr(self, f"block_{name}_dw", VNetBlock(layers(nn.Conv3d(width, 2 * width, 2, 2), 2 * width)))
+        ups = ("five", "six", "seven", "eight")
+        for index, (name, following, count) in enumerate(
+            zip(ups, ("six", "seven", "eight", "nine"), (3, 3, 2, 1), strict=True)
+        ):
+            width = f << (3 - index)
+            up = nn.ConvTranspose3d(2 * width, width, 2, 2)
+            setattr(self, f"block_{name}_up", VNetBlock(layers(up, width)))
+            setattr(self, f"block_{following}", block(width, width, count))
+        self.out_conv = nn.Conv3d(f, 2, 1)
+
+    def forward(self, x):
+        skips = []
+        for name in ("one", "two", "three", "four"):
+            skips.append(getattr(self, f"block_{name}")(x))
+            x = getattr(self, f"block_{name}_dw")(skips[-1])
+        x = self.block_five(x)
+        for name, following in (("five", "six"), ("six", "seven"), ("seven", "eight"), ("eight", "nine")):
+            x = getattr(self, f"block_{following}")(getattr(self, f"block_{name}_up")(x) + skips.pop())
+        return x
+
+
+def randomised(network: nn.Module) -> nn.Module:
+    """In evaluation, with batch statistics that are not those of a fresh network."""
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return network.eval()
+
+
+def imported(path, source, output):
+    """The backbone that a fine-tuning would start from, and the report."""
+    report = import_checkpoint(path, source, output)
+    card, weights = load(output)
+    backbone = build(card.network).eval()
+    load_transferred(backbone, weights, card.transferred)
+    return backbone, card, report
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "imported.safetensors"
+
+
+def test_macl_released_weights(tmp_path, output):
+    theirs = randomised(Macl())
+    assert sum(p.numel() for p in theirs.parameters()) == 8_616_576
+    path = tmp_path / "latest.pth"
+    torch.save({"net": {f"module.{k}": v for k, v in theirs.state_dict().items()}}, path)
+    backbone, card, report = imported(path, "macl", output)
+    x = torch.randn(1, 1, 32, 32)
+    with torch.no_grad():
+        features = theirs.share_encoder(x)
+        for ours, expected in zip(backbone.encode(x), features, strict=True):
+            torch.testing.assert_close(ours, expected)
+        for ours, expected in zip(
+            backbone.decode(backbone.encode(x), 2), theirs.online_decoder(features), strict=False
+        ):
+            torch.testing.assert_close(ours, expected)
+    assert card.transferred == ("encoder", "decoder.0", "decoder.1")
+    assert {name.split(".")[0] for name in report.skipped} == {
+        "online_decoder",
+        "target_instance_projector",
+        "online_instance_projector",
+        "target_pixel_projector",
+    }
+    assert all(name.startswith(("decoder.2.", "decoder.3.")) for name in report.fresh)
+
+
+def test_weights_for_four_channels_serve_one_image_given_four_times(tmp_path, output):
+    theirs = randomised(Macl(channels=4, f=4))
+    path = tmp_path / "brats.pth"
+    torch.save(theirs.state_dict(), path)
+    import_checkpoint(path, "macl", output)
+    card, weights = load(output)
+    assert len(card.plan.channels) == card.network.in_channels == 4
+    network = build(type(card.network)("unet", 2, 1, card.network.arguments)).eval()
+    load_transferred(network, weights, card.transferred)
+    x = torch.randn(1, 1, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(network.encode(x)[0], theirs.share_encoder(x.repeat(1, 4, 1, 1))[0])
+
+
+def test_the_left_atrium_vnet_with_its_axes_turned(tmp_path, output):
+    theirs = randomised(LiteratureVNet())
+    path = tmp_path / "iter_6000.pth"
+    torch.save(theirs.state_dict(), path)
+    backbone, card, report = imported(path, "vnet", output)
+    x = torch.randn(1, 1, 16, 32, 16)  # x, y, z of theirs
+    with torch.no_grad():
+        expected = theirs(x).permute(0, 1, 4, 3, 2)
+        found = backbone.decode(backbone.encode(x.permute(0, 1, 4, 3, 2)))[-1]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert set(report.skipped) == {"out_conv.weight", "out_conv.bias"}
+    assert report.fresh == ()
+    assert card.kind == "pretrained"
+
+
+@pytest.mark.parametrize("up", [(1, 1), (1, 2)])
+def test_monai_segresnet(tmp_path, output, up):
+    theirs = randomised(SegResNet(init_filters=8, blocks_down=(1, 2, 1), blocks_up=up))
+    path = tmp_path / "model.pt"
+    torch.save({"state_dict": theirs.state_dict()}, path)
+    backbone, _, report = imported(path, "segresnet", output)
+    x = torch.randn(1, 1, 16, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs.conv_final[2](backbone.decode(backbone.encode(x))[-1]), theirs(x))
+    assert set(report.skipped) == {"conv_final.2.conv.weight", "conv_final.2.conv.bias"}
+
+
+def test_monai_dynunet(tmp_path, output):
+    strides = [[1, 1, 1], [1, 2, 2], [2, 2, 2]]
+    theirs = randomised(DynUNet(3, 1, 2, [[3, 3, 3]] * 3, strides, strides[1:], filters=[4, 8, 12]))
+    path = tmp_path / "model.pt"
+    torch.save(theirs.state_dict(), path)
+    backbone, card, _ = imported(path, "dynunet", output)
+    assert card.network.arguments["strides"] == strides[1:]
+    x = torch.randn(1, 1, 8, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs.output_block(backbone.decode(backbone.encode(x))[-1]), theirs(x))
+
+
+def test_an_imported_checkpoint_is_fine_tuned(dataset, tmp_path, output):
+    path = tmp_path / "model.pt"
+    torch.save(randomised(SegResNet(init_filters=8, blocks_down=(1, 1), blocks_up=(1,))).state_dict(), path)
+    import_checkpoint(path, "segresnet", output)
+    tuned = tmp_path / "tuned.safetensors"
+    job = FinetuneJob(checkpoint=str(output), images=(str(dataset),), output=str(tuned), steps=1, precision="32")
+    assert run(job)["transfer"]["fresh"] == []
+    assert load(tuned)[0].provenance.base_method == "segresnet"
+
+
+def test_the_command_says_what_was_taken(tmp_path, output, capsys):
+    path = tmp_path / "model.pt"
+    torch.save(randomised(SegResNet(init_filters=8, blocks_down=(1, 1), blocks_up=(1,))).state_dict(), path)
+    assert main(["import", "--from", "segresnet", str(path), "--output", str(output)]) == 0
+    told = capsys.readouterr().out
+    assert "tensors taken, 2 left, 0 fresh" in told
+    assert "left conv_final.2.conv.weight" in told
+    assert main(["import", "--from", "segresnet", str(path), "--output", str(output)]) == 2
+
+
+class Malicious:
+    def __reduce__(self):
+        return (print, ("code was run",))
+
+
+def test_code_in_a_file_is_never_run(tmp_path, output, capsys):
+    path = tmp_path / "evil.pth"
+    path.write_bytes(pickle.dumps({"net": Malicious()}))
+    with pytest.raises(InputError, match="cannot be read as tensors alone"):
+        import_checkpoint(path, "macl", output)
+    assert "code was run" not in capsys.readouterr().out
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "source", "words"),
+    [
+        ({"a": torch.ones(1)}, "macl", "holds no tensor that 'macl' knows"),
+        ([torch.ones(1)], "macl", "no tensors by name"),
+        ({"share_encoder.center.0.weight": torch.ones(1)}, "macl", "it has no encoder.0.0.conv.weight"),
+        ({"share_encoder.contr_1_1.0.weight": torch.ones(4, 1, 3, 3)}, "macl", "missing encoder"),
+        ({"a": torch.ones(1)}, "nnunet", "There are: macl, vnet, segresnet, dynunet"),
+    ],
+)
+def test_files_of_another_kind_are_refused(tmp_path, output, content, source, words):
+    path = tmp_path / "file.pth"
+    torch.save(content, path)
+    with pytest.raises(InputError, match=words):
+        import_checkpoint(path, source, output)
+    assert not output.exists()
+
+
+def test_an_output_is_never_overwritten(tmp_path, output):
+    output.write_bytes(b"mine")
+    with pytest.raises(InputError, match="exists"):
+        import_checkpoint(tmp_path / "model.pth", "macl", output)
+    assert output.read_bytes() == b"mine"
