@@ -30,22 +30,31 @@ _REQUESTS = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (0, 1, 2, 3 or 130)."""
+#: Does a job, as :func:`.jobs.run.run`.
+Run = Callable[[Job, events.Emit, events.Cancelled], dict[str, Any]]
+
+
+def main(arguments: Sequence[str] | None = None, run: Run | None = None) -> int:
+    """Run the command line; returns the exit code (0, 1, 2, 3 or 130).
+
+    Args:
+        run: does the jobs in place of :func:`.jobs.run.run`, for a caller with more kinds of output.
+    """
     given = vars(_parser().parse_args(arguments))
     command, as_json = given.pop("command"), given.pop("json", False)
     try:
         if command in JOBS:
-            return _run(from_json(JOBS[command], given, command), as_json)
+            from .jobs.run import run as run_here
+
+            return _run(from_json(JOBS[command], given, command), as_json, run or run_here)
         return _OTHERS[command](**given)
     except ContrastiveSegError as problem:
         print(f"contrastiveseg {command}: {problem}", file=sys.stderr)
         return problem.exit_code
 
 
-def _run(job: Job, as_json: bool) -> int:
+def _run(job: Job, as_json: bool, run: Run) -> int:
     from .jobs.interrupt import interruptible
-    from .jobs.run import run
 
     stop = threading.Event()
     emit = watcher(as_json)
@@ -90,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("worker", help=worker, description=f"{worker} {_REQUESTS}")
     methods = "The methods to pre-train and fine-tune with, and their settings."
     commands.add_parser("methods", help=methods, description=methods)
+    foreign = "Make a checkpoint to fine-tune from other people's weights."
+    imported = commands.add_parser("import", help=foreign, description=foreign)
+    imported.add_argument("file", metavar="FILE", help=".pth or .pt of tensors alone, or .safetensors")
+    kinds = "whose layout it has: macl (released 2D weights), vnet (left-atrium literature), segresnet, dynunet (MONAI)"
+    imported.add_argument("--from", dest="source", required=True, metavar="NAME", help=kinds)
+    imported.add_argument("--output", required=True, metavar="PATH", help="the checkpoint to write (.safetensors)")
     volumes = "Make synthetic volumes to try things on."
     sample = commands.add_parser("sample-data", help=volumes, description=volumes)
     folder = "new folder for imagesTr, labelsTr and dataset.json"
@@ -176,6 +191,16 @@ def _methods() -> int:
     return 0
 
 
+def _import(file: str, source: str, output: str) -> int:
+    from .checkpoints.foreign import import_checkpoint
+
+    report = import_checkpoint(Path(file), source, Path(output))
+    print(f"{output}: {len(report.matched)} tensors taken, {len(report.skipped)} left, {len(report.fresh)} fresh.")
+    for told, names in (("left", report.skipped), ("fresh", report.fresh)):
+        print("".join(f"  {told} {name}\n" for name in names), end="")
+    return 0
+
+
 def _sample_data(output: str, cases: int, labelled: int | None, seed: int) -> int:
     from .files import check_output
     from .volumes.synthetic import SyntheticSettings, write_dataset
@@ -191,6 +216,7 @@ def _sample_data(output: str, cases: int, labelled: int | None, seed: int) -> in
 
 _OTHERS: dict[str, Callable[..., int]] = {
     "inspect": _inspect,
+    "import": _import,
     "worker": _worker,
     "methods": _methods,
     "sample-data": _sample_data,

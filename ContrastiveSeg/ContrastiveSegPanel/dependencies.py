@@ -94,9 +94,9 @@ def prove(on_end: Callable[[dict[str, str], str | None], None]) -> None:
     def end(code: int | None, how: str) -> None:
         timer.stop()
         try:
-            told = json.loads(lines[-1]) if code == 0 else None
+            told = json.loads(lines[-1]) if code == 0 else {}
             versions = {**told["versions"], "cuda": "yes" if told["cuda"] else "no"}
-        except (ValueError, TypeError, KeyError, IndexError):
+        except (ValueError, KeyError, IndexError):
             words = "\n".join(lines[-10:])
             on_end({}, _("The check {how}.\n{words}").format(how=how, words=words))
         else:

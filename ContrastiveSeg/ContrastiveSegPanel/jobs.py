@@ -79,7 +79,7 @@ class Worker:
 
     def __init__(self, python: str | None = None) -> None:
         self.log_line = Signal()
-        self._python = python
+        self._program = python or python_slicer()
         self._process: LineProcess | None = None
         self._ready = False
         self._numbers = itertools.count(1)
@@ -127,8 +127,7 @@ class Worker:
         if request is None or request.cancelled or request.ended:
             return
         request.cancelled = True
-        if self._ready:
-            self._process.write(json.dumps({"cancel": identifier}))
+        self._write(json.dumps({"cancel": identifier}))
         if request.started:
             request.timer.start(int(1000 * self.GRACE))
         else:
@@ -147,10 +146,11 @@ class Worker:
         self._flush_timer.stop()
         while self._pending:
             self._deliver_one()
-        if self._process is None:
+        process = self._forget_process()
+        if process is None:
             on_stopped()
         else:
-            self._forget_process().end(self.GRACE, on_stopped)
+            process.end(self.GRACE, on_stopped)
 
     # The process
 
@@ -158,16 +158,27 @@ class Worker:
         """A process, if there is none. What it gets waits until it says that it is ready."""
         if self._process is None:
             self._last_words.clear()
-            program, command = self._python or python_slicer(), ["-m", "ContrastiveSegLib", "worker"]
-            self._process = LineProcess(program, command, python_environment(), self._hear, self._log, self._died)
+            self._process = LineProcess(
+                self._program,
+                ["-m", "ContrastiveSegLib", "worker"],
+                python_environment(),
+                self._hear,
+                self._log,
+                self._died,
+            )
 
-    def _forget_process(self) -> LineProcess:
+    def _write(self, line: str) -> None:
+        """To the process, once it is ready; what is open by then is written when it is."""
+        if self._process is not None and self._ready:
+            self._process.write(line)
+
+    def _forget_process(self) -> LineProcess | None:
         process, self._process, self._ready = self._process, None, False
         return process
 
     def _died(self, code: int | None, how: str) -> None:
-        process = self._forget_process()
-        what = f"The engine ({process.program}) {how}. The next job starts it afresh."
+        self._forget_process()
+        what = f"The engine ({self._program}) {how}. The next job starts it afresh."
         if self._last_words:
             what += " Its last words:\n" + "\n".join(self._last_words)
         if not self._open:
@@ -190,8 +201,7 @@ class Worker:
         line = json.dumps({"id": identifier, **content})
         self._open[identifier] = _Request(line, on_event, is_job, _timer(self._kill))
         self._launch()
-        if self._ready:
-            self._process.write(line)
+        self._write(line)
         return identifier
 
     def _kill(self) -> None:
@@ -221,12 +231,12 @@ class Worker:
                 self._log([line])
                 continue
             request = self._open.get(identifier)
-            if kind == "ready":
+            if kind == "ready" and self._process is not None:
                 self._process.group = event.get("pid")
                 self._ready = True
                 for waiting in self._open.values():
                     if not waiting.ended:
-                        self._process.write(waiting.line)
+                        self._write(waiting.line)
             elif request is None or request.ended:
                 if identifier is None:
                     self._log([event.get("what", line)])

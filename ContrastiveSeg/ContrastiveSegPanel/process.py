@@ -38,7 +38,7 @@ class LineProcess:
     ) -> None:
         """``on_output`` and ``on_error`` get whole lines. ``on_end`` comes once: the exit code (None where there is
         none) and how it ended, in words that follow the program's name. All are called from the event loop."""
-        self.program, self.group = program, None
+        self.group: int | None = None
         self._on_end = on_end
         self._readers = {
             "readAllStandardOutput": _Lines(on_output),

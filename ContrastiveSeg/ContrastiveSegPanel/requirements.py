@@ -7,8 +7,12 @@ import importlib.metadata
 import importlib.util
 from pathlib import Path
 
-from packaging.requirements import Requirement
-from packaging.version import InvalidVersion
+try:
+    from packaging.requirements import Requirement
+    from packaging.version import InvalidVersion
+except ImportError:  # Slicer ships it; another Python has at least pip's copy
+    from pip._vendor.packaging.requirements import Requirement  # type: ignore[assignment]
+    from pip._vendor.packaging.version import InvalidVersion  # type: ignore[assignment]
 
 #: Equal to the dependencies in pyproject.toml; a test compares them.
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"

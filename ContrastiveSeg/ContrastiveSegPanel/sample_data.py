@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 #: Made by ci/build-sample-data.
 FOLDER = Path(__file__).resolve().parents[1] / "Resources" / "SampleData"
@@ -19,7 +20,7 @@ def register() -> None:
     _register(SampleDataLogic, "SyntheticHeart3")
 
 
-def _register(logic: type, name: str, labelled: bool = False) -> None:
+def _register(logic: Any, name: str, labelled: bool = False) -> None:
     files = [f"{name}.nrrd", f"{name}.seg.nrrd"] if labelled else [f"{name}.nrrd"]
     logic.registerCustomSampleDataSource(
         category=CATEGORY,

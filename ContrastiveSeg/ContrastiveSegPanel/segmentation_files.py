@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import slicer
 
@@ -25,7 +26,7 @@ def write_segmentation(label_map: Path, labels: Sequence[Label], output: Path) -
     bare_mrml.start()
     volume = slicer.mrmlScene.AddNode(read_image(label_map))
     volume.SetName(stem(output))
-    node = None
+    node: Any = None
     try:
         node, _undo = read_labels_into(label_map, labels, volume, name=stem(output))
         # The file is to stand for itself: the volume it names would be a file that is gone.

@@ -1,0 +1,131 @@
+"""The terminal's commands inside Slicer, without its windows; and segmentations as Slicer's own files.
+
+    Slicer --no-splash --no-main-window --python-script batch.py -- segment --checkpoint CKPT --input DIR --output OUT
+    python batch.py segment --checkpoint CKPT --input DIR --output OUT
+
+The same words and exit codes as the command contrastiveseg, and in addition for segment:
+
+    --output FILE.seg.nrrd    a segmentation with the checkpoint's names, colours and terminology
+    --segmentations           the same for a folder as --output: one CASE.seg.nrrd a case
+
+Both need Slicer, or its package slicer-core in the Python that runs this.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ContrastiveSegPanel.requirements import how_to_install, missing
+
+from ContrastiveSegLib import cli, events
+from ContrastiveSegLib.checkpoints.header import read_card
+from ContrastiveSegLib.descriptions import Job, SegmentJob
+from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.files import check_output, stem, volume_suffix
+
+_FLAG = "--segmentations"
+_ENDING = ".seg.nrrd"
+_ASKS_FOR_HELP = {"-h", "--help", "--version"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns its exit code (0, 1, 2, 3 or 130)."""
+    # Slicer's own options end with it.
+    words = [word for index, word in enumerate(arguments) if index or word != "--"]
+    if not words or words[0] in _ASKS_FOR_HELP:
+        print(__doc__)
+    elif words[0] == "worker":
+        print("The worker needs a terminal: PythonSlicer -m ContrastiveSegLib worker", file=sys.stderr)
+        return InputError.exit_code
+    if not _ASKS_FOR_HELP & set(words) and missing():
+        print(how_to_install(), file=sys.stderr)
+        return InputError.exit_code
+    everywhere = _FLAG in words
+    words = [word for word in words if word != _FLAG]
+    if everywhere and words[:1] != ["segment"]:
+        print(f"{_FLAG} is for the command segment.", file=sys.stderr)
+        return InputError.exit_code
+
+    def run(job: Job, emit: events.Emit, cancelled: events.Cancelled) -> dict[str, Any]:
+        from ContrastiveSegLib.jobs.run import run
+
+        if isinstance(job, SegmentJob) and (everywhere or volume_suffix(Path(job.output)) == _ENDING):
+            return _segment(job, emit, cancelled)
+        return run(job, emit, cancelled)
+
+    return cli.main(words, run)
+
+
+def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.Cancelled) -> dict[str, Any]:
+    """The segment job with segmentation files as output; each is written as soon as its label map is there."""
+    from ContrastiveSegLib.jobs.run import run
+
+    try:
+        from ContrastiveSegPanel.segmentation_files import write_segmentation
+    except (ImportError, AttributeError) as problem:
+        raise InputError(
+            f"{_ENDING} files are written by Slicer: run this inside Slicer or install slicer-core into this Python "
+            f"({problem}). Or choose an output ending in .nii.gz."
+        ) from problem
+    outputs = _outputs(job)
+    labels = read_card(Path(job.checkpoint)).labels
+    written: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="ContrastiveSeg-") as scratch:
+
+        def convert() -> None:
+            for label_map in Path(scratch).glob("[!.]*"):
+                write_segmentation(label_map, labels, outputs[stem(label_map)])
+                label_map.unlink()
+                written.append(str(outputs[stem(label_map)]))
+
+        def watch(event: events.Event) -> None:
+            convert()
+            emit(event)
+
+        try:
+            result = run(replace(job, output=scratch), watch, cancelled)
+        finally:
+            convert()
+    return {**result, "written": written}
+
+
+def _outputs(job: SegmentJob) -> dict[str, Path]:
+    """Case name -> segmentation file, all checked before anything is computed."""
+    from ContrastiveSegLib.volumes.dataset import find_cases
+
+    cases = find_cases([Path(path) for path in job.input])
+    output = Path(job.output)
+    single = volume_suffix(output)
+    if single and (single != _ENDING or len(cases) > 1):
+        raise InputError(f"{len(cases)} inputs as {_ENDING} files need a folder as --output, not {output}.")
+    outputs = {case.name: output if single else output / f"{case.name}{_ENDING}" for case in cases}
+    read = {image.resolve() for case in cases for image in case.images}
+    for path in outputs.values():
+        if path.resolve() in read:
+            raise InputError(f"{path} is to be read and to be written. Choose another output.")
+        check_output(path, job.overwrite)
+    return outputs
+
+
+if __name__ == "__main__":
+    # Slicer would stay open for ever after an exception or a return.
+    try:
+        code = main(sys.argv[1:])
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(code)
