@@ -126,7 +126,7 @@ def wait_for(_honest: None) -> Callable[..., None]:
 
 @pytest.fixture
 def screenshot(_honest: None, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[Any, str], Path]:
-    """``screenshot(widget, name)`` saves NAME.png in the folder $CONTRASTIVESEG_SCREENSHOTS, else in a temporary one."""
+    """``screenshot(widget, name)`` saves NAME.png in $CONTRASTIVESEG_SCREENSHOTS, else in a temporary folder."""
     folder = Path(os.environ.get("CONTRASTIVESEG_SCREENSHOTS") or tmp_path)
 
     def save(widget: Any, name: str) -> Path:

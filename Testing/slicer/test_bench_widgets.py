@@ -164,11 +164,11 @@ def test_what_a_stand_in_lacks_is_said(slicer_started):
     import ctk
     import slicer
 
-    with pytest.raises(AttributeError, match="bench has no qMRMLNodeComboBox.colour"):
+    with pytest.raises(AttributeError, match=r"bench has no qMRMLNodeComboBox.colour"):
         slicer.qMRMLNodeComboBox().colour  # noqa: B018
     with pytest.raises(AttributeError, match="not allowed"):
         slicer.qMRMLNodeComboBox().colour = 1
-    with pytest.raises(AttributeError, match="bench has no ctk.ctkDial"):
+    with pytest.raises(AttributeError, match=r"bench has no ctk.ctkDial"):
         ctk.ctkDial  # noqa: B018
-    with pytest.raises(AttributeError, match="bench has no slicer.modules.dicom"):
+    with pytest.raises(AttributeError, match=r"bench has no slicer.modules.dicom"):
         slicer.modules.dicom  # noqa: B018

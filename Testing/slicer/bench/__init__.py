@@ -1,1 +1,1 @@
-"""A bench on which the Slicer panel runs without Slicer: real MRML, real Qt, small stand-ins for the rest. See ../README.md."""
+"""A bench on which the panel runs without Slicer: real MRML, real Qt, small stand-ins for the rest; see ../README.md."""

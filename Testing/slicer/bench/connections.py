@@ -1,7 +1,8 @@
 """Signals and slots as PythonQt has them: ``sender.connect("clicked(bool)", f)``.
 
-The argument list is cut to what a function or method takes; ``functools.partial``, objects with ``__call__`` and built-ins get all of
-it (PythonQtSignalTarget::call). An exception in a slot does not reach the emitter: it fails the test.
+The argument list is cut to what a function or method takes; ``functools.partial``, objects with ``__call__`` and
+built-ins get all of it (PythonQtSignalTarget::call). An exception in a slot does not reach the emitter: it fails the
+test.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _native_disconnect = QtCore.QObject.disconnect
 _table: dict[tuple[int, str], list[tuple[Callable[..., Any], Callable[..., Any]]]] = {}
 _watched: set[int] = set()
 
-# Names that have a second overload in Qt 5, which Slicer uses and PySide6 has not: which one a bare name means is a matter of luck.
+# Names that have a second overload in Qt 5, which Slicer uses: which one a bare name means there is a matter of luck.
 OVERLOADED_IN_QT5 = {
     "QComboBox": {"activated", "currentIndexChanged", "highlighted"},
     "QSpinBox": {"valueChanged"},
@@ -145,7 +146,7 @@ def _method(sender: QtCore.QObject, signature: str) -> QtCore.QMetaMethod:
 
 
 def _address(sender: QtCore.QObject) -> int:
-    """The object's place in memory; when it is destroyed its connections are forgotten, so that the place may be used again."""
+    """The object's place in memory; another may be there later, so its connections are forgotten when it is destroyed."""
     address = shiboken6.getCppPointer(sender)[0]
     if address not in _watched:
         _watched.add(address)

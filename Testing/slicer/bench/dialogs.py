@@ -1,7 +1,7 @@
 """Dialogs without a user: what was shown is kept, what was asked is answered as the test says.
 
-A message that can only be acknowledged is kept and acknowledged. A question without an answer fails the test, and so does an error
-message that the test did not look at.
+A message that can only be acknowledged is kept and acknowledged. A question without an answer fails the test, and so
+does an error message that the test did not look at.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _read = QtWidgets.QDialog.__getattribute__
 
 @dataclass(frozen=True)
 class Shown:
-    """One dialog: its ``kind`` ("information", "warning", "critical", "question", "file", "input", "menu", "dialog")."""
+    """One dialog; ``kind`` is information, warning, critical, question, file, input, menu or dialog."""
 
     kind: str
     text: str

@@ -1,7 +1,7 @@
 """What went wrong where nobody could raise it: in slots, observers and VTK.
 
-Slicer prints such errors and goes on, so that a test which only looks at results would pass over them. Here they are kept, and
-``conftest.py`` fails the test in which they happened.
+Slicer prints such errors and goes on, so that a test which only looks at results would pass over them. Here they are
+kept, and ``conftest.py`` fails the test in which they happened.
 """
 
 from __future__ import annotations

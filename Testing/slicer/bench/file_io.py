@@ -1,4 +1,4 @@
-"""``slicer.app.coreIOManager()``: reads and writes through the real storage nodes, and through the module's own file readers."""
+"""``slicer.app.coreIOManager()``: reads and writes by the real storage nodes and by the module's own file readers."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class qSlicerFileReader(QtCore.QObject):
     def __init__(self) -> None:
         super().__init__()
         self._loaded: list[str] = []
+        self._extensions: list[str] = []  # filled in by the manager
 
     @property
     def loadedNodes(self) -> list[str]:
@@ -45,10 +46,8 @@ class qSlicerFileReader(QtCore.QObject):
         self._loaded = list(identifiers)
 
     def supportedNameFilters(self, path: str) -> list[str]:
-        """The longest extensions of the reader that fit; filled in by the manager."""
+        """Those of the reader's extensions that fit the file."""
         return [e for e in self._extensions if path.lower().endswith(e)]
-
-    _extensions: list[str] = []
 
 
 @stands_in

@@ -88,9 +88,17 @@ def sample_data() -> types.ModuleType:
         ) -> None:
             sources = vars(slicer.modules).setdefault("sampleDataSources", {})
             source = SampleDataSource(
-                sampleName, uris, fileNames, nodeNames, customDownloader, thumbnailFileName, loadFileTypes or loadFileType,
-                loadFiles, dict(loadFileProperties or {}), checksums,
-            )  # fmt: skip
+                sampleName,
+                uris,
+                fileNames,
+                nodeNames,
+                customDownloader,
+                thumbnailFileName,
+                loadFileTypes or loadFileType,
+                loadFiles,
+                dict(loadFileProperties or {}),
+                checksums,
+            )
             known = sources.setdefault(category, [])
             if not any(s.sampleName == sampleName for s in known):
                 known.append(source)

@@ -1,11 +1,11 @@
 """PythonQt's rules laid over PySide6: properties are values, signals are connected by their signature in a string.
 
-Where the two differ, PythonQt's way is the only one accepted: ``label.text`` is a string and ``label.text()`` fails; assigning to a
-name that a C++ object does not have fails; a signal that does not exist raises here, where PythonQt only prints. Values of the wrong
-type, which PythonQt converts by rules of its own ("false" is True), are refused.
+Where the two differ, PythonQt's way is the only one accepted: ``label.text`` is a string and ``label.text()`` fails;
+assigning to a name that a C++ object does not have fails; a signal that does not exist raises here, where PythonQt only
+prints. Values of the wrong type, which PythonQt converts by rules of its own ("false" is True), are refused.
 
-The look-up follows PythonQtInstanceWrapper_getattro: names defined in Python, then properties, methods and signals, then children
-by their object name.
+The look-up follows PythonQtInstanceWrapper_getattro: names defined in Python, then properties, methods and signals,
+then children by their object name.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def stands_in(cls: type) -> type:
 
 @cache
 def defined_in_python(cls: type, name: str) -> Any:
-    """The attribute of the first Python class in the order of inheritance that has it; None where Qt's own come first."""
+    """The attribute where a Python class has it before Qt's own classes do, else None."""
     for klass in cls.__mro__:
         if name in vars(klass):
             return None if connections.is_native(klass) else vars(klass)[name]

@@ -1,4 +1,4 @@
-"""``slicer.ScriptedLoadableModule`` and what loads a scripted module: base classes, the module and its widget's parent."""
+"""``slicer.ScriptedLoadableModule``, and the module and widget in C++ that a scripted module is given as parents."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def why_not() -> str | None:
 
 
 def _import_slicer() -> None:
-    """slicer-core takes every folder called "slicer" on sys.path for a part of itself, the one these tests are in too."""
+    """slicer-core takes every folder called "slicer" on sys.path for a part of itself, the one of these tests too."""
     tests = Path(__file__).resolve().parents[2]
     before = list(sys.path)
     sys.path[:] = [p for p in before if Path(p or ".").resolve() != tests]

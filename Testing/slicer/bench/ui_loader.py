@@ -1,7 +1,7 @@
 """``qt.QUiLoader``: Qt's own loader, after the file was checked for what it would pass over in silence.
 
-Qt replaces a class it does not know by the one it extends and drops properties that do not exist; Slicer then fails later, and
-elsewhere. Here every class, property and connection of the file must exist.
+Qt replaces a class it does not know by the one it extends and drops properties that do not exist; Slicer then fails
+later, and elsewhere. Here every class, property and connection of the file must exist.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ _read = QtCore.QObject.__getattribute__
 
 # class name -> class; filled by ctk.py and qmrml.py
 custom: dict[str, type] = {}
-
-_DESIGNER_ONLY = {"objectName"}
 
 
 class UiError(Exception):
