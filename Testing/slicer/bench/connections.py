@@ -146,7 +146,7 @@ def _method(sender: QtCore.QObject, signature: str) -> QtCore.QMetaMethod:
 
 
 def _address(sender: QtCore.QObject) -> int:
-    """The object's place in memory; another may be there later, so its connections are forgotten when it is destroyed."""
+    """The object's place in memory. Another may be there later, so connections are forgotten with the object."""
     address = shiboken6.getCppPointer(sender)[0]
     if address not in _watched:
         _watched.add(address)

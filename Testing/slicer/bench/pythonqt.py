@@ -66,7 +66,7 @@ _reading: set[tuple[int, str]] = set()
 
 
 def _native_read(obj: QtCore.QObject, name: str) -> Any:
-    """PySide6's own look-up; a class that has its own asks its base, and thereby this bench, for what it does not know."""
+    """PySide6's own look-up; some classes' asks the base's, and thereby this bench, for what it does not know."""
     key = (id(obj), name)
     own = next(read for klass in type(obj).__mro__ if (read := _native_reads.get(klass)) is not None)
     if own is _read or key in _reading:

@@ -1,4 +1,4 @@
-"""Tells the node selectors that the scene has changed, as Slicer's scene model does: not while nodes come in batches."""
+"""Tells the node selectors that the scene has changed; as Slicer's scene model, not while nodes come in batches."""
 
 from __future__ import annotations
 

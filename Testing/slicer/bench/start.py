@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import types
@@ -50,7 +49,6 @@ def start(home: Path) -> None:
 
     from . import ctk, failures, mrml, others, pythonqt, qt
 
-    _keep_singletons()
     pythonqt.lay_over()
     QtCore.QCoreApplication.setOrganizationName("NA-MIC")
     QtCore.QCoreApplication.setApplicationName("Slicer")
@@ -81,14 +79,6 @@ def start(home: Path) -> None:
     _add_module("packaging", others.packaging())
     sys.modules["SampleData"] = others.sample_data()
     slicer.app._open_window()
-
-
-def _keep_singletons() -> None:
-    """PySide6 6.12 gives None, True and False back without counting them. From Python 3.12 on they are immortal; before,
-    some ten thousand calls, an event loop's in seconds, end the process with "deallocating None"."""
-    if sys.version_info < (3, 12):
-        for value in (None, True, False):
-            ctypes.c_ssize_t.from_address(id(value)).value += 1 << 40
 
 
 def _add_module(name: str, module: types.ModuleType) -> None:
