@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import qt
 
-_MARGIN, _LEGEND = 6, 20
+_MARGIN, _LEGEND, _DASH = 6, 20, 14
 
 
 class Series:
@@ -110,7 +110,9 @@ class Chart(qt.QWidget):
         last = max(steps) or 1.0
 
         def draw(series: Series, floor: float, ceiling: float, colour, dots: bool) -> None:
-            painter.setPen(colour)
+            pen = qt.QPen(colour)
+            pen.setWidthF(1.5)
+            painter.setPen(pen)
             span = ceiling - floor or 1.0
             places = [
                 (left + width * step / last, top + height * (ceiling - value) / span) for step, value in series.points
@@ -129,16 +131,19 @@ class Chart(qt.QWidget):
         self._paint_legend(painter, ink, accent)
 
     def _paint_legend(self, painter, ink, accent) -> None:
-        curves = self.current
-        base = _LEGEND - 6
+        """Text in the palette's own colour, which can always be read, beside a dash in the curve's."""
+        curves, base = self.current, _LEGEND - 6
+        told = []
         if curves.latest is not None:
-            painter.setPen(ink)
-            painter.drawText(_MARGIN, base, f"loss {curves.latest:.3f}")
+            told.append((_MARGIN, ink, f"loss {curves.latest:.3f}"))
         if curves.best is not None:
-            told = f"Dice {curves.dice.points[-1][1]:.3f}, best {curves.best[1]:.3f}"
-            painter.setPen(accent)
-            metrics = qt.QFontMetrics(self.font)
-            painter.drawText(self.width - _MARGIN - metrics.boundingRect(told).width(), base, told)
+            text = f"Dice {curves.dice.points[-1][1]:.3f}, best {curves.best[1]:.3f}"
+            width = qt.QFontMetrics(self.font).boundingRect(text).width()
+            told.append((self.width - _MARGIN - width - _DASH - 4, accent, text))
+        for left, colour, text in told:
+            painter.fillRect(left, base - 5, _DASH, 3, colour)
+            painter.setPen(ink)
+            painter.drawText(left + _DASH + 4, base, text)
 
 
 def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:

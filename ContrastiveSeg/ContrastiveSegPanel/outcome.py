@@ -29,7 +29,7 @@ def outcome_html(result: Mapping[str, Any], names: Mapping[str, str]) -> str:
     if comparison:
         columns.append((_("From scratch"), comparison["scratch"]))
     title = _("Dice (HD95 in mm) on the volumes held out")
-    head = "".join(f"<th align='right'>{html.escape(name)}</th>" for name, scores in columns)
+    head = "".join(f"<th align='right'>&nbsp;&nbsp;{html.escape(name)}</th>" for name, scores in columns)
     rows = [f"<tr><th align='left'>{_('Volume')}</th>{head}</tr>"]
     for case in after:
         cells = "".join(_cell(_of_case(scores, case["name"])) for name, scores in columns)

@@ -34,6 +34,7 @@ class ResultsSection(Section):
         ui.measureButton.connect("clicked()", self._start)
         ui.measureCancelButton.connect("clicked()", self._task.cancel)
         ui.exportButton.connect("clicked()", self._export)
+        ui.resultsTable.verticalHeader().setVisible(False)
         ui.resultsTable.setVisible(False)
         self.listen(self._task.changed, self._show_state)
         self.listen(session.missing_changed, self._show_state)
