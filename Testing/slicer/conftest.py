@@ -15,11 +15,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bench import start
+from bench import probe, start
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 MODULE = Path(__file__).resolve().parents[2] / "ContrastiveSeg" / "ContrastiveSeg.py"
-_WHY_NOT = start.why_not()
+_WHY_NOT = probe.why_not()
 
 
 class _Skipped(pytest.Module):

@@ -2,40 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import types
 from pathlib import Path
-
-
-def why_not() -> str | None:
-    """Why the bench cannot start here, in words for a skipped test; None where it can."""
-    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    try:
-        _import_slicer()
-    except Exception as error:
-        return f"slicer-core does not load here: {error}"
-    try:
-        from PySide6 import QtUiTools, QtWidgets  # noqa: F401
-    except ImportError as error:
-        return f"PySide6 does not load here: {error}. On Debian and Ubuntu: apt install {' '.join(APT)}"
-    return None
-
-
-def _import_slicer() -> None:
-    """slicer-core takes every folder called "slicer" on sys.path for a part of itself, the one of these tests too."""
-    tests = Path(__file__).resolve().parents[2]
-    before = list(sys.path)
-    sys.path[:] = [p for p in before if Path(p or ".").resolve() != tests]
-    try:
-        import slicer
-
-        slicer.vtkMRMLScene  # noqa: B018
-    finally:
-        sys.path[:] = before
-
-
-APT = ("libegl1", "libgl1", "libxkbcommon0", "libfontconfig1", "libdbus-1-3", "libglib2.0-0", "fonts-dejavu-core")
 
 
 def start(home: Path) -> None:
