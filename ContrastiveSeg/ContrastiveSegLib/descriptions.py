@@ -122,5 +122,20 @@ class EvaluateJob:
     overwrite: bool = option(False, "replace existing outputs")
 
 
-Job = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob
-JOBS: dict[str, type[Job]] = {j.kind: j for j in (PretrainJob, FinetuneJob, SegmentJob, EvaluateJob)}
+@dataclass(frozen=True, kw_only=True)
+class RankJob:
+    """Say which unlabelled volumes to label next."""
+
+    kind: ClassVar[str] = "rank"
+    checkpoint: str = required("a fine-tuned checkpoint; with one that was only pre-trained, novelty alone decides")
+    input: tuple[str, ...] = required("the unlabelled volumes: image files, folders of images, or DICOM folders")
+    labelled: tuple[str, ...] = option((), "volumes that are labelled already; what resembles them comes later")
+    output: str | None = option(None, "also write the list to this JSON file")
+    overwrite: bool = option(False, "replace an existing output")
+    device: str = option("auto", "auto, cpu, cuda[:N] or mps")
+    precision: Literal["auto", "32", "bf16"] = option("auto", "number format of the network")
+    threads: int | None = option(None, "CPU threads (default: torch's own choice)")
+
+
+Job = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob | RankJob
+JOBS: dict[str, type[Job]] = {j.kind: j for j in (PretrainJob, FinetuneJob, SegmentJob, EvaluateJob, RankJob)}

@@ -23,6 +23,7 @@ REQUIRED = {
     "finetune": ["--checkpoint", "none", "--images", "a", "--output", "b"],
     "segment": ["--checkpoint", "c", "--input", "a", "--output", "b"],
     "evaluate": ["--predictions", "a", "--references", "b", "--output", "c"],
+    "rank": ["--checkpoint", "c", "--input", "a"],
 }
 
 

@@ -17,6 +17,7 @@ _DOERS = {
     "finetune": ("training.finetune", "finetune"),
     "segment": ("segmentation.segment", "segment"),
     "evaluate": ("evaluation.job", "run_evaluation"),
+    "rank": ("segmentation.rank", "rank"),
 }
 
 

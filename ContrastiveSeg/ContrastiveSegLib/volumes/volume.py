@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,12 @@ class Geometry:
     def voxel_volume_ml(self) -> float:
         """Volume of one voxel in millilitres."""
         return self.spacing[0] * self.spacing[1] * self.spacing[2] / 1000.0
+
+    def position(self, index: Sequence[int]) -> tuple[float, float, float]:
+        """(x, y, z) in mm of the middle of voxel ``index`` (z, y, x)."""
+        steps = np.array(index[::-1]) * self.spacing
+        x, y, z = (float(v) for v in np.reshape(self.direction, (3, 3)) @ steps + self.origin)
+        return (x, y, z)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,215 @@
+"""What to label next: novelty and uncertainty, one of each kind before the second of any, and where to look."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from ContrastiveSegLib.checkpoints.format import load, save
+from ContrastiveSegLib.descriptions import PretrainJob, RankJob
+from ContrastiveSegLib.errors import Cancelled, InputError
+from ContrastiveSegLib.jobs.run import run
+from ContrastiveSegLib.segmentation import observe
+from ContrastiveSegLib.segmentation.rank import order, rank
+from ContrastiveSegLib.training.pretrain import pretrain
+from ContrastiveSegLib.volumes.itk import geometry_of
+from ContrastiveSegLib.volumes.orientation import canonical_axes
+from ContrastiveSegLib.volumes.resample import resample_image
+
+OBLIQUE = (0.36, 0.48, -0.8, -0.8, 0.6, 0.0, 0.48, 0.64, 0.6)
+
+
+def job(checkpoint: Path, volumes, **more) -> RankJob:
+    given = {"threads": 1, "precision": "32"} | more
+    volumes = volumes if isinstance(volumes, list) else [volumes]
+    return RankJob(checkpoint=str(checkpoint), input=tuple(map(str, volumes)), **given)
+
+
+def names(result: dict) -> list[str]:
+    return [case["name"] for case in result["cases"]]
+
+
+def test_the_list_is_diverse():
+    """Two groups of ten alike volumes, one labelled in neither: a member of each comes before the second of any."""
+    random = np.random.default_rng(0)
+    groups = np.array([[10.0, 0.0, 5.0], [0.0, 10.0, 5.0]])
+    features = np.concatenate([group + random.normal(0, 0.1, (10, 3)) for group in groups])
+    placed = order(features, np.array([[0.0, 0.0, 5.0]]), None)
+    first = [index // 10 for index, _, _ in placed[:2]]
+    assert sorted(first) == [0, 1]
+    assert sorted(index for index, _, _ in placed) == list(range(20))
+    assert placed[0][1] > placed[1][1] > 5 * placed[2][1]
+
+
+def test_scores_fall_along_the_list_and_stay_within_0_and_1():
+    random = np.random.default_rng(1)
+    for labelled in (0, 1, 5):
+        for uncertainty in (None, random.random(12)):
+            placed = order(random.normal(size=(12, 8)), random.normal(size=(labelled, 8)), uncertainty)
+            scores = [score for _, score, _ in placed]
+            assert scores == sorted(scores, reverse=True)
+            assert 0 <= min(scores) <= max(scores) <= 1
+            assert all(0 <= novelty <= 1 for _, _, novelty in placed)
+
+
+def test_what_is_labelled_already_comes_last_and_uncertainty_breaks_the_tie():
+    labelled = np.array([[0.0, 0.0], [1.0, 1.0]])
+    features = np.array([[1.0, 1.0], [0.0, 3.0], [3.0, 0.0], [0.0, 0.0]])
+    assert [i for i, _, _ in order(features, labelled, np.array([0.1, 0.2, 0.3, 0.0]))] == [2, 1, 0, 3]
+    placed = order(features, labelled, None)
+    assert {i for i, _, _ in placed[:2]} == {1, 2}
+    assert [novelty for _, _, novelty in placed[2:]] == [0, 0]
+
+
+def test_with_nothing_labelled_the_most_uncertain_or_else_the_most_typical_comes_first():
+    features = np.array([[0.0], [1.0], [2.0], [9.0]])
+    none = np.empty((0, 1))
+    assert order(features, none, np.array([0.1, 0.4, 0.2, 0.3]))[0][0] == 1
+    assert order(features, none, None)[0][0] in (1, 2)
+    assert order(features, none, None)[1][0] == 3
+    assert order(features[:1], none, np.array([0.5])) == [(0, 1.0, 1.0)]
+    assert [s for _, s, _ in order(np.ones((3, 2)), np.ones((1, 2)), None)] == [0, 0, 0]
+
+
+@pytest.fixture(scope="module")
+def sharp(segmenter, tmp_path_factory) -> Path:
+    """The segmenter with a head that gives every class to some voxels."""
+    card, weights = load(segmenter)
+    torch.manual_seed(0)
+    head = {n: torch.randn_like(t) * 5 if n.startswith("head.") else t for n, t in weights.items()}
+    path = tmp_path_factory.mktemp("sharp") / "sharp.safetensors"
+    save(path, head, card)
+    return path
+
+
+def test_the_volume_unlike_the_labelled_ones_comes_first(pretrained, dataset, tmp_path):
+    images = sorted((dataset / "imagesTr").iterdir())
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for index in (2, 3):
+        shutil.copy(images[index], copies / f"copy_{index}.nii.gz")
+    noise = sitk.GetImageFromArray(np.random.default_rng(0).normal(0, 100, (12, 16, 16)).astype(np.float32))
+    noise.CopyInformation(sitk.ReadImage(str(images[0])))
+    sitk.WriteImage(noise, str(tmp_path / "noise.nii.gz"))
+    labelled = tuple(map(str, images))
+    result = rank(job(pretrained, [copies, tmp_path / "noise.nii.gz"], labelled=labelled))
+    assert names(result)[0] == "noise"
+    assert [case["uncertainty"] for case in result["cases"]] == [None] * 3
+    assert [case["novelty"] for case in result["cases"][1:]] == pytest.approx([0, 0], abs=1e-3)
+    # Where nothing is known of labels the middle is shown.
+    assert result["cases"][0]["slice"][1] in (6, 8)
+
+
+def test_the_result_is_written_and_told(sharp, dataset, tmp_path):
+    output, seen = tmp_path / "next.json", []
+    given = job(sharp, dataset / "imagesTr", output=str(output))
+    result = run(given, seen.append)
+    assert len(result["cases"]) == 4
+    for case in result["cases"]:
+        assert set(case) == {"name", "score", "uncertainty", "novelty", "slice", "world"}
+        assert 0 < case["uncertainty"] < 1
+    assert json.loads(output.read_text())["cases"] == result["cases"]
+    told = [e["text"] for e in seen if e["event"] == "log"]
+    assert told[0].startswith(f"1. {names(result)[0]}: score")
+    assert [e["done"] for e in seen if e["event"] == "progress"][-1] == 4
+    with pytest.raises(InputError, match="exists already"):
+        rank(given)
+
+
+def test_one_bad_file_is_named_and_the_rest_is_ranked(sharp, dataset, tmp_path):
+    folder = tmp_path / "in"
+    shutil.copytree(dataset / "imagesTr", folder)
+    (folder / "synthetic_00001.nii.gz").write_bytes(b"")
+    result = rank(job(sharp, folder))
+    assert sorted(names(result)) == [f"synthetic_0000{i}" for i in (0, 2, 3)]
+    assert result["failures"][0]["input"].endswith("synthetic_00001.nii.gz")
+    with pytest.raises(InputError, match="None of the 1 volumes could be ranked"):
+        rank(job(sharp, folder / "synthetic_00001.nii.gz"))
+
+
+def test_labelled_volumes_are_not_ranked(sharp, dataset):
+    images = sorted(map(str, (dataset / "imagesTr").iterdir()))
+    result = rank(job(sharp, dataset / "imagesTr", labelled=tuple(images[:3])))
+    assert names(result) == ["synthetic_00003"]
+    with pytest.raises(InputError, match="nothing left to label"):
+        rank(job(sharp, dataset / "imagesTr", labelled=tuple(images)))
+
+
+def test_cancelling_writes_nothing(sharp, dataset, tmp_path):
+    seen: list[dict] = []
+    with pytest.raises(Cancelled, match="Nothing was written"):
+        rank(
+            job(sharp, dataset / "imagesTr", output=str(tmp_path / "next.json")),
+            seen.append,
+            lambda: any(e.get("done", 0) >= 1 for e in seen),
+        )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("direction", [np.eye(3).ravel(), OBLIQUE, (0, 0, -1, -1, 0, 0, 0, 1, 0)])
+def test_the_place_is_the_most_uncertain_one_of_the_stored_array(sharp, image, tmp_path, direction, monkeypatch):
+    """Entropy is set by hand: a cube around one voxel of the stored volume, whatever its orientation."""
+    made = sitk.ReadImage(str(image))
+    made.SetSpacing((20.0, 21.0, 25.0))
+    made.SetOrigin((5.0, -3.0, 1e2))
+    made.SetDirection([float(v) for v in direction])
+    sitk.WriteImage(made, str(tmp_path / "a.nrrd"))
+    wanted = (4, 9, 3)
+    cube = np.zeros((1, 12, 16, 16), np.float32)
+    cube[0, 2:7, 7:12, 1:6] = 1
+
+    def doubtful(logits):
+        there = resample_image(canonical_axes(geometry_of(made)).apply(cube), logits.shape[1:])[0]
+        return there >= 0, there
+
+    monkeypatch.setattr(observe, "_doubtful", doubtful)
+    (case,) = rank(job(sharp, tmp_path / "a.nrrd"))["cases"]
+    axis, index = case["slice"]
+    assert axis == 0  # the thickest slices, 25 mm
+    place = np.array(made.TransformPhysicalPointToContinuousIndex(case["world"]))[::-1]
+    assert place[0] == pytest.approx(index)
+    assert np.abs(place - wanted)[1:].max() <= 1
+    assert abs(index - wanted[0]) <= 2  # the cube's slices are all alike
+
+
+def test_uncertainty_does_not_fall_with_the_empty_space_around():
+    logits = torch.full((3, 10, 10, 10), -20.0)
+    logits[0] = 20
+    logits[:, 4:6, 4:6, 4:6] = torch.tensor([0.0, 1.0, -20.0])[:, None, None, None]
+    wide = torch.full((3, 30, 30, 30), -20.0)
+    wide[0] = 20
+    wide[:, 10:20, 10:20, 10:20] = logits
+    small, large = (entropy[region].mean() for region, entropy in map(observe._doubtful, (logits, wide)))
+    assert small == pytest.approx(large, rel=1e-5)
+    # Nothing found: the most doubtful voxels speak.
+    logits[1] -= 2
+    region, entropy = observe._doubtful(logits)
+    assert region.sum() == 11
+    assert entropy[region].mean() > 0.1
+
+
+def test_a_starter_takes_spacing_and_channels_from_the_volumes(dataset, tmp_path):
+    starter = tmp_path / "starter.safetensors"
+    given = PretrainJob(
+        images=(str(dataset / "imagesTr"),), output=str(starter), steps=1, precision="32", threads=1, generic=True
+    )
+    pretrain(given)
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for path in (dataset / "imagesTr").iterdir():
+        for channel in (0, 1):
+            shutil.copy(path, folder / path.name.replace(".nii.gz", f"_000{channel}.nii.gz"))
+    result = rank(job(starter, folder))
+    assert sorted(names(result)) == [f"synthetic_0000{i}" for i in range(4)]
+
+
+def test_positions_are_those_of_the_files_reader():
+    image = sitk.Image((4, 5, 6), sitk.sitkUInt8)
+    image.SetSpacing((1.5, 2.5, 3.5))
+    image.SetOrigin((10.0, -20.0, 30.0))
+    image.SetDirection(OBLIQUE)
+    assert geometry_of(image).position((5, 2, 1)) == pytest.approx(image.TransformIndexToPhysicalPoint((1, 2, 5)))
