@@ -22,6 +22,7 @@ from ..session import Session
 from ..training import Training
 from . import Section
 from .cases_table import CasesTable, StructuresTable
+from .label_next import LabelNext
 from .methods_box import MethodsBox
 
 _MINUTES = (2, 10, 60)
@@ -42,6 +43,7 @@ class FineTuneSection(Section):
         self._methods = MethodsBox(session, ui.methodComboBox, "finetune", self._edited)
         self._budget = Budget(ui.fineTuneBudgetComboBox, ui.fineTuneStepsSpinBox, _MINUTES, self._edited)
         self._training = Training(session, ui.fineTuneProgressBar, ui.fineTuneStatusLabel, ui.fineTuneChartLayout)
+        self._label_next = LabelNext(session, ui, self._cases)
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REFRESH_MS)
@@ -56,6 +58,7 @@ class FineTuneSection(Section):
         self.listen(session.missing_changed, self._refresh_soon)
         self.listen(session.training_changed, self._show_state)
         self.listen(self._training.task.changed, self._show_state)
+        self.listen(self._label_next.task.changed, self._label_next.show_state)
         self.refresh()
 
     def set_parameters(self, parameters: Parameters) -> None:
@@ -70,6 +73,8 @@ class FineTuneSection(Section):
 
     def cancel(self) -> None:
         self._training.cancel(select=False)
+        self._label_next.cancel()
+        self.ui.outcomeCard.setVisible(False)
 
     def cleanup(self) -> None:
         self._timer.stop()
@@ -87,6 +92,7 @@ class FineTuneSection(Section):
         if self._parameters is not None:
             self._parameters.structures = self._cases.choices()
         self._show_state()
+        self._label_next.show_state()
 
     def _refresh_soon(self) -> None:
         self._timer.start()

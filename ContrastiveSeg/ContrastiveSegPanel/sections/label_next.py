@@ -1,0 +1,136 @@
+"""Label next: which unlabelled volumes would teach the most, as a part of the Fine-tune section."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ContrastiveSegLib.descriptions import RankJob
+from ContrastiveSegLib.events import Event
+
+from .. import settings
+from ..cases import UNLABELLED, Cases
+from ..handover import write_volumes
+from ..session import Session
+from ..show import show_place
+from ..task import Steps, Task
+
+_VOLUME, _SCORE, _UNCERTAINTY, _NOVELTY = range(4)
+
+
+class LabelNext:
+    """Ranks on the session's worker, so that it goes beside a training. A click on a row shows its volume."""
+
+    def __init__(self, session: Session, ui: Any, cases: Cases) -> None:
+        self._session, self._ui, self._cases = session, ui, cases
+        self.task = Task(session.worker, ui.rankProgressBar, ui.rankStatusLabel)
+        self._sweep = Steps()
+        self._dropped = False
+        #: Of each row: the volume's ID and the place to show.
+        self._ranked: list[tuple[str, list[float]]] = []
+        header = ui.rankTable.horizontalHeader()
+        header.setSectionResizeMode(_VOLUME, qt.QHeaderView.Stretch)
+        for column in (_SCORE, _UNCERTAINTY, _NOVELTY):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        ui.rankButton.connect("clicked()", self._start)
+        ui.rankCancelButton.connect("clicked()", self.task.cancel)
+        ui.rankTable.connect("currentCellChanged(int,int,int,int)", self._show)
+        self._fill([])
+
+    def cancel(self) -> None:
+        self._dropped = True
+        self.task.cancel()
+        self._fill([])
+        self._ui.rankStatusLabel.setText("")
+
+    def show_state(self) -> None:
+        busy, obstacle = self.task.busy, self._obstacle()
+        self._ui.rankButton.setVisible(not busy)
+        self._ui.rankButton.setEnabled(not obstacle)
+        self._ui.rankButton.setToolTip(obstacle or _("Sort the unlabelled volumes by what labelling them would teach"))
+        self._ui.rankCancelButton.setVisible(busy)
+        self._ui.rankCancelButton.setEnabled(self.task.state in ("writing", "running"))
+
+    def _obstacle(self) -> str:
+        """Why nothing can be ranked now, or ""."""
+        entry = self._session.checkpoint
+        if self._session.missing:
+            return _("Install the missing Python packages first: see the top of the panel.")
+        if entry is None or entry.card is None:
+            return _("Choose a checkpoint in the section Model.")
+        if not any(case.role == UNLABELLED for case in self._cases.rows()):
+            return _("There is no volume with the role Unlabelled.")
+        return ""
+
+    def _start(self) -> None:
+        entry = self._session.checkpoint
+        if self.task.busy or self._obstacle() or entry is None:
+            return
+        rows = self._cases.rows()
+        unlabelled = [case for case in rows if case.role == UNLABELLED]
+        labelled = [case for case in rows if case.labelled]
+        self._folder = Path(tempfile.mkdtemp(prefix="rank-", dir=self._session.folder()))
+        steps, files = write_volumes([*unlabelled, *labelled], self._folder / "images")
+        self._volume_ids = {Path(files[case.volume_id]).stem: case.volume_id for case in unlabelled}
+        job = RankJob(
+            checkpoint=str(entry.path),
+            input=tuple(files[case.volume_id] for case in unlabelled),
+            labelled=tuple(files[case.volume_id] for case in labelled),
+            device=settings.text("Device", "auto"),
+        )
+        self._dropped = False
+        self._fill([])
+        self.task.start(steps, job, self._done, self._failed, self._hear)
+
+    def _hear(self, event: Event) -> None:
+        if event["event"] == "log":
+            self._session.log(event["text"])
+
+    def _done(self, value: dict[str, Any]) -> None:
+        self._remove_files()
+        if not self._dropped:
+            self._fill([c for c in value["cases"] if slicer.mrmlScene.GetNodeByID(self._volume_ids[c["name"]])])
+            self._ui.rankStatusLabel.setText(_("Click a volume to see where the checkpoint is least sure."))
+
+    def _failed(self, problem: Exception | str, cancelled: bool) -> None:
+        self._remove_files()
+        if not cancelled:
+            self._session.report(problem)
+
+    def _remove_files(self) -> None:
+        files = [*sorted(self._folder.rglob("*"), reverse=True), self._folder]
+        self._sweep.start([("", path.rmdir if path.is_dir() else path.unlink) for path in files], lambda problem: None)
+
+    def _fill(self, ranked: list[dict[str, Any]]) -> None:
+        table = self._ui.rankTable
+        was = table.blockSignals(True)
+        table.setRowCount(len(ranked))
+        for row, case in enumerate(ranked):
+            volume = slicer.mrmlScene.GetNodeByID(self._volume_ids[case["name"]])
+            name = qt.QTableWidgetItem(volume.GetName())
+            name.setToolTip(volume.GetName())
+            table.setItem(row, _VOLUME, name)
+            for column, key in ((_SCORE, "score"), (_UNCERTAINTY, "uncertainty"), (_NOVELTY, "novelty")):
+                item = qt.QTableWidgetItem("" if case[key] is None else f"{case[key]:.2f}")
+                item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
+                table.setItem(row, column, item)
+        # No row is current: the first click is a change, whichever row it is on.
+        table.setCurrentCell(-1, -1)
+        table.blockSignals(was)
+        table.setVisible(bool(ranked))
+        self._ranked = [(self._volume_ids[case["name"]], case["world"]) for case in ranked]
+
+    def _show(self, row: int) -> None:
+        if not 0 <= row < len(self._ranked):
+            return
+        identifier, place = self._ranked[row]
+        volume = slicer.mrmlScene.GetNodeByID(identifier)
+        if volume is None:
+            self._ui.rankStatusLabel.setText(_("This volume is no longer in the scene."))
+        else:
+            show_place(volume, place)
