@@ -145,6 +145,19 @@ def test_a_pair_that_cannot_be_compared_is_named_and_the_rest_scored(folders, tm
     assert {f["input"] for f in run_evaluation(job)["failures"]} == {"b", "c"}
 
 
+def test_the_result_has_a_row_for_every_case_and_label(folders, tmp_path):
+    output = tmp_path / "out.json"
+    result = run_evaluation(EvaluateJob(predictions=str(folders[0]), references=str(folders[1]), output=str(output)))
+    written = json.loads(output.read_text())["cases"]
+    expected = [(case["case"], scores) for case in written for scores in case["scores"]]
+    assert len(result["rows"]) == len(expected) > 2
+    for row, (case, scores) in zip(result["rows"], expected, strict=True):
+        assert (row["case"], row["volume_ml"]) == (case, scores["prediction_ml"])
+        for name in ("label", "name", "status", "dice", "hd95_mm", "assd_mm", "reference_ml"):
+            assert row[name] == scores[name]
+    assert json.loads(json.dumps(result["rows"], allow_nan=False)) == result["rows"]
+
+
 def test_nothing_comparable_is_an_error(folders):
     for case in "ab":
         (folders[0] / f"{case}.nrrd").unlink(missing_ok=True)

@@ -8,13 +8,13 @@ from .. import events
 from ..descriptions import EvaluateJob
 from ..files import check_output, write_text
 from .evaluate import evaluate
-from .tables import to_csv, to_json, to_markdown
+from .tables import to_csv, to_json, to_markdown, to_rows
 
 
 def run_evaluation(
     job: EvaluateJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never
 ) -> dict:
-    """Run ``job``; returns the paths written, the mean Dice and what could not be paired.
+    """Run ``job``; returns the paths written, the mean Dice, the rows of the table and what could not be paired.
 
     Raises:
         InputError: as :func:`.evaluate.evaluate`, or an output exists.
@@ -30,4 +30,11 @@ def run_evaluation(
     dice = evaluation.overall.statistics["dice"].mean
     failures = [{"input": name, "what": "no prediction"} for name in evaluation.missing]
     failures += [{"input": name, "what": why} for name, why in evaluation.refused.items()]
-    return {"output": job.output, "csv": job.csv, "dice": dice, "cases": len(evaluation.cases), "failures": failures}
+    return {
+        "output": job.output,
+        "csv": job.csv,
+        "dice": dice,
+        "cases": len(evaluation.cases),
+        "rows": to_rows(evaluation),
+        "failures": failures,
+    }

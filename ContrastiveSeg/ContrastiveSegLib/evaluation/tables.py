@@ -7,6 +7,7 @@ import io
 import json
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from .. import records
 from ..files import write_text
@@ -33,6 +34,25 @@ def to_csv(evaluation: Evaluation) -> str:
     for name in evaluation.refused:
         writer.writerow([name, "", "", "could not be compared", *("" for _ in columns[3:])])
     return text.getvalue()
+
+
+def to_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """What a panel shows, one row a case and label, as JSON; ``volume_ml`` is the prediction's, None is undefined."""
+    return [
+        {
+            "case": case.case,
+            "label": scores.label,
+            "name": scores.name,
+            "status": scores.status,
+            "dice": scores.dice,
+            "hd95_mm": scores.hd95_mm,
+            "assd_mm": scores.assd_mm,
+            "volume_ml": scores.prediction_ml,
+            "reference_ml": scores.reference_ml,
+        }
+        for case in evaluation.cases
+        for scores in case.scores
+    ]
 
 
 def to_markdown(evaluation: Evaluation) -> str:
