@@ -86,6 +86,16 @@ def test_each_label_has_its_contour_in_its_colour(case, tmp_path):
         assert (np.abs(picture - to_rgb(colour)).max(-1) < 0.05).sum() > 30
 
 
+def test_more_labels_than_told_apart_at_once_have_colours_of_their_own():
+    colours = overlay._colours(120)
+    assert tuple(colours[:8]) == overlay.COLOURS
+    assert overlay._colours(3) == colours[:3]
+    values = np.array([to_rgb(colour) for colour in colours[:24]])
+    apart = np.linalg.norm(values[:, None] - values, axis=2) + 9 * np.eye(24)
+    assert apart.min() > 0.1
+    assert len(set(colours)) == 120
+
+
 def test_no_label_and_a_flat_image_still_make_a_picture(tmp_path):
     volume = Volume(np.zeros((1, 8, 24, 20), np.int16), GEOMETRY)
     overlay.overlay_figure(volume, [("empty", LabelMap(np.zeros((8, 24, 20), np.uint8), GEOMETRY))], tmp_path / "a.png")

@@ -222,6 +222,35 @@ def test_one_bad_file_of_a_batch_is_named_and_the_rest_is_written(sharp, dataset
     assert [e["done"] for e in seen if e["event"] == "progress"][-1] == 4
 
 
+def test_a_volume_unlike_those_of_the_training_is_segmented_with_a_warning(sharp, image, tmp_path):
+    def told(path: Path) -> list[str]:
+        seen: list[dict] = []
+        segment(job(sharp, path, tmp_path / "l.nrrd", overwrite=True), seen.append)
+        return [e["text"] for e in seen if e.get("level") == "warning"]
+
+    assert told(image) == []
+    made = sitk.ReadImage(str(image))
+    sitk.WriteImage(sitk.Cast(made, sitk.sitkInt16) - 1000, str(tmp_path / "ct.nrrd"))
+    assert told(tmp_path / "ct.nrrd") == ["ct: The checkpoint was trained on MR, and channel 'image' looks like CT."]
+    made.SetSpacing((20.0, 20.0, 50.0))
+    sitk.WriteImage(made, str(tmp_path / "thick.nrrd"))
+    (warning,) = told(tmp_path / "thick.nrrd")
+    assert "voxels of 50 x 20 x 20 mm (z, y, x) are far from" in warning
+
+
+def test_a_job_gives_its_threads_back(sharp, image, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        run(job(sharp, image, tmp_path / "l.nrrd", threads=1))
+        assert torch.get_num_threads() == 2
+        with pytest.raises(InputError):
+            run(job(sharp, image, tmp_path / "l.nrrd", threads=1))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_nothing_could_be_segmented(sharp, image, tmp_path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.nii.gz").write_bytes(b"")

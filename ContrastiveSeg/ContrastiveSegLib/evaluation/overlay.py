@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from colorsys import hsv_to_rgb
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from ..volumes.volume import LabelMap, Volume
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Told apart also with red-green colour blindness (Okabe and Ito); repeated beyond eight labels.
+#: Told apart also with red-green colour blindness (Okabe and Ito).
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2", "#FFFFFF")
 
 #: Canonical array axis a plane is cut across -> its name and the letters at left, right, top and bottom.
@@ -61,7 +62,7 @@ def overlay_figure(
     extent = [n * s for n, s in zip(image.shape, spacing, strict=True)]
     slices = _most_informative(maps)
     values = sorted({int(v) for m in maps for v in np.unique(m)} - {0})
-    colours = {value: COLOURS[i % len(COLOURS)] for i, value in enumerate(values)}
+    colours = dict(zip(values, _colours(len(values)), strict=True))
     window = _window(image)
 
     # Column width and row heights in the proportion of the planes' millimetres, so that nothing is stretched.
@@ -95,6 +96,15 @@ def overlay_figure(
         )
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def _colours(count: int) -> list[str]:
+    """:data:`COLOURS`, and behind them hues of golden angle's distance in three brightnesses, so that none repeats."""
+    made = [*COLOURS[:count]]
+    for index in range(count - len(made)):
+        parts = hsv_to_rgb((index * 0.618034) % 1, (1.0, 0.55, 0.8)[index % 3], (1.0, 1.0, 0.65)[index % 3])
+        made.append("#" + "".join(f"{round(255 * part):02X}" for part in parts))
+    return made
 
 
 def _draw_plane(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .. import events
@@ -35,7 +37,23 @@ def run(job: Job, emit: events.Emit = events.silent, cancelled: events.Cancelled
     function = getattr(importlib.import_module(f"..{module}", __package__), name)
     # Only segmenting tells its seconds, and what a user waits for includes the libraries.
     told = {"import_seconds": time.perf_counter() - start} if isinstance(job, SegmentJob) else {}
-    return function(job, emit, cancelled, **told)
+    with _threads_given_back(job):
+        return function(job, emit, cancelled, **told)
+
+
+@contextmanager
+def _threads_given_back(job: Job) -> Iterator[None]:
+    """A worker's next job should not inherit the number of threads that this one asked for."""
+    if not getattr(job, "threads", None):
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _check_numbers(job: Job) -> None:

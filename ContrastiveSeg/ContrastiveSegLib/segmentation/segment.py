@@ -21,6 +21,7 @@ from ..errors import Cancelled, InputError
 from ..files import check_output, volume_suffix, write_text
 from ..networks.registry import available
 from ..volumes.dataset import CaseFiles, find_cases
+from ..volumes.misfit import misfits
 from ..volumes.reading import read_channels
 from ..volumes.writing import WRITTEN, check_writable_kind, write_labels, write_maps
 from .predictor import Predictor, Timings
@@ -78,7 +79,8 @@ def segment(
             progress(done + tile / tiles)
 
         try:
-            _segment_case(job, predictor, output, timings, on_tile)
+            for warning in _segment_case(job, predictor, output, timings, on_tile):
+                emit(events.warning(f"{output.case.name}: {warning}"))
             written.append(str(output.labels))
         except (InputError, RuntimeError, MemoryError) as problem:
             if len(outputs) == 1:
@@ -101,7 +103,8 @@ def segment(
     return result
 
 
-def _segment_case(job: SegmentJob, predictor: Predictor, output: Output, timings: Timings, on_tile: Any) -> None:
+def _segment_case(job: SegmentJob, predictor: Predictor, output: Output, timings: Timings, on_tile: Any) -> list[str]:
+    """Returns what sets the volume apart from those the network was trained on."""
     with timings.of("load"):
         volume = read_channels(output.case.images)
     found = predictor.predict(
@@ -119,6 +122,7 @@ def _segment_case(job: SegmentJob, predictor: Predictor, output: Output, timings
             write_maps(output.probabilities, found.probabilities, volume.geometry)
         if output.uncertainty and found.uncertainty is not None:
             write_maps(output.uncertainty, found.uncertainty, volume.geometry)
+    return misfits(volume, predictor.card.plan)
 
 
 def _outputs(job: SegmentJob) -> list[Output]:
