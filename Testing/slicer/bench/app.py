@@ -203,9 +203,6 @@ class qSlicerApplication(QtWidgets.QApplication):
     def translate(self, _context: str, text: str) -> str:
         return text
 
-    def mainWindow(self) -> qSlicerMainWindow | None:
-        return self._window
-
     def moduleDocumentationUrl(self, name: str) -> str:
         return f"https://slicer.readthedocs.io/en/{VERSION[0]}.{VERSION[1]}/user_guide/modules/{name.lower()}.html"
 

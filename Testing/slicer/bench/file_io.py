@@ -29,7 +29,7 @@ _WRITERS = {
 
 
 @stands_in
-class qSlicerFileReader(QtCore.QObject):
+class qSlicerScriptedFileReader(QtCore.QObject):
     """The ``parent`` of a scripted file reader."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class qSlicerCoreIOManager(QtCore.QObject):
         super().__init__()
         self._readers: list[Any] = []
 
-    def _register(self, reader_class: type, parent: qSlicerFileReader) -> None:
+    def _register(self, reader_class: type, parent: qSlicerScriptedFileReader) -> None:
         """As qSlicerScriptedLoadableModule does with a class NAMEFileReader in the module's file."""
         reader = reader_class(parent)
         parent._extensions = [e[e.find("*") + 1 :].rstrip(")").lower() for e in reader.extensions()]

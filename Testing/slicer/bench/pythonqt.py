@@ -152,6 +152,8 @@ def _set(self: QtCore.QObject, name: str, value: Any) -> None:
     if _property(self, name) is not None:
         _set_property(self, name, value)
         return
+    if isinstance(value, QtCore.SignalInstance):
+        return  # PySide6 would keep a signal that was read in the instance; it may as well read it again
     if hasattr(cls, name):
         raise AttributeError(f"Slot '{name}' can not be overwritten on {cls.__name__} object")
     raise AttributeError(

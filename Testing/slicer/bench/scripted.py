@@ -13,7 +13,7 @@ import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from . import failures
-from .file_io import qSlicerFileReader
+from .file_io import qSlicerScriptedFileReader
 from .pythonqt import stands_in
 from .qmrml_nodes import qMRMLWidget
 from .stand_in import Declared, emit
@@ -133,11 +133,13 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 
 
 @stands_in
-class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
+class qSlicerScriptedLoadableModuleWidget(QtWidgets.QWidget):
     """The widget the module's panel is put into."""
 
+    signals = ("mrmlSceneChanged(vtkMRMLScene*)",)
+
     def __init__(self) -> None:
-        super().__init__(None)
+        super().__init__()
         QtWidgets.QVBoxLayout(self)
         self._self: Any = None
         self._source = ""
@@ -148,7 +150,7 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
     def self(self) -> Any:
         return self._self
 
-    def setPythonSource(self, path: str, class_name: str = "") -> bool:
+    def _set_python_source(self, path: str, class_name: str = "") -> bool:
         module = sys.modules[Path(path).stem]
         name = class_name or Path(path).stem + "Widget"
         self._source = path
@@ -164,7 +166,10 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
             except Exception:  # printed by Slicer, which goes on
                 failures.record_exception(f"in {type(self._self).__name__}.{name}")
 
-    def setup(self) -> None:
+    def setMRMLScene(self, scene: Any) -> None:
+        emit(self, "mrmlSceneChanged(vtkMRMLScene*)", scene)
+
+    def _setup(self) -> None:
         self._call("setup")
 
     def enter(self) -> None:
@@ -176,8 +181,8 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
         self._call("exit")
 
     def reload(self) -> None:
-        self.setPythonSource(self._source)
-        self.setup()
+        self._set_python_source(self._source)
+        self._setup()
 
 
 @stands_in
@@ -210,9 +215,9 @@ class qSlicerScriptedLoadableModule(QtCore.QObject):
 
     def createNewWidgetRepresentation(self) -> qSlicerScriptedLoadableModuleWidget:
         made = qSlicerScriptedLoadableModuleWidget()
-        made.setPythonSource(self._path)
+        made._set_python_source(self._path)
         made.setMRMLScene(slicer.mrmlScene)
-        made.setup()
+        made._setup()
         return made
 
 
@@ -234,15 +239,15 @@ def load(path: Path) -> qSlicerScriptedLoadableModule:
     setattr(slicer.modules, path.stem.lower(), made)
     slicer.app.moduleManager()._modules[path.stem] = made
     if hasattr(module, path.stem + "FileReader"):
-        slicer.app.coreIOManager()._register(getattr(module, path.stem + "FileReader"), qSlicerFileReader())
+        slicer.app.coreIOManager()._register(getattr(module, path.stem + "FileReader"), qSlicerScriptedFileReader())
     return made
 
 
 def unload(made: qSlicerScriptedLoadableModule) -> None:
     """Ends a module as Slicer does before it ends itself."""
     name = made.name
-    if slicer.app.mainWindow() is not None:
-        slicer.app.mainWindow().moduleSelector().selectModule("")
+    if slicer.app._window is not None:
+        slicer.app._window.moduleSelector().selectModule("")
     emit(slicer.app.moduleManager(), "moduleAboutToBeUnloaded(QString)", name)
     module = sys.modules.pop(name)
     if hasattr(module, name + "FileReader"):
