@@ -134,13 +134,19 @@ class Session:
 
     def close(self) -> None:
         """End both processes and remove the files."""
-        self.worker.stop()
-        self.trainer.stop()
+        folder, self._folder = self._folder, None
+        ending = [self.worker, self.trainer]
+
+        def ended() -> None:
+            # A process that is still ending may write what it has, which would make the folder anew.
+            ending.pop()
+            if not ending and folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+        for worker in tuple(ending):
+            worker.stop(ended)
         self.worker.log_line.disconnect(self.log_line.emit)
         self.trainer.log_line.disconnect(self.log_line.emit)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
 
     def _take_methods(self, methods: list[dict[str, Any]]) -> None:
         self.methods = {

@@ -380,3 +380,18 @@ def test_the_real_engine_segments_answers_and_refuses(new_worker, segmenter, ima
     assert {"segment"} < {event["name"] for event in watched.of("stage")}
     with pytest.raises(InputError, match="exists already"):
         run_blocking(worker, SegmentJob(output=str(tmp_path / "a.nii.gz"), **given))
+
+
+def test_a_session_removes_its_files_when_its_processes_are_gone(new_worker, wait_for):
+    from ContrastiveSegPanel.session import Session
+
+    worker, deaf = new_worker(), Watched()
+    session = Session(worker, new_worker())
+    folder = session.folder()
+    worker.submit(job("deaf"), deaf)
+    wait_for(lambda: deaf.of("log"))
+    pids = [int(pid) for pid in deaf.of("log")[0]["text"].split()]
+    session.close()
+    assert folder.exists()
+    wait_for(lambda: not folder.exists())
+    assert not any(map(alive, pids))
