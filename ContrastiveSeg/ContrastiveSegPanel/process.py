@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import re
 import signal
@@ -20,8 +21,8 @@ class LineProcess:
     """Starts ``program`` at once and hands on what it writes, line by line.
 
     Attributes:
-        group: the process to kill together with its children, when it is known. PythonSlicer is a launcher: killing it
-            leaves the Python that it started, so that Python has to tell its own id.
+        group: the process group (on Windows, the process) to kill with it, when known. PythonSlicer is a launcher:
+            killing it leaves the Python that it started, so that Python has to lead a group and tell its id.
     """
 
     #: Milliseconds that a process gets to end by itself when Slicer quits.
@@ -39,6 +40,7 @@ class LineProcess:
         """``on_output`` and ``on_error`` get whole lines. ``on_end`` comes once: the exit code (None where there is
         none) and how it ended, in words that follow the program's name. All are called from the event loop."""
         self.group: int | None = None
+        self._stopping = False
         self._on_end = on_end
         self._readers = {
             "readAllStandardOutput": _Lines(on_output),
@@ -70,13 +72,19 @@ class LineProcess:
 
     def end(self, seconds: float, on_ended: Callable[[], None]) -> None:
         """Close its stdin, and kill it with its children if it has not ended after ``seconds``. Nothing more is heard
-        of it but ``on_ended``."""
+        of it but ``on_ended``, which is called at once where it has ended already."""
+        if self not in _alive:
+            on_ended()
+            return
+        self._silence(on_ended)
+        self._process.closeWriteChannel()
+        self._kill_timer.start(int(1000 * seconds))
+
+    def _silence(self, on_ended: Callable[[], None]) -> None:
+        self._stopping = True
         for reader in self._readers.values():
             reader.give = _ignore
         self._on_end = lambda code, how: on_ended()
-        if self in _alive:
-            self._process.closeWriteChannel()
-            self._kill_timer.start(int(1000 * seconds))
 
     def kill(self) -> None:
         """Kill it with its children."""
@@ -91,12 +99,8 @@ class LineProcess:
         if sys.platform == "win32":
             qt.QProcess.startDetached("taskkill", ["/PID", str(self.group), "/T", "/F"])
             return
-        for kill in (os.killpg, os.kill):
-            try:
-                kill(self.group, signal.SIGKILL)
-                return
-            except (ProcessLookupError, PermissionError):
-                continue
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.group, signal.SIGKILL)
 
     def _read_output(self) -> None:
         self._read("readAllStandardOutput")
@@ -135,6 +139,9 @@ class LineProcess:
             self._on_end(code, how)
 
     def _quit(self) -> None:
+        if not self._stopping:
+            # Whoever watches it must not start another one now.
+            self._silence(lambda: None)
         # The event loop is over: here, and only here, is waiting right.
         self._process.closeWriteChannel()
         if not self._process.waitForFinished(self.QUIT_MS):

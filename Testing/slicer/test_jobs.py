@@ -296,18 +296,23 @@ def test_stopping_an_idle_worker_and_one_that_never_ran(new_worker, wait_for):
     assert not alive(watched.events[-1]["value"]["pid"])
 
 
-def test_no_process_is_left_when_slicer_quits(new_worker, wait_for):
+def test_no_process_is_left_when_slicer_quits(new_worker, wait_for, monkeypatch):
     import slicer
     from ContrastiveSegPanel.process import LineProcess
 
-    worker, deaf = new_worker(), Watched()
-    worker.submit(job("deaf"), deaf)
+    monkeypatch.setattr(LineProcess, "QUIT_MS", 300)
+    worker, deaf, waiting, stopped = new_worker(), Watched(), Watched(), []
+    identifier = worker.submit(job("deaf"), deaf)
+    worker.submit(job("a"), waiting)
     wait_for(lambda: deaf.of("log"))
     pids = [int(pid) for pid in deaf.of("log")[0]["text"].split()]
-    before, LineProcess.QUIT_MS = LineProcess.QUIT_MS, 300
+    worker.cancel(identifier)
     slicer.app.aboutToQuit.emit()
-    LineProcess.QUIT_MS = before
     wait_for(lambda: not any(map(alive, pids)))
+    # Modules are cleaned up only now, and nothing turns the event loop any more.
+    worker.stop(lambda: stopped.append(True))
+    assert stopped == [True]
+    assert [watched.events[-1]["exit_code"] for watched in (deaf, waiting)] == [130, 130]
 
 
 def test_a_worker_killed_from_outside_and_two_workers_beside_one_another(new_worker, wait_for):
