@@ -101,6 +101,7 @@ class SegmentJob:
     uncertainty: str | None = option(
         None, "also write the entropy of the class probabilities, 0 to 1, to this file or folder"
     )
+    uncompressed: bool = option(False, "write .nrrd and .mha files larger, and quicker")
     overwrite: bool = option(False, "replace existing outputs")
     mirror: bool = option(False, "average over mirrored copies (slower, often a little better)")
     largest_component: bool = option(False, "keep only the largest piece of each label")

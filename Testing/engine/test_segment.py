@@ -177,6 +177,21 @@ def test_uncertainty_is_the_entropy_of_the_probabilities(sharp, image, tmp_path,
     assert (tmp_path / "l.nrrd").read_bytes() == (tmp_path / "again.nrrd").read_bytes()
 
 
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_uncompressed_files_hold_the_same(sharp, image, tmp_path, suffix):
+    def written(folder: str, **more) -> list[Path]:
+        labels, unsure = (tmp_path / folder / f"{name}{suffix}" for name in ("labels", "unsure"))
+        segment(job(sharp, image, labels, uncertainty=str(unsure), **more))
+        return [labels, unsure]
+
+    for small, large in zip(written("small"), written("large", uncompressed=True), strict=True):
+        images = [sitk.ReadImage(str(path)) for path in (small, large)]
+        assert np.array_equal(*map(sitk.GetArrayFromImage, images))
+        assert grid(small) == grid(large)
+        voxels = 12 * 16 * 16 * images[0].GetSizeOfPixelComponent()
+        assert small.stat().st_size < voxels < large.stat().st_size
+
+
 def test_uncertainty_of_certain_and_of_undecided_voxels():
     logits = torch.tensor([[0.0, 0.0, 1e4, -80.0], [0.0, 60.0, 0.0, -80.0], [0.0, 0.0, 0.0, -80.0 + math.log(2)]])
     found = entropy_of(logits)

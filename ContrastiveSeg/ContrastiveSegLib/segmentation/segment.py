@@ -117,11 +117,11 @@ def _segment_case(job: SegmentJob, predictor: Predictor, output: Output, timings
         timings=timings,
     )
     with timings.of("write"):
-        write_labels(output.labels, found.labels.array, volume.geometry)
-        if output.probabilities and found.probabilities is not None:
-            write_maps(output.probabilities, found.probabilities, volume.geometry)
-        if output.uncertainty and found.uncertainty is not None:
-            write_maps(output.uncertainty, found.uncertainty, volume.geometry)
+        compress = not job.uncompressed
+        write_labels(output.labels, found.labels.array, volume.geometry, compress)
+        for path, array in ((output.probabilities, found.probabilities), (output.uncertainty, found.uncertainty)):
+            if path and array is not None:
+                write_maps(path, array, volume.geometry, compress)
     return misfits(volume, predictor.card.plan)
 
 

@@ -35,9 +35,9 @@ def write_labels(path: Path, array: np.ndarray, geometry: Geometry, compress: bo
     _write(path, array, geometry, compress)
 
 
-def write_maps(path: Path, array: np.ndarray, geometry: Geometry) -> None:
+def write_maps(path: Path, array: np.ndarray, geometry: Geometry, compress: bool = True) -> None:
     """Write (z, y, x), or (C, z, y, x) with C values a voxel, as float32; otherwise as :func:`write_labels`."""
-    _write(path, array.astype(np.float32, copy=False), geometry, compress=True)
+    _write(path, array.astype(np.float32, copy=False), geometry, compress)
 
 
 def check_writable_kind(path: Path) -> None:
