@@ -25,14 +25,20 @@ def strata(shape: Sequence[int], count: int) -> tuple[int, ...]:
     return tuple(cells)
 
 
-def stratified_voxels(shape: Sequence[int], cells: Sequence[int], batch: int, device: torch.device) -> Tensor:
-    """(batch, N, d) voxels of maps of ``shape``, array order: one drawn uniformly from each of the N strata.
+def stratified_points(cells: Sequence[int], batch: int, device: torch.device) -> Tensor:
+    """(batch, N, d) points in [0, 1)^d, array order: one drawn uniformly from each of the N strata.
 
     Drawn from torch's global CPU generator, each sample for itself.
     """
-    corners = torch.cartesian_prod(*(torch.arange(c, dtype=torch.float32) for c in cells)).view(-1, len(shape))
-    drawn = (corners + torch.rand(batch, *corners.shape)) * (torch.tensor(shape) / torch.tensor(cells))
-    return torch.minimum(drawn.long(), torch.tensor(shape) - 1).to(device, non_blocking=True)
+    corners = torch.cartesian_prod(*(torch.arange(c, dtype=torch.float32) for c in cells)).view(-1, len(cells))
+    drawn = (corners + torch.rand(batch, *corners.shape)) / torch.tensor(cells)
+    return drawn.to(device, non_blocking=True)
+
+
+def stratified_voxels(shape: Sequence[int], cells: Sequence[int], batch: int, device: torch.device) -> Tensor:
+    """(batch, N, d) voxels of maps of ``shape``: those that hold :func:`stratified_points`."""
+    size = torch.tensor(shape, device=device)
+    return torch.minimum((stratified_points(cells, batch, device) * size).long(), size - 1)
 
 
 def voxel_features(maps: Tensor, voxels: Tensor) -> Tensor:
