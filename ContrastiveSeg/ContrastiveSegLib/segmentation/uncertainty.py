@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+#: Voxels worked on at once.
+_SLAB = 2**18
+
 
 class Entropy:
     """Entropy of the softmax over classes whose logits are added one by one; memory does not grow with their number.
@@ -24,16 +27,20 @@ class Entropy:
         if self.classes == 1:
             self._most, self._sum, self._weighted = logits.clone(), torch.ones_like(logits), torch.zeros_like(logits)
             return
-        raised = (logits - self._most).clamp_min_(0)
-        self._weighted.addcmul_(raised, self._sum, value=-1)
-        shrunk = raised.neg_().exp_()
-        self._weighted.mul_(shrunk)
-        self._sum.mul_(shrunk)
-        torch.maximum(self._most, logits, out=self._most)
-        below = logits - self._most
-        share = below.exp()
-        self._sum.add_(share)
-        self._weighted.addcmul_(below, share)
+        # In slabs that stay in the processor's cache, so that what is computed in between takes no room.
+        rows = max(1, _SLAB * len(logits) // logits.numel())
+        parts = (tensor.split(rows) for tensor in (logits, self._most, self._sum, self._weighted))
+        for new, most, total, weighted in zip(*parts, strict=True):
+            raised = (new - most).clamp_min_(0)
+            weighted.addcmul_(raised, total, value=-1)
+            shrunk = raised.neg_().exp_()
+            weighted.mul_(shrunk)
+            total.mul_(shrunk)
+            torch.maximum(most, new, out=most)
+            below = new - most
+            share = below.exp()
+            total.add_(share)
+            weighted.addcmul_(below, share)
 
     def normalised(self) -> Tensor:
         """From 0 (certain) to 1 (all classes alike)."""
