@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ class Training:
         self.folder = Path()
         self._status = status
         self._selects = True
+        self._doomed: list[Path] = []
         self._sweep = Steps()
 
     @property
@@ -97,15 +100,16 @@ class Training:
         self.session.training_changed.emit()
         if self.output.is_file():
             self.session.refresh_catalogue(self.output if self._selects else None)
-        # The process may be writing until it is gone.
-        self.session.trainer.stop(self._remove_files)
+        # The process may be writing until it is gone, and the next training may have begun by then.
+        self.session.trainer.stop(partial(self._remove_files, self.output, self.folder))
 
-    def _remove_files(self) -> None:
+    def _remove_files(self, output: Path, folder: Path) -> None:
         """All but the checkpoint: volumes written for it, their preprocessed copies, the file to resume from."""
-        beside = sorted(self.output.parent.glob(f"{self.output.name}.*"))
-        files = [*beside, *sorted(self.folder.rglob("*"), reverse=True), self.folder]
-        self._sweep.start([("", lambda path=path: _remove(path)) for path in files], lambda problem: None)
+        self._doomed += [*output.parent.glob(f"{output.name}.*"), *sorted(folder.rglob("*"), reverse=True), folder]
+        self._sweep.start([("", partial(_remove, path)) for path in self._doomed], lambda problem: self._doomed.clear())
 
 
 def _remove(path: Path) -> None:
-    path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+    # What cannot be removed goes with the session's folder.
+    with contextlib.suppress(OSError):
+        path.rmdir() if path.is_dir() else path.unlink()

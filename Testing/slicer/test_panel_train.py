@@ -1,5 +1,9 @@
 """The sections Fine-tune and Pre-train, by real clicks on the real module and with the real engine behind it."""
 
+import os
+import signal
+from pathlib import Path
+
 import pytest
 from patients import add_patient, add_volume
 from PySide6.QtTest import QTest
@@ -64,6 +68,8 @@ class Driver:
         self.tune.fineTuneButton.click()
         assert not self.tune.fineTuneButton.isVisibleTo(self.panel.widget)
         assert self.session.training
+        # A second click, and a shortcut that still reaches the hidden button, do nothing.
+        self.tune.fineTuneButton.click()
 
     def idle(self):
         self.wait_for(lambda: not self.session.training, SECONDS)
@@ -122,3 +128,200 @@ def test_label_two_fine_tune_and_segment_the_third(drive):
     assert [s.GetName() for s in map(made.GetSegmentation().GetNthSegment, range(2))] == ["Liver", "Spleen"]
     # What a checkpoint made is not learnt from by itself.
     assert [case.role for case in drive.panel.sections["fineTune"]._cases.rows()][3] == "unlabelled"
+
+
+def test_cancelled_while_writing_nothing_is_left(drive):
+    for number in range(4):
+        add_patient(f"CT {number}", number)
+    drive.rows(4)
+    drive.click_fine_tune()
+    assert drive.panel.sections["fineTune"]._training.task.state == "writing"
+    drive.tune.fineTuneCancelButton.click()
+    drive.wait_for(lambda: not drive.session.training)
+    assert not drive.session.trainer.running
+    assert drive.tune.fineTuneStatusLabel.text == "Stopped."
+    drive.files_gone()
+    assert list(drive.models.iterdir()) == []
+
+
+def test_the_scene_closed_while_training(drive):
+    import slicer
+
+    add_patient("CT 0", 0)
+    drive.rows(1)
+    drive.budget(100000)
+    drive.click_fine_tune()
+    drive.trained()
+    slicer.mrmlScene.Clear(0)
+    drive.idle()
+    drive.rows(0)
+    (path,) = drive.models.glob("*.safetensors")
+    assert path in [entry.path for entry in drive.session.catalogue.entries()]
+    assert drive.session.checkpoint.path != path
+    assert not drive.tune.outcomeCard.isVisibleTo(drive.panel.widget)
+    drive.files_gone()
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills a process group")
+def test_the_engine_killed_while_training_then_cancelled(drive, dialogs):
+    add_patient("CT 0", 0)
+    drive.rows(1)
+    drive.budget(100000)
+    drive.click_fine_tune()
+    drive.trained()
+    os.killpg(drive.session.trainer._process.group, signal.SIGKILL)
+    drive.idle()
+    (error,) = dialogs.errors()
+    assert "ended from outside" in error
+    assert drive.tune.fineTuneStatusLabel.text == "Failed."
+    drive.files_gone()
+    assert list(drive.models.iterdir()) == []
+
+    drive.click_fine_tune()
+    drive.trained()
+    drive.tune.fineTuneCancelButton.click()
+    assert not drive.tune.fineTuneCancelButton.enabled
+    drive.idle()
+    (path,) = drive.models.glob("*.safetensors")
+    assert drive.session.checkpoint.path == path
+    assert 0 < drive.session.checkpoint.card.provenance.steps < 100000
+    assert path.stem in drive.tune.fineTuneStatusLabel.text
+    drive.files_gone()
+    drive.wait_for(lambda: not drive.session.trainer.running)
+
+
+def test_a_volume_removed_before_it_is_written(drive, dialogs):
+    import slicer
+
+    nodes = [add_patient(f"CT {number}", number) for number in range(3)]
+    drive.rows(3)
+    drive.click_fine_tune()
+    slicer.mrmlScene.RemoveNode(nodes[2][0])
+    drive.wait_for(lambda: not drive.session.training)
+    assert dialogs.errors() == ["CT 2 or its segmentation is no longer in the scene."]
+    drive.files_gone()
+
+
+def test_compared_with_scratch_then_with_before_and_a_volume_removed_meanwhile(drive):
+    import slicer
+
+    nodes = [add_patient(f"CT {number}", number) for number in range(2)]
+    drive.rows(2)
+    drive.role("CT 1", "Validation")
+    drive.budget(2)
+    drive.tune.compareCheckBox.setChecked(True)
+    drive.click_fine_tune()
+    drive.idle()
+    told = drive.tune.outcomeLabel.text
+    assert "From scratch" in told
+    assert "Before" not in told
+    assert len(drive.panel.sections["fineTune"]._training.chart.trainings) == 2
+
+    drive.tune.compareCheckBox.setChecked(False)
+    drive.click_fine_tune()
+    drive.trained()
+    slicer.mrmlScene.RemoveNode(nodes[1][0])
+    drive.idle()
+    told = drive.tune.outcomeLabel.text
+    assert "Before" in told
+    assert "CT-1" in told
+    assert "From scratch" not in told
+    assert len(list(drive.models.glob("*.safetensors"))) == 2
+    drive.rows(1)
+    assert drive.column(3) == [""]
+    drive.files_gone()
+
+
+def test_why_nothing_can_be_learnt(drive):
+    assert "role Train" in drive.tune.fineTuneButton.toolTip
+    add_patient("CT", 0)
+    drive.ready()
+    for row in range(2):
+        drive.tune.structuresTable.item(row, 0).setCheckState(unchecked())
+    drive.wait_for(lambda: not drive.tune.fineTuneButton.enabled)
+    assert "Tick at least one" in drive.tune.fineTuneButton.toolTip
+    drive.session.set_checkpoint(None)
+    drive.wait_for(lambda: "checkpoint" in drive.tune.fineTuneButton.toolTip)
+    assert drive.tune.casesHint.text.startswith("1 to learn from")
+
+
+def unchecked():
+    import qt
+
+    return qt.Qt.Unchecked
+
+
+def test_the_scene_remembers_the_choices(drive, tmp_path):
+    import slicer
+
+    add_patient("CT 0", 0)
+    drive.rows(1)
+    drive.budget(77)
+    drive.tune.compareCheckBox.setChecked(True)
+    drive.tune.structuresTable.item(0, 1).setText("Leber")
+    drive.wait_for(lambda: drive.tune.nameLineEdit.placeholderText.startswith("Leber-Spleen"))
+    file = str(tmp_path / "scene.mrb")
+    assert slicer.mrmlScene.WriteToMRB(file, None)
+    slicer.mrmlScene.Clear(0)
+    drive.rows(0)
+    assert not drive.tune.compareCheckBox.checked
+    slicer.mrmlScene.ReadFromMRB(file, True)
+    drive.rows(1)
+    assert drive.tune.compareCheckBox.checked
+    assert drive.tune.fineTuneStepsSpinBox.value == 77
+    assert drive.tune.structuresTable.item(0, 1).text() == "Leber"
+
+
+def test_pre_train_on_the_scene(drive):
+    for number in range(2):
+        add_volume(f"CT {number}", number)
+    drive.pre.sourceComboBox.setCurrentIndex(1)
+    drive.pre.preTrainBudgetComboBox.setCurrentIndex(3)
+    drive.pre.preTrainStepsSpinBox.setValue(2)
+    drive.wait_for(lambda: drive.pre.preTrainButton.enabled)
+    drive.pre.preTrainButton.click()
+    drive.wait_for(lambda: "Another training" in drive.tune.fineTuneButton.toolTip)
+    drive.idle()
+    card = drive.session.checkpoint.card
+    assert (card.kind, card.method, card.provenance.case_count) == ("pretrained", "macl", 2)
+    assert "Fine-tune it now" in drive.pre.preTrainStatusLabel.text
+    drive.files_gone()
+
+
+def test_pre_training_on_a_folder_goes_on_when_the_scene_is_closed(drive, dataset):
+    import slicer
+
+    said = []
+    drive.session.log_line.connect(said.append)
+    drive.pre.folderLineEdit.currentPath = str(dataset / "imagesTr")
+    drive.pre.preTrainBudgetComboBox.setCurrentIndex(3)
+    drive.pre.preTrainStepsSpinBox.setValue(3)
+    drive.wait_for(lambda: drive.pre.preTrainButton.enabled)
+    drive.pre.preTrainButton.click()
+    drive.wait_for(lambda: drive.panel.sections["preTrain"]._training.task.state == "running")
+    slicer.mrmlScene.Clear(0)
+    assert "goes on" in said[-1]
+    drive.idle()
+    assert drive.session.checkpoint.card.provenance.steps == 3
+    drive.files_gone()
+
+
+def test_the_panel_closed_while_training_leaves_nothing(drive, wait_for):
+    add_patient("CT 0", 0)
+    drive.rows(1)
+    drive.budget(100000)
+    drive.click_fine_tune()
+    drive.trained()
+    folder, group = Path(drive.session.folder()), drive.session.trainer._process.group
+    drive.panel.close()
+    wait_for(lambda: not alive(group), SECONDS)
+    wait_for(lambda: not folder.exists())
+    wait_for(lambda: [p.suffix for p in drive.models.iterdir()] == [".safetensors"])
+
+
+def alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True

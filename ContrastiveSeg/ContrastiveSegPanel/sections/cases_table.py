@@ -95,6 +95,8 @@ class StructuresTable:
     def __init__(self, table: Any, cases: Cases) -> None:
         self._table, self._cases = table, cases
         self._shown: list[Structure] = []
+        #: What was typed may come to nothing; then the cells have to be written again.
+        self._stale = False
         header = table.horizontalHeader()
         header.setSectionResizeMode(_NAME, qt.QHeaderView.Stretch)
         header.setSectionResizeMode(_LEARN_AS, qt.QHeaderView.Stretch)
@@ -102,9 +104,9 @@ class StructuresTable:
         table.connect("cellChanged(int,int)", self._edited)
 
     def show(self, structures: Sequence[Structure]) -> None:
-        if list(structures) == self._shown:
+        if list(structures) == self._shown and not self._stale:
             return
-        self._shown = list(structures)
+        self._shown, self._stale = list(structures), False
         was = self._table.blockSignals(True)
         self._table.setRowCount(len(structures))
         for number, structure in enumerate(structures):
@@ -127,8 +129,7 @@ class StructuresTable:
 
     def _edited(self, row: int, column: int) -> None:
         structure, item = self._shown[row], self._table.item(row, column)
-        # What was typed may come to nothing; then the cell has to be written again.
-        self._shown = []
+        self._stale = True
         if column == _NAME:
             self._cases.set_learn(structure.key, item.checkState() == qt.Qt.Checked)
         elif column == _LEARN_AS:
@@ -139,6 +140,4 @@ def _combo_box() -> Any:
     box = qt.QComboBox()
     box.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(6)
-    # Turning the wheel is to scroll the table, not to change what it passes.
-    box.setFocusPolicy(qt.Qt.StrongFocus)
     return box

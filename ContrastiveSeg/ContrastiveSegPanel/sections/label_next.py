@@ -39,7 +39,8 @@ class LabelNext:
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         ui.rankButton.connect("clicked()", self._start)
         ui.rankCancelButton.connect("clicked()", self.task.cancel)
-        ui.rankTable.connect("currentCellChanged(int,int,int,int)", self._show)
+        ui.rankTable.connect("cellClicked(int,int)", self._show)
+        ui.rankTable.connect("cellActivated(int,int)", self._show)
         self._fill([])
 
     def cancel(self) -> None:
@@ -108,7 +109,6 @@ class LabelNext:
 
     def _fill(self, ranked: list[dict[str, Any]]) -> None:
         table = self._ui.rankTable
-        was = table.blockSignals(True)
         table.setRowCount(len(ranked))
         for row, case in enumerate(ranked):
             volume = slicer.mrmlScene.GetNodeByID(self._volume_ids[case["name"]])
@@ -119,15 +119,10 @@ class LabelNext:
                 item = qt.QTableWidgetItem("" if case[key] is None else f"{case[key]:.2f}")
                 item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
                 table.setItem(row, column, item)
-        # No row is current: the first click is a change, whichever row it is on.
-        table.setCurrentCell(-1, -1)
-        table.blockSignals(was)
         table.setVisible(bool(ranked))
         self._ranked = [(self._volume_ids[case["name"]], case["world"]) for case in ranked]
 
     def _show(self, row: int) -> None:
-        if not 0 <= row < len(self._ranked):
-            return
         identifier, place = self._ranked[row]
         volume = slicer.mrmlScene.GetNodeByID(identifier)
         if volume is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+import qt
 from slicer.i18n import tr as _
 
 from ContrastiveSegLib.descriptions import PretrainJob
@@ -36,19 +37,19 @@ class PreTrainSection(Section):
         self._budget = Budget(ui.preTrainBudgetComboBox, ui.preTrainStepsSpinBox, _MINUTES, self._edited)
         self._training = Training(session, ui.preTrainProgressBar, ui.preTrainStatusLabel, ui.preTrainChartLayout)
         self._on_scene = False
+        # Reading a study changes many nodes in a row: look once, afterwards.
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.connect("timeout()", self._show_state)
         ui.folderLineEdit.currentPath = settings.text("PretrainFolder")
         ui.sourceComboBox.connect("currentIndexChanged(int)", self._edited)
         ui.sizeComboBox.connect("currentIndexChanged(int)", self._edited)
         ui.folderLineEdit.connect("currentPathChanged(QString)", self._show_state)
         ui.preTrainButton.connect("clicked()", self._start)
         ui.preTrainCancelButton.connect("clicked()", self._training.cancel)
-        for signal in (
-            self._cases.changed,
-            session.missing_changed,
-            session.training_changed,
-            self._training.task.changed,
-        ):
+        for signal in (session.missing_changed, session.training_changed, self._training.task.changed):
             self.listen(signal, self._show_state)
+        self.listen(self._cases.changed, lambda: self._timer.start(0))
         self.listen(session.methods_changed, self._methods.fill)
         self._show_state()
 
@@ -70,6 +71,7 @@ class PreTrainSection(Section):
             self.session.log(_("The scene was closed. Pre-training on the folder goes on."))
 
     def cleanup(self) -> None:
+        self._timer.stop()
         self._cases.cleanup()
         self._training.cleanup()
         super().cleanup()
