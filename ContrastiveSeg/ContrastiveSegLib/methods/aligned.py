@@ -1,6 +1,6 @@
 """Aligned: voxel contrast by known geometry on decoder features, and reconstruction of clean views. Our own method.
 
-It puts together what held up in trials of the others: positives given by the known map between two moved views of a
+It puts together what the evidence speaks for: positives given by the known map between two moved views of a
 crop (as in Consistent View Alignment, arXiv 2509.13846), features of the decoder's last level, so that the whole
 network is pre-trained (MACL goes part of that way), voxels told apart only where they are far from each other (CVRL),
 and reconstruction as the anchor that keeps features from losing the image (MixCL). One network sees both views.
@@ -97,7 +97,7 @@ class Aligned(Objective):
     optimisation = Optimisation("adamw", 2e-3, weight_decay=1e-5, schedule="cosine", warm_up=0.05)
     description = (
         "Aligned (our own): contrast of voxels at the same place of two views, on decoder features, and reconstruction "
-        "of clean views: encoder and decoder, no labels. Built of what held up of MACL, CVRL and MixCL in our trials."
+        "of clean views: encoder and decoder, no labels. Combines ideas of MACL, CVRL and MixCL; no paper of this name."
     )
     citation = "This software. Cf. Consistent View Alignment, arXiv 2509.13846."
     settings: AlignedSettings

@@ -1,0 +1,83 @@
+"""Every pre-training method through the same doors: the job in 3D and 2D, resuming, fine-tuning from it, the budget."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from toy_volumes import ToyVolumes, toy_backbone, toy_plan
+
+from ContrastiveSegLib.checkpoints.format import load
+from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob
+from ContrastiveSegLib.methods.objective import available, find
+from ContrastiveSegLib.networks.registry import build
+from ContrastiveSegLib.training.finetune import finetune
+from ContrastiveSegLib.training.loop import Budget, Run, train
+from ContrastiveSegLib.training.pretrain import pretrain
+
+METHODS = [name for stage, name in available() if stage == "pretrain"]
+#: MACL shrinks its crops and needs larger ones; its own tests try it the same way.
+SMALL_CROPS = [name for name in METHODS if name != "macl"]
+
+
+def test_the_methods_there_are():
+    assert set(METHODS) >= {"macl", "cvrl", "mixcl", "ideal", "aligned"}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_inspect_and_the_panel_say(name):
+    method = find("pretrain", name)
+    assert len(method.description) > 40
+    assert method.citation
+    if name in ("cvrl", "mixcl", "ideal"):
+        assert "-style" in method.description
+        assert "econstructed" in method.description
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_job_makes_a_checkpoint_to_fine_tune(name, dimensions, dataset, tmp_path):
+    base, organs = tmp_path / "base.safetensors", tmp_path / "organs.safetensors"
+    common = {"steps": 2, "precision": "32", "threads": 1}
+    job = PretrainJob(
+        images=(str(dataset / "imagesTr"),), output=str(base), method=name, dimensions=dimensions, **common
+    )
+    result = pretrain(job)
+    assert result["steps"] == 2
+    card, weights = load(base)
+    assert (card.kind, card.method, card.plan.dimensions) == ("pretrained", name, dimensions)
+    assert "encoder" in card.transferred
+    # The backbone and nothing else: no teacher, no queue, no head.
+    assert set(weights) == set(build(card.network).state_dict())
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+    report = finetune(FinetuneJob(images=(str(dataset),), output=str(organs), checkpoint=str(base), **common))
+    assert "encoder" in report["transfer"]["loaded"]
+
+
+@pytest.mark.parametrize("name", SMALL_CROPS)
+def test_a_cancelled_run_resumes_on_the_same_curve(name, tmp_path):
+    method, source = find("pretrain", name), ToyVolumes()
+
+    def run(output: str, stop: int | None = None, resume: bool = False):
+        objective = method(toy_backbone(), toy_plan(), method.Settings())
+        seen: list[dict] = []
+        return train(
+            objective,
+            source,
+            replace(method.optimisation, ema=0.0),
+            Run(
+                Budget(steps=4),
+                torch.device("cpu"),
+                output=tmp_path / output,
+                resume=resume,
+                emit=seen.append,
+                cancelled=lambda: stop is not None and sum(e["event"] == "progress" for e in seen) >= stop,
+            ),
+        )
+
+    torch.manual_seed(0)
+    whole = run("whole.safetensors")
+    assert run("cut.safetensors", stop=3).cancelled
+    resumed = run("cut.safetensors", resume=True)
+    assert resumed.steps == whole.steps == 4
+    different = [n for n, tensor in whole.state.items() if not torch.equal(tensor, resumed.state[n])]
+    assert different == []
