@@ -112,7 +112,6 @@ def volume_holding(image: vtk.vtkImageData | np.ndarray, ijk_to_ras: np.ndarray)
         shared.ShallowCopy(image)
     volume = slicer.vtkMRMLScalarVolumeNode()
     volume.SetAndObserveImageData(shared)
-    volume.ShiftImageDataExtentToZeroStart()
     volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
     return volume
 
@@ -151,7 +150,6 @@ def _storage(path: Path):
         storage = slicer.vtkMRMLNRRDStorageNode()
     else:
         storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
-        storage.SetSingleFile(1)  # or files numbered alike beside it are read as its slices
         storage.SetForceRightHandedIJKCoordinateSystem(False)  # or left-handed grids are flipped
     storage.SetFileName(str(path))
     return storage

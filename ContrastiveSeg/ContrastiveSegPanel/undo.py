@@ -47,8 +47,7 @@ class Undo:
         """Why it cannot be undone any more, as a sentence; None if it can."""
         if self._done:
             return "This was undone already."
-        scene = self._node.GetScene()
-        if scene is None or scene.GetNodeByID(self._node.GetID()) is not self._node:
+        if self._node.GetScene() is None:
             return "The segmentation was removed since, so there is nothing to undo."
         return None
 
@@ -70,7 +69,7 @@ class Undo:
         self._done = True
         segmentation = self._node.GetSegmentation()
         if self._created and set(segmentation.GetSegmentIDs()) <= self._written:
-            _remove(self._node)
+            slicer.mrmlScene.RemoveNode(self._node)
             return
         with slicer.util.NodeModify(self._node), surfaces_kept(segmentation, self._written) as surfaces:
             if segmentation.SerializeAllConversionParameters() == self._conversion:
@@ -129,12 +128,6 @@ def _state(segmentation, identifier: str) -> tuple:
     segment = segmentation.GetSegment(identifier)
     layer = None if segment is None else segment.GetRepresentation(layer_name())
     return (layer, layer.GetMTime()) if layer is not None else (None, 0)
-
-
-def _remove(node) -> None:
-    for index in range(node.GetNumberOfDisplayNodes()):
-        slicer.mrmlScene.RemoveNode(node.GetNthDisplayNode(index))
-    slicer.mrmlScene.RemoveNode(node)
 
 
 def _save_for_segment_editor(node) -> None:

@@ -8,6 +8,7 @@ import pytest
 import slicer
 import vtk
 from bench import failures
+from ContrastiveSegPanel.hierarchy import place_beside
 from ContrastiveSegPanel.scene import (
     load_volume,
     read_labels_into,
@@ -294,7 +295,7 @@ def test_a_segmentation_of_surfaces_is_refused_with_what_to_do(tmp_path):
 def test_an_empty_segmentation_takes_the_volumes_place(tmp_path):
     node = nodes.volume()
     node.SetAndObserveTransformNodeID(nodes.transform(nodes.turned(30, (5, 6, 7))).GetID())
-    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Empty")
+    other = nodes.segmentation({}, nodes.volume(name="Other"))
     found, _ = read_labels_into(
         nodes.label_file(tmp_path / "l.nrrd", labels_in().astype(np.uint8)), LABELS, node, other
     )
@@ -323,6 +324,8 @@ def test_without_subject_hierarchy_items_a_segmentation_is_made_all_the_same(tmp
     hierarchy.RemoveItem(hierarchy.GetItemByDataNode(node), False, False)
     found, _ = read_labels_into(nodes.label_file(tmp_path / "l.nrrd", labels_in().astype(np.uint8)), LABELS, node)
     assert len(segments_of(found)) == 3
+    assert parent_of(found) == hierarchy.GetSceneItemID()
+    place_beside(slicer.vtkMRMLSegmentationNode(), nodes.volume())
 
 
 def test_names_colours_and_codes_survive_a_seg_nrrd(tmp_path):
@@ -486,13 +489,6 @@ def test_an_uncertainty_map_is_placed_like_its_volume(tmp_path):
         load_volume(nodes.label_file(tmp_path / "w.nrrd", array[1:]), node, "Wrong")
 
 
-def test_files_numbered_alike_are_not_read_as_slices(tmp_path):
-    node = nodes.volume()
-    first = nodes.label_file(tmp_path / "case_1.nii", labels_in(seed=1).astype(np.uint8))
-    nodes.label_file(tmp_path / "case_2.nii", labels_in(seed=2).astype(np.uint8))
-    assert_array_equal(slicer.util.arrayFromVolume(load_volume(first, node, "U")), labels_in(seed=1))
-
-
 def test_case_names_are_safe_and_unique():
     names = [
         "MR brain",
@@ -534,3 +530,17 @@ def test_the_engine_reads_what_is_written(tmp_path):
     node = nodes.volume()
     write_volume(node, tmp_path / "a.nrrd")
     assert_array_equal(np.squeeze(read_volume(tmp_path / "a.nrrd").array), numbers())
+
+
+def test_a_sheared_grid_is_kept_as_it_is(tmp_path):
+    """As of a CT with tilted gantry that was not straightened."""
+    sheared = OBLIQUE.copy()
+    sheared[:3, 2] += 0.4 * OBLIQUE[:3, 1]
+    node = nodes.volume(ijk_to_ras=sheared)
+    write_volume(node, tmp_path / "a.nrrd")
+    assert_allclose(nodes.ijk_to_ras_of(tmp_path / "a.nrrd"), sheared, atol=1e-9)
+    file = nodes.label_file(tmp_path / "l.nrrd", labels_in().astype(np.uint8), sheared)
+    found, _ = read_labels_into(file, LABELS, node)
+    values = {segment_id(found, label.name): label.value for label in LABELS}
+    write_labels(found, node, values, tmp_path / "o.nrrd")
+    assert_array_equal(nodes.voxels(tmp_path / "o.nrrd"), labels_in())

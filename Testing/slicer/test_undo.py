@@ -93,6 +93,11 @@ def voxels_of(layer):
     return layer.GetExtent(), layer.GetScalarType(), slicer.util.arrayFromVTKMatrix(matrix).tolist(), array
 
 
+def values_in_layer(node, name):
+    layer = node.GetSegmentation().GetSegment(segment_id(node, name)).GetRepresentation("Binary labelmap")
+    return set(np.unique(numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars())).tolist())
+
+
 def place(node):
     parameters = node.GetSegmentation().SerializeAllConversionParameters()
     return node.GetTransformNodeID(), reference_volume(node), parameters
@@ -136,9 +141,23 @@ def test_a_segment_of_the_same_name_gets_new_voxels_and_keeps_how_it_is_shown(mi
 def test_voxels_that_leave_a_shared_layer_leave_nothing_behind(mine, volume, file):
     read_labels_into(file, LABELS, volume, mine)
     # Slicer gives a new segment a value that is free in the layer; old voxels of that value would appear in it.
-    layer = mine.GetSegmentation().GetSegment(segment_id(mine, "Bone")).GetRepresentation("Binary labelmap")
     values = {mine.GetSegmentation().GetSegment(segment_id(mine, n)).GetLabelValue() for n in ("Bone", "Vessel")}
-    assert set(np.unique(numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars()))) == {0, *values}
+    assert values_in_layer(mine, "Bone") == {0, *values}
+
+
+def test_segments_that_are_one_in_their_layer_keep_its_voxels(mine, volume, file):
+    segmentation = mine.GetSegmentation()
+    twin = slicer.vtkSegment()
+    twin.DeepCopyMetadata(segmentation.GetSegment(segment_id(mine, "Liver")))
+    twin.SetName("Twin")
+    layer = segmentation.GetSegment(segment_id(mine, "Liver")).GetRepresentation("Binary labelmap")
+    twin.AddRepresentation("Binary labelmap", layer)
+    segmentation.AddSegment(twin)
+    before = look(mine)
+    _, undo = read_labels_into(file, LABELS, volume, mine)
+    assert_array_equal(mask_of(mine, "Twin", volume), labels_in() == 2)
+    undo()
+    assert look(mine) == before
 
 
 @pytest.mark.parametrize("shown_in_3d", [False, True])
@@ -176,10 +195,13 @@ def test_undo_of_a_new_segmentation_removes_it_and_its_display(volume, file, sce
 
 def test_undo_of_a_new_segmentation_keeps_what_the_user_drew_in_it(volume, file):
     node, undo = read_labels_into(file, LABELS, volume)
-    drawn = labels_in(seed=3) == 1
+    drawn = labels_in(values=(1, 2), seed=7) == 0
     identifier = node.GetSegmentation().AddEmptySegment("", "Drawn")
     slicer.util.updateSegmentBinaryLabelmapFromArray(drawn.astype(np.uint8), node, identifier, volume)
+    node.GetSegmentation().CollapseBinaryLabelmaps(False)
+    assert node.GetSegmentation().GetNumberOfLayers() == 1
     undo()
+    assert values_in_layer(node, "Drawn") == {0, node.GetSegmentation().GetSegment(identifier).GetLabelValue()}
     assert [s["name"] for s in look(node)[0]] == ["Drawn"]
     assert_array_equal(mask_of(node, "Drawn", volume), drawn)
     assert reference_volume(node) is volume
@@ -293,6 +315,17 @@ def test_surfaces_follow_the_voxels(mine, volume, file, joint):
         assert_array_equal(numpy_support.vtk_to_numpy(surface_of(mine, name).GetPoints().GetData()), points, name)
 
 
+@pytest.mark.parametrize("smoother", [False, True])
+def test_undo_puts_old_surfaces_back_unless_they_are_made_otherwise_now(mine, volume, file, smoother):
+    mine.CreateClosedSurfaceRepresentation()
+    liver = surface_of(mine, "Liver")
+    _, undo = read_labels_into(file, LABELS, volume, mine)
+    if smoother:
+        mine.GetSegmentation().SetConversionParameter("Smoothing factor", "0.1")
+    undo()
+    assert (surface_of(mine, "Liver") is liver) != smoother
+
+
 def test_without_surfaces_none_are_made(mine, volume, file):
     _, undo = read_labels_into(file, LABELS, volume, mine)
     assert not mine.GetSegmentation().ContainsRepresentation(SURFACE)
@@ -300,17 +333,24 @@ def test_without_surfaces_none_are_made(mine, volume, file):
     assert not mine.GetSegmentation().ContainsRepresentation(SURFACE)
 
 
-def test_views_are_told_once_and_after_all_voxels_are_there(mine, volume, file):
-    seen = []
+def test_views_are_told_when_all_voxels_are_there_and_not_before(mine, volume, file):
+    seen = {}
 
-    def changed(*_):
-        names = [s["name"] for s in look(mine)[0]]
-        seen.append((names[-1], mask_of(mine, "Liver", volume).sum()))
+    def follow(event):
+        def changed(*_):
+            seen.setdefault(event, []).append((look(mine)[0][-1]["name"], mask_of(mine, "Liver", volume).sum()))
 
-    tag = mine.AddObserver(slicer.vtkSegmentation.SourceRepresentationModified, changed)
+        return mine.AddObserver(event, changed)
+
+    events = slicer.vtkSegmentation
+    tags = [follow(e) for e in (events.SegmentAdded, events.SegmentModified, events.SourceRepresentationModified)]
     read_labels_into(file, LABELS, volume, mine)
-    mine.RemoveObserver(tag)
-    assert seen == [("Spleen", (labels_in(values=(1, 2), seed=7) == 1).sum())]
+    for tag in tags:
+        mine.RemoveObserver(tag)
+    assert len(seen) == 3
+    assert {what for told in seen.values() for what in told} == {
+        ("Spleen", (labels_in(values=(1, 2), seed=7) == 1).sum())
+    }
 
 
 class Editor:
@@ -353,6 +393,7 @@ def test_the_segment_editors_own_undo_reaches_back_over_a_result(mine, volume, f
 def test_the_segment_editors_history_is_right_after_our_undo(mine, volume, file, editor):
     before = look(mine)
     _, undo = read_labels_into(file, LABELS, volume, mine)
+    editor.saveStateForUndo()
     undo()
     editor.saveStateForUndo()
     mine.GetSegmentation().RemoveSegment(segment_id(mine, "Liver"))
