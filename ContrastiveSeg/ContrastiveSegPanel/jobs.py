@@ -141,12 +141,13 @@ class Worker:
         ``on_stopped`` is called when the process is gone and writes no more, at once if there is none. The worker may
         be used again right away, by another process.
         """
+        # First of all: whoever hears of the end may submit the next job.
+        process = self._forget_process()
         for request in self._open.values():
             self._end(request, "The engine was stopped.", Cancelled.exit_code)
         self._flush_timer.stop()
         while self._pending:
             self._deliver_one()
-        process = self._forget_process()
         if process is None:
             on_stopped()
         else:
@@ -227,10 +228,10 @@ class Worker:
             try:
                 event = json.loads(line)
                 kind, identifier = event["event"], event["id"]
+                request = self._open.get(identifier)
             except (ValueError, TypeError, KeyError):
                 self._log([line])
                 continue
-            request = self._open.get(identifier)
             if kind == "ready" and self._process is not None:
                 self._process.group = event.get("pid")
                 self._ready = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -63,7 +64,7 @@ class LineProcess:
         self._process.connect("readyReadStandardError()", self._read_error)
         self._process.connect("finished(int,QProcess::ExitStatus)", self._finished)
         self._process.connect("errorOccurred(QProcess::ProcessError)", self._problem)
-        slicer.app.connect("aboutToQuit()", self._quit)
+        _watch_for_quit()
         _alive.add(self)
         self._process.start(program, list(arguments))
 
@@ -133,20 +134,30 @@ class LineProcess:
         if self in _alive:
             _alive.discard(self)
             self._kill_timer.stop()
-            slicer.app.disconnect("aboutToQuit()", self._quit)
             # Its connections hold this object, and this object holds it.
             self._process.deleteLater()
             self._on_end(code, how)
 
-    def _quit(self) -> None:
+    def quit(self) -> None:
+        """End it now, waiting for that: right only where the event loop is over."""
         if not self._stopping:
             # Whoever watches it must not start another one now.
             self._silence(lambda: None)
-        # The event loop is over: here, and only here, is waiting right.
         self._process.closeWriteChannel()
         if not self._process.waitForFinished(self.QUIT_MS):
             self.kill()
             self._process.waitForFinished(self.QUIT_MS)
+
+
+@functools.cache
+def _watch_for_quit() -> None:
+    """Once a session: a connection that is taken back while its signal is told would take Slicer down."""
+    slicer.app.connect("aboutToQuit()", _quit_all)
+
+
+def _quit_all() -> None:
+    for process in tuple(_alive):
+        process.quit()
 
 
 def _ignore(lines: list[str]) -> None:

@@ -27,6 +27,7 @@ def serve(identifier, job):
         os.abort()
     if what == "chatter":
         print("no JSON at all")
+        print(json.dumps({"event": "log", "id": ["7"]}))
         print(json.dumps([1, 2]), json.dumps({"event": "result"}), sep="\\n")
         say("another", "result", value=0)
         text = json.dumps({"id": identifier, "event": "log", "level": "info", "text": "\\u00e9"}, ensure_ascii=False)
@@ -196,7 +197,7 @@ def test_what_is_no_event_goes_to_the_log_and_characters_cut_in_two_come_whole(n
     worker.log_line.connect(lines.append)
     worker.submit(job("chatter"), watched)
     wait_for(watched.ended)
-    assert lines == ["no JSON at all", "[1, 2]", '{"event": "result"}']
+    assert lines == ["no JSON at all", '{"event": "log", "id": ["7"]}', "[1, 2]", '{"event": "result"}']
     assert [event["text"] for event in watched.of("log")] == ["é"]
     assert watched.events[-1]["event"] == "result"
 
@@ -275,13 +276,25 @@ def test_stopping_ends_open_jobs_before_it_returns_and_leaves_no_process(new_wor
     assert [watched.events[-1]["exit_code"] for watched in (deaf, waiting)] == [130, 130]
     assert (worker.running, worker.busy, stopped) == (False, False, [])
 
-    # It can be used again while the old process is still ending.
-    again = Watched()
-    worker.submit(job("a"), again)
+    wait_for(lambda: stopped and not any(map(alive, pids)))
+    assert len(deaf.of("error")) == 1
+
+
+def test_who_hears_that_the_worker_was_stopped_may_submit_the_next_job(new_worker, wait_for):
+    worker, again, stopped = new_worker(), Watched(), []
+    started = []
+
+    def once_more(event: dict) -> None:
+        started.append(True)
+        if event["event"] == "error":
+            worker.submit(job("a"), again)
+
+    worker.submit(job("deaf"), once_more)
+    wait_for(lambda: started)
+    worker.stop(lambda: stopped.append(True))
+    assert worker.running
     wait_for(lambda: again.ended() and stopped)
     assert again.events[-1]["event"] == "result"
-    assert not any(map(alive, pids))
-    assert len(deaf.of("error")) == 1
 
 
 def test_stopping_an_idle_worker_and_one_that_never_ran(new_worker, wait_for):
@@ -297,6 +310,7 @@ def test_stopping_an_idle_worker_and_one_that_never_ran(new_worker, wait_for):
 
 
 def test_no_process_is_left_when_slicer_quits(new_worker, wait_for, monkeypatch):
+    import qt
     import slicer
     from ContrastiveSegPanel.process import LineProcess
 
@@ -307,7 +321,8 @@ def test_no_process_is_left_when_slicer_quits(new_worker, wait_for, monkeypatch)
     wait_for(lambda: deaf.of("log"))
     pids = [int(pid) for pid in deaf.of("log")[0]["text"].split()]
     worker.cancel(identifier)
-    slicer.app.aboutToQuit.emit()
+    qt.QTimer.singleShot(0, lambda: slicer.app.exit(0))
+    slicer.app.exec_()
     wait_for(lambda: not any(map(alive, pids)))
     # Modules are cleaned up only now, and nothing turns the event loop any more.
     worker.stop(lambda: stopped.append(True))
@@ -398,5 +413,4 @@ def test_a_session_removes_its_files_when_its_processes_are_gone(new_worker, wai
     pids = [int(pid) for pid in deaf.of("log")[0]["text"].split()]
     session.close()
     assert folder.exists()
-    wait_for(lambda: not folder.exists())
-    assert not any(map(alive, pids))
+    wait_for(lambda: not folder.exists() and not any(map(alive, pids)))
