@@ -25,8 +25,9 @@ def models(_honest, tmp_path):
 class Driver:
     """The sections as a user has them before the eyes."""
 
-    def __init__(self, module, wait_for, models):
+    def __init__(self, module, wait_for, models, screenshot):
         self.panel, self.wait_for, self.models = module.panel, wait_for, models
+        self._screenshot = screenshot
         self.session = module.panel.session
         self.tune = module.panel.sections["fineTune"].ui
         self.pre = module.panel.sections["preTrain"].ui
@@ -74,10 +75,19 @@ class Driver:
     def idle(self):
         self.wait_for(lambda: not self.session.training, SECONDS)
 
-    def trained(self):
+    def trained(self, section="fineTune"):
         """Until something has been learnt."""
-        training = self.panel.sections["fineTune"]._training
+        training = self.panel.sections[section]._training
         self.wait_for(lambda: training.chart.current and training.chart.current.latest is not None, SECONDS)
+
+    def shoot(self, name):
+        """A picture of the panel as wide as it is beside a scene."""
+        import slicer
+
+        window = slicer.util.mainWindow()
+        window.resize(420, 1100)
+        slicer.app.processEvents()
+        self._screenshot(window, f"train-{name}")
 
     def files_gone(self):
         """Nothing but checkpoints is left when a training has ended."""
@@ -87,11 +97,12 @@ class Driver:
 
 
 @pytest.fixture
-def drive(models, module, wait_for):
-    driver = Driver(module, wait_for, models)
+def drive(models, module, wait_for, screenshot):
+    driver = Driver(module, wait_for, models, screenshot)
     driver.choose_starter()
     driver.panel.ui.fineTuneSection.collapsed = False
-    driver.panel.ui.preTrainSection.collapsed = False
+    driver.panel.ui.segmentSection.collapsed = True
+    driver.panel.ui.modelSection.collapsed = True
     return driver
 
 
@@ -105,8 +116,12 @@ def test_label_two_fine_tune_and_segment_the_third(drive):
     drive.role("CT 2", "Validation")
     drive.budget(3)
     drive.tune.nameLineEdit.setText("my organs")
+    drive.shoot("ready")
     drive.click_fine_tune()
+    drive.trained()
+    drive.shoot("running")
     drive.idle()
+    drive.shoot("done")
     entry = drive.session.checkpoint
     assert entry.path == drive.models / "my-organs.safetensors"
     assert drive.model.checkpointComboBox.currentText.startswith("my-organs")
@@ -186,6 +201,7 @@ def test_the_engine_killed_while_training_then_cancelled(drive, dialogs):
     assert drive.session.checkpoint.path == path
     assert 0 < drive.session.checkpoint.card.provenance.steps < 100000
     assert path.stem in drive.tune.fineTuneStatusLabel.text
+    drive.shoot("cancelled")
     drive.files_gone()
     drive.wait_for(lambda: not drive.session.trainer.running)
 
@@ -213,6 +229,7 @@ def test_compared_with_scratch_then_with_before_and_a_volume_removed_meanwhile(d
     drive.click_fine_tune()
     drive.idle()
     told = drive.tune.outcomeLabel.text
+    drive.shoot("compared")
     assert "From scratch" in told
     assert "Before" not in told
     assert len(drive.panel.sections["fineTune"]._training.chart.trainings) == 2
@@ -251,6 +268,25 @@ def unchecked():
     return qt.Qt.Unchecked
 
 
+def test_methods_appear_as_the_engine_tells_them(drive):
+    told = {"stage": "finetune", "citation": "", "settings": {}}
+    add_patient("CT", 0), add_volume("CT 1", 1)
+    drive.session._take_methods(
+        [
+            {**told, "name": "supervised", "description": "From labels.", "uses_unlabelled": False},
+            {**told, "name": "newest", "description": "From both.", "uses_unlabelled": True},
+        ]
+    )
+    box = drive.tune.methodComboBox
+    assert [box.itemText(i) for i in range(box.count)] == ["supervised", "newest"]
+    assert box.toolTip == "From labels."
+    drive.wait_for(lambda: "1 unlabelled, not used" in drive.tune.casesHint.text)
+    QTest.keyClicks(box, "n")
+    assert box.toolTip == "From both."
+    assert drive.session.parameters.fine_tune_method == "newest"
+    drive.wait_for(lambda: "1 unlabelled, also learnt from" in drive.tune.casesHint.text)
+
+
 def test_the_scene_remembers_the_choices(drive, tmp_path):
     import slicer
 
@@ -275,6 +311,7 @@ def test_the_scene_remembers_the_choices(drive, tmp_path):
 def test_pre_train_on_the_scene(drive):
     for number in range(2):
         add_volume(f"CT {number}", number)
+    drive.panel.ui.preTrainSection.collapsed = False
     drive.pre.sourceComboBox.setCurrentIndex(1)
     drive.pre.preTrainBudgetComboBox.setCurrentIndex(3)
     drive.pre.preTrainStepsSpinBox.setValue(2)
@@ -282,6 +319,7 @@ def test_pre_train_on_the_scene(drive):
     drive.pre.preTrainButton.click()
     drive.wait_for(lambda: "Another training" in drive.tune.fineTuneButton.toolTip)
     drive.idle()
+    drive.shoot("pre-trained")
     card = drive.session.checkpoint.card
     assert (card.kind, card.method, card.provenance.case_count) == ("pretrained", "macl", 2)
     assert "Fine-tune it now" in drive.pre.preTrainStatusLabel.text
@@ -306,12 +344,13 @@ def test_pre_training_on_a_folder_goes_on_when_the_scene_is_closed(drive, datase
     drive.files_gone()
 
 
-def test_the_panel_closed_while_training_leaves_nothing(drive, wait_for):
-    add_patient("CT 0", 0)
-    drive.rows(1)
-    drive.budget(100000)
-    drive.click_fine_tune()
-    drive.trained()
+def test_the_panel_closed_while_pre_training_on_a_folder_leaves_the_checkpoint_so_far(drive, dataset, wait_for):
+    drive.pre.folderLineEdit.currentPath = str(dataset / "imagesTr")
+    drive.pre.preTrainBudgetComboBox.setCurrentIndex(3)
+    drive.pre.preTrainStepsSpinBox.setValue(100000)
+    drive.wait_for(lambda: drive.pre.preTrainButton.enabled)
+    drive.pre.preTrainButton.click()
+    drive.trained("preTrain")
     folder, group = Path(drive.session.folder()), drive.session.trainer._process.group
     drive.panel.close()
     wait_for(lambda: not alive(group), SECONDS)
