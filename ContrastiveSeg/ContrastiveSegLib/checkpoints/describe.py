@@ -24,10 +24,13 @@ def describe(card: Card) -> str:
     ]
     lines += [f"label        {label.value} {label.name}" for label in card.labels]
     lines += [f"score        {name} {value:.4f}" for name, value in origin.scores.items()]
+    without = sum(not case.label_used for case in origin.cases) if card.kind == "segmenter" else 0
+    unlabelled = f" ({without} of them without labels)" if without else ""
     base = f"{origin.base_method} checkpoint {origin.base[:12]}" if origin.base else "scratch"
     lines += [
         f"from         {base}",
-        f"trained on   {origin.case_count} volumes, {origin.steps} steps, {origin.minutes:g} min, seed {origin.seed}",
+        f"trained on   {origin.case_count} volumes{unlabelled}, {origin.steps} steps, {origin.minutes:g} min, "
+        f"seed {origin.seed}",
         f"made         {origin.created} by {origin.software}",
     ]
     lines += [f"weights      {origin.kept}"] if origin.kept else []
