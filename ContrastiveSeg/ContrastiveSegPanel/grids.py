@@ -12,6 +12,9 @@ from vtk.util import numpy_support
 from ContrastiveSegLib import files
 from ContrastiveSegLib.errors import InputError
 
+#: Ending of the files that go between Slicer and the engine. Uncompressed MetaImage is exact, about as fast as shared
+#: memory, and the fastest on Slicer's side, where the user waits (Testing/benchmarks/handover.py).
+FILE_ENDING = ".mha"
 #: How far, in voxels, a corner of one grid may lie from the same corner of another that counts as equal. NIfTI's
 #: float32 geometry stays far below.
 _TOLERANCE = 0.05
@@ -117,12 +120,13 @@ def volume_holding(image: vtk.vtkImageData | np.ndarray, ijk_to_ras: np.ndarray)
 
 
 def write_image(volume, path: Path, compress: bool = False) -> None:
-    """Write a volume node to .nrrd (or .nii, .mha, which round the geometry), by write-then-rename.
+    """Write a volume node to .mha, .nrrd or (geometry rounded to float32) .nii, by write-then-rename.
 
     Raises:
         InputError: the file cannot be written.
     """
     with files.replacing(path) as temporary:
+        temporary.unlink()  # or Slicer logs that it removes an old version
         storage = _storage(temporary)
         storage.SetUseCompression(compress)
         if not storage.WriteData(volume):

@@ -13,13 +13,14 @@ import slicer
 
 from ContrastiveSegLib.checkpoints.card import Label
 
-from .grids import check_same_grid, grid_of, read_image, volume_holding, writable, write_image
+from .grids import FILE_ENDING, check_same_grid, grid_of, read_image, volume_holding, writable, write_image
 from .hierarchy import place_beside
 from .merging import merged
 from .segments import Segment, check_takes_labels, checked_labels, put_labels, segments_of
 from .undo import Undo
 
 __all__ = [
+    "FILE_ENDING",
     "Segment",
     "Undo",
     "load_volume",

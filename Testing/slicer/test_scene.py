@@ -10,6 +10,7 @@ import vtk
 from bench import failures
 from ContrastiveSegPanel.hierarchy import place_beside
 from ContrastiveSegPanel.scene import (
+    FILE_ENDING,
     load_volume,
     read_labels_into,
     reference_volume,
@@ -44,41 +45,43 @@ def parent_of(node):
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("ending", ["nrrd", "nii"])
+@pytest.mark.parametrize("ending", ["mha", "nrrd", "nii"])
 def test_a_volume_is_written_on_its_own_grid(tmp_path, grid, ending):
     path = tmp_path / f"a.{ending}"
     node = nodes.volume(ijk_to_ras=GRIDS[grid])
     node.SetAndObserveTransformNodeID(nodes.transform(nodes.turned(30, (5, 6, 7))).GetID())
     write_volume(node, path)
     assert_array_equal(nodes.voxels(path), numbers())
-    assert_allclose(nodes.ijk_to_ras_of(path), GRIDS[grid], atol=1e-9 if ending == "nrrd" else 1e-5)
+    assert_allclose(nodes.ijk_to_ras_of(path), GRIDS[grid], atol=1e-5 if ending == "nii" else 1e-9)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.int64, np.float32, np.float64])
-def test_a_volume_keeps_its_kind_of_number(tmp_path, dtype):
+@pytest.mark.parametrize("ending", ["mha", "nrrd"])
+def test_a_volume_keeps_its_kind_of_number(tmp_path, dtype, ending):
     array = numbers(dtype=np.int32).astype(dtype)
     node = nodes.volume(numbers())
     image = slicer.vtkOrientedImageData()
     image.SetDimensions(*SHAPE[::-1])
     image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(array.ravel(), deep=True))
     node.SetAndObserveImageData(image)
-    write_volume(node, tmp_path / "a.nrrd")
-    written = nodes.voxels(tmp_path / "a.nrrd")
+    write_volume(node, tmp_path / f"a.{ending}")
+    written = nodes.voxels(tmp_path / f"a.{ending}")
     assert written.dtype == (np.int32 if dtype is np.int64 else dtype)
     assert_array_equal(written, array)
 
 
-def test_writing_leaves_the_volume_and_the_scene_as_they_were(tmp_path):
+@pytest.mark.parametrize(("ending", "raw"), [(FILE_ENDING, b"CompressedData = False"), (".nrrd", b"encoding: raw")])
+def test_writing_leaves_the_volume_and_the_scene_as_they_were(tmp_path, ending, raw):
     node = nodes.volume(name="Jane Doe")
     node.SetAttribute("DICOM.instanceUIDs", "1.2.3")
     count, changed = slicer.mrmlScene.GetNumberOfNodes(), node.GetMTime()
-    write_volume(node, tmp_path / "a.nrrd")
+    write_volume(node, tmp_path / f"a{ending}")
     assert slicer.mrmlScene.GetNumberOfNodes() == count
     assert node.GetMTime() == changed
     assert node.GetStorageNode() is None
-    head = (tmp_path / "a.nrrd").read_bytes()[:1000]
+    head = (tmp_path / f"a{ending}").read_bytes()[:1000]
     assert b"1.2.3" not in head
-    assert b"encoding: raw" in head
+    assert raw in head
 
 
 def test_voxels_counted_from_elsewhere_than_zero_stay_where_they_are(tmp_path):
@@ -132,7 +135,7 @@ def test_colours_vectors_and_time_points_are_refused(tmp_path, kind, components)
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("ending", ["nrrd", "nii.gz"])
+@pytest.mark.parametrize("ending", ["mha", "nrrd", "nii.gz"])
 def test_a_label_map_becomes_segments_voxel_for_voxel(tmp_path, grid, ending):
     array = labels_in()
     node = nodes.volume(ijk_to_ras=GRIDS[grid])
@@ -489,6 +492,13 @@ def test_an_uncertainty_map_is_placed_like_its_volume(tmp_path):
         load_volume(nodes.label_file(tmp_path / "w.nrrd", array[1:]), node, "Wrong")
 
 
+def test_files_numbered_alike_are_not_read_as_slices(tmp_path):
+    node = nodes.volume()
+    first = nodes.label_file(tmp_path / f"case_1{FILE_ENDING}", labels_in(seed=1).astype(np.uint8))
+    nodes.label_file(tmp_path / f"case_2{FILE_ENDING}", labels_in(seed=2).astype(np.uint8))
+    assert_array_equal(slicer.util.arrayFromVolume(load_volume(first, node, "U")), labels_in(seed=1))
+
+
 def test_case_names_are_safe_and_unique():
     names = [
         "MR brain",
@@ -528,19 +538,20 @@ def test_the_engine_reads_what_is_written(tmp_path):
     from ContrastiveSegLib.volumes.reading import read_volume
 
     node = nodes.volume()
-    write_volume(node, tmp_path / "a.nrrd")
-    assert_array_equal(np.squeeze(read_volume(tmp_path / "a.nrrd").array), numbers())
+    write_volume(node, tmp_path / f"a{FILE_ENDING}")
+    assert_array_equal(np.squeeze(read_volume(tmp_path / f"a{FILE_ENDING}").array), numbers())
 
 
-def test_a_sheared_grid_is_kept_as_it_is(tmp_path):
+@pytest.mark.parametrize("ending", [FILE_ENDING, ".nrrd"])
+def test_a_sheared_grid_is_kept_as_it_is(tmp_path, ending):
     """As of a CT with tilted gantry that was not straightened."""
     sheared = OBLIQUE.copy()
     sheared[:3, 2] += 0.4 * OBLIQUE[:3, 1]
     node = nodes.volume(ijk_to_ras=sheared)
-    write_volume(node, tmp_path / "a.nrrd")
-    assert_allclose(nodes.ijk_to_ras_of(tmp_path / "a.nrrd"), sheared, atol=1e-9)
-    file = nodes.label_file(tmp_path / "l.nrrd", labels_in().astype(np.uint8), sheared)
+    write_volume(node, tmp_path / f"a{ending}")
+    assert_allclose(nodes.ijk_to_ras_of(tmp_path / f"a{ending}"), sheared, atol=1e-9)
+    file = nodes.label_file(tmp_path / f"l{ending}", labels_in().astype(np.uint8), sheared)
     found, _ = read_labels_into(file, LABELS, node)
     values = {segment_id(found, label.name): label.value for label in LABELS}
-    write_labels(found, node, values, tmp_path / "o.nrrd")
-    assert_array_equal(nodes.voxels(tmp_path / "o.nrrd"), labels_in())
+    write_labels(found, node, values, tmp_path / f"o{ending}")
+    assert_array_equal(nodes.voxels(tmp_path / f"o{ending}"), labels_in())
