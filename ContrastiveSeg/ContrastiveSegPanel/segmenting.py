@@ -121,14 +121,14 @@ class Segmenting:
         if volume is None or (self._segmentation_id and segmentation is None):
             self.dropped.append(case.name)
             return
-        name = slicer.mrmlScene.GenerateUniqueName(_("{name} segmentation").format(name=volume.GetName()))
+        name = _free_name(_("{name} segmentation").format(name=volume.GetName()))
         node, undo = scene.read_labels_into(labels, self._card.labels, volume, segmentation, name)
         self._undo.append(undo)
         if segmentation is None:
             node.SetAttribute(PREDICTED, self._checkpoint.name)
         self.segmentation_ids.append(node.GetID())
         if self._options.uncertainty:
-            name = slicer.mrmlScene.GenerateUniqueName(_("{name} uncertainty").format(name=volume.GetName()))
+            name = _free_name(_("{name} uncertainty").format(name=volume.GetName()))
             found = scene.load_volume(uncertainty, volume, name)
             # A map of a volume is no volume to learn from, nor to segment with all the others.
             found.SetAttribute(ROLE, IGNORE)
@@ -156,6 +156,12 @@ def volumes_in_scene() -> list[Any]:
         and not v.GetHideFromEditors()
         and v.GetAttribute(ROLE) != IGNORE
     ]
+
+
+def _free_name(name: str) -> str:
+    # GenerateUniqueName numbers also names that nobody has any longer.
+    taken = slicer.mrmlScene.GetFirstNodeByName(name) is not None
+    return slicer.mrmlScene.GenerateUniqueName(name) if taken else name
 
 
 def _remove(identifier: str) -> None:

@@ -127,7 +127,7 @@ class Task:
             self._end(text, lambda: self._on_problem(event["what"], cancelled))
         elif self.state == "running":
             if kind == "stage":
-                self._stage = event["name"].capitalize()
+                self._stage = stage_words(event["name"])
                 self._show(0, 0, self._stage)
             elif kind == "progress":
                 left = event["seconds_left"]
@@ -159,3 +159,20 @@ def time_left(seconds: float) -> str:
     if seconds < 90 * 60:
         return _("{count} min left").format(count=round(seconds / 60))
     return _("{count} h left").format(count=f"{seconds / 3600:.1f}")
+
+
+def stage_words(name: str) -> str:
+    """A stage of the engine's jobs in words for the user."""
+    words = {
+        "import": _("Loading the libraries"),
+        "load": _("Loading the model"),
+        "plan": _("Looking at the volumes"),
+        "preprocess": _("Preparing the volumes"),
+        "segment": _("Segmenting"),
+        "train": _("Training"),
+        "train from scratch": _("Training from scratch"),
+        "score": _("Scoring on the volumes held out"),
+        "rank": _("Ranking"),
+        "evaluate": _("Measuring"),
+    }
+    return words.get(name, name.capitalize())

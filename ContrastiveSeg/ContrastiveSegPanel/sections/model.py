@@ -163,25 +163,25 @@ def _advice(entry: Entry | None) -> str:
 
 def _expects(card: Card) -> str:
     plan = card.plan
-    if all(channel.modality == "any" for channel in plan.channels):
-        told = [_("any modality and spacing; follows your data when fine-tuned")]
-    else:
-        told = [
-            " + ".join(f"{c.name} ({c.modality})" if len(plan.channels) > 1 else c.modality for c in plan.channels),
-            _("{spacing} mm voxels").format(spacing=millimetres(plan.spacing)),
-        ]
     channels = len(plan.channels)
-    told.append(_("1 channel") if channels == 1 else _("{count} channels").format(count=channels))
+    told = [_("1 channel") if channels == 1 else _("{count} channels").format(count=channels)]
+    if all(channel.modality == "any" for channel in plan.channels):
+        told.append(_("any modality and spacing (follows your data when fine-tuned)"))
+    else:
+        told.append(" + ".join(f"{c.name} ({c.modality})" if channels > 1 else c.modality for c in plan.channels))
+        told.append(_("voxels of {spacing} mm").format(spacing=millimetres(plan.spacing)))
     return ", ".join(told)
 
 
 def _swatches(labels: tuple[Label, ...]) -> str:
-    """Rich text: a square in each label's colour before its name."""
+    """Rich text: a square in each label's colour before its name; Slicer chooses a colour for those without."""
     parts = []
     for label in labels[:_MOST_LABELS]:
         name = html.escape(label.name).replace(" ", "&nbsp;")
-        colour = "#{:02x}{:02x}{:02x}".format(*label.colour) if label.colour else "gray"
-        parts.append(f'<span style="color:{colour}">■</span>&nbsp;{name}')
+        if label.colour is not None:
+            red, green, blue = label.colour
+            name = f'<span style="color:rgb({red},{green},{blue})">■</span>&nbsp;{name}'
+        parts.append(name)
     if len(labels) > _MOST_LABELS:
         parts.append(_("and {count} more").format(count=len(labels) - _MOST_LABELS))
     return "&ensp; ".join(parts)

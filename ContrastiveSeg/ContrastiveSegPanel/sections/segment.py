@@ -65,11 +65,15 @@ class SegmentSection(Section):
     # What the scene remembers
 
     def set_parameters(self, parameters: Parameters) -> None:
-        if self._parameters is not None:
-            self._parameters.changed.disconnect(self._from_parameters)
+        self._forget_parameters()
         self._parameters = parameters
         self._from_parameters()
         parameters.changed.connect(self._from_parameters)
+
+    def _forget_parameters(self) -> None:
+        if self._parameters is not None:
+            self._parameters.changed.disconnect(self._from_parameters)
+        self._parameters = None
 
     def _from_parameters(self) -> None:
         if self._updating:
@@ -188,6 +192,7 @@ class SegmentSection(Section):
         ui.cancelButton.enabled = state != "stopping"
         ui.undoButton.enabled = self._last is not None and not busy
         ui.show3DButton.setVisible(ui.outputSelector.currentNode() is not None)
+        ui.statusLabel.setVisible(bool(ui.statusLabel.text))
         told = [] if why_not else self._warnings()
         if len(told) > _MOST_WARNINGS:
             more = _("… and {count} more").format(count=len(told) - _MOST_WARNINGS)
@@ -278,6 +283,8 @@ class SegmentSection(Section):
 
     def cancel(self) -> None:
         """The scene closes: nothing of what runs may come into the next one."""
+        # The widgets lose their nodes now, which the parameters of the next scene must not take for a choice.
+        self._forget_parameters()
         self._last = None
         current, self._current = self._current, None
         if current is not None:
@@ -290,9 +297,6 @@ class SegmentSection(Section):
     def cleanup(self) -> None:
         super().cleanup()
         self._refresh_timer.stop()
-        if self._parameters is not None:
-            self._parameters.changed.disconnect(self._from_parameters)
-        self._parameters = None
 
     def _on_event(self, event: dict[str, Any]) -> None:
         if event["event"] == "log":
@@ -302,6 +306,7 @@ class SegmentSection(Section):
 
     def _on_result(self, value: dict[str, Any]) -> None:
         if self._current is None:
+            self.ui.statusLabel.setText("")
             return
         self._take()
         current = self._finish()
@@ -321,6 +326,7 @@ class SegmentSection(Section):
 
     def _on_problem(self, problem: Exception | str, cancelled: bool) -> None:
         if self._current is None:
+            self.ui.statusLabel.setText("")
             return
         if cancelled:
             self._take()
