@@ -34,9 +34,13 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 
 @pytest.fixture(scope="session")
-def slicer_started(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The bench, started once."""
+def slicer_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The bench, started once, and told at the end that Slicer quits."""
     start.start(tmp_path_factory.mktemp("slicer"))
+    yield
+    import slicer
+
+    slicer.app.aboutToQuit.emit()
 
 
 @pytest.fixture(autouse=True)

@@ -84,3 +84,62 @@ def test_single_shot(qt, wait_for):
     got = []
     qt.QTimer.singleShot(1, lambda: got.append(1))
     wait_for(lambda: got)
+
+
+def test_a_signal_is_connected_emitted_and_called_by_its_name(qt):
+    button, got = qt.QPushButton(), []
+    button.clicked.connect(got.append)
+    button.clicked.emit(True)
+    button.clicked(False)
+    assert got == [True, False]
+
+
+def test_a_name_that_means_two_signals_in_slicer_is_refused(qt):
+    import slicer
+
+    with pytest.raises(TypeError, match="overloads"):
+        qt.QComboBox().currentIndexChanged.connect(print)
+    with pytest.raises(TypeError, match="overloads"):
+        slicer.qMRMLNodeComboBox().currentNodeChanged.connect(print)
+
+
+def test_what_only_qt_6_has_is_refused(qt):
+    with pytest.raises(AttributeError, match="checkStateChanged"):
+        qt.QCheckBox().connect("checkStateChanged(Qt::CheckState)", print)
+    with pytest.raises(AttributeError, match="setScreen"):
+        qt.QWidget().setScreen  # noqa: B018
+    with pytest.raises(AttributeError, match=r"bench has no qt\.QPermission"):
+        qt.QPermission  # noqa: B018
+
+
+def test_a_child_is_an_attribute_by_its_name(qt):
+    parent = qt.QWidget()
+    child = qt.QLabel("x", parent)
+    child.name = "label"
+    assert parent.label is child
+    assert child.objectName == "label"
+
+
+def test_a_widget_drawn_in_python_is_drawn(qt):
+    class Chart(qt.QWidget):
+        def __init__(self):
+            super().__init__()
+            self.values = [1, 2]
+
+        def paintEvent(self, event):
+            painter = qt.QPainter(self)
+            painter.fillRect(self.rect, qt.QColor(255, 0, 0))
+            painter.end()
+
+    chart = Chart()
+    chart.resize(20, 20)
+    assert chart.grab().toImage().pixelColor(5, 5).red() == 255
+
+
+def test_an_exception_while_drawing_fails_the_test(qt):
+    class Broken(qt.QWidget):
+        def paintEvent(self, event):
+            raise ValueError("broken chart")
+
+    with pytest.raises(ValueError, match="broken chart"):
+        Broken().grab()

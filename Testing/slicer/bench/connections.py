@@ -14,11 +14,12 @@ from typing import Any
 import shiboken6
 from PySide6 import QtCore
 
-from . import failures
+from . import failures, qt5
 
 _read = QtCore.QObject.__getattribute__
 _native_connect = QtCore.QObject.connect
 _native_disconnect = QtCore.QObject.disconnect
+_native_emit = QtCore.QObject.emit
 
 # (address of the sender, signature) -> the connected callables, each with what was given to Qt
 _table: dict[tuple[int, str], list[tuple[Callable[..., Any], Callable[..., Any]]]] = {}
@@ -48,11 +49,13 @@ def meta_of(cls: type) -> QtCore.QMetaObject:
 def _qt_signals(sender: QtCore.QObject) -> dict[str, QtCore.QMetaMethod]:
     meta = meta_of(type(sender))
     methods = [meta.method(i) for i in range(meta.methodCount())]
-    return {
+    known = {
         bytes(m.methodSignature().data()).decode(): m
         for m in methods
         if m.methodType() == QtCore.QMetaMethod.MethodType.Signal
     }
+    name = str(meta.className())
+    return {s: m for s, m in known.items() if s in qt5.signals(name)} if name in qt5.TABLE else known
 
 
 def declared(sender: QtCore.QObject) -> tuple[str, ...]:
@@ -145,6 +148,12 @@ def _method(sender: QtCore.QObject, signature: str) -> QtCore.QMetaMethod:
     return known[signature]
 
 
+def _count(signature: str) -> int:
+    """How many arguments a signature has; none of ours has templates with several."""
+    arguments = signature[signature.index("(") + 1 : -1]
+    return arguments.count(",") + 1 if arguments else 0
+
+
 def _address(sender: QtCore.QObject) -> int:
     """The object's place in memory. Another may be there later, so connections are forgotten with the object."""
     address = shiboken6.getCppPointer(sender)[0]
@@ -163,22 +172,20 @@ def _address(sender: QtCore.QObject) -> int:
 class BoundSignal:
     """``button.clicked``: can be connected, emitted and called, which emits too."""
 
-    def __init__(self, sender: QtCore.QObject, name: str, native: Any) -> None:
-        self._sender, self._name, self._native = sender, name, native
+    def __init__(self, sender: QtCore.QObject, name: str) -> None:
+        self._sender, self._name = sender, name
+
+    def _signatures(self) -> list[str]:
+        every = [*declared(self._sender), *_qt_signals(self._sender)]
+        return [s for s in every if s.startswith(self._name + "(")]
 
     def _signature(self) -> str:
-        for cls in type(self._sender).__mro__:
-            if self._name in OVERLOADED_IN_QT5.get(cls.__name__, ()):
-                raise TypeError(
-                    f'{cls.__name__}.{self._name} has overloads in Qt 5: use connect("{self._name}(...)", f)'
-                )
-        for signature in declared(self._sender):
-            if signature.startswith(self._name + "("):
-                return signature
-        found = [s for s in _qt_signals(self._sender) if s.startswith(self._name + "(")]
-        return max(
-            found, key=lambda s: s.count(",") + (not s.endswith("()"))
-        )  # shorter ones leave default arguments out
+        """The one a bare name means: with all its arguments, since shorter ones leave out those with defaults."""
+        classes = type(self._sender).__mro__
+        several = sum(s.startswith(self._name + "(") for s in declared(self._sender)) > 1
+        if several or any(self._name in OVERLOADED_IN_QT5.get(cls.__name__, ()) for cls in classes):
+            raise TypeError(f'{classes[0].__name__}.{self._name} has overloads: use connect("{self._name}(...)", f)')
+        return max(self._signatures(), key=_count)
 
     def connect(self, slot: Callable[..., Any]) -> bool:
         return connect(self._sender, self._signature(), slot)
@@ -187,9 +194,12 @@ class BoundSignal:
         return disconnect(self._sender, self._signature(), slot)
 
     def emit(self, *args: Any) -> None:
-        if self._native is None:
-            emit(self._sender, self._signature(), *args)
-        else:
-            self._native.emit(*args)
+        fitting = [s for s in self._signatures() if _count(s) == len(args)]
+        if not fitting:
+            raise TypeError(f"{self._name} has no overload of {len(args)} arguments: {', '.join(self._signatures())}")
+        if fitting[0] in declared(self._sender):
+            emit(self._sender, fitting[0], *args)
+        else:  # not by SignalInstance.emit: it asks the object for its "emit", which objects in Slicer do not have
+            _native_emit(self._sender, QtCore.SIGNAL(fitting[0]), *args)
 
     __call__ = emit

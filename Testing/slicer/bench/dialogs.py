@@ -106,7 +106,8 @@ def _run_message_box(box: QtWidgets.QMessageBox) -> Any:
         _read(box, "windowTitle")().strip(),
         _read(box, "detailedText")() or _read(box, "informativeText")(),
     )
-    if len(_read(box, "buttons")()) <= 1:
+    choices = [b for b in _read(box, "buttons")() if not _read(b, "text")().startswith("Show Details")]
+    if len(choices) <= 1:
         seam.shown.append(shown)
         return buttons if buttons != Button.NoButton else Button.Ok
     answer = seam.take(shown)

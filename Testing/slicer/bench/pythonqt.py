@@ -17,7 +17,7 @@ from typing import Any
 import shiboken6
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from . import connections, dialogs
+from . import connections, dialogs, qt5
 
 Qt_Object = QtCore.QObject
 _read = Qt_Object.__getattribute__
@@ -86,8 +86,13 @@ def _get(self: QtCore.QObject, name: str) -> Any:
         return _read(self, name)
     if name in _EVERYWHERE:
         return _EVERYWHERE[name].__get__(self)
-    if name in _read(self, "__dict__"):
-        return _read(self, name)
+    own = _read(self, "__dict__")
+    if name in own and not isinstance(own[name], QtCore.SignalInstance):  # PySide6 keeps its signals there
+        return own[name]
+    if any(signal.startswith(name + "(") for signal in connections.declared(self)):
+        return connections.BoundSignal(self, name)
+    if _missing_in_qt5(cls, name):
+        return _child_or_dynamic(self, name)
     if name in properties(self):
         return _value(self, name)
     if name in ("exec", "exec_", "open") and isinstance(self, QtWidgets.QDialog | QtWidgets.QMenu):
@@ -97,23 +102,28 @@ def _get(self: QtCore.QObject, name: str) -> Any:
     try:
         value = _native_read(self, name)
     except AttributeError:
-        for child in _read(self, "children")():
-            if _property(child, "objectName") == name:
-                return child
-        dynamic = _property(self, name)
-        if dynamic is not None:
-            return dynamic
-        raise AttributeError(
-            f"{cls.__name__} has no attribute named '{name}'"
-            + (
-                f": the bench has no {cls.__name__}.{name}, add the real behaviour or do not use it"
-                if cls in stand_ins
-                else ""
-            )
-        ) from None
+        return _child_or_dynamic(self, name)
     if isinstance(value, QtCore.SignalInstance):
-        return connections.BoundSignal(self, name, value)
+        return connections.BoundSignal(self, name)
     return value
+
+
+@cache
+def _missing_in_qt5(cls: type, name: str) -> bool:
+    native = next(klass for klass in cls.__mro__ if connections.is_native(klass))
+    return qt5.lacks(native.__name__, name)
+
+
+def _child_or_dynamic(obj: QtCore.QObject, name: str) -> Any:
+    """What PythonQt looks for last."""
+    for child in _read(obj, "children")():
+        if _property(child, "objectName") == name:
+            return child
+    if name.encode() in [bytes(n.data()) for n in _read(obj, "dynamicPropertyNames")()]:
+        return _property(obj, name)
+    cls = type(obj)
+    hint = ": the bench has no {0}.{1}, add the real behaviour or do not use it" if cls in stand_ins else ""
+    raise AttributeError(f"{cls.__name__} has no attribute named '{name}'" + hint.format(cls.__name__, name))
 
 
 def _value(obj: QtCore.QObject, name: str) -> Any:
@@ -140,7 +150,7 @@ def _set(self: QtCore.QObject, name: str, value: Any) -> None:
     if name.startswith("_") and not connections.is_native(cls):
         _write_python(self, name, value)
         return
-    if name in properties(self):
+    if name in properties(self) and not _missing_in_qt5(cls, name):
         _assign(self, name, value)
         return
     if loading and isinstance(value, QtWidgets.QWidget):

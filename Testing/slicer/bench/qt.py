@@ -6,10 +6,8 @@ import types
 
 from PySide6 import QtCore, QtGui, QtWidgets
 
+from . import qt5
 from .ui_loader import QUiLoader
-
-# In Qt 6 but not in the Qt 5.15 that Slicer is built with, or PySide6's own.
-_ABSENT = {"QEnum", "QFlag", "QtMsgType", "QStringConverter", "QPermission", "QNativeInterface", "QChronoTimer"}
 
 
 def module() -> types.ModuleType:
@@ -17,12 +15,12 @@ def module() -> types.ModuleType:
     made = types.ModuleType("qt", "Qt as Slicer's Python sees it, made from PySide6 by the test bench")
     for source in (QtCore, QtGui, QtWidgets):
         for name in dir(source):
-            if name.startswith("Q") and name not in _ABSENT:
+            if name in qt5.TABLE:
                 setattr(made, name, getattr(source, name))
     made.QUiLoader = QUiLoader  # type: ignore[attr-defined]
 
     def missing(name: str) -> object:
-        raise AttributeError(f"module 'qt' has no attribute '{name}' (bench)")
+        raise AttributeError(f"the bench has no qt.{name}: see bench/qt5.py, or do not use it")
 
     made.__getattr__ = missing  # type: ignore[method-assign]
     return made

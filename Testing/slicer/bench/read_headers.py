@@ -1,7 +1,10 @@
-"""Reads from CTK's and Slicer's headers what their classes offer to Python, for ``allowed_names.json``.
+"""Reads from headers what classes offer to Python in Slicer: for ``allowed_names.json`` and ``qt5_names.json``.
 
-``python read_headers.py FOLDER_OF_CTK FOLDER_OF_SLICER CLASS...`` prints it. PythonQt offers properties, public slots,
-signals, functions marked Q_INVOKABLE, enumerators and what "decorators" add; other public functions are out of reach.
+PythonQt offers properties, public slots, signals, functions marked Q_INVOKABLE, enumerators, and what wrappers add:
+all public functions of Qt's own classes, a few of Slicer's. Other public functions are out of Python's reach.
+
+    python read_headers.py widgets CTK SLICER CLASS... > allowed_names.json
+    python read_headers.py qt QT5_INCLUDES PYTHONQT/generated_cpp_515 CLASS... > qt5_names.json
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ from pathlib import Path
 class Offered:
     """What one class adds to its parents."""
 
-    header: str
     parents: list[str]
     properties: dict[str, str] = field(default_factory=dict)
     read_only: list[str] = field(default_factory=list)
@@ -26,27 +28,29 @@ class Offered:
     enumerators: list[str] = field(default_factory=list)
 
 
-_CLASS = r"\nclass\s+(?:[A-Z][A-Z_0-9]*\s+)?{name}\s*:?\s*((?:public[^{{]*)?)\n?\{{"
-_PROPERTY = re.compile(r"Q_PROPERTY\(\s*([\w:<>,* ]+?)\s+(\w+)\s+READ([^)]*)\)")
+_CLASS = r"\n[ \t]*class\s+(?:[A-Z][A-Z_0-9]*\s+)?{name}\s*(?:final\s*)?:?\s*((?:public[^{{]*)?)\n?\{{"
+_PROPERTY = re.compile(r"Q_PROPERTY\(\s*([\w:<>,* ]+?)[\s]+(\w+)\s+(?:READ|MEMBER)([^)]*)\)")
 _SECTION = re.compile(r"^\s*(public|protected|private)?\s*(Q_SLOTS|slots|Q_SIGNALS|signals)?\s*:\s*$", re.MULTILINE)
 _FUNCTION = re.compile(r"(~?\w+)\s*\(([^()]*(?:\([^()]*\)[^()]*)*)\)\s*(?:const)?\s*(?:override)?\s*(?:;|\{)")
 
 
-def read(name: str, path: Path, root: Path) -> Offered:
+def read(name: str, path: Path) -> Offered:
     """One class of one header."""
-    text = re.sub(r"//[^\n]*", "", re.sub(r"/\*.*?\*/", "", path.read_text(encoding="utf-8"), flags=re.DOTALL))
+    text = path.read_text(encoding="utf-8", errors="replace")
+    text = re.sub(r"//[^\n]*", "", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL))
+    text = re.sub(r"\n[ \t]*#[^\n]*", "", text)
     found = re.search(_CLASS.format(name=name), text)
     if not found:
+        if name.startswith("Q"):  # a namespace, an alias or a template: what wrappers offer must do
+            return Offered([])
         raise SystemExit(f"no class {name} in {path}")
     body = text[found.end() : text.index("\n};", found.end())]
-    parents = re.findall(r"public\s+([\w:]+)", found[1])
-    offered = Offered(path.relative_to(root).as_posix(), parents)
+    offered = Offered(re.findall(r"public\s+([\w:]+)", found[1]))
     for kind, prop, rest in _PROPERTY.findall(body):
         offered.properties[prop] = kind
         if "WRITE" not in rest:
             offered.read_only.append(prop)
-    for enumeration in re.findall(r"\benum\s+(?:class\s+)?\w*\s*\{([^}]*)\}", body):
-        offered.enumerators += re.findall(r"(?:^|,)\s*(\w+)", enumeration)
+    offered.enumerators = _enumerators(body)
     body = re.sub(r"Q_PROPERTY\([^\n]*\)", "", body)
     access, special, start = "private", "", 0
     for mark in [*_SECTION.finditer(body), None]:
@@ -57,46 +61,78 @@ def read(name: str, path: Path, root: Path) -> Offered:
     return offered
 
 
+def _enumerators(body: str) -> list[str]:
+    names = []
+    for enumeration in re.findall(r"\benum\s+(?:class\s+)?\w*\s*\{([^}]*)\}", body):
+        names += re.findall(r"(?:^|,)\s*(\w+)", re.sub(r"\([^)]*\)", "", enumeration))
+    return sorted(set(names))
+
+
 def _read_part(offered: Offered, part: str, access: str, special: str) -> None:
     if "ignals" in special or "SIGNALS" in special:
-        offered.signals += [f"{n}({_types(a)})" for n, a in _FUNCTION.findall(part)]
+        offered.signals += [s for n, a in _FUNCTION.findall(part) for s in _signatures(n, a)]
     elif access == "public" and special:
         offered.methods += [n for n, _ in _FUNCTION.findall(part)]
     elif access == "public":
         offered.methods += re.findall(r"Q_INVOKABLE[^;{(]*?(\w+)\s*\(", part)
-    offered.methods = sorted(set(offered.methods))
+    # C++ asks a Python object for its virtual functions, protected ones too.
+    offered.methods += re.findall(r"\bvirtual\s[^;{(]*?\b(\w+)\s*\(", part)
+    offered.methods += [n for n, end in re.findall(r"(\w+)\s*\([^;{]*\)\s*(?:const\s*)?(override)", part)]
+    offered.methods = sorted({m for m in offered.methods if "~" not in m})
 
 
-def _types(arguments: str) -> str:
-    """A signal's arguments as Qt normalises them: no names, const references or blanks."""
-    kinds = []
+def _signatures(name: str, arguments: str) -> list[str]:
+    """As Qt normalises them, no names, const references or blanks; one for each argument that may be left out."""
+    kinds, least = [], None
     for argument in filter(None, (a.strip() for a in arguments.split(","))):
-        kind = re.sub(r"\s*=.*", "", argument)
-        kind = re.sub(r"^const\s+(.*?)\s*&", r"\1 ", kind)
+        if "QPrivateSignal" in argument:
+            break
+        if "=" in argument and least is None:
+            least = len(kinds)
+        kind = re.sub(r"^const\s+(.*?)\s*&", r"\1 ", re.sub(r"\s*=.*", "", argument))
         words = re.match(r"((?:unsigned\s+)?[\w:]+(?:<[^>]*>)?)\s*(\**)", kind)
         assert words, argument
         kinds.append(words[1] + words[2])
-    return ",".join(kinds)
+    lengths = range(len(kinds) if least is None else least, len(kinds) + 1)
+    return [f"{name}({','.join(kinds[:n])})" for n in lengths]
 
 
 def _decorated(text: str) -> list[tuple[str, str]]:
-    """(class, method) of functions that take the object first, and of static ones, which have the class in their name."""
-    bound = re.findall(r"[\w*&>] (\w+)\((\w+)\* ", text)
+    """(class, method) of wrapped functions: most take the object first, static ones have the class in their name."""
+    this = "theWrappedObject" if "PythonQtWrapper_" in text else ""
+    bound = re.findall(r"[\w*&>] +(?:py_q_)?([a-zA-Z]\w+)\((\w+)\* " + this, text)
     return [(cls, name) for name, cls in bound] + re.findall(r"\bstatic_([a-zA-Z0-9]+)_(\w+)\(", text)
 
 
-def main(ctk: Path, slicer: Path, names: list[str]) -> None:
-    headers = {p.stem: (p, root) for root in (ctk, slicer) for p in root.rglob("*.h")}
-    read_classes = {name: read(name, *headers[name]) for name in sorted(names)}
-    for path in slicer.rglob("*PythonQtDecorators.h"):
-        for name, method in _decorated(path.read_text(encoding="utf-8")):
-            if name in read_classes:
-                read_classes[name].methods.append(method)
-    table = {name: asdict(content) for name, content in read_classes.items()}
+def _add_wrapped(classes: dict[str, Offered], files: list[Path]) -> None:
+    for path in files:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for name, method in _decorated(text):
+            if name in classes:
+                classes[name].methods = sorted({*classes[name].methods, method})
+        for part in text.split("class PythonQtWrapper_")[1:]:
+            name = re.match(r"\w+", part)[0]  # type: ignore[index]
+            if name in classes:
+                classes[name].enumerators = sorted({*classes[name].enumerators, *_enumerators(part)})
+
+
+def main(what: str, first: Path, second: Path, names: list[str]) -> None:
+    if what == "qt":
+        headers = {p.name: p for p in first.rglob("*") if p.name.startswith("Q") and "." not in p.name and p.is_file()}
+        sources = {
+            n: headers[n].parent / re.findall(r'"(\w+\.h)"', headers[n].read_text())[0] for n in names if n != "Qt"
+        }
+        wrappers = list(second.rglob("*.h"))
+    else:
+        found = {p.stem: p for root in (first, second) for p in root.rglob("*.h")}
+        sources = {n: found[n] for n in names}
+        wrappers = list(second.rglob("*PythonQtDecorators.h"))
+    classes = {n: read(n, sources[n]) if n in sources else Offered([]) for n in sorted(names)}
+    _add_wrapped(classes, wrappers)
     print("{")
-    print(",\n".join(f"{json.dumps(name)}: {json.dumps(content)}" for name, content in table.items()))
+    print(",\n".join(f"{json.dumps(n)}: {json.dumps(asdict(c))}" for n, c in classes.items()))
     print("}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
