@@ -1,0 +1,79 @@
+"""Which of pooled volumes have labels: those that are named, and no others."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.volumes.dataset import find_cases
+from ContrastiveSegLib.volumes.partial_labels import with_named_labels
+
+
+@pytest.fixture
+def folders(tmp_path) -> Path:
+    """Data sets one (dataset.json names the labels of both) and two (label maps of one of its volumes apart)."""
+    for path in (
+        "one/imagesTr/a",
+        "one/imagesTr/b",
+        "one/labelsTr/a",
+        "one/labelsTr/b",
+        "two/c",
+        "two/d",
+        "marks/d_seg",
+    ):
+        file = tmp_path / f"{path}.nii.gz"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (tmp_path / "marks" / "stranger.nii.gz").touch()
+    (tmp_path / "one" / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "organ": 1}}))
+    return tmp_path
+
+
+def labelled(folder: Path, *labels: str, images: tuple[str, ...] = ("one", "two")) -> dict[str, str | None]:
+    pooled = with_named_labels([find_cases([folder / name]) for name in images], [folder / name for name in labels])
+    assert [len(cases) for cases in pooled] == [2] * len(images)
+    return {case.name: case.labels.name if case.labels else None for cases in pooled for case in cases}
+
+
+def test_labels_that_are_not_named_are_not_used(folders):
+    assert find_cases([folders / "one"])[0].labels
+    assert labelled(folders) == {"a": None, "b": None, "c": None, "d": None}
+
+
+def test_some_labels_of_some_data_sets(folders):
+    assert labelled(folders, "marks") == {"a": None, "b": None, "c": None, "d": "d_seg.nii.gz"}
+    assert labelled(folders, "one") == {"a": "a.nii.gz", "b": "b.nii.gz", "c": None, "d": None}
+    everything = labelled(folders, "one/dataset.json", "marks/d_seg.nii.gz")
+    assert everything == {"a": "a.nii.gz", "b": "b.nii.gz", "c": None, "d": "d_seg.nii.gz"}
+    assert labelled(folders, "one/labelsTr/b.nii.gz")["b"] == "b.nii.gz"
+    assert labelled(folders, "one/labelsTr/b.nii.gz")["a"] is None
+
+
+def test_a_list_names_what_is_used(folders):
+    entries = [
+        {"image": "one/imagesTr/a.nii.gz", "label": "one/labelsTr/a.nii.gz"},
+        {"image": "one/imagesTr/b.nii.gz"},
+    ]
+    (folders / "list.json").write_text(json.dumps(entries))
+    assert labelled(folders, "list.json") == {"a": "a.nii.gz", "b": None, "c": None, "d": None}
+    assert labelled(folders, "list.json", images=("one/imagesTr", "two"))["a"] == "a.nii.gz"
+
+
+def test_label_maps_beside_their_volumes(folders):
+    (folders / "two" / "c_seg.nii.gz").touch()
+    assert labelled(folders, "two") == {"a": None, "b": None, "c": "c_seg.nii.gz", "d": None}
+
+
+def test_names_that_two_data_sets_have_are_refused(folders):
+    (folders / "two" / "c.nii.gz").rename(folders / "two" / "a.nii.gz")
+    with pytest.raises(InputError, match=r"2 of the data sets.*dataset.json"):
+        labelled(folders, "one/labelsTr")
+    assert labelled(folders, "one", images=("two", "one"))["b"] == "b.nii.gz"
+
+
+def test_labels_of_nothing_are_refused(folders):
+    with pytest.raises(InputError, match="labels none of the volumes"):
+        labelled(folders, "marks/stranger.nii.gz")
+    with pytest.raises(InputError, match="does not exist"):
+        labelled(folders, "nowhere")
