@@ -5,7 +5,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from patients import add_patient, add_volume
+from patients import add_patient, add_segmentation, add_volume
+from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
 SECONDS = 90
@@ -266,6 +267,23 @@ def unchecked():
     import qt
 
     return qt.Qt.Unchecked
+
+
+def test_a_segmentation_chosen_in_the_table_is_learnt_from(drive):
+    volume, _drawn = add_patient("CT", 0)
+    other = add_segmentation(volume, ("Kidney",), name="second opinion")
+    drive.rows(1)
+    box = drive.tune.casesTable.cellWidget(0, 1)
+    drive.wait_for(lambda: [box.itemText(i) for i in range(box.count)] == ["None", "CT drawn", "second opinion"])
+    assert box.currentText == "CT drawn"
+    QTest.keyClicks(box, "s")
+    drive.wait_for(lambda: drive.tune.structuresTable.rowCount == 1)
+    assert drive.tune.structuresTable.item(0, 0).text() == "Kidney"
+    other.SetName("renamed")
+    drive.wait_for(lambda: box.currentText == "renamed")
+    QTest.keyClick(box, Qt.Key.Key_Home)
+    drive.wait_for(lambda: drive.tune.casesTable.cellWidget(0, 2).currentText == "Unlabelled")
+    assert box.currentText == "renamed"
 
 
 def test_methods_appear_as_the_engine_tells_them(drive):

@@ -9,7 +9,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ..cases import ROLES, Case, Cases, Structure, segmentations
+from ..cases import ROLES, UNLABELLED, Case, Cases, Structure, segmentations
 
 _VOLUME, _SEGMENTATION, _ROLE, _DICE = range(4)
 _NAME, _LEARN_AS, _COUNT = range(3)
@@ -30,6 +30,9 @@ class CasesTable:
     def __init__(self, table: Any, cases: Cases) -> None:
         self._table, self._cases = table, cases
         self._shown: list[Case] = []
+        #: What the boxes offer, and the ID of each entry ("" for none).
+        self._names: list[str] = []
+        self._ids: list[str] = []
         header = table.horizontalHeader()
         for column in (_VOLUME, _SEGMENTATION):
             header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
@@ -41,18 +44,27 @@ class CasesTable:
         if [r.volume_id for r in rows] != [r.volume_id for r in self._shown]:
             self._table.setRowCount(0)
             self._table.setRowCount(len(rows))
+            self._names = []
             for number, row in enumerate(rows):
                 self._add(number, row)
-        choices = [(s.GetID(), s.GetName()) for s in segmentations()]
+        found = segmentations()
+        self._ids = ["", *(node.GetID() for node in found)]
+        names = [_("None"), *(node.GetName() for node in found)]
+        if names != self._names:
+            self._names = names
+            for number in range(len(rows)):
+                box = self._table.cellWidget(number, _SEGMENTATION)
+                box.clear()
+                box.addItems(names)
         for number, row in enumerate(rows):
-            self._update(number, row, choices, dice.get(row.volume_id))
+            self._update(number, row, dice.get(row.volume_id))
         self._shown = list(rows)
 
     def _add(self, number: int, row: Case) -> None:
         for column in (_VOLUME, _DICE):
             self._table.setItem(number, column, qt.QTableWidgetItem())
         segmentation = _combo_box()
-        segmentation.connect("activated(int)", partial(self._choose_segmentation, row.volume_id, segmentation))
+        segmentation.connect("activated(int)", partial(self._choose_segmentation, row.volume_id))
         self._table.setCellWidget(number, _SEGMENTATION, segmentation)
         role = _combo_box()
         for name in ROLES:
@@ -60,7 +72,7 @@ class CasesTable:
         role.connect("activated(int)", partial(self._choose_role, row.volume_id, role))
         self._table.setCellWidget(number, _ROLE, role)
 
-    def _update(self, number: int, row: Case, choices: Sequence[tuple[str, str]], dice: float | None) -> None:
+    def _update(self, number: int, row: Case, dice: float | None) -> None:
         volume = self._table.item(number, _VOLUME)
         volume.setText(row.name)
         volume.setToolTip(row.name)
@@ -68,24 +80,22 @@ class CasesTable:
         score.setText("" if dice is None else f"{dice:.3f}")
         score.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
         segmentation = self._table.cellWidget(number, _SEGMENTATION)
-        entries = [("", _("None")), *choices] if row.segmentation_id is None else list(choices)
-        if entries != [(segmentation.itemData(i), segmentation.itemText(i)) for i in range(segmentation.count)]:
-            segmentation.clear()
-            for identifier, name in entries:
-                segmentation.addItem(name, identifier)
-        segmentation.setCurrentIndex(segmentation.findData(row.segmentation_id or ""))
+        segmentation.setCurrentIndex(self._ids.index(row.segmentation_id or ""))
         segmentation.setToolTip(segmentation.currentText)
         role = self._table.cellWidget(number, _ROLE)
         role.setCurrentIndex(ROLES.index(row.role))
         role.setToolTip(row.note)
 
-    def _choose_segmentation(self, volume_id: str, box: Any, index: int) -> None:
-        if box.itemData(index):
-            self._cases.set_segmentation(volume_id, box.itemData(index))
+    def _choose_segmentation(self, volume_id: str, index: int) -> None:
+        if self._ids[index]:
+            self._cases.set_segmentation(volume_id, self._ids[index])
+        else:
+            self._cases.set_role(volume_id, UNLABELLED)
+        # A choice that changes nothing changes the box itself.
+        self._cases.changed.emit()
 
     def _choose_role(self, volume_id: str, box: Any, index: int) -> None:
         self._cases.set_role(volume_id, box.itemData(index))
-        # A role the volume cannot have changes nothing but the box itself.
         self._cases.changed.emit()
 
 
