@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
@@ -89,7 +90,7 @@ def _vnet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
 
 def _vnet_network(weights: Tensors) -> NetworkSpec:
     first = weights["encoder.0.0.conv.weight"]
-    return NetworkSpec("vnet", first.ndim - 2, first.shape[1], {"width": first.shape[0]})
+    return NetworkSpec("vnet", _dimensions(first), first.shape[1], {"width": first.shape[0]})
 
 
 def _segresnet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
@@ -113,7 +114,7 @@ def _segresnet_network(weights: Tensors) -> NetworkSpec:
     down = [_count(weights, f"encoder.levels.{level}") - 1 for level in range(levels)]
     up = [_count(weights, f"decoder.{block}.fuse") - (block == levels - 2) for block in range(levels - 1)]
     arguments = {"width": first.shape[0], "blocks_down": down, "blocks_up": up}
-    return NetworkSpec("segresnet", first.ndim - 2, first.shape[1], arguments)
+    return NetworkSpec("segresnet", _dimensions(first), first.shape[1], arguments)
 
 
 def _dynunet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
@@ -140,7 +141,12 @@ def _dynunet_network(weights: Tensors) -> NetworkSpec:
         "strides": [list(w.shape[2:]) for w in reversed(rises)],
         "kernels": [list(w.shape[2:]) for w in firsts],
     }
-    return NetworkSpec("unet", firsts[0].ndim - 2, firsts[0].shape[1], arguments)
+    return NetworkSpec("unet", _dimensions(firsts[0]), firsts[0].shape[1], arguments)
+
+
+def _dimensions(weight: Tensor) -> Literal[2, 3]:
+    """Of a convolution."""
+    return 2 if weight.ndim == 4 else 3
 
 
 def _count(names: Mapping[str, Tensor], start: str) -> int:
