@@ -40,6 +40,28 @@ def test_equals_the_definition():
     assert infonce(anchors, keys, positive, compared, 0.2).item() == pytest.approx(expected, abs=1e-12)
 
 
+def test_positives_that_count_as_one():
+    anchors, keys = rows(5, 4), rows(7, 4, seed=2)
+    positive, compared = masks(5, 7)
+    losses = []
+    for a in range(5):
+        similar = [math.exp(float(anchors[a] @ key) / 0.2) for key in keys]
+        attracted = [s for s, p in zip(similar, positive[a], strict=True) if p]
+        repelled = [s for s, p, c in zip(similar, positive[a], compared[a], strict=True) if c and not p]
+        if attracted:
+            mean = sum(attracted) / len(attracted)
+            losses.append(-math.log(mean / (mean + sum(repelled))))
+    found = infonce(anchors, keys, positive, compared, 0.2, together=True)
+    assert found.item() == pytest.approx(sum(losses) / len(losses), abs=1e-8)
+    one = torch.nn.functional.one_hot(torch.arange(5), 7).bool()
+    torch.testing.assert_close(
+        infonce(anchors, keys, one, together=True), infonce(anchors, keys, one), atol=1e-8, rtol=0
+    )
+    alone = infonce(anchors.requires_grad_(), keys, one, one, together=True)
+    assert alone.item() == pytest.approx(0, abs=1e-12)
+    assert torch.isfinite(torch.autograd.grad(alone, anchors)[0]).all()
+
+
 def test_the_number_of_the_only_positive_equals_its_mask():
     anchors, keys, index = rows(3, 5, 4), rows(3, 7, 4, seed=2), torch.tensor([[2, 0, -1, 6, 6]] * 3)
     mask = torch.nn.functional.one_hot(index.clamp_min(0), 7).bool() & (index >= 0).unsqueeze(-1)

@@ -24,7 +24,12 @@ def unit(rows: Tensor, eps: float = 1e-12) -> Tensor:
 
 
 def infonce(
-    anchors: Tensor, keys: Tensor, positive: Tensor, compared: Tensor | None = None, temperature: float = 0.1
+    anchors: Tensor,
+    keys: Tensor,
+    positive: Tensor,
+    compared: Tensor | None = None,
+    temperature: float = 0.1,
+    together: bool = False,
 ) -> Tensor:
     """l(a) averaged over the anchors that have a positive.
 
@@ -34,6 +39,8 @@ def infonce(
         positive: boolean, (A, M) or (..., A, M), true where key k is a positive of anchor a; or the number of its only
             positive, integers (A) or (..., A), -1 for none.
         compared: boolean like ``positive``, true for the keys in the denominator, positives among them; None for all.
+        together: an anchor's positives (a mask) count as one, by the mean of their exponentials p, against all other
+            compared keys: l(a) = -log(p / (p + sum_{k compared, not positive} exp(<a, k> / tau))).
 
     Returns:
         Scalar, whatever autocast says in the rows' own type; 0 with gradients of 0 if no anchor has a positive.
@@ -54,17 +61,23 @@ def infonce(
                 all_keys[piece[0]],
                 _piece(positives, piece),
                 None if denominators is None else _piece(denominators, piece),
+                together,
             )
             total = total + (_sum(*part) if len(pieces) == 1 else checkpoint(_sum, *part, use_reentrant=False))
         return total / counted.clamp_min(1)
 
 
-def _sum(anchors: Tensor, keys: Tensor, positive: Tensor, compared: Tensor | None) -> Tensor:
+def _sum(anchors: Tensor, keys: Tensor, positive: Tensor, compared: Tensor | None, together: bool) -> Tensor:
     """l(a) summed over (N, A) anchors that come divided by the temperature."""
     similarity = anchors @ keys.transpose(-1, -2)
     # The lowest number instead of minus infinity: an anchor with nothing to compare must not make gradients NaN.
     lowest = torch.finfo(similarity.dtype).min
     among = similarity if compared is None else similarity.masked_fill(~compared, lowest)
+    if together:
+        number = positive.sum(-1)
+        attracted = similarity.masked_fill(~positive, lowest).logsumexp(-1) - number.clamp_min(1).to(similarity.dtype).log()
+        repelled = among.masked_fill(positive, lowest).logsumexp(-1)
+        return (F.softplus(repelled - attracted) * (number > 0)).sum()
     if positive.dtype == torch.bool:
         number = positive.sum(-1)
         has_positive = number > 0
