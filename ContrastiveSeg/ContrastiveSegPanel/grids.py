@@ -12,8 +12,8 @@ from vtk.util import numpy_support
 from ContrastiveSegLib import files
 from ContrastiveSegLib.errors import InputError
 
-#: Ending of the files that go between Slicer and the engine. Uncompressed MetaImage is exact, about as fast as shared
-#: memory, and the fastest on Slicer's side, where the user waits (Testing/benchmarks/handover.py).
+#: Ending of the files that go between Slicer and the engine. Uncompressed MetaImage is exact, as fast as shared memory,
+#: and faster than the other formats on Slicer's side, where the user waits (Testing/benchmarks/handover.py).
 FILE_ENDING = ".mha"
 #: How far, in voxels, a corner of one grid may lie from the same corner of another that counts as equal. NIfTI's
 #: float32 geometry stays far below.
