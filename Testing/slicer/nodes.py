@@ -12,6 +12,14 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
+from ContrastiveSegLib.checkpoints.card import Label
+
+LIVER = "Segmentation category and type~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~regions~^^~^^"
+LABELS = (
+    Label(1, "Liver", (221, 130, 101), LIVER),
+    Label(2, "Spleen", (157, 108, 162)),
+    Label(3, "Kidney", (185, 102, 83)),
+)
 SHAPE = (7, 11, 13)
 STRAIGHT = np.diag([1.0, 1.0, 1.0, 1.0])
 ANISOTROPIC = np.array([[-0.5, 0, 0, 30], [0, -0.75, 0, -20], [0, 0, 4, 5], [0, 0, 0, 1.0]])
