@@ -1,12 +1,14 @@
-"""IDEAL-style pre-training: dense local contrast of the encoder's features between two views.
+"""IDEAL-style pre-training by dense local contrast of two views, and fine-tuning by two streams that teach each other.
 
 After Basak et al., "IDEAL: Improved DEnse locAL contrastive learning for semi-supervised medical image segmentation",
 ICASSP 2023, arXiv 2210.15075, of which the abstract, the project page and its figures could be read, neither the
-method's pages nor the notebooks. That a head of 1x1 convolutions keeps the grid, that correspondences across views
-make the pairs, and that the encoder alone is pre-trained is the paper's; matching and loss are DenseCL's.
+method's pages nor the notebooks. Stage A: that a head of 1x1 convolutions keeps the grid, that correspondences across
+views make the pairs, and that the encoder alone is pre-trained is the paper's; matching and loss are DenseCL's.
+Stage B: that two different decoders on one encoder supervise each other by their hard predictions is the paper's; how
+they differ, the losses' mix and the ramp are those of cross pseudo supervision in SSL4MIS.
 
-This is its stage A. Sections are those of the specification, Documentation/methods/ideal.md. Marks: [S] from the
-source, [R] reconstructed there, [A] our adaptation to small volumes and budgets.
+Sections are those of the specification, Documentation/methods/ideal.md. Marks: [S] from the source, [R] reconstructed
+there, [A] our adaptation to small volumes and budgets.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from monai.networks.blocks import Convolution
+from torch import Tensor, nn
 
 from ..contrast.correspondence import by_features, by_geometry, dense_contrast, other_locations, steps_between
 from ..contrast.geometry import moved_view
-from ..contrast.heads import projection
+from ..contrast.heads import norm_of, projection
 from ..contrast.infonce import unit
 from ..contrast.momentum import Teacher
 from ..contrast.positions import crops, random_places
@@ -29,12 +33,17 @@ from ..contrast.queue import KeyQueue
 from ..contrast.views import clean
 from ..errors import InputError
 from ..networks.backbone import Backbone
+from ..networks.segmenter import Segmenter
+from ..networks.unet import SLOPE, DecoderBlock, norm_layer
 from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity
 from ..volumes.batch import Batch
 from ..volumes.fingerprint import PatchRule
 from ..volumes.plan import Plan
 from ..volumes.sampling import PatchSource
 from .objective import Objective, Optimisation, objective
+from .semisupervised import SemiSupervised, SemiSupervisedSettings, labelled_count
+
+_CITATION = "Basak et al., IDEAL: Improved Dense Local Contrastive Learning, ICASSP 2023, arXiv 2210.15075."
 
 
 def _moves() -> SpatialSettings:
@@ -115,7 +124,7 @@ class IDEAL(Objective):
         "IDEAL-style dense local contrast of two views: encoder only, no labels. Structure from the paper's figures; "
         "matching, loss and all numbers reconstructed after DenseCL, as the method's text and code could not be had."
     )
-    citation = "Basak et al., IDEAL: Improved Dense Local Contrastive Learning, ICASSP 2023, arXiv 2210.15075."
+    citation = _CITATION
     settings: IDEALSettings
 
     def __init__(self, backbone: Backbone, plan: Plan, settings: IDEALSettings) -> None:
@@ -194,3 +203,94 @@ class IDEAL(Objective):
 def _rows(maps: Tensor) -> Tensor:
     """(N, S, C): a row for each cell of ``maps`` (N, C, ...)."""
     return maps.flatten(2).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class IDEALTuningSettings(SemiSupervisedSettings):
+    """Hyper-parameters of stage B; the paper's own are not known.
+
+    Attributes:
+        weight, ramp: of the cross supervision; 0.1 (SSL4MIS), and 40 % of the run [R].
+        cross_on: crops on which the streams teach each other: "unlabelled" [R] or "all".
+        confidence: voxels of whose class the teaching stream is less sure than this are left out; 0 for none [R].
+    """
+
+    cross_on: Literal["unlabelled", "all"] = "unlabelled"
+    confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.confidence < 1:
+            raise InputError("confidence must be at least 0 and below 1.")
+
+
+@objective("ideal", stage="finetune")
+class IDEALTuning(SemiSupervised):
+    """One encoder, two decoders: each learns from labels, and from what the other one predicts.
+
+    Stream 1, the network's own decoder, is what the checkpoint holds and what segments; the mean of both streams, which
+    the specification prefers [R], would need both decoders there.
+    """
+
+    Settings = IDEALTuningSettings
+    settings: IDEALTuningSettings
+    description = (
+        "IDEAL-style cross supervision: one encoder, two different decoders, each taught by the other's predictions on "
+        "unlabelled volumes. Structure from the paper's figures; decoders, weights and ramp reconstructed."
+    )
+    citation = _CITATION
+
+    def __init__(self, backbone: Backbone, plan: Plan, settings: IDEALTuningSettings, classes: int) -> None:
+        super().__init__(backbone, plan, settings, classes)
+        self.second = Segmenter(_SecondDecoder(backbone), classes, settings.deep_levels)
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms "loss", "dice_ce" of stream 1, and "cross", both directions together (section 4)."""
+        images, labels = self.moved(batch)
+        known = labelled_count(labels)
+        features = self.segmenter.backbone.encode(intensity(images, self.settings.intensity))
+        streams = [stream.deep_logits(stream.backbone.decode(features)) for stream in (self.segmenter, self.second)]
+        losses = [self.deep_loss([level[:known] for level in levels], labels[:known]) for levels in streams]
+        (first, finest), (second, _) = losses
+        supervised, cross = (first + second) / 2, first.new_zeros(())
+        taught = slice(0 if self.settings.cross_on == "all" else known, None)
+        if len(labels[taught]):
+            one, other = (levels[0][taught].float() for levels in streams)
+            cross = self.taught_by(one, other) + self.taught_by(other, one)
+        total = supervised + self.unsupervised_weight * cross
+        return {"loss": total, "dice_ce": finest.detach(), "cross": cross.detach()}
+
+    def taught_by(self, logits: Tensor, other: Tensor) -> Tensor:
+        """Cross-entropy of ``logits`` (B, classes, ...) with the classes that ``other`` predicts; no gradient there."""
+        sure, pseudo = other.detach().softmax(1).max(1)
+        pseudo = pseudo.masked_fill(sure < self.settings.confidence, -1)
+        total = F.cross_entropy(logits, pseudo, ignore_index=-1, reduction="sum")
+        return total / (pseudo >= 0).sum().clamp_min(1)
+
+
+class _SecondDecoder(Backbone):
+    """A decoder for the encoder maps of ``first``: interpolation where a U-Net has transposed convolutions [R]."""
+
+    def __init__(self, first: Backbone) -> None:
+        super().__init__()
+        self.channels, self.strides = first.channels, first.strides
+        self.decoder_channels = tuple(reversed(first.channels[:-1]))
+        dimensions, norm = len(self.strides[0]), norm_of(first)
+
+        def convolution(channels: int, width: int) -> nn.Module:
+            leaky = ("leakyrelu", {"negative_slope": SLOPE, "inplace": True})
+            normed = norm_layer(norm, width)
+            return Convolution(dimensions, channels, width, adn_ordering="NA", act=leaky, norm=normed, bias=False)
+
+        def up(channels: int, width: int, stride: tuple[int, ...]) -> nn.Module:
+            # A convolution of size 1 and interpolation may change places: before it there are fewer voxels.
+            point = Convolution(dimensions, channels, width, kernel_size=1, conv_only=True)
+            return nn.Sequential(point, nn.Upsample(None, stride, "bilinear" if dimensions == 2 else "trilinear"))
+
+        self.decoder = nn.ModuleList(
+            DecoderBlock(
+                up(self.channels[level + 1], width, self.strides[level]),
+                nn.Sequential(convolution(2 * width, width), convolution(width, width)),
+            )
+            for level, width in reversed(list(enumerate(self.channels[:-1])))
+        )

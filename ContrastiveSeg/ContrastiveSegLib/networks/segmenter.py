@@ -36,8 +36,11 @@ class Segmenter(nn.Module):
 
     def forward_deep(self, x: Tensor) -> list[Tensor]:
         """Logits at full resolution and at each auxiliary level, finest first."""
-        maps = self.backbone.decode(self.backbone.encode(x))[::-1]
-        return [head(m) for head, m in zip((self.head, *self.auxiliary), maps, strict=False)]
+        return self.deep_logits(self.backbone.decode(self.backbone.encode(x)))
+
+    def deep_logits(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """:meth:`forward_deep`, from the decoder's maps, deepest first."""
+        return [head(m) for head, m in zip((self.head, *self.auxiliary), maps[::-1], strict=False)]
 
 
 @dataclass(frozen=True)
