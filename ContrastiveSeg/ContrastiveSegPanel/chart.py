@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import qt
+from slicer.i18n import tr as _
 
 _MARGIN, _LEGEND, _DASH = 6, 20, 14
 
@@ -101,8 +102,8 @@ class Chart(qt.QWidget):
         for part in range(5):
             y = top + round(height * part / 4)
             painter.drawLine(left, y, left + width, y)
-        losses = [value for curves in self.trainings for _, value in curves.loss.points]
-        steps = [s for curves in self.trainings for series in (curves.loss, curves.dice) for s, _ in series.points]
+        losses = [value for curves in self.trainings for _step, value in curves.loss.points]
+        steps = [s for curves in self.trainings for series in (curves.loss, curves.dice) for s, _value in series.points]
         if not steps:
             return
         painter.setRenderHint(qt.QPainter.Antialiasing)
@@ -135,9 +136,10 @@ class Chart(qt.QWidget):
         curves, base = self.current, _LEGEND - 6
         told = []
         if curves.latest is not None:
-            told.append((_MARGIN, ink, f"loss {curves.latest:.3f}"))
+            told.append((_MARGIN, ink, _("loss {value:.3f}").format(value=curves.latest)))
         if curves.best is not None:
-            text = f"Dice {curves.dice.points[-1][1]:.3f}, best {curves.best[1]:.3f}"
+            values = {"value": curves.dice.points[-1][1], "best": curves.best[1]}
+            text = _("Dice {value:.3f}, best {best:.3f}").format(**values)
             width = qt.QFontMetrics(self.font).boundingRect(text).width()
             told.append((self.width - _MARGIN - width - _DASH - 4, accent, text))
         for left, colour, text in told:
@@ -147,7 +149,7 @@ class Chart(qt.QWidget):
 
 
 def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:
-    return sum(step for step, _ in points) / len(points), sum(value for _, value in points) / len(points)
+    return sum(step for step, _value in points) / len(points), sum(value for _step, value in points) / len(points)
 
 
 def _faint(colour, alpha: int):

@@ -153,12 +153,17 @@ class Task:
 
 
 def time_left(seconds: float) -> str:
+    """``seconds`` that something will take, as a person would say it."""
+    return _("{duration} left").format(duration=duration(seconds))
+
+
+def duration(seconds: float) -> str:
     """``seconds`` as a person would say it."""
     if seconds < 90:
-        return _("{count} s left").format(count=max(1, round(seconds)))
+        return _("{count} s").format(count=max(1, round(seconds)))
     if seconds < 90 * 60:
-        return _("{count} min left").format(count=round(seconds / 60))
-    return _("{count} h left").format(count=f"{seconds / 3600:.1f}")
+        return _("{count} min").format(count=round(seconds / 60))
+    return _("{count} h").format(count=f"{seconds / 3600:.1f}")
 
 
 def stage_words(name: str) -> str:

@@ -19,6 +19,7 @@ from ..handover import hand_over
 from ..outcome import held_out_dice, outcome_html
 from ..parameters import Parameters
 from ..session import Session
+from ..task import duration
 from ..training import Training
 from . import Section
 from .cases_table import CasesTable, StructuresTable
@@ -191,7 +192,7 @@ class FineTuneSection(Section):
         self.ui.outcomeLabel.setText(told)
         self.ui.outcomeCard.setVisible(bool(told))
         self.ui.fineTuneStatusLabel.setText(
-            _("Done in {minutes:.1f} min: {name}.").format(minutes=result["minutes"], name=self._training.output.stem)
+            _("Done in {time}: {name}.").format(time=duration(60 * result["minutes"]), name=self._training.output.stem)
         )
         self.ui.nameLineEdit.setText("")
         self.refresh()

@@ -16,7 +16,7 @@ from ..cases import IGNORE, VALIDATION, Case, Cases
 from ..handover import write_volumes
 from ..parameters import Parameters
 from ..session import Session
-from ..task import Step
+from ..task import Step, duration
 from ..training import Training
 from . import Section
 from .methods_box import MethodsBox
@@ -142,8 +142,9 @@ class PreTrainSection(Section):
         self._training.start(steps, job, self._done)
 
     def _done(self, result: dict[str, Any]) -> None:
-        told = _("Done in {minutes:.1f} min: {name}. Fine-tune it now.")
-        self.ui.preTrainStatusLabel.setText(told.format(minutes=result["minutes"], name=self._training.output.stem))
+        told = _("Done in {time}: {name}. Fine-tune it now.")
+        time = duration(60 * result["minutes"])
+        self.ui.preTrainStatusLabel.setText(told.format(time=time, name=self._training.output.stem))
         self.ui.preTrainNameLineEdit.setText("")
 
 
