@@ -72,7 +72,7 @@ class Chart(qt.QWidget):
         self.update()
 
     def begin(self) -> None:
-        """A further training, to compare: those before stay, faint."""
+        """A training begins; one after the first is there to compare with, and faint."""
         self.trainings.append(Curves())
         self.update()
 
@@ -126,14 +126,14 @@ class Chart(qt.QWidget):
             painter.drawPath(path)
 
         for curves in self.trainings:
-            alpha = 255 if curves is self.current else 90
+            alpha = 255 if curves is self.trainings[0] else 90
             draw(curves.loss, low, high, _faint(ink, alpha), dots=False)
             draw(curves.dice, 0.0, 1.0, _faint(accent, alpha), dots=True)
         self._paint_legend(painter, ink, accent)
 
     def _paint_legend(self, painter, ink, accent) -> None:
         """Text in the palette's own colour, which can always be read, beside a dash in the curve's."""
-        curves, base = self.current, _LEGEND - 6
+        curves, base = self.trainings[0], _LEGEND - 6
         told = []
         if curves.latest is not None:
             told.append((_MARGIN, ink, _("loss {value:.3f}").format(value=curves.latest)))
