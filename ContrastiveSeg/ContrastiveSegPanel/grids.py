@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import slicer
@@ -38,7 +39,7 @@ class Grid:
         return np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
 
 
-def grid_of(volume) -> Grid:
+def grid_of(volume: Any) -> Grid:
     """The grid of a scalar volume node, before its parent transform.
 
     Raises:
@@ -69,7 +70,7 @@ def grid_of(volume) -> Grid:
     return Grid((k, j, i), ijk_to_ras)
 
 
-def check_same_grid(volume, grid: Grid, what: str) -> None:
+def check_same_grid(volume: Any, grid: Grid, what: str) -> None:
     """Refuse a volume node, read from the file ``what``, that does not lie on ``grid``."""
     other = grid_of(volume)
     if other.shape != grid.shape:
@@ -106,7 +107,7 @@ def writable(image: vtk.vtkImageData) -> vtk.vtkImageData | np.ndarray:
     return array.astype(np.int32 if narrow.min <= array.min() and array.max() <= narrow.max else np.float64)
 
 
-def volume_holding(image: vtk.vtkImageData | np.ndarray, ijk_to_ras: np.ndarray):
+def volume_holding(image: vtk.vtkImageData | np.ndarray, ijk_to_ras: np.ndarray) -> Any:
     """A volume node outside the scene with these voxels: files should get no name or attribute of the user's node."""
     shared = vtk.vtkImageData()
     if isinstance(image, np.ndarray):
@@ -119,7 +120,7 @@ def volume_holding(image: vtk.vtkImageData | np.ndarray, ijk_to_ras: np.ndarray)
     return volume
 
 
-def write_image(volume, path: Path, compress: bool = False) -> None:
+def write_image(volume: Any, path: Path, compress: bool = False) -> None:
     """Write a volume node to .mha, .nrrd or (geometry rounded to float32) .nii, by write-then-rename.
 
     Raises:
@@ -133,7 +134,7 @@ def write_image(volume, path: Path, compress: bool = False) -> None:
             raise InputError(f"Cannot write {path}. Is there room on the disk, and may you write to the folder?")
 
 
-def read_image(path: Path):
+def read_image(path: Path) -> Any:
     """Read a file into a volume node outside the scene.
 
     Raises:
@@ -149,7 +150,7 @@ def read_image(path: Path):
     return volume
 
 
-def _storage(path: Path):
+def _storage(path: Path) -> Any:
     if _is_nrrd(path):
         storage = slicer.vtkMRMLNRRDStorageNode()
     else:

@@ -1,9 +1,11 @@
 """Where results stand in the subject hierarchy."""
 
+from typing import Any
+
 import slicer
 
 
-def place_beside(node, volume) -> None:
+def place_beside(node: Any, volume: Any) -> None:
     """Put ``node`` under the volume's patient, study or folder."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     if hierarchy is None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import slicer
@@ -13,7 +14,7 @@ from .grids import Grid, array_of
 from .segments import HIGHEST_VALUE, layer_name, segments_of, volume_to_segmentation
 
 
-def merged(node, volume, grid: Grid, values: Mapping[str, int]) -> tuple[np.ndarray, list[str]]:
+def merged(node: Any, volume: Any, grid: Grid, values: Mapping[str, int]) -> tuple[np.ndarray, list[str]]:
     """(k, j, i) label values of the segments in ``values`` on the volume's ``grid``, later segments over earlier ones.
 
     Returns:
@@ -32,7 +33,7 @@ def merged(node, volume, grid: Grid, values: Mapping[str, int]) -> tuple[np.ndar
     array = np.zeros(grid.shape, np.uint8 if max(values.values(), default=0) <= 255 else np.int16)
     segmentation = _with_layers(node, grid)
     hidden: Counter[tuple[int, int]] = Counter()
-    placed: dict = {}
+    placed: dict[Any, np.ndarray] = {}
     named: dict[int, list[str]] = {}
     for identifier in (i for i in names if i in values):
         segment, value = segmentation.GetSegment(identifier), values[identifier]
@@ -53,7 +54,7 @@ def merged(node, volume, grid: Grid, values: Mapping[str, int]) -> tuple[np.ndar
     return array, sentences
 
 
-def _with_layers(node, grid: Grid):
+def _with_layers(node: Any, grid: Grid) -> Any:
     """The node's segmentation, or a copy with layers of the grid's resolution if it is made of surfaces or contours."""
     segmentation = node.GetSegmentation()
     source = segmentation.GetSourceRepresentationName()
@@ -73,7 +74,7 @@ def _with_layers(node, grid: Grid):
     return copy
 
 
-def _on_grid(layer, node, volume, grid: Grid) -> np.ndarray:
+def _on_grid(layer: Any, node: Any, volume: Any, grid: Grid) -> np.ndarray:
     """A layer's values at the grid's voxels: copied where grids coincide, else those of the nearest voxels."""
     moved = slicer.vtkOrientedImageData()
     moved.ShallowCopy(layer)
@@ -97,7 +98,7 @@ def _on_grid(layer, node, volume, grid: Grid) -> np.ndarray:
     return array_of(placed)
 
 
-def _reference(grid: Grid):
+def _reference(grid: Grid) -> Any:
     """An image without voxels that says where the grid's are."""
     k, j, i = grid.shape
     reference = slicer.vtkOrientedImageData()

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import slicer
 
@@ -37,7 +38,7 @@ _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt
 _LONGEST_NAME = 60
 
 
-def write_volume(volume, path: Path | str) -> None:
+def write_volume(volume: Any, path: Path | str) -> None:
     """Write a volume's voxels uncompressed, on its own grid; a parent transform is not applied.
 
     Raises:
@@ -47,7 +48,7 @@ def write_volume(volume, path: Path | str) -> None:
     write_image(volume_holding(writable(volume.GetImageData()), grid.ijk_to_ras), Path(path))
 
 
-def write_labels(segmentation, volume, values: Mapping[str, int], path: Path | str) -> list[str]:
+def write_labels(segmentation: Any, volume: Any, values: Mapping[str, int], path: Path | str) -> list[str]:
     """Write segments as one label map on the volume's grid, as uint8 or, for values above 255, int16.
 
     Segments on the volume's grid are copied as they are, others are resampled (nearest neighbour); parent transforms of
@@ -70,8 +71,8 @@ def write_labels(segmentation, volume, values: Mapping[str, int], path: Path | s
 
 
 def read_labels_into(
-    path: Path | str, labels: Sequence[Label], volume, segmentation=None, name: str | None = None
-) -> tuple[object, Undo]:
+    path: Path | str, labels: Sequence[Label], volume: Any, segmentation: Any = None, name: str | None = None
+) -> tuple[Any, Undo]:
     """Make segments of a label map that lies on the volume's grid.
 
     In an existing segmentation, segments with the labels' names get new voxels and keep how the user shows and codes
@@ -105,7 +106,7 @@ def read_labels_into(
     return node, undo
 
 
-def load_volume(path: Path | str, like, name: str):
+def load_volume(path: Path | str, like: Any, name: str) -> Any:
     """Load a map (such as the uncertainty) that lies on the grid of the volume ``like``, and place it like that.
 
     Raises:
@@ -123,13 +124,13 @@ def load_volume(path: Path | str, like, name: str):
     return node
 
 
-def reference_volume(segmentation):
+def reference_volume(segmentation: Any) -> Any:
     """The volume a segmentation was made on, or None."""
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     return segmentation.GetNodeReference(role)
 
 
-def safe_names(nodes: Iterable) -> dict[str, str]:
+def safe_names(nodes: Iterable[Any]) -> dict[str, str]:
     """Node ID -> a case name that any file system and the engine's naming rules take, unique among ``nodes``."""
     names: dict[str, str] = {}
     taken: set[str] = set()

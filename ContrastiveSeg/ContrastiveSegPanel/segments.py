@@ -5,9 +5,10 @@ Layers are never changed in place here. Where a layer must lose a segment, its o
 the old layers stay what they were, and undoing is putting them back.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import slicer
@@ -32,7 +33,7 @@ class Segment:
     terminology: str
 
 
-def segments_of(node) -> list[Segment]:
+def segments_of(node: Any) -> list[Segment]:
     """The node's segments, in its order."""
     segmentation = node.GetSegmentation()
     found = []
@@ -73,7 +74,7 @@ def checked_labels(image: vtk.vtkImageData, labels: Sequence[Label], what: str) 
     return array.astype(np.uint8 if max(values, default=0) <= 255 else np.int16, copy=False)
 
 
-def check_takes_labels(node, volume) -> None:
+def check_takes_labels(node: Any, volume: Any) -> None:
     """Refuse a segmentation into which a label map on the volume's grid cannot be put exactly.
 
     Raises:
@@ -94,7 +95,7 @@ def check_takes_labels(node, volume) -> None:
         )
 
 
-def volume_to_segmentation(volume, node) -> np.ndarray | None:
+def volume_to_segmentation(volume: Any, node: Any) -> np.ndarray | None:
     """The 4 x 4 matrix between the nodes' coordinates; None where voxel grids do not stay grids on the way."""
     theirs, ours = volume.GetParentTransformNode(), node.GetParentTransformNode()
     if theirs is ours:
@@ -110,7 +111,7 @@ def volume_to_segmentation(volume, node) -> np.ndarray | None:
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
-def put_labels(node, volume, grid: Grid, array: np.ndarray, labels: Sequence[Label]) -> list[str]:
+def put_labels(node: Any, volume: Any, grid: Grid, array: np.ndarray, labels: Sequence[Label]) -> list[str]:
     """Give each label's segment the voxels of its value, in one new layer; add the segments that are missing.
 
     Args:
@@ -150,16 +151,16 @@ def put_labels(node, volume, grid: Grid, array: np.ndarray, labels: Sequence[Lab
     return written
 
 
-def oriented_image(array: np.ndarray, ijk_to_ras: np.ndarray):
+def oriented_image(array: np.ndarray, ijk_to_ras: np.ndarray) -> Any:
     """A layer with the voxels (k, j, i), cut down to where they are not 0."""
-    box = _box_of(array)
+    (k, last_k), (j, last_j), (i, last_i) = _box_of(array)
     oriented = slicer.vtkOrientedImageData()
-    fill(oriented, array[tuple(slice(first, last + 1) for first, last in box)], tuple(first for first, _ in box))
+    fill(oriented, array[k : last_k + 1, j : last_j + 1, i : last_i + 1], (k, j, i))
     oriented.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
     return oriented
 
 
-def take_out(segmentation, leaving: Collection[str]) -> None:
+def take_out(segmentation: Any, leaving: Collection[str]) -> None:
     """Free segments from the layers they share with others; those get a copy of the layer without them."""
     for layer, members in layers_of(segmentation).items():
         staying = [i for i in members if i not in leaving]
@@ -172,7 +173,7 @@ def take_out(segmentation, leaving: Collection[str]) -> None:
             segmentation.GetSegment(identifier).AddRepresentation(layer_name(), rest)
 
 
-def without(layer, values: set[int]):
+def without(layer: Any, values: set[int]) -> Any:
     """A copy of a layer in which ``values`` are background."""
     copy = slicer.vtkOrientedImageData()
     copy.DeepCopy(layer)
@@ -182,9 +183,9 @@ def without(layer, values: set[int]):
     return copy
 
 
-def layers_of(segmentation) -> Mapping:
+def layers_of(segmentation: Any) -> dict[Any, list[str]]:
     """Layer -> IDs of the segments in it."""
-    found: dict = {}
+    found: dict[Any, list[str]] = {}
     for identifier in segmentation.GetSegmentIDs():
         layer = segmentation.GetSegment(identifier).GetRepresentation(layer_name())
         if layer is not None:
@@ -193,7 +194,7 @@ def layers_of(segmentation) -> Mapping:
 
 
 @contextmanager
-def surfaces_kept(segmentation, changing: Collection[str]) -> Iterator[dict]:
+def surfaces_kept(segmentation: Any, changing: Collection[str]) -> Iterator[dict[str, Any]]:
     """If there are surfaces: take them away meanwhile, put back those of unchanged segments, and make the others.
 
     Slicer makes them itself when a segment is added, one by one and before the voxels are complete.
@@ -219,18 +220,18 @@ def surfaces_kept(segmentation, changing: Collection[str]) -> Iterator[dict]:
             segmentation.CreateRepresentation(surface_name())
 
 
-def surfaces_of(segmentation, identifiers: Iterable[str]) -> dict:
+def surfaces_of(segmentation: Any, identifiers: Iterable[str]) -> dict[str, Any]:
     """Segment ID -> surface, of those segments that have one."""
     found = {i: segmentation.GetSegment(i).GetRepresentation(surface_name()) for i in identifiers}
     return {identifier: surface for identifier, surface in found.items() if surface is not None}
 
 
-def tell_of_new_voxels(segmentation) -> None:
+def tell_of_new_voxels(segmentation: Any) -> None:
     """What Slicer's own editing tells, so that views and file types follow."""
     segmentation.InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
 
 
-def _same_named(node, labels: Sequence[Label]) -> dict[int, str]:
+def _same_named(node: Any, labels: Sequence[Label]) -> dict[int, str]:
     """Label value -> ID of the segment of that name; where names repeat, the first label takes the first segment."""
     free = segments_of(node)
     found = {}
@@ -242,7 +243,7 @@ def _same_named(node, labels: Sequence[Label]) -> dict[int, str]:
     return found
 
 
-def _new_segment(label: Label):
+def _new_segment(label: Label) -> Any:
     segment = slicer.vtkSegment()
     segment.SetName(label.name)
     segment.SetLabelValue(label.value)
@@ -258,12 +259,12 @@ def _new_segment(label: Label):
     return segment
 
 
-def _mark_for_review(segment) -> None:
+def _mark_for_review(segment: Any) -> None:
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     logic.SetSegmentStatus(segment, logic.InProgress)
 
 
-def _terminology(segment) -> str:
+def _terminology(segment: Any) -> str:
     if hasattr(segment, "GetTerminology"):
         return segment.GetTerminology() or ""
     entry = vtk.mutable("")

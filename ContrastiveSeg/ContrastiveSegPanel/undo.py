@@ -1,6 +1,7 @@
 """Taking back, in one step, what was written into a segmentation."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import slicer
 
@@ -19,7 +20,7 @@ class Undo:
         created: the node was made for this; undoing removes it.
     """
 
-    def __init__(self, node, created: bool) -> None:
+    def __init__(self, node: Any, created: bool) -> None:
         self._node = node
         self._created = created
         self._done = False
@@ -33,7 +34,7 @@ class Undo:
         self._reference_id = node.GetNodeReferenceID(_reference_role())
         self._geometry = segmentation.GetConversionParameter(_geometry())
         self._written: set[str] = set()
-        self._after: dict = {}
+        self._after: dict[str, tuple[Any, int]] = {}
         _save_for_segment_editor(node)
 
     def finish(self, written: Sequence[str]) -> None:
@@ -87,10 +88,10 @@ class Undo:
                 self._restore_place()
             tell_of_new_voxels(segmentation)
 
-    def _restore(self, layer, members: Sequence[str]) -> None:
+    def _restore(self, layer: Any, members: Sequence[str]) -> None:
         """Put a layer back into those of its segments that were written, and into all if none was changed since."""
         segmentation = self._node.GetSegmentation()
-        back = [i for i in members if i in self._written]
+        back: Sequence[str] = [i for i in members if i in self._written]
         if not back:
             return
         if all(_state(segmentation, i) == self._after[i] for i in members if i not in back):
@@ -116,25 +117,30 @@ class Undo:
         self._node.GetSegmentation().SetConversionParameter(_geometry(), self._geometry)
 
 
-def _said(segment):
+def _said(segment: Any) -> Any:
     """A copy of a segment's name, colour, value and tags, without its voxels."""
     copy = slicer.vtkSegment()
     copy.DeepCopyMetadata(segment)
     return copy
 
 
-def _state(segmentation, identifier: str) -> tuple:
+def _state(segmentation: Any, identifier: str) -> tuple[Any, int]:
     """What differs as soon as a segment's layer is changed or replaced."""
     segment = segmentation.GetSegment(identifier)
     layer = None if segment is None else segment.GetRepresentation(layer_name())
     return (layer, layer.GetMTime()) if layer is not None else (None, 0)
 
 
-def _save_for_segment_editor(node) -> None:
+def _save_for_segment_editor(node: Any) -> None:
     """If the Segment Editor shows the node, its own undo should reach back over this change as well."""
     editor = getattr(getattr(slicer.modules, "SegmentEditorWidget", None), "editor", None)
     shown = editor.segmentationNode() if editor is not None else None
-    if shown is not None and shown.GetID() == node.GetID() and hasattr(editor, "saveStateForUndo"):
+    if (
+        editor is not None
+        and shown is not None
+        and shown.GetID() == node.GetID()
+        and hasattr(editor, "saveStateForUndo")
+    ):
         editor.saveStateForUndo()
 
 
