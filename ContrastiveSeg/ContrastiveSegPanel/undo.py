@@ -133,14 +133,11 @@ def _state(segmentation: Any, identifier: str) -> tuple[Any, int]:
 
 def _save_for_segment_editor(node: Any) -> None:
     """If the Segment Editor shows the node, its own undo should reach back over this change as well."""
-    editor = getattr(getattr(slicer.modules, "SegmentEditorWidget", None), "editor", None)
-    shown = editor.segmentationNode() if editor is not None else None
-    if (
-        editor is not None
-        and shown is not None
-        and shown.GetID() == node.GetID()
-        and hasattr(editor, "saveStateForUndo")
-    ):
+    editor: Any = getattr(getattr(slicer.modules, "SegmentEditorWidget", None), "editor", None)
+    if not hasattr(editor, "saveStateForUndo"):
+        return
+    shown = editor.segmentationNode()
+    if shown is not None and shown.GetID() == node.GetID():
         editor.saveStateForUndo()
 
 
