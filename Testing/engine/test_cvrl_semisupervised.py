@@ -7,7 +7,9 @@ import semi
 import torch
 from semi import batch
 
+from ContrastiveSegLib.contrast.infonce import unit
 from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.methods import cvrl_semisupervised as module
 from ContrastiveSegLib.methods.cvrl_semisupervised import (
     CVRLTuning,
     CVRLTuningSettings,
@@ -83,6 +85,84 @@ def test_everything_but_the_teacher_learns():
     for name, parameter in made.named_parameters():
         reached = parameter.grad is not None and parameter.grad.abs().max() > 0
         assert reached != name.startswith("teacher"), name
+
+
+def seen_classes(monkeypatch, made: CVRLTuning, given) -> torch.Tensor:
+    """(crops, voxels): the classes by which a step contrasts its voxels."""
+    seen = {}
+    contrast = module.class_contrast
+    monkeypatch.setattr(
+        module,
+        "class_contrast",
+        lambda rows, keys, classes, t: seen.update(c=classes) or contrast(rows, keys, classes, t),
+    )
+    made.step(given)
+    return seen["c"].view(len(given.labels), -1)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_an_unsure_teacher_leaves_unlabelled_voxels_out(monkeypatch, dimensions):
+    made, given = method(dimensions=dimensions), batch(dimensions=dimensions)
+    whole = made.taught_maps
+    for certainty, expected in ((0.89, {-1}), (0.91, {1})):
+        likely = math.log(certainty / (1 - certainty) * 2)
+
+        def taught_maps(images, likely=likely):
+            logits, *maps = whole(images)
+            return torch.zeros_like(logits).index_fill_(1, torch.tensor(1), likely), *maps
+
+        made.taught_maps = taught_maps
+        classes = seen_classes(monkeypatch, made, given)
+        assert set(classes[2:].flatten().tolist()) == expected
+        assert set(classes[:2].flatten().tolist()) == {0, 1, 2}
+
+
+def test_voxels_keep_their_own_labels(monkeypatch):
+    """A crop whose labels say where a voxel is: what is contrasted there carries that label."""
+    made, given = method(voxels=64), batch(4, 0)
+    given.labels[:] = torch.arange(8).view(8, 1, 1) // 4
+    classes = seen_classes(monkeypatch, made, given)
+    # One voxel of each of 4 x 4 x 4 strata, in order: the first half lies in the upper half of the crop.
+    assert classes.tolist() == [[0] * 32 + [1] * 32] * 4
+
+
+def test_the_teacher_is_fed_the_students_crops_and_begins_as_the_student():
+    made, given = method(), batch()
+    for parameter in made.segmenter.parameters():
+        parameter.data.normal_(0, 0.3)
+    logits, deep, last = made.taught_maps(given.images)
+    features = made.segmenter.backbone.encode(given.images)
+    torch.testing.assert_close(deep, features[-1])
+    torch.testing.assert_close(last, made.segmenter.backbone.decode(features)[-1])
+    torch.testing.assert_close(logits, made.segmenter(given.images))
+    mine, theirs = unit(made.high(last.flatten(2).mT)), unit(made.teacher_high.network(last.flatten(2).mT))
+    torch.testing.assert_close((mine * theirs).sum(-1), torch.ones(4, 512))
+
+
+def test_teachers_follow_and_get_no_gradient():
+    made = method()
+    made.step(batch())["loss"].backward()
+    made.after_step()
+    pairs = ((made.segmenter, made.teacher), (made.low, made.teacher_low), (made.high, made.teacher_high))
+    before = [[p.clone() for p in teacher.network.parameters()] for _, teacher in pairs]
+    for student, _ in pairs:
+        for parameter in student.parameters():
+            parameter.data.add_(1.0)
+    updates = [int(teacher.updates) for _, teacher in pairs]
+    made.after_step()
+    for (student, teacher), old, count in zip(pairs, before, updates, strict=True):
+        momentum = min(1 - 1 / (count + 1), made.settings.momentum)
+        for own, past, theirs in zip(teacher.network.parameters(), old, student.parameters(), strict=True):
+            assert own.grad is None
+            assert not own.requires_grad
+            torch.testing.assert_close(own, momentum * past + (1 - momentum) * theirs)
+
+
+def test_step_under_autocast():
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = method().step(batch())
+    assert terms["loss"].dtype == torch.float32
+    assert all(torch.isfinite(term) for term in terms.values())
 
 
 def test_it_trains_without_unlabelled_volumes():

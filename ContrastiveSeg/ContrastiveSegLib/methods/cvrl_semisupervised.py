@@ -91,8 +91,8 @@ class CVRLTuning(Taught):
         images, labels = self.moved(batch)
         known = labelled_count(labels)
         encoded = student.backbone.encode(intensity(images, s.intensity))
-        maps = student.backbone.decode(encoded)[::-1]
-        logits = [head(m) for head, m in zip((student.head, *student.auxiliary), maps, strict=False)]
+        maps = student.backbone.decode(encoded)
+        logits = student.deep_logits(maps)
         theirs = intensity(images, s.intensity)
         their_logits, their_encoded, their_map = self.taught_maps(theirs)
         supervised, finest = self.deep_loss([level[:known] for level in logits], labels[:known])
@@ -106,7 +106,7 @@ class CVRLTuning(Taught):
         volume = instance_contrast(unit(tokens.mean(1)), keys, batch.cases, self.queue, s.temperature, in_batch=True)
 
         voxels = stratified_voxels(labels.shape[1:], self.voxel_grid, len(labels), labels.device)
-        rows = self.high(voxel_features(maps[0], voxels)).flatten(0, 1)
+        rows = self.high(voxel_features(maps[-1], voxels)).flatten(0, 1)
         their_rows = self.teacher_high.network(voxel_features(their_map, voxels)).flatten(0, 1)
         classes = voxel_features(trusted(labels, probabilities, s.confidence).unsqueeze(1), voxels).flatten()
         voxel = class_contrast(rows, their_rows, classes, s.temperature)
@@ -123,10 +123,7 @@ class CVRLTuning(Taught):
     @torch.no_grad()
     def taught_maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The teacher's logits, its bottleneck and its last decoder map."""
-        if not self.teacher.updates:
-            # Weights from a checkpoint come into the student after it was made.
-            self.teacher.follow(self.segmenter, 0.0)
-        network = self.teacher.network
+        network = self.synchronised_teacher()
         encoded = network.backbone.encode(images)
         last = network.backbone.decode(encoded)[-1]
         return network.head(last).float(), encoded[-1], last
@@ -160,7 +157,8 @@ def class_contrast(rows: Tensor, keys: Tensor, classes: Tensor, temperature: flo
     known = classes >= 0
     present = torch.unique(classes[known])
     member = (classes == present[:, None]).to(others.dtype)
-    means = unit(member @ others)
+    with torch.autocast(rows.device.type, enabled=False):
+        means = unit(member @ others)
     itself = torch.eye(len(rows), dtype=torch.bool, device=rows.device) & known
     own_mean = classes[:, None] == present
     positive = torch.cat([itself, own_mean], 1)

@@ -90,10 +90,13 @@ class Taught(SemiSupervised):
     @torch.no_grad()
     def taught(self, images: Tensor) -> Tensor:
         """The teacher's logits (B, classes, ...)."""
+        return self.synchronised_teacher()(images).float()
+
+    def synchronised_teacher(self) -> Segmenter:
+        """The teacher's network, at first equal to the student: weights of a checkpoint came after both were made."""
         if not self.teacher.updates:
-            # Weights from a checkpoint come into the student after it was made.
             self.teacher.follow(self.segmenter, 0.0)
-        return self.teacher.network(images).float()
+        return self.teacher.network
 
     def after_step(self) -> None:
         self.teacher.follow(self.segmenter, self.settings.momentum)
