@@ -8,7 +8,7 @@ here knows Qt; whoever shows the table listens to :attr:`Cases.changed` and asks
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import slicer
 import vtk
@@ -66,26 +66,26 @@ class Structure:
     segments: tuple[tuple[str, str], ...]
 
 
-class Cases(slicer.util.VTKObservationMixin):
+class Cases:
     """The cases of the scene. ``changed()`` is emitted at every change that may concern them, often many in a row."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.changed = Signal()
         self._learn_as: dict[str, str] = {}
         self._left_out: set[str] = set()
-        for event in (slicer.vtkMRMLScene.NodeAddedEvent, slicer.vtkMRMLScene.NodeRemovedEvent):
-            self.addObserver(slicer.mrmlScene, event, self._on_change)
-        for event in (slicer.vtkMRMLScene.EndBatchProcessEvent, slicer.vtkMRMLScene.EndCloseEvent):
-            self.addObserver(slicer.mrmlScene, event, self._on_change)
+        self._observations: dict = {}
+        scene = slicer.vtkMRMLScene
+        events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent, scene.EndCloseEvent)
+        self._observe(slicer.mrmlScene, events)
 
     def cleanup(self) -> None:
-        self.removeObservers()
+        for node in list(self._observations):
+            self._let_go(node)
 
     def rows(self) -> list[Case]:
         """A case a volume with voxels, in the scene's order. Label maps and colour volumes are none."""
         volumes = _volumes()
-        self._observe([*volumes, *segmentations()])
+        self._follow([*volumes, *segmentations()])
         paired = _pair([v for v in volumes if v.GetImageData()], segmentations())
         return [_case(volume, found) for volume, found in paired]
 
@@ -102,13 +102,11 @@ class Cases(slicer.util.VTKObservationMixin):
             volume.SetNodeReferenceID(_SEGMENTATION, segmentation_id)
 
     def structures(self) -> list[Structure]:
-        """What the labelled cases hold, in the order found."""
-        found: dict[str, list[tuple[str, Segment]]] = {}
-        for case in self.rows():
-            if case.labelled:
-                for segment in segments_of(slicer.mrmlScene.GetNodeByID(case.segmentation_id)):
-                    found.setdefault(same_name(segment.name), []).append((case.segmentation_id, segment))
-        return [self._structure(key, segments) for key, segments in found.items()]
+        """What the labelled cases hold, in the order found, with what the user decided about it."""
+        return [
+            replace(s, learn_as=self._learn_as.get(s.key, s.name), learn=s.key not in self._left_out)
+            for s in structures_of(self.rows())
+        ]
 
     def set_learn_as(self, key: str, name: str) -> None:
         """Learn a structure under another name; an empty one gives it its own back."""
@@ -132,33 +130,39 @@ class Cases(slicer.util.VTKObservationMixin):
         self._learn_as, self._left_out = dict(data.get("learn_as", {})), set(data.get("left_out", []))
         self.changed.emit()
 
-    def _structure(self, key: str, found: Sequence[tuple[str, Segment]]) -> Structure:
-        first = found[0][1]
-        return Structure(
-            key=key,
-            name=first.name,
-            learn_as=self._learn_as.get(key, first.name),
-            learn=key not in self._left_out,
-            cases=len({segmentation for segmentation, segment in found}),
-            colour=first.colour,
-            terminology=first.terminology,
-            segments=tuple((segmentation, segment.id) for segmentation, segment in found),
-        )
-
-    def _observe(self, nodes: Iterable) -> None:
+    def _follow(self, nodes: Sequence) -> None:
         """Follow renaming, references and segments of ``nodes``; painting in a segment is no change here."""
+        # What is observed is kept alive, with all its voxels.
+        for node in [n for n in self._observations if n is not slicer.mrmlScene and n not in nodes]:
+            self._let_go(node)
+        segments = slicer.vtkSegmentation
         for node in nodes:
-            if self.hasObserver(node, vtk.vtkCommand.ModifiedEvent, self._on_change):
-                continue
-            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._on_change)
-            if node.IsA("vtkMRMLSegmentationNode"):
-                segmentation = slicer.vtkSegmentation
-                for event in (segmentation.SegmentAdded, segmentation.SegmentRemoved, segmentation.SegmentModified):
-                    self.addObserver(node, event, self._on_change)
+            if node not in self._observations:
+                events = [vtk.vtkCommand.ModifiedEvent]
+                if node.IsA("vtkMRMLSegmentationNode"):
+                    events += [segments.SegmentAdded, segments.SegmentRemoved, segments.SegmentModified]
+                self._observe(node, events)
+
+    def _observe(self, node, events: Sequence[int]) -> None:
+        self._observations[node] = [node.AddObserver(event, self._on_change) for event in events]
+
+    def _let_go(self, node) -> None:
+        for observation in self._observations.pop(node):
+            node.RemoveObserver(observation)
 
     def _on_change(self, caller, event) -> None:
         if not slicer.mrmlScene.IsBatchProcessing():
             self.changed.emit()
+
+
+def structures_of(cases: Iterable[Case]) -> list[Structure]:
+    """What the labelled ones of ``cases`` hold, in the order found, each to be learnt under its own name."""
+    found: dict[str, list[tuple[str, Segment]]] = {}
+    for case in cases:
+        if case.labelled:
+            for segment in segments_of(slicer.mrmlScene.GetNodeByID(case.segmentation_id)):
+                found.setdefault(same_name(segment.name), []).append((case.segmentation_id, segment))
+    return [_structure(key, occurrences) for key, occurrences in found.items()]
 
 
 def labels_to_learn(structures: Sequence[Structure], known: Sequence[Label] = ()) -> list[Label]:
@@ -219,6 +223,20 @@ def _volumes() -> list:
 
 def _nodes(class_name: str) -> list:
     return [node for node in slicer.util.getNodesByClass(class_name) if not node.GetHideFromEditors()]
+
+
+def _structure(key: str, found: Sequence[tuple[str, Segment]]) -> Structure:
+    first = found[0][1]
+    return Structure(
+        key=key,
+        name=first.name,
+        learn_as=first.name,
+        learn=True,
+        cases=len({segmentation for segmentation, segment in found}),
+        colour=first.colour,
+        terminology=first.terminology,
+        segments=tuple((segmentation, segment.id) for segmentation, segment in found),
+    )
 
 
 def _case(volume, segmentation) -> Case:

@@ -64,6 +64,10 @@ class Training:
         self._on_result = on_result
         self.task.start(steps, job, self._done, self._failed, self._hear)
 
+    def discard(self) -> None:
+        """After :meth:`prepare`, when nothing comes of it."""
+        self._remove_files(self.output, self.folder)
+
     def cancel(self, select: bool = True) -> None:
         """Stop; what was learnt so far is kept in the catalogue, and chosen if ``select``."""
         self._selects = self._selects and select

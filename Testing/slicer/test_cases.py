@@ -173,6 +173,18 @@ def test_nothing_is_told_after_cleanup(cases):
     assert not told
 
 
+def test_a_removed_volume_is_let_go(cases):
+    volume, segmentation = add_patient("CT", 0)
+    cases.rows()
+    gone = []
+    for node in (volume, segmentation):
+        node.AddObserver("DeleteEvent", lambda caller, event: gone.append(event))
+        slicer.mrmlScene.RemoveNode(node)
+    cases.rows()
+    del volume, segmentation, node
+    assert gone == ["DeleteEvent", "DeleteEvent"]
+
+
 def test_names_that_differ_in_case_and_spacing_are_one_structure(cases):
     add_patient("A", 0, ("Left kidney", "liver"))
     add_patient("B", 1, ("left_Kidney", "Tumour"))

@@ -258,6 +258,8 @@ def test_why_nothing_can_be_learnt(drive):
         drive.tune.structuresTable.item(row, 0).setCheckState(unchecked())
     drive.wait_for(lambda: not drive.tune.fineTuneButton.enabled)
     assert "Tick at least one" in drive.tune.fineTuneButton.toolTip
+    drive.panel.sections["fineTune"]._cases.set_learn("liver", True)
+    drive.ready()
     drive.session.set_checkpoint(None)
     drive.wait_for(lambda: "checkpoint" in drive.tune.fineTuneButton.toolTip)
     assert drive.tune.casesHint.text.startswith("1 to learn from")
@@ -267,6 +269,18 @@ def unchecked():
     import qt
 
     return qt.Qt.Unchecked
+
+
+def test_more_labels_than_can_be_learnt_are_refused(drive, dialogs):
+    add_patient("CT", 0, ())
+    _volume, segmentation = add_patient("CT 1", 0, ())
+    for number in range(256):
+        segmentation.GetSegmentation().AddEmptySegment("", f"part {number}")
+    drive.ready()
+    drive.tune.fineTuneButton.click()
+    assert "at most 255" in dialogs.errors()[0]
+    assert not drive.session.training
+    drive.files_gone()
 
 
 def test_a_segmentation_chosen_in_the_table_is_learnt_from(drive):

@@ -168,7 +168,8 @@ class FineTuneSection(Section):
                 self._methods.uses_unlabelled,
                 self.session.log,
             )
-        except InputError as problem:
+        except (InputError, OSError) as problem:
+            self._training.discard()
             self.session.report(problem)
             return
         job = FinetuneJob(
