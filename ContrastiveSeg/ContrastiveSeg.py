@@ -6,11 +6,14 @@ The panel is in ContrastiveSegPanel, the engine, which runs in a process of its 
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -77,6 +80,8 @@ class ContrastiveSegWidget(ScriptedLoadableModuleWidget):
         if self.panel is not None:
             self.panel.close()
             self.panel = None
+        if self.logic is not None:
+            self.logic.close()
 
     def onReload(self) -> None:
         """Forget the panel's modules and the engine's light ones, so that they are imported anew with this file."""
@@ -108,7 +113,7 @@ class ContrastiveSegFileReader:
         try:
             if slicer.util.mainWindow() is not None:
                 slicer.util.selectModule("ContrastiveSeg")
-            slicer.util.getModuleWidget("ContrastiveSeg").panel.add(Path(properties["fileName"]))
+            slicer.util.getModuleWidget("ContrastiveSeg").logic.session.add_checkpoint(Path(properties["fileName"]))
         except Exception:
             logging.exception("ContrastiveSeg")
             return False
@@ -117,16 +122,24 @@ class ContrastiveSegFileReader:
 
 
 class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
-    """Segmenting for scripts and other modules. Calls return when the work is done; Slicer's windows stay alive.
+    """What the panel does, for scripts and other modules. Calls return when the work is done; Slicer's windows stay
+    alive meanwhile.
 
     Segment a volume, into a new segmentation::
 
-        from ContrastiveSeg import ContrastiveSegLogic
-        logic = ContrastiveSegLogic()
+        logic = slicer.util.getModuleLogic("ContrastiveSeg")
         segmentation = logic.segment(slicer.util.getNode("MRHead"), "/models/brain.safetensors")
 
-    Attributes:
-        session: the processes and the catalogue; made when first needed, ended by :meth:`close`.
+    Learn from two labelled volumes for five minutes, then segment a third with what was learnt::
+
+        cases = [(getNode("CT1"), getNode("CT1 liver")), (getNode("CT2"), getNode("CT2 liver"))]
+        logic.fine_tune(cases, logic.starter(), "/models/liver.safetensors", minutes=5)
+        segmentation = logic.segment(getNode("CT3"), "/models/liver.safetensors")
+
+    Measure how well it agrees with a segmentation drawn by hand::
+
+        scores = logic.evaluate(segmentation, getNode("CT3 liver"))
+        print(scores["liver"]["dice"])
     """
 
     def __init__(self, parent: Any = None) -> None:
@@ -135,6 +148,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
 
     @property
     def session(self) -> Session:
+        """The engine's processes and the catalogue; made when first needed."""
         if self._session is None:
             from ContrastiveSegPanel.session import Session
 
@@ -146,6 +160,10 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
         if self._session is not None:
             self._session.close()
             self._session = None
+
+    def starter(self) -> Path:
+        """A pre-trained checkpoint that ships with the module, to be fine-tuned."""
+        return next(entry.path for entry in self.session.catalogue.entries() if entry.origin == "starter")
 
     def segment(
         self,
@@ -162,38 +180,129 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
         """Segment a volume; returns the segmentation node.
 
         Args:
-            volume: a scalar volume node, or one for each channel of the model.
+            volume: a scalar volume node, or a list with one for each channel of the model.
             checkpoint: a fine-tuned checkpoint's file.
-            segmentation: a segmentation node to write into; its segments with other names than the model's are kept.
-                None makes a new one.
-            mirror, largest_component, uncertainty, device: see ``Options`` in ContrastiveSegPanel/segmenting.py.
-            on_event: called with the job's events on the way.
+            segmentation: a node to write into; its segments with other names than the model's are kept. None makes a
+                new one.
+            mirror: average over mirrored copies. largest_component: keep the largest piece of each segment.
+            uncertainty: also add a volume with the uncertainty of every voxel, 0 to 1.
+            device: "auto", "cpu", "cuda:N" or "mps".
+            on_event: called with the job's events on the way (ContrastiveSegLib/events.py).
 
         Raises:
             InputError: the checkpoint or the volume cannot be used, with the reason.
-            ContrastiveSegError: the engine failed, or Python packages are missing.
+            ContrastiveSegError: the engine failed or is busy, or Python packages are missing.
         """
-        from ContrastiveSegPanel.blocking import run_blocking
-        from ContrastiveSegPanel.segmenting import Options, Segmenting
+        from ContrastiveSegPanel import scripting
 
-        from ContrastiveSegLib.checkpoints.header import read_card
+        volumes = volume if isinstance(volume, (list, tuple)) else [volume]
+        options = scripting.Options(mirror, largest_component, uncertainty, device)
+        return scripting.segment(self.session, volumes, Path(checkpoint), segmentation, options, on_event)
 
-        volumes = list(volume) if isinstance(volume, Sequence) else [volume]
-        options = Options(mirror, largest_component, uncertainty, device)
-        path = Path(checkpoint)
-        work = Segmenting(path, read_card(path), [volumes], options, segmentation, self.session.folder())
-        try:
-            for _words, do in work.steps():
-                do()
-            run_blocking(self.session.worker, work.job(), on_event)
-            work.take_finished()
-        finally:
-            work.close()
-        return slicer.mrmlScene.GetNodeByID(work.segmentation_ids[0])
+    def fine_tune(
+        self,
+        cases: Sequence[tuple[Any, Any]],
+        checkpoint: str | Path | None,
+        output: str | Path,
+        *,
+        validation: Sequence[tuple[Any, Any]] = (),
+        unlabelled: Sequence[Any] = (),
+        on_event: Callable[[Event], None] | None = None,
+        **fields: Any,
+    ) -> dict[str, Any]:
+        """Learn to segment like the labelled volumes; writes a checkpoint and returns the engine's result, with the
+        scores of the held-out cases under "held_out".
+
+        Args:
+            cases: volume nodes with their segmentation nodes. Segments are told apart by their names.
+            checkpoint: where to start from; None: from scratch.
+            output: the checkpoint to write.
+            validation: labelled cases to score on, not learnt from.
+            unlabelled: volume nodes without segmentation, for the methods that use them.
+            on_event: as in :meth:`segment`.
+            fields: anything else of ``FinetuneJob`` (ContrastiveSegLib/descriptions.py): ``minutes``, ``steps``,
+                ``method``, ``device``, ``overwrite``, ...
+
+        Raises:
+            InputError, ContrastiveSegError: as in :meth:`segment`.
+        """
+        from ContrastiveSegPanel import scripting
+
+        start = Path(checkpoint) if checkpoint is not None else None
+        return scripting.fine_tune(self.session, cases, start, Path(output), validation, unlabelled, on_event, fields)
+
+    def evaluate(self, segmentation: Any, reference: Any, volume: Any = None) -> dict[str, dict[str, float | None]]:
+        """Compare a segmentation with a reference: segment name -> "dice", "hd95_mm", "assd_mm", "volume_ml",
+        "reference_ml" (None where undefined). Segments are matched by their names.
+
+        Args:
+            volume: on whose voxel grid to compare; None: that of the reference's volume.
+
+        Raises:
+            InputError, ContrastiveSegError: as in :meth:`segment`.
+        """
+        from ContrastiveSegPanel import scripting
+
+        return scripting.evaluate(self.session, segmentation, reference, volume)
 
 
 class ContrastiveSegTest(ScriptedLoadableModuleTest):
-    """Self tests."""
+    """Self tests, with tiny synthetic volumes and the real engine; a minute on a slow computer."""
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear()
+        self.folder = Path(tempfile.mkdtemp(dir=slicer.app.temporaryPath))
+        self.logic = ContrastiveSegLogic()
+
+    def tearDown(self) -> None:
+        self.logic.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def runTest(self) -> None:
+        for name in sorted(name for name in dir(self) if name.startswith("test_")):
+            self.setUp()
+            try:
+                self.delayDisplay(name)
+                getattr(self, name)()
+            finally:
+                self.tearDown()
+
+    def test_learn_segment_measure(self) -> None:
+        """Two labelled spheres, a few steps from the starter, a third volume segmented and measured."""
+        cases = [self._sphere(f"Sphere{i}", i) for i in range(2)]
+        output = self.folder / "sphere.safetensors"
+        self.logic.fine_tune(cases, self.logic.starter(), output, steps=3, device="cpu")
+        volume, reference = self._sphere("Sphere2", 2)
+        segmentation = self.logic.segment(volume, output, uncertainty=True, device="cpu")
+        self.assertEqual(segmentation.GetName(), "Sphere2 segmentation")
+        self.assertEqual(segmentation.GetSegmentation().GetNthSegment(0).GetName(), "ball")
+        self.assertIsNotNone(slicer.mrmlScene.GetFirstNodeByName("Sphere2 uncertainty"))
+        scores = self.logic.evaluate(segmentation, reference)
+        self.assertGreaterEqual(scores["ball"]["dice"], 0)
+        self.assertEqual(self.logic.evaluate(reference, reference)["ball"]["dice"], 1)
+
+    def test_a_starter_cannot_segment(self) -> None:
+        from ContrastiveSegLib.errors import InputError
+
+        volume, _segmentation = self._sphere("Sphere", 0)
+        with self.assertRaises(InputError):
+            self.logic.segment(volume, self.logic.starter())
+
+    def test_the_panel_opens(self) -> None:
+        panel = slicer.util.getModuleWidget("ContrastiveSeg").panel
+        self.assertGreater(panel.sections["model"].ui.checkpointComboBox.count, 1)
+
+    def _sphere(self, name: str, seed: int) -> tuple[Any, Any]:
+        """A noisy ball of 12 mm radius, and its segmentation."""
+        random = np.random.default_rng(seed)
+        centre = random.uniform(14, 18, 3)
+        distance = np.linalg.norm(np.indices((32, 32, 32)).transpose(1, 2, 3, 0) - centre, axis=-1)
+        ball = (distance < 12).astype(np.uint8)
+        array = (100 * ball + random.normal(100, 10, ball.shape)).astype(np.int16)
+        volume = slicer.util.addVolumeFromArray(array, name=name)
+        segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{name} drawn")
+        segmentation.CreateDefaultDisplayNodes()
+        segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        segment = segmentation.GetSegmentation().AddEmptySegment("", "ball")
+        slicer.util.updateSegmentBinaryLabelmapFromArray(ball, segmentation, segment, volume)
+        return volume, segmentation

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import qt
@@ -14,18 +11,22 @@ import slicer
 from .drop import DropArea
 from .parameters import Parameters
 from .sections import Section
+from .sections.finetune import FineTuneSection
 from .sections.install import InstallSection
 from .sections.log import LogSection
 from .sections.model import ModelSection
+from .sections.pretrain import PreTrainSection
+from .sections.results import ResultsSection
+from .sections.segment import SegmentSection
 from .session import Session
 
-#: Name of the collapsible button and of the .ui file, module and class in ``sections``; from top to bottom.
-_SECTIONS = (
-    ("model", "Model", "model", "ModelSection"),
-    ("segment", "Segment", "segment", "SegmentSection"),
-    ("fineTune", "FineTune", "finetune", "FineTuneSection"),
-    ("preTrain", "PreTrain", "pretrain", "PreTrainSection"),
-    ("results", "Results", "results", "ResultsSection"),
+#: Start of the name of the collapsible button, the .ui file in it, and what brings it to life; from top to bottom.
+_SECTIONS: tuple[tuple[str, str, type[Section]], ...] = (
+    ("model", "Model", ModelSection),
+    ("segment", "Segment", SegmentSection),
+    ("fineTune", "FineTune", FineTuneSection),
+    ("preTrain", "PreTrain", PreTrainSection),
+    ("results", "Results", ResultsSection),
 )
 
 
@@ -46,7 +47,11 @@ class Panel(slicer.util.VTKObservationMixin):
         self._nodes_timer = qt.QTimer()
         self._nodes_timer.setSingleShot(True)
         self._nodes_timer.connect("timeout()", session.nodes_changed.emit)
-        self.widget = DropArea((".safetensors",), self._on_file)
+        # Selectors look at a new scene only after it has told that it is there.
+        self._scene_timer = qt.QTimer()
+        self._scene_timer.setSingleShot(True)
+        self._scene_timer.connect("timeout()", self._take_parameters)
+        self.widget = DropArea((".safetensors",), session.add_checkpoint)
         self.widget.setLayout(qt.QVBoxLayout())
         self.widget.layout().setContentsMargins(0, 0, 0, 0)
         shell = slicer.util.loadUI(resource("UI/ContrastiveSeg.ui"))
@@ -58,23 +63,20 @@ class Panel(slicer.util.VTKObservationMixin):
             "log": LogSection(session, self.ui),
             "install": InstallSection(session, self.ui),
         }
-        for name, file, module, cls in _SECTIONS:
-            if importlib.util.find_spec(f"{__package__}.sections.{module}") is None:
-                getattr(self.ui, f"{name}Section").setVisible(False)
-                continue
+        for name, file, section in _SECTIONS:
             widget = slicer.util.loadUI(resource(f"UI/{file}.ui"))
             widget.setMRMLScene(slicer.mrmlScene)
             getattr(self.ui, f"{name}Section").layout().addWidget(widget)
-            made = getattr(importlib.import_module(f".sections.{module}", __package__), cls)
-            self.sections[name] = made(session, slicer.util.childWidgetVariables(widget))
+            self.sections[name] = section(session, slicer.util.childWidgetVariables(widget))
         session.section_wanted.connect(self._open)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
+        self.addObserver(scene, scene.StartImportEvent, self._forget_parameters)
         self.addObserver(scene, scene.EndCloseEvent, self._on_scene_changed)
         self.addObserver(scene, scene.EndImportEvent, self._on_scene_changed)
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self._on_nodes)
-        self._on_scene_changed()
+        self._take_parameters()
 
     def enter(self) -> None:
         """The user comes to the module: look at what may have changed, and let the worker warm up."""
@@ -82,15 +84,15 @@ class Panel(slicer.util.VTKObservationMixin):
         self.session.warm_up()
 
     def close(self) -> None:
-        """Stop everything and leave nothing behind."""
+        """Stop what runs and let go of everything but the session."""
         self.removeObservers()
         self._nodes_timer.stop()
+        self._scene_timer.stop()
         for section in self.sections.values():
             section.cancel()
             section.cleanup()
-        self._drop_parameters()
+        self._forget_parameters()
         self.session.section_wanted.disconnect(self._open)
-        self.session.close()
         self.widget.hide()
         self.widget.deleteLater()
 
@@ -98,16 +100,21 @@ class Panel(slicer.util.VTKObservationMixin):
         for section in self.sections.values():
             section.cancel()
         self.session.scene_closing.emit()
-        self._drop_parameters()
+        self._forget_parameters()
 
-    def _on_scene_changed(self, caller: Any = None, event: Any = None) -> None:
-        self._drop_parameters()
+    def _on_scene_changed(self, caller: Any, event: Any) -> None:
+        self._scene_timer.start(0)
+
+    def _take_parameters(self) -> None:
+        self._forget_parameters()
         parameters = Parameters(self._parameter_node())
         self.session.parameters = parameters
         for section in self.sections.values():
             section.set_parameters(parameters)
 
-    def _drop_parameters(self) -> None:
+    def _forget_parameters(self, caller: Any = None, event: Any = None) -> None:
+        for section in self.sections.values():
+            section.forget_parameters()
         if self.session.parameters is not None:
             self.session.parameters.close()
             self.session.parameters = None
@@ -115,11 +122,6 @@ class Panel(slicer.util.VTKObservationMixin):
     def _on_nodes(self, caller: Any, event: Any) -> None:
         # Loading a scene adds many nodes in a row: tell of them once.
         self._nodes_timer.start(0)
-
-    def _on_file(self, path: Path) -> None:
-        model = self.sections["model"]
-        assert isinstance(model, ModelSection)
-        model.add(path)
 
     def _open(self, name: str) -> None:
         getattr(self.ui, f"{name}Section").collapsed = False

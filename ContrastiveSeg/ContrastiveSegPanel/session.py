@@ -108,6 +108,13 @@ class Session:
         if select is not None:
             self.set_checkpoint(select)
 
+    def add_checkpoint(self, path: Path) -> None:
+        """Take a checkpoint file into the catalogue and choose it; the user is told what is wrong with it."""
+        try:
+            self.refresh_catalogue(select=self.catalogue.add(path))
+        except (ContrastiveSegError, OSError) as problem:
+            self.report(problem)
+
     def set_models_folder(self, folder: Path) -> None:
         """Keep the user's own checkpoints in ``folder`` from now on."""
         settings.set_models_folder(folder)

@@ -15,7 +15,7 @@ SECONDS = 90
 
 
 class Kept:
-    """A worker that outlives the panel, so that not every test waits for torch; what the panel left open is cancelled."""
+    """A worker that outlives the panel, so that not every test waits for torch; what the panel leaves is cancelled."""
 
     def __init__(self, worker):
         self._worker, self._ids = worker, []
@@ -75,7 +75,7 @@ def volume(scene, image):
 @pytest.fixture
 def large(scene):
     """A volume that takes some seconds."""
-    return noise((64, 96, 96), "Large")
+    return noise((48, 64, 64), "Large")
 
 
 def noise(shape, name, seed=0):
@@ -590,6 +590,7 @@ def test_the_scene_remembers_the_panels_state(drive, volume, scene, tmp_path, mo
     path = str(tmp_path / "scene.mrb")
     assert slicer.util.saveScene(path)
     scene.Clear(0)
+    drive.settle()
     assert not drive.segment.mirrorCheckBox.checked
     drive.choose("organs")
     slicer.util.loadScene(path)

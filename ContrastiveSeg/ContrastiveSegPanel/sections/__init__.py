@@ -19,6 +19,7 @@ class Section:
 
     def __init__(self, session: Session, ui: Any) -> None:
         self.session, self.ui = session, ui
+        self._parameters: Parameters | None = None
         self._listening: list[tuple[Signal, Callable[..., Any]]] = []
 
     def listen(self, signal: Signal, listener: Callable[..., Any]) -> None:
@@ -28,6 +29,12 @@ class Section:
 
     def set_parameters(self, parameters: Parameters) -> None:
         """Show what the scene remembers: called when the panel opens and after a scene was closed or read."""
+        self._parameters = parameters
+
+    def forget_parameters(self) -> None:
+        """Write no more into them until :meth:`set_parameters`: called before a scene is closed or read, when selectors
+        change by themselves what the user has chosen."""
+        self._parameters = None
 
     def cancel(self) -> None:
         """Stop what runs, and drop its result: the scene closes, or the panel does."""

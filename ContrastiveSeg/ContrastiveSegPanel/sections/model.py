@@ -10,7 +10,6 @@ import qt
 from slicer.i18n import tr as _
 
 from ContrastiveSegLib.checkpoints.card import Card, Label
-from ContrastiveSegLib.errors import InputError
 
 from .. import settings
 from ..catalogue import Entry
@@ -52,13 +51,6 @@ class ModelSection(Section):
         chosen = chosen or next((e for e in usable if e.segments), None) or next(iter(usable), None)
         self.session.set_checkpoint(chosen.path if chosen else None)
 
-    def add(self, path: Path) -> None:
-        """Take a checkpoint file into the catalogue and choose it."""
-        try:
-            self.session.refresh_catalogue(select=self.session.catalogue.add(path))
-        except (InputError, OSError) as problem:
-            self.session.report(problem)
-
     def _fill(self) -> None:
         self._entries = self.session.catalogue.entries()
         combo = self.ui.checkpointComboBox
@@ -85,7 +77,7 @@ class ModelSection(Section):
         )
         if path:
             settings.set_text("LastCheckpointFolder", str(Path(path).parent))
-            self.add(Path(path))
+            self.session.add_checkpoint(Path(path))
 
     def _show(self) -> None:
         """The chosen checkpoint in the box and on its card."""

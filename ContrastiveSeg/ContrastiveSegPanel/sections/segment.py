@@ -29,7 +29,6 @@ class SegmentSection(Section):
 
     def __init__(self, session: Session, ui: Any) -> None:
         super().__init__(session, ui)
-        self._parameters: Parameters | None = None
         #: While widgets and parameters are being set from one another, neither tells of a choice of the user's.
         self._updating = False
         self._channels: list[Any] = []
@@ -65,15 +64,15 @@ class SegmentSection(Section):
     # What the scene remembers
 
     def set_parameters(self, parameters: Parameters) -> None:
-        self._forget_parameters()
-        self._parameters = parameters
+        self.forget_parameters()
+        super().set_parameters(parameters)
         self._from_parameters()
         parameters.changed.connect(self._from_parameters)
 
-    def _forget_parameters(self) -> None:
+    def forget_parameters(self) -> None:
         if self._parameters is not None:
             self._parameters.changed.disconnect(self._from_parameters)
-        self._parameters = None
+        super().forget_parameters()
 
     def _from_parameters(self) -> None:
         if self._updating:
@@ -283,8 +282,6 @@ class SegmentSection(Section):
 
     def cancel(self) -> None:
         """The scene closes: nothing of what runs may come into the next one."""
-        # The widgets lose their nodes now, which the parameters of the next scene must not take for a choice.
-        self._forget_parameters()
         self._last = None
         current, self._current = self._current, None
         if current is not None:
@@ -296,7 +293,8 @@ class SegmentSection(Section):
 
     def cleanup(self) -> None:
         super().cleanup()
-        self._refresh_timer.stop()
+        # The widgets live a little longer, and lose their nodes.
+        self._refresh_timer.blockSignals(True)
 
     def _on_event(self, event: dict[str, Any]) -> None:
         if event["event"] == "log":

@@ -1,0 +1,120 @@
+"""What the panel does, as functions that return when it is done: for the module's logic, scripts and self tests."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from ContrastiveSegLib.checkpoints.header import read_card
+from ContrastiveSegLib.descriptions import EvaluateJob, FinetuneJob
+from ContrastiveSegLib.errors import ContrastiveSegError, InputError
+from ContrastiveSegLib.events import Event
+
+from . import scene
+from .blocking import run_blocking
+from .cases import TRAIN, UNLABELLED, VALIDATION, Case, same_name, structures_of, volume_of
+from .handover import hand_over
+from .requirements import how_to_install
+from .segmenting import Options, Segmenting
+from .segments import segments_of
+from .session import Session
+
+OnEvent = Callable[[Event], None]
+
+
+def segment(
+    session: Session,
+    volumes: Sequence[Any],
+    checkpoint: Path,
+    segmentation: Any,
+    options: Options,
+    on_event: OnEvent | None,
+) -> Any:
+    """See ``ContrastiveSegLogic.segment``."""
+    _check_packages(session)
+    work = Segmenting(checkpoint, read_card(checkpoint), [volumes], options, segmentation, session.folder())
+    try:
+        for _words, do in work.steps():
+            do()
+        run_blocking(session.worker, work.job(), on_event)
+        work.take_finished()
+    finally:
+        work.close()
+    if not work.segmentation_ids:
+        raise InputError("The volume or the segmentation was removed from the scene meanwhile.")
+    return slicer.mrmlScene.GetNodeByID(work.segmentation_ids[0])
+
+
+def fine_tune(
+    session: Session,
+    cases: Sequence[tuple[Any, Any]],
+    checkpoint: Path | None,
+    output: Path,
+    validation: Sequence[tuple[Any, Any]],
+    unlabelled: Sequence[Any],
+    on_event: OnEvent | None,
+    fields: dict[str, Any],
+) -> dict[str, Any]:
+    """See ``ContrastiveSegLogic.fine_tune``."""
+    _check_packages(session)
+    given = [_case(volume, segmentation, TRAIN) for volume, segmentation in cases]
+    given += [_case(volume, segmentation, VALIDATION) for volume, segmentation in validation]
+    given += [_case(volume, None, UNLABELLED) for volume in unlabelled]
+    known = read_card(checkpoint).labels if checkpoint is not None else ()
+    with _folder(session) as folder:
+        handed = hand_over(given, structures_of(given), known, folder, bool(unlabelled), session.log)
+        job = FinetuneJob(
+            checkpoint=str(checkpoint) if checkpoint is not None else "none",
+            output=str(output),
+            **{**handed.fields, **fields},
+        )
+        for _words, do in handed.steps:
+            do()
+        return run_blocking(session.worker, job, on_event)
+
+
+def evaluate(session: Session, segmentation: Any, reference: Any, volume: Any) -> dict[str, dict[str, float | None]]:
+    """See ``ContrastiveSegLogic.evaluate``."""
+    _check_packages(session)
+    volume = volume or volume_of(reference) or volume_of(segmentation)
+    if volume is None:
+        raise InputError("Neither segmentation says which volume it was made on. Name the volume to compare on.")
+    values: dict[str, int] = {}
+    names: dict[int, str] = {}
+    for found in segments_of(reference):
+        names.setdefault(values.setdefault(same_name(found.name), len(values) + 1), found.name)
+    with _folder(session) as folder:
+        for node, file in ((segmentation, "prediction.nrrd"), (reference, "reference.nrrd")):
+            shared = {s.id: values[same_name(s.name)] for s in segments_of(node) if same_name(s.name) in values}
+            scene.write_labels(node, volume, shared, folder / file)
+        job = EvaluateJob(
+            predictions=str(folder / "prediction.nrrd"),
+            references=str(folder / "reference.nrrd"),
+            output=str(folder / "scores.json"),
+        )
+        rows = run_blocking(session.worker, job)["rows"]
+    return {names[row.pop("label")]: {k: v for k, v in row.items() if k != "case"} for row in rows}
+
+
+def _check_packages(session: Session) -> None:
+    if session.missing:
+        raise ContrastiveSegError(how_to_install())
+
+
+def _case(volume: Any, segmentation: Any, role: str) -> Case:
+    return Case(volume.GetID(), volume.GetName(), segmentation.GetID() if segmentation is not None else None, role)
+
+
+@contextmanager
+def _folder(session: Session) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="script-", dir=session.folder()))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
