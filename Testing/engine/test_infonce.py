@@ -96,6 +96,18 @@ def test_pieces_change_neither_loss_nor_gradient(monkeypatch, chunk, by_index):
     torch.testing.assert_close(results[0], results[1])
 
 
+@pytest.mark.parametrize("kind", ["mask", "index", "together"])
+def test_gradients_are_those_of_the_loss(kind):
+    positive, compared = masks(5, 7)
+    positive = torch.tensor([2, 0, -1, 6, 6]) if kind == "index" else positive
+    leaves = (rows(2, 5, 4).requires_grad_(), rows(2, 7, 4, seed=2).requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda a, k: infonce(a, k, positive, compared if kind != "index" else None, 0.2, kind == "together"), leaves
+    )
+    keys_only = (leaves[0].detach(), leaves[1])
+    assert torch.autograd.gradcheck(lambda a, k: infonce(a, k, positive, None, 0.2, kind == "together"), keys_only)
+
+
 def test_pieces_bound_what_is_kept_for_the_backward_pass(monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 64 * 16)
     kept: list[int] = []

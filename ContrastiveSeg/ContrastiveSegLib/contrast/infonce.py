@@ -8,13 +8,14 @@ contrastive loss of the engine is this one with other rows, positives P and comp
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
-#: Similarities held at once; more are computed piece by piece, and again in the backward pass.
+#: Similarities held at once; more are computed piece by piece.
 CHUNK = 2**21
 
 
@@ -53,40 +54,77 @@ def infonce(
         rows, all_keys = _problems(anchors / temperature, 2), _problems(keys, 2)
         positives = _problems(positive, 2 if by_mask else 1)
         denominators = None if compared is None else _problems(compared, 2)
-        pieces = list(_pieces(problems, rows.shape[1], all_keys.shape[1]))
-        total = 0.0 * anchors.sum()
-        for piece in pieces:
-            part = (
-                rows[piece],
-                all_keys[piece[0]],
-                _piece(positives, piece),
-                None if denominators is None else _piece(denominators, piece),
-                together,
-            )
-            total = total + (_sum(*part) if len(pieces) == 1 else checkpoint(_sum, *part, use_reentrant=False))
-        return total / counted.clamp_min(1)
+        return _Sum.apply(rows, all_keys, positives, denominators, together) / counted.clamp_min(1)
 
 
-def _sum(anchors: Tensor, keys: Tensor, positive: Tensor, compared: Tensor | None, together: bool) -> Tensor:
-    """l(a) summed over (N, A) anchors that come divided by the temperature."""
-    similarity = anchors @ keys.transpose(-1, -2)
-    # The lowest number instead of minus infinity: an anchor with nothing to compare must not make gradients NaN.
-    lowest = torch.finfo(similarity.dtype).min
-    among = similarity if compared is None else similarity.masked_fill(~compared, lowest)
-    if together:
-        number = positive.sum(-1)
-        attracted = similarity.masked_fill(~positive, lowest).logsumexp(-1) - number.clamp_min(1).to(similarity.dtype).log()
-        repelled = among.masked_fill(positive, lowest).logsumexp(-1)
-        return (F.softplus(repelled - attracted) * (number > 0)).sum()
+class _Sum(torch.autograd.Function):
+    """l(a) summed over (N, A, P) anchors that come divided by the temperature.
+
+    Its gradient is made in the same walk over the pieces: none of them is kept, and none computed twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, anchors: Tensor, keys: Tensor, positive: Tensor, compared: Tensor | None, together: bool
+    ) -> Tensor:
+        total = anchors.new_zeros(())
+        slopes = [
+            torch.zeros_like(x) if n else None for x, n in zip((anchors, keys), ctx.needs_input_grad, strict=False)
+        ]
+        for piece in _pieces(anchors.shape[0], anchors.shape[1], keys.shape[1]):
+            rows, columns = anchors[piece], keys[piece[0]]
+            similarity = rows @ columns.transpose(-1, -2)
+            given = (_piece(positive, piece), None if compared is None else _piece(compared, piece))
+            value, slope = (_together if together else _apart)(similarity, *given)
+            total += value
+            if slopes[0] is not None:
+                slopes[0][piece] = slope @ columns
+            if slopes[1] is not None:
+                slopes[1][piece[0]] += slope.transpose(-1, -2) @ rows
+        ctx.save_for_backward(*slopes)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        slopes = (None if slope is None else gradients[0] * slope for slope in ctx.saved_tensors)
+        return (*slopes, None, None, None)
+
+
+# Where nothing is to be compared, the lowest number stands instead of minus infinity: no row may become NaN. Both
+# functions overwrite ``similarity`` (N, A, M) and return the sum over anchors and its derivative by the similarities.
+
+
+def _apart(similarity: Tensor, positive: Tensor, compared: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Each positive against all compared keys."""
     if positive.dtype == torch.bool:
-        number = positive.sum(-1)
-        has_positive = number > 0
-        attracted = (similarity * positive).sum(-1) / number.clamp_min(1)
+        number = positive.sum(-1, keepdim=True)
+        has_positive, weight = number > 0, positive / number.clamp_min(1).to(similarity.dtype)
+        attracted = (similarity * weight).sum(-1, keepdim=True)
     else:
-        has_positive = positive >= 0
+        has_positive = (positive >= 0).unsqueeze(-1)
         index = positive.clamp_min(0).unsqueeze(-1).expand(*similarity.shape[:-1], 1)
-        attracted = similarity.gather(-1, index).squeeze(-1)
-    return ((among.logsumexp(-1) - attracted) * has_positive).sum()
+        attracted = similarity.gather(-1, index)
+    if compared is not None:
+        similarity.masked_fill_(~compared, torch.finfo(similarity.dtype).min)
+    total = similarity.logsumexp(-1, keepdim=True)
+    slope = similarity.sub_(total).exp_()
+    if positive.dtype == torch.bool:
+        slope.sub_(weight)
+    else:
+        slope.scatter_add_(-1, index, slope.new_full((), -1.0).expand_as(index))
+    return ((total - attracted) * has_positive).sum(), slope.mul_(has_positive)
+
+
+def _together(similarity: Tensor, positive: Tensor, compared: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The mean exponential of the positives against all other compared keys."""
+    lowest, number = torch.finfo(similarity.dtype).min, positive.sum(-1, keepdim=True)
+    near = similarity.masked_fill(~positive, lowest)
+    far = similarity.masked_fill_(positive if compared is None else positive | ~compared, lowest)
+    attracted, repelled = near.logsumexp(-1, keepdim=True), far.logsumexp(-1, keepdim=True)
+    gap = repelled - attracted + number.clamp_min(1).to(similarity.dtype).log()
+    slope = far.sub_(repelled).exp_().sub_(near.sub_(attracted).exp_())
+    return (F.softplus(gap) * (number > 0)).sum(), slope.mul_(gap.sigmoid() * (number > 0))
 
 
 def _problems(x: Tensor, kept: int) -> Tensor:
