@@ -55,3 +55,18 @@ def segmenter(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     job = FinetuneJob(checkpoint="none", images=(str(dataset),), output=str(path), steps=2, precision="32", threads=1)
     finetune(job)
     return path
+
+
+@pytest.fixture(scope="session")
+def sharp(segmenter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The segmenter with a head that gives every class to some voxels: a map of zeros would prove nothing."""
+    import torch
+
+    from ContrastiveSegLib.checkpoints.format import load, save
+
+    card, weights = load(segmenter)
+    torch.manual_seed(0)
+    head = {n: torch.randn_like(t) * 5 if n.startswith("head.") else t for n, t in weights.items()}
+    path = tmp_path_factory.mktemp("sharp") / "sharp.safetensors"
+    save(path, head, card)
+    return path

@@ -9,7 +9,6 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from ContrastiveSegLib.checkpoints.format import load, save
 from ContrastiveSegLib.descriptions import PretrainJob, RankJob
 from ContrastiveSegLib.errors import Cancelled, InputError
 from ContrastiveSegLib.jobs.run import run
@@ -73,17 +72,6 @@ def test_with_nothing_labelled_the_most_uncertain_or_else_the_most_typical_comes
     assert order(features, none, None)[1][0] == 3
     assert order(features[:1], none, np.array([0.5])) == [(0, 1.0, 1.0)]
     assert [s for _, s, _ in order(np.ones((3, 2)), np.ones((1, 2)), None)] == [0, 0, 0]
-
-
-@pytest.fixture(scope="module")
-def sharp(segmenter, tmp_path_factory) -> Path:
-    """The segmenter with a head that gives every class to some voxels."""
-    card, weights = load(segmenter)
-    torch.manual_seed(0)
-    head = {n: torch.randn_like(t) * 5 if n.startswith("head.") else t for n, t in weights.items()}
-    path = tmp_path_factory.mktemp("sharp") / "sharp.safetensors"
-    save(path, head, card)
-    return path
 
 
 def test_the_volume_unlike_the_labelled_ones_comes_first(pretrained, dataset, tmp_path):

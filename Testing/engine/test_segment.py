@@ -35,17 +35,6 @@ def grid(path: Path) -> tuple:
     return reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()
 
 
-@pytest.fixture(scope="module")
-def sharp(segmenter, tmp_path_factory) -> Path:
-    """The segmenter with a head that gives every class to some voxels: a map of zeros would prove nothing."""
-    card, weights = load(segmenter)
-    torch.manual_seed(0)
-    head = {n: torch.randn_like(t) * 5 if n.startswith("head.") else t for n, t in weights.items()}
-    path = tmp_path_factory.mktemp("sharp") / "sharp.safetensors"
-    save(path, head, card)
-    return path
-
-
 def oblique(image: Path, path: Path, kind: str = "int16") -> Path:
     array = sitk.GetArrayFromImage(sitk.ReadImage(str(image))).astype(np.float64)
     array = array / array.max() * 250

@@ -189,15 +189,16 @@ def _through(name: str, type_name: str) -> property:
     return property(lambda self: getattr(self._spin, name), write)
 
 
-for _name, _type in (
-    ("value", "double"),
-    ("minimum", "double"),
-    ("maximum", "double"),
-    ("singleStep", "double"),
-    ("decimals", "int"),
-    ("prefix", "QString"),
-    ("suffix", "QString"),
-):
+_OF_A_SPIN_BOX = {
+    "value": "double",
+    "minimum": "double",
+    "maximum": "double",
+    "singleStep": "double",
+    "decimals": "int",
+    "prefix": "QString",
+    "suffix": "QString",
+}
+for _name, _type in _OF_A_SPIN_BOX.items():
     setattr(ctkSliderWidget, _name, _through(_name, _type))
 
 
@@ -218,16 +219,7 @@ class ctkDoubleSpinBox(QtWidgets.QWidget):
         self.value = value
 
 
-for _name, _type in (
-    ("value", "double"),
-    ("minimum", "double"),
-    ("maximum", "double"),
-    ("singleStep", "double"),
-    ("decimals", "int"),
-    ("prefix", "QString"),
-    ("suffix", "QString"),
-    ("readOnly", "bool"),
-):
+for _name, _type in {**_OF_A_SPIN_BOX, "readOnly": "bool"}.items():
     setattr(ctkDoubleSpinBox, _name, _through(_name, _type))
 
 

@@ -14,14 +14,11 @@ from .stand_in import Declared, emit
 _read = QtCore.QObject.__getattribute__
 
 
-@stands_in
-class qMRMLWidget(QtWidgets.QWidget):
-    """A widget that knows the scene."""
-
-    signals = ("mrmlSceneChanged(vtkMRMLScene*)",)
+class KnowsScene:
+    """What widgets have in common that are given the scene."""
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(parent)  # the widget's own, which comes behind this class
         self._scene: Any = None
 
     def mrmlScene(self) -> Any:
@@ -32,6 +29,13 @@ class qMRMLWidget(QtWidgets.QWidget):
             return
         self._scene = scene
         emit(self, "mrmlSceneChanged(vtkMRMLScene*)", scene)
+
+
+@stands_in
+class qMRMLWidget(KnowsScene, QtWidgets.QWidget):
+    """A widget that knows the scene."""
+
+    signals = ("mrmlSceneChanged(vtkMRMLScene*)",)
 
 
 @stands_in
@@ -227,11 +231,9 @@ class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
             emit(self, "checkedNodesChanged()")
 
     def _draw(self, index: int, identifier: str) -> None:
-        model = _read(self._combo, "model")()
-        item = model.item(index)
-        item.setCheckable(True)
         state = QtCore.Qt.CheckState
-        item.setCheckState(state.Checked if identifier in self._checked else state.Unchecked)
+        drawn = state.Checked if identifier in self._checked else state.Unchecked
+        _read(self._combo, "setItemData")(index, drawn.value, QtCore.Qt.ItemDataRole.CheckStateRole)
 
     def checkedNodes(self) -> list[Any]:
         return [self._scene.GetNodeByID(i) for i in self._ids if i in self._checked]

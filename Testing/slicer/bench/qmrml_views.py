@@ -9,7 +9,7 @@ from PySide6 import QtCore, QtWidgets
 
 from .ctk_inputs import ctkMenuButton
 from .pythonqt import stands_in
-from .qmrml_nodes import qMRMLWidget
+from .qmrml_nodes import KnowsScene, qMRMLWidget
 from .stand_in import Declared, emit
 
 _read = QtCore.QObject.__getattribute__
@@ -123,7 +123,7 @@ class qMRMLSegmentsTableView(qMRMLWidget):
 
 
 @stands_in
-class qMRMLTableView(QtWidgets.QTableView):
+class qMRMLTableView(KnowsScene, QtWidgets.QTableView):
     """The cells of one table node."""
 
     signals = ("mrmlSceneChanged(vtkMRMLScene*)", "selectionChanged()")
@@ -133,15 +133,7 @@ class qMRMLTableView(QtWidgets.QTableView):
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self._scene: Any = None
         self._node: Any = None
-
-    def mrmlScene(self) -> Any:
-        return self._scene
-
-    def setMRMLScene(self, scene: Any) -> None:
-        self._scene = scene
-        emit(self, "mrmlSceneChanged(vtkMRMLScene*)", scene)
 
     def mrmlTableNode(self) -> Any:
         return self._node
