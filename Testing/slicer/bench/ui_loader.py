@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from typing import Any
 
+import shiboken6
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
 from . import connections, pythonqt
@@ -37,7 +38,13 @@ class _Loader(QtUiTools.QUiLoader):
             _read(widget, "setObjectName")(name)
             self.kept.append(widget)
             return widget
-        return super().createWidget(class_name, parent, name)
+        widget = super().createWidget(class_name, parent, name)
+        if not isinstance(widget, QtWidgets.QWidget):
+            # Where the widget is now, C++ once deleted an item that PySide6 takes to be there still.
+            address = shiboken6.getCppPointer(widget)[0]
+            shiboken6.invalidate(widget)
+            widget = shiboken6.wrapInstance(address, getattr(QtWidgets, class_name))
+        return widget
 
 
 class QUiLoader:
