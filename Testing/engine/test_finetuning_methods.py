@@ -1,0 +1,132 @@
+"""Every fine-tuning method through the same doors: the job in 3D and 2D, labels it must not read, and resuming."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from toy_volumes import ToyVolumes, toy_backbone, toy_plan
+
+from ContrastiveSegLib.checkpoints.format import load
+from ContrastiveSegLib.descriptions import FinetuneJob
+from ContrastiveSegLib.methods.objective import available, find
+from ContrastiveSegLib.networks.registry import build
+from ContrastiveSegLib.networks.segmenter import Segmenter
+from ContrastiveSegLib.training.finetune import finetune
+from ContrastiveSegLib.training.loop import Budget, Run, train
+
+METHODS = [name for stage, name in available() if stage == "finetune"]
+SEMI_SUPERVISED = [name for name in METHODS if find("finetune", name).uses_unlabelled]
+
+#: MCSC's Transformer and blocks at their usual size take seconds a step.
+SMALL = {"mcsc": {"embedding": 12, "heads": 2, "depth": 2, "width": 8, "fine_block": 4, "coarse_block": 2}}
+
+
+@pytest.fixture(scope="module")
+def folders(dataset, tmp_path_factory) -> Path:
+    """labelled/ with two cases, unlabelled/ with two images, noisy/ with the same and labels of noise beside them."""
+    root = tmp_path_factory.mktemp("cases")
+    for name in ("labelled/imagesTr", "labelled/labelsTr", "unlabelled", "noisy"):
+        (root / name).mkdir(parents=True)
+    for case in range(4):
+        name = f"synthetic_{case:05d}"
+        image, label = (dataset / folder / f"{name}.nii.gz" for folder in ("imagesTr", "labelsTr"))
+        if case < 2:
+            shutil.copy(image, root / "labelled" / "imagesTr")
+            shutil.copy(label, root / "labelled" / "labelsTr")
+            continue
+        for folder in ("unlabelled", "noisy"):
+            shutil.copy(image, root / folder)
+        given = sitk.ReadImage(str(label))
+        noise = np.random.default_rng(case).integers(0, 4, given.GetSize()[::-1]).astype(np.uint8)
+        noisy = sitk.GetImageFromArray(noise)
+        noisy.CopyInformation(given)
+        sitk.WriteImage(noisy, str(root / "noisy" / f"{name}_seg.nii.gz"))
+    return root
+
+
+def job(folders: Path, output: Path, method: str, unlabelled: str = "unlabelled", dimensions: int = 3) -> FinetuneJob:
+    return FinetuneJob(
+        images=(str(folders / "labelled" / "imagesTr"),),
+        labels=(str(folders / "labelled" / "labelsTr"),),
+        unlabelled=(str(folders / unlabelled),) if method in SEMI_SUPERVISED else (),
+        checkpoint="none",
+        method=method,
+        settings=SMALL.get(method, {}),
+        output=str(output),
+        dimensions=dimensions,
+        steps=2,
+        precision="32",
+        threads=1,
+    )
+
+
+def test_the_methods_there_are():
+    assert set(METHODS) >= {"supervised", "mean-teacher", "bcp", "mcsc", "cvrl", "ideal"}
+    assert set(METHODS) - set(SEMI_SUPERVISED) == {"supervised"}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_inspect_and_the_panel_say(name):
+    method = find("finetune", name)
+    assert len(method.description) > 40
+    assert method.citation
+    if name in ("cvrl", "ideal"):
+        assert "-style" in method.description
+        assert "econstructed" in method.description
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_job_makes_a_segmenter_and_nothing_else(name, dimensions, folders, tmp_path):
+    path = tmp_path / "organs.safetensors"
+    assert finetune(job(folders, path, name, dimensions=dimensions))["steps"] == 2
+    card, weights = load(path)
+    assert (card.kind, card.method, card.plan.dimensions) == ("segmenter", name, dimensions)
+    assert set(weights) == set(Segmenter(build(card.network), len(card.labels) + 1).state_dict())
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+@pytest.mark.parametrize("name", SEMI_SUPERVISED)
+def test_labels_of_unlabelled_volumes_are_never_used(name, folders, tmp_path):
+    weights = []
+    for unlabelled in ("unlabelled", "noisy"):
+        path = tmp_path / f"{unlabelled}.safetensors"
+        finetune(job(folders, path, name, unlabelled))
+        weights.append(load(path)[1])
+    different = [n for n, tensor in weights[0].items() if not torch.equal(tensor, weights[1][n])]
+    assert different == []
+
+
+@pytest.mark.parametrize("name", SEMI_SUPERVISED)
+def test_a_cancelled_run_resumes_on_the_same_curve(name, tmp_path):
+    method, source = find("finetune", name), ToyVolumes(labelled=(0, 1))
+
+    def run(output: str, stop: int | None = None, resume: bool = False):
+        # Whatever a resumed run was made with, it goes on with what the interrupted one had.
+        backbone = toy_backbone(seed=int(resume))
+        objective = method(backbone, toy_plan(), method.Settings(**SMALL.get(name, {})), classes=3)
+        seen: list[dict] = []
+        return train(
+            objective,
+            source,
+            replace(method.optimisation, ema=0.0),
+            Run(
+                Budget(steps=4),
+                torch.device("cpu"),
+                output=tmp_path / output,
+                resume=resume,
+                emit=seen.append,
+                cancelled=lambda: stop is not None and sum(e["event"] == "progress" for e in seen) >= stop,
+            ),
+        )
+
+    whole = run("whole.safetensors")
+    assert run("cut.safetensors", stop=3).cancelled
+    resumed = run("cut.safetensors", resume=True)
+    assert resumed.steps == whole.steps == 4
+    different = [n for n, tensor in whole.state.items() if not torch.equal(tensor, resumed.state[n])]
+    assert different == []
