@@ -45,7 +45,7 @@ def position_contrast(
     if gather:
         rows, start = gather_rows(anchors, -2), process() * 2 * count
         all_samples, all_places = gather_rows(sample, 0), gather_rows(place, 0)
-    near = ((place[:, None] - all_places[None]).abs() < threshold).all(-1)
+    near = torch.cdist(place, all_places, p=torch.inf) < threshold
     index = torch.arange(len(all_samples), device=positions.device)
     others = index[start : start + len(sample), None] != index
     positive = (near | (sample[:, None] == all_samples[None])) & others
