@@ -20,6 +20,8 @@ class DropArea(qt.QWidget):
     def dragEnterEvent(self, event: Any) -> None:
         if self._files(event):
             event.acceptProposedAction()
+        else:
+            event.ignore()
 
     def dropEvent(self, event: Any) -> None:
         files = self._files(event)

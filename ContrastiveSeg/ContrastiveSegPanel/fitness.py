@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import slicer
@@ -100,24 +101,20 @@ def _orientation(volume: Any, geometry: Geometry) -> list[str]:
 
 
 def _field_of_view(volume: Any, geometry: Geometry, plan: Plan) -> list[str]:
-    axes = canonical_axes(geometry)
-    spacing = axes.spacing_zyx(geometry)
-    names = (_("foot to head"), _("front to back"), _("side to side"))
-    told = []
-    for axis in range(3):
-        extent = geometry.shape[axes.permutation[axis]] * spacing[axis]
-        seen = plan.patch[axis] * plan.spacing[axis]
-        if plan.dimensions == 2 and axis == plan.slice_axis:
-            continue
-        if extent < _COVER * seen:
-            told.append(
-                _("{name} covers {extent:.0f} mm {along}; the model looks at {seen:.0f} mm at a time.").format(
-                    name=volume.GetName(), extent=extent, along=names[axis], seen=seen
-                )
-            )
-    return told
+    turned = canonical_axes(geometry)
+    spacing = turned.spacing_zyx(geometry)
+    extent = tuple(geometry.shape[turned.permutation[a]] * spacing[a] for a in range(3))
+    seen = tuple(plan.patch[a] * plan.spacing[a] for a in range(3))
+    axes = [a for a in range(3) if plan.dimensions == 3 or a != plan.slice_axis]
+    if all(extent[a] >= _COVER * seen[a] for a in axes):
+        return []
+    return [
+        _("{name} covers {extent} mm; the model looks at {seen} mm at a time.").format(
+            name=volume.GetName(), extent=millimetres(extent), seen=millimetres(seen)
+        )
+    ]
 
 
-def millimetres(spacing_zyx: tuple[float, float, float]) -> str:
-    """A spacing as people write it: x first."""
-    return " x ".join(f"{s:.3g}" for s in reversed(spacing_zyx))
+def millimetres(zyx: Sequence[float]) -> str:
+    """Lengths along z, y and x as people write them: x first."""
+    return " x ".join(f"{length:.3g}" for length in reversed(zyx))

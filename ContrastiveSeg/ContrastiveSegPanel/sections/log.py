@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
-import qt
 import slicer
 
 from ..session import Session
@@ -19,8 +19,7 @@ class LogSection(Section):
         ui.logClearButton.connect("clicked()", ui.logText.clear)
 
     def _append(self, text: str) -> None:
-        now = qt.QDateTime.currentDateTime().toString("hh:mm:ss")
-        self.ui.logText.appendPlainText(f"{now}  {text}")
+        self.ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
 
     def _copy(self) -> None:
         slicer.app.clipboard().setText(self.ui.logText.toPlainText())

@@ -20,6 +20,8 @@ from ..task import Task
 from . import Section
 
 _INPUTS = ("one", "several", "all")
+#: Row of the form in which the volume is chosen.
+_VOLUME_ROW = 1
 #: More warnings than these would push the button out of sight.
 _MOST_WARNINGS = 3
 
@@ -135,7 +137,6 @@ class SegmentSection(Section):
         for selector in self._channels:
             form.removeRow(selector)
         self._channels = []
-        row = form.getWidgetPosition(self.ui.inputSelector)[0] if names else 0
         for offset, name in enumerate(names):
             selector = slicer.qMRMLNodeComboBox()
             selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
@@ -146,7 +147,7 @@ class SegmentSection(Section):
             selector.toolTip = name
             selector.setMRMLScene(slicer.mrmlScene)
             selector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_changed)
-            form.insertRow(row + offset, qt.QLabel(name + ":"), selector)
+            form.insertRow(_VOLUME_ROW + offset, qt.QLabel(name + ":"), selector)
             self._channels.append(selector)
         if self._parameters is not None:
             self._from_parameters()
