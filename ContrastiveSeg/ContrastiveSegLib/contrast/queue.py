@@ -25,6 +25,7 @@ class KeyQueue(nn.Module):
         self.register_buffer("keys", torch.zeros(length, width))
         self.register_buffer("ids", torch.full((length,), -1))
         self.register_buffer("written", torch.tensor(0))
+        self._held: tuple[Tensor, Tensor] | None = None
 
     @torch.no_grad()
     def push(self, keys: Tensor, ids: Tensor) -> None:
@@ -34,6 +35,16 @@ class KeyQueue(nn.Module):
         places = (self.written + torch.arange(len(keys), device=keys.device)) % length
         self.keys[places], self.ids[places] = keys, ids
         self.written += len(keys)
+
+    def hold(self, keys: Tensor, ids: Tensor) -> None:
+        """Keep a step's own keys, as for :meth:`push`, back until it is over: nothing is contrasted with itself."""
+        self._held = (keys, ids)
+
+    def push_held(self) -> None:
+        """Push the keys held since last asked, if there are any."""
+        if self._held:
+            self.push(*self._held)
+            self._held = None
 
     def foreign(self, ids: Tensor) -> Tensor:
         """(N, length): whether a place holds a key of another volume than ``ids`` (N)."""

@@ -10,25 +10,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..contrast.geometry import inside, inverse, moved_view, sample, transform
+from ..contrast.geometry import inside, inverse, sample, transform
 from ..contrast.heads import point_head, projection
 from ..contrast.infonce import infonce, unit
-from ..contrast.positions import crops, random_places
 from ..contrast.reconstruction import Error, cut_out, reconstruction_loss
 from ..contrast.views import clean
 from ..contrast.voxels import strata, stratified_points
 from ..errors import InputError
 from ..networks.backbone import Backbone
-from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity
+from ..volumes.augment import IntensitySettings, SpatialSettings, intensity
 from ..volumes.batch import Batch
-from ..volumes.fingerprint import PatchRule
 from ..volumes.plan import Plan
-from ..volumes.sampling import PatchSource
-from .objective import Objective, Optimisation, objective
+from .objective import Optimisation, objective
+from .two_views import TwoViews, strong_changes
 
 
 def _moves() -> SpatialSettings:
@@ -38,15 +35,7 @@ def _moves() -> SpatialSettings:
 
 def _changes() -> IntensitySettings:
     # Strong and independent for each view: intensity alone must not tell which voxels belong together.
-    return IntensitySettings(
-        brightness=Chance(0.8, -0.3, 0.3),
-        contrast=Chance(0.8, 0.7, 1.3),
-        gamma=Chance(0.3, 0.7, 1.5),
-        noise=Chance(0.5, 0.0, 0.2),
-        blur=Chance(0.2, 0.5, 1.0),
-        low_resolution=Chance(0.0, 0.0, 0.0),
-        cutout=Chance(0.0, 0.0, 0.0),
-    )
+    return strong_changes(0.3, blur=0.2)
 
 
 @dataclass(frozen=True)
@@ -90,7 +79,7 @@ class AlignedSettings:
 
 
 @objective("aligned", stage="pretrain")
-class Aligned(Objective):
+class Aligned(TwoViews):
     """Each point of a view against the same place of the other view, behind the whole network, and reconstruction."""
 
     Settings = AlignedSettings
@@ -109,21 +98,10 @@ class Aligned(Objective):
         self.head = point_head(last, settings.width, settings.width)
         self.reconstruction = projection(plan.dimensions, last, len(plan.channels))
 
-    @classmethod
-    def patch_rule(cls, backbone: Backbone, settings: AlignedSettings) -> PatchRule:
-        """A bottleneck of two voxels an axis or more: one could not be normalised."""
-        return PatchRule(backbone.total_stride, least=2)
-
-    def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
-        """Crops of different volumes, with a margin around the patch."""
-        places = random_places(source, self.plan, self.settings.batch, random)
-        return crops(source, self.plan, places, self.settings.margin)
-
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """The terms "contrast" and "reconstruction", "damage" (the error of a network that changes nothing), "loss"."""
         s, images, count = self.settings, clean(batch.images), len(batch.images)
-        twice = images.repeat(2, *[1] * (images.ndim - 1))
-        view = moved_view(twice, None, s.spatial, self.plan.aspect, self.plan.patch_shape)
+        view = self.moved_twice(images)
         changed = cut_out(intensity(view.images, s.intensity), s.lost, s.box)
         maps = self.backbone.decode(self.backbone.encode(changed))[-1]
 

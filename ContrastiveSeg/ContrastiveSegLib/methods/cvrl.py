@@ -23,7 +23,6 @@ from ..contrast.dimensions import dimension_contrast, fitting_width
 from ..contrast.heads import point_head
 from ..contrast.infonce import infonce, unit
 from ..contrast.momentum import Teacher
-from ..contrast.positions import crops, random_places
 from ..contrast.queue import KeyQueue, instance_contrast
 from ..contrast.views import clean
 from ..contrast.voxels import apart, strata, stratified_voxels, voxel_features
@@ -31,10 +30,9 @@ from ..errors import InputError
 from ..networks.backbone import Backbone
 from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity, spatial
 from ..volumes.batch import Batch
-from ..volumes.fingerprint import PatchRule
 from ..volumes.plan import Plan
-from ..volumes.sampling import PatchSource
-from .objective import Objective, Optimisation, objective
+from .objective import Optimisation, objective
+from .two_views import TwoViews
 
 
 def _moves() -> SpatialSettings:
@@ -103,7 +101,7 @@ class CVRLSettings:
 
 
 @objective("cvrl", stage="pretrain")
-class CVRL(Objective):
+class CVRL(TwoViews):
     """Volumes and feature dimensions at the bottleneck (P1), voxels and feature dimensions behind the decoder (P2)."""
 
     Settings = CVRLSettings
@@ -129,17 +127,6 @@ class CVRL(Objective):
         self.teacher = Teacher(backbone)
         self.teacher_low, self.teacher_high = Teacher(self.low), Teacher(self.high)
         self.queue = KeyQueue(settings.queue, low_width)
-        self._new_keys: tuple[Tensor, Tensor] | None = None
-
-    @classmethod
-    def patch_rule(cls, backbone: Backbone, settings: CVRLSettings) -> PatchRule:
-        """A bottleneck of two voxels an axis or more: one could not be normalised."""
-        return PatchRule(backbone.total_stride, least=2)
-
-    def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
-        """Crops of different volumes, with a margin around the patch."""
-        places = random_places(source, self.plan, self.settings.batch, random)
-        return crops(source, self.plan, places, self.settings.margin)
 
     @property
     def stage(self) -> Literal["P1", "P2", "joint"]:
@@ -195,7 +182,7 @@ class CVRL(Objective):
         """Lvol and Ldim of the student's and the teacher's tokens (sections 2.2 and 2.3)."""
         s = self.settings
         images, their_images = unit(tokens.mean(1)), unit(keys.mean(1))
-        self._new_keys = (their_images, cases)
+        self.queue.hold(their_images, cases)
         volume = instance_contrast(images, their_images, cases, self.queue, s.temperature, in_batch=True)
         return volume, dimension_contrast(tokens.flatten(0, 1), keys.flatten(0, 1), s.dimension_temperature)
 
@@ -205,9 +192,7 @@ class CVRL(Objective):
         self.teacher.follow(self.backbone, momentum)
         self.teacher_low.follow(self.low, momentum)
         self.teacher_high.follow(self.high, momentum)
-        if self._new_keys:
-            self.queue.push(*self._new_keys)
-            self._new_keys = None
+        self.queue.push_held()
 
     @property
     def transferred(self) -> tuple[str, ...]:

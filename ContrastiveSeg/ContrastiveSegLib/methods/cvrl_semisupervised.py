@@ -83,7 +83,6 @@ class CVRLTuning(Taught):
         )
         self.teacher_low, self.teacher_high = Teacher(self.low), Teacher(self.high)
         self.queue = KeyQueue(settings.queue, low_width)
-        self._new_keys: tuple[Tensor, Tensor] | None = None
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """The terms "dice_ce", "consistency", "volume", "voxel", and "dimension" of both levels together."""
@@ -102,7 +101,7 @@ class CVRLTuning(Taught):
         tokens = self.low(pooled(encoded[-1], self.token_grid))
         their_tokens = self.teacher_low.network(pooled(their_encoded, self.token_grid))
         keys = unit(their_tokens.mean(1))
-        self._new_keys = (keys, batch.cases)
+        self.queue.hold(keys, batch.cases)
         volume = instance_contrast(unit(tokens.mean(1)), keys, batch.cases, self.queue, s.temperature, in_batch=True)
 
         voxels = stratified_voxels(labels.shape[1:], self.voxel_grid, len(labels), labels.device)
@@ -133,9 +132,7 @@ class CVRLTuning(Taught):
         super().after_step()
         self.teacher_low.follow(self.low, self.settings.momentum)
         self.teacher_high.follow(self.high, self.settings.momentum)
-        if self._new_keys:
-            self.queue.push(*self._new_keys)
-            self._new_keys = None
+        self.queue.push_held()
 
 
 def trusted(labels: Tensor, probabilities: Tensor, confidence: float) -> Tensor:

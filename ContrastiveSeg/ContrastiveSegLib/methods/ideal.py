@@ -17,31 +17,27 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
 from ..contrast.correspondence import by_features, by_geometry, dense_contrast, other_locations, steps_between
-from ..contrast.geometry import moved_view
 from ..contrast.heads import norm_of, projection
 from ..contrast.infonce import unit
 from ..contrast.momentum import Teacher
-from ..contrast.positions import crops, random_places
 from ..contrast.queue import KeyQueue
 from ..contrast.views import clean
 from ..errors import InputError
 from ..networks.backbone import Backbone
 from ..networks.segmenter import Segmenter
 from ..networks.unet import SLOPE, DecoderBlock, norm_layer
-from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity
+from ..volumes.augment import IntensitySettings, SpatialSettings, intensity
 from ..volumes.batch import Batch
-from ..volumes.fingerprint import PatchRule
 from ..volumes.plan import Plan
-from ..volumes.sampling import PatchSource
-from .objective import Objective, Optimisation, objective
+from .objective import Optimisation, objective
 from .semisupervised import SemiSupervised, SemiSupervisedSettings, labelled_count
+from .two_views import TwoViews, strong_changes
 
 _CITATION = "Basak et al., IDEAL: Improved Dense Local Contrastive Learning, ICASSP 2023, arXiv 2210.15075."
 
@@ -53,15 +49,7 @@ def _moves() -> SpatialSettings:
 
 def _changes() -> IntensitySettings:
     # Brightness and contrast 0.4, gamma 0.7-1.5, noise and blur [R].
-    return IntensitySettings(
-        brightness=Chance(0.8, -0.4, 0.4),
-        contrast=Chance(0.8, 0.6, 1.4),
-        gamma=Chance(0.3, 0.7, 1.5),
-        noise=Chance(0.5, 0.0, 0.2),
-        blur=Chance(0.3, 0.5, 1.0),
-        low_resolution=Chance(0.0, 0.0, 0.0),
-        cutout=Chance(0.0, 0.0, 0.0),
-    )
+    return strong_changes(0.4, blur=0.3)
 
 
 @dataclass(frozen=True)
@@ -114,7 +102,7 @@ class IDEALSettings:
 
 
 @objective("ideal", stage="pretrain")
-class IDEAL(Objective):
+class IDEAL(TwoViews):
     """Each location of the encoder's map against the one it corresponds to in the other view."""
 
     Settings = IDEALSettings
@@ -138,25 +126,13 @@ class IDEAL(Objective):
             self.teacher = Teacher(backbone, without=("decoder",))
             self.teacher_head = Teacher(self.head)
         self.queue = KeyQueue(settings.others, settings.projection)
-        self._new_keys: tuple[Tensor, Tensor] | None = None
         # No loss reaches it; without this, distributed training would wait for its gradients.
         backbone.decoder.requires_grad_(False)
-
-    @classmethod
-    def patch_rule(cls, backbone: Backbone, settings: IDEALSettings) -> PatchRule:
-        """A bottleneck of two voxels an axis or more: one could not be normalised."""
-        return PatchRule(backbone.total_stride, least=2)
-
-    def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
-        """Crops of different volumes, with a margin around the patch."""
-        places = random_places(source, self.plan, self.settings.batch, random)
-        return crops(source, self.plan, places, self.settings.margin)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """The terms "loss" and "agreement": the share of feature matches within one cell of the geometric ones."""
         s, images = self.settings, clean(batch.images)
-        twice = images.repeat(2, *[1] * (images.ndim - 1))
-        view = moved_view(twice, None, s.spatial, self.plan.aspect, self.plan.patch_shape)
+        view = self.moved_twice(images)
         seen, count = intensity(view.images, s.intensity), len(images)
         # Sample n of the second half is the other view of sample n of the first: rolled by half, keys meet queries.
         maps = self.backbone.encode(seen)[self.level]
@@ -181,7 +157,7 @@ class IDEAL(Objective):
         cases, allowed = batch.cases.repeat(2)[:rows], None
         if s.negatives == "queue":
             others, allowed = self.queue.keys.expand(rows, -1, -1), self.queue.foreign(cases)
-            self._new_keys = (unit(keys[:rows].mean(1)), cases)
+            self.queue.hold(unit(keys[:rows].mean(1)), cases)
         loss = dense_contrast(queries, keys[:rows], match, others[:rows], grid, s.temperature, s.radius, allowed)
         return {"loss": loss, "agreement": agreement}
 
@@ -190,9 +166,7 @@ class IDEAL(Objective):
         if self.settings.key == "ema":
             self.teacher.follow(self.backbone, self.settings.momentum)
             self.teacher_head.follow(self.head, self.settings.momentum)
-        if self._new_keys:
-            self.queue.push(*self._new_keys)
-            self._new_keys = None
+        self.queue.push_held()
 
     @property
     def transferred(self) -> tuple[str, ...]:

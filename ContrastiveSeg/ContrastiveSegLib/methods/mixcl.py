@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..contrast.geometry import View, moved_view
+from ..contrast.geometry import View
 from ..contrast.heads import InstanceHead, norm_of, projection
 from ..contrast.infonce import unit
 from ..contrast.label_contrast import draw_cells, label_contrast
@@ -29,12 +29,12 @@ from ..contrast.reconstruction import Error, cut_out, reconstruction_loss
 from ..contrast.views import clean
 from ..errors import InputError
 from ..networks.backbone import Backbone
-from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity
+from ..volumes.augment import IntensitySettings, SpatialSettings, intensity
 from ..volumes.batch import Batch
-from ..volumes.fingerprint import PatchRule
 from ..volumes.plan import Plan
 from ..volumes.sampling import PatchSource, labelled_patches, network_axes
-from .objective import Objective, Optimisation, objective
+from .objective import Optimisation, objective
+from .two_views import TwoViews, strong_changes
 
 
 def _moves() -> SpatialSettings:
@@ -44,15 +44,7 @@ def _moves() -> SpatialSettings:
 
 def _changes() -> IntensitySettings:
     # Brightness and contrast 0.3, gamma 0.7-1.5, and noise and blur as part of the corruption [R].
-    return IntensitySettings(
-        brightness=Chance(0.8, -0.3, 0.3),
-        contrast=Chance(0.8, 0.7, 1.3),
-        gamma=Chance(0.3, 0.7, 1.5),
-        noise=Chance(0.5, 0.0, 0.2),
-        blur=Chance(0.3, 0.5, 1.0),
-        low_resolution=Chance(0.0, 0.0, 0.0),
-        cutout=Chance(0.0, 0.0, 0.0),
-    )
+    return strong_changes(0.3, blur=0.3)
 
 
 @dataclass(frozen=True)
@@ -109,10 +101,11 @@ class MixCLSettings:
 
 
 @objective("mixcl", stage="pretrain")
-class MixCL(Objective):
+class MixCL(TwoViews):
     """Identity contrast at the bottleneck, label contrast in the decoder, reconstruction at the end, in one stage."""
 
     Settings = MixCLSettings
+    uses_labels = True
     # AdamW at 1e-3 with a short warm-up is one of the starting points named [R]; the rate is ours for short runs [A].
     optimisation = Optimisation("adamw", 2e-3, weight_decay=1e-5, schedule="cosine", warm_up=0.05)
     description = (
@@ -135,12 +128,6 @@ class MixCL(Objective):
         self.teacher = Teacher(backbone, without=("decoder",))
         self.teacher_identity = Teacher(self.identity)
         self.queue = KeyQueue(settings.queue, settings.projection)
-        self._new_keys: tuple[Tensor, Tensor] | None = None
-
-    @classmethod
-    def patch_rule(cls, backbone: Backbone, settings: MixCLSettings) -> PatchRule:
-        """A bottleneck of two voxels an axis or more: one could not be normalised."""
-        return PatchRule(backbone.total_stride, least=2)
 
     def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
         """Crops with labels, of volumes that have some, and without (-1)."""
@@ -170,7 +157,7 @@ class MixCL(Objective):
         queries = unit(self.identity(levels[-1]))
         keys = unit(self.teacher_identity.network(self.teacher.network.encode(changed)[-1]))
         cases = batch.cases.repeat(2)
-        self._new_keys = (keys, cases)
+        self.queue.hold(keys, cases)
         identity = instance_contrast(
             queries, keys.roll(count, 0), cases, self.queue, s.identity_temperature, in_batch=False
         )
@@ -189,8 +176,7 @@ class MixCL(Objective):
         labels = batch.labels
         if labels is None:
             labels = torch.full((count, *images.shape[2:]), -1, device=images.device)
-        twice = (images.repeat(2, *[1] * (images.ndim - 1)), labels.repeat(2, *[1] * (labels.ndim - 1)))
-        return moved_view(*twice, self.settings.spatial, self.plan.aspect, self.plan.patch_shape)
+        return self.moved_twice(images, labels)
 
     def label_loss(self, embeddings: Tensor, labels: Tensor | None, data_sets: Tensor) -> Tensor:
         """L_lab of a map (V, P, *grid) of pixel embeddings of views with ``labels`` (V, *shape) of ``data_sets`` (V).
@@ -209,9 +195,7 @@ class MixCL(Objective):
         """The key network follows, and this step's keys join the queue."""
         self.teacher.follow(self.backbone, self.settings.momentum)
         self.teacher_identity.follow(self.identity, self.settings.momentum)
-        if self._new_keys:
-            self.queue.push(*self._new_keys)
-            self._new_keys = None
+        self.queue.push_held()
 
     @property
     def transferred(self) -> tuple[str, ...]:

@@ -1,0 +1,54 @@
+"""What pre-training methods share that contrast two views of each crop. Not a method itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..contrast.geometry import View, moved_view
+from ..contrast.positions import crops, random_places
+from ..networks.backbone import Backbone
+from ..volumes.augment import Chance, IntensitySettings
+from ..volumes.batch import Batch
+from ..volumes.fingerprint import PatchRule
+from ..volumes.sampling import PatchSource
+from .objective import Objective
+
+
+def strong_changes(reach: float, blur: float) -> IntensitySettings:
+    """Brightness and contrast by up to ``reach``, gamma, noise, and blur in a share ``blur`` of the views."""
+    never = Chance(0.0, 0.0, 0.0)
+    return IntensitySettings(
+        brightness=Chance(0.8, -reach, reach),
+        contrast=Chance(0.8, 1 - reach, 1 + reach),
+        gamma=Chance(0.3, 0.7, 1.5),
+        noise=Chance(0.5, 0.0, 0.2),
+        blur=Chance(blur, 0.5, 1.0),
+        low_resolution=never,
+        cutout=never,
+    )
+
+
+class TwoViews(Objective):
+    """Of the settings, ``batch`` and ``margin`` say which crops are drawn, and ``spatial`` how each view is moved."""
+
+    @classmethod
+    def patch_rule(cls, backbone: Backbone, settings: Any) -> PatchRule:
+        """A bottleneck of two voxels an axis or more: one could not be normalised."""
+        return PatchRule(backbone.total_stride, least=2)
+
+    def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
+        """Crops of different volumes, with a margin around the patch."""
+        places = random_places(source, self.plan, self.settings.batch, random)
+        return crops(source, self.plan, places, self.settings.margin)
+
+    def moved_twice(self, images: Tensor, labels: Tensor | None = None) -> View:
+        """Two views of each of ``images`` (B, C, ...), each moved on its own with its ``labels``; first views first."""
+
+        def twice(x: Tensor) -> Tensor:
+            return x.repeat(2, *[1] * (x.ndim - 1))
+
+        known = None if labels is None else twice(labels)
+        return moved_view(twice(images), known, self.settings.spatial, self.plan.aspect, self.plan.patch_shape)
