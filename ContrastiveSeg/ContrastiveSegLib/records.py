@@ -6,6 +6,7 @@ Reading is strict: an unknown key, a missing key or a value of the wrong type is
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -36,8 +37,7 @@ def from_json(cls: type[T], data: Any, where: str = "") -> T:
     where = where or cls.__name__
     if not isinstance(data, Mapping):
         raise InputError(f"{where}: expected an object with named fields, found {type(data).__name__}.")
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints, fields = _described(cls)
     unknown = sorted(set(data) - set(fields))
     if unknown:
         raise InputError(f"{where}: unknown {', '.join(unknown)}. Known: {', '.join(fields)}.")
@@ -48,6 +48,12 @@ def from_json(cls: type[T], data: Any, where: str = "") -> T:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise InputError(f"{where}: {name} is missing.")
     return cls(**values)
+
+
+@functools.cache
+def _described(cls: type) -> tuple[dict[str, Any], dict[str, dataclasses.Field]]:
+    """Types and fields by name. Kept: a card may list a thousand training cases, each a record."""
+    return typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
