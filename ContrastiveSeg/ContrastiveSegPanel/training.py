@@ -74,8 +74,11 @@ class Training:
         self.task.cancel()
 
     def cleanup(self) -> None:
-        """The panel closes: the session ends the process and removes the folder."""
-        self._sweep.stop()
+        """The panel closes: end the process, which still writes what was learnt, and then remove the files."""
+        if self.task.state == "writing":
+            self.task.cancel()
+        elif self.busy:
+            self.session.trainer.stop(partial(self._remove_files, self.output, self.folder))
 
     def _hear(self, event: Event) -> None:
         if event["event"] == "stage" and event["name"] in _CURVES:

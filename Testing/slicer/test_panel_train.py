@@ -28,7 +28,7 @@ class Driver:
 
     def __init__(self, module, wait_for, models, screenshot):
         self.panel, self.wait_for, self.models = module.panel, wait_for, models
-        self._screenshot = screenshot
+        self.module, self._screenshot = module, screenshot
         self.session = module.panel.session
         self.tune = module.panel.sections["fineTune"].ui
         self.pre = module.panel.sections["preTrain"].ui
@@ -384,7 +384,7 @@ def test_the_panel_closed_while_pre_training_on_a_folder_leaves_the_checkpoint_s
     drive.pre.preTrainButton.click()
     drive.trained("preTrain")
     folder, group = Path(drive.session.folder()), drive.session.trainer._process.group
-    drive.panel.close()
+    drive.module.cleanup()
     wait_for(lambda: not alive(group), SECONDS)
     wait_for(lambda: not folder.exists())
     wait_for(lambda: [p.suffix for p in drive.models.iterdir()] == [".safetensors"])

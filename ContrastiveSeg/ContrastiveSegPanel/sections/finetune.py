@@ -115,8 +115,10 @@ class FineTuneSection(Section):
 
     def _hint(self) -> str:
         if not self._rows:
-            return _("Load volumes, and segment two or three of them in the Segment Editor.")
+            return _("Load volumes, then segment two or three of them in the Segment Editor.")
         count = {role: sum(case.role == role for case in self._rows) for role in (TRAIN, UNLABELLED, VALIDATION)}
+        if not count[TRAIN]:
+            return _("None to learn from yet: segment two or three in the Segment Editor.")
         told = _("{train} to learn from, {validation} to validate on.").format(**count)
         if count[UNLABELLED]:
             used = self._methods.uses_unlabelled
