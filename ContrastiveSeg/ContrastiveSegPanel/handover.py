@@ -65,13 +65,14 @@ def hand_over(
     names = case_names([*labelled, *unlabelled])
     for part in ("images", "labels", "unlabelled"):
         (folder / part).mkdir()
+    files = {case.volume_id: names[case.volume_id] + scene.FILE_ENDING for case in [*labelled, *unlabelled]}
     steps = []
     for case in labelled:
-        file = f"{names[case.volume_id]}.nrrd"
-        steps.append(_volume_step(case, folder / "images" / file))
-        write = partial(_write_labels, case, values[case.volume_id], folder / "labels" / file, log)
+        steps.append(_volume_step(case, folder / "images" / files[case.volume_id]))
+        path = folder / "labels" / files[case.volume_id]
+        write = partial(_write_labels, case, values[case.volume_id], path, log)
         steps.append((_("Writing the labels of {name}").format(name=case.name), write))
-    steps += [_volume_step(case, folder / "unlabelled" / f"{names[case.volume_id]}.nrrd") for case in unlabelled]
+    steps += [_volume_step(case, folder / "unlabelled" / files[case.volume_id]) for case in unlabelled]
     (folder / "labels.json").write_text(json.dumps([to_json(label) for label in labels]), encoding="utf-8")
     held_out = ",".join(names[case.volume_id] for case in labelled if case.role == VALIDATION)
     fields = {
@@ -88,7 +89,7 @@ def hand_over(
 def write_volumes(cases: Sequence[Case], folder: Path) -> tuple[list[Step], dict[str, str]]:
     """Steps that write the volumes of ``cases`` into ``folder``, and volume ID -> file."""
     folder.mkdir()
-    files = {identifier: str(folder / f"{name}.nrrd") for identifier, name in case_names(cases).items()}
+    files = {identifier: str(folder / (name + scene.FILE_ENDING)) for identifier, name in case_names(cases).items()}
     return [_volume_step(case, Path(files[case.volume_id])) for case in cases], files
 
 

@@ -69,7 +69,7 @@ def test_unlabelled_volumes_go_along_where_the_method_can_use_them(cases, hand_o
     cases.set_role(ignored.GetID(), "ignore")
     given = hand_over(with_unlabelled=True)
     (folder,) = given.fields["unlabelled"]
-    assert [p.name for p in Path(folder).iterdir()] == ["CT-1.nrrd"]
+    assert [p.stem for p in Path(folder).iterdir()] == ["CT-1"]
     assert list(given.volume_ids) == ["CT"]
 
 

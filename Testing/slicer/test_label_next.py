@@ -65,7 +65,7 @@ def test_the_unlabelled_are_ranked_and_a_click_shows_the_place(drive):
     assert sorted(drive.names()) == ["CT 1", "CT 2"]
     scores = [float(drive.ui.rankTable.item(row, 1).text()) for row in range(2)]
     assert scores == sorted(scores, reverse=True)
-    assert list(drive.session.folder().rglob("*.nrrd")) == []
+    drive.wait_for(lambda: not list(drive.session.folder().rglob("*")))
     ranked = drive.panel.sections["fineTune"]._label_next._ranked
     for row, name in enumerate(drive.names()):
         drive.click(row)

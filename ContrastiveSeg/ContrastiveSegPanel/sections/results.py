@@ -92,6 +92,10 @@ class ResultsSection(Section):
         prediction, reference = self.ui.predictionSelector.currentNode(), self.ui.referenceSelector.currentNode()
         volume = volume_of(reference) or volume_of(prediction)
         folder = Path(tempfile.mkdtemp(prefix="measure-", dir=self.session.folder()))
+        files = {
+            node: folder / (name + scene.FILE_ENDING)
+            for node, name in ((prediction, "prediction"), (reference, "reference"))
+        }
         values: dict[str, int] = {}
         self._names: dict[int, str] = {}
         for segment in segments_of(reference):
@@ -103,13 +107,13 @@ class ResultsSection(Section):
             prediction=prediction.GetName(), reference=reference.GetName()
         )
         steps = []
-        for node, file in ((prediction, "prediction.nrrd"), (reference, "reference.nrrd")):
+        for node, path in files.items():
             ids = (node.GetID(), volume.GetID())
             name = node.GetName()
-            steps.append((_("Writing {name}").format(name=name), lambda i=ids, f=file: _write(*i, values, folder / f)))
+            steps.append((_("Writing {name}").format(name=name), lambda i=ids, p=path: _write(*i, values, p)))
         job = EvaluateJob(
-            predictions=str(folder / "prediction.nrrd"),
-            references=str(folder / "reference.nrrd"),
+            predictions=str(files[prediction]),
+            references=str(files[reference]),
             output=str(folder / "scores.json"),
         )
         self._dropped, self._folder = False, folder
