@@ -128,7 +128,7 @@ def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -
     if kind is bool:
         options["action"] = "store_true"
     elif typing.get_origin(kind) is tuple:
-        options |= {"nargs": "+", "metavar": "PATH"}
+        options |= {"nargs": "+", "action": "extend", "metavar": "PATH"}
     elif typing.get_origin(kind) is Mapping:
         options |= {"action": _KeyValue, "metavar": "KEY=VALUE"}
     elif typing.get_origin(kind) is typing.Literal:

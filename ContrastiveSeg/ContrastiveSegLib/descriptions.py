@@ -53,9 +53,12 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainJob(Training):
-    """Learn a backbone from volumes without labels."""
+    """Learn a backbone from volumes without labels, or with some."""
 
     kind: ClassVar[str] = "pretrain"
+    labels: tuple[str, ...] = option(
+        (), "labels to learn from, for methods that can: their folders or files, or the data sets or lists they are in"
+    )
     method: str = option("macl", "pre-training method (see 'methods')")
     dimensions: Literal[2, 3] = option(3, "3 for volumes, 2 for slice by slice")
     size: Size = option("auto", "network size; auto: tiny on a CPU, base on a GPU")
@@ -120,6 +123,9 @@ class EvaluateJob:
     references: str = required("folder of reference label maps with the same case names, or one file")
     output: str = required("JSON file to write")
     csv: str | None = option(None, "also write one row a case and label to this file")
+    checkpoint: str | None = option(
+        None, "the checkpoint that made the predictions, to be warned of cases whose labels it has learnt from"
+    )
     overwrite: bool = option(False, "replace existing outputs")
 
 

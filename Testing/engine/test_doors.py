@@ -21,7 +21,7 @@ DOORS = {
     "contrast": {"networks", "volumes"},
     "checkpoints": {"networks", "volumes"},
     "methods": {"contrast", "networks", "volumes"},
-    "evaluation": {"volumes"},
+    "evaluation": {"checkpoints", "volumes"},
     "segmentation": {"checkpoints", "networks", "volumes"},
     "training": {"checkpoints", "evaluation", "methods", "contrast", "networks", "segmentation", "volumes"},
     "jobs": {"training", "segmentation", "evaluation", "checkpoints", "methods", "contrast", "networks", "volumes"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import events
+from ..checkpoints.header import read_card
 from ..descriptions import EvaluateJob
 from ..files import check_output, write_text
 from .evaluate import evaluate
@@ -17,16 +18,24 @@ def run_evaluation(
     """Run ``job``; returns the paths written, the mean Dice, the rows of the table and what could not be paired.
 
     Raises:
-        InputError: as :func:`.evaluate.evaluate`, or an output exists.
+        InputError: as :func:`.evaluate.evaluate`, an output exists, or the checkpoint cannot be read.
     """
     outputs = [Path(p) for p in (job.output, job.csv) if p]
     for path in outputs:
         check_output(path, job.overwrite)
+    card = read_card(Path(job.checkpoint)) if job.checkpoint else None
     evaluation = evaluate(Path(job.predictions), Path(job.references), emit=emit, cancelled=cancelled)
     write_text(outputs[0], to_json(evaluation))
     if job.csv:
         write_text(outputs[1], to_csv(evaluation))
     emit(events.log(to_markdown(evaluation)))
+    learnt = {case.name for case in card.provenance.cases if case.label_used} if card else set()
+    known = [case.case for case in evaluation.cases if case.case in learnt]
+    if known:
+        told = f"{', '.join(known[:5])}{', ...' if len(known) > 5 else ''}"
+        emit(
+            events.warning(f"The checkpoint has learnt from labels of cases named {told}: their scores prove nothing.")
+        )
     dice = evaluation.overall.statistics["dice"].mean
     failures = [{"input": name, "what": "no prediction"} for name in evaluation.missing]
     failures += [{"input": name, "what": why} for name, why in evaluation.refused.items()]

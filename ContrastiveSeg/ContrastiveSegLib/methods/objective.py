@@ -73,6 +73,8 @@ class Objective(nn.Module):
     description: ClassVar[str]
     #: The paper, for the checkpoint's card.
     citation: ClassVar[str]
+    #: In pre-training: whether it learns from labels too, where volumes have some.
+    uses_labels: ClassVar[bool] = False
     #: Factors on the learning rate of the parameters whose names begin so.
     rates: ClassVar[Mapping[str, float]] = MappingProxyType({})
 

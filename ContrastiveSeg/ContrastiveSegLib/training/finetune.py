@@ -33,7 +33,7 @@ from .setup import (
     told,
 )
 from .start import Start, open_start
-from .task import Task, held_out, labelled_cases, prepared_task, unlabelled_cases
+from .task import Task, check_unseen, held_out, labelled_cases, prepared_task, unlabelled_cases
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
     with cache_folder(job, keep_if_refused=False) as folder:
         emit(events.stage("preprocess"))
         task = prepared_task(job, cases, unlabelled, start.plan, start.card, folder, run)
+        proving = range(len(cases)) if job.validation == "leave-one-out" else held
+        check_unseen(start.card, [task.source.cases[i] for i in proving], emit)
         tuning = FineTuning(job, method, settings, start, task, run)
         result: dict[str, Any] = {}
         if job.validation == "leave-one-out":
@@ -252,6 +254,11 @@ class FineTuning:
             base_method=base.method if base else None,
             scores=scores or {},
             citation="; ".join(c for c in (base.provenance.citation if base else "", self.method.citation) if c),
+        )
+        own = {case.digest for case in origin.cases}
+        earlier = [c for c in (base.provenance.cases if base else ()) if c.label_used and c.digest not in own]
+        origin = dataclasses.replace(
+            origin, cases=(*origin.cases, *earlier), case_count=origin.case_count + len(earlier)
         )
         assert self.run.output is not None
         save(self.run.output, weights, dataclasses.replace(self.card, provenance=origin))

@@ -1,4 +1,4 @@
-"""Pre-training: volumes without labels in, a backbone checkpoint out."""
+"""Pre-training: volumes in, without labels or with some, a backbone checkpoint out."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from .. import events
 from ..checkpoints.card import Card
 from ..checkpoints.format import save
 from ..descriptions import PretrainJob
-from ..errors import Cancelled
-from ..methods.objective import find
+from ..errors import Cancelled, InputError
+from ..methods.objective import Objective, available, find
 from ..networks.registry import build
 from ..records import to_json
 from ..volumes.cache import CachedVolumes
 from ..volumes.dataset import CaseFiles
 from ..volumes.fingerprint import fingerprint, plan_for
+from ..volumes.partial_labels import with_named_labels
 from ..volumes.plan import Plan
 from . import distributed
 from .loop import train
@@ -39,13 +40,13 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
     """Run ``job``; returns the paths written and the final terms.
 
     Raises:
-        InputError: images, output, method, settings or budget cannot be used.
+        InputError: images, labels, output, method, settings or budget cannot be used.
         Cancelled: stopped; the checkpoint so far and a resume file are kept.
     """
     method = find("pretrain", job.method)
     settings = method_settings(method, job.settings)
     emit(events.stage("plan"))
-    data_sets = _data_sets(job.images)
+    data_sets = with_named_labels(_data_sets(job.images), _labels(job, method))
     cases = [case for data_set in data_sets for case in data_set]
     seen = fingerprint(cases)
     run = open_run(job, emit, cancelled)
@@ -55,15 +56,18 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
     backbone = build(spec)
     plan = plan_for(seen, job.dimensions, method.patch_rule(backbone, settings), voxels)
     objective = method(backbone, plan, settings)
-    emit(events.log(f"{len(cases)} volumes; spacing {_mm(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
+    labelled = sum(case.labels is not None for case in cases)
+    counted = f"{len(cases)} volumes" + (f", {labelled} of them with labels" if labelled else "")
+    emit(events.log(f"{counted}; spacing {_mm(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
     with cache_folder(job) as folder:
         emit(events.stage("preprocess"))
-        made = prepared(cases, plan, folder, run)
+        made = prepared(cases, plan, folder, run, with_labels=True)
+        values = sorted({value for case in made for value in case.values or ()})
         emit(events.stage("train"))
         how = optimisation(method, job)
         trained = train(
             objective,
-            CachedVolumes(folder, made, data_sets=[len(data_set) for data_set in data_sets]),
+            CachedVolumes(folder, made, values, [len(data_set) for data_set in data_sets]),
             how,
             run,
         )
@@ -76,7 +80,7 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
                 _generic(plan) if job.generic else plan,
                 settings=to_json(settings),
                 transferred=objective.transferred,
-                provenance=provenance(job, made, how, trained, labels_used=False, citation=method.citation),
+                provenance=provenance(job, made, how, trained, labels_used=True, citation=method.citation),
             )
             weights = {k.removeprefix("backbone."): v for k, v in trained.state.items() if k.startswith("backbone.")}
             save(run.output, weights, card)
@@ -87,6 +91,21 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
     finish(run.output)
     result: dict[str, Any] = {**told(run.output), "steps": trained.steps, "minutes": round(trained.minutes, 2)}
     return result
+
+
+def _labels(job: PretrainJob, method: type[Objective]) -> list[Path]:
+    """The paths of ``job.labels``.
+
+    Raises:
+        InputError: there are some, and the method learns from none.
+    """
+    if job.labels and not method.uses_labels:
+        able = ", ".join(n for stage, n in available() if stage == "pretrain" and find("pretrain", n).uses_labels)
+        raise InputError(
+            f"{job.method} pre-training learns from no labels. Leave out --labels, or choose a --method that does "
+            f"({able})."
+        )
+    return [Path(path) for path in job.labels]
 
 
 def _data_sets(images: Sequence[str]) -> list[list[CaseFiles]]:

@@ -174,8 +174,10 @@ def provenance(
     **more: Any,
 ) -> Provenance:
     """The part of the card that says where the weights come from; ``labels_used`` where the cases have any."""
+    # Those with labels first: the list should name every one of them.
+    named = sorted(cases, key=lambda c: c.values is None)[:_NAMED_CASES]
     return Provenance(
-        cases=tuple(TrainingCase(c.name, c.digest, labels_used and c.values is not None) for c in cases[:_NAMED_CASES]),
+        cases=tuple(TrainingCase(c.name, c.digest, labels_used and c.values is not None) for c in named),
         case_count=len(cases),
         steps=trained.steps,
         seed=job.seed,

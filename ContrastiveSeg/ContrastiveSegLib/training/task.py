@@ -92,6 +92,24 @@ def held_out(job: FinetuneJob, cases: Sequence[CaseFiles]) -> list[int]:
     return held
 
 
+def check_unseen(base: Card | None, held: Sequence[CachedCase], emit: events.Emit) -> None:
+    """Mind that a score proves nothing on cases whose labels the checkpoint has learnt from already.
+
+    With a pre-trained checkpoint that is refused; with a segmenter, which is tuned further, it is said.
+
+    Raises:
+        InputError: ``held`` holds a case whose label went into the pre-training of ``base``.
+    """
+    learnt = {case.digest for case in base.provenance.cases if case.label_used} if base else set()
+    known = [case.name for case in held if case.digest in learnt]
+    if not base or not known:
+        return
+    told = f"The checkpoint has learnt from the labels of {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}"
+    if base.kind == "pretrained":
+        raise InputError(f"{told}: held out, they would prove nothing. Hold out other cases, or none.")
+    emit(events.warning(f"{told}: scores on them are better than on new cases."))
+
+
 def prepared_task(
     job: FinetuneJob,
     labelled: Sequence[CaseFiles],

@@ -1,0 +1,130 @@
+"""Labels in pre-training: what is used is named by the user, noted in the checkpoint, and no proof afterwards."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from ContrastiveSegLib.checkpoints.format import load
+from ContrastiveSegLib.checkpoints.header import read_card
+from ContrastiveSegLib.cli import main
+from ContrastiveSegLib.descriptions import EvaluateJob, FinetuneJob, PretrainJob
+from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.evaluation.job import run_evaluation
+from ContrastiveSegLib.training.finetune import finetune
+from ContrastiveSegLib.training.pretrain import pretrain
+
+COMMON = {"steps": 2, "precision": "32", "threads": 1}
+
+
+def label(dataset: Path, *cases: int) -> list[str]:
+    return [str(dataset / "labelsTr" / f"synthetic_{case:05d}.nii.gz") for case in cases]
+
+
+def pretrained_with(dataset: Path, output: Path, labels: list[str], method: str = "mixcl") -> list[bool]:
+    """Whether the label of each case was used, as the checkpoint says; cases by name."""
+    pretrain(PretrainJob(images=(str(dataset),), labels=tuple(labels), output=str(output), method=method, **COMMON))
+    return [case.label_used for case in sorted(read_card(output).provenance.cases, key=lambda case: case.name)]
+
+
+@pytest.fixture(scope="module")
+def mixcl(dataset, tmp_path_factory) -> Path:
+    """A checkpoint that has learnt from the labels of cases 0 and 2."""
+    path = tmp_path_factory.mktemp("mixcl") / "mixcl.safetensors"
+    assert pretrained_with(dataset, path, label(dataset, 0, 2)) == [True, False, True, False]
+    return path
+
+
+def test_only_labels_that_are_named_are_used(dataset, mixcl, tmp_path):
+    weights = load(mixcl)[1]
+    assert pretrained_with(dataset, tmp_path / "none.safetensors", []) == [False] * 4
+    without = load(tmp_path / "none.safetensors")[1]
+    assert not all(torch.equal(tensor, without[name]) for name, tensor in weights.items())
+    # Noise in the labels of the others changes nothing.
+    noisy = tmp_path / "noisy"
+    shutil.copytree(dataset, noisy)
+    for path in label(noisy, 1, 3):
+        image = sitk.ReadImage(path)
+        noise = np.random.default_rng(0).integers(0, 9, sitk.GetArrayViewFromImage(image).shape, np.uint8)
+        changed = sitk.GetImageFromArray(noise)
+        changed.CopyInformation(image)
+        sitk.WriteImage(changed, path)
+    pretrained_with(noisy, tmp_path / "noisy.safetensors", label(noisy, 0, 2))
+    again = load(tmp_path / "noisy.safetensors")[1]
+    assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items())
+
+
+def test_data_sets_are_pooled_on_the_command_line(dataset, tmp_path):
+    other, output = tmp_path / "other", tmp_path / "pooled.safetensors"
+    shutil.copytree(dataset / "imagesTr", other)
+    command = ["pretrain", "--method", "mixcl", "--images", str(dataset), "--labels", str(dataset)]
+    command += ["--images", str(other), "--output", str(output), "--steps", "1", "--precision", "32", "--json"]
+    assert main(command) == 0
+    origin = read_card(output).provenance
+    assert (origin.case_count, sum(case.label_used for case in origin.cases)) == (8, 4)
+
+
+def test_a_method_that_learns_from_none_refuses_labels(dataset, tmp_path):
+    with pytest.raises(InputError, match=r"macl pre-training learns from no labels.*mixcl"):
+        pretrained_with(dataset, tmp_path / "macl.safetensors", label(dataset, 0), method="macl")
+
+
+def tuned(dataset: Path, checkpoint: Path, output: Path, validation: str, seen: list | None = None) -> None:
+    job = FinetuneJob(
+        images=(str(dataset),), checkpoint=str(checkpoint), output=str(output), validation=validation, **COMMON
+    )
+    finetune(job, (seen if seen is not None else []).append)
+
+
+def test_cases_whose_labels_were_used_are_not_held_out(dataset, mixcl, tmp_path):
+    for validation in ("synthetic_00000", "synthetic_00001,synthetic_00002", "leave-one-out"):
+        with pytest.raises(InputError, match="learnt from the labels of synthetic_0000"):
+            tuned(dataset, mixcl, tmp_path / "refused.safetensors", validation)
+    seen: list[dict] = []
+    tuned(dataset, mixcl, tmp_path / "organs.safetensors", "synthetic_00001", seen)
+    assert [e for e in seen if e.get("level") == "warning"] == []
+    origin = read_card(tmp_path / "organs.safetensors").provenance
+    assert sorted(case.name[-1] for case in origin.cases if case.label_used) == ["0", "2", "3"]
+
+
+def test_what_was_learnt_is_remembered_through_fine_tuning(dataset, mixcl, tmp_path):
+    few = tmp_path / "few"
+    for folder in ("imagesTr", "labelsTr"):
+        (few / folder).mkdir(parents=True)
+        for case in (1, 3):
+            shutil.copy(dataset / folder / f"synthetic_{case:05d}.nii.gz", few / folder)
+    told = json.loads((dataset / "dataset.json").read_text())
+    (few / "dataset.json").write_text(json.dumps({"labels": told["labels"]}))
+    organs = tmp_path / "organs.safetensors"
+    tuned(few, mixcl, organs, "none")
+    origin = read_card(organs).provenance
+    assert sorted(case.name[-1] for case in origin.cases if case.label_used) == ["0", "1", "2", "3"]
+    assert origin.case_count == 4
+    # A segmenter that is tuned further is not refused, but told of.
+    seen: list[dict] = []
+    tuned(dataset, organs, tmp_path / "further.safetensors", "synthetic_00000", seen)
+    assert any("synthetic_00000" in e["text"] for e in seen if e.get("level") == "warning")
+
+
+def test_evaluation_warns_of_cases_that_were_learnt_from(dataset, mixcl, tmp_path):
+    references = str(dataset / "labelsTr")
+    job = EvaluateJob(
+        predictions=references, references=references, output=str(tmp_path / "scores.json"), checkpoint=str(mixcl)
+    )
+    seen: list[dict] = []
+    run_evaluation(job, seen.append)
+    (told,) = [e["text"] for e in seen if e.get("level") == "warning"]
+    assert "synthetic_00000, synthetic_00002:" in told
+    seen.clear()
+    run_evaluation(replace(job, checkpoint=None, overwrite=True), seen.append)
+    assert [e for e in seen if e.get("level") == "warning"] == []
+
+
+def test_cases_with_labels_are_named_first(mixcl):
+    card = read_card(mixcl)
+    assert [case.label_used for case in card.provenance.cases] == [True, True, False, False]
