@@ -17,7 +17,7 @@ from ContrastiveSegLib.volumes.plan import Plan
 from ContrastiveSegLib.volumes.volume import Geometry
 
 #: Voxels that are looked at to tell CT from other volumes: enough, and at once.
-_VOXELS = 1_000_000
+_VOXELS = 200_000
 #: Voxels this many times coarser or finer than the model's.
 _COARSE, _FINE = 2.0, 4.0
 #: Degrees between the volume's axes and the patient's.
@@ -57,8 +57,8 @@ def _modality(volume: Any, expected: str) -> list[str]:
     array = slicer.util.arrayFromVolume(volume)
     step = max(1, math.ceil((array.size / _VOXELS) ** (1 / 3)))
     is_ct = looks_like_ct(array[::step, ::step, ::step])
-    low, high = volume.GetImageData().GetScalarRange()
     if expected == "CT" and not is_ct:
+        low, high = volume.GetImageData().GetScalarRange()
         return [
             _("The model was trained on CT; the values of {name} ({low:g} to {high:g}) do not look like it.").format(
                 name=volume.GetName(), low=low, high=high

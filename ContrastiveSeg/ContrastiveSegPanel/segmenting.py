@@ -71,7 +71,7 @@ class Segmenting:
     def steps(self) -> list[tuple[str, Callable[[], None]]]:
         """What has to be done before the job, one file a step, with words for it."""
         return [
-            (_("Handing over {name}").format(name=case.name), lambda i=i, case=case: self._write(case, i))
+            (_("Handing over {name}").format(name=case.name), partial(self._write, case, i))
             for case in self._cases
             for i in range(len(case.volume_ids))
         ]

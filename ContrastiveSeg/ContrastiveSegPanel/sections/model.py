@@ -91,7 +91,7 @@ class ModelSection(Section):
         advice = _advice(entry)
         self.ui.adviceLabel.setText(advice)
         self.ui.adviceLabel.setVisible(bool(advice))
-        self.ui.adviceButton.setVisible(card is not None and not entry.segments)
+        self.ui.adviceButton.setVisible(card is not None and card.kind == "pretrained")
         if entry is not None and card is not None:
             settings.set_text("LastCheckpoint", entry.path.name)
             if self.session.parameters is not None:

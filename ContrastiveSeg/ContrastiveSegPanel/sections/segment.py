@@ -80,6 +80,8 @@ class SegmentSection(Section):
         if self._updating:
             return
         ui, parameters = self.ui, self._parameters
+        if parameters is None:
+            return
         self._updating = True
         ui.inputsComboBox.setCurrentIndex(_INPUTS.index(parameters.inputs) if parameters.inputs in _INPUTS else 0)
         if parameters.input is not None:
@@ -156,7 +158,7 @@ class SegmentSection(Section):
 
     def _fill_devices(self) -> None:
         combo = self.ui.deviceComboBox
-        self._devices = ["auto", *(device["name"] for device in self.session.devices)]
+        self._devices = ["auto", *(str(device["name"]) for device in self.session.devices)]
         combo.clear()
         combo.addItem(_("Automatic"))
         for device in self.session.devices:
@@ -237,22 +239,23 @@ class SegmentSection(Section):
         return [[node] for node in (self.ui.severalSelector.checkedNodes() if how == "several" else volumes_in_scene())]
 
     def _warnings(self) -> list[str]:
-        card = self.session.checkpoint.card
+        entry = self.session.checkpoint
+        if entry is None or entry.card is None:
+            return []
         return [
             warning
             for case in self._cases()
             for channel, volume in enumerate(case)
-            for warning in fitness.warnings(volume, card, channel)
+            for warning in fitness.warnings(volume, entry.card, channel)
         ]
 
     # Segmenting
 
     def segment(self) -> None:
         """Start; the button does it, and so may tests and scripts."""
-        why_not = self._why_not()
-        if self.task.busy or why_not:
-            return
         entry, cases = self.session.checkpoint, self._cases()
+        if self.task.busy or self._why_not() or entry is None or entry.card is None:
+            return
         if not entry.path.exists():
             self.session.refresh_catalogue()
             self.session.report(_("{path} is gone. Choose another checkpoint.").format(path=entry.path))
@@ -301,14 +304,15 @@ class SegmentSection(Section):
         if event["event"] == "log":
             self.session.log(event["text"])
         elif event["event"] == "progress" and self._current is not None:
-            self._take()
+            self._take(self._current)
 
     def _on_result(self, value: dict[str, Any]) -> None:
-        if self._current is None:
+        current = self._current
+        if current is None:
             self.ui.statusLabel.setText("")
             return
-        self._take()
-        current = self._finish()
+        self._take(current)
+        self._finish(current)
         failures = value["failures"]
         seconds = time.perf_counter() - self._clicked
         count = len(current.segmentation_ids)
@@ -318,29 +322,32 @@ class SegmentSection(Section):
         self.ui.statusLabel.setText(told)
         self.session.log(told + " " + ", ".join(f"{k} {v:.2f}" for k, v in value["seconds"].items() if v))
         for name in current.dropped:
-            self.session.log(_("{name} is gone from the scene; its segmentation was dropped.").format(name=name))
+            told = _("{name} is gone from the scene; its segmentation was dropped.").format(name=name)
+            self.ui.statusLabel.setText(told)
+            self.session.log(told)
         if failures:
-            told = [_("{count} volumes could not be segmented:").format(count=len(failures))]
-            self.session.report("\n".join([*told, *(failure["what"] for failure in failures)]))
+            head = _("{count} volumes could not be segmented:").format(count=len(failures))
+            self.session.report("\n".join([head, *(failure["what"] for failure in failures)]))
 
     def _on_problem(self, problem: Exception | str, cancelled: bool) -> None:
-        if self._current is None:
+        current = self._current
+        if current is None:
             self.ui.statusLabel.setText("")
             return
         if cancelled:
-            self._take()
-        self._finish()
+            self._take(current)
+        self._finish(current)
         if not cancelled:
             self.session.report(problem)
 
-    def _take(self) -> None:
+    def _take(self, current: Segmenting) -> None:
         try:
-            self._current.take_finished()
+            current.take_finished()
         except InputError as problem:
             self.session.report(problem)
 
-    def _finish(self) -> Segmenting:
-        current, self._current = self._current, None
+    def _finish(self, current: Segmenting) -> None:
+        self._current = None
         current.close()
         if current.changed_scene:
             self._last = current
@@ -348,4 +355,3 @@ class SegmentSection(Section):
             if len(current.segmentation_ids) == 1 and node is not None:
                 self.ui.outputSelector.setCurrentNode(node)
         self.refresh()
-        return current
