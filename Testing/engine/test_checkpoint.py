@@ -198,6 +198,7 @@ def test_description_of_a_segmenter_that_learnt_from_unlabelled_volumes_too():
     cases = tuple(TrainingCase(str(i), "00", i == 0) for i in range(3))
     card = replace(CARD, provenance=replace(CARD.provenance, cases=cases, case_count=3))
     assert "trained on   3 volumes (2 of them without labels), 100 steps" in describe(card)
+    assert "trained on   3 volumes (1 of them with labels), 100 steps" in describe(replace(card, kind="pretrained"))
 
 
 def test_description_of_a_pre_trained_starter():

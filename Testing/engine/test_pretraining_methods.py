@@ -30,6 +30,7 @@ def test_what_inspect_and_the_panel_say(name):
     assert method.citation
     if name in ("cvrl", "mixcl", "ideal"):
         assert "-style" in method.description
+        assert "-style" in method.citation
         assert "econstructed" in method.description
 
 

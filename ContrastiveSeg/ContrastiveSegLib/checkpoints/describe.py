@@ -24,12 +24,15 @@ def describe(card: Card) -> str:
     ]
     lines += [f"label        {label.value} {label.name}" for label in card.labels]
     lines += [f"score        {name} {value:.4f}" for name, value in origin.scores.items()]
-    without = sum(not case.label_used for case in origin.cases) if card.kind == "segmenter" else 0
-    unlabelled = f" ({without} of them without labels)" if without else ""
+    labelled = sum(case.label_used for case in origin.cases)
+    without = len(origin.cases) - labelled if card.kind == "segmenter" else 0
+    with_labels = labelled if card.kind == "pretrained" else 0
+    labels = f" ({without} of them without labels)" if without else ""
+    labels = f" ({with_labels} of them with labels)" if with_labels else labels
     base = f"{origin.base_method} checkpoint {origin.base[:12]}" if origin.base else "scratch"
     lines += [
         f"from         {base}",
-        f"trained on   {origin.case_count} volumes{unlabelled}, {origin.steps} steps, {origin.minutes:g} min, "
+        f"trained on   {origin.case_count} volumes{labels}, {origin.steps} steps, {origin.minutes:g} min, "
         f"seed {origin.seed}",
         f"made         {origin.created} by {origin.software}",
     ]

@@ -12,9 +12,9 @@ Marks in this file: [R] reconstructed there, [A] our adaptation to small volumes
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,6 +33,12 @@ from ..volumes.batch import Batch
 from ..volumes.plan import Plan
 from .objective import Optimisation, objective
 from .two_views import TwoViews
+
+#: A checkpoint's card tells it, so it says how near to the paper the method is.
+CITATION = (
+    "You et al., Momentum Contrastive Voxel-wise Representation Learning, MICCAI 2022, arXiv 2105.07059 (CVRL-style: "
+    "reconstructed)."
+)
 
 
 def _moves() -> SpatialSettings:
@@ -111,7 +117,7 @@ class CVRL(TwoViews):
         "CVRL-style momentum contrast of volumes, voxels and feature dimensions: encoder, then decoder, no labels. "
         "Reconstructed from the abstract and the authors' later code; the paper's own text and code could not be had."
     )
-    citation = "You et al., Momentum Contrastive Voxel-wise Representation Learning, MICCAI 2022, arXiv 2105.07059."
+    citation = CITATION
     settings: CVRLSettings
 
     def __init__(self, backbone: Backbone, plan: Plan, settings: CVRLSettings) -> None:
@@ -120,8 +126,8 @@ class CVRL(TwoViews):
         self.token_grid = strata(bottleneck, settings.tokens)
         self.voxel_grid = strata(plan.patch_shape, settings.voxels)
         deep, last = backbone.channels[-1], backbone.decoder_channels[-1]
-        low_width = fitting_width(settings.width, settings.batch * _product(self.token_grid))
-        high_width = fitting_width(settings.width, settings.batch * _product(self.voxel_grid))
+        low_width = fitting_width(settings.width, settings.batch * prod(self.token_grid))
+        high_width = fitting_width(settings.width, settings.batch * prod(self.voxel_grid))
         self.low = point_head(deep, deep, low_width)
         self.high = point_head(last, settings.width, high_width)
         self.teacher = Teacher(backbone)
@@ -216,7 +222,3 @@ def voxel_contrast(rows: Tensor, keys: Tensor, voxels: Tensor, distance: float, 
     anchors = unit(rows.flatten(0, 1))
     own = torch.arange(len(anchors), device=anchors.device)
     return infonce(anchors, unit(keys.flatten(0, 1)), own, apart(voxels, distance), temperature)
-
-
-def _product(grid: tuple[int, ...]) -> int:
-    return int(np.prod(grid))

@@ -24,7 +24,7 @@ from ..networks.backbone import Backbone
 from ..volumes.augment import intensity
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
-from .cvrl import pooled
+from .cvrl import CITATION, pooled
 from .objective import objective
 from .semisupervised import Taught, TaughtSettings, labelled_count
 
@@ -68,7 +68,7 @@ class CVRLTuning(Taught):
         "CVRL-style: supervised, consistent with a momentum teacher, and contrasted by volume and by class on labelled "
         "and unlabelled volumes. Reconstructed, as the paper's own text and code could not be had."
     )
-    citation = "You et al., Momentum Contrastive Voxel-wise Representation Learning, MICCAI 2022, arXiv 2105.07059."
+    citation = CITATION
 
     def __init__(self, backbone: Backbone, plan: Plan, settings: CVRLTuningSettings, classes: int) -> None:
         super().__init__(backbone, plan, settings, classes)

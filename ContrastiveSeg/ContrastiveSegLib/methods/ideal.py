@@ -39,7 +39,10 @@ from .objective import Optimisation, objective
 from .semisupervised import SemiSupervised, SemiSupervisedSettings, labelled_count
 from .two_views import TwoViews, strong_changes
 
-_CITATION = "Basak et al., IDEAL: Improved Dense Local Contrastive Learning, ICASSP 2023, arXiv 2210.15075."
+_CITATION = (
+    "Basak et al., IDEAL: Improved Dense Local Contrastive Learning, ICASSP 2023, arXiv 2210.15075 (IDEAL-style: "
+    "partly reconstructed)."
+)
 
 
 def _moves() -> SpatialSettings:

@@ -113,7 +113,10 @@ class MixCL(TwoViews):
         "reconstruction of clean views: encoder and decoder. Reconstructed from the abstract; the paper's method text "
         "and code could not be had."
     )
-    citation = "Li, Quan and Zhou, MixCL: Pixel label matters to contrastive learning, arXiv 2203.02114."
+    citation = (
+        "Li, Quan and Zhou, MixCL: Pixel label matters to contrastive learning, arXiv 2203.02114 (MixCL-style: "
+        "reconstructed)."
+    )
     settings: MixCLSettings
 
     def __init__(self, backbone: Backbone, plan: Plan, settings: MixCLSettings) -> None:
