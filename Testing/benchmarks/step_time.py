@@ -1,7 +1,7 @@
 """What a pre-training step costs beside its own network passes, for every method, as JSON and a table.
 
     python Testing/benchmarks/step_time.py [--output FILE] [--size tiny] [--dimensions 3] [--device cpu] [--threads 1]
-                                           [--methods macl,cvrl] [--repeats 7]
+                                           [--precision auto] [--methods macl,cvrl] [--repeats 7]
 
 A step is drawing crops from the cache on disk, views, network passes, losses, the backward pass, teacher and queue;
 the optimiser is left out. Its own passes are the same calls of the same networks on the same views, forward, and
@@ -120,9 +120,10 @@ def seconds(work: Callable[[], Any], device: torch.device, repeats: int) -> floa
     return statistics.median(times[1:])
 
 
-def measured(objective: Objective, source: CachedVolumes, device: torch.device, repeats: int) -> dict[str, float]:
+def measured(
+    objective: Objective, source: CachedVolumes, device: torch.device, dtype: torch.dtype | None, repeats: int
+) -> dict[str, float]:
     """Milliseconds of a step and of its own passes."""
-    dtype = autocast_dtype(device, "auto")
     steps = iter(range(10**6))
 
     def step() -> None:
@@ -158,12 +159,14 @@ def main() -> None:
     parser.add_argument("--size", default="tiny", choices=("tiny", "base", "large"))
     parser.add_argument("--dimensions", type=int, default=3, choices=(2, 3))
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="auto", choices=("auto", "32", "bf16"))
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = resolve_device(options.device)
     if device.type == "cpu":
         keep_large_buffers()
+    dtype = autocast_dtype(device, options.precision)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(Path(folder), 4, 0, SyntheticSettings(size=(80, 112, 128), spacing=(3.0, 2.5, 2.5)))
@@ -184,9 +187,9 @@ def main() -> None:
             objective.to(device).train()
             for share in SHARES:
                 objective.share = share
-                times = measured(objective, source, device, options.repeats)
+                times = measured(objective, source, device, dtype, options.repeats)
                 run = {"method": name, "share": share, "size": options.size, "patch": list(plan.patch), **times}
-                precision = str(autocast_dtype(device, "auto") or torch.float32).removeprefix("torch.")
+                precision = str(dtype or torch.float32).removeprefix("torch.")
                 add_run(options.output, run | {"precision": precision, "machine": machine(options.threads)})
                 rows.append([f"{name} at {share:.0%}", *(str(times[k]) for k in ("step_ms", "passes_ms", "ratio"))])
                 print(f"{rows[-1]}", flush=True)
