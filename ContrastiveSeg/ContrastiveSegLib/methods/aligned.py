@@ -151,7 +151,11 @@ def places(points: Tensor, batch: Batch, plan: Plan) -> Tensor:
 def far(places: Tensor, reach: Tensor) -> Tensor:
     """(B N, B N): which places (B, N, 4) differ by ``reach`` (B, 4), that of the first, or more on some axis."""
     rows, limits = places.flatten(0, 1), reach.repeat_interleave(places.shape[1], 0)
-    return ((rows[:, None] - rows[None]).abs() >= limits[:, None]).any(-1)
+    apart = torch.zeros(len(rows), len(rows), dtype=torch.bool, device=rows.device)
+    # Axis by axis: all differences at once would be the largest tensor of a step with many crops.
+    for place, limit in zip(rows.unbind(-1), limits.unbind(-1), strict=True):
+        apart |= (place[:, None] - place).abs() >= limit[:, None]
+    return apart
 
 
 def point_contrast(first: Tensor, second: Tensor, seen: Tensor, apart: Tensor, temperature: float) -> Tensor:
