@@ -321,7 +321,7 @@ def test_a_model_with_two_channels_takes_a_volume_for_each(drive, models, scene,
     drive.session.refresh_catalogue()
     drive.choose("two")
     first, second = noise((12, 16, 16), "T1"), noise((12, 16, 16), "T2", seed=1)
-    selectors = drive.panel.sections["segment"]._channels
+    selectors = drive.panel.sections["segment"]._channels.selectors
     assert len(selectors) == 2
     assert not drive.segment.inputSelector.visible
     selectors[0].setCurrentNode(first)
@@ -603,7 +603,7 @@ def test_the_device_is_remembered_for_this_machine(drive):
 
     combo = drive.segment.deviceComboBox
     drive.wait_for(lambda: combo.count == 1 + len(drive.session.devices), SECONDS)
-    index = drive.panel.sections["segment"]._devices.index("cpu")
+    index = drive.panel.sections["segment"]._device._names.index("cpu")
     pick(combo, index)
     assert slicer.app.settings().value("ContrastiveSeg/Device") == "cpu"
     drive.session.devices_changed.emit()

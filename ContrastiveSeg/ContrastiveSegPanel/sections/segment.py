@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import qt
@@ -12,12 +11,14 @@ from slicer.i18n import tr as _
 
 from ContrastiveSegLib.errors import InputError
 
-from .. import fitness, scene, settings
+from .. import fitness, scene
 from ..parameters import Parameters
 from ..segmenting import Options, Segmenting, volumes_in_scene
 from ..session import Session
 from ..task import Task
 from . import Section
+from .channels import Channels
+from .device_box import DeviceBox
 
 _INPUTS = ("one", "several", "all")
 #: Row of the form in which the volume is chosen.
@@ -33,8 +34,8 @@ class SegmentSection(Section):
         super().__init__(session, ui)
         #: While widgets and parameters are being set from one another, neither tells of a choice of the user's.
         self._updating = False
-        self._channels: list[Any] = []
-        self._devices: list[str] = []
+        self._channels = Channels(ui.segmentFormLayout, _VOLUME_ROW, self._on_changed)
+        self._device = DeviceBox(ui.deviceComboBox, session)
         self._current: Segmenting | None = None
         self._last: Segmenting | None = None
         self._clicked = 0.0
@@ -45,7 +46,7 @@ class SegmentSection(Section):
         self.task = Task(session.worker, ui.progressBar, ui.statusLabel)
         self.listen(self.task.changed, self.refresh)
         self.listen(session.checkpoint_changed, self._on_checkpoint)
-        self.listen(session.devices_changed, self._fill_devices)
+        self.listen(session.devices_changed, self._device.fill)
         self.listen(session.missing_changed, self.refresh)
         self.listen(session.nodes_changed, self._refresh_soon)
         icon = qt.QApplication.style().standardIcon(qt.QStyle.SP_MessageBoxWarning)
@@ -56,11 +57,9 @@ class SegmentSection(Section):
         ui.outputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_output)
         for box in (ui.mirrorCheckBox, ui.largestCheckBox, ui.uncertaintyCheckBox):
             box.connect("toggled(bool)", self._on_changed)
-        ui.deviceComboBox.connect("activated(int)", self._on_device)
         ui.segmentButton.connect("clicked()", self.segment)
         ui.cancelButton.connect("clicked()", self.task.cancel)
         ui.undoButton.connect("clicked()", self.undo)
-        self._fill_devices()
         self.refresh()
 
     # What the scene remembers
@@ -89,8 +88,7 @@ class SegmentSection(Section):
         several = parameters.several
         for node in volumes_in_scene():
             ui.severalSelector.setCheckState(node, qt.Qt.Checked if node in several else qt.Qt.Unchecked)
-        for selector, node in zip(self._channels, parameters.channels, strict=False):
-            selector.setCurrentNode(node)
+        self._channels.set_nodes(parameters.channels)
         ui.outputSelector.setCurrentNode(parameters.output)
         ui.mirrorCheckBox.checked = parameters.mirror
         ui.largestCheckBox.checked = parameters.largest_component
@@ -106,7 +104,7 @@ class SegmentSection(Section):
             parameters.inputs = _INPUTS[ui.inputsComboBox.currentIndex]
             parameters.input = ui.inputSelector.currentNode()
             parameters.several = list(ui.severalSelector.checkedNodes())
-            parameters.channels = [s.currentNode() for s in self._channels if s.currentNode() is not None]
+            parameters.channels = [node for node in self._channels.nodes() if node is not None]
             parameters.output = ui.outputSelector.currentNode()
             parameters.mirror = ui.mirrorCheckBox.checked
             parameters.largest_component = ui.largestCheckBox.checked
@@ -129,45 +127,9 @@ class SegmentSection(Section):
         entry = self.session.checkpoint
         plan_channels = entry.card.plan.channels if entry is not None and entry.card is not None else ()
         names = [channel.name for channel in plan_channels] if len(plan_channels) > 1 else []
-        if names != [selector.toolTip for selector in self._channels]:
-            self._make_channels(names)
-        self.refresh()
-
-    def _make_channels(self, names: Sequence[str]) -> None:
-        """One selector a channel, in the place of the one for the volume."""
-        form = self.ui.segmentFormLayout
-        for selector in self._channels:
-            form.removeRow(selector)
-        self._channels = []
-        for offset, name in enumerate(names):
-            selector = slicer.qMRMLNodeComboBox()
-            selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
-            selector.showChildNodeTypes = False
-            selector.addEnabled = False
-            selector.removeEnabled = False
-            selector.noneEnabled = True
-            selector.toolTip = name
-            selector.setMRMLScene(slicer.mrmlScene)
-            selector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_changed)
-            form.insertRow(_VOLUME_ROW + offset, qt.QLabel(name + ":"), selector)
-            self._channels.append(selector)
-        if self._parameters is not None:
+        if self._channels.show(names) and self._parameters is not None:
             self._from_parameters()
-
-    # Devices belong to the machine, not to the scene
-
-    def _fill_devices(self) -> None:
-        combo = self.ui.deviceComboBox
-        self._devices = ["auto", *(str(device["name"]) for device in self.session.devices)]
-        combo.clear()
-        combo.addItem(_("Automatic"))
-        for device in self.session.devices:
-            combo.addItem(device["label"])
-        chosen = settings.text("Device", "auto")
-        combo.setCurrentIndex(self._devices.index(chosen) if chosen in self._devices else 0)
-
-    def _on_device(self, index: int) -> None:
-        settings.set_text("Device", self._devices[index])
+        self.refresh()
 
     # What can be done now
 
@@ -214,7 +176,7 @@ class SegmentSection(Section):
         if not entry.segments:
             return _("The chosen checkpoint was only pre-trained. Fine-tune it first.")
         if self._channels:
-            chosen = [selector.currentNode() for selector in self._channels]
+            chosen = self._channels.nodes()
             if None in chosen:
                 return _("Choose a volume for every channel of the model.")
             if len({node.GetID() for node in chosen}) < len(chosen):
@@ -230,7 +192,7 @@ class SegmentSection(Section):
     def _cases(self) -> list[list[Any]]:
         """The volumes to segment now: a list for each case, with a volume for each channel."""
         if self._channels:
-            chosen = [selector.currentNode() for selector in self._channels]
+            chosen = self._channels.nodes()
             return [chosen] if None not in chosen else []
         how = _INPUTS[self.ui.inputsComboBox.currentIndex]
         if how == "one":
@@ -266,7 +228,7 @@ class SegmentSection(Section):
             mirror=self.ui.mirrorCheckBox.checked,
             largest_component=self.ui.largestCheckBox.checked,
             uncertainty=self.ui.uncertaintyCheckBox.checked,
-            device=self._devices[self.ui.deviceComboBox.currentIndex],
+            device=self._device.current,
         )
         output = self.ui.outputSelector.currentNode() if single else None
         current = Segmenting(entry.path, entry.card, cases, options, output, self.session.folder())

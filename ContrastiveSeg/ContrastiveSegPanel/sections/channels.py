@@ -1,0 +1,57 @@
+"""One volume selector a channel, for models that take several volumes of a case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import qt
+import slicer
+
+
+class Channels:
+    """Rows of a form, made anew when the model's channels change.
+
+    Args:
+        form: the form layout. row: where the first of them stands.
+        on_change: called when another volume is chosen in one of them.
+    """
+
+    def __init__(self, form: Any, row: int, on_change: Callable[[], None]) -> None:
+        self._form, self._row, self._on_change = form, row, on_change
+        self._names: list[str] = []
+        self.selectors: list[Any] = []
+
+    def __len__(self) -> int:
+        return len(self.selectors)
+
+    def show(self, names: Sequence[str]) -> bool:
+        """Have a selector for each of ``names``; whether they are other ones than before."""
+        if list(names) == self._names:
+            return False
+        for selector in self.selectors:
+            self._form.removeRow(selector)
+        self._names = list(names)
+        self.selectors = [self._selector(offset, name) for offset, name in enumerate(names)]
+        return True
+
+    def nodes(self) -> list[Any]:
+        """The chosen volume of each channel, or None."""
+        return [selector.currentNode() for selector in self.selectors]
+
+    def set_nodes(self, nodes: Sequence[Any]) -> None:
+        for selector, node in zip(self.selectors, nodes, strict=False):
+            selector.setCurrentNode(node)
+
+    def _selector(self, offset: int, name: str) -> Any:
+        selector = slicer.qMRMLNodeComboBox()
+        selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+        selector.showChildNodeTypes = False
+        selector.addEnabled = False
+        selector.removeEnabled = False
+        selector.noneEnabled = True
+        selector.toolTip = name
+        selector.setMRMLScene(slicer.mrmlScene)
+        selector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_change)
+        self._form.insertRow(self._row + offset, qt.QLabel(name + ":"), selector)
+        return selector
