@@ -25,7 +25,7 @@ class Budget:
         return self._combo.currentIndex == len(self._minutes)
 
     @property
-    def fields(self) -> dict[str, float]:
+    def fields(self) -> dict[str, Any]:
         """The field of a training job."""
         if self._in_steps:
             return {"steps": self._spin.value}

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import slicer
 import vtk
@@ -73,7 +74,7 @@ class Cases:
         self.changed = Signal()
         self._learn_as: dict[str, str] = {}
         self._left_out: set[str] = set()
-        self._observations: dict = {}
+        self._observations: dict[Any, list[int]] = {}
         scene = slicer.vtkMRMLScene
         events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent, scene.EndCloseEvent)
         self._observe(slicer.mrmlScene, events)
@@ -130,7 +131,7 @@ class Cases:
         self._learn_as, self._left_out = dict(data.get("learn_as", {})), set(data.get("left_out", []))
         self.changed.emit()
 
-    def _follow(self, nodes: Sequence) -> None:
+    def _follow(self, nodes: Sequence[Any]) -> None:
         """Follow renaming, references and segments of ``nodes``; painting in a segment is no change here."""
         # What is observed is kept alive, with all its voxels.
         for node in [n for n in self._observations if n is not slicer.mrmlScene and n not in nodes]:
@@ -143,14 +144,14 @@ class Cases:
                     events += [segments.SegmentAdded, segments.SegmentRemoved, segments.SegmentModified]
                 self._observe(node, events)
 
-    def _observe(self, node, events: Sequence[int]) -> None:
+    def _observe(self, node: Any, events: Sequence[int]) -> None:
         self._observations[node] = [node.AddObserver(event, self._on_change) for event in events]
 
-    def _let_go(self, node) -> None:
+    def _let_go(self, node: Any) -> None:
         for observation in self._observations.pop(node):
             node.RemoveObserver(observation)
 
-    def _on_change(self, caller, event) -> None:
+    def _on_change(self, caller: Any, event: str) -> None:
         if not slicer.mrmlScene.IsBatchProcessing():
             self.changed.emit()
 
@@ -159,7 +160,7 @@ def structures_of(cases: Iterable[Case]) -> list[Structure]:
     """What the labelled ones of ``cases`` hold, in the order found, each to be learnt under its own name."""
     found: dict[str, list[tuple[str, Segment]]] = {}
     for case in cases:
-        if case.labelled:
+        if case.labelled and case.segmentation_id is not None:
             for segment in segments_of(slicer.mrmlScene.GetNodeByID(case.segmentation_id)):
                 found.setdefault(same_name(segment.name), []).append((case.segmentation_id, segment))
     return [_structure(key, occurrences) for key, occurrences in found.items()]
@@ -187,7 +188,9 @@ def labels_to_learn(structures: Sequence[Structure], known: Sequence[Label] = ()
     return sorted(labels.values(), key=lambda label: label.value)
 
 
-def segment_values(structures: Sequence[Structure], labels: Sequence[Label], segmentation_id: str) -> dict[str, int]:
+def segment_values(
+    structures: Sequence[Structure], labels: Sequence[Label], segmentation_id: str | None
+) -> dict[str, int]:
     """Segment ID -> value in the label map, for one segmentation."""
     values = {same_name(label.name): label.value for label in labels}
     return {
@@ -204,24 +207,24 @@ def same_name(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name).casefold()
 
 
-def volume_of(segmentation):
+def volume_of(segmentation: Any) -> Any:
     """The volume a segmentation was made on: the one it names, else the one it pairs with; or None."""
     volumes = [volume for volume in _volumes() if volume.GetImageData()]
     identifier = _named_volume(segmentation, volumes)
     return next((volume for volume in volumes if volume.GetID() == identifier), None)
 
 
-def segmentations() -> list:
+def segmentations() -> list[Any]:
     """The scene's segmentation nodes that users see."""
     return _nodes("vtkMRMLSegmentationNode")
 
 
-def _volumes() -> list:
+def _volumes() -> list[Any]:
     # Exactly this class: label maps, vector and diffusion volumes inherit from it.
     return [v for v in _nodes("vtkMRMLScalarVolumeNode") if v.GetClassName() == "vtkMRMLScalarVolumeNode"]
 
 
-def _nodes(class_name: str) -> list:
+def _nodes(class_name: str) -> list[Any]:
     return [node for node in slicer.util.getNodesByClass(class_name) if not node.GetHideFromEditors()]
 
 
@@ -239,7 +242,7 @@ def _structure(key: str, found: Sequence[tuple[str, Segment]]) -> Structure:
     )
 
 
-def _case(volume, segmentation) -> Case:
+def _case(volume: Any, segmentation: Any) -> Case:
     chosen = volume.GetAttribute(ROLE)
     note = ""
     if segmentation is None or not segmentation.GetSegmentation().GetNumberOfSegments():
@@ -255,13 +258,13 @@ def _case(volume, segmentation) -> Case:
     return Case(volume.GetID(), volume.GetName(), segmentation.GetID() if segmentation else None, role, note)
 
 
-def _pair(volumes: Sequence, segmentations: Sequence) -> list[tuple]:
+def _pair(volumes: Sequence[Any], segmentations: Sequence[Any]) -> list[tuple[Any, Any]]:
     """Each volume with its segmentation or None.
 
     The user's choice counts first; then the reference volume a segmentation names; then, for one that names none, a
     volume of its name or else the only one on its grid. Of several, what people made comes before predictions.
     """
-    candidates: dict[str, list] = {volume.GetID(): [] for volume in volumes}
+    candidates: dict[str, list[Any]] = {volume.GetID(): [] for volume in volumes}
     for segmentation in sorted(segmentations, key=lambda s: bool(s.GetAttribute(PREDICTED))):
         candidates.get(_named_volume(segmentation, volumes) or "", []).append(segmentation)
     by_id = {segmentation.GetID(): segmentation for segmentation in segmentations}
@@ -271,12 +274,12 @@ def _pair(volumes: Sequence, segmentations: Sequence) -> list[tuple]:
     ]
 
 
-def _named_volume(segmentation, volumes: Sequence) -> str | None:
+def _named_volume(segmentation: Any, volumes: Sequence[Any]) -> str | None:
     reference = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     return segmentation.GetNodeReferenceID(reference) or _same_name_or_grid(segmentation, volumes)
 
 
-def _same_name_or_grid(segmentation, volumes: Sequence) -> str | None:
+def _same_name_or_grid(segmentation: Any, volumes: Sequence[Any]) -> str | None:
     named = [v for v in volumes if same_name(segmentation.GetName()).startswith(same_name(v.GetName()))]
     if named:
         # CT 1 and CT 12 both begin CT 12's name.
@@ -287,7 +290,7 @@ def _same_name_or_grid(segmentation, volumes: Sequence) -> str | None:
     return on_grid[0].GetID() if len(on_grid) == 1 else None
 
 
-def _grid_of(volume) -> list[float]:
+def _grid_of(volume: Any) -> list[float]:
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     return _numbers(slicer.vtkSegmentationConverter.SerializeImageGeometry(matrix, volume.GetImageData()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import qt
 from slicer.i18n import tr as _
@@ -85,7 +86,7 @@ class Chart(qt.QWidget):
         self.trainings[-1].dice.add(step, value)
         self.update()
 
-    def paintEvent(self, event) -> None:
+    def paintEvent(self, event: Any) -> None:
         painter = qt.QPainter(self)
         try:
             self._paint(painter)
@@ -93,7 +94,7 @@ class Chart(qt.QWidget):
             # A painter that stays open after an exception would bring Qt down.
             painter.end()
 
-    def _paint(self, painter) -> None:
+    def _paint(self, painter: Any) -> None:
         ink = self.palette.color(qt.QPalette.WindowText)
         accent = self.palette.color(qt.QPalette.Highlight)
         left, top = _MARGIN, _LEGEND
@@ -110,7 +111,7 @@ class Chart(qt.QWidget):
         low, high = min(losses, default=0.0), max(losses, default=1.0)
         last = max(steps) or 1.0
 
-        def draw(series: Series, floor: float, ceiling: float, colour, dots: bool) -> None:
+        def draw(series: Series, floor: float, ceiling: float, colour: Any, dots: bool) -> None:
             pen = qt.QPen(colour)
             pen.setWidthF(1.5)
             painter.setPen(pen)
@@ -131,7 +132,7 @@ class Chart(qt.QWidget):
             draw(curves.dice, 0.0, 1.0, _faint(accent, alpha), dots=True)
         self._paint_legend(painter, ink, accent)
 
-    def _paint_legend(self, painter, ink, accent) -> None:
+    def _paint_legend(self, painter: Any, ink: Any, accent: Any) -> None:
         """Text in the palette's own colour, which can always be read, beside a dash in the curve's."""
         curves, base = self.trainings[0], _LEGEND - 6
         told = []
@@ -152,5 +153,5 @@ def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:
     return sum(step for step, _value in points) / len(points), sum(value for _step, value in points) / len(points)
 
 
-def _faint(colour, alpha: int):
+def _faint(colour: Any, alpha: int) -> Any:
     return qt.QColor(colour.red(), colour.green(), colour.blue(), alpha)

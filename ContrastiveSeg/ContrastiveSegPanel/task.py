@@ -67,7 +67,7 @@ class Task:
         changed: told after every change of ``state``.
     """
 
-    def __init__(self, worker: Worker, bar, status) -> None:
+    def __init__(self, worker: Worker, bar: Any, status: Any) -> None:
         self.worker, self._bar, self._status = worker, bar, status
         self.state = "idle"
         self.changed = Signal()
