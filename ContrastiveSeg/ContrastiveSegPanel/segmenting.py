@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 
 from ContrastiveSegLib.checkpoints.card import Card
 from ContrastiveSegLib.descriptions import SegmentJob
+from ContrastiveSegLib.errors import InputError
 
 from . import scene
 from .cases import IGNORE, PREDICTED, ROLE
@@ -62,7 +63,8 @@ class Segmenting:
         self._checkpoint, self._card, self._options = checkpoint, card, options
         self._folder = Path(tempfile.mkdtemp(prefix="segment-", dir=within))
         self._taken: set[str] = set()
-        self._undo: list[Callable[[], None]] = []
+        self._undo: list[scene.Undo] = []
+        self._map_ids: list[str] = []
         #: IDs of the segmentations made or written into, in the order of the cases.
         self.segmentation_ids: list[str] = []
         #: Names of cases whose nodes were gone when their result came.
@@ -87,6 +89,7 @@ class Segmenting:
             largest_component=self._options.largest_component,
             uncertainty=str(self._folder / "uncertainty") if self._options.uncertainty else None,
             device=self._options.device,
+            uncompressed=True,
         )
 
     def take_finished(self) -> None:
@@ -106,10 +109,29 @@ class Segmenting:
     def changed_scene(self) -> bool:
         return bool(self._undo)
 
+    @property
+    def edited_since(self) -> bool:
+        """Whether the user has corrected what was made, which undoing would throw away."""
+        return any(undo.edited_since for undo in self._undo)
+
     def undo(self) -> None:
-        """Put the scene back as it was before."""
-        while self._undo:
-            self._undo.pop()()
+        """Put the scene back as it was before.
+
+        Raises:
+            InputError: something could not be put back, and why; the rest was.
+        """
+        for node in map(slicer.mrmlScene.GetNodeByID, self._map_ids):
+            if node is not None:
+                slicer.mrmlScene.RemoveNode(node)
+        refused = []
+        for undo in reversed(self._undo):
+            try:
+                undo()
+            except InputError as problem:
+                refused.append(str(problem))
+        self._undo, self._map_ids = [], []
+        if refused:
+            raise InputError("\n".join(dict.fromkeys(refused)))
 
     def close(self) -> None:
         """Remove the files; what is in the scene stays, and can still be undone."""
@@ -132,17 +154,17 @@ class Segmenting:
             found = scene.load_volume(uncertainty, volume, name)
             # A map of a volume is no volume to learn from, nor to segment with all the others.
             found.SetAttribute(ROLE, IGNORE)
-            self._undo.append(partial(_remove, found.GetID()))
+            self._map_ids.append(found.GetID())
 
     def _write(self, case: _Case, index: int) -> None:
         scene.write_volume(slicer.mrmlScene.GetNodeByID(case.volume_ids[index]), self._input(case, index))
 
     def _input(self, case: _Case, index: int) -> Path:
         channel = f"_{index:04d}" if len(case.volume_ids) > 1 else ""
-        return self._folder / f"{case.name}{channel}.nrrd"
+        return self._folder / f"{case.name}{channel}{scene.FILE_ENDING}"
 
     def _output(self, kind: str, case: _Case) -> Path:
-        return self._folder / kind / f"{case.name}.nrrd"
+        return self._folder / kind / f"{case.name}{scene.FILE_ENDING}"
 
 
 def volumes_in_scene() -> list[Any]:
@@ -162,9 +184,3 @@ def _free_name(name: str) -> str:
     # GenerateUniqueName numbers also names that nobody has any longer.
     taken = slicer.mrmlScene.GetFirstNodeByName(name) is not None
     return slicer.mrmlScene.GenerateUniqueName(name) if taken else name
-
-
-def _remove(identifier: str) -> None:
-    node = slicer.mrmlScene.GetNodeByID(identifier)
-    if node is not None:
-        slicer.mrmlScene.RemoveNode(node)

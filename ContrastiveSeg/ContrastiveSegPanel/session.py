@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from ContrastiveSegLib.errors import ContrastiveSegError
 
@@ -26,7 +27,7 @@ _METHODS: dict[str, list[dict[str, Any]]] = {
     "pretrain": [{"name": "macl", "description": "", "settings": {}}],
     "finetune": [{"name": "supervised", "description": "", "settings": {}}],
 }
-_DEVICES = [{"name": "cpu", "label": "CPU", "free_bytes": 0}]
+_DEVICES: list[dict[str, Any]] = [{"name": "cpu", "label": "CPU", "free_bytes": 0}]
 
 #: Seconds; see :attr:`.jobs.Worker.GRACE`.
 _TRAINER_GRACE = 60.0
@@ -97,6 +98,11 @@ class Session:
         self.missing_changed.emit()
         self.warm_up()
 
+    @property
+    def obstacle(self) -> str:
+        """Why nothing at all can be computed now, or ""."""
+        return _("Install the missing Python packages first: see the top of the panel.") if self.missing else ""
+
     def set_checkpoint(self, path: Path | None) -> None:
         """Choose the checkpoint at ``path``, one of the catalogue's entries (None: no checkpoint)."""
         self.checkpoint = next((e for e in self.catalogue.entries() if e.path == path), None)
@@ -138,6 +144,10 @@ class Session:
             problem = f"{type(problem).__name__}: {problem}"
         self.log(str(problem))
         slicer.util.errorDisplay(str(problem))
+
+    def confirm(self, question: str) -> bool:
+        """Ask the user; whether the answer is yes."""
+        return slicer.util.confirmYesNoDisplay(question)
 
     def close(self) -> None:
         """End both processes and remove the files."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import threading
 import time
@@ -111,6 +112,18 @@ def module(_honest: None) -> Iterator[Any]:
     yield slicer.modules.ContrastiveSegWidget
     scripted.unload(loaded)
     slicer.app.processEvents()
+
+
+@pytest.fixture
+def models(_honest: None, tmp_path: Path, segmenter: Path) -> Path:
+    """The user's folder of checkpoints, with one that segments."""
+    from ContrastiveSegPanel import settings
+
+    folder = tmp_path / "models"
+    folder.mkdir()
+    settings.set_models_folder(folder)
+    shutil.copy(segmenter, folder)
+    return folder
 
 
 @pytest.fixture

@@ -23,6 +23,15 @@ def add_volume(name: str, seed: int = 0) -> Any:
     return node
 
 
+def noise(shape: tuple[int, int, int], name: str, seed: int = 0) -> Any:
+    """A volume (k, j, i) of noise in voxels of 20 mm, for which the fixtures' checkpoints were made."""
+    node = slicer.util.addVolumeFromArray(
+        np.random.default_rng(seed).integers(0, 1000, shape).astype(np.int16), name=name
+    )
+    node.SetSpacing(20.0, 20.0, 20.0)
+    return node
+
+
 def add_segmentation(volume: Any, names: tuple[str, ...] = ("Liver", "Spleen"), seed: int = 0, name: str = "") -> Any:
     """A segmentation of the boxes of :func:`add_volume`, with a segment for each of ``names``."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name or f"{volume.GetName()} drawn")

@@ -5,24 +5,12 @@ import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
+from patients import noise
 
 from ContrastiveSegLib.errors import ContrastiveSegError, InputError
 
 MODULE = Path(__file__).resolve().parents[2] / "ContrastiveSeg" / "ContrastiveSeg.py"
-
-
-@pytest.fixture
-def models(_honest, tmp_path, segmenter):
-    """The user's folder of checkpoints, with one that segments."""
-    from ContrastiveSegPanel import settings
-
-    folder = tmp_path / "models"
-    folder.mkdir()
-    settings.set_models_folder(folder)
-    shutil.copy(segmenter, folder)
-    return folder
 
 
 @pytest.fixture
@@ -33,15 +21,6 @@ def temporary(_honest):
     folder = Path(slicer.app.temporaryPath)
     before = set(folder.iterdir())
     return lambda: [path.name for path in set(folder.iterdir()) - before]
-
-
-def noise(shape, name):
-    import slicer
-
-    array = np.random.default_rng(0).integers(0, 1000, shape).astype(np.int16)
-    volume = slicer.util.addVolumeFromArray(array, name=name)
-    volume.SetSpacing(20.0, 20.0, 20.0)
-    return volume
 
 
 def segment_section(module):

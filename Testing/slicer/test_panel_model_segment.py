@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patients import noise
 
 from ContrastiveSegLib.checkpoints.header import read_card
 from ContrastiveSegLib.descriptions import FinetuneJob, SegmentJob
@@ -53,18 +54,6 @@ def kept(warm_worker, _honest, monkeypatch):
 
 
 @pytest.fixture
-def models(_honest, tmp_path, segmenter):
-    """The user's folder of checkpoints, with one that segments."""
-    from ContrastiveSegPanel import settings
-
-    folder = tmp_path / "models"
-    folder.mkdir()
-    settings.set_models_folder(folder)
-    shutil.copy(segmenter, folder)
-    return folder
-
-
-@pytest.fixture
 def volume(scene, image):
     """The volume of the fixture ``image``, in the scene."""
     import slicer
@@ -76,15 +65,6 @@ def volume(scene, image):
 def large(scene):
     """A volume that takes some seconds."""
     return noise((48, 64, 64), "Large")
-
-
-def noise(shape, name, seed=0):
-    import slicer
-
-    array = np.random.default_rng(seed).integers(0, 1000, shape).astype(np.int16)
-    made = slicer.util.addVolumeFromArray(array, name=name)
-    made.SetSpacing(20.0, 20.0, 20.0)
-    return made
 
 
 class Driver:
@@ -314,6 +294,37 @@ def test_several_volumes_get_a_segmentation_each_and_go_back_in_one_step(drive, 
     drive.settle()
     drive.click_segment()
     assert [s.GetName() for s in segmentations()] == [f"{name} segmentation" for name in names]
+
+
+def test_undo_asks_before_it_throws_corrections_away(drive, volume, dialogs):
+    import slicer
+
+    drive.click_segment()
+    (segmentation,) = segmentations()
+    identifier = segmentation.GetSegmentation().GetNthSegmentID(0)
+    shape = slicer.util.arrayFromVolume(volume).shape
+    slicer.util.updateSegmentBinaryLabelmapFromArray(np.ones(shape, np.uint8), segmentation, identifier, volume)
+    dialogs.answer(False, True)
+    drive.segment.undoButton.click()
+    assert segmentations() == [segmentation]
+    assert drive.segment.undoButton.enabled
+    drive.segment.undoButton.click()
+    assert segmentations() == []
+    assert [question for question in dialogs.texts() if "corrections" in question] == dialogs.texts()
+    assert drive.segment.statusLabel.text == "Undone."
+
+
+def test_undo_tells_what_it_could_not_undo(drive, scene, dialogs):
+    for name in ("First", "Second"):
+        noise((12, 16, 16), name)
+    drive.segment.inputsComboBox.setCurrentIndex(2)
+    drive.settle()
+    drive.click_segment()
+    scene.RemoveNode(segmentations()[1])
+    drive.segment.undoButton.click()
+    assert segmentations() == []
+    assert "removed since" in dialogs.errors()[0]
+    assert "Not everything" in drive.segment.statusLabel.text
 
 
 def test_a_model_with_two_channels_takes_a_volume_for_each(drive, models, scene, dataset, tmp_path, screenshot, module):

@@ -60,8 +60,8 @@ class LabelNext:
     def _obstacle(self) -> str:
         """Why nothing can be ranked now, or ""."""
         entry = self._session.checkpoint
-        if self._session.missing:
-            return _("Install the missing Python packages first: see the top of the panel.")
+        if self._session.obstacle:
+            return self._session.obstacle
         if entry is None or entry.card is None:
             return _("Choose a checkpoint in the section Model.")
         if not any(case.role == UNLABELLED for case in self._cases.rows()):

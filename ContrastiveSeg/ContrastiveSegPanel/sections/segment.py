@@ -76,10 +76,8 @@ class SegmentSection(Section):
         super().forget_parameters()
 
     def _from_parameters(self) -> None:
-        if self._updating:
-            return
         ui, parameters = self.ui, self._parameters
-        if parameters is None:
+        if self._updating or parameters is None:
             return
         self._updating = True
         ui.inputsComboBox.setCurrentIndex(_INPUTS.index(parameters.inputs) if parameters.inputs in _INPUTS else 0)
@@ -167,8 +165,8 @@ class SegmentSection(Section):
 
     def _why_not(self) -> str:
         entry = self.session.checkpoint
-        if self.session.missing:
-            return _("Install the missing Python packages first: see the top of the panel.")
+        if self.session.obstacle:
+            return self.session.obstacle
         if entry is None:
             return _("Choose a checkpoint first.")
         if entry.card is None:
@@ -237,13 +235,19 @@ class SegmentSection(Section):
 
     def undo(self) -> None:
         """Put the scene back as it was before the last click on Segment."""
-        last, self._last = self._last, None
-        if last is not None:
-            try:
-                last.undo()
-            except InputError as problem:
-                self.session.report(problem)
+        last = self._last
+        if last is None:
+            return
+        corrected = _("Segments were corrected since. Undo throws the corrections away. Undo anyway?")
+        if last.edited_since and not self.session.confirm(corrected):
+            return
+        self._last = None
+        try:
+            last.undo()
             self.ui.statusLabel.setText(_("Undone."))
+        except InputError as problem:
+            self.ui.statusLabel.setText(_("Not everything could be undone."))
+            self.session.report(problem)
         self.refresh()
 
     def cancel(self) -> None:

@@ -1,0 +1,66 @@
+"""What comes back from the engine into the scene, and out of it again, without the engine."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import nodes
+import numpy as np
+import pytest
+import slicer
+from nodes import LABELS, labels_in
+
+from ContrastiveSegLib.errors import InputError
+
+
+@pytest.fixture
+def segmented(scene, tmp_path):
+    """``segmented(volumes, uncertainty=False)`` takes what the engine might have written for the volumes."""
+    from ContrastiveSegPanel.scene import FILE_ENDING
+    from ContrastiveSegPanel.segmenting import Options, Segmenting
+
+    def take(volumes, uncertainty=False):
+        options = Options(uncertainty=uncertainty)
+        work = Segmenting(
+            Path("m.safetensors"), SimpleNamespace(labels=LABELS), [[v] for v in volumes], options, None, tmp_path
+        )
+        job = work.job()
+        assert job.uncompressed
+        for seed, volume in enumerate(volumes):
+            for folder in filter(None, (job.output, job.uncertainty)):
+                Path(folder).mkdir(exist_ok=True)
+                array = labels_in(seed=seed).astype(np.uint8 if folder == job.output else np.float32)
+                nodes.label_file(Path(folder) / f"{volume.GetName()}{FILE_ENDING}", array)
+        work.take_finished()
+        work.close()
+        return work
+
+    return take
+
+
+def segmentations():
+    return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+
+
+def test_one_that_cannot_be_undone_does_not_keep_the_others(segmented):
+    volumes = [nodes.volume(name=name) for name in ("A", "B", "C")]
+    work = segmented(volumes, uncertainty=True)
+    assert len(segmentations()) == 3
+    slicer.mrmlScene.RemoveNode(segmentations()[1])
+    with pytest.raises(InputError, match="removed since") as refused:
+        work.undo()
+    assert "\n" not in str(refused.value)
+    assert segmentations() == []
+    assert slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") == volumes
+    assert not work.changed_scene
+
+
+def test_corrections_are_noticed(segmented):
+    volumes = [nodes.volume(name=name) for name in ("A", "B")]
+    work = segmented(volumes)
+    assert not work.edited_since
+    made = segmentations()[1]
+    identifier = made.GetSegmentation().GetNthSegmentID(0)
+    array = slicer.util.arrayFromSegmentBinaryLabelmap(made, identifier, volumes[1])
+    array[2:4, 2:4, 2:4] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, made, identifier, volumes[1])
+    assert work.edited_since
