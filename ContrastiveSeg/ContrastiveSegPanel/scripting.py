@@ -12,17 +12,16 @@ from typing import Any
 import slicer
 
 from ContrastiveSegLib.checkpoints.header import read_card
-from ContrastiveSegLib.descriptions import EvaluateJob, FinetuneJob
+from ContrastiveSegLib.descriptions import FinetuneJob
 from ContrastiveSegLib.errors import ContrastiveSegError, InputError
 from ContrastiveSegLib.events import Event
 
-from . import scene
 from .blocking import run_blocking
-from .cases import TRAIN, UNLABELLED, VALIDATION, Case, same_name, structures_of, volume_of
+from .cases import TRAIN, UNLABELLED, VALIDATION, Case, structures_of, volume_of
+from .comparison import compare
 from .handover import hand_over
 from .requirements import how_to_install
 from .segmenting import Options, Segmenting
-from .segments import segments_of
 from .session import Session
 
 OnEvent = Callable[[Event], None]
@@ -85,21 +84,12 @@ def evaluate(session: Session, segmentation: Any, reference: Any, volume: Any) -
     volume = volume or volume_of(reference) or volume_of(segmentation)
     if volume is None:
         raise InputError("Neither segmentation says which volume it was made on. Name the volume to compare on.")
-    values: dict[str, int] = {}
-    names: dict[int, str] = {}
-    for found in segments_of(reference):
-        names.setdefault(values.setdefault(same_name(found.name), len(values) + 1), found.name)
     with _folder(session) as folder:
-        for node, file in ((segmentation, "prediction.nrrd"), (reference, "reference.nrrd")):
-            shared = {s.id: values[same_name(s.name)] for s in segments_of(node) if same_name(s.name) in values}
-            scene.write_labels(node, volume, shared, folder / file)
-        job = EvaluateJob(
-            predictions=str(folder / "prediction.nrrd"),
-            references=str(folder / "reference.nrrd"),
-            output=str(folder / "scores.json"),
-        )
-        rows = run_blocking(session.worker, job)["rows"]
-    return {names[row.pop("label")]: {k: v for k, v in row.items() if k != "case"} for row in rows}
+        comparison = compare(segmentation, reference, volume, folder)
+        for _words, do in comparison.steps:
+            do()
+        rows = run_blocking(session.worker, comparison.job)["rows"]
+    return {comparison.names[row.pop("label")]: {k: v for k, v in row.items() if k != "case"} for row in rows}
 
 
 def _check_packages(session: Session) -> None:

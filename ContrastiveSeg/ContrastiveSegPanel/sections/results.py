@@ -10,11 +10,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.descriptions import EvaluateJob
 from ContrastiveSegLib.errors import ContrastiveSegError
 
 from .. import scene, settings
-from ..cases import same_name, volume_of
+from ..cases import volume_of
+from ..comparison import compare
 from ..measures import export_table, write_table
 from ..parameters import Parameters
 from ..segments import segments_of
@@ -26,7 +26,6 @@ from . import Section
 class ResultsSection(Section):
     def __init__(self, session: Session, ui: Any) -> None:
         super().__init__(session, ui)
-        self._parameters: Parameters | None = None
         self._task = Task(session.worker, ui.measureProgressBar, ui.measureStatusLabel)
         self._dropped = False
         ui.predictionSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._chosen)
@@ -74,8 +73,8 @@ class ResultsSection(Section):
     def _obstacle(self) -> str:
         """Why nothing can be measured now, or ""."""
         prediction, reference = self.ui.predictionSelector.currentNode(), self.ui.referenceSelector.currentNode()
-        if self.session.missing:
-            return _("Install the missing Python packages first: see the top of the panel.")
+        if self.session.obstacle:
+            return self.session.obstacle
         if prediction is None or reference is None:
             return _("Choose a segmentation and its reference.")
         if prediction is reference:
@@ -92,32 +91,15 @@ class ResultsSection(Section):
         prediction, reference = self.ui.predictionSelector.currentNode(), self.ui.referenceSelector.currentNode()
         volume = volume_of(reference) or volume_of(prediction)
         folder = Path(tempfile.mkdtemp(prefix="measure-", dir=self.session.folder()))
-        files = {
-            node: folder / (name + scene.FILE_ENDING)
-            for node, name in ((prediction, "prediction"), (reference, "reference"))
-        }
-        values: dict[str, int] = {}
-        self._names: dict[int, str] = {}
-        for segment in segments_of(reference):
-            value = values.setdefault(same_name(segment.name), len(values) + 1)
-            self._names.setdefault(value, segment.name)
-        others = [s.name for s in segments_of(prediction) if same_name(s.name) not in values]
-        self._note = _("Not in the reference: {names}.").format(names=", ".join(others)) if others else ""
+        comparison = compare(prediction, reference, volume, folder)
+        self._names = comparison.names
+        others = ", ".join(comparison.unmatched)
+        self._note = _("Not in the reference: {names}.").format(names=others) if others else ""
         self._title = _("{prediction} against {reference}").format(
             prediction=prediction.GetName(), reference=reference.GetName()
         )
-        steps = []
-        for node, path in files.items():
-            ids = (node.GetID(), volume.GetID())
-            name = node.GetName()
-            steps.append((_("Writing {name}").format(name=name), lambda i=ids, p=path: _write(*i, values, p)))
-        job = EvaluateJob(
-            predictions=str(files[prediction]),
-            references=str(files[reference]),
-            output=str(folder / "scores.json"),
-        )
         self._dropped, self._folder = False, folder
-        self._task.start(steps, job, self._done, self._failed)
+        self._task.start(comparison.steps, comparison.job, self._done, self._failed)
 
     def _done(self, value: dict[str, Any]) -> None:
         self._remove_files()
@@ -164,11 +146,3 @@ class ResultsSection(Section):
             return
         settings.set_text("ExportFolder", str(path.parent))
         self.ui.measureStatusLabel.setText(_("Written to {path}.").format(path=path))
-
-
-def _write(segmentation_id: str, volume_id: str, values: dict[str, int], path: Path) -> None:
-    segmentation, volume = (slicer.mrmlScene.GetNodeByID(identifier) for identifier in (segmentation_id, volume_id))
-    if segmentation is None or volume is None:
-        raise ContrastiveSegError(_("The segmentation or its volume is no longer in the scene."))
-    found = {s.id: values[same_name(s.name)] for s in segments_of(segmentation) if same_name(s.name) in values}
-    scene.write_labels(segmentation, volume, found, path)
