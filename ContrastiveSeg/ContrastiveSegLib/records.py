@@ -37,7 +37,7 @@ def from_json(cls: type[T], data: Any, where: str = "") -> T:
     where = where or cls.__name__
     if not isinstance(data, Mapping):
         raise InputError(f"{where}: expected an object with named fields, found {type(data).__name__}.")
-    hints, fields = _described(cls)
+    hints, fields = _described(typing.cast(type, cls))
     unknown = sorted(set(data) - set(fields))
     if unknown:
         raise InputError(f"{where}: unknown {', '.join(unknown)}. Known: {', '.join(fields)}.")
