@@ -32,12 +32,13 @@ class Training:
         folder: for the files it needs, removed at its end.
     """
 
-    def __init__(self, session: Session, bar: Any, status: Any, chart_layout: Any) -> None:
+    def __init__(self, session: Session, bar: Any, status: Any, place: Any) -> None:
         self.session = session
         self.task = Task(session.trainer, bar, status)
         self.chart = Chart()
-        self.chart.setVisible(False)
-        chart_layout.addWidget(self.chart)
+        self._place = place
+        place.layout().addWidget(self.chart)
+        place.setVisible(False)
         self.output = Path()
         self.folder = Path()
         self._status = status
@@ -58,7 +59,7 @@ class Training:
     def start(self, steps: Sequence[Step], job: Job, on_result: Callable[[Any], None]) -> None:
         """After :meth:`prepare`: do ``steps``, then train; ``on_result`` comes with the checkpoint in the catalogue."""
         self.chart.clear()
-        self.chart.setVisible(True)
+        self._place.setVisible(True)
         self.session.training = True
         self.session.training_changed.emit()
         self._on_result = on_result

@@ -35,6 +35,20 @@ def test_an_unknown_attribute_is_refused(qt):
         button.foo  # noqa: B018
 
 
+def test_an_empty_layout_is_false_and_not_among_the_children(qt):
+    import slicer
+
+    widget = qt.QWidget()
+    outer, inner = qt.QVBoxLayout(widget), qt.QHBoxLayout()
+    inner.objectName = "inner"
+    outer.addLayout(inner)
+    assert not inner
+    assert not hasattr(slicer.util.childWidgetVariables(widget), "inner")
+    inner.addWidget(qt.QLabel("heart"))
+    assert inner
+    assert slicer.util.childWidgetVariables(widget).inner is inner
+
+
 def test_values_of_the_wrong_type_are_refused(qt):
     with pytest.raises(TypeError):
         qt.QCheckBox().checked = "false"

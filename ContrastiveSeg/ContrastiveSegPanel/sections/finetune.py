@@ -43,7 +43,7 @@ class FineTuneSection(Section):
         self._structures_table = StructuresTable(ui.structuresTable, self._cases)
         self._methods = MethodsBox(session, ui.methodComboBox, "finetune", self._edited)
         self._budget = Budget(ui.fineTuneBudgetComboBox, ui.fineTuneStepsSpinBox, _MINUTES, self._edited)
-        self._training = Training(session, ui.fineTuneProgressBar, ui.fineTuneStatusLabel, ui.fineTuneChartLayout)
+        self._training = Training(session, ui.fineTuneProgressBar, ui.fineTuneStatusLabel, ui.fineTuneChart)
         self._label_next = LabelNext(session, ui, self._cases)
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)

@@ -35,7 +35,7 @@ class PreTrainSection(Section):
         self._cases = Cases()
         self._methods = MethodsBox(session, ui.preTrainMethodComboBox, "pretrain", self._edited)
         self._budget = Budget(ui.preTrainBudgetComboBox, ui.preTrainStepsSpinBox, _MINUTES, self._edited)
-        self._training = Training(session, ui.preTrainProgressBar, ui.preTrainStatusLabel, ui.preTrainChartLayout)
+        self._training = Training(session, ui.preTrainProgressBar, ui.preTrainStatusLabel, ui.preTrainChart)
         self._on_scene = False
         # Reading a study changes many nodes in a row: look once, afterwards.
         self._timer = qt.QTimer()

@@ -249,6 +249,11 @@ def _every_class(root: type) -> list[type]:
     return found
 
 
+# PythonQt's wrappers are false when the thing has nothing in it: slicer.util.findChildren passes over an empty layout,
+# so that childWidgetVariables has neither it nor what it holds.
+_FALSE_WHEN_EMPTY = (QtWidgets.QLayout, QtWidgets.QMenu, QtCore.QDir, QtCore.QUrl, QtCore.QSize, QtCore.QRect)
+
+
 def lay_over() -> None:
     """Changes PySide6's classes, once a process."""
     if Qt_Object.__getattribute__ is _get:
@@ -263,6 +268,8 @@ def lay_over() -> None:
             if cls is not Qt_Object and "__getattribute__" in vars(cls):
                 _native_reads[cls] = cls.__getattribute__
                 cls.__getattribute__ = _get  # type: ignore[method-assign]
+    for cls in _FALSE_WHEN_EMPTY:
+        cls.__bool__ = lambda self: not self.isEmpty()  # type: ignore[attr-defined]
     QtCore.QTimer.singleShot = staticmethod(_single_shot)  # type: ignore[method-assign,assignment]
     dialogs.lay_over()
 
