@@ -1,22 +1,20 @@
 """Every fine-tuning method through the same doors: the job in 3D and 2D, labels it must not read, and resuming."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from toy_volumes import ToyVolumes, toy_backbone, toy_plan
+from toy_volumes import ToyVolumes, check_it_resumes, toy_backbone, toy_plan
 
 from ContrastiveSegLib.checkpoints.format import load
 from ContrastiveSegLib.descriptions import FinetuneJob
-from ContrastiveSegLib.methods.objective import available, find
+from ContrastiveSegLib.methods.objective import Objective, available, find
 from ContrastiveSegLib.networks.registry import build
 from ContrastiveSegLib.networks.segmenter import Segmenter
 from ContrastiveSegLib.training.finetune import finetune
-from ContrastiveSegLib.training.loop import Budget, Run, train
 
 METHODS = [name for stage, name in available() if stage == "finetune"]
 SEMI_SUPERVISED = [name for name in METHODS if find("finetune", name).uses_unlabelled]
@@ -105,28 +103,9 @@ def test_labels_of_unlabelled_volumes_are_never_used(name, folders, tmp_path):
 def test_a_cancelled_run_resumes_on_the_same_curve(name, tmp_path):
     method, source = find("finetune", name), ToyVolumes(labelled=(0, 1))
 
-    def run(output: str, stop: int | None = None, resume: bool = False):
+    def made(resume: bool) -> Objective:
         # Whatever a resumed run was made with, it goes on with what the interrupted one had.
         backbone = toy_backbone(seed=int(resume))
-        objective = method(backbone, toy_plan(), method.Settings(**SMALL.get(name, {})), classes=3)
-        seen: list[dict] = []
-        return train(
-            objective,
-            source,
-            replace(method.optimisation, ema=0.0),
-            Run(
-                Budget(steps=4),
-                torch.device("cpu"),
-                output=tmp_path / output,
-                resume=resume,
-                emit=seen.append,
-                cancelled=lambda: stop is not None and sum(e["event"] == "progress" for e in seen) >= stop,
-            ),
-        )
+        return method(backbone, toy_plan(), method.Settings(**SMALL.get(name, {})), classes=3)
 
-    whole = run("whole.safetensors")
-    assert run("cut.safetensors", stop=3).cancelled
-    resumed = run("cut.safetensors", resume=True)
-    assert resumed.steps == whole.steps == 4
-    different = [n for n, tensor in whole.state.items() if not torch.equal(tensor, resumed.state[n])]
-    assert different == []
+    check_it_resumes(made, source, method.optimisation, tmp_path)

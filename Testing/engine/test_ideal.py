@@ -5,7 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy_volumes import ToyVolumes, changed, copied, mean_of, reached, toy_backbone, toy_plan, trained
+from toy_volumes import (
+    ToyVolumes,
+    changed,
+    check_the_key_encoder_follows,
+    copied,
+    mean_of,
+    reached,
+    toy_backbone,
+    toy_plan,
+    trained,
+)
 
 from ContrastiveSegLib import records
 from ContrastiveSegLib.errors import InputError
@@ -59,15 +69,7 @@ def test_both_views_of_a_shared_encoder_get_gradients_and_may_be_swapped():
 
 
 def test_the_teacher_follows():
-    ideal = made()
-    trained(ideal, ToyVolumes(), 3)
-    before = {name: p.clone() for name, p in ideal.teacher.network.named_parameters()}
-    assert all(name.startswith("encoder.") for name in before)
-    trained(ideal, ToyVolumes(), 1)
-    momentum = min(1 - 1 / 4, SMALL.momentum)
-    for name, old in before.items():
-        expected = momentum * old + (1 - momentum) * dict(ideal.backbone.named_parameters())[name]
-        torch.testing.assert_close(dict(ideal.teacher.network.named_parameters())[name], expected)
+    check_the_key_encoder_follows(made(), SMALL.momentum)
 
 
 def test_pooled_keys_of_other_volumes_join_the_queue():

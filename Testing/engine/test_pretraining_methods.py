@@ -1,17 +1,14 @@
 """Every pre-training method through the same doors: the job in 3D and 2D, resuming, fine-tuning from it, the budget."""
 
-from dataclasses import replace
-
 import pytest
 import torch
-from toy_volumes import ToyVolumes, toy_backbone, toy_plan
+from toy_volumes import ToyVolumes, check_it_resumes, toy_backbone, toy_plan
 
 from ContrastiveSegLib.checkpoints.format import load
 from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob
-from ContrastiveSegLib.methods.objective import available, find
+from ContrastiveSegLib.methods.objective import Objective, available, find
 from ContrastiveSegLib.networks.registry import build
 from ContrastiveSegLib.training.finetune import finetune
-from ContrastiveSegLib.training.loop import Budget, Run, train
 from ContrastiveSegLib.training.pretrain import pretrain
 
 METHODS = [name for stage, name in available() if stage == "pretrain"]
@@ -58,27 +55,7 @@ def test_a_job_makes_a_checkpoint_to_fine_tune(name, dimensions, dataset, tmp_pa
 def test_a_cancelled_run_resumes_on_the_same_curve(name, tmp_path):
     method, source = find("pretrain", name), ToyVolumes()
 
-    def run(output: str, stop: int | None = None, resume: bool = False):
-        objective = method(toy_backbone(), toy_plan(), method.Settings())
-        seen: list[dict] = []
-        return train(
-            objective,
-            source,
-            replace(method.optimisation, ema=0.0),
-            Run(
-                Budget(steps=4),
-                torch.device("cpu"),
-                output=tmp_path / output,
-                resume=resume,
-                emit=seen.append,
-                cancelled=lambda: stop is not None and sum(e["event"] == "progress" for e in seen) >= stop,
-            ),
-        )
+    def made(resume: bool) -> Objective:
+        return method(toy_backbone(), toy_plan(), method.Settings())
 
-    torch.manual_seed(0)
-    whole = run("whole.safetensors")
-    assert run("cut.safetensors", stop=3).cancelled
-    resumed = run("cut.safetensors", resume=True)
-    assert resumed.steps == whole.steps == 4
-    different = [n for n, tensor in whole.state.items() if not torch.equal(tensor, resumed.state[n])]
-    assert different == []
+    check_it_resumes(made, source, method.optimisation, tmp_path)

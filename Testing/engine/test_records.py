@@ -88,6 +88,7 @@ def test_cards_and_jobs_round_trip():
         "finetune": {"images": ["a"], "output": "b", "checkpoint": "c"},
         "segment": {"checkpoint": "a", "input": ["b"], "output": "c"},
         "evaluate": {"predictions": "a", "references": "b", "output": "c"},
+        "rank": {"checkpoint": "a", "input": ["b"]},
     }
     for kind, job in JOBS.items():
         made = from_json(job, required[kind])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from ContrastiveSegLib.methods.objective import Objective
+from ContrastiveSegLib.methods.objective import Objective, Optimisation
 from ContrastiveSegLib.networks.backbone import Backbone
 from ContrastiveSegLib.networks.registry import build
 from ContrastiveSegLib.networks.spec import NetworkSpec
+from ContrastiveSegLib.training.loop import Budget, Run, Trained, train
 from ContrastiveSegLib.volumes.plan import Channel, Plan
 
 
@@ -130,3 +133,40 @@ def copied(module: nn.Module) -> dict[str, torch.Tensor]:
 def changed(before: dict[str, torch.Tensor], module: nn.Module) -> set[str]:
     """Names of tensors of ``module`` that are no longer bit for bit what they were."""
     return {name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+def check_it_resumes(
+    made: Callable[[bool], Objective], source: ToyVolumes, optimisation: Optimisation, folder: Path
+) -> None:
+    """A run of ``made(False)``, cancelled and taken up by ``made(True)``, ends bit for bit where an uncut one ends."""
+
+    def run(output: str, stop: int | None = None, resume: bool = False) -> Trained:
+        seen: list[dict] = []
+        settings = Run(
+            Budget(steps=4),
+            torch.device("cpu"),
+            output=folder / output,
+            resume=resume,
+            emit=seen.append,
+            cancelled=lambda: stop is not None and sum(e["event"] == "progress" for e in seen) >= stop,
+        )
+        return train(made(resume), source, replace(optimisation, ema=0.0), settings)
+
+    whole = run("whole.safetensors")
+    assert run("cut.safetensors", stop=3).cancelled
+    resumed = run("cut.safetensors", resume=True)
+    assert resumed.steps == whole.steps == 4
+    assert [n for n, tensor in whole.state.items() if not torch.equal(tensor, resumed.state[n])] == []
+
+
+def check_the_key_encoder_follows(objective: Objective, momentum: float) -> None:
+    """The teacher is an encoder alone, and a step moves it towards the student's, by more as long as it is young."""
+    trained(objective, ToyVolumes(), 3)
+    teacher = objective.teacher.network
+    before = {name: p.clone() for name, p in teacher.named_parameters()}
+    assert all(name.startswith("encoder.") for name in before)
+    trained(objective, ToyVolumes(), 1)
+    momentum = min(1 - 1 / 4, momentum)
+    for name, old in before.items():
+        expected = momentum * old + (1 - momentum) * dict(objective.backbone.named_parameters())[name]
+        torch.testing.assert_close(dict(teacher.named_parameters())[name], expected)
