@@ -34,7 +34,6 @@ _REFRESH_MS = 50
 class FineTuneSection(Section):
     def __init__(self, session: Session, ui: Any) -> None:
         super().__init__(session, ui)
-        self._parameters: Parameters | None = None
         self._cases = Cases()
         self._rows: list[Case] = []
         self._structures: list[Structure] = []
@@ -132,8 +131,8 @@ class FineTuneSection(Section):
     def _obstacle(self) -> str:
         """Why nothing can be learnt now, or ""."""
         entry = self.session.checkpoint
-        if self.session.missing:
-            return _("Install the missing Python packages first: see the top of the panel.")
+        if self.session.obstacle:
+            return self.session.obstacle
         if self.session.training and not self._training.busy:
             return _("Another training is running.")
         if entry is None or entry.card is None:

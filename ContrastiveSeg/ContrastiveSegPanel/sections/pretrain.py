@@ -8,7 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.descriptions import PretrainJob
+from ContrastiveSegLib.descriptions import PretrainJob, Size
 
 from .. import settings
 from ..budget import Budget
@@ -23,7 +23,7 @@ from .methods_box import MethodsBox
 
 _MINUTES = (10, 60, 480)
 _SOURCES = ("folder", "scene")
-_SIZES = ("auto", "tiny", "base", "large")
+_SIZES: tuple[Size, ...] = ("auto", "tiny", "base", "large")
 
 
 class PreTrainSection(Section):
@@ -31,7 +31,6 @@ class PreTrainSection(Section):
 
     def __init__(self, session: Session, ui: Any) -> None:
         super().__init__(session, ui)
-        self._parameters: Parameters | None = None
         self._cases = Cases()
         self._methods = MethodsBox(session, ui.preTrainMethodComboBox, "pretrain", self._edited)
         self._budget = Budget(ui.preTrainBudgetComboBox, ui.preTrainStepsSpinBox, _MINUTES, self._edited)
@@ -101,8 +100,8 @@ class PreTrainSection(Section):
 
     def _obstacle(self) -> str:
         """Why nothing can be learnt now, or ""."""
-        if self.session.missing:
-            return _("Install the missing Python packages first: see the top of the panel.")
+        if self.session.obstacle:
+            return self.session.obstacle
         if self.session.training and not self._training.busy:
             return _("Another training is running.")
         if self._source == "folder" and not self.ui.folderLineEdit.currentPath.strip():
