@@ -69,6 +69,14 @@ def test_matching_passes_no_gradient():
     assert not by_features(EYE.clone().requires_grad_(), SWAPPED).requires_grad
 
 
+def test_nearly_equal_features_are_told_apart_under_autocast():
+    torch.manual_seed(0)
+    keys = torch.randn(1, 64, 32) * 0.02 + 1
+    order = torch.randperm(64)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(by_features(keys[:, order], keys)[0], order)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_mirrored_view_matches_the_mirrored_cell(axis):
     grid, still = (2, 3, 4), torch.eye(3, 4).unsqueeze(0)

@@ -59,6 +59,15 @@ def test_matrices_undo_their_inverse():
     torch.testing.assert_close(transform(inverse(view.matrices), transform(view.matrices, points)), points)
 
 
+def test_places_are_exact_under_autocast():
+    torch.manual_seed(0)
+    view = moved_view(torch.zeros(3, 1, 8, 8, 8), None, SpatialSettings(), (1.0, 1.0, 2.0), (8, 8, 8))
+    points = torch.rand(3, 50, 3)
+    expected = transform(inverse(view.matrices), points)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(transform(inverse(view.matrices), points), expected)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_mirrored_view_matches_the_mirrored_cell(axis):
     grid = (2, 3, 4)

@@ -17,7 +17,9 @@ from .infonce import infonce, unit
 @torch.no_grad()
 def by_features(queries: Tensor, keys: Tensor) -> Tensor:
     """(N, A): for each location of ``queries`` (N, A, C) the most similar one of ``keys`` (N, S, C), by cosine."""
-    return (unit(queries) @ unit(keys).transpose(1, 2)).argmax(-1)
+    # Cosines near 1 would be ties in bfloat16, and the first of the tied cells would win.
+    with torch.autocast(queries.device.type, enabled=False):
+        return (unit(queries) @ unit(keys).transpose(1, 2)).argmax(-1)
 
 
 def by_geometry(first: Tensor, second: Tensor, grid: Sequence[int]) -> Tensor:

@@ -42,14 +42,17 @@ def moved_view(
 
 
 def transform(matrices: Tensor, points: Tensor) -> Tensor:
-    """``points`` (B, N, d) or (N, d) mapped by ``matrices`` (B, d, d+1)."""
-    return points @ matrices[..., :-1].transpose(-1, -2) + matrices[..., -1].unsqueeze(-2)
+    """``points`` (B, N, d) or (N, d) mapped by ``matrices`` (B, d, d+1), in their own type whatever autocast says."""
+    # A product in bfloat16 would put points up to a quarter of a voxel beside their place, in large patches a whole one.
+    with torch.autocast(points.device.type, enabled=False):
+        return points @ matrices[..., :-1].transpose(-1, -2) + matrices[..., -1].unsqueeze(-2)
 
 
 def inverse(matrices: Tensor) -> Tensor:
-    """The matrices (B, d, d+1) of the way back."""
-    linear = torch.linalg.inv(matrices[..., :-1])
-    return torch.cat([linear, -linear @ matrices[..., -1:]], dim=-1)
+    """The matrices (B, d, d+1) of the way back, in their own type whatever autocast says."""
+    with torch.autocast(matrices.device.type, enabled=False):
+        linear = torch.linalg.inv(matrices[..., :-1])
+        return torch.cat([linear, -linear @ matrices[..., -1:]], dim=-1)
 
 
 def inside(points: Tensor) -> Tensor:
