@@ -43,7 +43,7 @@ def moved_view(
 
 def transform(matrices: Tensor, points: Tensor) -> Tensor:
     """``points`` (B, N, d) or (N, d) mapped by ``matrices`` (B, d, d+1), in their own type whatever autocast says."""
-    # A product in bfloat16 would put points up to a quarter of a voxel beside their place, in large patches a whole one.
+    # A product in bfloat16 would put points up to a quarter of a voxel beside their place, in large patches more.
     with torch.autocast(points.device.type, enabled=False):
         return points @ matrices[..., :-1].transpose(-1, -2) + matrices[..., -1].unsqueeze(-2)
 
