@@ -187,10 +187,11 @@ def test_questions_are_answered_in_order_with_the_jobs(start):
     methods = {(m["stage"], m["name"]): m for m in ends[1]["value"]}
     supervised = methods["finetune", "supervised"]
     assert supervised["settings"]["batch"] == 4
-    assert supervised["uses_unlabelled"] is False
+    assert (supervised["uses_labels"], supervised["uses_unlabelled"]) == (True, False)
     assert "Dice" in supervised["description"]
     assert "nnU-Net" in supervised["citation"]
-    assert ("pretrain", "macl") in methods
+    assert methods["pretrain", "macl"]["uses_labels"] is False
+    assert methods["pretrain", "mixcl"]["uses_labels"] is True
     cpu = ends[2]["value"][-1]
     assert cpu["name"] == "cpu"
     assert f"({cpu['cores']} core" in cpu["label"]

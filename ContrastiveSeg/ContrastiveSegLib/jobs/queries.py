@@ -10,7 +10,10 @@ from ..records import to_json
 
 
 def methods() -> list[dict[str, Any]]:
-    """Every method of both stages, sorted: stage, name, description, citation, uses_unlabelled, settings (defaults)."""
+    """Every method of both stages, sorted: stage, name, description, citation, settings (defaults), and what it uses.
+
+    "uses_labels" and "uses_unlabelled" are whether it learns from volumes with labels, and from those without.
+    """
     from ..methods.objective import available, find
 
     told = []
@@ -22,7 +25,8 @@ def methods() -> list[dict[str, Any]]:
                 "name": name,
                 "description": found.description,
                 "citation": found.citation,
-                "uses_unlabelled": getattr(found, "uses_unlabelled", False),
+                "uses_labels": stage == "finetune" or found.uses_labels,
+                "uses_unlabelled": stage == "pretrain" or getattr(found, "uses_unlabelled", False),
                 "settings": to_json(found.Settings()),
             }
         )
