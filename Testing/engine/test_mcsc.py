@@ -8,6 +8,7 @@ import torch
 from semi import batch
 
 from ContrastiveSegLib.contrast.ramps import ramp
+from ContrastiveSegLib.methods import mcsc
 from ContrastiveSegLib.methods.mcsc import MCSC, MCSCSettings
 
 SMALL = MCSCSettings(**semi.STILL, fine_block=4, coarse_block=2, width=8, embedding=12, heads=2, depth=2)
@@ -65,6 +66,18 @@ def test_each_network_teaches_the_other():
     made.pseudo(logits[1], logits[0].argmax(1, keepdim=True)).backward()
     assert logits[0].grad is None
     assert logits[1].grad.any()
+
+
+@pytest.mark.parametrize(("dimensions", "sides"), [(2, (19, 14)), (3, (7, 7))])
+def test_blocks_are_as_published_in_2d_and_as_many_voxels_in_3d(monkeypatch, dimensions, sides):
+    seen = []
+    real = mcsc.sample_blocks
+    monkeypatch.setattr(
+        mcsc, "sample_blocks", lambda labels, block, groups: seen.append((block, groups)) or real(labels, block, groups)
+    )
+    settings = replace(SMALL, fine_block=None, coarse_block=None, fine_groups=2)
+    method(settings, dimensions=dimensions).step(batch(dimensions=dimensions))
+    assert seen == [((sides[0],) * dimensions, 2), ((sides[1],) * dimensions, 2**31)]
 
 
 @pytest.mark.parametrize(("iteration", "enters"), [(2999, False), (3000, True)])

@@ -37,8 +37,9 @@ class MCSCSettings(SemiSupervisedSettings):
         contrast: weight of each scale's contrast in either network's loss, and so counted twice (0.001).
         unlabelled_from: share of the budget after which unlabelled crops enter the contrast (iteration 3000).
         temperature: of the contrast.
-        fine_block, fine_groups: side of a block at full resolution, in voxels, and groups a step (3D: 7 and 16).
-        coarse_block: side of a block on the deepest decoder map; all its blocks are used.
+        fine_block: side of a block at full resolution, in voxels; None for 19 in 2D, as published, and 7 in 3D.
+        fine_groups: blocks of each map that are drawn a step; all in the public code, 16 in our 3D reading, fewer here.
+        coarse_block: side of a block on the deepest decoder map, of which all are used; None for 14 in 2D, 7 in 3D.
         width: channels of the embeddings.
         embedding, heads, depth: of the Transformer.
     """
@@ -47,9 +48,9 @@ class MCSCSettings(SemiSupervisedSettings):
     contrast: float = 0.001
     unlabelled_from: float = 0.075
     temperature: float = 0.1
-    fine_block: int = 7
+    fine_block: int | None = None
     fine_groups: int = 4
-    coarse_block: int = 7
+    coarse_block: int | None = None
     width: int = 128
     embedding: int = 96
     heads: int = 6
@@ -60,7 +61,8 @@ class MCSCSettings(SemiSupervisedSettings):
         super().__post_init__()
         if self.deep_levels:
             raise InputError("MCSC supervises the finest level only: deep_levels must be 0.")
-        if min(self.fine_block, self.fine_groups, self.coarse_block, self.width) < 1 or self.temperature <= 0:
+        sizes = (self.fine_block, self.fine_groups, self.coarse_block, self.width)
+        if min(size for size in sizes if size is not None) < 1 or self.temperature <= 0:
             raise InputError("fine_block, fine_groups, coarse_block and width must be 1 or more, temperature above 0.")
 
 
@@ -124,8 +126,8 @@ class MCSC(SemiSupervised):
 
     def contrast(self, scales: list[list[Tensor]], targets: list[Tensor]) -> list[Tensor]:
         """L_scale of the fine and the coarse maps of both networks, each with its labels (section 2.3)."""
-        s = self.settings
-        blocks = ((s.fine_block, s.fine_groups), (s.coarse_block, 2**31))
+        s, flat = self.settings, self.plan.dimensions == 2
+        blocks = ((s.fine_block or (19 if flat else 7), s.fine_groups), (s.coarse_block or (14 if flat else 7), 2**31))
         return [
             self._scale(maps, targets, projector, *block)
             for maps, projector, block in zip(scales, self.projectors, blocks, strict=True)
