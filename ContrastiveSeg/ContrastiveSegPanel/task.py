@@ -177,6 +177,7 @@ def stage_words(name: str) -> str:
         "train": _("Training"),
         "train from scratch": _("Training from scratch"),
         "score": _("Scoring on the volumes held out"),
+        "score the checkpoint": _("Scoring the checkpoint it started from"),
         "rank": _("Ranking"),
         "evaluate": _("Measuring"),
     }

@@ -502,6 +502,8 @@ def test_a_pre_trained_checkpoint_says_what_it_is_good_for(drive, screenshot, mo
 
 
 def test_the_card_tells_what_the_checkpoint_is(drive, models):
+    import qt
+
     card = read_card(models / "organs.safetensors")
     drive.choose("organs")
     model = drive.model
@@ -510,6 +512,8 @@ def test_the_card_tells_what_the_checkpoint_is(drive, models):
     assert (model.methodValue.text, model.backboneValue.text) == ("supervised", "unet, 3D")
     assert model.expectsValue.text == "1 channel, MR, voxels of 22 x 20 x 20 mm"
     assert all(label.name.replace(" ", "&nbsp;") in model.labelsValue.text for label in card.labels)
+    # Without colours there is no tag by which Qt would tell that it is rich text.
+    assert model.labelsValue.textFormat == qt.Qt.RichText
     assert "4 volumes, 4 of them labelled" in model.originValue.text
     assert model.citationValue.text == card.provenance.citation
     # What it does not say is not asked for.
