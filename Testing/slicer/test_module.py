@@ -63,6 +63,19 @@ def test_the_samples_are_offered(module):
 # Opening and closing
 
 
+def test_the_panel_asks_for_no_more_width_however_wide_it_is(module):
+    """Slicer gives a module all the width that it asks for: one that then asks for more would grow without end."""
+    for section in ("model", "segment", "fineTune", "preTrain", "results"):
+        getattr(module.panel.ui, f"{section}Section").collapsed = False
+    module.panel.sections["fineTune"].ui.labelNextGroupBox.collapsed = False
+    needed = []
+    for width in (500, 1500):
+        module.panel.widget.resize(width, 2000)
+        module.panel.widget.grab()
+        needed.append(module.panel.widget.minimumSizeHint.width())
+    assert needed[0] == needed[1] < 500
+
+
 def test_opening_computes_nothing_and_writes_nothing(models, module, temporary, screenshot):
     import slicer
 
