@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -98,6 +99,56 @@ def installs(_honest: None) -> Any:
     from bench import others
 
     return others.installs
+
+
+class Kept:
+    """A worker that outlives the panel, so that not every test waits for torch; what the panel leaves is cancelled."""
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._ids: list[str] = []
+        #: As the panel sees it: whether it asked for anything since it last stopped it.
+        self.running = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._worker, name)
+
+    def query(self, name: str, on_result: Callable[[Any], None]) -> None:
+        self.running = True
+        self._worker.query(name, on_result)
+
+    def submit(self, job: Any, on_event: Callable[[Any], None]) -> str:
+        self.running = True
+        self._ids.append(self._worker.submit(job, on_event))
+        return self._ids[-1]
+
+    def stop(self, on_stopped: Callable[[], None] = lambda: None) -> None:
+        self.running = False
+        for identifier in self._ids:
+            self._worker.cancel(identifier)
+        on_stopped()
+
+
+@pytest.fixture(scope="session")
+def warm_workers(slicer_started: None) -> Iterator[tuple[Any, Any]]:
+    """One that segments and one that trains; each starts when first asked."""
+    from ContrastiveSegPanel.jobs import Worker
+
+    workers = Worker(), Worker()
+    # As long as the panel gives its trainer.
+    workers[1].GRACE = 60.0
+    yield workers
+    for worker in workers:
+        worker.stop()
+
+
+@pytest.fixture
+def kept(warm_workers: tuple[Any, Any], _honest: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Panels of this test have the warm workers; ask for it before ``module``. Not for tests of the processes."""
+    from ContrastiveSegPanel import jobs
+
+    handed = itertools.cycle(warm_workers)
+    monkeypatch.setattr(jobs, "Worker", lambda: Kept(next(handed)))
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ class Driver:
 
 
 @pytest.fixture
-def drive(_honest, module, wait_for, segmenter, tmp_path):
+def drive(kept, module, wait_for, segmenter, tmp_path):
     driver = Driver(module, wait_for)
     driver.session.set_models_folder(tmp_path / "models")
     driver.session.refresh_catalogue(driver.session.catalogue.add(segmenter))

@@ -34,7 +34,7 @@ def wait_for_tiles(module, wait_for):
 # What Slicer is told
 
 
-def test_slicer_knows_what_the_module_is(module):
+def test_slicer_knows_what_the_module_is(kept, module):
     import slicer
 
     told = slicer.modules.contrastiveseg
@@ -53,7 +53,7 @@ def test_the_file_imports_only_what_is_light():
     assert {name.split(".")[0] for name in found} <= {*sys.stdlib_module_names, "slicer", "numpy"}
 
 
-def test_the_samples_are_offered(module):
+def test_the_samples_are_offered(kept, module):
     import slicer
 
     offered = slicer.modules.sampleDataSources["Contrastive Segmentation"]
@@ -76,7 +76,7 @@ def test_the_panel_asks_for_no_more_width_however_wide_it_is(module):
     assert needed[0] == needed[1] < 500
 
 
-def test_opening_computes_nothing_and_writes_nothing(models, module, temporary, screenshot):
+def test_opening_computes_nothing_and_writes_nothing(kept, models, module, temporary, screenshot):
     import slicer
 
     slicer.app.processEvents()
@@ -86,7 +86,7 @@ def test_opening_computes_nothing_and_writes_nothing(models, module, temporary, 
     assert not module.panel.session.trainer.running
 
 
-def test_leaving_and_coming_back_keeps_everything(models, module, scene):
+def test_leaving_and_coming_back_keeps_everything(kept, models, module, scene):
     import slicer
 
     noise((12, 16, 16), "Some")
@@ -140,7 +140,7 @@ def test_closing_in_the_middle_of_a_job(models, module, scene, wait_for, tempora
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
 
 
-def test_a_checkpoint_dropped_on_slicers_window(models, module, pretrained, dialogs):
+def test_a_checkpoint_dropped_on_slicers_window(kept, models, module, pretrained, dialogs):
     import slicer
 
     manager = slicer.app.coreIOManager()
@@ -157,13 +157,13 @@ def test_a_checkpoint_dropped_on_slicers_window(models, module, pretrained, dial
 # For scripts
 
 
-def test_self_tests(models, module):
+def test_self_tests(kept, models, module):
     import slicer
 
     slicer.selfTests["ContrastiveSeg"]()
 
 
-def test_the_logic_is_found_as_any_modules_is(models, module):
+def test_the_logic_is_found_as_any_modules_is(kept, models, module):
     import slicer
 
     logic = slicer.util.getModuleLogic("ContrastiveSeg")
@@ -171,7 +171,7 @@ def test_the_logic_is_found_as_any_modules_is(models, module):
     assert logic.starter().name == "starter-macl-3d-tiny.safetensors"
 
 
-def test_the_logic_says_what_is_wrong(models, module, scene):
+def test_the_logic_says_what_is_wrong(kept, models, module, scene):
     with pytest.raises(InputError, match="no checkpoint"):
         module.logic.segment(noise((12, 16, 16), "Some"), models / "none.safetensors")
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
@@ -183,7 +183,7 @@ def test_the_logic_says_what_is_wrong(models, module, scene):
     assert list(module.logic.session.folder().iterdir()) == []
 
 
-def test_the_logic_says_that_packages_are_missing(models, module, scene):
+def test_the_logic_says_that_packages_are_missing(kept, models, module, scene):
     module.logic.session.missing = ["torch"]
     with pytest.raises(ContrastiveSegError, match="Python packages are missing"):
         module.logic.segment(noise((12, 16, 16), "Some"), models / "organs.safetensors")

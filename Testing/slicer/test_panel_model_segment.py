@@ -15,44 +15,6 @@ from ContrastiveSegLib.descriptions import FinetuneJob, SegmentJob
 SECONDS = 90
 
 
-class Kept:
-    """A worker that outlives the panel, so that not every test waits for torch; what the panel leaves is cancelled."""
-
-    def __init__(self, worker):
-        self._worker, self._ids = worker, []
-
-    def __getattr__(self, name):
-        return getattr(self._worker, name)
-
-    def submit(self, job, on_event):
-        self._ids.append(self._worker.submit(job, on_event))
-        return self._ids[-1]
-
-    def stop(self, on_stopped=lambda: None):
-        for identifier in self._ids:
-            self._worker.cancel(identifier)
-        on_stopped()
-
-
-@pytest.fixture(scope="module")
-def warm_worker(slicer_started):
-    from ContrastiveSegPanel.jobs import Worker
-
-    worker = Worker()
-    yield worker
-    worker.stop()
-
-
-@pytest.fixture
-def kept(warm_worker, _honest, monkeypatch):
-    """The panel's first worker is the one that is warm."""
-    from ContrastiveSegPanel import jobs
-
-    workers = [Kept(warm_worker)]
-    real = jobs.Worker
-    monkeypatch.setattr(jobs, "Worker", lambda: workers.pop() if workers else real())
-
-
 @pytest.fixture
 def volume(scene, image):
     """The volume of the fixture ``image``, in the scene."""

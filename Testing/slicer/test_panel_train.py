@@ -98,7 +98,17 @@ class Driver:
 
 
 @pytest.fixture
-def drive(models, module, wait_for, screenshot):
+def drive(kept, models, module, wait_for, screenshot):
+    return opened(module, wait_for, models, screenshot)
+
+
+@pytest.fixture
+def drive_alone(models, module, wait_for, screenshot):
+    """With processes of its own, for tests of their end."""
+    return opened(module, wait_for, models, screenshot)
+
+
+def opened(module, wait_for, models, screenshot):
     driver = Driver(module, wait_for, models, screenshot)
     driver.choose_starter()
     driver.panel.ui.fineTuneSection.collapsed = False
@@ -179,32 +189,32 @@ def test_the_scene_closed_while_training(drive):
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills a process group")
-def test_the_engine_killed_while_training_then_cancelled(drive, dialogs):
+def test_the_engine_killed_while_training_then_cancelled(drive_alone, dialogs):
     add_patient("CT 0", 0)
-    drive.rows(1)
-    drive.budget(100000)
-    drive.click_fine_tune()
-    drive.trained()
-    os.killpg(drive.session.trainer._process.group, signal.SIGKILL)
-    drive.idle()
+    drive_alone.rows(1)
+    drive_alone.budget(100000)
+    drive_alone.click_fine_tune()
+    drive_alone.trained()
+    os.killpg(drive_alone.session.trainer._process.group, signal.SIGKILL)
+    drive_alone.idle()
     (error,) = dialogs.errors()
     assert "ended from outside" in error
-    assert drive.tune.fineTuneStatusLabel.text == "Failed."
-    drive.files_gone()
-    assert list(drive.models.iterdir()) == []
+    assert drive_alone.tune.fineTuneStatusLabel.text == "Failed."
+    drive_alone.files_gone()
+    assert list(drive_alone.models.iterdir()) == []
 
-    drive.click_fine_tune()
-    drive.trained()
-    drive.tune.fineTuneCancelButton.click()
-    assert not drive.tune.fineTuneCancelButton.enabled
-    drive.idle()
-    (path,) = drive.models.glob("*.safetensors")
-    assert drive.session.checkpoint.path == path
-    assert 0 < drive.session.checkpoint.card.provenance.steps < 100000
-    assert path.stem in drive.tune.fineTuneStatusLabel.text
-    drive.shoot("cancelled")
-    drive.files_gone()
-    drive.wait_for(lambda: not drive.session.trainer.running)
+    drive_alone.click_fine_tune()
+    drive_alone.trained()
+    drive_alone.tune.fineTuneCancelButton.click()
+    assert not drive_alone.tune.fineTuneCancelButton.enabled
+    drive_alone.idle()
+    (path,) = drive_alone.models.glob("*.safetensors")
+    assert drive_alone.session.checkpoint.path == path
+    assert 0 < drive_alone.session.checkpoint.card.provenance.steps < 100000
+    assert path.stem in drive_alone.tune.fineTuneStatusLabel.text
+    drive_alone.shoot("cancelled")
+    drive_alone.files_gone()
+    drive_alone.wait_for(lambda: not drive_alone.session.trainer.running)
 
 
 def test_a_volume_removed_before_it_is_written(drive, dialogs):
@@ -302,6 +312,9 @@ def test_a_segmentation_chosen_in_the_table_is_learnt_from(drive):
 
 def test_methods_appear_as_the_engine_tells_them(drive):
     told = {"stage": "finetune", "citation": "", "settings": {}}
+    box = drive.tune.methodComboBox
+    # Those that learn from unlabelled volumes too come from the engine.
+    drive.wait_for(lambda: box.findText("bcp") >= 0, SECONDS)
     add_patient("CT", 0), add_volume("CT 1", 1)
     drive.session._take_methods(
         [
@@ -309,7 +322,6 @@ def test_methods_appear_as_the_engine_tells_them(drive):
             {**told, "name": "newest", "description": "From both.", "uses_unlabelled": True},
         ]
     )
-    box = drive.tune.methodComboBox
     assert [box.itemText(i) for i in range(box.count)] == ["supervised", "newest"]
     assert box.toolTip == "From labels."
     drive.wait_for(lambda: "1 unlabelled, not used" in drive.tune.casesHint.text)
@@ -376,18 +388,18 @@ def test_pre_training_on_a_folder_goes_on_when_the_scene_is_closed(drive, datase
     drive.files_gone()
 
 
-def test_the_panel_closed_while_pre_training_on_a_folder_leaves_the_checkpoint_so_far(drive, dataset, wait_for):
-    drive.pre.folderLineEdit.currentPath = str(dataset / "imagesTr")
-    drive.pre.preTrainBudgetComboBox.setCurrentIndex(3)
-    drive.pre.preTrainStepsSpinBox.setValue(100000)
-    drive.wait_for(lambda: drive.pre.preTrainButton.enabled)
-    drive.pre.preTrainButton.click()
-    drive.trained("preTrain")
-    folder, group = Path(drive.session.folder()), drive.session.trainer._process.group
-    drive.module.cleanup()
+def test_the_panel_closed_while_pre_training_on_a_folder_leaves_the_checkpoint_so_far(drive_alone, dataset, wait_for):
+    drive_alone.pre.folderLineEdit.currentPath = str(dataset / "imagesTr")
+    drive_alone.pre.preTrainBudgetComboBox.setCurrentIndex(3)
+    drive_alone.pre.preTrainStepsSpinBox.setValue(100000)
+    drive_alone.wait_for(lambda: drive_alone.pre.preTrainButton.enabled)
+    drive_alone.pre.preTrainButton.click()
+    drive_alone.trained("preTrain")
+    folder, group = Path(drive_alone.session.folder()), drive_alone.session.trainer._process.group
+    drive_alone.module.cleanup()
     wait_for(lambda: not alive(group), SECONDS)
     wait_for(lambda: not folder.exists())
-    wait_for(lambda: [p.suffix for p in drive.models.iterdir()] == [".safetensors"])
+    wait_for(lambda: [p.suffix for p in drive_alone.models.iterdir()] == [".safetensors"])
 
 
 def alive(process):

@@ -41,7 +41,7 @@ class Driver:
 
 
 @pytest.fixture
-def drive(module, wait_for):
+def drive(kept, module, wait_for):
     driver = Driver(module, wait_for)
     driver.panel.ui.resultsSection.collapsed = False
     return driver
