@@ -74,7 +74,8 @@ def hand_over(
         steps.append((_("Writing the labels of {name}").format(name=case.name), write))
     steps += [_volume_step(case, folder / "unlabelled" / files[case.volume_id]) for case in unlabelled]
     (folder / "labels.json").write_text(json.dumps([to_json(label) for label in labels]), encoding="utf-8")
-    held_out = ",".join(names[case.volume_id] for case in labelled if case.role == VALIDATION)
+    # Each name with its comma: a volume called "2" is not the number of cases to hold out.
+    held_out = "".join(f"{names[case.volume_id]}," for case in labelled if case.role == VALIDATION)
     fields = {
         "images": (str(folder / "images"),),
         "labels": (str(folder / "labels"),),

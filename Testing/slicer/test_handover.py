@@ -46,7 +46,7 @@ def test_the_engine_reads_what_was_handed_over(cases, hand_over):
     given = hand_over((Label(7, "Spleen", (1, 2, 3), "code"),))
     found = find_cases([Path(p) for p in given.fields["images"]], [Path(p) for p in given.fields["labels"]])
     assert [case.name for case in found] == sorted(given.volume_ids)
-    assert given.fields["validation"] == "CT-3"
+    assert given.fields["validation"] == "CT-3,"
     assert given.fields["unlabelled"] == ()
     for case in found:
         image, labels = read_channels(case.images), read_labels(case.labels)

@@ -1,5 +1,7 @@
 """Label next, by real clicks on the real module and with the real engine behind it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from patients import add_patient, add_volume
@@ -122,6 +124,11 @@ def test_why_nothing_can_be_ranked(drive):
     assert "Unlabelled" in drive.ui.rankButton.toolTip
     add_volume("CT")
     drive.wait_for(lambda: drive.ui.rankButton.enabled)
+    entry = drive.session.checkpoint
+    plan = dataclasses.replace(entry.card.plan, channels=2 * entry.card.plan.channels)
+    drive.session.checkpoint = dataclasses.replace(entry, card=dataclasses.replace(entry.card, plan=plan))
+    drive.session.checkpoint_changed.emit()
+    drive.wait_for(lambda: "several volumes a case" in drive.ui.rankButton.toolTip)
     drive.session.set_checkpoint(None)
     drive.wait_for(lambda: "checkpoint" in drive.ui.rankButton.toolTip)
 

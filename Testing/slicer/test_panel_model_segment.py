@@ -577,6 +577,7 @@ def test_the_scene_remembers_the_panels_state(drive, volume, scene, tmp_path, mo
 
 def test_the_device_is_remembered_for_this_machine(drive):
     import slicer
+    from ContrastiveSegPanel.sections import device_box
 
     combo = drive.segment.deviceComboBox
     drive.wait_for(lambda: combo.count == 1 + len(drive.session.devices), SECONDS)
@@ -585,10 +586,15 @@ def test_the_device_is_remembered_for_this_machine(drive):
     assert slicer.app.settings().value("ContrastiveSeg/Device") == "cpu"
     drive.session.devices_changed.emit()
     assert combo.currentIndex == index
+    # A device that is gone is not what a training should fail for.
+    slicer.app.settings().setValue("ContrastiveSeg/Device", "cuda:7")
+    drive.session.devices_changed.emit()
+    assert combo.currentText == "Automatic"
+    assert device_box.chosen_device(drive.session) == "auto"
 
 
 def test_missing_packages_are_a_banner_not_errors(drive, volume, monkeypatch, dialogs, screenshot, module):
-    from ContrastiveSegPanel import session
+    from ContrastiveSegPanel import dependencies, session
     from packaging.requirements import Requirement
 
     assert not drive.shell.installBanner.visible
@@ -603,6 +609,13 @@ def test_missing_packages_are_a_banner_not_errors(drive, volume, monkeypatch, di
         drive.shell.installButton.click()
         assert "Install them?" in dialogs.texts()[0]
         assert drive.shell.installButton.enabled
+        assert drive.shell.logSection.collapsed
+        patch.setattr(dependencies, "install", lambda on_line, on_end, folder: None)
+        dialogs.answer(True)
+        drive.shell.installButton.click()
+        assert "Install them?" in dialogs.texts()[-1]
+        assert not drive.shell.installButton.enabled
+        assert not drive.shell.logSection.collapsed
     drive.session.look_for_packages()
     assert not drive.shell.installBanner.visible
 

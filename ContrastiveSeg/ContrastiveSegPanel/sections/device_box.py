@@ -10,6 +10,12 @@ from .. import settings
 from ..session import Session
 
 
+def chosen_device(session: Session) -> str:
+    """As jobs take it: the user's choice, or "auto" where this machine does not have that device any more."""
+    chosen = settings.text("Device", "auto")
+    return chosen if any(device["name"] == chosen for device in session.devices) else "auto"
+
+
 class DeviceBox:
     """A combo box of the engine's devices, filled when the engine has told them."""
 
@@ -30,8 +36,7 @@ class DeviceBox:
         self._combo.clear()
         for label in (_("Automatic"), *(device["label"] for device in devices)):
             self._combo.addItem(label)
-        chosen = settings.text("Device", "auto")
-        self._combo.setCurrentIndex(self._names.index(chosen) if chosen in self._names else 0)
+        self._combo.setCurrentIndex(self._names.index(chosen_device(self._session)))
 
     def _on_activated(self, index: int) -> None:
         settings.set_text("Device", self._names[index])

@@ -12,7 +12,6 @@ from slicer.i18n import tr as _
 from ContrastiveSegLib.descriptions import FinetuneJob
 from ContrastiveSegLib.errors import InputError
 
-from .. import settings
 from ..budget import Budget
 from ..cases import TRAIN, UNLABELLED, VALIDATION, Case, Cases, Structure
 from ..handover import hand_over
@@ -23,6 +22,7 @@ from ..task import duration
 from ..training import Training
 from . import Section
 from .cases_table import CasesTable, StructuresTable
+from .device_box import chosen_device
 from .label_next import LabelNext
 from .methods_box import MethodsBox
 
@@ -178,7 +178,7 @@ class FineTuneSection(Section):
             output=str(self._training.output),
             method=self._methods.current,
             compare_scratch=self.ui.compareCheckBox.checked,
-            device=settings.text("Device", "auto"),
+            device=chosen_device(self.session),
             **self._budget.fields,
             **given.fields,
         )

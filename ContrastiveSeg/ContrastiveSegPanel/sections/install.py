@@ -42,6 +42,7 @@ class InstallSection(Section):
         if dependencies.ask(folder):
             self._installing = True
             self._show()
+            self.session.section_wanted.emit("log")
             dependencies.install(self.session.log, self._on_end, folder)
 
     def _install_from_folder(self) -> None:

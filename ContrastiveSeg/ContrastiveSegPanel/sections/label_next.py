@@ -13,12 +13,12 @@ from slicer.i18n import tr as _
 from ContrastiveSegLib.descriptions import RankJob
 from ContrastiveSegLib.events import Event
 
-from .. import settings
 from ..cases import UNLABELLED, Cases
 from ..handover import write_volumes
 from ..session import Session
 from ..show import show_place
 from ..task import Steps, Task
+from .device_box import chosen_device
 
 _VOLUME, _SCORE, _UNCERTAINTY, _NOVELTY = range(4)
 
@@ -64,6 +64,8 @@ class LabelNext:
             return self._session.obstacle
         if entry is None or entry.card is None:
             return _("Choose a checkpoint in the section Model.")
+        if len(entry.card.plan.channels) > 1:
+            return _("This checkpoint takes several volumes a case; rank from the terminal.")
         if not any(case.role == UNLABELLED for case in self._cases.rows()):
             return _("There is no volume with the role Unlabelled.")
         return ""
@@ -82,7 +84,7 @@ class LabelNext:
             checkpoint=str(entry.path),
             input=tuple(files[case.volume_id] for case in unlabelled),
             labelled=tuple(files[case.volume_id] for case in labelled),
-            device=settings.text("Device", "auto"),
+            device=chosen_device(self._session),
         )
         self._dropped = False
         self._fill([])

@@ -19,6 +19,7 @@ from ..session import Session
 from ..task import Step, duration
 from ..training import Training
 from . import Section
+from .device_box import chosen_device
 from .methods_box import MethodsBox
 
 _MINUTES = (10, 60, 480)
@@ -134,7 +135,7 @@ class PreTrainSection(Section):
             output=str(self._training.output),
             method=self._methods.current,
             size=_SIZES[self.ui.sizeComboBox.currentIndex],
-            device=settings.text("Device", "auto"),
+            device=chosen_device(self.session),
             cache=str(self._training.folder / "cache"),
             **self._budget.fields,
         )
