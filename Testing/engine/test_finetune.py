@@ -195,6 +195,15 @@ def test_a_case_without_label(dataset, tmp_path, out):
     assert not out.parent.exists()
 
 
+def test_fine_tuned_twice_each_work_is_cited_once(pretrained, dataset, tmp_path, out):
+    first = tmp_path / "first.safetensors"
+    finetune(job(dataset, first, checkpoint=str(pretrained), steps=1))
+    finetune(job(dataset, out, checkpoint=str(first), steps=1))
+    cited = read_card(out).provenance.citation
+    assert cited == read_card(first).provenance.citation
+    assert (cited.count("Zeng"), cited.count("nnU-Net"), cited.count(".;")) == (1, 1, 0)
+
+
 def test_labels_of_the_base_keep_name_and_colour_unless_the_data_say_otherwise(segmenter, dataset, tmp_path, out):
     card, weights = load(segmenter)
     coloured = (Label(1, "liver", (10, 20, 30), "code"), *card.labels[1:])

@@ -476,7 +476,7 @@ def test_the_card_tells_what_the_checkpoint_is(drive, models):
     assert all(label.name.replace(" ", "&nbsp;") in model.labelsValue.text for label in card.labels)
     # Without colours there is no tag by which Qt would tell that it is rich text.
     assert model.labelsValue.textFormat == qt.Qt.RichText
-    assert "4 volumes, 4 of them labelled" in model.originValue.text
+    assert "4 labelled and 0 unlabelled volumes" in model.originValue.text
     assert model.citationValue.text == card.provenance.citation
     # What it does not say is not asked for.
     assert not model.licenceLabel.visible

@@ -253,7 +253,7 @@ class FineTuning:
             base=self.start.digest,
             base_method=base.method if base else None,
             scores=scores or {},
-            citation="; ".join(c for c in (base.provenance.citation if base else "", self.method.citation) if c),
+            citation=_citations(base.provenance.citation if base else "", self.method.citation),
         )
         own = {case.digest for case in origin.cases}
         earlier = [c for c in (base.provenance.cases if base else ()) if c.label_used and c.digest not in own]
@@ -284,3 +284,9 @@ def _told_transfer(report: TransferReport, head: bool) -> str:
     fresh = f"; fresh: {', '.join(report.fresh)}" if report.fresh else ""
     told = f"Loaded {', '.join(report.loaded)} ({report.loaded_parameters:,} parameters){fresh}"
     return f"{told}; head: {'loaded' if head else 'fresh'}."
+
+
+def _citations(*given: str) -> str:
+    """Each of the works once, in order: a checkpoint that was fine-tuned again cites nothing twice."""
+    works = [work.strip().rstrip(".") for citation in given for work in citation.split(";") if work.strip()]
+    return "; ".join(dict.fromkeys(works)) + "."

@@ -182,10 +182,8 @@ def _swatches(labels: tuple[Label, ...]) -> str:
 def _origin(card: Card) -> str:
     origin = card.provenance
     labelled = sum(case.label_used for case in origin.cases)
-    cases = (
-        _("{count} volumes, {labelled} of them labelled").format(count=origin.case_count, labelled=labelled)
-        if labelled
-        else _("{count} volumes without labels").format(count=origin.case_count)
+    cases = _("{labelled} labelled and {others} unlabelled volumes").format(
+        labelled=labelled, others=origin.case_count - labelled
     )
     base = _("from {base} weights").format(base=origin.base_method) if origin.base else _("from scratch")
     effort = _("{steps} steps").format(steps=origin.steps)
