@@ -133,6 +133,18 @@ def test_what_a_stage_does_not_train_stays_bit_for_bit():
     assert cvrl.backbone.encoder.training
 
 
+def test_the_teachers_decoder_forgets_its_random_start():
+    cvrl = made(settings=replace(SMALL, stages="P1,P2"))
+    trained(cvrl, ToyVolumes(), 20, share=0.49)
+    start = [p.clone() for p in cvrl.teacher.network.decoder.parameters()]
+    trained(cvrl, ToyVolumes(), 10, share=0.5)
+    teacher, student = (list(n.decoder.parameters()) for n in (cvrl.teacher.network, cvrl.backbone))
+    moved, left = (
+        sum((a - b).square().sum() for a, b in zip(teacher, other, strict=True)) for other in (start, student)
+    )
+    assert moved > left
+
+
 def test_stages_follow_the_budget():
     cvrl = made(settings=replace(SMALL, stages="P1,P2", first=0.25))
     seen = trained(cvrl, ToyVolumes(), 8)

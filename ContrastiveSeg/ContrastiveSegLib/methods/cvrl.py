@@ -195,9 +195,14 @@ class CVRL(TwoViews):
     def after_step(self) -> None:
         """The teacher follows, and this step's keys join the queue."""
         momentum = self.settings.momentum
+        if self.stage != "P1":
+            if not self.teacher_high.updates:
+                # The decoder begins to learn: its teacher is to forget the random start as fast as a new one does. At
+                # the full momentum, most of it would still be that start at the end of a run of hundreds of steps.
+                self.teacher.updates.zero_()
+            self.teacher_high.follow(self.high, momentum)
         self.teacher.follow(self.backbone, momentum)
         self.teacher_low.follow(self.low, momentum)
-        self.teacher_high.follow(self.high, momentum)
         self.queue.push_held()
 
     @property
