@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from ContrastiveSegLib import events
 from ContrastiveSegLib.descriptions import Job
@@ -24,7 +25,7 @@ def run_blocking(worker: Worker, job: Job, on_event: Callable[[events.Event], No
             event loop would keep from being told.
     """
     if worker.busy:
-        raise ContrastiveSegError("The engine is busy with another job. Wait for its end or cancel it.")
+        raise ContrastiveSegError(_("The engine is busy with another job. Wait for its end or cancel it."))
     loop = qt.QEventLoop()
     ends: list[events.Event] = []
 
@@ -39,7 +40,7 @@ def run_blocking(worker: Worker, job: Job, on_event: Callable[[events.Event], No
     loop.exec_()
     if not ends:
         worker.cancel(identifier)
-        raise Cancelled("Slicer was closed before the job had ended.")
+        raise Cancelled(_("Slicer was closed before the job had ended."))
     end = ends[0]
     if end["event"] == "error":
         kinds = {kind.exit_code: kind for kind in (InputError, Cancelled)}

@@ -178,7 +178,11 @@ def labels_to_learn(structures: Sequence[Structure], known: Sequence[Label] = ()
     by_name = {same_name(label.name): label for label in known}
     wanted = {same_name(s.learn_as): s for s in structures if s.learn}
     if len(wanted) > _MOST_LABELS:
-        raise InputError(f"{len(wanted)} structures are to be learnt; at most {_MOST_LABELS} can be. Leave some out.")
+        raise InputError(
+            _("{count} structures are to be learnt; at most {most} can be. Leave some out.").format(
+                count=len(wanted), most=_MOST_LABELS
+            )
+        )
     labels = {name: by_name[name] for name in wanted if name in by_name}
     taken = {label.value for label in labels.values()}
     free = (value for value in range(1, 2 * _MOST_LABELS) if value not in taken)

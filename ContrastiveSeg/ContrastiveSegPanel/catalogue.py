@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from slicer.i18n import tr as _
+
 from ContrastiveSegLib.checkpoints.card import Card
 from ContrastiveSegLib.checkpoints.header import digest, read_card
 from ContrastiveSegLib.errors import InputError
@@ -90,7 +92,9 @@ class Catalogue:
             except InputError as problem:
                 entry = Entry(path, origin, None, str(problem))
             except OSError as problem:
-                entry = Entry(path, origin, None, f"{path} cannot be read: {problem.strerror}.")
+                entry = Entry(
+                    path, origin, None, _("{path} cannot be read: {why}.").format(path=path, why=problem.strerror)
+                )
             self._read[path] = stamp, entry
         return self._read[path][1]
 

@@ -13,6 +13,8 @@ from vtk.util import numpy_support
 from ContrastiveSegLib import files
 from ContrastiveSegLib.errors import InputError
 
+from .translation import _
+
 #: Ending of the files that go between Slicer and the engine. Uncompressed MetaImage is exact, as fast as shared memory,
 #: and faster than the other formats on Slicer's side, where the user waits (Testing/benchmarks/handover.py).
 FILE_ENDING = ".mha"
@@ -46,20 +48,24 @@ def grid_of(volume: Any) -> Grid:
         InputError: it is no volume with one value a voxel.
     """
     if volume is None:
-        raise InputError("No volume is chosen.")
+        raise InputError(_("No volume is chosen."))
     name = volume.GetName() or volume.GetID()
     if volume.IsA("vtkMRMLSequenceNode"):
-        raise InputError(f"{name} is a sequence. Choose the volume that shows its current time point.")
+        raise InputError(
+            _("{name} is a sequence. Choose the volume that shows its current time point.").format(name=name)
+        )
     if not volume.IsA("vtkMRMLVolumeNode"):
-        raise InputError(f"{name} is no volume.")
+        raise InputError(_("{name} is no volume.").format(name=name))
     image = volume.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None or image.GetNumberOfPoints() == 0:
-        raise InputError(f"{name} holds no voxels. Load or make its image first.")
+        raise InputError(_("{name} holds no voxels. Load or make its image first.").format(name=name))
     components = image.GetNumberOfScalarComponents()
     if components != 1:
         raise InputError(
-            f"{name} has {components} values a voxel (colour, vectors or time points). "
-            "Extract one of them as a scalar volume first."
+            _(
+                "{name} has {count} values a voxel (colour, vectors or time points). "
+                "Extract one of them as a scalar volume first."
+            ).format(name=name, count=components)
         )
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
@@ -75,9 +81,17 @@ def check_same_grid(volume: Any, grid: Grid, what: str) -> None:
     other = grid_of(volume)
     if other.shape != grid.shape:
         sizes = [" x ".join(str(n) for n in g.shape[::-1]) for g in (other, grid)]
-        raise InputError(f"{what} has {sizes[0]} voxels, the volume {sizes[1]}. They must lie on one grid.")
+        raise InputError(
+            _("{what} has {here} voxels, the volume {there}. They must lie on one grid.").format(
+                what=what, here=sizes[0], there=sizes[1]
+            )
+        )
     if np.abs(other.corners() - grid.corners()).max() > _TOLERANCE * grid.spacing().min():
-        raise InputError(f"{what} lies elsewhere than the volume, though of the same size. They must lie on one grid.")
+        raise InputError(
+            _("{what} lies elsewhere than the volume, though of the same size. They must lie on one grid.").format(
+                what=what
+            )
+        )
 
 
 def array_of(image: vtk.vtkImageData) -> np.ndarray:
@@ -131,7 +145,9 @@ def write_image(volume: Any, path: Path, compress: bool = False) -> None:
         storage = _storage(temporary)
         storage.SetUseCompression(compress)
         if not storage.WriteData(volume):
-            raise InputError(f"Cannot write {path}. Is there room on the disk, and may you write to the folder?")
+            raise InputError(
+                _("Cannot write {path}. Is there room on the disk, and may you write to the folder?").format(path=path)
+            )
 
 
 def read_image(path: Path) -> Any:
@@ -141,12 +157,12 @@ def read_image(path: Path) -> Any:
         InputError: it is missing, or no image, or of a kind that Slicer does not read.
     """
     if not path.is_file():
-        raise InputError(f"{path} does not exist.")
+        raise InputError(_("{path} does not exist.").format(path=path))
     if _is_nrrd(path):
         _check_nrrd(path)
     volume = slicer.vtkMRMLScalarVolumeNode()
     if not _storage(path).ReadData(volume):
-        raise InputError(f"{path} cannot be read as an image.")
+        raise InputError(_("{path} cannot be read as an image.").format(path=path))
     return volume
 
 
@@ -169,7 +185,11 @@ def _check_nrrd(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(4096).partition(b"\n\n")[0]
     if not head.startswith(b"NRRD"):
-        raise InputError(f"{path} cannot be read: it is no NRRD file, whatever its name.")
+        raise InputError(_("{path} cannot be read: it is no NRRD file, whatever its name.").format(path=path))
     kind = re.search(rb"^type:\s*(.*?)\s*$", head, re.M)
     if kind and re.search(rb"long|int64", kind[1]):
-        raise InputError(f"{path} holds 64-bit integers, which Slicer does not read. Store it as 16- or 32-bit ones.")
+        raise InputError(
+            _("{path} holds 64-bit integers, which Slicer does not read. Store it as 16- or 32-bit ones.").format(
+                path=path
+            )
+        )

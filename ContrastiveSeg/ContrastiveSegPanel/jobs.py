@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from ContrastiveSegLib import events
 from ContrastiveSegLib.descriptions import Job
@@ -132,7 +133,7 @@ class Worker:
             request.timer.start(int(1000 * self.GRACE))
         else:
             # It waits behind another one, which must not be killed for its sake.
-            self._end(request, "Cancelled.", Cancelled.exit_code)
+            self._end(request, _("Cancelled."), Cancelled.exit_code)
             self._flush_timer.start(0)
 
     def stop(self, on_stopped: Callable[[], None] = lambda: None) -> None:
@@ -144,7 +145,7 @@ class Worker:
         # First of all: whoever hears of the end may submit the next job.
         process = self._forget_process()
         for request in self._open.values():
-            self._end(request, "The engine was stopped.", Cancelled.exit_code)
+            self._end(request, _("The engine was stopped."), Cancelled.exit_code)
         self._flush_timer.stop()
         while self._pending:
             self._deliver_one()
@@ -179,15 +180,15 @@ class Worker:
 
     def _died(self, code: int | None, how: str) -> None:
         self._forget_process()
-        what = f"The engine ({self._program}) {how}. The next job starts it afresh."
+        what = _("The engine ({program}) {how}. The next job starts it afresh.").format(program=self._program, how=how)
         if self._last_words:
-            what += " Its last words:\n" + "\n".join(self._last_words)
+            what += " " + _("Its last words:") + "\n" + "\n".join(self._last_words)
         if not self._open:
             self._pending.append((None, what))
         was_killed = any(request.cancelled and not request.ended for request in self._open.values())
         for request in self._open.values():
             if request.cancelled:
-                self._end(request, "Cancelled; the engine had to be ended.", Cancelled.exit_code)
+                self._end(request, _("Cancelled; the engine had to be ended."), Cancelled.exit_code)
             elif not was_killed or request.started:
                 self._end(request, what, 1)
         # What waited behind a job that would not end is served by the next process.

@@ -12,6 +12,7 @@ from ContrastiveSegLib.errors import InputError
 
 from .grids import Grid, array_of
 from .segments import HIGHEST_VALUE, layer_name, segments_of, volume_to_segmentation
+from .translation import _
 
 
 def merged(node: Any, volume: Any, grid: Grid, values: Mapping[str, int]) -> tuple[np.ndarray, list[str]]:
@@ -26,10 +27,12 @@ def merged(node: Any, volume: Any, grid: Grid, values: Mapping[str, int]) -> tup
     names = {segment.id: segment.name for segment in segments_of(node)}
     missing = [identifier for identifier in values if identifier not in names]
     if missing:
-        raise InputError(f"{node.GetName()} has no segment {missing[0]} any more.")
+        raise InputError(_("{name} has no segment {segment} any more.").format(name=node.GetName(), segment=missing[0]))
     wrong = [value for value in values.values() if not 0 < value <= HIGHEST_VALUE]
     if wrong:
-        raise InputError(f"Label values must be 1 to {HIGHEST_VALUE}; one is {wrong[0]}.")
+        raise InputError(
+            _("Label values must be 1 to {highest}; one is {wrong}.").format(highest=HIGHEST_VALUE, wrong=wrong[0])
+        )
     array = np.zeros(grid.shape, np.uint8 if max(values.values(), default=0) <= 255 else np.int16)
     segmentation = _with_layers(node, grid)
     hidden: Counter[tuple[int, int]] = Counter()
@@ -48,7 +51,9 @@ def merged(node: Any, volume: Any, grid: Grid, values: Mapping[str, int]) -> tup
         hidden.update({(value, int(b)): int(n) for b, n in zip(below, counts, strict=True) if b not in (0, value)})
         array[inside] = value
     sentences = [
-        f"{' and '.join(named[above])} hides {count} voxels of {' and '.join(named[below])}, which it overlaps."
+        _("{above} hides {count} voxels of {below}, which it overlaps.").format(
+            above=_(" and ").join(named[above]), count=count, below=_(" and ").join(named[below])
+        )
         for (above, below), count in hidden.items()
     ]
     return array, sentences
@@ -70,7 +75,11 @@ def _with_layers(node: Any, grid: Grid) -> Any:
     for identifier in segmentation.GetSegmentIDs():
         copy.CopySegmentFromSegmentation(segmentation, identifier)
     if not copy.CreateRepresentation(layer_name()):
-        raise InputError(f'{node.GetName()} is stored as "{source}", which cannot be turned into voxels.')
+        raise InputError(
+            _('{name} is stored as "{source}", which cannot be turned into voxels.').format(
+                name=node.GetName(), source=source
+            )
+        )
     return copy
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 #: A QProcess that is destroyed kills its child; processes stay in here until they have ended.
 _alive: set[LineProcess] = set()
@@ -117,7 +118,7 @@ class LineProcess:
             self._failed_timer.start(0)
 
     def _not_started(self) -> None:
-        self._ended(None, f"could not be started ({self._process.errorString()})")
+        self._ended(None, _("could not be started ({why})").format(why=self._process.errorString()))
 
     def _finished(self, code: int, status: int) -> None:
         for method in self._readers:
@@ -126,9 +127,9 @@ class LineProcess:
         if sys.platform != "win32":
             self._kill_group()
         if status == qt.QProcess.CrashExit:
-            self._ended(None, "crashed or was ended from outside; too little memory is a common reason")
+            self._ended(None, _("crashed or was ended from outside; too little memory is a common reason"))
         else:
-            self._ended(code, f"ended with exit code {code}")
+            self._ended(code, _("ended with exit code {code}").format(code=code))
 
     def _ended(self, code: int | None, how: str) -> None:
         if self in _alive:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from ContrastiveSegLib.checkpoints.header import read_card
 from ContrastiveSegLib.descriptions import FinetuneJob
@@ -46,7 +47,7 @@ def segment(
     finally:
         work.close()
     if not work.segmentation_ids:
-        raise InputError("The volume or the segmentation was removed from the scene meanwhile.")
+        raise InputError(_("The volume or the segmentation was removed from the scene meanwhile."))
     return slicer.mrmlScene.GetNodeByID(work.segmentation_ids[0])
 
 
@@ -83,7 +84,7 @@ def evaluate(session: Session, segmentation: Any, reference: Any, volume: Any) -
     _check_packages(session)
     volume = volume or volume_of(reference) or volume_of(segmentation)
     if volume is None:
-        raise InputError("Neither segmentation says which volume it was made on. Name the volume to compare on.")
+        raise InputError(_("Neither segmentation says which volume it was made on. Name the volume to compare on."))
     with _folder(session) as folder:
         comparison = compare(segmentation, reference, volume, folder)
         for _words, do in comparison.steps:

@@ -15,6 +15,7 @@ from ContrastiveSegLib.files import replacing, stem
 from . import bare_mrml
 from .grids import read_image
 from .scene import read_labels_into
+from .translation import _
 
 
 def write_segmentation(label_map: Path, labels: Sequence[Label], output: Path) -> None:
@@ -36,7 +37,11 @@ def write_segmentation(label_map: Path, labels: Sequence[Label], output: Path) -
             storage.SetFileName(str(temporary))
             storage.SetUseCompression(1)
             if not storage.WriteData(node):
-                raise InputError(f"Cannot write {output}. Is there room on the disk, and may you write to the folder?")
+                raise InputError(
+                    _("Cannot write {path}. Is there room on the disk, and may you write to the folder?").format(
+                        path=output
+                    )
+                )
     finally:
         for made in (node and node.GetDisplayNode(), node, volume):
             if made is not None:

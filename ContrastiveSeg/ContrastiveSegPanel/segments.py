@@ -19,6 +19,7 @@ from ContrastiveSegLib.errors import InputError
 
 from .grids import Grid, array_of, fill
 from .terminology import known_by_name
+from .translation import _
 
 HIGHEST_VALUE = 32767
 _JOINT_SMOOTHING = "Joint smoothing"
@@ -64,14 +65,20 @@ def checked_labels(image: vtk.vtkImageData, labels: Sequence[Label], what: str) 
     """
     values = {label.value for label in labels}
     if len(values) < len(labels) or not all(0 < value <= HIGHEST_VALUE for value in values):
-        raise InputError(f"Label values must be 1 to {HIGHEST_VALUE}, each once; they are {sorted(values)}.")
+        raise InputError(
+            _("Label values must be 1 to {highest}, each once; they are {values}.").format(
+                highest=HIGHEST_VALUE, values=sorted(values)
+            )
+        )
     array = array_of(image)
     if array.dtype.kind not in "iu":
-        raise InputError(f"{what} is no label map: its voxels are {array.dtype} numbers.")
+        raise InputError(
+            _("{what} is no label map: its voxels are {kind} numbers.").format(what=what, kind=array.dtype)
+        )
     unknown = sorted(_values_in(array) - values - {0})
     if unknown:
         said = ", ".join(str(value) for value in unknown[:5])
-        raise InputError(f"{what} has voxels of value {said}, which no label has.")
+        raise InputError(_("{what} has voxels of value {values}, which no label has.").format(what=what, values=said))
     return array.astype(np.uint8 if max(values, default=0) <= 255 else np.int16, copy=False)
 
 
@@ -86,13 +93,17 @@ def check_takes_labels(node: Any, volume: Any) -> None:
     source = segmentation.GetSourceRepresentationName()
     if source != layer_name():
         raise InputError(
-            f'{name} is stored as "{source}", into which voxels cannot be put. Make "{layer_name()}" its source '
-            "representation in the Segmentations module, or choose a new segmentation."
+            _(
+                '{name} is stored as "{source}", into which voxels cannot be put. Make "{wanted}" its source '
+                "representation in the Segmentations module, or choose a new segmentation."
+            ).format(name=name, source=source, wanted=layer_name())
         )
     if segmentation.GetNumberOfSegments() and volume_to_segmentation(volume, node) is None:
         raise InputError(
-            f"{name} is under another transform than {volume.GetName()}, and voxels would have to be resampled to fit. "
-            "Put both under the same transform, or choose a new segmentation."
+            _(
+                "{name} is under another transform than {volume}, and voxels would have to be resampled to fit. "
+                "Put both under the same transform, or choose a new segmentation."
+            ).format(name=name, volume=volume.GetName())
         )
 
 

@@ -8,6 +8,7 @@ import slicer
 from ContrastiveSegLib.errors import InputError
 
 from .segments import layer_name, layers_of, surfaces_kept, surfaces_of, take_out, tell_of_new_voxels, without
+from .translation import _
 
 
 class Undo:
@@ -47,9 +48,9 @@ class Undo:
     def refusal(self) -> str | None:
         """Why it cannot be undone any more, as a sentence; None if it can."""
         if self._done:
-            return "This was undone already."
+            return _("This was undone already.")
         if self._node.GetScene() is None:
-            return "The segmentation was removed since, so there is nothing to undo."
+            return _("The segmentation was removed since, so there is nothing to undo.")
         return None
 
     @property
