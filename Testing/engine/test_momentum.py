@@ -47,7 +47,21 @@ def test_a_warm_start_forgets_the_first_weights():
     old = teacher.network[0].weight.clone()
     moved(network)
     teacher.follow(network, 0.9)
-    torch.testing.assert_close(teacher.network[0].weight, 0.5 * old + 0.5 * network[0].weight)
+    torch.testing.assert_close(teacher.network[0].weight, 0.1 * old + 0.9 * network[0].weight)
+
+
+def test_a_young_teacher_is_near_its_student():
+    """Behind a student that moves by 1 a step it lags by a share of the steps, later by what its momentum says."""
+    network = nn.Linear(1, 1, bias=False)
+    teacher = Teacher(network)
+    lags = {}
+    for step in range(3000):
+        nn.init.constant_(network.weight, step)
+        teacher.follow(network, 0.99)
+        lags[step] = step - teacher.network.weight.item()
+    assert lags[0] == 0
+    assert 5 < lags[66] < 10
+    assert lags[2999] == pytest.approx(99, abs=1)
 
 
 def test_it_is_never_trained_and_never_in_training_mode():

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ContrastiveSegLib.contrast.momentum import WARM
 from ContrastiveSegLib.methods.objective import Objective, Optimisation
 from ContrastiveSegLib.networks.backbone import Backbone
 from ContrastiveSegLib.networks.registry import build
@@ -166,7 +167,7 @@ def check_the_key_encoder_follows(objective: Objective, momentum: float) -> None
     before = {name: p.clone() for name, p in teacher.named_parameters()}
     assert all(name.startswith("encoder.") for name in before)
     trained(objective, ToyVolumes(), 1)
-    momentum = min(1 - 1 / 4, momentum)
+    momentum = min(3 / (3 + WARM), momentum)
     for name, old in before.items():
         expected = momentum * old + (1 - momentum) * dict(objective.backbone.named_parameters())[name]
         torch.testing.assert_close(dict(teacher.named_parameters())[name], expected)
