@@ -7,6 +7,7 @@ from typing import Any
 
 import qt
 import slicer
+import vtk
 
 from .drop import DropArea
 from .parameters import Parameters
@@ -76,6 +77,7 @@ class Panel(slicer.util.VTKObservationMixin):
         self.addObserver(scene, scene.EndImportEvent, self._on_scene_changed)
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self._on_nodes)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._on_node_leaving)
         self._take_parameters()
 
     def enter(self) -> None:
@@ -122,6 +124,10 @@ class Panel(slicer.util.VTKObservationMixin):
     def _on_nodes(self, caller: Any, event: Any) -> None:
         # Loading a scene adds many nodes in a row: tell of them once.
         self._nodes_timer.start(0)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_node_leaving(self, caller: Any, event: Any, node: Any) -> None:
+        self.session.node_leaving.emit(node)
 
     def _open(self, name: str) -> None:
         getattr(self.ui, f"{name}Section").collapsed = False

@@ -100,6 +100,23 @@ def test_a_selector_without_none_takes_the_first_node_and_tells_all_its_signals(
     assert told[3:] == [None, False, ""]
 
 
+@pytest.mark.parametrize("none", [True, False])
+def test_a_selector_goes_on_to_the_node_that_takes_the_row_of_a_removed_one(scene, none):
+    import slicer
+
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes, selector.noneEnabled = ["vtkMRMLModelNode"], none
+    selector.setMRMLScene(scene)
+    first, second, third = (scene.AddNewNodeByClass("vtkMRMLModelNode", name) for name in "ABC")
+    selector.setCurrentNode(second)
+    scene.RemoveNode(second)
+    assert selector.currentNode() is third
+    scene.RemoveNode(third)
+    assert selector.currentNode() is first
+    scene.RemoveNode(first)
+    assert selector.currentNode() is None
+
+
 def test_a_selector_follows_names_and_hidden_nodes(scene):
     import slicer
 

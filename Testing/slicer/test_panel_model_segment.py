@@ -258,6 +258,15 @@ def test_several_volumes_get_a_segmentation_each_and_go_back_in_one_step(drive, 
     assert [s.GetName() for s in segmentations()] == [f"{name} segmentation" for name in names]
 
 
+def test_the_output_removed_leaves_no_other_segmentation_to_be_written_into(drive, volume, scene):
+    drawn = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Drawn by hand")
+    drive.click_segment()
+    assert drive.segment.outputSelector.currentNode() not in (None, drawn)
+    drive.segment.undoButton.click()
+    assert segmentations() == [drawn]
+    assert drive.segment.outputSelector.currentNode() is None
+
+
 def test_undo_asks_before_it_throws_corrections_away(drive, volume, dialogs):
     import slicer
 

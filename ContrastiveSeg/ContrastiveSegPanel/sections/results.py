@@ -38,6 +38,7 @@ class ResultsSection(Section):
         self.listen(self._task.changed, self._show_state)
         self.listen(session.missing_changed, self._show_state)
         self.listen(session.nodes_changed, self._show_state)
+        self.listen(session.node_leaving, self._on_node_leaving)
         self._show_state()
 
     def set_parameters(self, parameters: Parameters) -> None:
@@ -58,6 +59,12 @@ class ResultsSection(Section):
             self._parameters.prediction = self.ui.predictionSelector.currentNode()
             self._parameters.reference = self.ui.referenceSelector.currentNode()
         self._show_state()
+
+    def _on_node_leaving(self, node: Any) -> None:
+        # A selector would go on to the next segmentation, whose scores would pass for the other's.
+        for selector in (self.ui.predictionSelector, self.ui.referenceSelector):
+            if node is selector.currentNode():
+                selector.setCurrentNode(None)
 
     def _show_state(self) -> None:
         busy, obstacle = self._task.busy, self._obstacle()

@@ -49,6 +49,7 @@ class SegmentSection(Section):
         self.listen(session.devices_changed, self._device.fill)
         self.listen(session.missing_changed, self.refresh)
         self.listen(session.nodes_changed, self._refresh_soon)
+        self.listen(session.node_leaving, self._on_node_leaving)
         icon = qt.QApplication.style().standardIcon(qt.QStyle.SP_MessageBoxWarning)
         ui.fitIcon.setPixmap(icon.pixmap(16, 16))
         ui.inputsComboBox.connect("currentIndexChanged(int)", self._on_changed)
@@ -120,6 +121,11 @@ class SegmentSection(Section):
     def _on_output(self) -> None:
         self.ui.show3DButton.setSegmentationNode(self.ui.outputSelector.currentNode())
         self._on_changed()
+
+    def _on_node_leaving(self, node: Any) -> None:
+        # The selector would go on to the next segmentation, which the user never chose to write into.
+        if node is self.ui.outputSelector.currentNode():
+            self.ui.outputSelector.setCurrentNode(None)
 
     def _on_checkpoint(self) -> None:
         entry = self.session.checkpoint

@@ -118,13 +118,14 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def _refresh(self) -> None:
         nodes = self._nodes()
-        current = self.currentNodeID
+        current, row = self.currentNodeID, self._combo.currentIndex
         self._ids = ([""] if self.noneEnabled else []) + [n.GetID() for n in nodes]
         names = ([self.noneDisplay] if self.noneEnabled else []) + [n.GetName() or "" for n in nodes]
         was = _read(self._combo, "blockSignals")(True)
         _read(self._combo, "clear")()
         _read(self._combo, "addItems")(names)
-        index = self._ids.index(current) if current in self._ids else (0 if self._ids else -1)
+        # When the current node goes, the one that comes into its row is chosen, also where there is a "None".
+        index = self._ids.index(current) if current in self._ids else min(max(row, 0), len(self._ids) - 1)
         _read(self._combo, "setCurrentIndex")(index)
         _read(self._combo, "blockSignals")(was)
         self._tell()
