@@ -34,7 +34,7 @@ def write_table(node: Any, rows: Sequence[Mapping[str, Any]], names: Mapping[int
     """
     was = node.StartModify()
     node.RemoveAllColumns()
-    node.SetUseColumnNameAsColumnHeader(True)
+    node.SetUseColumnTitleAsColumnHeader(True)
     segments = vtk.vtkStringArray()
     segments.SetName(_("Segment"))
     for row in rows:

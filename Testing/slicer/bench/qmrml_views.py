@@ -148,7 +148,7 @@ class qMRMLTableView(KnowsScene, QtWidgets.QTableView):
         model = QtGui.QStandardItemModel(self)
         if self._node is not None:
             columns = range(self._node.GetNumberOfColumns())
-            if self.firstRowLocked or self._node.GetUseColumnNameAsColumnHeader():
+            if self.firstRowLocked or self._node.GetUseColumnTitleAsColumnHeader():
                 model.setHorizontalHeaderLabels([self._node.GetColumnName(c) for c in columns])
             for row in range(self._node.GetNumberOfRows()):
                 model.appendRow([QtGui.QStandardItem(self._node.GetCellText(row, c)) for c in columns])
