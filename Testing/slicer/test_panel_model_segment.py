@@ -453,6 +453,8 @@ def test_a_checkpoint_deleted_while_it_is_handed_over(drive, volume, models, dia
 
 def test_the_button_says_why_it_is_disabled(drive, scene, models):
     assert drive.why_not() == "Load a volume, and choose it."
+    assert not drive.segment.undoButton.enabled
+    assert drive.segment.undoButton.toolTip.startswith("Nothing was segmented yet")
     scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
     assert drive.why_not() == "Empty has no voxels."
     drive.choose("starter")

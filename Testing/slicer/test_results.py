@@ -111,6 +111,7 @@ def test_what_one_side_lacks_is_told(drive, scene, tmp_path, dialogs):
 
 def test_why_nothing_can_be_measured(drive, scene, wait_for):
     assert "Choose" in drive.ui.measureButton.toolTip
+    assert "Measure first" in drive.ui.exportButton.toolTip
     volume = add_volume("CT")
     reference = add_segmentation(volume, name="drawn")
     drive.choose(reference, reference)

@@ -114,9 +114,7 @@ class FineTuneSection(Section):
 
     def _hint(self) -> str:
         if not self._rows:
-            return _(
-                "Load volumes (the module Sample Data has some to try), then segment two or three in the Segment Editor."
-            )
+            return _("Load volumes (Sample Data has some to try), then segment two or three in the Segment Editor.")
         count = {role: sum(case.role == role for case in self._rows) for role in (TRAIN, UNLABELLED, VALIDATION)}
         if not count[TRAIN]:
             return _("None to learn from yet: segment two or three in the Segment Editor.")

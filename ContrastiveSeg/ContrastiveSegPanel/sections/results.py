@@ -75,7 +75,7 @@ class ResultsSection(Section):
         table = self.ui.resultsTable.mrmlTableNode()
         if table is not None and slicer.mrmlScene.GetNodeByID(table.GetID()) is None:
             self._show_table(None)
-        self.ui.exportButton.setEnabled(self.ui.resultsTable.mrmlTableNode() is not None and not busy)
+        self._show_export()
 
     def _obstacle(self) -> str:
         """Why nothing can be measured now, or ""."""
@@ -135,7 +135,14 @@ class ResultsSection(Section):
         table.setVisible(node is not None)
         if node is not None:
             table.resizeColumnsToContents()
-        self.ui.exportButton.setEnabled(node is not None)
+        self._show_export()
+
+    def _show_export(self) -> None:
+        measured = self.ui.resultsTable.mrmlTableNode() is not None
+        self.ui.exportButton.setEnabled(measured and not self._task.busy)
+        self.ui.exportButton.setToolTip(
+            _("Write the table to a CSV file") if measured else _("Measure first; the table can then be exported.")
+        )
 
     def _export(self) -> None:
         node = self.ui.resultsTable.mrmlTableNode()

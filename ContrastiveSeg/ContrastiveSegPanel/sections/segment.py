@@ -159,6 +159,11 @@ class SegmentSection(Section):
         ui.cancelButton.setVisible(busy)
         ui.cancelButton.enabled = state != "stopping"
         ui.undoButton.enabled = self._last is not None and not busy
+        ui.undoButton.toolTip = (
+            _("Put everything back as it was before the last click on Segment")
+            if self._last is not None
+            else _("Nothing was segmented yet that could be undone.")
+        )
         ui.show3DButton.setVisible(ui.outputSelector.currentNode() is not None)
         ui.statusLabel.setVisible(bool(ui.statusLabel.text))
         told = [] if why_not else self._warnings()
