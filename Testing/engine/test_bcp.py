@@ -1,5 +1,7 @@
 """Bidirectional copy-paste: what is pasted where, what each region costs, and who learns."""
 
+from dataclasses import replace
+
 import pytest
 import semi
 import torch
@@ -10,8 +12,8 @@ from ContrastiveSegLib.methods.bcp import BCP, BCPSettings, regional_loss
 SETTINGS = BCPSettings(**semi.STILL)
 
 
-def method(share: float = 0.5, dimensions: int = 3) -> BCP:
-    return semi.method(BCP, SETTINGS, share, dimensions=dimensions)
+def method(share: float = 0.5, dimensions: int = 3, settings: BCPSettings = SETTINGS) -> BCP:
+    return semi.method(BCP, settings, share, dimensions=dimensions)
 
 
 def watched(made: BCP) -> dict:
@@ -77,6 +79,19 @@ def test_the_pseudo_labels_are_the_teachers():
     made.segmenter.forward_deep = lambda images: [agreeing]
     # Class 2 is nowhere, in truth and prediction, which costs nothing either.
     assert made.step(batch())["pseudo"].item() == pytest.approx(0.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_pieces_beside_the_largest_can_be_dropped(dimensions):
+    shape = [semi.SIDE] * dimensions
+    found = torch.zeros(2, *shape, dtype=torch.long)
+    found[:, :2], found[:, 4], found[0, 6:, 6:] = 1, 2, 1
+    kept = found.clone()
+    kept[0, 6:, 6:] = 0
+    for largest, expected in ((False, found), (True, kept)):
+        made = method(dimensions=dimensions, settings=replace(SETTINGS, largest_component=largest))
+        made.taught = lambda images: torch.nn.functional.one_hot(found, 3).movedim(-1, 1).float()
+        assert torch.equal(made._pseudo_labels(torch.zeros(2, 1, *shape)), expected)
 
 
 def test_the_teacher_follows_and_is_never_trained():

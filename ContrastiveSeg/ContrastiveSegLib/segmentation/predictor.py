@@ -21,11 +21,11 @@ from ..errors import InputError
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter
 from ..volumes.cache import working_shape
+from ..volumes.components import keep_largest_component
 from ..volumes.normalise import normalise
 from ..volumes.orientation import canonical_axes
 from ..volumes.resample import resample_image
 from ..volumes.volume import LabelMap, Volume
-from .postprocess import keep_largest_component
 from .uncertainty import Entropy, entropy_of
 from .window import OnTile, segment_logits
 

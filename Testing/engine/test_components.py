@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ContrastiveSegLib.segmentation.postprocess import keep_largest_component
+from ContrastiveSegLib.volumes.components import keep_largest_component
 
 
 def example() -> np.ndarray:

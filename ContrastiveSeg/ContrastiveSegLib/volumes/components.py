@@ -8,7 +8,7 @@ from scipy import ndimage
 
 
 def keep_largest_component(labels: np.ndarray) -> np.ndarray:
-    """A copy of ``labels`` (z, y, x) with only the largest component of each label, the rest background.
+    """A copy of ``labels`` (z, y, x) or (y, x) with only the largest component of each label, the rest background.
 
     Of several equally large ones the first in array order stays.
     """
