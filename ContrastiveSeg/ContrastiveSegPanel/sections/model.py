@@ -176,7 +176,8 @@ def _swatches(labels: tuple[Label, ...]) -> str:
         parts.append(name)
     if len(labels) > _MOST_LABELS:
         parts.append(_("and {count} more").format(count=len(labels) - _MOST_LABELS))
-    return "&ensp; ".join(parts)
+    # Where the squares do not part them, commas do.
+    return ("&ensp; " if all(label.colour is not None for label in labels) else ", ").join(parts)
 
 
 def _origin(card: Card) -> str:
