@@ -46,6 +46,8 @@ def write_table(node: Any, rows: Sequence[Mapping[str, Any]], names: Mapping[int
         for row in rows:
             column.InsertNextValue(math.nan if row[field] is None else round(row[field], _DIGITS))
         node.AddColumn(column)
+        # Slicer's table shows the title with the unit behind it, as "HD95 [mm]"; a CSV has only the name.
+        node.SetColumnTitle(title, title.removesuffix(f" ({unit})"))
         node.SetColumnUnitLabel(title, unit)
         node.SetColumnDescription(title, description)
     node.SetLocked(True)

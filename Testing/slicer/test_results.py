@@ -89,6 +89,8 @@ def test_the_table_holds_what_the_engine_measures(drive, scene, screenshot):
 
 
 def test_what_one_side_lacks_is_told(drive, scene, tmp_path, dialogs):
+    import qt
+
     volume = add_volume("CT")
     drive.choose(
         add_segmentation(volume, ("Liver", "Cyst"), 0, "found"), add_segmentation(volume, seed=0, name="drawn")
@@ -96,6 +98,8 @@ def test_what_one_side_lacks_is_told(drive, scene, tmp_path, dialogs):
     drive.measure()
     rows = {row[0]: row[1:] for row in drive.table[1]}
     assert rows["Liver"][:3] == [1.0, 0.0, 0.0]
+    shown = drive.ui.resultsTable.model()
+    assert [shown.headerData(column, qt.Qt.Horizontal) for column in (1, 2, 4)] == ["Dice", "HD95 [mm]", "Volume [ml]"]
     assert rows["Spleen"][0] == 0
     assert math.isnan(rows["Spleen"][1])
     assert "Cyst" in drive.ui.measureStatusLabel.text

@@ -149,7 +149,13 @@ class qMRMLTableView(KnowsScene, QtWidgets.QTableView):
         if self._node is not None:
             columns = range(self._node.GetNumberOfColumns())
             if self.firstRowLocked or self._node.GetUseColumnTitleAsColumnHeader():
-                model.setHorizontalHeaderLabels([self._node.GetColumnName(c) for c in columns])
+                model.setHorizontalHeaderLabels([_header(self._node, self._node.GetColumnName(c)) for c in columns])
             for row in range(self._node.GetNumberOfRows()):
                 model.appendRow([QtGui.QStandardItem(self._node.GetCellText(row, c)) for c in columns])
         _read(self, "setModel")(model)
+
+
+def _header(table: Any, column: str) -> str:
+    """The column's title, else its name, with its unit behind it."""
+    title, unit = table.GetColumnTitle(column) or column, table.GetColumnUnitLabel(column)
+    return f"{title} [{unit}]" if unit else title
