@@ -101,8 +101,10 @@ class Watched:
 @pytest.fixture
 def engine(tmp_path):
     """A program that takes the place of PythonSlicer and runs ENGINE."""
+    (tmp_path / "engine.py").write_text(ENGINE)
     path = tmp_path / "engine"
-    path.write_text(f"#!{sys.executable}\n{ENGINE}")
+    # A "#!" line could not name a Python whose path has a space.
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path}/engine.py" "$@"\n')
     path.chmod(0o755)
     return str(path)
 
