@@ -156,6 +156,7 @@ def module(_honest: None) -> Iterator[Any]:
     """The panel, loaded from its file and shown; the value is ``slicer.modules.ContrastiveSegWidget``."""
     import slicer
     from bench import scripted
+    from PySide6 import QtCore
 
     loaded = scripted.load(MODULE)
     slicer.app._complete_startup()
@@ -163,6 +164,8 @@ def module(_honest: None) -> Iterator[Any]:
     yield slicer.modules.ContrastiveSegWidget
     scripted.unload(loaded)
     slicer.app.processEvents()
+    # Outside Qt's own loop it deletes nothing by itself, and selectors would follow the scenes of all later tests.
+    QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
 
 
 @pytest.fixture
