@@ -10,21 +10,13 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .backbone import Backbone
 from .registry import backbone
+from .unet import AddingDecoderBlock
 
 
 class _SegResNetEncoder(nn.Module):
     def __init__(self, network: SegResNet) -> None:
         super().__init__()
         self.stem, self.levels = network.convInit, network.down_layers
-
-
-class _SegResNetDecoderBlock(nn.Module):
-    def __init__(self, up: nn.Module, fuse: nn.Module) -> None:
-        super().__init__()
-        self.up, self.fuse = up, fuse
-
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        return self.fuse(self.up(x) + skip)
 
 
 class SegResNetBackbone(Backbone):
@@ -39,7 +31,7 @@ class SegResNetBackbone(Backbone):
         blocks = [(up, fuse) for up, fuse in zip(network.up_samples, network.up_layers, strict=True)]
         # Its residual blocks normalise first, so the last map needs the norm and ReLU that precede MONAI's own head.
         blocks[-1] = (blocks[-1][0], nn.Sequential(*blocks[-1][1], *network.conv_final[:2]))
-        self.decoder = nn.ModuleList(_SegResNetDecoderBlock(up, fuse) for up, fuse in blocks)
+        self.decoder = nn.ModuleList(AddingDecoderBlock(up, fuse) for up, fuse in blocks)
 
     def encode(self, x: Tensor) -> list[Tensor]:
         x, features = self.encoder.stem(x), []  # type: ignore[operator]

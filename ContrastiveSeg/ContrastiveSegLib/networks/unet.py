@@ -125,6 +125,18 @@ class DecoderBlock(nn.Module):
         return self.fuse(torch.cat((self.up(x), skip), dim=1))
 
 
+class AddingDecoderBlock(nn.Module):
+    """Bring the deeper map to the skip's grid, add the skip, convolve."""
+
+    def __init__(self, up: nn.Module, fuse: nn.Module) -> None:
+        super().__init__()
+        self.up, self.fuse = up, fuse
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """``x`` (B, C', *coarse) and ``skip`` (B, C, *fine) to (B, C, *fine)."""
+        return self.fuse(self.up(x) + skip)
+
+
 @backbone("unet")
 def unet(
     dimensions: int,

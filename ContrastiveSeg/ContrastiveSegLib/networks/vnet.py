@@ -10,19 +10,10 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .backbone import Backbone
 from .registry import backbone
-from .unet import Norm, norm_layer
+from .unet import AddingDecoderBlock, Norm, norm_layer
 
 #: Convolutions of each encoder level, and of each decoder block, deepest first.
 _DOWN, _UP = (1, 2, 3, 3, 3), (3, 3, 2, 1)
-
-
-class _DecoderBlock(nn.Module):
-    def __init__(self, up: nn.Module, fuse: nn.Module) -> None:
-        super().__init__()
-        self.up, self.fuse = up, fuse
-
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        return self.fuse(self.up(x) + skip)
 
 
 class VNet(Backbone):
@@ -53,7 +44,7 @@ class VNet(Backbone):
             for level, (channels, count) in enumerate(zip(self.channels, _DOWN, strict=True))
         )
         self.decoder = nn.ModuleList(
-            _DecoderBlock(resized(2 * channels, channels, up=True), nn.Sequential(*block(channels, count)))
+            AddingDecoderBlock(resized(2 * channels, channels, up=True), nn.Sequential(*block(channels, count)))
             for channels, count in zip(self.decoder_channels, _UP, strict=True)
         )
 
