@@ -7,13 +7,15 @@
 A row is a start, and behind a plus sign the fine-tuning method (supervised where none is named). Starts: ``scratch``;
 ``starter``; the name of a pre-training method (pre-trained on all train cases, without their labels). Methods that use
 unlabelled volumes get the other train cases, without their labels. ``all`` is from scratch with the labels of all train
-cases. All rows have the same fine-tuning steps, cases and seeds; the cases of the list ``val`` are segmented and scored
-on their own grids by the jobs that users run. Finished runs are in the results file and are not run again.
+cases. Either part may be followed by settings of the method, as in ``macl+bcp:ramp=1:box=0.5``. All rows have the same
+fine-tuning steps, cases and seeds; the cases of the list ``val`` are segmented and scored on their own grids by the
+jobs that users run. Finished runs are in the results file and are not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import statistics
 import sys
@@ -21,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common import (
     RESULTS,
@@ -98,8 +100,11 @@ def _options() -> argparse.Namespace:
     add_data_options(parser)
     add_common_options(parser, "dice.json")
     parser.add_argument("--rows", default="scratch,macl", help="START or START+METHOD each (default: %(default)s)")
+    parser.add_argument("--dimensions", type=int, choices=(2, 3), default=3, help="of the network (default: 3)")
     parser.add_argument("--steps", type=int, help="fine-tuning steps of every row")
-    parser.add_argument("--pretrain-steps", type=int, default=500, help="of rows that pre-train (default: %(default)s)")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--pretrain-steps", type=int, help="of rows that pre-train")
+    budget.add_argument("--pretrain-minutes", type=float, help="instead: as long for every method, whatever it costs")
     parser.add_argument("--share-pretraining", action="store_true", help="one pre-training for all seeds, not one each")
     parser.add_argument("--starter", type=Path, help="checkpoint of rows that begin with starter")
     parser.add_argument("--precision", choices=("32", "bf16"), default="32", help="of training and segmenting")
@@ -113,18 +118,19 @@ def _benchmark(options: argparse.Namespace, work: Path) -> None:
     rows = options.rows.split(",")
     for row in rows:
         start, method = _parts(row)
-        find("finetune", method)
-        if start == "starter" and options.starter is None:
+        find("finetune", method.name)
+        if start.name == "starter" and options.starter is None:
             raise InputError("Row starter needs --starter CHECKPOINT.")
-        if start not in ("scratch", "all", "starter"):
-            find("pretrain", start)
+        if start.name not in ("scratch", "all", "starter"):
+            find("pretrain", start.name)
+            _pretraining(options)
     for seed in options.seeds:
         for row in rows:
             wanted: Run = {"row": row, "set": options.set, "labelled": options.labelled, "seed": seed}
-            wanted |= {"steps": options.steps, "precision": options.precision}
-            start, _ = _parts(row)
+            wanted |= {"steps": options.steps, "precision": options.precision, "dimensions": options.dimensions}
+            start = _parts(row)[0].name
             if start not in ("scratch", "all", "starter"):
-                wanted["pretrain_steps"] = options.pretrain_steps
+                wanted |= _pretraining(options)
                 wanted["pretrain_seed"] = options.seeds[0] if options.share_pretraining else seed
             if start == "starter":
                 wanted["starter"] = digest(options.starter)[:12]
@@ -137,20 +143,28 @@ def _benchmark(options: argparse.Namespace, work: Path) -> None:
             _check_plans([r for r in read_runs(options.output) if _same_task(r, wanted) and "plan" in r])
 
 
+def _pretraining(options: argparse.Namespace) -> dict[str, Any]:
+    """The budget of rows that pre-train, as a run tells it."""
+    if options.pretrain_steps is None and options.pretrain_minutes is None:
+        raise InputError("Give the pre-training budget as --pretrain-steps N or --pretrain-minutes M.")
+    return {"pretrain_steps": options.pretrain_steps, "pretrain_minutes": options.pretrain_minutes}
+
+
 def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run) -> dict[str, Any]:
     """Fine-tune, segment and score one run."""
     shared = {"cache": str(work / "cache"), "precision": options.precision, "threads": options.threads, "device": "cpu"}
     pretraining, checkpoint = None, "none"
     start, method = _parts(wanted["row"])
-    if start == "starter":
+    if start.name == "starter":
         checkpoint = str(options.starter)
-    elif start not in ("scratch", "all"):
+    elif start.name not in ("scratch", "all"):
         checkpoint, pretraining = _pretrained(options, folder, work, start, wanted["pretrain_seed"], shared)
-    output = work / f"{options.set}-{options.labelled}-{wanted['row']}-{options.steps}-{wanted['seed']}.safetensors"
-    labelled = split(folder, "train" if start == "all" else options.labelled)
+    name = f"{options.set}-{options.dimensions}d-{options.labelled}-{_file_name(wanted['row'])}-{options.steps}"
+    output = work / f"{name}-{wanted['seed']}.safetensors"
+    labelled = split(folder, "train" if start.name == "all" else options.labelled)
     cases = [{"image": str(image(folder, c)), "label": str(label(folder, c))} for c in labelled]
     more: dict[str, Any] = {}
-    if find("finetune", method).uses_unlabelled:
+    if find("finetune", method.name).uses_unlabelled:
         others = [{"image": str(image(folder, c))} for c in split(folder, "train") if c not in labelled]
         more["unlabelled"] = (_listed(others, work / "unlabelled"),)
     clock = StageClock()
@@ -158,7 +172,9 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
     job = FinetuneJob(
         checkpoint=checkpoint,
         images=(_listed(cases, work),),
-        method=method,
+        method=method.name,
+        settings=method.settings,
+        dimensions=options.dimensions,
         output=str(output),
         overwrite=True,
         **budget,
@@ -184,33 +200,73 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
 
 
 def _pretrained(
-    options: argparse.Namespace, folder: Path, work: Path, method: str, seed: int, shared: dict[str, Any]
+    options: argparse.Namespace, folder: Path, work: Path, method: Method, seed: int, shared: dict[str, Any]
 ) -> tuple[str, dict[str, float]]:
     """The checkpoint pre-trained on the train cases' images, and the minutes it took; made once a seed."""
-    output = work / f"{options.set}-{method}-{options.pretrain_steps}-{options.precision}-{seed}.safetensors"
+    budget = f"{options.pretrain_minutes}min" if options.pretrain_minutes else options.pretrain_steps
+    name = f"{options.set}-{options.dimensions}d-{_file_name(method.text)}-{budget}"
+    output = work / f"{name}-{options.precision}-{seed}.safetensors"
     told = output.with_suffix(".minutes.json")
     if not told.is_file():
         clock = StageClock()
         images = _listed([{"image": str(image(folder, c))} for c in split(folder, "train")], work)
-        budget = {"steps": options.pretrain_steps, "seed": seed}
-        job = PretrainJob(images=(images,), method=method, output=str(output), overwrite=True, **budget, **shared)
+        job = PretrainJob(
+            images=(images,),
+            method=method.name,
+            settings=method.settings,
+            dimensions=options.dimensions,
+            output=str(output),
+            overwrite=True,
+            steps=options.pretrain_steps,
+            minutes=options.pretrain_minutes,
+            seed=seed,
+            **shared,
+        )
         run(job, clock)
         clock.mark("end")
         told.write_text(json.dumps(clock.minutes("train")))
     return str(output), json.loads(told.read_text())
 
 
-def _parts(row: str) -> tuple[str, str]:
+def _file_name(row: str) -> str:
+    """Short, and another one for other settings."""
+    bare = "+".join(Method.read(part).name for part in row.split("+"))
+    return bare if ":" not in row else f"{bare}-{hashlib.sha256(row.encode()).hexdigest()[:8]}"
+
+
+class Method(NamedTuple):
+    """A method's name, the settings in which it differs from its defaults, and both as they were typed."""
+
+    name: str
+    settings: dict[str, Any]
+    text: str
+
+    @classmethod
+    def read(cls, text: str) -> Method:
+        name, *pairs = text.split(":")
+        settings = {}
+        for key, _, value in (pair.partition("=") for pair in pairs):
+            try:
+                settings[key] = json.loads(value)
+            except ValueError:
+                settings[key] = value
+        return cls(name, settings, text)
+
+    def __str__(self) -> str:
+        return self.name + "".join(f", {key} {value}" for key, value in self.settings.items())
+
+
+def _parts(row: str) -> tuple[Method, Method]:
     """Start and fine-tuning method of a row."""
     start, _, method = row.partition("+")
-    return start, method or "supervised"
+    return Method.read(start), Method.read(method or "supervised")
 
 
 def _name(row: str) -> str:
     """A row in words."""
     start, method = _parts(row)
-    told = NAMES.get(start) or f"{start} on the train cases"
-    return told if method == "supervised" else f"{told}, {method}"
+    told = NAMES.get(start.name) or f"{start} on the train cases"
+    return told if method.text == "supervised" else f"{told}, {method}"
 
 
 def _listed(cases: Sequence[dict[str, str]], work: Path) -> str:
@@ -221,7 +277,7 @@ def _listed(cases: Sequence[dict[str, str]], work: Path) -> str:
 
 
 def _same_task(run: Run, other: Run) -> bool:
-    return all(run.get(k) == other[k] for k in ("set", "labelled", "steps", "precision"))
+    return all(run.get(k) == other[k] for k in ("set", "labelled", "steps", "precision", "dimensions"))
 
 
 def _check_plans(runs: Sequence[Run]) -> None:
@@ -238,6 +294,13 @@ def _check_plans(runs: Sequence[Run]) -> None:
         print(f"Warning: the rows differ in their network: {networks}", file=sys.stderr)
 
 
+#: What rows of the table differ in, besides the seed.
+_COLUMNS = (
+    *("set", "labelled", "row", "steps", "minutes", "dimensions"),
+    *("pretrain_steps", "pretrain_minutes", "starter"),
+)
+
+
 def table(runs: Sequence[Run]) -> str:
     """Mean ± standard deviation over the seeds, a row for each start and budget.
 
@@ -245,17 +308,18 @@ def table(runs: Sequence[Run]) -> str:
     """
     groups: dict[tuple, list[Run]] = {}
     for found in runs:
-        key = tuple(found.get(k) for k in ("set", "labelled", "row", "steps", "minutes", "pretrain_steps", "starter"))
-        groups.setdefault(key, []).append(found)
+        groups.setdefault(tuple(found.get(k) for k in _COLUMNS), []).append(found)
     columns = ["Set", "Start", "Steps", "Dice", "HD95 (mm)", "ASSD (mm)", "Missed", "Dice by seed"]
     columns += ["Training (CPU / clock min)", "Pre-training (CPU / clock min)"]
     order = {row: place for place, row in enumerate(("scratch", *sorted({r["row"] for r in runs}), "all", *NAMES))}
     rows = []
-    for (name, labelled, row, steps, _, pretrain_steps, _), members in sorted(
-        groups.items(), key=lambda item: (item[0][:2], order[item[0][2]], str(item[0]))
-    ):
+    for key, members in sorted(groups.items(), key=lambda item: (item[0][:2], order[item[0][2]], str(item[0]))):
+        name, labelled, row, steps, _, dimensions, pretrain_steps, pretrain_minutes, _ = key
         members = sorted(members, key=lambda r: r["seed"])
-        told = _name(row) + (f" ({pretrain_steps} steps)" if pretrain_steps else "")
+        name += ", 2D" if dimensions == 2 else ""
+        told = _name(row)
+        if pretrain_steps or pretrain_minutes:
+            told += f" ({pretrain_steps} steps)" if pretrain_steps else f" ({pretrain_minutes:g} min)"
         means = [
             _spread([r[metric] for r in members], digits)
             for metric, digits in (("dice", 3), ("hd95_mm", 2), ("assd_mm", 2))

@@ -18,7 +18,7 @@ NEVER = Chance(0.0, 0.0, 0.0)
 STILL: dict[str, Any] = {
     "margin": 1.0,
     "spatial": SpatialSettings(0.0, 0.0),
-    "intensity": IntensitySettings(NEVER, NEVER, NEVER, NEVER, NEVER, NEVER, NEVER),
+    "intensity": IntensitySettings(*[NEVER] * 8),
 }
 SIDE = 8
 

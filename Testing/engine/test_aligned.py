@@ -18,7 +18,7 @@ from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, Spatial
 from ContrastiveSegLib.volumes.batch import Batch
 
 SMALL = AlignedSettings(width=16, points=64)
-NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 7)
+NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 8)
 
 
 def made(dimensions: int = 3, settings: AlignedSettings = SMALL) -> Aligned:

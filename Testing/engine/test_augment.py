@@ -14,7 +14,7 @@ from ContrastiveSegLib.volumes import augment
 from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity, spatial
 
 STILL = SpatialSettings(probability=0.0, flip=0.0)
-NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 7)
+NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 8)
 NAMES = tuple(vars(NEVER))
 
 
@@ -165,6 +165,23 @@ def test_strengths_mean_what_they_say():
     assert noise.std() == pytest.approx(0.2, rel=0.05)
     cut = intensity(images, only("cutout", 0.25, 0.25)) != images
     assert cut.float().mean() == pytest.approx(0.25, rel=0.15)
+
+
+@pytest.mark.parametrize("shape", [(24, 28), (12, 20, 16)])
+def test_bias_is_a_smooth_factor_within_its_reach(shape):
+    torch.manual_seed(0)
+    images = blobs(3, 1, *shape)
+    changed = intensity(images, only("bias", 0.7, 0.7))
+    for image, other in zip(images, changed, strict=True):
+        low = image.min()
+        inner = image - low > 1e-3
+        field = ((other - low) / (image - low)).log()[inner]
+        assert field.abs().max() < 0.7 + 1e-3
+        assert field.max() - field.min() > 0.2
+        steps = ((other - low) / (image - low).clamp_min(1e-3)).log().diff(dim=-1)
+        both = inner[..., 1:] & inner[..., :-1]
+        # From one knot to the next, half the axis apart, it cannot change by more than 1.4.
+        assert steps[both].abs().max() < 1.4 / ((shape[-1] - 1) / 2) + 1e-2
 
 
 def test_reproducible_from_the_global_seed_and_exact_under_autocast():

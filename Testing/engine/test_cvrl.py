@@ -19,7 +19,7 @@ from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, Spatial
 
 SMALL = CVRLSettings(width=16, voxels=64, queue=32)
 STILL = SpatialSettings(probability=0.0, flip=0.0)
-NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 7)
+NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 8)
 
 Z = torch.tensor([[1, 2, 0.5], [0, 1, -1], [-1, 1, 2], [2, -1, 0]], dtype=torch.float64)
 OTHER = torch.tensor([[1.2, 1.8, 0.4], [0.1, 0.9, -1.2], [-0.8, 1.1, 1.7], [1.9, -1.2, 0.3]], dtype=torch.float64)

@@ -27,7 +27,7 @@ from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, Spatial
 
 SMALL = IDEALSettings(projection=16, others=64)
 STILL = SpatialSettings(probability=0.0, flip=0.0)
-NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 7)
+NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 8)
 
 
 def made(dimensions: int = 3, settings: IDEALSettings = SMALL, size: int = 16) -> IDEAL:

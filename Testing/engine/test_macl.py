@@ -421,7 +421,7 @@ def slices(count: int, seed: int) -> Batch:
 def test_learns_positions_without_collapse_and_transfers():
     # The toy of the specification with three poolings, and 80 instead of 300 steps for the global loss: seconds, then.
     torch.manual_seed(0)
-    still = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 7)
+    still = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 8)
     settings = MACLSettings(margin=1.0, spatial=SpatialSettings(probability=0.0, flip=0.5), intensity=still)
     macl = MACL(build(public_network(8, 3)), plan(1, 64, 64, dimensions=2), settings)
     optimiser = torch.optim.SGD([p for p in macl.parameters() if p.requires_grad], 0.01, momentum=0.9)

@@ -17,7 +17,7 @@ from ContrastiveSegLib.volumes.batch import Batch
 
 SMALL = MixCLSettings(projection=16, pixel_projection=16, queue=32)
 FLIPS = SpatialSettings(probability=0.0, flip=0.5)
-NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 7)
+NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 8)
 
 
 def made(dimensions: int = 3, settings: MixCLSettings = SMALL) -> MixCL:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..networks.backbone import Backbone
-from ..volumes.augment import IntensitySettings, SpatialSettings, intensity, spatial
+from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity, spatial
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
 from ..volumes.sampling import PatchSource, labelled_patches, network_axes
@@ -25,6 +25,18 @@ def _unflipped() -> SpatialSettings:
     # Volumes come in one orientation and bodies are not symmetric: in a short budget, learning that a mirrored body
     # may also occur costs more than it gains.
     return SpatialSettings(flip=0.0)
+
+
+def _varied() -> IntensitySettings:
+    # Blood pool, liver and lung change places on the grey scale from one patient to the next, more than a handful of
+    # labelled volumes shows; a network that has only seen those takes a bright liver for a bright atrium. As networks
+    # with instance norm do not see brightness and contrast, what makes them look at shapes is bias and gamma.
+    return IntensitySettings(
+        brightness=Chance(0.8, -0.5, 0.5),
+        contrast=Chance(0.8, 0.5, 1.5),
+        gamma=Chance(0.5, 0.5, 2.0),
+        bias=Chance(0.7, 0.2, 0.8),
+    )
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,7 @@ class SupervisedSettings:
     deep_levels: int = 1
     deep_weight: float = 0.5
     spatial: SpatialSettings = field(default_factory=_unflipped)
-    intensity: IntensitySettings = field(default_factory=IntensitySettings)
+    intensity: IntensitySettings = field(default_factory=_varied)
 
     def __post_init__(self) -> None:
         if self.batch < 1 or not 0 <= self.foreground <= 1 or self.margin < 1 or self.deep_levels < 0:

@@ -57,6 +57,8 @@ class IntensitySettings:
         blur: standard deviation of a Gaussian, in voxels.
         low_resolution: share of the voxels an axis that survive.
         cutout: share of the volume replaced by a box of noise, the same box in all channels of a sample.
+        bias: largest logarithm of a smooth factor on the distance from the minimum, as a coil's sensitivity gives it:
+            the same tissue is brighter here than there.
     """
 
     brightness: Chance = Chance(0.5, -0.2, 0.2)
@@ -66,6 +68,7 @@ class IntensitySettings:
     blur: Chance = Chance(0.2, 0.5, 1.0)
     low_resolution: Chance = Chance(0.15, 0.5, 1.0)
     cutout: Chance = Chance(0.0, 0.05, 0.2)
+    bias: Chance = Chance(0.0, 0.2, 0.8)
 
 
 def spatial(
@@ -146,6 +149,8 @@ def intensity(images: Tensor, settings: IntensitySettings) -> Tensor:
             rows[index] = _blur(rows[index], sigma)
         for index, share in _drawn(settings.low_resolution, len(rows)):
             rows[index] = _low_resolution(rows[index], share)
+        for index, reach in _drawn(settings.bias, len(rows)):
+            rows[index] = _bias(rows[index], reach)
         rows = _contrast(rows, settings)
         for index, exponent in _drawn(settings.gamma, len(rows)):
             row = rows[index]
@@ -203,6 +208,15 @@ def _low_resolution(row: Tensor, share: float) -> Tensor:
     coarse = F.interpolate(row[None, None], size=size, mode="nearest-exact")
     mode = "bilinear" if row.ndim == 2 else "trilinear"
     return F.interpolate(coarse, size=row.shape, mode=mode, align_corners=False)[0, 0]
+
+
+def _bias(row: Tensor, reach: float) -> Tensor:
+    """The factor's logarithm is drawn at 3 knots an axis, and linear between them."""
+    knots = reach * (2 * torch.rand(1, 1, *[3] * row.ndim) - 1)
+    mode = "bilinear" if row.ndim == 2 else "trilinear"
+    smooth = F.interpolate(knots.to(row.device), size=row.shape, mode=mode, align_corners=True)[0, 0]
+    low = row.min()
+    return (row - low) * smooth.exp() + low
 
 
 def _box(shape: torch.Size, share: float) -> tuple[slice, ...]:
