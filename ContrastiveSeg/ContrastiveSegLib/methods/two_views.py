@@ -18,7 +18,10 @@ from .objective import Objective
 
 
 def strong_changes(reach: float, blur: float) -> IntensitySettings:
-    """Brightness and contrast by up to ``reach``, gamma, noise, and blur in a share ``blur`` of the views."""
+    """Brightness and contrast by up to ``reach``, gamma, noise, bias fields, and blur in a share ``blur`` of the views.
+
+    Bias fields are ours in every method: networks with instance norm are blind to brightness and contrast alone.
+    """
     never = Chance(0.0, 0.0, 0.0)
     return IntensitySettings(
         brightness=Chance(0.8, -reach, reach),
@@ -28,6 +31,7 @@ def strong_changes(reach: float, blur: float) -> IntensitySettings:
         blur=Chance(blur, 0.5, 1.0),
         low_resolution=never,
         cutout=never,
+        bias=Chance(0.7, 0.2, 0.8),
     )
 
 
