@@ -23,7 +23,7 @@ class BCPSettings(TaughtSettings):
     """Hyper-parameters (the paper's where not ours).
 
     Attributes:
-        batch: labelled crops a step; mixed both ways with 2 unlabelled ones, they make 4.
+        batch, unlabelled: 2 crops each, mixed both ways, make 4.
         weight: of the part of a mixed crop that carries pseudo-labels (alpha), relative to 1 for the labelled part.
         ramp: not used by the paper: 0.
         first: share of the budget in which labelled crops are pasted into each other alone (2000 of 17 000 iterations
@@ -34,7 +34,6 @@ class BCPSettings(TaughtSettings):
             steps) and wrong where true pieces lie apart, hence off.
     """
 
-    batch: int = 2
     weight: float = 0.5
     ramp: float = 0.0
     first: float = 0.3

@@ -33,7 +33,6 @@ class MCSCSettings(SemiSupervisedSettings):
     """Hyper-parameters (section 4); shares of the budget stand for the public code's iterations out of 40 000.
 
     Attributes:
-        batch: labelled crops a step; 2, beside 2 unlabelled ones.
         weight, ramp: of the cross pseudo-supervision (0.1; iteration 30 000).
         contrast: weight of each scale's contrast in either network's loss, and so counted twice (0.001).
         unlabelled_from: share of the budget after which unlabelled crops enter the contrast (iteration 3000).
@@ -45,7 +44,6 @@ class MCSCSettings(SemiSupervisedSettings):
         embedding, heads, depth: of the Transformer.
     """
 
-    batch: int = 2
     ramp: float = 0.75
     contrast: float = 0.001
     unlabelled_from: float = 0.075

@@ -25,13 +25,11 @@ class SemiSupervisedSettings(SupervisedSettings):
     """Hyper-parameters that semi-supervised methods share.
 
     Attributes:
-        batch: labelled crops a step; as many as in supervised training, since in runs of hundreds of steps half of them
-            (2, UA-MT and its line) cost more than unlabelled volumes gave back. unlabelled: unlabelled crops a step.
+        batch, unlabelled: labelled and unlabelled crops a step (UA-MT and its line: 2 and 2).
         weight: largest weight of the term(s) on unlabelled crops.
         ramp: share of the budget in which that weight rises to its largest, see :func:`..contrast.ramps.ramp`.
     """
 
-    batch: int = 4
     unlabelled: int = 2
     weight: float = 0.1
     ramp: float = 0.4
