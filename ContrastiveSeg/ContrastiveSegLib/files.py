@@ -31,9 +31,13 @@ def check_output(path: Path, overwrite: bool = False) -> None:
 
     Raises:
         InputError: the file exists and ``overwrite`` is false, or is a folder; or its own folder is read-only, or
-            missing and cannot be made.
+            missing and cannot be made; or no file can have that name.
     """
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as problem:  # a name that is too long
+        raise InputError(f"Cannot write {path.name[:40]}...: {problem.strerror}. Choose another name.") from problem
+    if is_folder:
         raise InputError(f"{path} is a folder. Give the name of a file to write.")
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already. Choose another output, or add --overwrite to replace it.")
