@@ -370,6 +370,27 @@ def test_pre_train_on_the_scene(drive):
     drive.files_gone()
 
 
+def test_pre_training_with_labels_where_the_method_learns_from_them(drive, dataset):
+    drive.panel.ui.preTrainSection.collapsed = False
+    drive.pre.folderLineEdit.currentPath = str(dataset / "imagesTr")
+    assert not drive.pre.labelsLineEdit.isVisibleTo(drive.panel.widget)
+    combo = drive.pre.preTrainMethodComboBox
+    drive.wait_for(lambda: combo.findText("mixcl") >= 0, SECONDS)
+    combo.setCurrentIndex(combo.findText("mixcl"))
+    assert drive.pre.labelsLineEdit.isVisibleTo(drive.panel.widget)
+    drive.shoot("pre-train-labels")
+    drive.pre.labelsLineEdit.currentPath = str(dataset / "labelsTr")
+    drive.pre.preTrainBudgetComboBox.setCurrentIndex(3)
+    drive.pre.preTrainStepsSpinBox.setValue(1)
+    drive.wait_for(lambda: drive.pre.preTrainButton.enabled)
+    drive.pre.preTrainButton.click()
+    drive.idle()
+    card = drive.session.checkpoint.card
+    assert card.method == "mixcl"
+    assert all(case.label_used for case in card.provenance.cases)
+    drive.files_gone()
+
+
 def test_pre_training_on_a_folder_goes_on_when_the_scene_is_closed(drive, dataset):
     import slicer
 

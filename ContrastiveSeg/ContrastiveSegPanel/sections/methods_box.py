@@ -23,8 +23,15 @@ class MethodsBox:
         return self._combo.currentText
 
     @property
+    def uses_labels(self) -> bool:
+        return self._says("uses_labels")
+
+    @property
     def uses_unlabelled(self) -> bool:
-        return any(m["name"] == self.current and m.get("uses_unlabelled") for m in self._methods)
+        return self._says("uses_unlabelled")
+
+    def _says(self, what: str) -> bool:
+        return any(m["name"] == self.current and m.get(what) for m in self._methods)
 
     def show(self, name: str) -> None:
         """Choose a method; one the engine has not told of yet is chosen when it does."""

@@ -1,4 +1,4 @@
-"""Section Pre-train: volumes without labels to a checkpoint that learns from few labelled ones later."""
+"""Section Pre-train: volumes, mostly without labels, to a checkpoint that learns from few labelled ones later."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ class PreTrainSection(Section):
         ui.folderLineEdit.connect("currentPathChanged(QString)", self._show_state)
         ui.preTrainButton.connect("clicked()", self._start)
         ui.preTrainCancelButton.connect("clicked()", self._training.cancel)
-        for signal in (session.missing_changed, session.training_changed, self._training.task.changed):
+        self.listen(session.methods_changed, self._methods.fill)
+        changes = (session.missing_changed, session.training_changed, self._training.task.changed)
+        for signal in (*changes, session.methods_changed):
             self.listen(signal, self._show_state)
         self.listen(self._cases.changed, lambda: self._timer.start(0))
-        self.listen(session.methods_changed, self._methods.fill)
         self._show_state()
 
     def set_parameters(self, parameters: Parameters) -> None:
@@ -88,14 +89,20 @@ class PreTrainSection(Section):
     def _source(self) -> str:
         return _SOURCES[self.ui.sourceComboBox.currentIndex]
 
+    @property
+    def _takes_labels(self) -> bool:
+        return self._source == "folder" and self._methods.uses_labels
+
     def _show_state(self) -> None:
         busy, obstacle = self._training.busy, self._obstacle()
         for widget in (self.ui.folderLabel, self.ui.folderLineEdit):
             widget.setVisible(self._source == "folder")
+        for widget in (self.ui.labelsLabel, self.ui.labelsLineEdit):
+            widget.setVisible(self._takes_labels)
         self.ui.preTrainNameLineEdit.setPlaceholderText(self._default_name())
         self.ui.preTrainButton.setVisible(not busy)
         self.ui.preTrainButton.setEnabled(not obstacle)
-        self.ui.preTrainButton.setToolTip(obstacle or _("Learn from the volumes alone; it may run for hours"))
+        self.ui.preTrainButton.setToolTip(obstacle or _("Learn from the volumes; it may run for hours"))
         self.ui.preTrainCancelButton.setVisible(busy)
         self.ui.preTrainCancelButton.setEnabled(self._training.task.state in ("writing", "running"))
 
@@ -123,6 +130,7 @@ class PreTrainSection(Section):
             return
         self._training.prepare(self.ui.preTrainNameLineEdit.text.strip() or self._default_name())
         steps: list[Step] = []
+        labels = self.ui.labelsLineEdit.currentPath.strip() if self._takes_labels else ""
         images = self.ui.folderLineEdit.currentPath.strip()
         self._on_scene = self._source == "scene"
         if self._on_scene:
@@ -132,6 +140,7 @@ class PreTrainSection(Section):
             settings.set_text("PretrainFolder", images)
         job = PretrainJob(
             images=(images,),
+            labels=(labels,) if labels else (),
             output=str(self._training.output),
             method=self._methods.current,
             size=_SIZES[self.ui.sizeComboBox.currentIndex],
