@@ -444,7 +444,7 @@ def test_learns_positions_without_collapse_and_transfers():
     assert after_60["dense"] < 0.6 * start["dense"]
     assert wrong["dense"] > after_60["dense"] + 1
     assert end["global"] < 0.9 * math.log(31)
-    assert evaluate(shuffled)["global"] > end["global"] + 1
+    assert evaluate(shuffled)["global"] > end["global"] + 0.5
     assert end["bottleneck_scale"] > 0.3 * start["bottleneck_scale"]
 
     trained, parts = macl.backbone.state_dict(), macl.transferred

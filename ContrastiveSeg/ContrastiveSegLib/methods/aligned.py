@@ -21,7 +21,7 @@ from ..contrast.views import clean
 from ..contrast.voxels import strata, stratified_points
 from ..errors import InputError
 from ..networks.backbone import Backbone
-from ..volumes.augment import IntensitySettings, SpatialSettings, intensity
+from ..volumes.augment import IntensitySettings, SpatialSettings
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
 from .objective import Optimisation, objective
@@ -102,7 +102,7 @@ class Aligned(TwoViews):
         """The terms "contrast" and "reconstruction", "damage" (the error of a network that changes nothing), "loss"."""
         s, images, count = self.settings, clean(batch.images), len(batch.images)
         view = self.moved_twice(images)
-        changed = cut_out(intensity(view.images, s.intensity), s.lost, s.box)
+        changed = cut_out(self.changed(view.images), s.lost, s.box)
         maps = self.backbone.decode(self.backbone.encode(changed))[-1]
 
         points = stratified_points(self.grid, count, images.device)

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..volumes.augment import intensity
 from ..volumes.batch import Batch
 from ..volumes.components import keep_largest_component
 from .objective import objective
@@ -72,7 +71,7 @@ class BCP(Taught):
         pairs = ((images[ours], images[known:][theirs]), (labels[ours], pseudo[theirs]))
         mixed, targets = (torch.cat([torch.where(box, b, a), torch.where(box, a, b)]) for a, b in pairs)
         given = torch.cat([~box.expand_as(labels[ours]), box.expand_as(labels[ours])])
-        levels = self.segmenter.forward_deep(intensity(mixed, self.settings.intensity))
+        levels = self.segmenter.forward_deep(self.changed(mixed))
         grids = [(level, at_level(targets, level), at_level(given, level).bool()) for level in levels]
         labelled = [regional_loss(*grid) for grid in grids]
         pasted = [regional_loss(logits, wanted, ~region) for logits, wanted, region in grids]
@@ -90,7 +89,7 @@ class BCP(Taught):
     def _labelled_step(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         box = self._box(images.shape[2:]).to(labels.device)
         mixed, targets = (torch.where(box, one.roll(1, 0), one) for one in (images, labels))
-        levels = self.segmenter.forward_deep(intensity(mixed, self.settings.intensity))
+        levels = self.segmenter.forward_deep(self.changed(mixed))
         total, finest = self.deep_loss(levels, targets)
         return {"loss": total, "dice_ce": finest.detach()}
 

@@ -28,7 +28,7 @@ from ..contrast.views import clean
 from ..contrast.voxels import apart, strata, stratified_voxels, voxel_features
 from ..errors import InputError
 from ..networks.backbone import Backbone
-from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity, spatial
+from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, spatial
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
 from .objective import Optimisation, objective
@@ -168,7 +168,7 @@ class CVRL(TwoViews):
     def views(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The student's and the teacher's view of (B, C, ...) crops: one geometry, intensities each of its own."""
         moved = spatial(images, None, self.settings.spatial, self.plan.aspect, self.plan.patch_shape)[0]
-        return intensity(moved, self.settings.intensity), intensity(moved, self.settings.intensity)
+        return self.changed(moved), self.changed(moved)
 
     def encoded(self, images: Tensor, frozen: bool) -> list[Tensor]:
         """The encoder's maps; frozen, it gets no gradient and its norms keep their statistics."""

@@ -21,7 +21,6 @@ from ..contrast.queue import KeyQueue, instance_contrast
 from ..contrast.voxels import strata, stratified_voxels, voxel_features
 from ..errors import InputError
 from ..networks.backbone import Backbone
-from ..volumes.augment import intensity
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
 from .cvrl import CITATION, pooled
@@ -89,10 +88,10 @@ class CVRLTuning(Taught):
         s, student = self.settings, self.segmenter
         images, labels = self.moved(batch)
         known = labelled_count(labels)
-        encoded = student.backbone.encode(intensity(images, s.intensity))
+        encoded = student.backbone.encode(self.changed(images))
         maps = student.backbone.decode(encoded)
         logits = student.deep_logits(maps)
-        theirs = intensity(images, s.intensity)
+        theirs = self.changed(images)
         their_logits, their_encoded, their_map = self.taught_maps(theirs)
         supervised, finest = self.deep_loss([level[:known] for level in logits], labels[:known])
         probabilities = their_logits.softmax(1)

@@ -32,7 +32,7 @@ from ..errors import InputError
 from ..networks.backbone import Backbone
 from ..networks.segmenter import Segmenter
 from ..networks.unet import SLOPE, DecoderBlock, norm_layer
-from ..volumes.augment import IntensitySettings, SpatialSettings, intensity
+from ..volumes.augment import IntensitySettings, SpatialSettings
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
 from .objective import Optimisation, objective
@@ -136,7 +136,7 @@ class IDEAL(TwoViews):
         """The terms "loss" and "agreement": the share of feature matches within one cell of the geometric ones."""
         s, images = self.settings, clean(batch.images)
         view = self.moved_twice(images)
-        seen, count = intensity(view.images, s.intensity), len(images)
+        seen, count = self.changed(view.images), len(images)
         # Sample n of the second half is the other view of sample n of the first: rolled by half, keys meet queries.
         maps = self.backbone.encode(seen)[self.level]
         grid, queries = maps.shape[2:], _rows(self.head(maps))
@@ -225,7 +225,7 @@ class IDEALTuning(SemiSupervised):
         """The terms "loss", "dice_ce" of stream 1, and "cross", both directions together (section 4)."""
         images, labels = self.moved(batch)
         known = labelled_count(labels)
-        features = self.segmenter.backbone.encode(intensity(images, self.settings.intensity))
+        features = self.segmenter.backbone.encode(self.changed(images))
         streams = [stream.deep_logits(stream.backbone.decode(features)) for stream in (self.segmenter, self.second)]
         losses = [self.deep_loss([level[:known] for level in levels], labels[:known]) for levels in streams]
         (first, finest), (second, _) = losses

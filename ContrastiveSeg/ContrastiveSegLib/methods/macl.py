@@ -27,7 +27,7 @@ from ..contrast.positions import Mode, compared_axes, crops, paired_places
 from ..contrast.views import centre, clean, decoder_blocks, down, reduction
 from ..errors import InputError
 from ..networks.backbone import Backbone
-from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity, spatial
+from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, spatial
 from ..volumes.batch import Batch
 from ..volumes.fingerprint import PatchRule
 from ..volumes.plan import Plan
@@ -221,10 +221,10 @@ class MACL(Objective):
 
         def still() -> Tensor:
             middle = centre(images, shape)
-            return intensity(middle, s.intensity) if self.jitter else middle
+            return self.changed(middle) if self.jitter else middle
 
         def moved() -> Tensor:
-            return intensity(spatial(images, None, s.spatial, self.plan.aspect, shape)[0], s.intensity)
+            return self.changed(spatial(images, None, s.spatial, self.plan.aspect, shape)[0])
 
         return still(), still(), moved(), moved()
 

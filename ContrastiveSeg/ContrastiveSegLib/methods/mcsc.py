@@ -20,7 +20,6 @@ from ..networks.backbone import Backbone
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter
 from ..networks.spec import NetworkSpec
-from ..volumes.augment import intensity
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
 from .objective import objective
@@ -106,7 +105,7 @@ class MCSC(SemiSupervised):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         images, labels = self.moved(batch)
-        images = intensity(images, self.settings.intensity)
+        images = self.changed(images)
         known = labelled_count(labels)
         maps = [network.backbone.decode(network.backbone.encode(images)) for network in (self.segmenter, self.rival)]
         logits = [network.head(m[-1]).float() for network, m in zip((self.segmenter, self.rival), maps, strict=True)]

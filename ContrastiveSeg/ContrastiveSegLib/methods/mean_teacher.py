@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..volumes.augment import intensity
 from ..volumes.batch import Batch
 from .objective import objective
 from .semisupervised import Taught, TaughtSettings, labelled_count
@@ -21,11 +20,11 @@ class MeanTeacher(Taught):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         images, labels = self.moved(batch)
         known = labelled_count(labels)
-        levels = self.segmenter.forward_deep(intensity(images, self.settings.intensity))
+        levels = self.segmenter.forward_deep(self.changed(images))
         supervised, finest = self.deep_loss([level[:known] for level in levels], labels[:known])
         consistency = supervised.new_zeros(())
         if known < len(labels):
-            wanted = self.taught(intensity(images[known:], self.settings.intensity)).softmax(1)
+            wanted = self.taught(self.changed(images[known:])).softmax(1)
             consistency = (levels[0][known:].float().softmax(1) - wanted).square().mean()
         total = supervised + self.unsupervised_weight * consistency
         return {"loss": total, "dice_ce": finest.detach(), "consistency": consistency.detach()}

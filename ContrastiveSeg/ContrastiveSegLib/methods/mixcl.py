@@ -29,7 +29,7 @@ from ..contrast.reconstruction import Error, cut_out, reconstruction_loss
 from ..contrast.views import clean
 from ..errors import InputError
 from ..networks.backbone import Backbone
-from ..volumes.augment import IntensitySettings, SpatialSettings, intensity
+from ..volumes.augment import IntensitySettings, SpatialSettings
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
 from ..volumes.sampling import PatchSource, labelled_patches, network_axes
@@ -152,7 +152,7 @@ class MixCL(TwoViews):
         """
         s, count = self.settings, len(batch.images)
         view = self.views(batch)
-        changed = cut_out(intensity(view.images, s.intensity), s.lost, s.box)
+        changed = cut_out(self.changed(view.images), s.lost, s.box)
         levels = self.backbone.encode(changed)
         maps = self.backbone.decode(levels)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..networks.backbone import Backbone
 from ..networks.segmenter import Segmenter
+from ..volumes.augment import IntensitySettings, intensity
 from ..volumes.batch import Batch
 from ..volumes.fingerprint import PatchRule
 from ..volumes.plan import Plan
@@ -101,6 +102,16 @@ class Objective(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """:meth:`step`, under the name that distributed training hooks into."""
         return self.step(batch)
+
+    def changed(self, images: Tensor) -> Tensor:
+        """``images`` (B, C, ...) in other intensities, as the settings' ``intensity`` says.
+
+        CT gets no bias fields: Hounsfield units mean the same everywhere.
+        """
+        how: IntensitySettings = self.settings.intensity
+        if any(channel.modality == "CT" for channel in self.plan.channels):
+            how = replace(how, bias=replace(how.bias, probability=0.0))
+        return intensity(images, how)
 
     def after_step(self) -> None:
         """Called after each optimiser step: momentum teachers and queues move here."""

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..networks.backbone import Backbone
-from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity, spatial
+from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, spatial
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
 from ..volumes.sampling import PatchSource, labelled_patches, network_axes
@@ -87,7 +87,7 @@ class Supervised(SegmentationObjective):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         images, labels = self.moved(batch)
-        levels = self.segmenter.forward_deep(intensity(images, self.settings.intensity))
+        levels = self.segmenter.forward_deep(self.changed(images))
         total, finest = self.deep_loss(levels, labels)
         return {"loss": total, "dice_ce": finest.detach()}
 
