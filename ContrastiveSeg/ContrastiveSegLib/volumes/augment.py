@@ -212,6 +212,7 @@ def _low_resolution(row: Tensor, share: float) -> Tensor:
 
 def _bias(row: Tensor, reach: float) -> Tensor:
     """The factor's logarithm is drawn at 3 knots an axis, and linear between them."""
+    # MONAI's RandBiasField is numpy on the CPU, and scales about 0, which is the mean here.
     knots = reach * (2 * torch.rand(1, 1, *[3] * row.ndim) - 1)
     mode = "bilinear" if row.ndim == 2 else "trilinear"
     smooth = F.interpolate(knots.to(row.device), size=row.shape, mode=mode, align_corners=True)[0, 0]
