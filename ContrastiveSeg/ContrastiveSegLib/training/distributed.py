@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import timedelta
 
 import torch
@@ -25,6 +26,9 @@ def stop() -> None:
     """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
+        # DistributedDataParallel keeps gloo's threads alive; one that still frees a tensor of Python's while the
+        # interpreter ends aborts the process (pytorch#179291). They need a moment, not a collective.
+        time.sleep(0.2)
 
 
 def rank() -> int:
