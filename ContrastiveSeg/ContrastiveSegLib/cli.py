@@ -18,7 +18,7 @@ from typing import Any
 from . import __version__, events
 from .descriptions import JOBS, Job
 from .errors import ContrastiveSegError, InputError
-from .records import from_json
+from .records import from_json, key_value
 from .terminal import watcher
 
 #: What to type after options that take words but no path.
@@ -146,19 +146,16 @@ def _optional(hint: Any) -> bool:
 
 
 class _KeyValue(argparse.Action):
-    """Collects KEY=VALUE pairs; the value is read as JSON where it is JSON, as text otherwise."""
+    """Collects KEY=VALUE pairs."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, text: Any, flag: Any = None
     ) -> None:
-        key, equals, value = text.partition("=")
-        if not equals:
-            parser.error(f"{flag} takes KEY=VALUE, not {text!r}")
         try:
-            parsed = json.loads(value)
-        except ValueError:
-            parsed = value
-        setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), key: parsed})
+            key, value = key_value(text)
+        except InputError as problem:
+            parser.error(f"{flag}: {problem}")
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), key: value})
 
 
 def _inspect(checkpoint: str) -> int:

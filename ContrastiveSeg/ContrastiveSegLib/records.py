@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import types
 import typing
 from collections.abc import Mapping
@@ -94,3 +95,18 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, type) and (not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool)):
         raise InputError(f"{where}: expected {hint.__name__}, found {value!r}.")
     return value
+
+
+def key_value(text: str) -> tuple[str, Any]:
+    """Key and value of ``KEY=VALUE`` as typed: the value is read as JSON where it is JSON, as text otherwise.
+
+    Raises:
+        InputError: there is no equals sign, or nothing before it.
+    """
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise InputError(f"KEY=VALUE is wanted here, not {text!r}.")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value

@@ -48,7 +48,7 @@ from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob, SegmentJob
 from ContrastiveSegLib.errors import ContrastiveSegError, InputError
 from ContrastiveSegLib.jobs.run import run
 from ContrastiveSegLib.methods.objective import find
-from ContrastiveSegLib.records import to_json
+from ContrastiveSegLib.records import key_value, to_json
 
 NAMES = {
     "scratch": "From scratch",
@@ -244,13 +244,7 @@ class Method(NamedTuple):
     @classmethod
     def read(cls, text: str) -> Method:
         name, *pairs = text.split(":")
-        settings = {}
-        for key, _, value in (pair.partition("=") for pair in pairs):
-            try:
-                settings[key] = json.loads(value)
-            except ValueError:
-                settings[key] = value
-        return cls(name, settings, text)
+        return cls(name, dict(map(key_value, pairs)), text)
 
     def __str__(self) -> str:
         return self.name + "".join(f", {key} {value}" for key, value in self.settings.items())
