@@ -30,7 +30,7 @@ def add_common_options(parser: argparse.ArgumentParser, output: str) -> None:
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """--data, --set, --labelled and --seeds: which cases of which data set, how often."""
+    """--data and --set: which data set."""
     parser.add_argument(
         "--data",
         type=Path,
@@ -38,6 +38,10 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         help="folder of SET/imagesTr, labelsTr, splits.json, dataset.json (default: $CONTRASTIVESEG_DATA)",
     )
     parser.add_argument("--set", default="Hippocampus", help="folder below --data (default: %(default)s)")
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """--labelled and --seeds: which cases to train on, how often."""
     parser.add_argument("--labelled", default="labelled_5", help="list in splits.json (default: %(default)s)")
     parser.add_argument("--seeds", type=_numbers, default=(0, 1, 2), help="such as 0,1,2 (default)")
 

@@ -31,6 +31,7 @@ from common import (
     add_common_options,
     add_data_options,
     add_run,
+    add_training_options,
     data_set,
     image,
     is_finished,
@@ -98,6 +99,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_options(parser)
+    add_training_options(parser)
     add_common_options(parser, "dice.json")
     parser.add_argument("--rows", default="scratch,macl", help="START or START+METHOD each (default: %(default)s)")
     parser.add_argument("--dimensions", type=int, choices=(2, 3), default=3, help="of the network (default: 3)")

@@ -26,6 +26,7 @@ from common import (
     add_common_options,
     add_data_options,
     add_run,
+    add_training_options,
     data_set,
     image,
     is_finished,
@@ -45,6 +46,7 @@ NAME = "Dataset900_Benchmark"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_options(parser)
+    add_training_options(parser)
     add_common_options(parser, "nnunet.json")
     parser.add_argument("--venv", type=Path, required=True, help="folder of nnU-Net's environment; made if missing")
     parser.add_argument(
