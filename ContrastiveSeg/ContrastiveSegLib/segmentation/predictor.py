@@ -122,7 +122,7 @@ class Predictor:
             divisor=self.network.backbone.total_stride,
             patch=patch,
             # Larger tiles would waste less, but instance norm then sees other statistics than in training: on the left
-            # atrium tiles of twice the patch cost several points of Dice.
+            # atrium tiles of twice the patch cost 2 points of Dice (Testing/benchmarks/tile_dice.py).
             max_voxels=prod(patch),
             batch=1 if plan.dimensions == 3 and self.device.type == "cpu" else 4,
             device=self.device,
