@@ -210,3 +210,22 @@ def screenshot(_honest: None, tmp_path: Path, request: pytest.FixtureRequest) ->
         return path
 
     return save
+
+
+@pytest.fixture
+def volume(scene: Any, image: Path) -> Any:
+    """The volume of the fixture ``image``, in the scene."""
+    import slicer
+
+    return slicer.util.loadVolume(str(image), {"name": "MRHead"})
+
+
+@pytest.fixture
+def drive(kept: None, models: Path, module: Any, wait_for: Callable[..., None]) -> Any:
+    """The sections Model and Segment, on the screen."""
+    import slicer
+    from segment_driver import Driver
+
+    slicer.util.mainWindow().show()
+    slicer.app.processEvents()
+    return Driver(module, wait_for)

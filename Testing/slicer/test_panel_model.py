@@ -1,0 +1,222 @@
+"""The section Model, and what stands on the panel, by real clicks on the real module."""
+
+from pathlib import Path
+
+from patients import noise
+from segment_driver import SECONDS, pick, segmentations
+
+from ContrastiveSegLib.checkpoints.header import read_card
+
+
+def test_the_button_says_why_it_is_disabled(drive, scene, models):
+    assert drive.why_not() == "Load a volume, and choose it."
+    assert not drive.segment.undoButton.enabled
+    assert drive.segment.undoButton.toolTip.startswith("Nothing was segmented yet")
+    scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
+    assert drive.why_not() == "Empty has no voxels."
+    drive.choose("starter")
+    assert drive.why_not() == "The chosen checkpoint was only pre-trained. Fine-tune it first."
+    (models / "broken.safetensors").write_bytes(b"no checkpoint")
+    drive.session.refresh_catalogue()
+    drive.choose("broken")
+    assert drive.why_not() == "The chosen checkpoint cannot be used."
+
+
+def test_a_pre_trained_checkpoint_says_what_it_is_good_for(drive, screenshot, module):
+    drive.choose("starter")
+    assert drive.model.adviceLabel.text.startswith("Fine-tune me first")
+    assert drive.shell.fineTuneSection.collapsed
+    screenshot(module.parent, "model-pre-trained")
+    drive.model.adviceButton.click()
+    assert not drive.shell.fineTuneSection.collapsed
+
+
+def test_the_card_tells_what_the_checkpoint_is(drive, models):
+    import qt
+
+    card = read_card(models / "organs.safetensors")
+    drive.choose("organs")
+    model = drive.model
+    assert model.card.visible
+    assert not model.adviceLabel.visible
+    assert (model.methodValue.text, model.backboneValue.text) == ("supervised", "unet, 3D")
+    assert model.expectsValue.text == "1 channel, MR, voxels of 22 x 20 x 20 mm"
+    assert model.labelsValue.text == "chamber, chamber&nbsp;wall, kidney"
+    # Without colours there is no tag by which Qt would tell that it is rich text.
+    assert model.labelsValue.textFormat == qt.Qt.RichText
+    assert "4 labelled and 0 unlabelled volumes" in model.originValue.text
+    assert model.citationValue.text == card.provenance.citation
+    # What it does not say is not asked for.
+    assert not model.licenceLabel.visible
+    assert not model.scoresLabel.visible
+
+
+def test_a_broken_checkpoint_says_why(drive, models):
+    (models / "broken.safetensors").write_bytes(b"no checkpoint")
+    drive.session.refresh_catalogue()
+    drive.choose("broken")
+    assert "not a checkpoint" in drive.model.adviceLabel.text
+    assert not drive.model.card.visible
+    assert not drive.model.adviceButton.visible
+
+
+def test_browsing_takes_a_checkpoint_in_and_chooses_it(drive, dialogs, models, pretrained):
+    dialogs.answer(str(pretrained))
+    drive.choose("Browse")
+    assert drive.session.checkpoint.path == models / "macl.safetensors"
+    assert drive.model.checkpointComboBox.currentText == "macl (pre-trained)"
+
+
+def test_browsing_in_vain_changes_nothing(drive, dialogs):
+    dialogs.answer(None)
+    drive.choose("Browse")
+    assert drive.model.checkpointComboBox.currentText == "organs"
+
+
+def drop(widget, *paths):
+    """Drop files on ``widget``; whether it took them."""
+    import qt
+
+    data = qt.QMimeData()
+    data.setUrls([qt.QUrl.fromLocalFile(str(path)) for path in paths])
+    place = qt.QPoint(5, 5)
+    enter = qt.QDragEnterEvent(place, qt.Qt.CopyAction, data, qt.Qt.LeftButton, qt.Qt.NoModifier)
+    enter.ignore()
+    qt.QApplication.sendEvent(widget, enter)
+    if enter.isAccepted():
+        event = qt.QDropEvent(qt.QPointF(place), qt.Qt.CopyAction, data, qt.Qt.LeftButton, qt.Qt.NoModifier)
+        qt.QApplication.sendEvent(widget, event)
+    return enter.isAccepted()
+
+
+def test_a_checkpoint_dropped_on_the_panel(drive, models, pretrained, dialogs):
+    assert drop(drive.panel.widget, pretrained)
+    assert drive.session.checkpoint.path == models / "macl.safetensors"
+    wrong = pretrained.parent / "wrong.safetensors"
+    wrong.write_bytes(b"wrong")
+    assert drop(drive.panel.widget, wrong)
+    wrong.unlink()
+    assert "not a checkpoint" in dialogs.errors()[0]
+    assert drive.session.checkpoint.path == models / "macl.safetensors"
+
+
+def test_other_files_are_left_to_slicer(drive, image):
+    assert not drop(drive.panel.widget, image)
+
+
+def test_a_volume_of_another_kind_gets_a_warning_and_can_be_segmented(drive, scene, screenshot, module):
+    import slicer
+
+    volume = noise((12, 16, 16), "Fine")
+    volume.SetSpacing(1.0, 1.0, 1.0)
+    drive.settle()
+    assert "Voxels of Fine are 1 x 1 x 1 mm" in drive.segment.fitLabel.text
+    assert drive.segment.fitLabel.visible
+    screenshot(module.parent, "segment-warning")
+    drive.click_segment()
+    assert len(segmentations()) == 1
+    slicer.util.getNode("Fine").SetSpacing(20.0, 20.0, 20.0)
+    drive.panel.sections["segment"].refresh()
+    assert not drive.segment.fitLabel.visible
+
+
+def test_the_scene_remembers_the_panels_state(drive, volume, scene, tmp_path, models, pretrained):
+    import slicer
+
+    drive.session.catalogue.add(pretrained)
+    drive.session.refresh_catalogue()
+    noise((12, 16, 16), "Other")
+    drive.segment.optionsGroupBox.collapsed = False
+    drive.segment.mirrorCheckBox.click()
+    drive.segment.inputSelector.setCurrentNode(slicer.util.getNode("Other"))
+    drive.choose("macl")
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.util.saveScene(path)
+    scene.Clear(0)
+    drive.settle()
+    assert not drive.segment.mirrorCheckBox.checked
+    drive.choose("organs")
+    slicer.util.loadScene(path)
+    drive.settle()
+    assert drive.segment.mirrorCheckBox.checked
+    assert drive.segment.inputSelector.currentNode().GetName() == "Other"
+    assert drive.session.checkpoint.path == models / "macl.safetensors"
+
+
+def test_the_device_is_remembered_for_this_machine(drive):
+    import slicer
+    from ContrastiveSegPanel.sections import device_box
+
+    combo = drive.segment.deviceComboBox
+    drive.wait_for(lambda: combo.count == 1 + len(drive.session.devices), SECONDS)
+    index = drive.panel.sections["segment"]._device._names.index("cpu")
+    pick(combo, index)
+    assert slicer.app.settings().value("ContrastiveSeg/Device") == "cpu"
+    drive.session.devices_changed.emit()
+    assert combo.currentIndex == index
+    # A device that is gone is not what a training should fail for.
+    slicer.app.settings().setValue("ContrastiveSeg/Device", "cuda:7")
+    drive.session.devices_changed.emit()
+    assert combo.currentText == "Automatic"
+    assert device_box.chosen_device(drive.session) == "auto"
+
+
+def test_missing_packages_are_a_banner_not_errors(drive, volume, monkeypatch, dialogs, screenshot, module):
+    from ContrastiveSegPanel import dependencies, session
+    from packaging.requirements import Requirement
+
+    assert not drive.shell.installBanner.visible
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "missing", lambda: [Requirement("torch>=2.8"), Requirement("monai>=1.5")])
+        drive.session.look_for_packages()
+        assert drive.shell.installBanner.visible
+        assert "torch, monai" in drive.shell.installLabel.text
+        assert "Install the missing Python packages" in drive.why_not()
+        screenshot(module.parent, "packages-missing")
+        dialogs.answer(False)
+        drive.shell.installButton.click()
+        assert "Install them?" in dialogs.texts()[0]
+        assert drive.shell.installButton.enabled
+        assert drive.shell.logSection.collapsed
+        patch.setattr(dependencies, "install", lambda on_line, on_end, folder: None)
+        dialogs.answer(True)
+        drive.shell.installButton.click()
+        assert "Install them?" in dialogs.texts()[-1]
+        assert not drive.shell.installButton.enabled
+        assert not drive.shell.logSection.collapsed
+    drive.session.look_for_packages()
+    assert not drive.shell.installBanner.visible
+
+
+def test_the_log_can_be_copied_and_cleared(drive):
+    import slicer
+
+    drive.session.log("something happened")
+    drive.shell.logCopyButton.click()
+    assert slicer.app.clipboard().text().endswith("something happened")
+    drive.shell.logClearButton.click()
+    assert drive.shell.logText.toPlainText() == ""
+
+
+def test_the_log_is_capped(drive):
+    for line in range(2100):
+        drive.session.log(f"line {line}")
+    lines = drive.shell.logText.toPlainText().splitlines()
+    assert len(lines) == 2000
+    assert lines[-1].endswith("line 2099")
+
+
+def test_keys_for_segment_and_cancel(drive):
+    assert drive.segment.segmentButton.shortcut.toString() == "Ctrl+Return"
+    assert drive.segment.cancelButton.shortcut.toString() == "Ctrl+."
+
+
+def test_nobody_but_the_user_is_asked_for_a_folder(drive, models):
+    """The models folder is made when something is put into it, not when the panel opens."""
+    from ContrastiveSegPanel import settings
+
+    elsewhere = models.parent / "elsewhere"
+    drive.session.set_models_folder(elsewhere)
+    assert not elsewhere.exists()
+    assert settings.models_folder() == Path(elsewhere)
+    assert drive.model.checkpointComboBox.itemText(0) == "starter-macl-3d-tiny (pre-trained)"
