@@ -184,6 +184,25 @@ def test_bias_is_a_smooth_factor_within_its_reach(shape):
         assert steps[both].abs().max() < 1.4 / ((shape[-1] - 1) / 2) + 1e-2
 
 
+@pytest.mark.parametrize("shape", [(24, 28), (12, 20, 16)])
+def test_a_curve_sends_equal_values_to_equal_values_and_some_up_and_others_down(shape):
+    torch.manual_seed(0)
+    images = blobs(8, 1, *shape)
+    slopes = []
+    for image, other in zip(images, intensity(images, only("curve", 4, 8)), strict=True):
+        torch.testing.assert_close(torch.stack(torch.var_mean(other)), torch.stack(torch.var_mean(image)))
+        order = image.flatten().argsort()
+        along, sent = image.flatten()[order].diff(), other.flatten()[order].diff()
+        assert not sent[along == 0].any()
+        slopes.append(sent[along > 1e-4] / along[along > 1e-4])
+    assert sum(bool((slope > 0.1).any() and (slope < -0.1).any()) for slope in slopes) >= 6
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_a_curve_leaves_an_empty_image_finite(value):
+    assert intensity(torch.full((2, 1, 6, 6), value), only("curve", 4, 8)).isfinite().all()
+
+
 def test_reproducible_from_the_global_seed_and_exact_under_autocast():
     images = blobs(2, 1, 16, 20)
     everything = IntensitySettings(*[Chance(1.0, c.low, c.high) for c in vars(IntensitySettings()).values()])

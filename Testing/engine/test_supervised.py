@@ -7,13 +7,15 @@ import semi
 import torch
 
 from ContrastiveSegLib.methods.supervised import Supervised, SupervisedSettings
-from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings
+from ContrastiveSegLib.volumes.augment import IntensitySettings
 from ContrastiveSegLib.volumes.plan import Channel
 
 
+@pytest.mark.parametrize("name", ["bias", "curve"])
 @pytest.mark.parametrize(("modality", "expected"), [("MR", True), ("any", True), ("CT", False)])
-def test_bias_fields_are_not_for_hounsfield_units(modality, expected):
-    changes = IntensitySettings(**{**vars(semi.STILL["intensity"]), "bias": Chance(1.0, 0.5, 0.5)})
+def test_bias_fields_and_curves_are_not_for_hounsfield_units(modality, expected, name):
+    certain = replace(getattr(IntensitySettings(), name), probability=1.0)
+    changes = replace(semi.STILL["intensity"], **{name: certain})
     made = semi.method(Supervised, SupervisedSettings(**{**semi.STILL, "intensity": changes}))
     made.plan = replace(made.plan, channels=(Channel("image", modality),))
     images = semi.batch().images

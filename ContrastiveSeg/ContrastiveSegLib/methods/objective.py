@@ -106,11 +106,11 @@ class Objective(nn.Module):
     def changed(self, images: Tensor) -> Tensor:
         """``images`` (B, C, ...) in other intensities, as the settings' ``intensity`` says.
 
-        CT gets no bias fields: Hounsfield units mean the same everywhere.
+        CT gets neither bias fields nor curves: Hounsfield units mean the same everywhere.
         """
         how: IntensitySettings = self.settings.intensity
         if any(channel.modality == "CT" for channel in self.plan.channels):
-            how = replace(how, bias=replace(how.bias, probability=0.0))
+            how = replace(how, bias=replace(how.bias, probability=0.0), curve=replace(how.curve, probability=0.0))
         return intensity(images, how)
 
     def after_step(self) -> None:

@@ -18,9 +18,10 @@ from .objective import Objective
 
 
 def strong_changes(reach: float, blur: float) -> IntensitySettings:
-    """Brightness and contrast by up to ``reach``, gamma, noise, bias fields, and blur in a share ``blur`` of the views.
+    """Brightness and contrast by up to ``reach``, gamma, noise, curves, bias fields; blur in a share ``blur``.
 
-    Bias fields are ours in every method: networks with instance norm are blind to brightness and contrast alone.
+    Curves and bias fields are ours in every method. Networks with instance norm are blind to brightness and contrast
+    alone; where tissues change places on the grey scale, what two views have in common is the anatomy.
     """
     never = Chance(0.0, 0.0, 0.0)
     return IntensitySettings(
@@ -32,6 +33,7 @@ def strong_changes(reach: float, blur: float) -> IntensitySettings:
         low_resolution=never,
         cutout=never,
         bias=Chance(0.7, 0.2, 0.8),
+        curve=Chance(0.8, 4, 8),
     )
 
 

@@ -59,6 +59,8 @@ class IntensitySettings:
         cutout: share of the volume replaced by a box of noise, the same box in all channels of a sample.
         bias: largest logarithm of a smooth factor on the distance from the minimum, as a coil's sensitivity gives it:
             the same tissue is brighter here than there.
+        curve: knots of a random curve that values are sent through, up and down: tissues change places on the grey
+            scale, and look as they might in another sequence. Mean and deviation stay.
     """
 
     brightness: Chance = Chance(0.5, -0.2, 0.2)
@@ -69,6 +71,7 @@ class IntensitySettings:
     low_resolution: Chance = Chance(0.15, 0.5, 1.0)
     cutout: Chance = Chance(0.0, 0.05, 0.2)
     bias: Chance = Chance(0.0, 0.2, 0.8)
+    curve: Chance = Chance(0.0, 4, 8)
 
 
 def spatial(
@@ -149,6 +152,8 @@ def intensity(images: Tensor, settings: IntensitySettings) -> Tensor:
             rows[index] = _blur(rows[index], sigma)
         for index, share in _drawn(settings.low_resolution, len(rows)):
             rows[index] = _low_resolution(rows[index], share)
+        for index, knots in _drawn(settings.curve, len(rows)):
+            rows[index] = _curve(rows[index], max(2, round(knots)))
         for index, reach in _drawn(settings.bias, len(rows)):
             rows[index] = _bias(rows[index], reach)
         rows = _contrast(rows, settings)
@@ -218,6 +223,16 @@ def _bias(row: Tensor, reach: float) -> Tensor:
     smooth = F.interpolate(knots.to(row.device), size=row.shape, mode=mode, align_corners=True)[0, 0]
     low = row.min()
     return (row - low) * smooth.exp() + low
+
+
+def _curve(row: Tensor, count: int) -> Tensor:
+    """Knots evenly spread from 2 deviations below the mean to 2.5 above, where bright tissue and vessels lie."""
+    mean, deviation = row.mean(), row.std().clamp_min(1e-6)
+    place = (((row - mean) / deviation + 2) / 4.5).clamp(0, 1) * (count - 1)
+    heights = torch.rand(count).to(row.device)
+    lower = place.long().clamp_max(count - 2)
+    sent = torch.lerp(heights[lower], heights[lower + 1], place - lower)
+    return (sent - sent.mean()) / sent.std().clamp_min(1e-3) * deviation + mean
 
 
 def _box(shape: torch.Size, share: float) -> tuple[slice, ...]:
