@@ -41,7 +41,11 @@ def pretrained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ContrastiveSegLib.training.pretrain import pretrain
 
     path = tmp_path_factory.mktemp("pretrained") / "macl.safetensors"
-    pretrain(PretrainJob(images=(str(dataset / "imagesTr"),), output=str(path), steps=2, precision="32", threads=1))
+    pretrain(
+        PretrainJob(
+            images=(str(dataset / "imagesTr"),), output=str(path), method="macl", steps=2, precision="32", threads=1
+        )
+    )
     return path
 
 

@@ -39,6 +39,7 @@ def main() -> None:
         folders.append(str(folder))
     job = PretrainJob(
         images=tuple(folders),
+        method="macl",
         output=str(given.output),
         steps=given.steps,
         size="tiny",
