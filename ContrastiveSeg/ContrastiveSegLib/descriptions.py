@@ -59,7 +59,7 @@ class PretrainJob(Training):
     labels: tuple[str, ...] = option(
         (), "labels to learn from, for methods that can: their folders or files, or the data sets or lists they are in"
     )
-    method: str = option("aligned", "pre-training method (see 'methods')")
+    method: str = option("ideal", "pre-training method (see 'methods')")
     dimensions: Literal[2, 3] = option(3, "3 for volumes, 2 for slice by slice")
     size: Size = option("auto", "network size; auto: tiny on a CPU, base on a GPU")
     network: str = option("unet", "backbone (unet, segresnet)")

@@ -111,7 +111,7 @@ class Parameters:
 
     #: Pre-train: "folder" or "scene"; ``size`` is a word of ``PretrainJob``.
     pretrain_source = Value("folder")
-    pretrain_method = Value("aligned")
+    pretrain_method = Value("ideal")
     pretrain_size = Value("auto")
     pretrain_budget = Value("60 min")
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Until the worker has answered: what every version of the engine has.
 _METHODS: dict[str, list[dict[str, Any]]] = {
-    "pretrain": [{"name": "aligned", "description": "", "settings": {}}],
+    "pretrain": [{"name": "ideal", "description": "", "settings": {}}],
     "finetune": [{"name": "supervised", "description": "", "settings": {}}],
 }
 _DEVICES: list[dict[str, Any]] = [{"name": "cpu", "label": "CPU", "free_bytes": 0}]

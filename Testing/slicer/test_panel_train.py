@@ -365,7 +365,7 @@ def test_pre_train_on_the_scene(drive):
     drive.idle()
     drive.shoot("pre-trained")
     card = drive.session.checkpoint.card
-    assert (card.kind, card.method, card.provenance.case_count) == ("pretrained", "aligned", 2)
+    assert (card.kind, card.method, card.provenance.case_count) == ("pretrained", "ideal", 2)
     assert "Fine-tune it now" in drive.pre.preTrainStatusLabel.text
     drive.files_gone()
 
