@@ -1,6 +1,7 @@
 """Frozen dataclasses to JSON and back; the one way settings, plans, cards and jobs are stored.
 
 Reading is strict: an unknown key, a missing key or a value of the wrong type is refused with its path.
+:func:`key_value` reads single settings as people type them.
 """
 
 from __future__ import annotations

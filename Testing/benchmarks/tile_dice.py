@@ -1,6 +1,7 @@
-"""The gate for larger tiles: Dice and CPU time of segmentation with tiles of 1, 2, 4, ... times the training patch.
+"""What larger tiles cost: Dice and CPU time of segmentation with tiles of 1, 2, 4, ... times the training patch.
 
-    python Testing/benchmarks/tile_dice.py --data DIR --set LA_half --checkpoints A.safetensors B.safetensors
+    python Testing/benchmarks/tile_dice.py --data DIR --set LA_half --precision bf16 \
+        --checkpoints A.safetensors B.safetensors
 
 Larger tiles compute fewer voxels twice, but behind instance norm a network then sees other statistics than in training.
 The checkpoints are segmenters, such as those that ``dice.py --work`` leaves, best one a seed; the list ``val`` is
@@ -37,7 +38,7 @@ def main() -> int:
     add_data_options(parser)
     add_common_options(parser, "tile_dice.json")
     parser.add_argument("--checkpoints", type=Path, nargs="+", required=True)
-    parser.add_argument("--times", type=float, nargs="+", default=(1, 2, 4, 8), help="the patch (default: 1 2 4 8)")
+    parser.add_argument("--times", type=float, nargs="+", default=(1, 2, 4), help="the patch (default: 1 2 4)")
     parser.add_argument("--precision", choices=("32", "bf16"), default="32")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -60,8 +61,8 @@ def _run(options: argparse.Namespace, folder: Path, path: Path, times: float) ->
     names = {one.value: one.name for one in segmenter.card.labels}
     fitted, dice, seconds = predicting.segment_logits, [], []
 
-    def roomier(*args: Any, max_voxels: int, **options: Any) -> torch.Tensor:
-        return fitted(*args, max_voxels=round(times * max_voxels), **options)
+    def roomier(*args: Any, max_voxels: int, **more: Any) -> torch.Tensor:
+        return fitted(*args, max_voxels=round(times * max_voxels), **more)
 
     with mock.patch.object(predicting, "segment_logits", roomier):
         for case in split(folder, "val"):
@@ -81,11 +82,12 @@ def _run(options: argparse.Namespace, folder: Path, path: Path, times: float) ->
 
 
 def _told(runs: list[dict[str, Any]]) -> str:
-    """Dice by checkpoint, and its mean difference from tiles of the patch."""
+    """Dice by checkpoint, and its mean difference from the smallest tiles."""
     rows = []
+    smallest = min(r["times"] for r in runs)
+    own = {r["checkpoint"]: r for r in runs if r["times"] == smallest}
     for times in sorted({r["times"] for r in runs}):
         those = [r for r in runs if r["times"] == times]
-        own = {r["checkpoint"]: r for r in runs if r["times"] == min(r["times"] for r in runs)}
         gains = [r["dice"] - own[r["checkpoint"]]["dice"] for r in those]
         time_ratio = statistics.fmean(r["cpu_seconds"] / own[r["checkpoint"]]["cpu_seconds"] for r in those)
         by_checkpoint = ", ".join(f"{r['dice']:.3f}" for r in those)

@@ -114,6 +114,7 @@ def test_defaults_are_those_of_the_description(given):
         ["pretrain", *REQUIRED["pretrain"], "--steps", "many"],
         ["pretrain", *REQUIRED["pretrain"], "--dimensions", "4"],
         ["pretrain", *REQUIRED["pretrain"], "--set", "batch"],
+        ["pretrain", *REQUIRED["pretrain"], "--set", "=2"],
         ["inspect"],
     ],
 )

@@ -116,10 +116,11 @@ def test_two_processes_take_the_steps_of_the_joint_batch(tmp_path):
 
 
 @pytest.mark.timeout(120)
-def test_torchrun_pre_trains_to_one_checkpoint(dataset, tmp_path):
+@pytest.mark.parametrize("method", ["macl", "ideal"])
+def test_torchrun_pre_trains_to_one_checkpoint(dataset, tmp_path, method):
     output = tmp_path / "base.safetensors"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    command += ["ContrastiveSegLib", "pretrain", "--images", str(dataset), "--output", str(output)]
+    command += ["ContrastiveSegLib", "pretrain", "--method", method, "--images", str(dataset), "--output", str(output)]
     command += ["--steps", "2", "--precision", "32", "--threads", "1", "--device", "cpu", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-3000:]

@@ -60,7 +60,7 @@ class IntensitySettings:
         bias: largest logarithm of a smooth factor on the distance from the minimum, as a coil's sensitivity gives it:
             the same tissue is brighter here than there.
         curve: knots of a random curve that values are sent through, up and down: tissues change places on the grey
-            scale, and look as they might in another sequence. Mean and deviation stay.
+            scale, and look as they might in another sequence. Mean and deviation stay, unless the curve is flat.
     """
 
     brightness: Chance = Chance(0.5, -0.2, 0.2)
@@ -153,7 +153,7 @@ def intensity(images: Tensor, settings: IntensitySettings) -> Tensor:
         for index, share in _drawn(settings.low_resolution, len(rows)):
             rows[index] = _low_resolution(rows[index], share)
         for index, knots in _drawn(settings.curve, len(rows)):
-            rows[index] = _curve(rows[index], max(2, round(knots)))
+            rows[index] = _curve(rows[index], round(knots))
         for index, reach in _drawn(settings.bias, len(rows)):
             rows[index] = _bias(rows[index], reach)
         rows = _contrast(rows, settings)
@@ -226,7 +226,7 @@ def _bias(row: Tensor, reach: float) -> Tensor:
 
 
 def _curve(row: Tensor, count: int) -> Tensor:
-    """Knots evenly spread from 2 deviations below the mean to 2.5 above, where bright tissue and vessels lie."""
+    """Knots evenly spread from 2 deviations below the mean to 2.5 above, for bright tissue; beyond them it is level."""
     mean, deviation = row.mean(), row.std().clamp_min(1e-6)
     place = (((row - mean) / deviation + 2) / 4.5).clamp(0, 1) * (count - 1)
     heights = torch.rand(count).to(row.device)
