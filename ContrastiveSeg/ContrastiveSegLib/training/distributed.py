@@ -26,8 +26,8 @@ def stop() -> None:
     """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
-        # A workaround: DistributedDataParallel keeps gloo's threads alive, and one that still frees a tensor of Python's
-        # while the interpreter ends aborts the process (pytorch#179291; seen once in some fifty runs).
+        # A workaround: DistributedDataParallel keeps gloo's threads alive, and one that still frees a tensor of
+        # Python's while the interpreter ends aborts the process (pytorch#179291; seen once in some fifty runs).
         time.sleep(0.2)
 
 
