@@ -21,7 +21,8 @@ def strong_changes(reach: float, blur: float) -> IntensitySettings:
     """Brightness and contrast by up to ``reach``, gamma, noise, curves, bias fields; blur in a share ``blur``.
 
     Curves and bias fields are ours in every method that calls this. Networks with instance norm are blind to
-    brightness and contrast alone; where tissues change places on the grey scale, what two views have in common is the anatomy.
+    brightness and contrast alone; where tissues change places on the grey scale, what two views have in common is the
+    anatomy.
     """
     never = Chance(0.0, 0.0, 0.0)
     return IntensitySettings(
