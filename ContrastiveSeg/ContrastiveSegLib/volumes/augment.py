@@ -227,6 +227,7 @@ def _bias(row: Tensor, reach: float) -> Tensor:
 
 def _curve(row: Tensor, count: int) -> Tensor:
     """Knots evenly spread from 2 deviations below the mean to 2.5 above, for bright tissue; beyond them it is level."""
+    # MONAI's RandHistogramShift keeps the order of values; here it is to change.
     mean, deviation = row.mean(), row.std().clamp_min(1e-6)
     place = (((row - mean) / deviation + 2) / 4.5).clamp(0, 1) * (count - 1)
     heights = torch.rand(count).to(row.device)
