@@ -96,6 +96,26 @@ def test_half_of_the_blocks_hold_foreground():
     assert labels.flatten(1)[0][places[0]].any(1).sum() == 2
 
 
+def test_the_other_half_is_drawn_from_all_other_blocks_alike():
+    torch.manual_seed(0)
+    labels = torch.zeros(400, 12, 12, dtype=torch.long)
+    labels[:, :6] = 1
+    places = sample_blocks(labels, (3, 3), groups=4)
+    held = labels.flatten(1).unsqueeze(1).expand(-1, 4, -1).gather(2, places).any(2)
+    # 6 of the 14 blocks that are left hold foreground; each of 800 draws.
+    assert (held.sum(1).float().mean() - 2).item() == pytest.approx(2 * 6 / 14, abs=0.1)
+
+
+def test_groups_mix_blocks_with_and_without_foreground():
+    """Else the groups of the uniform half have no foreground, and are left out of the loss."""
+    labels = torch.zeros(8, 14, 14, dtype=torch.long)
+    labels[:, 0, 0] = 1
+    places = sample_blocks(labels, (7, 7), groups=4)
+    held = labels.flatten(1).unsqueeze(1).expand(-1, 4, -1).gather(2, places).any(2)
+    assert held.sum(1).tolist() == [1] * 8
+    assert held.any(0).sum() > 1
+
+
 def test_blocks_are_blocks():
     places = sample_blocks(torch.zeros(1, 6, 8, dtype=torch.long), (2, 4), groups=99)[0]
     assert len(places) == 6

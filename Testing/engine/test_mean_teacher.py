@@ -1,5 +1,7 @@
 """Mean teacher: what is compared with what, the ramp, and the teacher's beginning."""
 
+from dataclasses import replace
+
 import pytest
 import semi
 import torch
@@ -33,9 +35,17 @@ def test_consistency_is_about_unlabelled_crops_alone():
     assert made.step(given)["consistency"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize(("share", "weight"), [(0.0, 6.7379e-4), (0.2, 0.1 * 2.718281828**-1.25), (0.4, 0.1), (1, 0.1)])
+@pytest.mark.parametrize(("share", "weight"), [(0.0, 6.7379e-4), (0.5, 0.1 * 2.718281828**-1.25), (1, 0.1)])
 def test_the_weight_ramps_up(share, weight):
     assert method(share).unsupervised_weight == pytest.approx(weight, rel=1e-4)
+
+
+def test_the_total_is_half_of_dice_and_cross_entropy_and_the_weighted_consistency():
+    made = semi.method(MeanTeacher, replace(SETTINGS, deep_levels=0))
+    made.taught = lambda images: torch.randn(2, 3, 8, 8, 8)
+    terms = made.step(batch())
+    expected = terms["dice_ce"] / 2 + made.unsupervised_weight * terms["consistency"]
+    assert terms["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_the_teacher_begins_as_its_student_even_if_weights_came_later():

@@ -48,9 +48,10 @@ def _over_anchors(rows: Tensor, classes: Tensor, temperature: float) -> Tensor:
 
 
 def sample_blocks(labels: Tensor, block: tuple[int, ...], groups: int) -> Tensor:
-    """Places of ``groups`` blocks of every map, half of them with foreground where there are as many (section 3).
+    """Places of ``groups`` blocks of every map: half with foreground, if there are as many, half from all (section 3).
 
-    The blocks of a map tile it from a random origin, and none is taken twice. Randomness is torch's global generator's.
+    The blocks of a map tile it from a random origin, none is taken twice, and each map has an order of its own, so that
+    the k-th blocks of all maps are a mixed group. Randomness is torch's global generator's.
 
     Args:
         labels: (M, [D,] H, W); above 0 is foreground. block: voxels an axis, cut to the map where it is larger.
@@ -72,10 +73,10 @@ def sample_blocks(labels: Tensor, block: tuple[int, ...], groups: int) -> Tensor
         places = corner.flatten()[:, None] + inside
         with_foreground = one.flatten()[places].any(1)
         wanted = min(groups, len(places))
-        order = torch.randperm(len(places))
+        order, again = torch.randperm(len(places)), torch.randperm(len(places))
         first = order[with_foreground[order]][: (wanted + 1) // 2]
-        rest = order[~torch.isin(order, first)]
-        chosen.append(places[torch.cat([first, rest])[:wanted]])
+        picked = torch.cat([first, again[~torch.isin(again, first)]])[:wanted]
+        chosen.append(places[picked[torch.randperm(wanted)]])
     return torch.stack(chosen).to(labels.device)
 
 

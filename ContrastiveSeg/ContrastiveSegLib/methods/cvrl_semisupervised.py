@@ -30,7 +30,7 @@ from .semisupervised import Taught, TaughtSettings, labelled_count
 
 @dataclass(frozen=True)
 class CVRLTuningSettings(TaughtSettings):
-    """Hyper-parameters of stage S; those of pre-training have the same names and values.
+    """Hyper-parameters of stage S (section 4; the supervised loss is the mean of Dice and cross-entropy).
 
     Attributes:
         weight, ramp: of the consistency with the teacher; 0.1 (UA-MT).
@@ -112,7 +112,7 @@ class CVRLTuning(Taught):
             dimension_contrast(mine, other, s.dimension_temperature)
             for mine, other in ((tokens.flatten(0, 1), their_tokens.flatten(0, 1)), (rows, their_rows))
         )
-        loss = supervised + self.unsupervised_weight * consistency
+        loss = supervised / 2 + self.unsupervised_weight * consistency
         loss = loss + s.beta_low * (volume + s.lambda_dimension * low)
         loss = loss + s.beta_high * (voxel + s.lambda_dimension * high)
         terms = {"dice_ce": finest, "consistency": consistency, "volume": volume, "voxel": voxel}

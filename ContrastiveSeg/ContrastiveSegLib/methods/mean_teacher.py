@@ -26,5 +26,5 @@ class MeanTeacher(Taught):
         if known < len(labels):
             wanted = self.taught(self.changed(images[known:])).softmax(1)
             consistency = (levels[0][known:].float().softmax(1) - wanted).square().mean()
-        total = supervised + self.unsupervised_weight * consistency
+        total = supervised / 2 + self.unsupervised_weight * consistency
         return {"loss": total, "dice_ce": finest.detach(), "consistency": consistency.detach()}

@@ -67,8 +67,11 @@ def labelled_count(labels: Tensor) -> int:
 
 @dataclass(frozen=True)
 class TaughtSettings(SemiSupervisedSettings):
-    """momentum: by how much the teacher keeps to what it was at each step (UA-MT and its line: 0.99)."""
+    """momentum: by how much the teacher keeps to what it was at each step. Values are those of UA-MT and its line,
+    which halve the supervised loss and let the weight rise over the whole budget.
+    """
 
+    ramp: float = 1.0
     momentum: float = 0.99
 
     def __post_init__(self) -> None:
