@@ -12,6 +12,7 @@ from ContrastiveSegLib import records
 from ContrastiveSegLib.contrast.infonce import unit
 from ContrastiveSegLib.contrast.momentum import WARM
 from ContrastiveSegLib.contrast.queue import KeyQueue, instance_contrast
+from ContrastiveSegLib.contrast.voxels import stratified_voxels, voxel_features
 from ContrastiveSegLib.errors import InputError
 from ContrastiveSegLib.methods.cvrl import CVRL, CVRLSettings, pooled, voxel_contrast
 from ContrastiveSegLib.methods.objective import find
@@ -154,14 +155,16 @@ def test_stages_follow_the_budget():
     assert made(settings=replace(SMALL, stages="P1")).transferred == ("encoder",)
 
 
-def test_labels_play_no_part():
-    weights = []
+@pytest.mark.parametrize("stages", ["P1", "P2", "joint"])
+def test_labels_play_no_part(stages):
+    gradients = []
     for labels in (None, torch.randint(0, 9, (4, 19, 19, 19))):
-        cvrl = made(settings=replace(SMALL, stages="joint"))
+        cvrl = made(settings=replace(SMALL, stages=stages))
         torch.manual_seed(0)
         cvrl.step(replace(batch_of(cvrl), labels=labels))["loss"].backward()
-        weights.append(next(cvrl.backbone.parameters()).grad)
-    assert torch.equal(*weights)
+        gradients.append({n: p.grad for n, p in cvrl.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys() != set()
+    assert all(torch.equal(gradient, gradients[1][name]) for name, gradient in gradients[0].items())
 
 
 # Views (T8)
@@ -190,6 +193,12 @@ def test_equal_views_and_weights_give_equal_features():
     deep = cvrl.teacher.network.encode(second)[-1]
     theirs = unit(cvrl.teacher_low.network(pooled(deep, cvrl.token_grid)).mean(1))
     torch.testing.assert_close((mine * theirs).sum(1), torch.ones(4))
+    # Both views share one geometry, so that the voxel of a place is the same in both and nothing is to be inverted.
+    maps = [net.decode(net.encode(v))[-1] for net, v in ((cvrl.backbone, first), (cvrl.teacher.network, second))]
+    places = stratified_voxels((16, 16, 16), cvrl.voxel_grid, 4, first.device)
+    here, there = (voxel_features(m, places).flatten(0, 1) for m in maps)
+    same = unit(cvrl.high(here)) * unit(cvrl.teacher_high.network(there))
+    torch.testing.assert_close(same.sum(1), torch.ones(len(same)))
 
 
 # The rest

@@ -150,11 +150,12 @@ def output(tmp_path):
     return tmp_path / "imported.safetensors"
 
 
-def test_macl_released_weights(tmp_path, output):
+@pytest.mark.parametrize("key", ["net", "model_state_dict"])
+def test_macl_released_weights(tmp_path, output, key):
     theirs = randomised(Macl())
     assert sum(p.numel() for p in theirs.parameters()) == 8_616_576
     path = tmp_path / "latest.pth"
-    torch.save({"net": {f"module.{k}": v for k, v in theirs.state_dict().items()}}, path)
+    torch.save({key: {f"module.{k}": v for k, v in theirs.state_dict().items()}}, path)
     backbone, card, report = imported(path, "macl", output)
     x = torch.randn(1, 1, 32, 32)
     with torch.no_grad():

@@ -102,6 +102,17 @@ def test_geometry_matches_first_and_features_later(monkeypatch):
         assert bool((seen[-1] == 5).all()) == by_features
 
 
+def test_encoder_features_are_matched_and_not_projections(monkeypatch):
+    seen = []
+    by_features = module.by_features
+    monkeypatch.setattr(module, "by_features", lambda q, k: seen.append((q, k)) or by_features(q, k))
+    ideal = made()
+    stepped(ideal)
+    width = ideal.backbone.channels[ideal.level]
+    assert width != SMALL.projection
+    assert [x.shape[-1] for x in seen[0]] == [width, width]
+
+
 def test_one_direction_and_many_cells():
     ideal = made(settings=replace(SMALL, swap=False, most=10, queries=7))
     assert torch.isfinite(stepped(ideal)["loss"])

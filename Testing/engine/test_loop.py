@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -183,6 +184,22 @@ def test_budget_in_minutes_does_not_count_validation(monkeypatch):
     found = train(Slow(), None, PLAIN, Run(Budget(minutes=1), CPU, validations=3), validate=validate)
     assert found.steps == 6
     assert found.minutes == pytest.approx(1.0)
+
+
+def test_after_a_validation_everything_trains_again():
+    """MCSC's M7: no part stays as validation left it, and batch statistics go on moving."""
+    toy, modes, statistics = Toy(), [], []
+    step = toy.step
+
+    def watched(batch):
+        modes.append(all(module.training for module in toy.modules()))
+        statistics.append(toy.backbone[1].running_mean.clone())
+        return step(batch)
+
+    toy.step = watched
+    train(toy, None, PLAIN, run(4, validations=4), validate=lambda state: float(toy.eval().training))
+    assert modes == [True] * 4
+    assert not any(torch.equal(one, later) for one, later in pairwise(statistics))
 
 
 def test_the_best_validated_weights_are_kept():

@@ -16,6 +16,7 @@ from ContrastiveSegLib.cli import main
 from ContrastiveSegLib.descriptions import EvaluateJob, FinetuneJob, PretrainJob
 from ContrastiveSegLib.errors import InputError
 from ContrastiveSegLib.evaluation.job import run_evaluation
+from ContrastiveSegLib.training import setup
 from ContrastiveSegLib.training.finetune import finetune
 from ContrastiveSegLib.training.pretrain import pretrain
 
@@ -125,6 +126,24 @@ def test_evaluation_warns_of_cases_that_were_learnt_from(dataset, mixcl, tmp_pat
     assert [e for e in seen if e.get("level") == "warning"] == []
 
 
-def test_cases_with_labels_are_named_first(mixcl):
+@pytest.mark.parametrize("ending", ["_seg", "_label"])
+def test_evaluation_knows_a_case_with_an_ending_in_both_folders(dataset, mixcl, tmp_path, ending):
+    for folder in ("predictions", "references"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(label(dataset, 2)[0], tmp_path / folder / f"synthetic_00002{ending}.nii.gz")
+    job = EvaluateJob(
+        predictions=str(tmp_path / "predictions"),
+        references=str(tmp_path / "references"),
+        output=str(tmp_path / "scores.json"),
+        checkpoint=str(mixcl),
+    )
+    seen: list[dict] = []
+    run_evaluation(job, seen.append)
+    assert any("learnt from labels of cases named synthetic_00002" in e.get("text", "") for e in seen)
+
+
+def test_every_case_with_a_label_is_named_and_first(monkeypatch, dataset, mixcl, tmp_path):
+    monkeypatch.setattr(setup, "_NAMED_CASES", 1)
+    assert pretrained_with(dataset, tmp_path / "few.safetensors", label(dataset, 0, 2)) == [True, True]
     card = read_card(mixcl)
     assert [case.label_used for case in card.provenance.cases] == [True, True, False, False]

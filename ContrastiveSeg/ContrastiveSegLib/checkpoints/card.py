@@ -41,8 +41,8 @@ class Provenance:
         base_method: that checkpoint's method.
         kept: which weights these are: "best" validated, "average" over the steps, or "last".
         optimisation: optimiser, learning rates and their schedule.
-        cases: what was trained on, and before that on with its labels. Large pre-training sets list at most the first
-            thousand, those with labels first; ``case_count`` is exact.
+        cases: what was trained on, and before that on with its labels. Large pre-training sets list the first
+            thousand, or all with labels; ``case_count`` is exact.
         steps, seed, minutes: the run. scores: e.g. {"validation_dice": 0.91}.
         created: ISO date. software: name and version. licence: of the weights. citation: papers to cite.
     """

@@ -37,7 +37,7 @@ def import_checkpoint(path: Path, source: str, output: Path) -> ImportReport:
 
     Args:
         path: a pickle of tensors (``.pth``, ``.pt``; loaded with ``weights_only``, so no code in it is run) or a
-            safetensors file; tensors may lie under "net", "state_dict" or "model".
+            safetensors file; tensors may lie under "net", "state_dict", "model_state_dict" or "model".
         source: one of :data:`.foreign_layouts.LAYOUTS`.
 
     Raises:
@@ -95,7 +95,7 @@ def _tensors(path: Path) -> Tensors:
             f"{path} cannot be read as tensors alone ({str(problem).splitlines()[0]}). Files that hold whole Python "
             "objects are not loaded, as they can run code; ask for its state_dict."
         ) from problem
-    for key in ("net", "state_dict", "model"):
+    for key in ("net", "state_dict", "model_state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     tensors = {k: v for k, v in found.items() if isinstance(v, Tensor)} if isinstance(found, dict) else {}

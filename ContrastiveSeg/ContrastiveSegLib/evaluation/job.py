@@ -8,6 +8,7 @@ from .. import events
 from ..checkpoints.header import read_card
 from ..descriptions import EvaluateJob
 from ..files import check_output, write_text
+from ..volumes.dataset import case_of
 from .evaluate import evaluate
 from .tables import to_csv, to_json, to_markdown, to_rows
 
@@ -30,7 +31,7 @@ def run_evaluation(
         write_text(outputs[1], to_csv(evaluation))
     emit(events.log(to_markdown(evaluation)))
     learnt = {case.name for case in card.provenance.cases if case.label_used} if card else set()
-    known = [case.case for case in evaluation.cases if case.case in learnt]
+    known = [case.case for case in evaluation.cases if case_of(case.case, learnt)]
     if known:
         told = f"{', '.join(known[:5])}{', ...' if len(known) > 5 else ''}"
         emit(

@@ -66,8 +66,8 @@ class CVRLSettings:
 
     Attributes:
         stages: "P1" contrasts the bottleneck and trains the encoder, "P2" contrasts voxels and trains the decoder
-            behind a frozen encoder; "P1,P2" is one after the other, as in GCL and ACTION [R]; "joint" both at once,
-            everything trained [A].
+            behind a frozen encoder, which by itself (an ablation) stays random; "P1,P2" is one after the other, as in
+            GCL and ACTION [R]; "joint" both at once, everything trained [A].
         first: share of the budget that P1 takes of "P1,P2" [A].
         batch: crops a step. margin: crops are drawn this much larger, so that turning brings in little padding [A].
         temperature, dimension_temperature: tau and tau_d; 0.1 and 0.1 (GCL, ARCO).

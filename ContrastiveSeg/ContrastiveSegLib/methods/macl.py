@@ -128,8 +128,8 @@ class MACL(Objective):
     optimisation = Optimisation("adamw", 2e-3, momentum=0.9, weight_decay=1e-5, schedule="cosine")
     description = (
         "Multi-level asymmetric contrast (MACL): encoder and deepest decoder blocks, no labels. In 2D the contrastive "
-        "losses are as published; the normalised equivariance loss, paired drawing and all of 3D (where the dense loss "
-        "tells cells apart) are ours."
+        "losses are as published; image vectors standardised where there is no batch norm, the normalised equivariance "
+        "loss, paired drawing and all of 3D (where the dense loss tells cells apart) are ours."
     )
     citation = "Zeng et al., Multi-level Asymmetric Contrastive Learning, IEEE JBHI 2026, arXiv 2309.11876."
     settings: MACLSettings

@@ -44,7 +44,7 @@ PATCH_VOXELS: Mapping[tuple[int, str], int] = {
 }
 #: Fields of a job that may differ between a run and its resumption.
 _NOT_SHAPING = ("output", "resume", "overwrite", "cache", "device", "precision", "threads", "tensorboard", "licence")
-#: Cases named one by one in a checkpoint; beyond it only their number is kept.
+#: Cases named one by one in a checkpoint, or as many as came with labels; beyond it only their number is kept.
 _NAMED_CASES = 1000
 
 
@@ -174,8 +174,9 @@ def provenance(
     **more: Any,
 ) -> Provenance:
     """The part of the card that says where the weights come from; ``labels_used`` where the cases have any."""
-    # Those with labels first: the list should name every one of them.
-    named = sorted(cases, key=lambda c: c.values is None)[:_NAMED_CASES]
+    # Those with labels first, and every one of them.
+    labelled = sum(c.values is not None for c in cases)
+    named = sorted(cases, key=lambda c: c.values is None)[: max(_NAMED_CASES, labelled)]
     return Provenance(
         cases=tuple(TrainingCase(c.name, c.digest, labels_used and c.values is not None) for c in named),
         case_count=len(cases),
