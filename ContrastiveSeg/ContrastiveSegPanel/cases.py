@@ -218,6 +218,11 @@ def volume_of(segmentation: Any) -> Any:
     return next((volume for volume in volumes if volume.GetID() == identifier), None)
 
 
+def segmentation_of(volume: Any) -> Any:
+    """The segmentation that the table shows beside ``volume``, or None."""
+    return next((found for one, found in _pair(_volumes(), segmentations()) if one is volume), None)
+
+
 def segmentations() -> list[Any]:
     """The scene's segmentation nodes that users see."""
     return _nodes("vtkMRMLSegmentationNode")

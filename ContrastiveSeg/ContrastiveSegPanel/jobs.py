@@ -74,6 +74,8 @@ class Worker:
 
     #: Seconds a cancelled job, or a stopped worker, has to end by itself before its processes are killed.
     GRACE = 10.0
+    #: Seconds it has when Slicer quits.
+    QUIT = 3.0
     _FLUSH_MS = 50
     #: Seconds to hand on events before the rest waits for its turn, so that a flood of them never freezes Slicer.
     _TURN = 0.02
@@ -167,6 +169,7 @@ class Worker:
                 self._hear,
                 self._log,
                 self._died,
+                self.QUIT,
             )
 
     def _write(self, line: str) -> None:

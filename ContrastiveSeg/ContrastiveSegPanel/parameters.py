@@ -82,6 +82,26 @@ class Nodes:
         parameters.mrml.EndModify(was)
 
 
+class Places:
+    """A node or None for each of several places, as the channels of a model are; one that is gone leaves its place."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.role = name
+
+    def __get__(self, parameters: Parameters, owner: type) -> list[Any]:
+        count = int(parameters.mrml.GetParameter(self.role) or 0)
+        return [parameters.mrml.GetNodeReference(f"{self.role}{place}") for place in range(count)]
+
+    def __set__(self, parameters: Parameters, nodes: list[Any]) -> None:
+        if self.__get__(parameters, Parameters) == nodes:
+            return
+        was = parameters.mrml.StartModify()
+        parameters.mrml.SetParameter(self.role, str(len(nodes)))
+        for place, node in enumerate(nodes):
+            parameters.mrml.SetNodeReferenceID(f"{self.role}{place}", node.GetID() if node is not None else None)
+        parameters.mrml.EndModify(was)
+
+
 class Parameters:
     """The panel's state in one scene.
 
@@ -97,7 +117,7 @@ class Parameters:
     inputs = Value("one")
     input = Node()
     several = Nodes()
-    channels = Nodes()
+    channels = Places()
     output = Node()
     mirror = Value(False)
     largest_component = Value(False)

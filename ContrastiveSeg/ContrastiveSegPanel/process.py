@@ -27,9 +27,6 @@ class LineProcess:
             killing it leaves the Python that it started, so that Python has to lead a group and tell its id.
     """
 
-    #: Milliseconds that a process gets to end by itself when Slicer quits.
-    QUIT_MS = 3000
-
     def __init__(
         self,
         program: str,
@@ -38,10 +35,13 @@ class LineProcess:
         on_output: Callable[[list[str]], None],
         on_error: Callable[[list[str]], None],
         on_end: Callable[[int | None, str], None],
+        quit_seconds: float = 3.0,
     ) -> None:
         """``on_output`` and ``on_error`` get whole lines. ``on_end`` comes once: the exit code (None where there is
-        none) and how it ended, in words that follow the program's name. All are called from the event loop."""
+        none) and how it ended, in words that follow the program's name. All are called from the event loop. When Slicer
+        quits, it waits ``quit_seconds`` for the process to end by itself."""
         self.group: int | None = None
+        self._quit_ms = int(1000 * quit_seconds)
         self._stopping = False
         self._on_end = on_end
         self._readers = {
@@ -145,9 +145,9 @@ class LineProcess:
             # Whoever watches it must not start another one now.
             self._silence(lambda: None)
         self._process.closeWriteChannel()
-        if not self._process.waitForFinished(self.QUIT_MS):
+        if not self._process.waitForFinished(self._quit_ms):
             self.kill()
-            self._process.waitForFinished(self.QUIT_MS)
+            self._process.waitForFinished(self._quit_ms)
 
 
 @functools.cache

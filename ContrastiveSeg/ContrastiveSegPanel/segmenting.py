@@ -18,7 +18,7 @@ from ContrastiveSegLib.descriptions import SegmentJob
 from ContrastiveSegLib.errors import InputError
 
 from . import scene
-from .cases import IGNORE, PREDICTED, ROLE
+from .cases import IGNORE, PREDICTED, ROLE, TRAIN, VALIDATION, segmentation_of
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ class Segmenting:
         self._taken: set[str] = set()
         self._undo: list[scene.Undo] = []
         self._map_ids: list[str] = []
+        #: Node ID, attribute, and what it was before.
+        self._attributes: list[tuple[str, str, str | None]] = []
         #: IDs of the segmentations made or written into, in the order of the cases.
         self.segmentation_ids: list[str] = []
         #: Names of cases whose nodes were gone when their result came.
@@ -114,6 +116,10 @@ class Segmenting:
         """Whether the user has corrected what was made, which undoing would throw away."""
         return any(undo.edited_since for undo in self._undo)
 
+    def made(self, segmentation: Any) -> bool:
+        """Whether ``segmentation`` holds what was made, which nobody has corrected since."""
+        return segmentation.GetID() in self.segmentation_ids and not self.edited_since
+
     def undo(self) -> None:
         """Put the scene back as it was before.
 
@@ -129,7 +135,11 @@ class Segmenting:
                 undo()
             except InputError as problem:
                 refused.append(str(problem))
-        self._undo, self._map_ids = [], []
+        for identifier, attribute, value in self._attributes:
+            node = slicer.mrmlScene.GetNodeByID(identifier)
+            if node is not None:
+                node.SetAttribute(attribute, value)
+        self._undo, self._map_ids, self._attributes = [], [], []
         if refused:
             raise InputError("\n".join(dict.fromkeys(refused)))
 
@@ -146,8 +156,8 @@ class Segmenting:
         name = _free_name(_("{name} segmentation").format(name=volume.GetName()))
         node, undo = scene.read_labels_into(labels, self._card.labels, volume, segmentation, name)
         self._undo.append(undo)
-        if segmentation is None:
-            node.SetAttribute(PREDICTED, self._checkpoint.name)
+        if undo.written.issuperset(node.GetSegmentation().GetSegmentIDs()):
+            self._mark_as_predicted(node, volume)
         self.segmentation_ids.append(node.GetID())
         if self._options.uncertainty:
             name = _free_name(_("{name} uncertainty").format(name=volume.GetName()))
@@ -155,6 +165,15 @@ class Segmenting:
             # A map of a volume is no volume to learn from, nor to segment with all the others.
             found.SetAttribute(ROLE, IGNORE)
             self._map_ids.append(found.GetID())
+
+    def _mark_as_predicted(self, segmentation: Any, volume: Any) -> None:
+        """Nothing in it is anybody's own work any more: it is not to be learnt from unasked."""
+        learnt = segmentation_of(volume) is segmentation and volume.GetAttribute(ROLE) in (TRAIN, VALIDATION)
+        for node, attribute in ((segmentation, PREDICTED), *([(volume, ROLE)] if learnt else [])):
+            self._attributes.append((node.GetID(), attribute, node.GetAttribute(attribute)))
+        segmentation.SetAttribute(PREDICTED, self._checkpoint.name)
+        if learnt:
+            volume.RemoveAttribute(ROLE)
 
     def _write(self, case: _Case, index: int) -> None:
         scene.write_volume(slicer.mrmlScene.GetNodeByID(case.volume_ids[index]), self._input(case, index))

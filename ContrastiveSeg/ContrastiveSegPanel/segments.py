@@ -140,7 +140,7 @@ def put_labels(node: Any, volume: Any, grid: Grid, array: np.ndarray, labels: Se
         node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     matrix = volume_to_segmentation(volume, node)
     layer = oriented_image(array, matrix @ grid.ijk_to_ras)
-    replaced = _same_named(node, labels)
+    replaced = replaced_by_name(node, labels)
     written = []
     with slicer.util.NodeModify(node), surfaces_kept(segmentation, replaced.values()):
         take_out(segmentation, replaced.values())
@@ -243,8 +243,9 @@ def tell_of_new_voxels(segmentation: Any) -> None:
     segmentation.InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
 
 
-def _same_named(node: Any, labels: Sequence[Label]) -> dict[int, str]:
-    """Label value -> ID of the segment of that name; where names repeat, the first label takes the first segment."""
+def replaced_by_name(node: Any, labels: Sequence[Label]) -> dict[int, str]:
+    """Label value -> ID of the segment of that name, whose voxels a result replaces; where names repeat, the first
+    label takes the first segment."""
     free = segments_of(node)
     found = {}
     for label in labels:

@@ -29,7 +29,7 @@ _METHODS: dict[str, list[dict[str, Any]]] = {
 }
 _DEVICES: list[dict[str, Any]] = [{"name": "cpu", "label": "CPU", "free_bytes": 0}]
 
-#: Seconds; see :attr:`.jobs.Worker.GRACE`.
+#: Seconds; see :attr:`.jobs.Worker.GRACE` and ``QUIT``.
 _TRAINER_GRACE = 60.0
 
 #: The module's folder, in which the starters ship.
@@ -64,7 +64,7 @@ class Session:
         self.worker = worker or Worker()
         self.trainer = trainer or Worker()
         # A cancelled training still validates and writes what it has learnt.
-        self.trainer.GRACE = _TRAINER_GRACE
+        self.trainer.GRACE = self.trainer.QUIT = _TRAINER_GRACE
         self.catalogue = Catalogue(_MODULE / "Resources" / "Checkpoints", settings.models_folder())
         self.checkpoint: Entry | None = None
         self.parameters: Parameters | None = None

@@ -19,6 +19,9 @@ class Undo:
 
     Args:
         created: the node was made for this; undoing removes it.
+
+    Attributes:
+        written: IDs of the segments that were written.
     """
 
     def __init__(self, node: Any, created: bool) -> None:
@@ -34,14 +37,14 @@ class Undo:
         self._transform_id = node.GetTransformNodeID()
         self._reference_id = node.GetNodeReferenceID(_reference_role())
         self._geometry = segmentation.GetConversionParameter(_geometry())
-        self._written: set[str] = set()
+        self.written: set[str] = set()
         self._after: dict[str, tuple[Any, int]] = {}
         _save_for_segment_editor(node)
 
     def finish(self, written: Sequence[str]) -> None:
         """Say which segments were written; everything else must be as before."""
         segmentation = self._node.GetSegmentation()
-        self._written = set(written)
+        self.written = set(written)
         self._after = {identifier: _state(segmentation, identifier) for identifier in segmentation.GetSegmentIDs()}
 
     @property
@@ -58,7 +61,7 @@ class Undo:
         """Whether the user has changed written voxels meanwhile, which undoing would throw away."""
         if self.refusal:
             return False
-        return any(_state(self._node.GetSegmentation(), i) != self._after[i] for i in self._written)
+        return any(_state(self._node.GetSegmentation(), i) != self._after[i] for i in self.written)
 
     def __call__(self) -> None:
         """Restore what was there.
@@ -70,16 +73,16 @@ class Undo:
             raise InputError(self.refusal)
         self._done = True
         segmentation = self._node.GetSegmentation()
-        if self._created and set(segmentation.GetSegmentIDs()) <= self._written:
+        if self._created and set(segmentation.GetSegmentIDs()) <= self.written:
             slicer.mrmlScene.RemoveNode(self._node)
             return
-        with slicer.util.NodeModify(self._node), surfaces_kept(segmentation, self._written) as surfaces:
+        with slicer.util.NodeModify(self._node), surfaces_kept(segmentation, self.written) as surfaces:
             if segmentation.SerializeAllConversionParameters() == self._conversion:
-                surfaces.update({i: surface for i, surface in self._surfaces.items() if i in self._written})
-            take_out(segmentation, self._written)
+                surfaces.update({i: surface for i, surface in self._surfaces.items() if i in self.written})
+            take_out(segmentation, self.written)
             for layer, members in self._layers.items():
                 self._restore(layer, members)
-            for identifier in self._written.intersection(segmentation.GetSegmentIDs()).difference(self._order):
+            for identifier in self.written.intersection(segmentation.GetSegmentIDs()).difference(self._order):
                 # Removing a segment would search the layer it shares; it shares none after this.
                 segmentation.GetSegment(identifier).AddRepresentation(layer_name(), slicer.vtkOrientedImageData())
                 segmentation.RemoveSegment(identifier)
@@ -92,7 +95,7 @@ class Undo:
     def _restore(self, layer: Any, members: Sequence[str]) -> None:
         """Put a layer back into those of its segments that were written, and into all if none was changed since."""
         segmentation = self._node.GetSegmentation()
-        back: Sequence[str] = [i for i in members if i in self._written]
+        back: Sequence[str] = [i for i in members if i in self.written]
         if not back:
             return
         if all(_state(segmentation, i) == self._after[i] for i in members if i not in back):
@@ -108,7 +111,7 @@ class Undo:
                 segment = slicer.vtkSegment()
                 segment.AddRepresentation(layer_name(), layer)
                 segmentation.AddSegment(segment, identifier)
-            if identifier in self._written:
+            if identifier in self.written:
                 segment.DeepCopyMetadata(self._said[identifier])
             segment.AddRepresentation(layer_name(), layer)
 

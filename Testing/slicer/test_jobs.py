@@ -41,6 +41,10 @@ def serve(identifier, job):
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         say(identifier, "log", level="info", text=f"{os.getpid()} {child.pid}")
         time.sleep(600)
+    if what == "slow":
+        say(identifier, "log", level="info", text="at work")
+        time.sleep(1)
+        open(job["references"], "w").close()
     while what == "polite":
         say(identifier, "progress", done=1, total=2, seconds_left=1.0, unit="steps")
         if identifier in cancelled:
@@ -76,10 +80,10 @@ while True:
 """
 
 
-def job(what: str):
+def job(what: str, references: str = ""):
     from ContrastiveSegLib.descriptions import EvaluateJob
 
-    return EvaluateJob(predictions=what, references="", output="")
+    return EvaluateJob(predictions=what, references=references, output="")
 
 
 class Watched:
@@ -317,9 +321,9 @@ def test_stopping_an_idle_worker_and_one_that_never_ran(new_worker, wait_for):
 def test_no_process_is_left_when_slicer_quits(new_worker, wait_for, monkeypatch):
     import qt
     import slicer
-    from ContrastiveSegPanel.process import LineProcess
+    from ContrastiveSegPanel.jobs import Worker
 
-    monkeypatch.setattr(LineProcess, "QUIT_MS", 300)
+    monkeypatch.setattr(Worker, "QUIT", 0.3)
     worker, deaf, waiting, stopped = new_worker(), Watched(), Watched(), []
     identifier = worker.submit(job("deaf"), deaf)
     worker.submit(job("a"), waiting)
@@ -333,6 +337,20 @@ def test_no_process_is_left_when_slicer_quits(new_worker, wait_for, monkeypatch)
     worker.stop(lambda: stopped.append(True))
     assert stopped == [True]
     assert [watched.events[-1]["exit_code"] for watched in (deaf, waiting)] == [130, 130]
+
+
+def test_slicer_waits_for_what_is_still_being_saved_when_it_quits(new_worker, wait_for, monkeypatch, tmp_path):
+    import qt
+    import slicer
+    from ContrastiveSegPanel.jobs import Worker
+
+    monkeypatch.setattr(Worker, "QUIT", 60.0)
+    slow = Watched()
+    new_worker().submit(job("slow", str(tmp_path / "saved")), slow)
+    wait_for(lambda: slow.of("log"))
+    qt.QTimer.singleShot(0, lambda: slicer.app.exit(0))
+    slicer.app.exec_()
+    assert (tmp_path / "saved").exists()
 
 
 def test_a_worker_killed_from_outside_and_two_workers_beside_one_another(new_worker, wait_for):

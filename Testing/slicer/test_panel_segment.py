@@ -114,7 +114,7 @@ def test_oblique_and_under_a_transform(drive, volume, scene, segmenter, tmp_path
     np.testing.assert_array_equal(voxels(segmentation, volume), own)
 
 
-def test_an_existing_segmentation_keeps_its_other_segments(drive, volume, scene, segmenter, tmp_path):
+def test_an_existing_segmentation_keeps_its_other_segments(drive, volume, scene, segmenter, tmp_path, dialogs):
     import slicer
 
     mine = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine")
@@ -133,7 +133,9 @@ def test_an_existing_segmentation_keeps_its_other_segments(drive, volume, scene,
         return slicer.util.arrayFromSegmentBinaryLabelmap(mine, identifier, volume)
 
     drive.segment.outputSelector.setCurrentNode(mine)
+    dialogs.answer(True)
     drive.click_segment()
+    assert ["corrections in them: kidney." in question for question in dialogs.texts()] == [True]
     assert segmentations() == [mine]
     assert segment_names(mine) == ["tumour", "kidney", "chamber", "chamber wall"]
     np.testing.assert_array_equal(now("tumour"), drawn["tumour"])
@@ -181,14 +183,19 @@ def test_the_output_removed_leaves_no_other_segmentation_to_be_written_into(driv
     assert drive.segment.outputSelector.currentNode() is None
 
 
-def test_undo_asks_before_it_throws_corrections_away(drive, volume, dialogs):
+def correct(segmentation, volume):
+    """Paint the whole volume with the first segment, as a user's correction."""
     import slicer
 
+    identifier = segmentation.GetSegmentation().GetNthSegmentID(0)
+    array = np.ones(slicer.util.arrayFromVolume(volume).shape, np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, segmentation, identifier, volume)
+
+
+def test_undo_asks_before_it_throws_corrections_away(drive, volume, dialogs):
     drive.click_segment()
     (segmentation,) = segmentations()
-    identifier = segmentation.GetSegmentation().GetNthSegmentID(0)
-    shape = slicer.util.arrayFromVolume(volume).shape
-    slicer.util.updateSegmentBinaryLabelmapFromArray(np.ones(shape, np.uint8), segmentation, identifier, volume)
+    correct(segmentation, volume)
     dialogs.answer(False, True)
     drive.segment.undoButton.click()
     assert segmentations() == [segmentation]
@@ -197,6 +204,41 @@ def test_undo_asks_before_it_throws_corrections_away(drive, volume, dialogs):
     assert segmentations() == []
     assert [question for question in dialogs.texts() if "corrections" in question] == dialogs.texts()
     assert drive.segment.statusLabel.text == "Undone."
+
+
+def test_segmenting_again_asks_before_it_replaces_corrections(drive, volume, dialogs):
+    drive.click_segment()
+    (segmentation,) = segmentations()
+    made = voxels(segmentation, volume).copy()
+    correct(segmentation, volume)
+    corrected = voxels(segmentation, volume).copy()
+    dialogs.answer(False, True)
+    drive.settle()
+    drive.segment.segmentButton.click()
+    assert not drive.task.busy
+    np.testing.assert_array_equal(voxels(segmentation, volume), corrected)
+    assert ["chamber, chamber wall" in question for question in dialogs.texts()] == [True]
+    drive.click_segment()
+    np.testing.assert_array_equal(voxels(segmentation, volume), made)
+    # As it was made, it is replaced without a question.
+    drive.click_segment()
+    assert len(dialogs.texts()) == 2
+
+
+def test_a_result_in_somebodys_segmentation_is_not_learnt_from_unasked(drive, volume, scene, dialogs):
+    from ContrastiveSegPanel.cases import PREDICTED, ROLE, TRAIN
+
+    drawn = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Segmentation")
+    drawn.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    volume.SetAttribute(ROLE, TRAIN)
+    drive.segment.outputSelector.setCurrentNode(drawn)
+    drive.click_segment()
+    assert segmentations() == [drawn]
+    assert drawn.GetAttribute(PREDICTED)
+    assert volume.GetAttribute(ROLE) is None
+    drive.segment.undoButton.click()
+    assert drawn.GetAttribute(PREDICTED) is None
+    assert volume.GetAttribute(ROLE) == TRAIN
 
 
 def test_undo_tells_what_it_could_not_undo(drive, scene, dialogs):
@@ -224,6 +266,12 @@ def test_a_model_with_two_channels_takes_a_volume_for_each(drive, models, scene,
     assert "every channel" in drive.why_not()
     selectors[1].setCurrentNode(first)
     assert "same volume" in drive.why_not()
+    # What is empty keeps its place when another parameter changes.
+    selectors[0].setCurrentNode(None)
+    drive.segment.mirrorCheckBox.toggle()
+    drive.segment.mirrorCheckBox.toggle()
+    assert [selector.currentNode() for selector in selectors] == [None, first]
+    selectors[0].setCurrentNode(first)
     selectors[1].setCurrentNode(second)
     drive.settle()
     screenshot(module.parent, "segment-two-channels")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ContrastiveSegLib.checkpoints.card import Label
 from ContrastiveSegLib.errors import InputError
 
 from .. import fitness, scene
@@ -103,7 +105,7 @@ class SegmentSection(Section):
             parameters.inputs = _INPUTS[ui.inputsComboBox.currentIndex]
             parameters.input = ui.inputSelector.currentNode()
             parameters.several = list(ui.severalSelector.checkedNodes())
-            parameters.channels = [node for node in self._channels.nodes() if node is not None]
+            parameters.channels = self._channels.nodes()
             parameters.output = ui.outputSelector.currentNode()
             parameters.mirror = ui.mirrorCheckBox.checked
             parameters.largest_component = ui.largestCheckBox.checked
@@ -231,18 +233,32 @@ class SegmentSection(Section):
             self.session.refresh_catalogue()
             self.session.report(_("{path} is gone. Choose another checkpoint.").format(path=entry.path))
             return
-        self._clicked = time.perf_counter()
         single = len(cases) == 1 and (self._channels or self.ui.inputsComboBox.currentIndex == 0)
+        output = self.ui.outputSelector.currentNode() if single else None
+        if output is not None and not self._may_write_into(output, entry.card.labels):
+            return
+        self._clicked = time.perf_counter()
         options = Options(
             mirror=self.ui.mirrorCheckBox.checked,
             largest_component=self.ui.largestCheckBox.checked,
             uncertainty=self.ui.uncertaintyCheckBox.checked,
             device=self._device.current,
         )
-        output = self.ui.outputSelector.currentNode() if single else None
         current = Segmenting(entry.path, entry.card, cases, options, output, self.session.folder())
         self._current = current
         self.task.start(current.steps(), current.job(), self._on_result, self._on_problem, self._on_event)
+
+    def _may_write_into(self, segmentation: Any, labels: Sequence[Label]) -> bool:
+        """Whether a result may replace segments there: ours as it was made, and anybody's work if the user says so."""
+        replaced = scene.replaced_by_name(segmentation, labels).values()
+        if not replaced or (self._last is not None and self._last.made(segmentation)):
+            return True
+        names = [segmentation.GetSegmentation().GetSegment(identifier).GetName() for identifier in replaced]
+        question = _(
+            "{segmentation} has segments that the result replaces, with all corrections in them: {names}. Replace "
+            "them? To keep them, choose New segmentation as output."
+        )
+        return self.session.confirm(question.format(segmentation=segmentation.GetName(), names=", ".join(names)))
 
     def undo(self) -> None:
         """Put the scene back as it was before the last click on Segment."""
