@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     kinds = "whose layout it has: macl (released 2D weights), vnet (left-atrium literature), segresnet, dynunet (MONAI)"
     imported.add_argument("--from", dest="source", required=True, metavar="NAME", help=kinds)
     imported.add_argument("--output", required=True, metavar="PATH", help="the checkpoint to write (.safetensors)")
+    imported.add_argument("--overwrite", action="store_true", help="replace an existing output")
     volumes = "Make synthetic volumes to try things on."
     sample = commands.add_parser("sample-data", help=volumes, description=volumes)
     folder = "new folder for imagesTr, labelsTr and dataset.json"
@@ -188,10 +189,10 @@ def _methods() -> int:
     return 0
 
 
-def _import(file: str, source: str, output: str) -> int:
+def _import(file: str, source: str, output: str, overwrite: bool) -> int:
     from .checkpoints.foreign import import_checkpoint
 
-    report = import_checkpoint(Path(file), source, Path(output))
+    report = import_checkpoint(Path(file), source, Path(output), overwrite)
     print(f"{output}: {len(report.matched)} tensors taken, {len(report.skipped)} left, {len(report.fresh)} fresh.")
     for told, names in (("left", report.skipped), ("fresh", report.fresh)):
         print("".join(f"  {told} {name}\n" for name in names), end="")

@@ -44,6 +44,11 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def out_of_memory(problem: RuntimeError) -> bool:
+    """Whether torch failed for want of memory, on a GPU or on the CPU."""
+    return isinstance(problem, torch.OutOfMemoryError) or "can't allocate memory" in str(problem)
+
+
 def autocast_dtype(device: torch.device, precision: Precision) -> torch.dtype | None:
     """The type to run networks in (None: float32), for ``torch.autocast``.
 

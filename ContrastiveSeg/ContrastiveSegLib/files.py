@@ -1,4 +1,4 @@
-"""Writing files so that nothing is half-written and nothing is overwritten unasked."""
+"""Reading files that may not be readable; writing so that nothing is half-written or overwritten unasked."""
 
 from __future__ import annotations
 
@@ -47,6 +47,22 @@ def check_output(path: Path, overwrite: bool = False) -> None:
         raise InputError(f"Cannot make the folder {path.parent}: {there} is a file.")
     if not os.access(there, os.W_OK):
         raise InputError(f"The folder {there} is read-only. Choose an output folder you may write to.")
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Reading ``path``: what the system refuses (rights, a network drive that went) becomes an InputError.
+
+    Raises:
+        InputError: saying what the system says.
+    """
+    try:
+        yield
+    except OSError as problem:
+        at = problem.filename or path
+        raise InputError(
+            f"{at} cannot be read: {problem.strerror or problem}. Check its rights and its disk."
+        ) from problem
 
 
 @contextmanager

@@ -75,11 +75,11 @@ class Catalogue:
         return target
 
     def new_path(self, name: str) -> Path:
-        """A path in the models folder that no file has yet, named after ``name``."""
+        """A path in the models folder that no file has yet, nor one beside it to resume from, named after ``name``."""
         plain = re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "checkpoint"
         taken = {entry.path.stem for entry in self.entries()}
         free, count = plain, 2
-        while free in taken or (self.models / f"{free}{SUFFIX}").exists():
+        while free in taken or any(self.models.glob(f"{free}{SUFFIX}*")):
             free, count = f"{plain}-{count}", count + 1
         return self.models / f"{free}{SUFFIX}"
 

@@ -1,10 +1,13 @@
 """Cases are found in every layout, in one order, and what is missing is named."""
 
+import errno
 import json
+import os
 
 import pytest
 
 from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.volumes import dataset
 from ContrastiveSegLib.volumes.dataset import CaseFiles, find_cases, label_names
 
 
@@ -120,6 +123,21 @@ def test_labels_that_do_not_fit(tmp_path):
         find_cases([images], [touch(tmp_path / "l3", "a.nii", "a_seg.nii", "b.nii")])
     with pytest.raises(InputError, match="holds no label files"):
         find_cases([images], [touch(tmp_path / "l4")])
+
+
+def test_a_listing_among_the_labels(tmp_path):
+    images, listing = touch(tmp_path / "images", "a.nii.gz"), write(tmp_path / "dataset.json", {})
+    with pytest.raises(InputError, match="Give it as --images, without --labels"):
+        find_cases([images], [listing])
+
+
+def test_a_folder_that_may_not_be_listed(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(dataset, "_image_files", refuse)
+    with pytest.raises(InputError, match="cannot be read: Permission denied"):
+        find_cases([tmp_path])
 
 
 def test_two_cases_of_one_name(tmp_path):

@@ -158,6 +158,14 @@ def test_the_result_has_a_row_for_every_case_and_label(folders, tmp_path):
     assert json.loads(json.dumps(result["rows"], allow_nan=False)) == result["rows"]
 
 
+def test_two_tables_in_one_file_are_refused(folders, tmp_path):
+    output = tmp_path / "out.json"
+    job = EvaluateJob(predictions=str(folders[0]), references=str(folders[1]), output=str(output), csv=str(output))
+    with pytest.raises(InputError, match="written twice"):
+        run_evaluation(job)
+    assert not output.exists()
+
+
 def test_nothing_comparable_is_an_error(folders):
     for case in "ab":
         (folders[0] / f"{case}.nrrd").unlink(missing_ok=True)

@@ -377,12 +377,24 @@ def test_a_checkpoint_for_pre_training_resumes_too(dataset, tmp_path):
     seen: list[dict] = []
     with pytest.raises(Cancelled, match="Stopped after 1 steps"):
         pretrain(begin("parts"), seen.append, lambda: any(e.get("name") == "loss" for e in seen))
+    (tmp_path / "parts.safetensors").unlink()
+    with pytest.raises(InputError, match=r"interrupted run\. Add --resume"):
+        pretrain(begin("parts"))
     pretrain(begin("parts", resume=True))
     pretrain(begin("whole"))
     (parts, whole) = (load(tmp_path / f"{n}.safetensors")[1] for n in ("parts", "whole"))
     assert all(torch.equal(t, parts[n]) for n, t in whole.items())
     with pytest.raises(InputError, match="nothing to resume"):
         pretrain(begin("parts", resume=True))
+
+
+def test_pre_training_stopped_before_its_first_step_leaves_no_checkpoint(dataset, tmp_path):
+    output, seen = tmp_path / "none.safetensors", []
+    job = PretrainJob(images=(str(dataset),), output=str(output), steps=3, precision="32", threads=1)
+    with pytest.raises(Cancelled, match="no checkpoint was written"):
+        pretrain(job, seen.append, lambda: any(e.get("name") == "train" for e in seen))
+    assert not output.exists()
+    assert not resume_path(output).exists()
 
 
 def test_files_named_one_by_one_are_one_data_set_to_pre_train_on(dataset, tmp_path):

@@ -281,8 +281,22 @@ def test_files_of_another_kind_are_refused(tmp_path, output, content, source, wo
     assert not output.exists()
 
 
-def test_an_output_is_never_overwritten(tmp_path, output):
+@pytest.mark.parametrize("content", [b"", b"\x80\x02", b"words", b"\x93NUMPY" + bytes(80), bytes(range(256))])
+@pytest.mark.parametrize("ending", [".pt", ".safetensors"])
+def test_a_file_of_another_kind_is_refused_without_bad_advice(tmp_path, output, content, ending):
+    path = tmp_path / f"model{ending}"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read as tensors alone") as refused:
+        import_checkpoint(path, "macl", output)
+    assert "weights_only" not in str(refused.value)
+
+
+def test_an_output_is_overwritten_only_if_asked(tmp_path, output):
     output.write_bytes(b"mine")
-    with pytest.raises(InputError, match="exists"):
-        import_checkpoint(tmp_path / "model.pth", "macl", output)
+    path = tmp_path / "model.pth"
+    torch.save(randomised(Macl()).state_dict(), path)
+    with pytest.raises(InputError, match="add --overwrite"):
+        import_checkpoint(path, "macl", output)
     assert output.read_bytes() == b"mine"
+    assert main(["import", str(path), "--from", "macl", "--output", str(output), "--overwrite"]) == 0
+    assert load(output)[0].kind == "pretrained"

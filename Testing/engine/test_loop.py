@@ -265,8 +265,8 @@ def test_a_cancelled_run_resumes_on_the_same_curve(tmp_path, optimiser, cut):
 
 
 def test_another_job_is_not_resumed(tmp_path):
-    output = tmp_path / "toy.safetensors"
-    train(Toy(), None, PLAIN, run(output=output, identity="one", cancelled=lambda: True))
+    output, asked = tmp_path / "toy.safetensors", iter([False, False])
+    train(Toy(), None, PLAIN, run(output=output, identity="one", cancelled=lambda: next(asked, True)))
     with pytest.raises(InputError, match="belongs to a run with other data"):
         train(Toy(), None, PLAIN, run(output=output, identity="two", resume=True))
 
@@ -281,6 +281,25 @@ def test_no_resume_file_or_a_damaged_one(tmp_path, content, words):
         resume_path(output).write_bytes(content)
     with pytest.raises(InputError, match=words):
         train(Toy(), None, PLAIN, run(output=output, resume=True))
+
+
+def test_a_run_stopped_before_its_first_step_leaves_nothing_to_resume(tmp_path):
+    output = tmp_path / "toy.safetensors"
+    trained = train(Toy(), None, PLAIN, run(output=output, cancelled=lambda: True))
+    assert (trained.cancelled, trained.steps) == (True, 0)
+    assert not resume_path(output).exists()
+
+
+def test_too_little_memory_is_said_with_advice():
+    toy = Toy()
+    words = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."
+
+    def step(batch):
+        raise RuntimeError(words)
+
+    toy.step = step
+    with pytest.raises(ContrastiveSegError, match=r"Not enough memory on cpu for a training step.*--set batch=1"):
+        train(toy, None, PLAIN, run())
 
 
 def test_a_fresh_run_empties_the_curve(tmp_path):

@@ -1,7 +1,9 @@
 """Files in, label maps out on the very same grid, whatever the format; what fails is named and the rest is written."""
 
+import errno
 import json
 import math
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from ContrastiveSegLib.errors import Cancelled, InputError
 from ContrastiveSegLib.jobs.run import run
 from ContrastiveSegLib.segmentation.segment import STAGES, segment
 from ContrastiveSegLib.segmentation.uncertainty import entropy_of
+from ContrastiveSegLib.volumes import reading
 
 OBLIQUE = (0.36, 0.48, -0.8, -0.8, 0.6, 0.0, 0.48, 0.64, 0.6)
 
@@ -209,6 +212,33 @@ def test_timings_have_all_stages(sharp, image, tmp_path):
     assert sum(written[s] for s in STAGES if s != "total") <= written["total"] * 1.01 + 1e-3
     assert written["peak_memory_bytes"] > 50e6
     assert result["seconds"] == {s: written[s] for s in STAGES}
+
+
+@pytest.mark.parametrize("timings", ["image", "checkpoint", "labels", "old"])
+def test_timings_replace_nothing_unasked(sharp, image, tmp_path, timings):
+    given = {"image": image, "checkpoint": sharp, "labels": tmp_path / "l.nii.gz", "old": tmp_path / "old.json"}
+    (tmp_path / "old.json").write_text("old")
+    before = {name: path.read_bytes() for name, path in given.items() if path.exists()}
+    with pytest.raises(InputError, match="to be read and to be written|written twice|exists already"):
+        segment(job(sharp, image, tmp_path / "l.nii.gz", timings=str(given[timings])))
+    assert {name: path.read_bytes() for name, path in given.items() if path.exists()} == before
+
+
+def test_a_file_of_a_batch_that_may_not_be_read_is_named(monkeypatch, sharp, dataset, tmp_path):
+    check = reading.check_nifti
+
+    def refuse(path):
+        if path.name == "synthetic_00001.nii.gz":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        check(path)
+
+    monkeypatch.setattr(reading, "check_nifti", refuse)
+    result = segment(job(sharp, dataset / "imagesTr", tmp_path / "out"))
+    assert len(result["written"]) == 3
+    (failure,) = result["failures"]
+    assert failure["what"].endswith(
+        "synthetic_00001.nii.gz cannot be read: Permission denied. Check its rights and its disk."
+    )
 
 
 def test_one_bad_file_of_a_batch_is_named_and_the_rest_is_written(sharp, dataset, tmp_path):

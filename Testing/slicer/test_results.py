@@ -106,6 +106,14 @@ def test_what_one_side_lacks_is_told(drive, scene, tmp_path, dialogs):
     file = tmp_path / "scores.csv"
     dialogs.answer(tmp_path / "scores")
     drive.ui.exportButton.click()
+    # The dialog asks about the name as it was typed; the file may be there with the ending added.
+    file.write_bytes(file.read_bytes() + b"noted by hand")
+    kept = file.read_bytes()
+    dialogs.answer(tmp_path / "scores", False)
+    drive.ui.exportButton.click()
+    assert file.read_bytes() == kept
+    dialogs.answer(tmp_path / "scores", True)
+    drive.ui.exportButton.click()
     with file.open(newline="") as lines:
         written = {row["Segment"]: row for row in csv.DictReader(lines)}
     assert float(written["Liver"]["Dice"]) == 1

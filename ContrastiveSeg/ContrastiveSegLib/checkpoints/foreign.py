@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ class ImportReport:
     fresh: tuple[str, ...]
 
 
-def import_checkpoint(path: Path, source: str, output: Path) -> ImportReport:
+def import_checkpoint(path: Path, source: str, output: Path, overwrite: bool = False) -> ImportReport:
     """Write the backbone in ``path`` as a pre-trained checkpoint that follows the data it is fine-tuned on.
 
     Args:
@@ -45,7 +44,7 @@ def import_checkpoint(path: Path, source: str, output: Path) -> ImportReport:
     """
     if source not in LAYOUTS:
         raise InputError(f"There is no import from {source!r}. There are: {', '.join(LAYOUTS)}.")
-    check_output(output)
+    check_output(output, overwrite)
     layout = LAYOUTS[source]
     theirs = _tensors(path)
     names = {name: layout.name(name, theirs) for name in theirs}
@@ -90,10 +89,10 @@ def _tensors(path: Path) -> Tensors:
             found: Any = safetensors.torch.load_file(str(path))
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError, OSError, KeyError) as problem:
+    except Exception as problem:  # what a file from outside provokes in a reader is not to be foreseen
         raise InputError(
-            f"{path} cannot be read as tensors alone ({str(problem).splitlines()[0]}). Files that hold whole Python "
-            "objects are not loaded, as they can run code; ask for its state_dict."
+            f"{path} cannot be read as tensors alone. Files that hold whole Python objects are not loaded, as they can "
+            "run code; ask for its state_dict. A file of another kind, or one cut short, cannot be loaded either."
         ) from problem
     for key in ("net", "state_dict", "model_state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):

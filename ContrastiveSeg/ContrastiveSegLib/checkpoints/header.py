@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import readable
 from ..records import from_json
 from .card import SCHEMA, Card
 
@@ -22,7 +23,8 @@ def read_card(path: Path) -> Card:
     Raises:
         InputError: not a file, a pickle, truncated, not one of our checkpoints, or written by a newer version.
     """
-    header = _header(path)
+    with readable(path):
+        header = _header(path)
     text = header["__metadata__"].get(CARD_KEY)
     if text is None:
         raise InputError(

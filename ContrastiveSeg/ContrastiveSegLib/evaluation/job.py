@@ -7,6 +7,7 @@ from pathlib import Path
 from .. import events
 from ..checkpoints.header import read_card
 from ..descriptions import EvaluateJob
+from ..errors import InputError
 from ..files import check_output, write_text
 from ..volumes.dataset import case_of
 from .evaluate import evaluate
@@ -19,9 +20,11 @@ def run_evaluation(
     """Run ``job``; returns the paths written, the mean Dice, the rows of the table and what could not be paired.
 
     Raises:
-        InputError: as :func:`.evaluate.evaluate`, an output exists, or the checkpoint cannot be read.
+        InputError: as :func:`.evaluate.evaluate`, an output exists or is named twice, or the checkpoint cannot be read.
     """
     outputs = [Path(p) for p in (job.output, job.csv) if p]
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise InputError(f"{job.csv} is to be written twice. Give --csv a path of its own.")
     for path in outputs:
         check_output(path, job.overwrite)
     card = read_card(Path(job.checkpoint)) if job.checkpoint else None

@@ -138,18 +138,18 @@ def _outputs(job: SegmentJob) -> list[Output]:
         unsure = _target("--uncertainty", job.uncertainty, name, many) if job.uncertainty else None
         made.append(Output(case, labels, soft, unsure))
     targets = [path for o in made for path in (o.labels, o.probabilities, o.uncertainty) if path]
-    read, written = {image.resolve() for case in cases for image in case.images}, set()
+    targets += [Path(job.timings)] if job.timings else []
+    read = {Path(job.checkpoint).resolve(), *(image.resolve() for case in cases for image in case.images)}
+    written = set()
     for path in targets:
         if path.resolve() in read:
             raise InputError(f"{path} is to be read and to be written. Choose another output.")
         if path.resolve() in written:
             raise InputError(
-                f"{path} is to be written twice. Give --probabilities and --uncertainty their own folders."
+                f"{path} is to be written twice. Give --probabilities, --uncertainty and --timings their own paths."
             )
         written.add(path.resolve())
         check_output(path, job.overwrite)
-    if job.timings:
-        check_output(Path(job.timings), overwrite=True)
     return made
 
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..device import out_of_memory
 from ..errors import InputError
 from .tiles import OVERLAP, Tiling, fit_tiles
 
@@ -130,7 +131,7 @@ def segment_logits(
                 slice_axis=slice_axis,
             )
         except RuntimeError as problem:
-            if not _out_of_memory(problem):
+            if not out_of_memory(problem):
                 raise
             voxels = prod(tiling.tile)
         # outside of the except clause, whose traceback would keep the failed tensors alive
@@ -145,10 +146,6 @@ def segment_logits(
                 f"Not enough memory on {device} for one tile of {'x'.join(map(str, tiling.tile))} voxels. Close other "
                 "programs that use it, compute on the CPU, or use a smaller network."
             )
-
-
-def _out_of_memory(problem: RuntimeError) -> bool:
-    return isinstance(problem, torch.OutOfMemoryError) or "can't allocate memory" in str(problem)
 
 
 def _fits(size: int, device: torch.device) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .. import events
-from ..device import autocast, keep_large_buffers, shield_thin_convolutions
+from ..device import autocast, keep_large_buffers, out_of_memory, shield_thin_convolutions
 from ..errors import Cancelled, ContrastiveSegError, InputError
 from ..methods.objective import Objective, Optimisation
 from ..volumes.batch import Batch
@@ -163,7 +163,7 @@ def train(
             if time.monotonic() - last_save > run.save_seconds:
                 state.save()
                 last_save = time.monotonic()
-    if stopped:
+    if stopped and state.step:
         state.save()
     distributed.barrier()
     kept, weights = state.keep()
@@ -236,10 +236,18 @@ def _step(
     The gradient is already averaged over the processes, so that all of them decide alike.
     """
     torch.manual_seed((run.seed * 1_000_003 + step) * 1009 + distributed.rank())
-    with autocast(run.device, run.dtype):
-        terms = module(batch.to(run.device))
-    optimiser.zero_grad(set_to_none=True)
-    terms["loss"].backward()
+    try:
+        with autocast(run.device, run.dtype):
+            terms = module(batch.to(run.device))
+        optimiser.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+    except RuntimeError as problem:
+        if not out_of_memory(problem):
+            raise
+        raise ContrastiveSegError(
+            f"Not enough memory on {run.device} for a training step. Close what else uses it, or choose fewer crops a "
+            "step (--set batch=1), a smaller network (--size tiny) or another device (--device cpu)."
+        ) from problem
     norm = nn.utils.clip_grad_norm_(module.parameters(), how.clip)
     if not math.isfinite(float(norm)):
         return None

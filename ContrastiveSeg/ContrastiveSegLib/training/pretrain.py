@@ -71,6 +71,8 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
             how,
             run,
         )
+        if trained.cancelled and not trained.steps:
+            raise Cancelled("Stopped before the first step; no checkpoint was written.")
         assert run.output is not None
         if distributed.rank() == 0:
             card = Card(

@@ -59,6 +59,19 @@ def check_resumable(path: Path) -> None:
         raise InputError(f"There is nothing to resume: {path} does not exist. Run without --resume.")
 
 
+def check_fresh(path: Path, overwrite: bool) -> None:
+    """Refuse to begin anew, unasked, over what an interrupted run has learnt.
+
+    Raises:
+        InputError: ``path`` exists and ``overwrite`` is false.
+    """
+    if path.is_file() and not overwrite:
+        raise InputError(
+            f"{path} holds an interrupted run. Add --resume to the same command to go on with it, or --overwrite to "
+            "begin anew."
+        )
+
+
 def load_mark(path: Path, identity: str) -> tuple[Mark, dict[str, dict[str, Tensor]]]:
     """What :func:`save_mark` wrote.
 

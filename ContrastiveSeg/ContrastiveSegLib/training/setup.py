@@ -30,7 +30,7 @@ from ..volumes.fingerprint import Fingerprint, PatchRule, fit_patch
 from ..volumes.plan import Plan
 from . import distributed
 from .loop import Budget, Run, Trained
-from .resume import check_resumable, metrics_path, resume_path
+from .resume import check_fresh, check_resumable, metrics_path, resume_path
 from .tensorboard import tensorboard
 
 #: The most voxels of a training patch, by (dimensions, network size).
@@ -52,8 +52,8 @@ def open_run(job: Training, emit: events.Emit, cancelled: events.Cancelled) -> R
     """Check the output and the budget, choose the device, join other processes.
 
     Raises:
-        InputError: the output exists, there is nothing to resume, the budget is missing or doubled, the seed is
-            negative, the device is not there.
+        InputError: the output or a run to resume exists, there is nothing to resume, the budget is missing or doubled,
+            the seed is negative, the device is not there.
     """
     output = Path(job.output)
     if output.suffix != ".safetensors":
@@ -64,6 +64,7 @@ def open_run(job: Training, emit: events.Emit, cancelled: events.Cancelled) -> R
         check_resumable(resume_path(output))
     else:
         check_output(output, job.overwrite)
+        check_fresh(resume_path(output), job.overwrite)
     if job.threads:
         torch.set_num_threads(job.threads)
     device = distributed.start(resolve_device(job.device))

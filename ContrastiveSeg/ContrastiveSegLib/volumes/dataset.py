@@ -47,13 +47,15 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
         InputError: nothing found, a missing file, two cases of one name, a case without its label, or a JSON file of
             another form (the place in it is named).
     """
-    missing = next((p for p in images if not p.exists()), None)
-    if missing is not None:
-        raise InputError(f"{missing} does not exist.")
+    for path in images:
+        with files.readable(path):
+            if not path.exists():
+                raise InputError(f"{path} does not exist.")
     cases = _grouped_by_channel([p for p in images if p.is_file() and p.suffix.lower() != ".json"])
     for path in images:
         if path.is_dir():
-            cases += _cases_in_folder(path)
+            with files.readable(path):
+                cases += _cases_in_folder(path)
         elif path.suffix.lower() == ".json":
             cases += _cases_in_json(path)
     if not cases:
@@ -161,9 +163,12 @@ def _grouped_by_channel(volumes: Sequence[Path]) -> list[CaseFiles]:
 def _with_labels(cases: list[CaseFiles], labels: Sequence[Path], explicit: bool) -> list[CaseFiles]:
     found: list[Path] = []
     for path in labels:
-        if not path.exists():
-            raise InputError(f"{path} does not exist.")
-        found += _volume_files(path) if path.is_dir() else [path]
+        with files.readable(path):
+            if not path.exists():
+                raise InputError(f"{path} does not exist.")
+            if path.suffix.lower() == ".json":
+                raise InputError(f"{path} names images and labels together. Give it as --images, without --labels.")
+            found += _volume_files(path) if path.is_dir() else [path]
     if not found:
         raise InputError(f"{labels[0]} holds no label files.")
     names = {c.name for c in cases}

@@ -93,11 +93,12 @@ def read_geometry(path: Path) -> tuple[Geometry, int]:
     Raises:
         InputError: as :func:`read_volume`, except for what only the voxels can tell.
     """
-    _check_is_there(path)
-    if path.is_dir():
-        series = find_series(path)
-        return series.geometry, series.channels
-    reader = _header(path)
+    with files.readable(path):
+        _check_is_there(path)
+        if path.is_dir():
+            series = find_series(path)
+            return series.geometry, series.channels
+        reader = _header(path)
     return _checked(path, geometry_of(reader)), reader.GetNumberOfComponents()
 
 
@@ -124,6 +125,11 @@ def _list(values: Sequence[float]) -> str:
 
 
 def _read(path: Path) -> tuple[np.ndarray, Geometry]:
+    with files.readable(path):
+        return _read_whole(path)
+
+
+def _read_whole(path: Path) -> tuple[np.ndarray, Geometry]:
     _check_is_there(path)
     try:
         if path.is_dir():

@@ -153,6 +153,10 @@ class ResultsSection(Section):
         if not chosen:
             return
         path = Path(chosen) if Path(chosen).suffix else Path(chosen + ".csv")
+        # The file dialog has asked about the name that was typed.
+        asked = _("{path} exists already. Replace it?").format(path=path)
+        if path != Path(chosen) and path.exists() and not self.session.confirm(asked):
+            return
         try:
             export_table(node, path)
         except (ContrastiveSegError, OSError) as problem:
