@@ -219,7 +219,7 @@ def test_timings_replace_nothing_unasked(sharp, image, tmp_path, timings):
     given = {"image": image, "checkpoint": sharp, "labels": tmp_path / "l.nii.gz", "old": tmp_path / "old.json"}
     (tmp_path / "old.json").write_text("old")
     before = {name: path.read_bytes() for name, path in given.items() if path.exists()}
-    with pytest.raises(InputError, match="to be read and to be written|written twice|exists already"):
+    with pytest.raises(InputError, match=r"to be read and to be written|written twice|exists already"):
         segment(job(sharp, image, tmp_path / "l.nii.gz", timings=str(given[timings])))
     assert {name: path.read_bytes() for name, path in given.items() if path.exists()} == before
 

@@ -176,7 +176,6 @@ class FineTuneSection(Section):
         job = FinetuneJob(
             checkpoint=str(entry.path),
             output=str(self._training.output),
-            cache=str(self._training.folder / "cache"),
             method=self._methods.current,
             compare_scratch=self.ui.compareCheckBox.checked,
             device=chosen_device(self.session),
