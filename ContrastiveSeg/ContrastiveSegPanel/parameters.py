@@ -89,8 +89,9 @@ class Places:
         self.role = name
 
     def __get__(self, parameters: Parameters, owner: type) -> list[Any]:
-        count = int(parameters.mrml.GetParameter(self.role) or 0)
-        return [parameters.mrml.GetNodeReference(f"{self.role}{place}") for place in range(count)]
+        count = parameters.mrml.GetParameter(self.role) or ""
+        places = range(int(count) if count.isdecimal() else 0)
+        return [parameters.mrml.GetNodeReference(f"{self.role}{place}") for place in places]
 
     def __set__(self, parameters: Parameters, nodes: list[Any]) -> None:
         if self.__get__(parameters, Parameters) == nodes:
