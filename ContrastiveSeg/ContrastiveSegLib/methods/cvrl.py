@@ -32,7 +32,7 @@ from ..volumes.augment import Chance, IntensitySettings, SpatialSettings, spatia
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
 from .objective import Optimisation, objective
-from .two_views import TwoViews
+from .two_views import BIAS, CURVE, TwoViews
 
 #: A checkpoint's card tells it, so it says how near to the paper the method is.
 CITATION = (
@@ -47,7 +47,7 @@ def _moves() -> SpatialSettings:
 
 
 def _jitter() -> IntensitySettings:
-    # Noise 0.1, contrast 0.75-1.25, shift 0.1, blur up to 1 half of the time, for each view [R].
+    # Noise 0.1, contrast 0.75-1.25, shift 0.1, blur up to 1 half of the time, for each view [R]; bias and curves [A].
     never = Chance(0.0, 0.0, 0.0)
     return IntensitySettings(
         brightness=Chance(1.0, -0.1, 0.1),
@@ -57,6 +57,8 @@ def _jitter() -> IntensitySettings:
         blur=Chance(0.5, 0.3, 1.0),
         low_resolution=never,
         cutout=never,
+        bias=BIAS,
+        curve=CURVE,
     )
 
 

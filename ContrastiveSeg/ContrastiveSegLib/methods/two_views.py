@@ -17,13 +17,13 @@ from ..volumes.sampling import PatchSource
 from .objective import Objective
 
 
-def strong_changes(reach: float, blur: float) -> IntensitySettings:
-    """Brightness and contrast by up to ``reach``, gamma, noise, curves, bias fields; blur in a share ``blur``.
+#: Bias fields and curves, ours in every method that has them. Networks with instance norm are blind to brightness and
+#: contrast alone; where tissues change places on the grey scale, what two views have in common is the anatomy.
+BIAS, CURVE = Chance(0.7, 0.2, 0.8), Chance(0.8, 4, 8)
 
-    Curves and bias fields are ours in every method that calls this. Networks with instance norm are blind to
-    brightness and contrast alone; where tissues change places on the grey scale, what two views have in common is the
-    anatomy.
-    """
+
+def strong_changes(reach: float, blur: float) -> IntensitySettings:
+    """Brightness and contrast by up to ``reach``, gamma, noise, curves, bias fields; blur in a share ``blur``."""
     never = Chance(0.0, 0.0, 0.0)
     return IntensitySettings(
         brightness=Chance(0.8, -reach, reach),
@@ -33,8 +33,8 @@ def strong_changes(reach: float, blur: float) -> IntensitySettings:
         blur=Chance(blur, 0.5, 1.0),
         low_resolution=never,
         cutout=never,
-        bias=Chance(0.7, 0.2, 0.8),
-        curve=Chance(0.8, 4, 8),
+        bias=BIAS,
+        curve=CURVE,
     )
 
 
