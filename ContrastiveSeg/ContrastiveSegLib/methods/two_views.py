@@ -16,7 +16,6 @@ from ..volumes.fingerprint import PatchRule
 from ..volumes.sampling import PatchSource
 from .objective import Objective
 
-
 #: Bias fields and curves, ours in every method that has them. Networks with instance norm are blind to brightness and
 #: contrast alone; where tissues change places on the grey scale, what two views have in common is the anatomy.
 BIAS, CURVE = Chance(0.7, 0.2, 0.8), Chance(0.8, 4, 8)
