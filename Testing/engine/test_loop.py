@@ -298,7 +298,7 @@ def test_too_little_memory_is_said_with_advice():
         raise RuntimeError(words)
 
     toy.step = step
-    with pytest.raises(ContrastiveSegError, match=r"Not enough memory on cpu for a training step.*--set batch=1"):
+    with pytest.raises(ContrastiveSegError, match=r"Not enough memory on cpu for a training step.*--size tiny"):
         train(toy, None, PLAIN, run())
 
 

@@ -246,7 +246,7 @@ def _step(
             raise
         raise ContrastiveSegError(
             f"Not enough memory on {run.device} for a training step. Close what else uses it, or choose fewer crops a "
-            "step (--set batch=1), a smaller network (--size tiny) or another device (--device cpu)."
+            "step (a setting, see 'methods'), a smaller network (--size tiny) or another device (--device)."
         ) from problem
     norm = nn.utils.clip_grad_norm_(module.parameters(), how.clip)
     if not math.isfinite(float(norm)):
