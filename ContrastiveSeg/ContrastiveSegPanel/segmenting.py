@@ -19,6 +19,7 @@ from ContrastiveSegLib.errors import InputError
 
 from . import scene
 from .cases import IGNORE, PREDICTED, ROLE, TRAIN, VALIDATION, segmentation_of
+from .undo import State
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Segmenting:
         self._attributes: list[tuple[str, str, str | None]] = []
         #: IDs of the segmentations made or written into, in the order of the cases.
         self.segmentation_ids: list[str] = []
+        #: ID of a segmentation -> its segments as they were made.
+        self.as_made: dict[str, State] = {}
         #: Names of cases whose nodes were gone when their result came.
         self.dropped: list[str] = []
 
@@ -116,10 +119,6 @@ class Segmenting:
         """Whether the user has corrected what was made, which undoing would throw away."""
         return any(undo.edited_since for undo in self._undo)
 
-    def made(self, segmentation: Any) -> bool:
-        """Whether ``segmentation`` holds what was made, which nobody has corrected since."""
-        return segmentation.GetID() in self.segmentation_ids and not self.edited_since
-
     def undo(self) -> None:
         """Put the scene back as it was before.
 
@@ -159,6 +158,7 @@ class Segmenting:
         if undo.written.issuperset(node.GetSegmentation().GetSegmentIDs()):
             self._mark_as_predicted(node, volume)
         self.segmentation_ids.append(node.GetID())
+        self.as_made[node.GetID()] = undo.as_written
         if self._options.uncertainty:
             name = _free_name(_("{name} uncertainty").format(name=volume.GetName()))
             found = scene.load_volume(uncertainty, volume, name)

@@ -1,7 +1,7 @@
 """Taking back, in one step, what was written into a segmentation."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 import slicer
 
@@ -9,6 +9,9 @@ from ContrastiveSegLib.errors import InputError
 
 from .segments import layer_name, layers_of, surfaces_kept, surfaces_of, take_out, tell_of_new_voxels, without
 from .translation import _
+
+#: Segment ID -> its layer and when that was changed last: differs as soon as the layer is changed or replaced.
+State: TypeAlias = dict[str, tuple[Any, int]]
 
 
 class Undo:
@@ -38,14 +41,14 @@ class Undo:
         self._reference_id = node.GetNodeReferenceID(_reference_role())
         self._geometry = segmentation.GetConversionParameter(_geometry())
         self.written: set[str] = set()
-        self._after: dict[str, tuple[Any, int]] = {}
+        self._after: State = {}
         _save_for_segment_editor(node)
 
     def finish(self, written: Sequence[str]) -> None:
         """Say which segments were written; everything else must be as before."""
         segmentation = self._node.GetSegmentation()
         self.written = set(written)
-        self._after = {identifier: _state(segmentation, identifier) for identifier in segmentation.GetSegmentIDs()}
+        self._after = _states(segmentation, segmentation.GetSegmentIDs())
 
     @property
     def refusal(self) -> str | None:
@@ -57,11 +60,14 @@ class Undo:
         return None
 
     @property
+    def as_written(self) -> State:
+        """Of the written segments, for :func:`is_as_written`."""
+        return {identifier: self._after[identifier] for identifier in self.written}
+
+    @property
     def edited_since(self) -> bool:
         """Whether the user has changed written voxels meanwhile, which undoing would throw away."""
-        if self.refusal:
-            return False
-        return any(_state(self._node.GetSegmentation(), i) != self._after[i] for i in self.written)
+        return not self.refusal and not is_as_written(self._node.GetSegmentation(), self.written, self._after)
 
     def __call__(self) -> None:
         """Restore what was there.
@@ -98,7 +104,7 @@ class Undo:
         back: Sequence[str] = [i for i in members if i in self.written]
         if not back:
             return
-        if all(_state(segmentation, i) == self._after[i] for i in members if i not in back):
+        if is_as_written(segmentation, [i for i in members if i not in back], self._after):
             back = members
         else:
             values = {i: self._said[i].GetLabelValue() for i in members}
@@ -121,6 +127,11 @@ class Undo:
         self._node.GetSegmentation().SetConversionParameter(_geometry(), self._geometry)
 
 
+def is_as_written(segmentation: Any, identifiers: Iterable[str], then: State) -> bool:
+    """Whether all these segments are among those of ``then``, and nobody has changed them since."""
+    return all(state == then.get(identifier) for identifier, state in _states(segmentation, identifiers).items())
+
+
 def _said(segment: Any) -> Any:
     """A copy of a segment's name, colour, value and tags, without its voxels."""
     copy = slicer.vtkSegment()
@@ -128,11 +139,13 @@ def _said(segment: Any) -> Any:
     return copy
 
 
-def _state(segmentation: Any, identifier: str) -> tuple[Any, int]:
-    """What differs as soon as a segment's layer is changed or replaced."""
-    segment = segmentation.GetSegment(identifier)
-    layer = None if segment is None else segment.GetRepresentation(layer_name())
-    return (layer, layer.GetMTime()) if layer is not None else (None, 0)
+def _states(segmentation: Any, identifiers: Iterable[str]) -> State:
+    found: State = {}
+    for identifier in identifiers:
+        segment = segmentation.GetSegment(identifier)
+        layer = None if segment is None else segment.GetRepresentation(layer_name())
+        found[identifier] = (layer, layer.GetMTime() if layer is not None else 0)
+    return found
 
 
 def _save_for_segment_editor(node: Any) -> None:

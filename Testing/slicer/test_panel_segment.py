@@ -225,6 +225,26 @@ def test_segmenting_again_asks_before_it_replaces_corrections(drive, volume, dia
     assert len(dialogs.texts()) == 2
 
 
+def test_older_results_too_are_replaced_unasked_unless_they_were_corrected(drive, volume, dialogs):
+    drive.click_segment()
+    other = noise((12, 16, 16), "Other")
+    drive.segment.inputSelector.setCurrentNode(other)
+    drive.click_segment()
+    first, second = segmentations()
+    correct(second, other)
+    drive.segment.inputSelector.setCurrentNode(volume)
+    drive.segment.outputSelector.setCurrentNode(first)
+    drive.click_segment()
+    assert dialogs.texts() == []
+    drive.segment.inputSelector.setCurrentNode(other)
+    drive.segment.outputSelector.setCurrentNode(second)
+    drive.settle()
+    dialogs.answer(False)
+    drive.segment.segmentButton.click()
+    assert not drive.task.busy
+    assert len(dialogs.texts()) == 1
+
+
 def test_a_result_in_somebodys_segmentation_is_not_learnt_from_unasked(drive, volume, scene, dialogs):
     from ContrastiveSegPanel.cases import PREDICTED, ROLE, TRAIN
 

@@ -18,6 +18,7 @@ from ..parameters import Parameters
 from ..segmenting import Options, Segmenting, volumes_in_scene
 from ..session import Session
 from ..task import Task
+from ..undo import State, is_as_written
 from . import Section
 from .channels import Channels
 from .device_box import DeviceBox
@@ -40,6 +41,8 @@ class SegmentSection(Section):
         self._device = DeviceBox(ui.deviceComboBox, session)
         self._current: Segmenting | None = None
         self._last: Segmenting | None = None
+        #: ID of a segmentation -> the segments of its last result as they were made.
+        self._as_made: dict[str, State] = {}
         self._clicked = 0.0
         # Loading a case changes many things in a row: look once, afterwards.
         self._refresh_timer = qt.QTimer()
@@ -128,6 +131,7 @@ class SegmentSection(Section):
         # The selector would go on to the next segmentation, which the user never chose to write into.
         if node is self.ui.outputSelector.currentNode():
             self.ui.outputSelector.setCurrentNode(None)
+        self._as_made.pop(node.GetID(), None)
 
     def _on_checkpoint(self) -> None:
         entry = self.session.checkpoint
@@ -249,9 +253,9 @@ class SegmentSection(Section):
         self.task.start(current.steps(), current.job(), self._on_result, self._on_problem, self._on_event)
 
     def _may_write_into(self, segmentation: Any, labels: Sequence[Label]) -> bool:
-        """Whether a result may replace segments there: ours as it was made, and anybody's work if the user says so."""
+        """Whether a result may replace segments there: ours as they were made, and anybody's work if the user says so."""
         replaced = scene.replaced_by_name(segmentation, labels).values()
-        if not replaced or (self._last is not None and self._last.made(segmentation)):
+        if is_as_written(segmentation.GetSegmentation(), replaced, self._as_made.get(segmentation.GetID(), {})):
             return True
         names = [segmentation.GetSegmentation().GetSegment(identifier).GetName() for identifier in replaced]
         question = _(
@@ -280,6 +284,7 @@ class SegmentSection(Section):
     def cancel(self) -> None:
         """The scene closes: nothing of what runs may come into the next one."""
         self._last = None
+        self._as_made.clear()
         current, self._current = self._current, None
         if current is not None:
             self.task.cancel()
@@ -342,6 +347,7 @@ class SegmentSection(Section):
     def _finish(self, current: Segmenting) -> None:
         self._current = None
         current.close()
+        self._as_made.update(current.as_made)
         if current.changed_scene:
             self._last = current
             node = slicer.mrmlScene.GetNodeByID(current.segmentation_ids[-1])
