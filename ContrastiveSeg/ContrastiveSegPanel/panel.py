@@ -29,6 +29,8 @@ _SECTIONS: tuple[tuple[str, str, type[Section]], ...] = (
     ("preTrain", "PreTrain", PreTrainSection),
     ("results", "Results", ResultsSection),
 )
+#: What the layout takes to make room for an opened section: several turns of the event loop.
+_LAYOUT_MS = 100
 
 
 class Panel(slicer.util.VTKObservationMixin):
@@ -52,6 +54,10 @@ class Panel(slicer.util.VTKObservationMixin):
         self._scene_timer = qt.QTimer()
         self._scene_timer.setSingleShot(True)
         self._scene_timer.connect("timeout()", self._take_parameters)
+        self._opened: Any = None
+        self._scroll_timer = qt.QTimer()
+        self._scroll_timer.setSingleShot(True)
+        self._scroll_timer.connect("timeout()", self._scroll_to_opened)
         self.widget = DropArea((".safetensors",), session.add_checkpoint)
         self.widget.setLayout(qt.QVBoxLayout())
         self.widget.layout().setContentsMargins(0, 0, 0, 0)
@@ -90,6 +96,7 @@ class Panel(slicer.util.VTKObservationMixin):
         self.removeObservers()
         self._nodes_timer.stop()
         self._scene_timer.stop()
+        self._scroll_timer.stop()
         for section in self.sections.values():
             section.cancel()
             section.cleanup()
@@ -130,4 +137,15 @@ class Panel(slicer.util.VTKObservationMixin):
         self.session.node_leaving.emit(node)
 
     def _open(self, name: str) -> None:
-        getattr(self.ui, f"{name}Section").collapsed = False
+        section = getattr(self.ui, f"{name}Section")
+        section.collapsed = False
+        self._opened = section
+        self._scroll_timer.start(_LAYOUT_MS)
+
+    def _scroll_to_opened(self) -> None:
+        """Let Slicer's module panel begin with the section, as far as it goes."""
+        area = self.widget.parentWidget()
+        while area is not None and not area.inherits("QScrollArea"):
+            area = area.parentWidget()
+        if area is not None:
+            area.verticalScrollBar().setValue(self._opened.mapTo(area.widget(), qt.QPoint(0, 0)).y())

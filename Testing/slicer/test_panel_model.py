@@ -31,6 +31,23 @@ def test_a_pre_trained_checkpoint_says_what_it_is_good_for(drive, screenshot, mo
     assert not drive.shell.fineTuneSection.collapsed
 
 
+def test_fine_tune_is_scrolled_to_where_it_would_be_out_of_sight(drive, module, wait_for):
+    import qt
+    import slicer
+
+    area = qt.QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFixedHeight(300)
+    slicer.util.mainWindow().setCentralWidget(area)
+    area.setWidget(module.parent)
+    drive.choose("starter")
+    section = drive.shell.fineTuneSection
+    drive.settle()
+    assert section.mapTo(area.viewport(), qt.QPoint(0, 0)).y() > area.viewport().height
+    drive.model.adviceButton.click()
+    wait_for(lambda: section.mapTo(area.viewport(), qt.QPoint(0, 0)).y() == 0)
+
+
 def test_the_card_tells_what_the_checkpoint_is(drive, models):
     import qt
 

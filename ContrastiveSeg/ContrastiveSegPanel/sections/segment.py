@@ -253,7 +253,7 @@ class SegmentSection(Section):
         self.task.start(current.steps(), current.job(), self._on_result, self._on_problem, self._on_event)
 
     def _may_write_into(self, segmentation: Any, labels: Sequence[Label]) -> bool:
-        """Whether a result may replace segments there: ours as they were made, and anybody's work if the user says so."""
+        """Whether a result may replace segments there: ours as they were made; anybody's work if the user says so."""
         replaced = scene.replaced_by_name(segmentation, labels).values()
         if is_as_written(segmentation.GetSegmentation(), replaced, self._as_made.get(segmentation.GetID(), {})):
             return True
