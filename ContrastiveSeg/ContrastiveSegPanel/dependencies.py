@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 from packaging.requirements import Requirement
 from slicer.i18n import tr as _
@@ -25,6 +24,7 @@ from . import settings
 from .jobs import python_environment, python_slicer
 from .process import LineProcess
 from .requirements import installable, installed_pins, missing, required
+from .timer import single_shot
 
 _MARK = "Installation"
 _UNFINISHED = "unfinished"
@@ -88,8 +88,6 @@ def prove(on_end: Callable[[dict[str, str], str | None], None]) -> None:
     ``on_end`` gets the versions by name ("cuda": "yes" or "no"), and None or what went wrong.
     """
     lines: list[str] = []
-    timer = qt.QTimer()
-    timer.setSingleShot(True)
 
     def end(code: int | None, how: str) -> None:
         timer.stop()
@@ -106,7 +104,7 @@ def prove(on_end: Callable[[dict[str, str], str | None], None]) -> None:
     process = LineProcess(
         python_slicer(), ["-c", _PROOF, *names], python_environment(), lines.extend, lines.extend, end
     )
-    timer.connect("timeout()", process.kill)
+    timer = single_shot(process.kill)
     timer.start(1000 * _PROOF_SECONDS)
 
 

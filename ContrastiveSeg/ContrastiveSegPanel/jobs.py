@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
 from ContrastiveSegLib import events
@@ -28,6 +27,7 @@ from ContrastiveSegLib.records import to_json
 
 from .process import LineProcess
 from .signal import Signal
+from .timer import single_shot
 
 #: The folder that holds ContrastiveSegLib, from where the worker's Python is to import it.
 _MODULE_FOLDER = Path(__file__).resolve().parents[1]
@@ -90,7 +90,7 @@ class Worker:
         self._last_words: deque[str] = deque(maxlen=10)
         self._pending: deque[tuple[_Request | None, Any]] = deque()
         self._progress: dict[int, events.Event] = {}
-        self._flush_timer = _timer(self._deliver)
+        self._flush_timer = single_shot(self._deliver)
 
     @property
     def running(self) -> bool:
@@ -204,7 +204,7 @@ class Worker:
     def _ask(self, content: dict[str, Any], on_event: Callable[[events.Event], None], is_job: bool) -> str:
         identifier = str(next(self._numbers))
         line = json.dumps({"id": identifier, **content})
-        self._open[identifier] = _Request(line, on_event, is_job, _timer(self._kill))
+        self._open[identifier] = _Request(line, on_event, is_job, single_shot(self._kill))
         self._launch()
         self._write(line)
         return identifier
@@ -292,10 +292,3 @@ class Worker:
         except Exception:
             # A fault in one listener must not keep the others from hearing their end.
             sys.excepthook(*sys.exc_info())
-
-
-def _timer(on_timeout: Callable[[], None]) -> Any:
-    timer = qt.QTimer()
-    timer.setSingleShot(True)
-    timer.connect("timeout()", on_timeout)
-    return timer

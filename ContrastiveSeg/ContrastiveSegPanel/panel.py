@@ -20,6 +20,7 @@ from .sections.pretrain import PreTrainSection
 from .sections.results import ResultsSection
 from .sections.segment import SegmentSection
 from .session import Session
+from .timer import single_shot
 
 #: Start of the name of the collapsible button, the .ui file in it, and what brings it to life; from top to bottom.
 _SECTIONS: tuple[tuple[str, str, type[Section]], ...] = (
@@ -47,17 +48,11 @@ class Panel(slicer.util.VTKObservationMixin):
     ) -> None:
         super().__init__()
         self.session, self._parameter_node = session, parameter_node
-        self._nodes_timer = qt.QTimer()
-        self._nodes_timer.setSingleShot(True)
-        self._nodes_timer.connect("timeout()", session.nodes_changed.emit)
+        self._nodes_timer = single_shot(session.nodes_changed.emit)
         # Selectors look at a new scene only after it has told that it is there.
-        self._scene_timer = qt.QTimer()
-        self._scene_timer.setSingleShot(True)
-        self._scene_timer.connect("timeout()", self._take_parameters)
+        self._scene_timer = single_shot(self._take_parameters)
         self._opened: Any = None
-        self._scroll_timer = qt.QTimer()
-        self._scroll_timer.setSingleShot(True)
-        self._scroll_timer.connect("timeout()", self._scroll_to_opened)
+        self._scroll_timer = single_shot(self._scroll_to_opened)
         self.widget = DropArea((".safetensors",), session.add_checkpoint)
         self.widget.setLayout(qt.QVBoxLayout())
         self.widget.layout().setContentsMargins(0, 0, 0, 0)

@@ -15,6 +15,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from .timer import single_shot
+
 #: A QProcess that is destroyed kills its child; processes stay in here until they have ended.
 _alive: set[LineProcess] = set()
 
@@ -48,13 +50,9 @@ class LineProcess:
             "readAllStandardOutput": _Lines(on_output),
             "readAllStandardError": _Lines(on_error),
         }
-        self._kill_timer = qt.QTimer()
-        self._kill_timer.setSingleShot(True)
-        self._kill_timer.connect("timeout()", self.kill)
+        self._kill_timer = single_shot(self.kill)
         # Windows tells within start() that it failed, before the caller knows that it has a process.
-        self._failed_timer = qt.QTimer()
-        self._failed_timer.setSingleShot(True)
-        self._failed_timer.connect("timeout()", self._not_started)
+        self._failed_timer = single_shot(self._not_started)
 
         self._process = qt.QProcess()
         settings = qt.QProcessEnvironment.systemEnvironment()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
 from ContrastiveSegLib.descriptions import Job
@@ -14,6 +13,7 @@ from ContrastiveSegLib.events import Event
 
 from .jobs import Worker
 from .signal import Signal
+from .timer import single_shot
 
 #: What is done, in words for the user, and the function that does it.
 Step = tuple[str, Callable[[], None]]
@@ -23,9 +23,7 @@ class Steps:
     """Does one step a turn of the event loop, so that Slicer stays usable in between."""
 
     def __init__(self) -> None:
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.connect("timeout()", self._next)
+        self._timer = single_shot(self._next)
         self._left: list[Step] = []
         self._total = 0
 

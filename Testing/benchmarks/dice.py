@@ -1,13 +1,13 @@
 """What pre-training and unlabelled volumes are worth: Dice on held-out cases after fine-tuning on few labels.
 
     python Testing/benchmarks/dice.py --data DIR --set LA_half --labelled labelled_5 --steps 200 --pretrain-steps 300 \
-        --rows scratch,macl,starter,scratch+bcp,macl+bcp --starter CHECKPOINT
+        --rows scratch,ideal,starter,scratch+bcp,ideal+bcp --starter CHECKPOINT
     python Testing/benchmarks/dice.py --table
 
 A row is a start, and behind a plus sign the fine-tuning method (supervised where none is named). Starts: ``scratch``;
 ``starter``; the name of a pre-training method (pre-trained on all train cases, without their labels). Methods that use
 unlabelled volumes get the other train cases, without their labels. ``all`` is from scratch with the labels of all train
-cases. Either part may be followed by settings of the method, as in ``macl+bcp:ramp=1:box=0.5``. All rows have the same
+cases. Either part may be followed by settings of the method, as in ``ideal+bcp:ramp=1:box=0.5``. All rows have the same
 fine-tuning steps, cases and seeds; the cases of the list ``val`` are segmented and scored on their own grids by the
 jobs that users run. Finished runs are in the results file and are not run again.
 """
@@ -101,7 +101,7 @@ def _options() -> argparse.Namespace:
     add_data_options(parser)
     add_training_options(parser)
     add_common_options(parser, "dice.json")
-    parser.add_argument("--rows", default="scratch,macl", help="START or START+METHOD each (default: %(default)s)")
+    parser.add_argument("--rows", default="scratch,ideal", help="START or START+METHOD each (default: %(default)s)")
     parser.add_argument("--dimensions", type=int, choices=(2, 3), default=3, help="of the network (default: 3)")
     parser.add_argument("--steps", type=int, help="fine-tuning steps of every row")
     budget = parser.add_mutually_exclusive_group()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -19,6 +18,7 @@ from ..outcome import held_out_dice, outcome_html
 from ..parameters import Parameters
 from ..session import Session
 from ..task import duration
+from ..timer import single_shot
 from ..training import Training
 from . import Section
 from .cases_table import CasesTable, StructuresTable
@@ -44,10 +44,8 @@ class FineTuneSection(Section):
         self._budget = Budget(ui.fineTuneBudgetComboBox, ui.fineTuneStepsSpinBox, _MINUTES, self._edited)
         self._training = Training(session, ui.fineTuneProgressBar, ui.fineTuneStatusLabel, ui.fineTuneChart)
         self._label_next = LabelNext(session, ui, self._cases)
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
+        self._timer = single_shot(self.refresh)
         self._timer.setInterval(_REFRESH_MS)
-        self._timer.connect("timeout()", self.refresh)
         ui.outcomeCard.setVisible(False)
         ui.compareCheckBox.connect("toggled(bool)", self._edited)
         ui.fineTuneButton.connect("clicked()", self._start)

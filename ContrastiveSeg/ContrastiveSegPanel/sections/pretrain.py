@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
 from ContrastiveSegLib.descriptions import PretrainJob, Size
@@ -17,6 +16,7 @@ from ..handover import write_volumes
 from ..parameters import Parameters
 from ..session import Session
 from ..task import Step, duration
+from ..timer import single_shot
 from ..training import Training
 from . import Section
 from .device_box import chosen_device
@@ -38,9 +38,7 @@ class PreTrainSection(Section):
         self._training = Training(session, ui.preTrainProgressBar, ui.preTrainStatusLabel, ui.preTrainChart)
         self._on_scene = False
         # Reading a study changes many nodes in a row: look once, afterwards.
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.connect("timeout()", self._show_state)
+        self._timer = single_shot(self._show_state)
         ui.folderLineEdit.currentPath = settings.text("PretrainFolder")
         ui.sourceComboBox.connect("currentIndexChanged(int)", self._edited)
         ui.sizeComboBox.connect("currentIndexChanged(int)", self._edited)

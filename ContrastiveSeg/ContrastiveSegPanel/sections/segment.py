@@ -18,6 +18,7 @@ from ..parameters import Parameters
 from ..segmenting import Options, Segmenting, volumes_in_scene
 from ..session import Session
 from ..task import Task
+from ..timer import single_shot
 from ..undo import State, is_as_written
 from . import Section
 from .channels import Channels
@@ -45,9 +46,7 @@ class SegmentSection(Section):
         self._as_made: dict[str, State] = {}
         self._clicked = 0.0
         # Loading a case changes many things in a row: look once, afterwards.
-        self._refresh_timer = qt.QTimer()
-        self._refresh_timer.setSingleShot(True)
-        self._refresh_timer.connect("timeout()", self.refresh)
+        self._refresh_timer = single_shot(self.refresh)
         self.task = Task(session.worker, ui.progressBar, ui.statusLabel)
         self.listen(self.task.changed, self.refresh)
         self.listen(session.checkpoint_changed, self._on_checkpoint)
