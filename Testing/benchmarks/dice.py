@@ -5,8 +5,9 @@
     python Testing/benchmarks/dice.py --table
 
 A row is a start, and behind a plus sign the fine-tuning method (supervised where none is named). Starts: ``scratch``;
-``starter``; the name of a pre-training method (pre-trained on all train cases, without their labels). Methods that use
-unlabelled volumes get the other train cases, without their labels. ``all`` is from scratch with the labels of all train
+``starter``; the name of a pre-training method (pre-trained on all train cases, without their labels; with
+``--pretrain-labels``, those that can also learn from the labels that fine-tuning gets). Methods that use unlabelled
+volumes get the other train cases, without their labels. ``all`` is from scratch with the labels of all train
 cases. Either part may be followed by settings of the method, as in ``ideal+bcp:ramp=1:box=0.5``. All rows have the same
 fine-tuning steps, cases and seeds; the cases of the list ``val`` are segmented and scored on their own grids by the
 jobs that users run. Finished runs are in the results file and are not run again.
@@ -108,6 +109,7 @@ def _options() -> argparse.Namespace:
     budget.add_argument("--pretrain-steps", type=int, help="of rows that pre-train")
     budget.add_argument("--pretrain-minutes", type=float, help="instead: as long for every method, whatever it costs")
     parser.add_argument("--share-pretraining", action="store_true", help="one pre-training for all seeds, not one each")
+    parser.add_argument("--pretrain-labels", action="store_true", help="for methods that can: those of --labelled")
     parser.add_argument("--starter", type=Path, help="checkpoint of rows that begin with starter")
     parser.add_argument("--precision", choices=("32", "bf16"), default="32", help="of training and segmenting")
     parser.add_argument("--work", type=Path, help="folder to keep checkpoints and preprocessed volumes in")
@@ -124,17 +126,16 @@ def _benchmark(options: argparse.Namespace, work: Path) -> None:
         if start.name == "starter" and options.starter is None:
             raise InputError("Row starter needs --starter CHECKPOINT.")
         if start.name not in ("scratch", "all", "starter"):
-            find("pretrain", start.name)
-            _pretraining(options)
+            _pretraining(options, start)
     for seed in options.seeds:
         for row in rows:
             wanted: Run = {"row": row, "set": options.set, "labelled": options.labelled, "seed": seed}
             wanted |= {"steps": options.steps, "precision": options.precision, "dimensions": options.dimensions}
-            start = _parts(row)[0].name
-            if start not in ("scratch", "all", "starter"):
-                wanted |= _pretraining(options)
+            start = _parts(row)[0]
+            if start.name not in ("scratch", "all", "starter"):
+                wanted |= _pretraining(options, start)
                 wanted["pretrain_seed"] = options.seeds[0] if options.share_pretraining else seed
-            if start == "starter":
+            if start.name == "starter":
                 wanted["starter"] = digest(options.starter)[:12]
             if is_finished(options.output, wanted):
                 continue
@@ -145,11 +146,16 @@ def _benchmark(options: argparse.Namespace, work: Path) -> None:
             _check_plans([r for r in read_runs(options.output) if _same_task(r, wanted) and "plan" in r])
 
 
-def _pretraining(options: argparse.Namespace) -> dict[str, Any]:
-    """The budget of rows that pre-train, as a run tells it."""
+def _pretraining(options: argparse.Namespace, method: Method) -> dict[str, Any]:
+    """The budget of rows that pre-train, and the list whose labels they learn from, as a run tells it."""
     if options.pretrain_steps is None and options.pretrain_minutes is None:
         raise InputError("Give the pre-training budget as --pretrain-steps N or --pretrain-minutes M.")
-    return {"pretrain_steps": options.pretrain_steps, "pretrain_minutes": options.pretrain_minutes}
+    with_labels = options.pretrain_labels and find("pretrain", method.name).uses_labels
+    return {
+        "pretrain_steps": options.pretrain_steps,
+        "pretrain_minutes": options.pretrain_minutes,
+        "pretrain_labels": options.labelled if with_labels else None,
+    }
 
 
 def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run) -> dict[str, Any]:
@@ -160,8 +166,9 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
     if start.name == "starter":
         checkpoint = str(options.starter)
     elif start.name not in ("scratch", "all"):
-        checkpoint, pretraining = _pretrained(options, folder, work, start, wanted["pretrain_seed"], shared)
+        checkpoint, pretraining = _pretrained(options, folder, work, start, wanted, shared)
     name = f"{options.set}-{options.dimensions}d-{options.labelled}-{_file_name(wanted['row'])}-{options.steps}"
+    name += "-labels" if wanted.get("pretrain_labels") else ""
     output = work / f"{name}-{wanted['seed']}.safetensors"
     labelled = split(folder, "train" if start.name == "all" else options.labelled)
     cases = [{"image": str(image(folder, c)), "label": str(label(folder, c))} for c in labelled]
@@ -202,11 +209,13 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
 
 
 def _pretrained(
-    options: argparse.Namespace, folder: Path, work: Path, method: Method, seed: int, shared: dict[str, Any]
+    options: argparse.Namespace, folder: Path, work: Path, method: Method, wanted: Run, shared: dict[str, Any]
 ) -> tuple[str, dict[str, float]]:
     """The checkpoint pre-trained on the train cases' images, and the minutes it took; made once a seed."""
+    seed, labels = wanted["pretrain_seed"], wanted["pretrain_labels"]
     budget = f"{options.pretrain_minutes}min" if options.pretrain_minutes else options.pretrain_steps
     name = f"{options.set}-{options.dimensions}d-{_file_name(method.text)}-{budget}"
+    name += f"-{labels}" if labels else ""
     output = work / f"{name}-{options.precision}-{seed}.safetensors"
     told = output.with_suffix(".minutes.json")
     if not told.is_file():
@@ -214,6 +223,7 @@ def _pretrained(
         images = _listed([{"image": str(image(folder, c))} for c in split(folder, "train")], work)
         job = PretrainJob(
             images=(images,),
+            labels=tuple(str(label(folder, c)) for c in split(folder, labels)) if labels else (),
             method=method.name,
             settings=method.settings,
             dimensions=options.dimensions,
@@ -293,7 +303,7 @@ def _check_plans(runs: Sequence[Run]) -> None:
 #: What rows of the table differ in, besides the seed.
 _COLUMNS = (
     *("set", "labelled", "row", "steps", "minutes", "dimensions"),
-    *("pretrain_steps", "pretrain_minutes", "starter"),
+    *("pretrain_steps", "pretrain_minutes", "pretrain_labels", "starter"),
 )
 
 
@@ -310,12 +320,13 @@ def table(runs: Sequence[Run]) -> str:
     order = {row: place for place, row in enumerate(("scratch", *sorted({r["row"] for r in runs}), "all", *NAMES))}
     rows = []
     for key, members in sorted(groups.items(), key=lambda item: (item[0][:2], order[item[0][2]], str(item[0]))):
-        name, labelled, row, steps, _, dimensions, pretrain_steps, pretrain_minutes, _ = key
+        name, labelled, row, steps, _, dimensions, pretrain_steps, pretrain_minutes, labels, _ = key
         members = sorted(members, key=lambda r: r["seed"])
         name += ", 2D" if dimensions == 2 else ""
         told = _name(row)
         if pretrain_steps or pretrain_minutes:
             told += f" ({pretrain_steps} steps)" if pretrain_steps else f" ({pretrain_minutes:g} min)"
+        told += ", with labels" if labels else ""
         means = [
             _spread([r[metric] for r in members], digits)
             for metric, digits in (("dice", 3), ("hd95_mm", 2), ("assd_mm", 2))
