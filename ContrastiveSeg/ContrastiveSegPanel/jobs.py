@@ -39,7 +39,7 @@ def python_slicer() -> str:
 
 
 def python_environment() -> dict[str, str]:
-    """What is set for a Python beside Slicer, so that it finds the engine and its text comes at once and in UTF-8."""
+    """What is set for a Python beside Slicer: to find the engine, write at once and in UTF-8, spare others."""
     path = [str(_MODULE_FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         "PYTHONPATH": os.pathsep.join(path),
@@ -47,6 +47,9 @@ def python_environment() -> dict[str, str]:
         "PYTHONIOENCODING": "utf-8",
         # Files that happen to lie in the folder in which Slicer was started are no modules of ours.
         "PYTHONSAFEPATH": "1",
+        # One process trains, one segments, and Slicer draws: threads that spin while they wait for one another keep
+        # the others' from the very processors they wait for (Testing/benchmarks/beside_training.py).
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
     }
 
 

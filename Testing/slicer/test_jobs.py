@@ -50,7 +50,8 @@ def serve(identifier, job):
         if identifier in cancelled:
             return say(identifier, "error", what="Cancelled as asked.", exit_code=130)
         time.sleep(0.01)
-    say(identifier, "result", value={"did": what, "pid": os.getpid()})
+    policy = os.environ.get("OMP_WAIT_POLICY")
+    say(identifier, "result", value={"did": what, "pid": os.getpid(), "threads_wait": policy})
 
 def listen():
     for line in sys.stdin:
@@ -153,6 +154,17 @@ def test_jobs_and_queries_end_in_their_results_by_one_process(new_worker, wait_f
     assert second.events[-1]["value"]["did"] == "b"
     assert second.events[-1]["value"]["pid"] == first.events[-1]["value"]["pid"]
     assert (worker.running, worker.busy) == (True, False)
+
+
+@pytest.mark.parametrize("chosen", [None, "active"])
+def test_threads_leave_the_processor_to_the_other_worker_while_they_wait(new_worker, wait_for, monkeypatch, chosen):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if chosen:
+        monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
+    worker, watched = new_worker(), Watched()
+    worker.submit(job("a"), watched)
+    wait_for(watched.ended)
+    assert watched.events[-1]["value"]["threads_wait"] == (chosen or "passive")
 
 
 def test_a_query_nobody_knows_goes_to_the_log_alone(new_worker, wait_for):
