@@ -172,7 +172,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
         segmentation: Any = None,
         *,
         mirror: bool = False,
-        largest_component: bool = False,
+        pieces: str = "auto",
         uncertainty: bool = False,
         device: str = "auto",
         on_event: Callable[[Event], None] | None = None,
@@ -184,7 +184,8 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
             checkpoint: a fine-tuned checkpoint's file.
             segmentation: a node to write into; its segments with other names than the model's are kept. None makes a
                 new one.
-            mirror: average over mirrored copies. largest_component: keep the largest piece of each segment.
+            mirror: average over mirrored copies.
+            pieces: keep "all" of each segment, only the "largest", or as it was in all training cases ("auto").
             uncertainty: also add a volume with the uncertainty of every voxel, 0 to 1.
             device: "auto", "cpu", "cuda:N" or "mps".
             on_event: called with the job's events on the way (ContrastiveSegLib/events.py).
@@ -196,7 +197,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
         from ContrastiveSegPanel import scripting
 
         volumes = volume if isinstance(volume, (list, tuple)) else [volume]
-        options = scripting.Options(mirror, largest_component, uncertainty, device)
+        options = scripting.Options(mirror, pieces, uncertainty, device)
         return scripting.segment(self.session, volumes, Path(checkpoint), segmentation, options, on_event)
 
     def fine_tune(

@@ -24,6 +24,7 @@ def required(help: str) -> Any:
 
 
 Size = Literal["auto", "tiny", "base", "large"]
+Pieces = Literal["auto", "all", "largest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,11 @@ class SegmentJob:
     uncompressed: bool = option(False, "write .nrrd and .mha files larger, and quicker")
     overwrite: bool = option(False, "replace existing outputs")
     mirror: bool = option(False, "average over mirrored copies (slower, often a little better)")
-    largest_component: bool = option(False, "keep only the largest piece of each label")
+    pieces: Pieces = option(
+        "auto",
+        "of each label keep all pieces or only the largest; auto: only the largest of those labels that were in one "
+        "piece in every case they were learnt from",
+    )
     timings: str | None = option(None, "write seconds per stage and peak memory to this JSON file")
     device: str = option("auto", "auto, cpu, cuda[:N] or mps")
     precision: Literal["auto", "32", "bf16"] = option("auto", "number format of the network")

@@ -121,7 +121,7 @@ class Parameters:
     channels = Places()
     output = Node()
     mirror = Value(False)
-    largest_component = Value(False)
+    pieces = Value("auto")
     uncertainty = Value(False)
 
     #: Fine-tune: what :meth:`.cases.Cases.choices` and :attr:`.budget.Budget.text` tell. Roles are kept in the volumes.

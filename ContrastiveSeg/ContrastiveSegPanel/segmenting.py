@@ -14,7 +14,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ContrastiveSegLib.checkpoints.card import Card
-from ContrastiveSegLib.descriptions import SegmentJob
+from ContrastiveSegLib.descriptions import Pieces, SegmentJob
 from ContrastiveSegLib.errors import InputError
 
 from . import scene
@@ -27,7 +27,7 @@ class Options:
     """How to segment; the words of ``SegmentJob``. ``uncertainty``: also make an uncertainty map."""
 
     mirror: bool = False
-    largest_component: bool = False
+    pieces: Pieces = "auto"
     uncertainty: bool = False
     device: str = "auto"
 
@@ -91,7 +91,7 @@ class Segmenting:
             input=tuple(files),
             output=str(self._folder / "labels"),
             mirror=self._options.mirror,
-            largest_component=self._options.largest_component,
+            pieces=self._options.pieces,
             uncertainty=str(self._folder / "uncertainty") if self._options.uncertainty else None,
             device=self._options.device,
             uncompressed=True,

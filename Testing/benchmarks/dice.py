@@ -10,7 +10,8 @@ A row is a start, and behind a plus sign the fine-tuning method (supervised wher
 volumes get the other train cases, without their labels. ``all`` is from scratch with the labels of all train
 cases. Either part may be followed by settings of the method, as in ``ideal+bcp:ramp=1:box=0.5``. All rows have the same
 fine-tuning steps, cases and seeds; the cases of the list ``val`` are segmented and scored on their own grids by the
-jobs that users run. Finished runs are in the results file and are not run again.
+jobs that users run, with all pieces kept (what leaving out islands is worth: pieces_dice.py). Finished runs are in the
+results file and are not run again.
 """
 
 from __future__ import annotations
@@ -199,6 +200,7 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
                 input=tuple(str(image(folder, c)) for c in val),
                 output=predictions,
                 overwrite=True,
+                pieces="all",
                 **{k: v for k, v in shared.items() if k != "cache"},
             )
         )

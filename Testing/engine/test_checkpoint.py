@@ -31,6 +31,7 @@ CARD = Card(
     ),
     {"batch": 4},
     (Label(1, "liver", (200, 100, 0), "SCT^1"), Label(7, "Milz äöü")),
+    one_piece=(1,),
     provenance=Provenance(
         "ab" * 32,
         "macl",
@@ -184,7 +185,7 @@ def test_description_of_a_segmenter():
         "CT (CT, window); image (any, zscore)",
         "3 x 0.7 x 0.7 mm",
         "8 x 16 x 16 voxels",
-        "label        1 liver",
+        "label        1 liver, in one piece",
         "label        7 Milz äöü",
         "held_out_dice 0.9100",
         "macl checkpoint abababababab",

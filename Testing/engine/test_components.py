@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ContrastiveSegLib.volumes.components import keep_largest_component
+from ContrastiveSegLib.volumes.components import in_one_piece, keep_largest_component
 
 
 def example() -> np.ndarray:
@@ -26,6 +26,18 @@ def test_only_the_largest_component_of_each_label_stays() -> None:
     assert kept[2, 2, 4] == 1  # connected by a corner
     assert (kept[kept > 0] == labels[kept > 0]).all()
     assert labels[5, 0, 0] == 3  # the input is left alone
+
+
+def test_labels_that_are_not_named_keep_all_their_components() -> None:
+    kept = keep_largest_component(example(), only=(3,))
+    assert np.bincount(kept.ravel())[1:].tolist() == [13, 0, 4]
+    assert np.array_equal(keep_largest_component(example(), only=()), example())
+
+
+def test_a_label_is_in_one_piece_but_for_specks() -> None:
+    line = [*[1] * 19, 0, 1, 0, *[2] * 18, 0, 2, 0, *[4] * 3]
+    assert in_one_piece(np.array(line, dtype=np.uint16).reshape(1, 1, -1)) == (1, 4)
+    assert in_one_piece(np.zeros((2, 3, 4), dtype=np.uint8)) == ()
 
 
 def test_of_equal_components_the_first_stays() -> None:

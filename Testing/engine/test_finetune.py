@@ -93,6 +93,27 @@ def test_the_comparison_trains_the_same_from_scratch(pretrained, dataset, out):
     assert read_card(out).provenance.base == digest(pretrained)
 
 
+def boxes(labels: np.ndarray, apart: bool = False) -> np.ndarray:
+    """Labels 1 to 3, each a box; ``apart`` gives the first another one."""
+    drawn = np.zeros_like(labels)
+    for value in (1, 2, 3):
+        drawn[2:5, 4 * value - 2 : 4 * value, 2:6] = value
+    drawn[8:11, 2:4, 2:6] = apart
+    return drawn
+
+
+@pytest.mark.parametrize(
+    ("cases", "validation", "expected"),
+    [("", "none", (1, 2, 3)), ("3", "none", (2, 3)), ("3", "synthetic_00003", (1, 2, 3)), ("3", "2", ())],
+)
+def test_what_is_one_piece_in_all_of_three_cases_is_noted(dataset, tmp_path, out, cases, validation, expected):
+    data = copy_of(dataset, tmp_path / "data")
+    for case in range(4):
+        relabel(label_of(data, case), lambda labels, apart=str(case) in cases: boxes(labels, apart))
+    finetune(job(data, out, steps=1, validation=validation))
+    assert read_card(out).one_piece == expected
+
+
 @pytest.mark.parametrize(("validation", "held"), [("2", 2), ("none", 0)])
 def test_validation_on_held_out_cases(dataset, out, validation, held):
     seen: list[dict] = []

@@ -20,6 +20,7 @@ from ContrastiveSegLib.jobs.run import run
 from ContrastiveSegLib.segmentation.segment import STAGES, segment
 from ContrastiveSegLib.segmentation.uncertainty import entropy_of
 from ContrastiveSegLib.volumes import reading
+from ContrastiveSegLib.volumes.components import in_one_piece, keep_largest_component
 
 OBLIQUE = (0.36, 0.48, -0.8, -0.8, 0.6, 0.0, 0.48, 0.64, 0.6)
 
@@ -194,12 +195,39 @@ def test_uncertainty_of_certain_and_of_undecided_voxels():
 
 def test_options_that_change_the_result(sharp, image, tmp_path):
     maps = {}
-    for name, options in {"plain": {}, "mirror": {"mirror": True}, "largest": {"largest_component": True}}.items():
+    for name, options in {"plain": {}, "mirror": {"mirror": True}, "largest": {"pieces": "largest"}}.items():
         segment(job(sharp, image, tmp_path / f"{name}.nii.gz", **options))
         maps[name] = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"{name}.nii.gz")))
     assert not np.array_equal(maps["plain"], maps["mirror"])
     kept = maps["largest"] > 0
     assert np.array_equal(maps["largest"][kept], maps["plain"][kept])
+
+
+def test_what_was_always_one_piece_is_kept_as_one(sharp, image, tmp_path):
+    card, weights = load(sharp)
+    told, maps = {}, {}
+    for pieces in ("auto", "all", "largest"):
+        for whole in ((), (2, 3)):
+            checkpoint, path = tmp_path / f"{len(whole)}.safetensors", tmp_path / f"{pieces}-{len(whole)}.nii.gz"
+            save(checkpoint, weights, replace(card, one_piece=whole))
+            seen: list[dict] = []
+            segment(job(checkpoint, image, path, pieces=pieces), seen.append)
+            maps[pieces, whole] = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+            told[pieces, whole] = [e["text"] for e in seen if e["event"] == "log" and "left out" in e["text"]]
+    everything = maps["all", ()]
+    assert set(in_one_piece(everything)).isdisjoint({2, 3}), "the checkpoint is to find scattered pieces"
+    for whole in ((), (2, 3)):
+        assert np.array_equal(maps["all", whole], everything)
+        assert np.array_equal(maps["largest", whole], keep_largest_component(everything))
+        assert np.array_equal(maps["auto", whole], keep_largest_component(everything, whole))
+        assert not told["all", whole]
+    assert not told["auto", ()]
+    (text,) = told["auto", (2, 3)]
+    names = {label.value: label.name for label in card.labels}
+    ml = np.prod(sitk.ReadImage(str(image)).GetSpacing()) / 1000
+    apart = {v: ml * ((everything == v) & (maps["auto", (2, 3)] != v)).sum() for v in (1, 2, 3)}
+    assert f"{names[2]} {apart[2]:.3g} ml, {names[3]} {apart[3]:.3g} ml" in text
+    assert text.count(" ml") == 2
 
 
 def test_timings_have_all_stages(sharp, image, tmp_path):

@@ -80,11 +80,12 @@ def test_options_reach_the_engine(drive, volume, segmenter, tmp_path):
     import slicer
 
     drive.segment.optionsGroupBox.collapsed = False
-    for box in (drive.segment.mirrorCheckBox, drive.segment.largestCheckBox, drive.segment.uncertaintyCheckBox):
+    for box in (drive.segment.mirrorCheckBox, drive.segment.uncertaintyCheckBox):
         box.click()
+    drive.segment.piecesComboBox.setCurrentIndex(2)
     drive.click_segment()
     (segmentation,) = segmentations()
-    own = engines_own(drive.session.worker, segmenter, [volume], tmp_path, mirror=True, largest_component=True)
+    own = engines_own(drive.session.worker, segmenter, [volume], tmp_path, mirror=True, pieces="largest")
     np.testing.assert_array_equal(voxels(segmentation, volume), own)
     uncertainty = slicer.util.getNode("MRHead uncertainty")
     array = slicer.util.arrayFromVolume(uncertainty)

@@ -72,6 +72,7 @@ class Card:
         method, settings: the objective it was trained with.
         network, plan: rebuild the network and prepare its input.
         labels: segments in the order of the head's classes 1..n (class 0 is background); empty when pre-trained.
+        one_piece: values of those that were in one piece in every case they were learnt from.
         transferred: the backbone's sub-modules that were trained and are worth loading.
     """
 
@@ -81,6 +82,7 @@ class Card:
     plan: Plan
     settings: Mapping[str, Any] = field(default_factory=dict)
     labels: tuple[Label, ...] = ()
+    one_piece: tuple[int, ...] = ()
     transferred: tuple[str, ...] = ("encoder", "decoder")
     provenance: Provenance = field(default_factory=Provenance)
     schema: int = SCHEMA

@@ -22,7 +22,9 @@ def describe(card: Card) -> str:
         f"patch        {' x '.join(map(str, plan.patch))} voxels",
         f"transfers    {', '.join(card.transferred)}",
     ]
-    lines += [f"label        {label.value} {label.name}" for label in card.labels]
+    for label in card.labels:
+        piece = ", in one piece" if label.value in card.one_piece else ""
+        lines.append(f"label        {label.value} {label.name}{piece}")
     lines += [f"score        {name} {value:.4f}" for name, value in origin.scores.items()]
     labelled = sum(case.label_used for case in origin.cases)
     without = len(origin.cases) - labelled if card.kind == "segmenter" else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..checkpoints.card import Card
 from ..checkpoints.format import load
+from ..descriptions import Pieces
 from ..device import keep_large_buffers
 from ..errors import InputError
 from ..networks.registry import build
@@ -51,11 +52,15 @@ class Timings:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A label map on the volume's own grid; if asked for, probabilities (classes, z, y, x), uncertainty (z, y, x)."""
+    """A label map on the volume's own grid; if asked for, probabilities (classes, z, y, x), uncertainty (z, y, x).
+
+    ``left_out`` tells, by the label's name, how many ml lay apart from the pieces that were kept.
+    """
 
     labels: LabelMap
     probabilities: np.ndarray | None
     uncertainty: np.ndarray | None
+    left_out: Mapping[str, float] = field(default_factory=dict)
 
 
 class Predictor:
@@ -141,7 +146,7 @@ class Predictor:
         volume: Volume,
         *,
         mirror: bool = False,
-        largest_component: bool = False,
+        pieces: Pieces = "auto",
         probabilities: bool = False,
         uncertainty: bool = False,
         on_tile: OnTile | None = None,
@@ -150,7 +155,8 @@ class Predictor:
         """Segment ``volume`` (C, z, y, x).
 
         Args:
-            mirror: average over mirrored copies. largest_component: keep each label's largest piece only.
+            mirror: average over mirrored copies.
+            pieces: keep all of each label, only the largest, or ("auto") only that of the card's ``one_piece``.
             probabilities: also return the class probabilities. uncertainty: also their entropy, in [0, 1].
             on_tile: told (done, total); may raise to stop.
 
@@ -168,13 +174,16 @@ class Predictor:
             values = np.array([0, *(label.value for label in self.card.labels)])
             values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
             found = values[np.ascontiguousarray(axes.undo(restored.classes))]
-            if largest_component:
-                found = keep_largest_component(found)
+            kept = found
+            if pieces == "largest" or (pieces == "auto" and self.card.one_piece):
+                kept = keep_largest_component(found, None if pieces == "largest" else self.card.one_piece)
             soft, unsure = (
                 None if array is None else np.ascontiguousarray(axes.undo(array))
                 for array in (restored.probabilities, restored.uncertainty)
             )
-        return Prediction(LabelMap(found, volume.geometry, volume.name), soft, unsure)
+            apart = np.bincount(found[kept != found], minlength=values.max() + 1) * volume.geometry.voxel_volume_ml
+            left_out = {label.name: float(apart[label.value]) for label in self.card.labels if apart[label.value]}
+        return Prediction(LabelMap(kept, volume.geometry, volume.name), soft, unsure, left_out)
 
 
 @dataclass(frozen=True)

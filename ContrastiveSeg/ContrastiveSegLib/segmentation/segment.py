@@ -25,6 +25,7 @@ from ..volumes.misfit import misfits
 from ..volumes.reading import read_channels
 from ..volumes.writing import WRITTEN, check_writable_kind, write_labels, write_maps
 from .predictor import Predictor, Timings
+from .window import OnTile
 
 #: Stages in the order they are told; "import" is the time from the job's arrival until the libraries were loaded
 #: (the interpreter's own start, some 0.1 s before that, is not in it).
@@ -79,8 +80,7 @@ def segment(
             progress(done + tile / tiles)
 
         try:
-            for warning in _segment_case(job, predictor, output, timings, on_tile):
-                emit(events.warning(f"{output.case.name}: {warning}"))
+            _segment_case(job, predictor, output, timings, emit, on_tile)
             written.append(str(output.labels))
         except (InputError, RuntimeError, MemoryError) as problem:
             if len(outputs) == 1:
@@ -103,14 +103,15 @@ def segment(
     return result
 
 
-def _segment_case(job: SegmentJob, predictor: Predictor, output: Output, timings: Timings, on_tile: Any) -> list[str]:
-    """Returns what sets the volume apart from those the network was trained on."""
+def _segment_case(
+    job: SegmentJob, predictor: Predictor, output: Output, timings: Timings, emit: events.Emit, on_tile: OnTile
+) -> None:
     with timings.of("load"):
         volume = read_channels(output.case.images)
     found = predictor.predict(
         volume,
         mirror=job.mirror,
-        largest_component=job.largest_component,
+        pieces=job.pieces,
         probabilities=output.probabilities is not None,
         uncertainty=output.uncertainty is not None,
         on_tile=on_tile,
@@ -122,7 +123,12 @@ def _segment_case(job: SegmentJob, predictor: Predictor, output: Output, timings
         for path, array in ((output.probabilities, found.probabilities), (output.uncertainty, found.uncertainty)):
             if path and array is not None:
                 write_maps(path, array, volume.geometry, compress)
-    return misfits(volume, predictor.card.plan)
+    name = output.case.name
+    if found.left_out:
+        told = ", ".join(f"{label} {ml:.3g} ml" for label, ml in found.left_out.items())
+        emit(events.log(f"{name}: left out what lies apart from the largest piece: {told}. --pieces all keeps it."))
+    for misfit in misfits(volume, predictor.card.plan):
+        emit(events.warning(f"{name}: {misfit}"))
 
 
 def _outputs(job: SegmentJob) -> list[Output]:

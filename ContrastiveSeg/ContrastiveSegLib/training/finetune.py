@@ -20,6 +20,7 @@ from ..methods.objective import SegmentationObjective, find
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter, TransferReport, load_transferred
 from ..records import to_json
+from ..volumes.cache import CachedVolumes
 from . import distributed
 from .loop import Run, Trained, train
 from .scoring import CaseScores, score_cases, working_dice
@@ -33,7 +34,7 @@ from .setup import (
     told,
 )
 from .start import Start, open_start
-from .task import Task, check_unseen, held_out, labelled_cases, prepared_task, unlabelled_cases
+from .task import Task, check_unseen, held_out, labelled_cases, one_piece, prepared_task, unlabelled_cases
 
 
 @dataclass(frozen=True)
@@ -132,11 +133,11 @@ class FineTuning:
             self.run.emit(events.log(_told_transfer(report, self.head_fits)))
 
         def validate(state: dict[str, Tensor]) -> float:
-            return working_dice(objective, self.card, state, source.subset(held), self.run)
+            return working_dice(objective, self.card(held), state, source.subset(held), self.run)
 
         trained = train(
             objective,
-            source.subset(_others(held, len(source))),
+            self.trained_on(held),
             optimisation(self.method, self.job),
             self.run,
             transferred=transferred,
@@ -148,7 +149,7 @@ class FineTuning:
     def score(self, held: Sequence[int], outcome: Outcome) -> list[CaseScores]:
         """Segment the ``held`` cases on their own grids and measure them."""
         self.run.emit(events.stage("score"))
-        return score_cases(outcome.network, self.card, [self.task.files[i] for i in held], self.run)
+        return score_cases(outcome.network, self.card(held), [self.task.files[i] for i in held], self.run)
 
     def prove(
         self, held: Sequence[int], outcome: Outcome, leave_one_out: Mapping[str, Any] | None = None
@@ -172,11 +173,16 @@ class FineTuning:
             proof["comparison"] = self.compare(held, scores)
         return proof
 
-    @property
-    def card(self) -> Card:
-        """What a network trained here is, without its provenance."""
-        start = self.start
-        return Card("segmenter", self.job.method, start.network, start.plan, to_json(self.settings), self.task.labels)
+    def card(self, held: Sequence[int]) -> Card:
+        """What a network trained here without ``held`` is, but for its provenance."""
+        start, cases = self.start, self.trained_on(held).cases
+        settings, labels = to_json(self.settings), self.task.labels
+        return Card("segmenter", self.job.method, start.network, start.plan, settings, labels, one_piece(cases))
+
+    def trained_on(self, held: Sequence[int]) -> CachedVolumes:
+        """All cases but ``held``."""
+        source = self.task.source
+        return source.subset([i for i in range(len(source)) if i not in held])
 
     @property
     def head_fits(self) -> bool:
@@ -196,10 +202,11 @@ class FineTuning:
         self.run.emit(events.stage("score the checkpoint"))
         # Its other labels count as background, which is what they are in these label maps.
         labels = tuple(dataclasses.replace(label, value=names.get(label.name, 0)) for label in base.labels)
+        whole = tuple(names[x.name] for x in base.labels if x.value in base.one_piece and x.name in names)
         network = Segmenter(build(base.network), len(labels) + 1)
         network.load_state_dict(self.start.weights)
         files = [self.task.files[i] for i in held]
-        return score_cases(network, dataclasses.replace(base, labels=labels), files, self.run)
+        return score_cases(network, dataclasses.replace(base, labels=labels, one_piece=whole), files, self.run)
 
     def compare(self, held: Sequence[int], scores: Sequence[CaseScores]) -> dict[str, Any]:
         """The same training from scratch, and which won on the held-out cases."""
@@ -246,7 +253,7 @@ class FineTuning:
         }
         origin = provenance(
             self.job,
-            self.task.source.subset(_others(held, len(self.task.source))).cases,
+            self.trained_on(held).cases,
             optimisation(self.method, self.job),
             outcome.trained,
             labels_used=True,
@@ -261,11 +268,7 @@ class FineTuning:
             origin, cases=(*origin.cases, *earlier), case_count=origin.case_count + len(earlier)
         )
         assert self.run.output is not None
-        save(self.run.output, weights, dataclasses.replace(self.card, provenance=origin))
-
-
-def _others(held: Sequence[int], count: int) -> list[int]:
-    return [i for i in range(count) if i not in held]
+        save(self.run.output, weights, dataclasses.replace(self.card(held), provenance=origin))
 
 
 def _mean_dice(scores: Sequence[CaseScores]) -> float:

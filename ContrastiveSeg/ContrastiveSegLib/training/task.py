@@ -21,6 +21,9 @@ from ..volumes.plan import Plan
 from .loop import Run
 from .setup import cases_of, prepared
 
+#: So many cases show that a structure is always in one piece.
+_PROOF = 3
+
 
 @dataclass(frozen=True)
 class Task:
@@ -108,6 +111,13 @@ def check_unseen(base: Card | None, held: Sequence[CachedCase], emit: events.Emi
     if base.kind == "pretrained":
         raise InputError(f"{told}: held out, they would prove nothing. Hold out other cases, or none.")
     emit(events.warning(f"{told}: scores on them are better than on new cases."))
+
+
+def one_piece(cases: Sequence[CachedCase]) -> tuple[int, ...]:
+    """The labels that are in one piece in each of the ``cases`` that have them; fewer than three prove nothing."""
+    having = Counter(value for case in cases for value in case.values or ())
+    whole = Counter(value for case in cases for value in case.whole)
+    return tuple(value for value in sorted(having) if having[value] == whole[value] >= _PROOF)
 
 
 def prepared_task(

@@ -24,6 +24,7 @@ from ..events import Cancelled as CancelledCheck
 from ..events import Emit, Progress, never, silent
 from ..files import replacing, write_text
 from ..records import from_json, to_json
+from .components import in_one_piece
 from .dataset import CaseFiles
 from .normalise import normalise
 from .orientation import canonical_axes
@@ -32,7 +33,7 @@ from .reading import read_channels, read_labels
 from .resample import resample_image, resample_labels, resampled_shape
 
 #: Part of every key; raised when preprocessing changes.
-_VERSION = 1
+_VERSION = 2
 #: Voxels remembered of each label for foreground-aware sampling.
 _PLACES = 2000
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -40,7 +41,12 @@ Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 @dataclass(frozen=True)
 class CachedCase:
-    """A preprocessed case; ``digest`` is the SHA-256 of its image files' content, ``values`` the labels in it."""
+    """A preprocessed case.
+
+    Attributes:
+        digest: SHA-256 of its image files' content.
+        values: the labels in it, None where it has no label map. whole: those of them that are in one piece.
+    """
 
     name: str
     key: str
@@ -49,6 +55,7 @@ class CachedCase:
     channels: int
     box: Box
     values: tuple[int, ...] | None
+    whole: tuple[int, ...] = ()
 
 
 class CachedVolumes:
@@ -171,12 +178,14 @@ def _make(case: CaseFiles, plan: Plan, folder: Path, key: str, digest: str, with
     image = resample_image(normalise(axes.apply(volume.array), plan.channels), shape)
     _write(folder / f"{key}.npy", image.astype(np.float16))
     values: tuple[int, ...] | None = None
+    whole: tuple[int, ...] = ()
     if with_labels and case.labels is not None:
         labels = resample_labels(axes.apply(read_labels(case.labels, volume.geometry).array), shape)
         values = tuple(int(v) for v in np.unique(labels) if v)
+        whole = in_one_piece(labels)
         _write(folder / f"{key}.labels.npy", labels)
         _write(folder / f"{key}.places.npy", _places(labels, values))
-    return CachedCase(case.name, key, digest, shape, len(image), _foreground_box(image), values)
+    return CachedCase(case.name, key, digest, shape, len(image), _foreground_box(image), values, whole)
 
 
 def working_shape(shape: Sequence[int], spacing: Sequence[float], plan: Plan) -> tuple[int, int, int]:

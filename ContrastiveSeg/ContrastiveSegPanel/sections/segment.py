@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ContrastiveSegLib.checkpoints.card import Label
+from ContrastiveSegLib.descriptions import Pieces
 from ContrastiveSegLib.errors import InputError
 
 from .. import fitness, scene
@@ -25,6 +26,8 @@ from .channels import Channels
 from .device_box import DeviceBox
 
 _INPUTS = ("one", "several", "all")
+#: The words of ``SegmentJob``, in the order of the box.
+_PIECES: tuple[Pieces, ...] = ("auto", "all", "largest")
 #: Row of the form in which the volume is chosen.
 _VOLUME_ROW = 1
 #: More warnings than these would push the button out of sight.
@@ -60,7 +63,8 @@ class SegmentSection(Section):
         ui.inputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_input)
         ui.severalSelector.connect("checkedNodesChanged()", self._on_changed)
         ui.outputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_output)
-        for box in (ui.mirrorCheckBox, ui.largestCheckBox, ui.uncertaintyCheckBox):
+        ui.piecesComboBox.connect("currentIndexChanged(int)", self._on_changed)
+        for box in (ui.mirrorCheckBox, ui.uncertaintyCheckBox):
             box.connect("toggled(bool)", self._on_changed)
         ui.segmentButton.connect("clicked()", self.segment)
         ui.cancelButton.connect("clicked()", self.task.cancel)
@@ -94,7 +98,7 @@ class SegmentSection(Section):
         self._channels.set_nodes(parameters.channels)
         ui.outputSelector.setCurrentNode(parameters.output)
         ui.mirrorCheckBox.checked = parameters.mirror
-        ui.largestCheckBox.checked = parameters.largest_component
+        ui.piecesComboBox.setCurrentIndex(_PIECES.index(parameters.pieces) if parameters.pieces in _PIECES else 0)
         ui.uncertaintyCheckBox.checked = parameters.uncertainty
         self._updating = False
         self._refresh_soon()
@@ -110,7 +114,7 @@ class SegmentSection(Section):
             parameters.channels = self._channels.nodes()
             parameters.output = ui.outputSelector.currentNode()
             parameters.mirror = ui.mirrorCheckBox.checked
-            parameters.largest_component = ui.largestCheckBox.checked
+            parameters.pieces = _PIECES[ui.piecesComboBox.currentIndex]
             parameters.uncertainty = ui.uncertaintyCheckBox.checked
             self._updating = False
         self._refresh_soon()
@@ -243,7 +247,7 @@ class SegmentSection(Section):
         self._clicked = time.perf_counter()
         options = Options(
             mirror=self.ui.mirrorCheckBox.checked,
-            largest_component=self.ui.largestCheckBox.checked,
+            pieces=_PIECES[self.ui.piecesComboBox.currentIndex],
             uncertainty=self.ui.uncertaintyCheckBox.checked,
             device=self._device.current,
         )

@@ -1,0 +1,98 @@
+"""What keeping only the largest piece of each label is worth: Dice and distances with all pieces and with one.
+
+    python Testing/benchmarks/pieces_dice.py --data DIR --set LA_half --precision bf16 \
+        --checkpoints A.safetensors B.safetensors
+
+The checkpoints are segmenters, such as those that ``dice.py --work`` leaves; the list ``val`` is segmented on its own
+grids by the job that users run. In LA_half, ACDC and Hippocampus every label of every training case is one piece, so
+"largest" here is what a checkpoint asks for by itself. Results of several sets are kept in one file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from common import (
+    add_common_options,
+    add_data_options,
+    add_run,
+    data_set,
+    image,
+    is_finished,
+    machine,
+    markdown,
+    read_runs,
+    score,
+    split,
+)
+
+from ContrastiveSegLib.descriptions import Pieces, SegmentJob
+from ContrastiveSegLib.errors import ContrastiveSegError
+from ContrastiveSegLib.jobs.run import run
+
+PIECES: tuple[Pieces, ...] = ("all", "largest")
+_METRICS = ("dice", "hd95_mm", "assd_mm")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_data_options(parser)
+    add_common_options(parser, "pieces_dice.json")
+    parser.add_argument("--checkpoints", type=Path, nargs="+", required=True)
+    parser.add_argument("--precision", choices=("32", "bf16"), default="32")
+    options = parser.parse_args()
+    try:
+        folder = data_set(options)
+        for path in options.checkpoints:
+            for pieces in PIECES:
+                wanted = {"set": options.set, "checkpoint": path.stem, "pieces": pieces, "precision": options.precision}
+                if not is_finished(options.output, wanted):
+                    print(f"{path.stem}, {pieces}", file=sys.stderr, flush=True)
+                    scores = _scores(options, folder, path, pieces)
+                    add_run(options.output, wanted | scores | {"machine": machine(options.threads)})
+    except ContrastiveSegError as problem:
+        print(problem, file=sys.stderr)
+        return problem.exit_code
+    print(table(read_runs(options.output)))
+    return 0
+
+
+def _scores(options: argparse.Namespace, folder: Path, path: Path, pieces: Pieces) -> dict[str, Any]:
+    cases = split(folder, "val")
+    with tempfile.TemporaryDirectory() as predictions:
+        job = SegmentJob(
+            checkpoint=str(path),
+            input=tuple(str(image(folder, case)) for case in cases),
+            output=f"{predictions}/",
+            pieces=pieces,
+            precision=options.precision,
+            threads=options.threads,
+            device="cpu",
+        )
+        run(job)
+        return score(Path(predictions), folder, cases)
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """For each set the means over its checkpoints, and the smallest and largest gain in Dice of one of them."""
+    rows = []
+    for name in sorted({r["set"] for r in runs}):
+        all_of, one_of = ({r["checkpoint"]: r for r in runs if (r["set"], r["pieces"]) == (name, p)} for p in PIECES)
+        both = sorted(all_of.keys() & one_of.keys())
+        cells = [
+            f"{statistics.fmean(all_of[c][m] for c in both):.3f} / {statistics.fmean(one_of[c][m] for c in both):.3f}"
+            for m in _METRICS
+        ]
+        gains = [one_of[c]["dice"] - all_of[c]["dice"] for c in both]
+        rows.append([f"{name}, {len(both)} checkpoints", *cells, f"{min(gains):+.3f} to {max(gains):+.3f}"])
+    columns = ["Set", "Dice, all pieces / largest", "HD95 (mm)", "ASSD (mm)", "Gain in Dice by checkpoint"]
+    return markdown(columns, rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
