@@ -93,14 +93,47 @@ def test_cases_whose_labels_were_used_are_not_held_out(dataset, mixcl, tmp_path)
     assert sorted(case.name[-1] for case in origin.cases if case.label_used) == ["0", "2", "3"]
 
 
-def test_what_was_learnt_is_remembered_through_fine_tuning(dataset, mixcl, tmp_path):
-    few = tmp_path / "few"
-    for folder in ("imagesTr", "labelsTr"):
-        (few / folder).mkdir(parents=True)
-        for case in (1, 3):
-            shutil.copy(dataset / folder / f"synthetic_{case:05d}.nii.gz", few / folder)
+def part_of(dataset: Path, folder: Path, *cases: int) -> Path:
+    """A data set of some of the cases."""
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True)
+        for case in cases:
+            shutil.copy(dataset / part / f"synthetic_{case:05d}.nii.gz", folder / part)
     told = json.loads((dataset / "dataset.json").read_text())
-    (few / "dataset.json").write_text(json.dumps({"labels": told["labels"]}))
+    (folder / "dataset.json").write_text(json.dumps({"labels": told["labels"]}))
+    return folder
+
+
+def test_what_was_learnt_is_remembered_though_it_comes_back_without_its_label(dataset, mixcl, tmp_path):
+    few, output = part_of(dataset, tmp_path / "few", 1, 3), tmp_path / "organs.safetensors"
+    job = FinetuneJob(
+        images=(str(few),),
+        unlabelled=tuple(str(dataset / "imagesTr" / f"synthetic_{case:05d}.nii.gz") for case in (0, 2)),
+        checkpoint=str(mixcl),
+        method="mean-teacher",
+        output=str(output),
+        **COMMON,
+    )
+    finetune(job)
+    origin = read_card(output).provenance
+    assert sorted((case.name[-1], case.label_used) for case in origin.cases) == [(n, True) for n in "0123"]
+    assert origin.case_count == 4
+
+
+def test_the_same_case_in_another_format_is_told_of(dataset, mixcl, tmp_path):
+    copy, seen = tmp_path / "copy", []
+    for part in ("imagesTr", "labelsTr"):
+        (copy / part).mkdir(parents=True)
+        for file in (dataset / part).iterdir():
+            sitk.WriteImage(sitk.ReadImage(str(file)), str(copy / part / file.name.replace(".nii.gz", ".mha")))
+    (copy / "dataset.json").write_text((dataset / "dataset.json").read_text().replace(".nii.gz", ".mha"))
+    tuned(copy, mixcl, tmp_path / "organs.safetensors", "synthetic_00000,synthetic_00001", seen)
+    (told,) = [e["text"] for e in seen if e.get("level") == "warning"]
+    assert "other files named synthetic_00000." in told
+
+
+def test_what_was_learnt_is_remembered_through_fine_tuning(dataset, mixcl, tmp_path):
+    few = part_of(dataset, tmp_path / "few", 1, 3)
     organs = tmp_path / "organs.safetensors"
     tuned(few, mixcl, organs, "none")
     origin = read_card(organs).provenance

@@ -262,11 +262,13 @@ class FineTuning:
             scores=scores or {},
             citation=_citations(base.provenance.citation if base else "", self.method.citation),
         )
-        own = {case.digest for case in origin.cases}
-        earlier = [c for c in (base.provenance.cases if base else ()) if c.label_used and c.digest not in own]
-        origin = dataclasses.replace(
-            origin, cases=(*origin.cases, *earlier), case_count=origin.case_count + len(earlier)
-        )
+        # What was learnt from once stays so, even if the volume comes back without its label.
+        again = {case.digest for case in origin.cases if case.label_used}
+        earlier = [c for c in (base.provenance.cases if base else ()) if c.label_used and c.digest not in again]
+        known = {case.digest for case in earlier}
+        cases = (*(case for case in origin.cases if case.digest not in known), *earlier)
+        count = origin.case_count + len(cases) - len(origin.cases)
+        origin = dataclasses.replace(origin, cases=cases, case_count=count)
         assert self.run.output is not None
         save(self.run.output, weights, dataclasses.replace(self.card(held), provenance=origin))
 

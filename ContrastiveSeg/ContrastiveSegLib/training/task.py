@@ -98,19 +98,31 @@ def held_out(job: FinetuneJob, cases: Sequence[CaseFiles]) -> list[int]:
 def check_unseen(base: Card | None, held: Sequence[CachedCase], emit: events.Emit) -> None:
     """Mind that a score proves nothing on cases whose labels the checkpoint has learnt from already.
 
-    With a pre-trained checkpoint that is refused; with a segmenter, which is tuned further, it is said.
+    With a pre-trained checkpoint that is refused; with a segmenter, which is tuned further, it is said. A case of the
+    same name in another file may be the same volume in another format, so that is said too.
 
     Raises:
         InputError: ``held`` holds a case whose label went into the pre-training of ``base``.
     """
-    learnt = {case.digest for case in base.provenance.cases if case.label_used} if base else set()
-    known = [case.name for case in held if case.digest in learnt]
-    if not base or not known:
-        return
-    told = f"The checkpoint has learnt from the labels of {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}"
-    if base.kind == "pretrained":
-        raise InputError(f"{told}: held out, they would prove nothing. Hold out other cases, or none.")
-    emit(events.warning(f"{told}: scores on them are better than on new cases."))
+    learnt = [case for case in base.provenance.cases if case.label_used] if base else []
+    digests, names = {case.digest for case in learnt}, {case.name for case in learnt}
+    known = [case.name for case in held if case.digest in digests]
+    alike = [case.name for case in held if case.digest not in digests and case.name in names]
+    told = "The checkpoint has learnt from the labels of"
+    if base and base.kind == "pretrained" and known:
+        raise InputError(f"{told} {_some(known)}: held out, they would prove nothing. Hold out other cases, or none.")
+    if known:
+        emit(events.warning(f"{told} {_some(known)}: scores on them are better than on new cases."))
+    if alike:
+        emit(
+            events.warning(
+                f"{told} other files named {_some(alike)}. If they are the same volumes, scores prove nothing."
+            )
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
 
 
 def one_piece(cases: Sequence[CachedCase]) -> tuple[int, ...]:
