@@ -48,7 +48,7 @@ def import_checkpoint(path: Path, source: str, output: Path, overwrite: bool = F
     layout = LAYOUTS[source]
     theirs = _tensors(path)
     names = {name: layout.name(name, theirs) for name in theirs}
-    weights = {ours: _turned(theirs[name], layout.turn) for name, ours in names.items() if ours is not None}
+    weights = {ours: _in_our_order(theirs[name], layout.turned) for name, ours in names.items() if ours is not None}
     if not weights:
         raise InputError(f"{path} holds no tensor that {source!r} knows; its first: {', '.join([*theirs][:3])}.")
     try:
@@ -104,11 +104,9 @@ def _tensors(path: Path) -> Tensors:
     return {str(name).removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
-def _turned(tensor: Tensor, turn: tuple[int, ...] | None) -> Tensor:
+def _in_our_order(tensor: Tensor, turned: bool) -> Tensor:
     """A convolution's weight with its spatial axes in our order."""
-    if turn is None or tensor.ndim != 2 + len(turn):
-        return tensor
-    return tensor.permute(0, 1, *(2 + axis for axis in turn)).contiguous()
+    return tensor.permute(0, 1, *range(tensor.ndim - 1, 1, -1)).contiguous() if turned and tensor.ndim > 2 else tensor
 
 
 def _card(layout: Layout, spec: NetworkSpec, path: Path, source: str) -> Card:

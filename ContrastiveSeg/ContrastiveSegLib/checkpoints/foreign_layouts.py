@@ -26,7 +26,7 @@ class Layout:
         network: the network of ours, from the renamed tensors; a KeyError names one that must be there and is not.
         transferred: the sub-modules worth keeping.
         absent: endings of tensors of ours that theirs does without, to be 0.
-        turn: which of their spatial axes is z, y, x, where their order differs.
+        turned: their spatial axes come as x, y, z, as MONAI and nibabel read volumes; ours are z, y, x.
         citation: whom to cite.
     """
 
@@ -34,7 +34,7 @@ class Layout:
     network: Callable[[Tensors], NetworkSpec]
     transferred: tuple[str, ...] = ("encoder", "decoder")
     absent: tuple[str, ...] = ()
-    turn: tuple[int, ...] | None = None
+    turned: bool = False
     citation: str = ""
 
 
@@ -71,8 +71,11 @@ _VNET_BLOCKS = {
 
 
 def _vnet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
-    """The V-Net of UA-MT and its line: convolution, batch norm and ReLU take turns in one list."""
-    found = re.fullmatch(r"(block_[a-z]+?)(_dw|_up)?\.conv\.(\d+)\.(\w+)", name)
+    """The V-Net of UA-MT and its line: convolution, batch norm and ReLU take turns in one list.
+
+    BCP's has the same blocks in an encoder and a decoder.
+    """
+    found = re.fullmatch(r"(?:encoder\.|decoder\.)?(block_[a-z]+?)(_dw|_up)?\.conv\.(\d+)\.(\w+)", name)
     if not found or found[1] not in _VNET_BLOCKS or int(found[3]) % 3 == 2:
         return None
     part, index = _VNET_BLOCKS[found[1]]
@@ -168,19 +171,22 @@ LAYOUTS: dict[str, Layout] = {
     "vnet": Layout(
         _vnet_name,
         _vnet_network,
-        # Their volumes have the slices last.
-        turn=(2, 1, 0),
+        turned=True,
         citation="Yu et al., Uncertainty-aware Self-ensembling Model for Semi-supervised 3D Left Atrium Segmentation, "
         "MICCAI 2019.",
     ),
     "segresnet": Layout(
-        _segresnet_name, _segresnet_network, citation="Myronenko, 3D MRI brain tumor segmentation, 2018."
+        _segresnet_name,
+        _segresnet_network,
+        turned=True,
+        citation="Myronenko, 3D MRI brain tumor segmentation, 2018.",
     ),
     "dynunet": Layout(
         _dynunet_name,
         _dynunet_network,
         # Transposed convolutions there have no bias.
         absent=(".up.bias",),
+        turned=True,
         citation="Isensee et al., nnU-Net, Nature Methods 2021; MONAI.",
     ),
 }
