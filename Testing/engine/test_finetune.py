@@ -425,6 +425,11 @@ def test_files_named_one_by_one_are_one_data_set_to_pre_train_on(dataset, tmp_pa
     found = pretraining._data_sets([*files[:2], str(other / "imagesTr"), files[2]])
     assert [len(cases) for cases in found] == [3, 4]
     assert {c.images[0].parent for c in found[0]} == {dataset / "imagesTr"}
+    # Two folders are two data sets, even with a volume each.
+    for index, file in enumerate(files[:2]):
+        (tmp_path / str(index)).mkdir()
+        shutil.copy(file, tmp_path / str(index) / "case.nii.gz")
+    assert [len(cases) for cases in pretraining._data_sets([str(tmp_path / "0"), str(tmp_path / "1")])] == [1, 1]
 
 
 def test_more_labels_than_class_indices_are_refused(dataset, tmp_path, out):

@@ -354,6 +354,20 @@ def test_one_volume_gives_more_groups_instead_of_pairs():
     assert np.abs(where[:, None] - where[None]).max(-1)[~np.eye(4, dtype=bool)].min() > 0.05
 
 
+def test_a_data_set_of_one_volume_leaves_the_others_their_pairs():
+    source, random = Arrays(*[(64, 64, 64)] * 5, data_sets=(0, 1, 1, 1, 1)), np.random.default_rng(0)
+    for groups, per_group in ((2, 2), (1, 3), (3, 3)):
+        paired = 0
+        for _ in range(20):
+            places = paired_places(source, plan(16, 16, 16), "centre3d", groups, per_group, 0.1, random)
+            assert len(places) == groups * per_group
+            where = np.array([place.position for place in places])
+            near = np.abs(where[:, None] - where[None]).max(-1) < 0.1
+            other = np.array([[a.case != b.case for a in places] for b in places])
+            paired += (near & other).any()
+        assert paired > 15
+
+
 def test_a_box_smaller_than_the_patch_is_centred():
     places = paired_places(Arrays((20, 64, 64)), plan(32, 32, 32), "centre3d", 2, 1, 0.1, np.random.default_rng(0))
     assert {place.start[0] for place in places} == {-6}

@@ -47,17 +47,17 @@ def paired_places(
 
     ``groups`` centres lie at least ``threshold`` apart on some compared axis where the volumes leave room for it;
     around each, ``per_group`` different volumes of one data set are cropped with a jitter of at most ``threshold / 4``
-    an axis. With fewer volumes than ``per_group`` there are more groups instead, so that the number of crops stays.
+    an axis. Where a data set has fewer volumes there are more groups instead, so that the number of crops stays.
     Crops stay inside the foreground box on axes on which it is larger than the patch, else they are centred on it.
     """
     cases = len(source)
     data_sets = np.array([source.data_set(case) for case in range(cases)])
-    members = min(per_group, int(np.bincount(data_sets).min()))
     compared = compared_axes(plan, mode)
     centres: list[np.ndarray] = []
     places: list[Place] = []
-    for _ in range(groups * per_group // members):
+    while left := groups * per_group - len(places):
         leader = int(random.integers(cases))
+        members = min(per_group, left, int(np.sum(data_sets == data_sets[leader])))
         centre = _centre_apart(centres, *_reach(source, leader, plan.patch), compared, threshold, random)
         centres.append(centre)
         # A few more candidates than needed: volumes in which the place can be reached come first.

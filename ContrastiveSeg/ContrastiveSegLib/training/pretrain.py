@@ -114,9 +114,9 @@ def _data_sets(images: Sequence[str]) -> list[list[CaseFiles]]:
     """The cases of each folder and list; files and DICOM folders named one by one make one data set together."""
     files = [path for path in images if Path(path).is_file() and Path(path).suffix.lower() != ".json"]
     found = [(path, cases_of([path])) for path in images if path not in files]
-    single = [path for path, cases in found if len(cases) == 1]
-    together = [cases_of([*files, *single])] if files or single else []
-    return [*together, *(cases for _, cases in found if len(cases) > 1)]
+    series = [path for path, cases in found if cases[0].images == (Path(path),)]
+    together = [cases_of([*files, *series])] if files or series else []
+    return [*together, *(cases for path, cases in found if path not in series)]
 
 
 def _generic(plan: Plan) -> Plan:
