@@ -50,6 +50,17 @@ def test_some_labels_of_some_data_sets(folders):
     assert labelled(folders, "one/labelsTr/b.nii.gz")["a"] is None
 
 
+def test_labels_beside_volumes_are_those_volumes_own(folders):
+    for path in ("three/a.nii.gz", "three/a_seg.nii.gz", "three/c.nii.gz", "four/a.nii.gz", "four/b.nii.gz"):
+        (folders / path).parent.mkdir(exist_ok=True)
+        (folders / path).touch()
+    pooled = with_named_labels([find_cases([folders / name]) for name in ("four", "three")], [folders / "three"])
+    assert [[case.labels and case.labels.name for case in cases] for cases in pooled] == [
+        [None, None],
+        ["a_seg.nii.gz", None],
+    ]
+
+
 def test_a_list_names_what_is_used(folders):
     entries = [
         {"image": "one/imagesTr/a.nii.gz", "label": "one/labelsTr/a.nii.gz"},

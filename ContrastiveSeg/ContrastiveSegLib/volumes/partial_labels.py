@@ -50,7 +50,10 @@ def _by_volume(data_sets: Sequence[Sequence[CaseFiles]], path: Path) -> dict[tup
 
 
 def _by_name(data_sets: Sequence[Sequence[CaseFiles]], path: Path) -> dict[tuple[Path, ...], Path]:
-    """Labels by the volumes' files, paired by name within one data set."""
+    """Labels by the volumes' files, paired by name within one data set; where one lies at ``path`` too, within that."""
+    here = path.resolve()
+    beside = [cases for cases in data_sets if any(here in f.parents for c in cases for f in _resolved(c.images))]
+    data_sets = beside or data_sets
     images = {file for cases in data_sets for case in cases for file in _resolved(case.images)}
     maps = [file for file in (_volumes(path) if path.is_dir() else [path]) if file.resolve() not in images]
     found = []
