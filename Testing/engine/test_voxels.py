@@ -56,7 +56,7 @@ def test_features_pass_gradients_to_their_voxels_only():
 
 def test_neighbours_are_no_negatives():
     voxels = torch.tensor([[[0, 0, 0], [7, 0, 3], [8, 0, 0]], [[0, 0, 0], [0, 20, 0], [0, 0, 1]]])
-    allowed = apart(voxels, 8)
+    allowed = apart(voxels, torch.tensor([3, 4]), 8)
     assert allowed.diagonal().all()
     assert not allowed[0, 1]
     assert not allowed[1, 2]
@@ -64,3 +64,6 @@ def test_neighbours_are_no_negatives():
     assert allowed[:3, 3:].all()
     assert not allowed[3, 5]
     assert torch.equal(allowed, allowed.t())
+    same_volume = apart(voxels, torch.tensor([3, 3]), 8)
+    assert not same_volume[:3, 3:].any()
+    assert torch.equal(same_volume[:3, :3], allowed[:3, :3])

@@ -50,16 +50,21 @@ def voxel_features(maps: Tensor, voxels: Tensor) -> Tensor:
     return flat.gather(2, index.unsqueeze(1).expand(-1, flat.shape[1], -1)).transpose(1, 2)
 
 
-def apart(voxels: Tensor, distance: float) -> Tensor:
+def apart(voxels: Tensor, cases: Tensor, distance: float) -> Tensor:
     """(B N, B N): which voxels may be each other's negatives.
 
-    Voxels of one crop nearer than ``distance`` (Chebyshev, in voxels) may not: they usually are the same tissue.
-    Voxels of two crops may, and every voxel is compared with itself (its own other view).
+    Voxels of one crop nearer than ``distance`` (Chebyshev, in voxels) may not: they usually are the same tissue. Nor
+    may those of two crops of one volume, which overlap where volumes are few. Voxels of two volumes may, and every
+    voxel is compared with itself (its own other view).
+
+    Args:
+        voxels: (B, N, d) of the crops. cases: (B), the volume of each crop.
     """
     batch, count = voxels.shape[:2]
     near = ((voxels[:, :, None] - voxels[:, None]).abs().amax(-1) < distance).to(voxels.device)
     near &= ~torch.eye(count, dtype=torch.bool, device=voxels.device)
-    allowed = torch.ones(batch, count, batch, count, dtype=torch.bool, device=voxels.device)
+    other = cases[:, None] != cases
+    allowed = other[:, None, :, None].expand(batch, count, batch, count).clone()
     crops = torch.arange(batch, device=voxels.device)
     allowed[crops, :, crops] = ~near
     return allowed.view(batch * count, batch * count)

@@ -159,7 +159,7 @@ class CVRL(TwoViews):
             voxels = stratified_voxels(maps.shape[2:], self.voxel_grid, len(maps), maps.device)
             rows = self.high(voxel_features(maps, voxels))
             keys = self.teacher_high.network(voxel_features(their_maps, voxels))
-            terms["voxel"] = voxel_contrast(rows, keys, voxels, s.distance, s.temperature)
+            terms["voxel"] = voxel_contrast(rows, keys, voxels, batch.cases, s.distance, s.temperature)
             terms["dimension_high"] = dimension_contrast(
                 rows.flatten(0, 1), keys.flatten(0, 1), s.dimension_temperature
             )
@@ -209,8 +209,8 @@ class CVRL(TwoViews):
 
     @property
     def transferred(self) -> tuple[str, ...]:
-        """The encoder, and the decoder where a stage trains it."""
-        return ("encoder",) if self.settings.stages == "P1" else ("encoder", "decoder")
+        """The encoder, and the decoder where a stage trained it."""
+        return ("encoder", "decoder") if self.teacher_high.updates else ("encoder",)
 
 
 def pooled(maps: Tensor, grid: tuple[int, ...]) -> Tensor:
@@ -219,13 +219,16 @@ def pooled(maps: Tensor, grid: tuple[int, ...]) -> Tensor:
     return pool(maps, grid).flatten(2).transpose(1, 2)  # type: ignore[arg-type]
 
 
-def voxel_contrast(rows: Tensor, keys: Tensor, voxels: Tensor, distance: float, temperature: float) -> Tensor:
+def voxel_contrast(
+    rows: Tensor, keys: Tensor, voxels: Tensor, cases: Tensor, distance: float, temperature: float
+) -> Tensor:
     """Lvox without labels (section 2.4): each voxel against its own other view.
 
     Args:
         rows, keys: (B, N, M), of the student and of the teacher, at ``voxels`` (B, N, d) of the crops.
-        distance: voxels of one crop nearer than this are neither positive nor negative.
+        cases, distance: crops of one volume (B), and voxels of one crop nearer than this, are neither positive nor
+            negative.
     """
     anchors = unit(rows.flatten(0, 1))
     own = torch.arange(len(anchors), device=anchors.device)
-    return infonce(anchors, unit(keys.flatten(0, 1)), own, apart(voxels, distance), temperature)
+    return infonce(anchors, unit(keys.flatten(0, 1)), own, apart(voxels, cases, distance), temperature)
