@@ -115,6 +115,8 @@ def test_half_of_the_crops_have_labels():
         assert int(known.sum()) == expected
         assert ((batch.labels == -1).flatten(1).all(1) | known).all()
         assert set(batch.cases[known].tolist()) <= set(labelled)
+    few = drawn(made(settings=replace(SMALL, labelled=0.01)), ToyVolumes(labelled=(0, 1)))
+    assert int((few.labels >= 0).flatten(1).all(1).sum()) == 1, "the checkpoint says that labels were used"
 
 
 def test_data_sets_are_compared_apart():

@@ -135,7 +135,7 @@ class MixCL(TwoViews):
     def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
         """Crops with labels, of volumes that have some, and without (-1)."""
         s = self.settings
-        count = round(s.batch * s.labelled) if source.unlabelled else s.batch
+        count = max(round(s.batch * s.labelled), s.labelled > 0) if source.unlabelled else s.batch
         count = count if source.labelled else 0
         size = [math.ceil(n * s.margin) if n > 1 else 1 for n in self.plan.patch]
         parts = []
