@@ -126,7 +126,7 @@ def _segment_case(
     name = output.case.name
     if found.left_out:
         told = ", ".join(f"{label} {ml:.3g} ml" for label, ml in found.left_out.items())
-        emit(events.log(f"{name}: left out what lies apart from the largest piece: {told}. --pieces all keeps it."))
+        emit(events.log(f"{name}: left out, apart from the largest piece: {told}. 'All pieces' keeps it."))
     for misfit in misfits(volume, predictor.card.plan):
         emit(events.warning(f"{name}: {misfit}"))
 
