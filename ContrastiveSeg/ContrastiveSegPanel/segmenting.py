@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import slicer
 from slicer.i18n import tr as _
@@ -30,6 +30,13 @@ class Options:
     pieces: Pieces = "auto"
     uncertainty: bool = False
     device: str = "auto"
+
+
+class Made(NamedTuple):
+    """A result as it came into the scene: the ID of its volume (of several channels the first), and its segments."""
+
+    volume_id: str
+    segments: State
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,8 @@ class Segmenting:
         self._attributes: list[tuple[str, str, str | None]] = []
         #: IDs of the segmentations made or written into, in the order of the cases.
         self.segmentation_ids: list[str] = []
-        #: ID of a segmentation -> its segments as they were made.
-        self.as_made: dict[str, State] = {}
+        #: ID of a segmentation -> what was made in it.
+        self.as_made: dict[str, Made] = {}
         #: Names of cases whose nodes were gone when their result came.
         self.dropped: list[str] = []
 
@@ -158,7 +165,7 @@ class Segmenting:
         if undo.written.issuperset(node.GetSegmentation().GetSegmentIDs()):
             self._mark_as_predicted(node, volume)
         self.segmentation_ids.append(node.GetID())
-        self.as_made[node.GetID()] = undo.as_written
+        self.as_made[node.GetID()] = Made(volume.GetID(), undo.as_written)
         if self._options.uncertainty:
             name = _free_name(_("{name} uncertainty").format(name=volume.GetName()))
             found = scene.load_volume(uncertainty, volume, name)

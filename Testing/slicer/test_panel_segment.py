@@ -304,6 +304,13 @@ def test_a_model_with_two_channels_takes_a_volume_for_each(drive, models, scene,
     drive.choose("organs")
     assert drive.segment.inputSelector.visible
     assert not drive.panel.sections["segment"]._channels
+    drive.choose("two")
+    selectors = drive.panel.sections["segment"]._channels.selectors
+    assert [selector.currentNode() for selector in selectors] == [first, second]
+    # The first channel's volume says whose segmentation it is.
+    assert drive.segment.outputSelector.currentNode() is segmentation
+    selectors[0].setCurrentNode(second)
+    assert drive.segment.outputSelector.currentNode() is None
 
 
 def two_channel_checkpoint(dataset, folder, output):
@@ -345,6 +352,41 @@ def test_the_next_click_replaces_the_result_and_another_volume_gets_its_own(driv
     assert drive.segment.outputSelector.currentNode() is None
     drive.click_segment()
     assert [s.GetName() for s in segmentations()] == ["MRHead segmentation", "Other segmentation"]
+
+
+def test_a_volume_chosen_while_another_one_is_segmented_gets_its_own(drive, volume):
+    other = noise((12, 16, 16), "Other")
+    drive.start()
+    drive.segment.inputSelector.setCurrentNode(other)
+    drive.finish()
+    assert drive.segment.outputSelector.currentNode() is None
+    drive.click_segment()
+    assert [s.GetName() for s in segmentations()] == ["MRHead segmentation", "Other segmentation"]
+
+
+def test_a_segmentation_of_another_volume_is_not_written_into(drive, volume):
+    drive.click_segment()
+    (first,) = segmentations()
+    other = noise((12, 16, 16), "Other")
+    drive.segment.inputSelector.setCurrentNode(other)
+    drive.segment.outputSelector.setCurrentNode(first)
+    drive.click_segment()
+    assert [s.GetName() for s in segmentations()] == ["MRHead segmentation", "Other segmentation"]
+    assert "made on another volume" in drive.shell.logText.toPlainText()
+
+
+def test_a_result_whose_volume_is_gone_is_not_replaced_unasked(drive, volume, scene, dialogs):
+    drive.click_segment()
+    (segmentation,) = segmentations()
+    other = noise((12, 16, 16), "Other")
+    scene.RemoveNode(volume)
+    drive.segment.inputSelector.setCurrentNode(other)
+    drive.segment.outputSelector.setCurrentNode(segmentation)
+    drive.settle()
+    dialogs.answer(False)
+    drive.segment.segmentButton.click()
+    assert not drive.task.busy
+    assert len(dialogs.texts()) == 1
 
 
 # When things go wrong

@@ -16,11 +16,11 @@ from ContrastiveSegLib.errors import InputError
 
 from .. import fitness, scene
 from ..parameters import Parameters
-from ..segmenting import Options, Segmenting, volumes_in_scene
+from ..segmenting import Made, Options, Segmenting, volumes_in_scene
 from ..session import Session
 from ..task import Task
 from ..timer import single_shot
-from ..undo import State, is_as_written
+from ..undo import is_as_written
 from . import Section
 from .channels import Channels
 from .device_box import DeviceBox
@@ -41,12 +41,12 @@ class SegmentSection(Section):
         super().__init__(session, ui)
         #: While widgets and parameters are being set from one another, neither tells of a choice of the user's.
         self._updating = False
-        self._channels = Channels(ui.segmentFormLayout, _VOLUME_ROW, self._on_changed)
+        self._channels = Channels(ui.segmentFormLayout, _VOLUME_ROW, self._on_input)
         self._device = DeviceBox(ui.deviceComboBox, session)
         self._current: Segmenting | None = None
         self._last: Segmenting | None = None
-        #: ID of a segmentation -> the segments of its last result as they were made.
-        self._as_made: dict[str, State] = {}
+        #: ID of a segmentation -> its last result.
+        self._as_made: dict[str, Made] = {}
         self._clicked = 0.0
         # Loading a case changes many things in a row: look once, afterwards.
         self._refresh_timer = single_shot(self.refresh)
@@ -121,10 +121,14 @@ class SegmentSection(Section):
 
     def _on_input(self) -> None:
         # A segmentation of another volume is not what the next result should go into.
-        volume, output = self.ui.inputSelector.currentNode(), self.ui.outputSelector.currentNode()
-        if not self._updating and output is not None and scene.reference_volume(output) not in (None, volume):
+        output = self.ui.outputSelector.currentNode()
+        if not self._updating and output is not None and _is_of_another(output, self._volume()):
             self.ui.outputSelector.setCurrentNode(None)
         self._on_changed()
+
+    def _volume(self) -> Any:
+        """The volume on whose grid a single result will lie: of several channels the first."""
+        return self._channels.nodes()[0] if self._channels else self.ui.inputSelector.currentNode()
 
     def _on_output(self) -> None:
         self.ui.show3DButton.setSegmentationNode(self.ui.outputSelector.currentNode())
@@ -242,7 +246,11 @@ class SegmentSection(Section):
             return
         single = len(cases) == 1 and (self._channels or self.ui.inputsComboBox.currentIndex == 0)
         output = self.ui.outputSelector.currentNode() if single else None
-        if output is not None and not self._may_write_into(output, entry.card.labels):
+        if output is not None and _is_of_another(output, cases[0][0]):
+            told = _("{segmentation} was made on another volume: the result goes into a new segmentation.")
+            self.session.log(told.format(segmentation=output.GetName()))
+            output = None
+        if output is not None and not self._may_write_into(output, cases[0][0], entry.card.labels):
             return
         self._clicked = time.perf_counter()
         options = Options(
@@ -255,10 +263,14 @@ class SegmentSection(Section):
         self._current = current
         self.task.start(current.steps(), current.job(), self._on_result, self._on_problem, self._on_event)
 
-    def _may_write_into(self, segmentation: Any, labels: Sequence[Label]) -> bool:
-        """Whether a result may replace segments there: ours as they were made; anybody's work if the user says so."""
+    def _may_write_into(self, segmentation: Any, volume: Any, labels: Sequence[Label]) -> bool:
+        """Whether a result of the volume may replace segments there: its own ones as they were made; any others, and
+        anybody's work, if the user says so."""
         replaced = scene.replaced_by_name(segmentation, labels).values()
-        if is_as_written(segmentation.GetSegmentation(), replaced, self._as_made.get(segmentation.GetID(), {})):
+        made = self._as_made.get(segmentation.GetID())
+        # The segmentation itself does not name a volume that is gone.
+        as_made = made.segments if made is not None and made.volume_id == volume.GetID() else {}
+        if is_as_written(segmentation.GetSegmentation(), replaced, as_made):
             return True
         names = [segmentation.GetSegmentation().GetSegment(identifier).GetName() for identifier in replaced]
         question = _(
@@ -353,7 +365,14 @@ class SegmentSection(Section):
         self._as_made.update(current.as_made)
         if current.changed_scene:
             self._last = current
-            node = slicer.mrmlScene.GetNodeByID(current.segmentation_ids[-1])
-            if len(current.segmentation_ids) == 1 and node is not None:
+            node, volume = slicer.mrmlScene.GetNodeByID(current.segmentation_ids[-1]), self._volume()
+            single = len(current.segmentation_ids) == 1 and node is not None and volume is not None
+            # Another volume may have been chosen meanwhile, whose result should not go in there.
+            if single and current.as_made[node.GetID()].volume_id == volume.GetID():
                 self.ui.outputSelector.setCurrentNode(node)
         self.refresh()
+
+
+def _is_of_another(segmentation: Any, volume: Any) -> bool:
+    """Whether a segmentation was made on another volume than this one."""
+    return scene.reference_volume(segmentation) not in (None, volume)
