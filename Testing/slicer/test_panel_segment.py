@@ -304,6 +304,8 @@ def test_a_model_with_two_channels_takes_a_volume_for_each(drive, models, scene,
     drive.choose("organs")
     assert drive.segment.inputSelector.visible
     assert not drive.panel.sections["segment"]._channels
+    drive.segment.mirrorCheckBox.toggle()
+    drive.segment.mirrorCheckBox.toggle()
     drive.choose("two")
     selectors = drive.panel.sections["segment"]._channels.selectors
     assert [selector.currentNode() for selector in selectors] == [first, second]

@@ -111,7 +111,8 @@ class SegmentSection(Section):
             parameters.inputs = _INPUTS[ui.inputsComboBox.currentIndex]
             parameters.input = ui.inputSelector.currentNode()
             parameters.several = list(ui.severalSelector.checkedNodes())
-            parameters.channels = self._channels.nodes()
+            if self._channels:
+                parameters.channels = self._channels.nodes()
             parameters.output = ui.outputSelector.currentNode()
             parameters.mirror = ui.mirrorCheckBox.checked
             parameters.pieces = _PIECES[ui.piecesComboBox.currentIndex]
