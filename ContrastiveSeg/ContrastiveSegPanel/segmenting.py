@@ -19,7 +19,7 @@ from ContrastiveSegLib.errors import InputError
 
 from . import scene
 from .cases import IGNORE, PREDICTED, ROLE, TRAIN, VALIDATION, segmentation_of
-from .undo import State
+from .undo import State, states
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class Segmenting:
         self._cases = [_Case(names[v[0].GetID()], tuple(volume.GetID() for volume in v)) for v in cases]
         self._segmentation_id = segmentation.GetID() if segmentation is not None else None
         self._checkpoint, self._card, self._options = checkpoint, card, options
+        #: Whoever asked for the result knows of these segments, as they are now, that it replaces them.
+        self._known = self._replaced_in(segmentation) if segmentation is not None else {}
         self._folder = Path(tempfile.mkdtemp(prefix="segment-", dir=within))
         self._taken: set[str] = set()
         self._undo: list[scene.Undo] = []
@@ -79,6 +81,8 @@ class Segmenting:
         self.segmentation_ids: list[str] = []
         #: ID of a segmentation -> what was made in it.
         self.as_made: dict[str, Made] = {}
+        #: Sentences on results that were put into a new segmentation instead of the one to write into.
+        self.diverted: list[str] = []
         #: Names of cases whose nodes were gone when their result came.
         self.dropped: list[str] = []
 
@@ -159,8 +163,14 @@ class Segmenting:
         if volume is None or (self._segmentation_id and segmentation is None):
             self.dropped.append(case.name)
             return
+        why_not = self._why_not_into(segmentation) if segmentation is not None else ""
+        if why_not:
+            segmentation = None
         name = _free_name(_("{name} segmentation").format(name=volume.GetName()))
         node, undo = scene.read_labels_into(labels, self._card.labels, volume, segmentation, name)
+        if why_not:
+            told = _("{why} The result is in a new segmentation, {name}.")
+            self.diverted.append(told.format(why=why_not, name=node.GetName()))
         self._undo.append(undo)
         if undo.written.issuperset(node.GetSegmentation().GetSegmentIDs()):
             self._mark_as_predicted(node, volume)
@@ -172,6 +182,17 @@ class Segmenting:
             # A map of a volume is no volume to learn from, nor to segment with all the others.
             found.SetAttribute(ROLE, IGNORE)
             self._map_ids.append(found.GetID())
+
+    def _why_not_into(self, segmentation: Any) -> str:
+        """Why the result should not go into the segmentation that was to be written into, or ""."""
+        if any(self._known.get(identifier) != now for identifier, now in self._replaced_in(segmentation).items()):
+            return _("{name} was changed while the result was being computed.").format(name=segmentation.GetName())
+        return ""
+
+    def _replaced_in(self, segmentation: Any) -> State:
+        """The segments that a result replaces there, as they are now."""
+        replaced = scene.replaced_by_name(segmentation, self._card.labels).values()
+        return states(segmentation.GetSegmentation(), replaced)
 
     def _mark_as_predicted(self, segmentation: Any, volume: Any) -> None:
         """Nothing in it is anybody's own work any more: it is not to be learnt from unasked."""

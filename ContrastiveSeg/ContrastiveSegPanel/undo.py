@@ -48,7 +48,7 @@ class Undo:
         """Say which segments were written; everything else must be as before."""
         segmentation = self._node.GetSegmentation()
         self.written = set(written)
-        self._after = _states(segmentation, segmentation.GetSegmentIDs())
+        self._after = states(segmentation, segmentation.GetSegmentIDs())
 
     @property
     def refusal(self) -> str | None:
@@ -129,7 +129,17 @@ class Undo:
 
 def is_as_written(segmentation: Any, identifiers: Iterable[str], then: State) -> bool:
     """Whether all these segments are among those of ``then``, and nobody has changed them since."""
-    return all(state == then.get(identifier) for identifier, state in _states(segmentation, identifiers).items())
+    return all(state == then.get(identifier) for identifier, state in states(segmentation, identifiers).items())
+
+
+def states(segmentation: Any, identifiers: Iterable[str]) -> State:
+    """Of these segments as they are now, for :func:`is_as_written`."""
+    found: State = {}
+    for identifier in identifiers:
+        segment = segmentation.GetSegment(identifier)
+        layer = None if segment is None else segment.GetRepresentation(layer_name())
+        found[identifier] = (layer, layer.GetMTime() if layer is not None else 0)
+    return found
 
 
 def _said(segment: Any) -> Any:
@@ -137,15 +147,6 @@ def _said(segment: Any) -> Any:
     copy = slicer.vtkSegment()
     copy.DeepCopyMetadata(segment)
     return copy
-
-
-def _states(segmentation: Any, identifiers: Iterable[str]) -> State:
-    found: State = {}
-    for identifier in identifiers:
-        segment = segmentation.GetSegment(identifier)
-        layer = None if segment is None else segment.GetRepresentation(layer_name())
-        found[identifier] = (layer, layer.GetMTime() if layer is not None else 0)
-    return found
 
 
 def _save_for_segment_editor(node: Any) -> None:

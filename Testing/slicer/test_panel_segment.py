@@ -391,6 +391,20 @@ def test_a_result_whose_volume_is_gone_is_not_replaced_unasked(drive, volume, sc
     assert len(dialogs.texts()) == 1
 
 
+def test_corrections_made_meanwhile_stay(drive, volume):
+    drive.click_segment()
+    (segmentation,) = segmentations()
+    drive.start()
+    correct(segmentation, volume)
+    corrected = voxels(segmentation, volume).copy()
+    drive.finish()
+    np.testing.assert_array_equal(voxels(segmentation, volume), corrected)
+    assert segmentations() == [segmentation, drive.segment.outputSelector.currentNode()]
+    assert "new segmentation" in drive.segment.statusLabel.text
+    drive.segment.undoButton.click()
+    assert segmentations() == [segmentation]
+
+
 # When things go wrong
 
 

@@ -335,10 +335,7 @@ class SegmentSection(Section):
         told = _("Done: {what}, {seconds:.1f} s.").format(what=what, seconds=seconds)
         self.ui.statusLabel.setText(told)
         self.session.log(told + " " + ", ".join(f"{k} {v:.2f}" for k, v in value["seconds"].items() if v))
-        for name in current.dropped:
-            told = _("{name} is gone from the scene; its segmentation was dropped.").format(name=name)
-            self.ui.statusLabel.setText(told)
-            self.session.log(told)
+        self._tell_of_surprises(current)
         if failures:
             head = _("{count} volumes could not be segmented:").format(count=len(failures))
             self.session.report("\n".join([head, *(failure["what"] for failure in failures)]))
@@ -351,8 +348,16 @@ class SegmentSection(Section):
         if cancelled:
             self._take(current)
         self._finish(current)
+        self._tell_of_surprises(current)
         if not cancelled:
             self.session.report(problem)
+
+    def _tell_of_surprises(self, current: Segmenting) -> None:
+        """Say which results are not where they were to be."""
+        gone = _("{name} is gone from the scene; its segmentation was dropped.")
+        for told in (*current.diverted, *(gone.format(name=name) for name in current.dropped)):
+            self.ui.statusLabel.setText(told)
+            self.session.log(told)
 
     def _take(self, current: Segmenting) -> None:
         try:
