@@ -166,6 +166,7 @@ class Segmenting:
         why_not = self._why_not_into(segmentation) if segmentation is not None else ""
         if why_not:
             segmentation = None
+        shown = segmentation_of(volume)
         name = _free_name(_("{name} segmentation").format(name=volume.GetName()))
         node, undo = scene.read_labels_into(labels, self._card.labels, volume, segmentation, name)
         if why_not:
@@ -173,7 +174,7 @@ class Segmenting:
             self.diverted.append(told.format(why=why_not, name=node.GetName()))
         self._undo.append(undo)
         if undo.written.issuperset(node.GetSegmentation().GetSegmentIDs()):
-            self._mark_as_predicted(node, volume)
+            self._mark_as_predicted(node, volume, learnt=shown in (None, node))
         self.segmentation_ids.append(node.GetID())
         self.as_made[node.GetID()] = Made(volume.GetID(), undo.as_written)
         if self._options.uncertainty:
@@ -194,9 +195,13 @@ class Segmenting:
         replaced = scene.replaced_by_name(segmentation, self._card.labels).values()
         return states(segmentation.GetSegmentation(), replaced)
 
-    def _mark_as_predicted(self, segmentation: Any, volume: Any) -> None:
-        """Nothing in it is anybody's own work any more: it is not to be learnt from unasked."""
-        learnt = segmentation_of(volume) is segmentation and volume.GetAttribute(ROLE) in (TRAIN, VALIDATION)
+    def _mark_as_predicted(self, segmentation: Any, volume: Any, learnt: bool) -> None:
+        """Nothing in it is anybody's own work any more: it is not to be learnt from unasked.
+
+        Args:
+            learnt: the volume's role goes for this segmentation, not for another one that the user has worked on.
+        """
+        learnt = learnt and volume.GetAttribute(ROLE) in (TRAIN, VALIDATION)
         for node, attribute in ((segmentation, PREDICTED), *([(volume, ROLE)] if learnt else [])):
             self._attributes.append((node.GetID(), attribute, node.GetAttribute(attribute)))
         segmentation.SetAttribute(PREDICTED, self._checkpoint.name)

@@ -14,17 +14,18 @@ from ContrastiveSegLib.errors import InputError
 
 @pytest.fixture
 def segmented(scene, tmp_path):
-    """``segmented(volumes, uncertainty=False)`` takes what the engine might have written for the volumes."""
+    """``segmented(volumes)`` takes what the engine might have written for the volumes, after ``meanwhile()``."""
     from ContrastiveSegPanel.scene import FILE_ENDING
     from ContrastiveSegPanel.segmenting import Options, Segmenting
 
-    def take(volumes, uncertainty=False):
+    def take(volumes, uncertainty=False, into=None, meanwhile=lambda: None):
         options = Options(uncertainty=uncertainty)
         work = Segmenting(
-            Path("m.safetensors"), SimpleNamespace(labels=LABELS), [[v] for v in volumes], options, None, tmp_path
+            Path("m.safetensors"), SimpleNamespace(labels=LABELS), [[v] for v in volumes], options, into, tmp_path
         )
         job = work.job()
         assert job.uncompressed
+        meanwhile()
         for seed, volume in enumerate(volumes):
             for folder in filter(None, (job.output, job.uncertainty)):
                 Path(folder).mkdir(exist_ok=True)
@@ -64,3 +65,26 @@ def test_corrections_are_noticed(segmented):
     array[2:4, 2:4, 2:4] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(array, made, identifier, volumes[1])
     assert work.edited_since
+
+
+def test_the_role_of_a_corrected_prediction_outlives_a_new_segmentation_of_its_volume(segmented):
+    from ContrastiveSegPanel.cases import ROLE, TRAIN, segmentation_of
+
+    volume = nodes.volume(name="A")
+    segmented([volume])
+    (corrected,) = segmentations()
+    volume.SetAttribute(ROLE, TRAIN)
+    segmented([volume])
+    assert volume.GetAttribute(ROLE) == TRAIN
+    assert segmentation_of(volume) is corrected
+    segmented([volume], into=corrected)
+    assert volume.GetAttribute(ROLE) is None
+
+
+def test_a_role_that_waits_for_a_segmentation_does_not_take_a_prediction(segmented):
+    from ContrastiveSegPanel.cases import ROLE, TRAIN
+
+    volume = nodes.volume(name="A")
+    volume.SetAttribute(ROLE, TRAIN)
+    segmented([volume])
+    assert volume.GetAttribute(ROLE) is None
