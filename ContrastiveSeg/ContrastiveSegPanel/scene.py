@@ -24,6 +24,7 @@ __all__ = [
     "FILE_ENDING",
     "Segment",
     "Undo",
+    "check_takes_labels",
     "load_volume",
     "read_labels_into",
     "reference_volume",

@@ -17,6 +17,7 @@ from ContrastiveSegLib.descriptions import FinetuneJob
 from ContrastiveSegLib.errors import ContrastiveSegError, InputError
 from ContrastiveSegLib.events import Event
 
+from . import scene
 from .blocking import run_blocking
 from .cases import TRAIN, UNLABELLED, VALIDATION, Case, structures_of, volume_of
 from .comparison import compare
@@ -38,6 +39,8 @@ def segment(
 ) -> Any:
     """See ``ContrastiveSegLogic.segment``."""
     _check_packages(session)
+    if segmentation is not None:
+        scene.check_takes_labels(segmentation, volumes[0])
     work = Segmenting(checkpoint, read_card(checkpoint), [volumes], options, segmentation, session.folder())
     try:
         for _words, do in work.steps():

@@ -163,7 +163,7 @@ class Segmenting:
         if volume is None or (self._segmentation_id and segmentation is None):
             self.dropped.append(case.name)
             return
-        why_not = self._why_not_into(segmentation) if segmentation is not None else ""
+        why_not = self._why_not_into(segmentation, volume) if segmentation is not None else ""
         if why_not:
             segmentation = None
         shown = segmentation_of(volume)
@@ -184,8 +184,12 @@ class Segmenting:
             found.SetAttribute(ROLE, IGNORE)
             self._map_ids.append(found.GetID())
 
-    def _why_not_into(self, segmentation: Any) -> str:
-        """Why the result should not go into the segmentation that was to be written into, or ""."""
+    def _why_not_into(self, segmentation: Any, volume: Any) -> str:
+        """Why the volume's result should not go into the segmentation that was to be written into, or ""."""
+        try:
+            scene.check_takes_labels(segmentation, volume)
+        except InputError as problem:
+            return str(problem)
         if any(self._known.get(identifier) != now for identifier, now in self._replaced_in(segmentation).items()):
             return _("{name} was changed while the result was being computed.").format(name=segmentation.GetName())
         return ""

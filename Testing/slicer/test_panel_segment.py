@@ -408,6 +408,17 @@ def test_corrections_made_meanwhile_stay(drive, volume):
 # When things go wrong
 
 
+def test_an_output_that_takes_no_result_is_refused_before_anything_is_computed(drive, volume, scene, dialogs):
+    surface = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Surface")
+    surface.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    drive.segment.outputSelector.setCurrentNode(surface)
+    drive.settle()
+    drive.segment.segmentButton.click()
+    assert not drive.task.busy
+    (error,) = dialogs.errors()
+    assert "choose a new segmentation" in error
+
+
 def test_cancelling_before_the_engine_has_it(drive, large):
     drive.start()
     drive.segment.cancelButton.click()

@@ -88,3 +88,19 @@ def test_a_role_that_waits_for_a_segmentation_does_not_take_a_prediction(segment
     volume.SetAttribute(ROLE, TRAIN)
     segmented([volume])
     assert volume.GetAttribute(ROLE) is None
+
+
+def test_a_segmentation_that_takes_nothing_any_more_leaves_the_result_to_a_new_one(segmented):
+    volume = nodes.volume(name="A")
+    mine = nodes.segmentation({"Bone": labels_in() == 1}, volume, "Mine")
+
+    def bend():
+        mine.SetAndObserveTransformNodeID(nodes.transform().GetID())
+
+    work = segmented([volume], into=mine, meanwhile=bend)
+    assert [s.GetName() for s in segmentations()] == ["Mine", "A segmentation"]
+    assert work.segmentation_ids == [segmentations()[1].GetID()]
+    (told,) = work.diverted
+    assert "another transform" in told
+    work.undo()
+    assert segmentations() == [mine]

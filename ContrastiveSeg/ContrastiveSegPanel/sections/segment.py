@@ -265,8 +265,13 @@ class SegmentSection(Section):
         self.task.start(current.steps(), current.job(), self._on_result, self._on_problem, self._on_event)
 
     def _may_write_into(self, segmentation: Any, volume: Any, labels: Sequence[Label]) -> bool:
-        """Whether a result of the volume may replace segments there: its own ones as they were made; any others, and
-        anybody's work, if the user says so."""
+        """Whether a result of the volume can go in there, and may replace segments: its own ones as they were made;
+        any others, and anybody's work, if the user says so."""
+        try:
+            scene.check_takes_labels(segmentation, volume)
+        except InputError as problem:
+            self.session.report(problem)
+            return False
         replaced = scene.replaced_by_name(segmentation, labels).values()
         made = self._as_made.get(segmentation.GetID())
         # The segmentation itself does not name a volume that is gone.
