@@ -17,7 +17,7 @@ from ContrastiveSegLib.checkpoints.card import Label
 from .grids import FILE_ENDING, check_same_grid, grid_of, read_image, volume_holding, writable, write_image
 from .hierarchy import place_beside
 from .merging import merged
-from .segments import Segment, check_takes_labels, checked_labels, put_labels, replaced_by_name, segments_of
+from .segments import Segment, check_takes_labels, checked_labels, filled, put_labels, replaced_by_name, segments_of
 from .undo import Undo
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Segment",
     "Undo",
     "check_takes_labels",
+    "filled",
     "load_volume",
     "read_labels_into",
     "reference_volume",

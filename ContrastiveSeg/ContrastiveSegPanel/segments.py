@@ -256,6 +256,21 @@ def replaced_by_name(node: Any, labels: Sequence[Label]) -> dict[int, str]:
     return found
 
 
+def filled(node: Any, identifiers: Iterable[str]) -> list[str]:
+    """Those of the segments that have voxels."""
+    segmentation = node.GetSegmentation()
+    values: dict[Any, set[int]] = {}
+    found = []
+    for identifier in identifiers:
+        segment = segmentation.GetSegment(identifier)
+        layer = segment.GetRepresentation(layer_name())
+        if layer is not None and layer not in values:
+            values[layer] = set() if layer.IsEmpty() else _values_in(array_of(layer))
+        if segment.GetLabelValue() in values.get(layer, set()):
+            found.append(identifier)
+    return found
+
+
 def _new_segment(label: Label) -> Any:
     segment = slicer.vtkSegment()
     segment.SetName(label.name)

@@ -405,6 +405,18 @@ def test_corrections_made_meanwhile_stay(drive, volume):
     assert segmentations() == [segmentation]
 
 
+def test_an_empty_template_is_filled_unasked(drive, volume, scene, dialogs):
+    template = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Template")
+    template.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    for name in ("chamber", "chamber wall"):
+        template.GetSegmentation().AddEmptySegment("", name)
+    drive.segment.outputSelector.setCurrentNode(template)
+    drive.click_segment()
+    assert segmentations() == [template]
+    assert voxels(template, volume).any()
+    assert dialogs.texts() == []
+
+
 # When things go wrong
 
 

@@ -276,9 +276,12 @@ class SegmentSection(Section):
         made = self._as_made.get(segmentation.GetID())
         # The segmentation itself does not name a volume that is gone.
         as_made = made.segments if made is not None and made.volume_id == volume.GetID() else {}
-        if is_as_written(segmentation.GetSegmentation(), replaced, as_made):
+        # Segments prepared without voxels lose nothing; one of ours without them was emptied by the user.
+        drawn = scene.filled(segmentation, [i for i in replaced if i not in as_made])
+        losing = [i for i in replaced if i in as_made or i in drawn]
+        if is_as_written(segmentation.GetSegmentation(), losing, as_made):
             return True
-        names = [segmentation.GetSegmentation().GetSegment(identifier).GetName() for identifier in replaced]
+        names = [segmentation.GetSegmentation().GetSegment(identifier).GetName() for identifier in losing]
         question = _(
             "{segmentation} has segments that the result replaces, with all corrections in them: {names}. Replace "
             "them? To keep them, choose New segmentation as output."
