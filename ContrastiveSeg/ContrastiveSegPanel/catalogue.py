@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -76,10 +77,11 @@ class Catalogue:
 
     def new_path(self, name: str) -> Path:
         """A path in the models folder that no file has yet, nor one beside it to resume from, named after ``name``."""
-        plain = re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "checkpoint"
-        taken = {entry.path.stem for entry in self.entries()}
+        without = re.sub(re.escape(SUFFIX) + r"\s*$", "", name, flags=re.IGNORECASE)
+        plain = re.sub(r"[^\w.+-]+", "-", without).strip("-.") or "checkpoint"
+        taken = [_same_file(path.name) for path in (*_files(self.starters), *_all_files(self.models))]
         free, count = plain, 2
-        while free in taken or any(self.models.glob(f"{free}{SUFFIX}*")):
+        while any(file.startswith(_same_file(free + SUFFIX)) for file in taken):
             free, count = f"{plain}-{count}", count + 1
         return self.models / f"{free}{SUFFIX}"
 
@@ -104,6 +106,13 @@ class Catalogue:
 
 
 def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.suffix == SUFFIX and not p.name.startswith("."))
+    return [p for p in _all_files(folder) if p.suffix == SUFFIX and not p.name.startswith(".")]
+
+
+def _all_files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _same_file(name: str) -> str:
+    """``name`` without what some file systems do not tell apart: capitals, and the ways to write an accent."""
+    return unicodedata.normalize("NFC", name).casefold()

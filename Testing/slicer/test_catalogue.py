@@ -1,6 +1,7 @@
 """The catalogue on real checkpoint files: what it lists, takes in, and refuses."""
 
 import shutil
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,15 @@ def test_what_is_no_checkpoint_or_half_written_is_not_listed(catalogue, segmente
 
 @pytest.mark.parametrize(
     ("wanted", "name"),
-    [("My liver: v2/3", "My-liver-v2-3"), ("..", "checkpoint"), ("", "checkpoint"), ("Leber größer", "Leber-größer")],
+    [
+        ("My liver: v2/3", "My-liver-v2-3"),
+        ("..", "checkpoint"),
+        ("", "checkpoint"),
+        ("Leber größer", "Leber-größer"),
+        ("liver.safetensors", "liver"),
+        ("liver.SafeTensors ", "liver"),
+        (".safetensors", "checkpoint"),
+    ],
 )
 def test_a_new_name_fits_any_file_system(catalogue, wanted, name):
     path = catalogue.new_path(wanted)
@@ -90,3 +99,18 @@ def test_a_new_name_is_nobodys(catalogue, segmenter):
     catalogue.add(segmenter)
     assert catalogue.new_path("organs").name == "organs-2.safetensors"
     assert catalogue.new_path("starter-macl-3d-tiny").name == "starter-macl-3d-tiny-2.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [
+        ("heart.safetensors", "Heart"),
+        ("HEART.safetensors", "heart.safetensors"),
+        ("heart.safetensors.resume", "Heart"),
+        (unicodedata.normalize("NFD", "größe.safetensors"), "Größe"),
+    ],
+)
+def test_a_new_name_is_nobodys_on_file_systems_that_do_not_tell_names_apart(catalogue, there, wanted):
+    catalogue.models.mkdir()
+    (catalogue.models / there).write_bytes(b"")
+    assert catalogue.new_path(wanted).name == f"{wanted.removesuffix('.safetensors')}-2.safetensors"
