@@ -40,9 +40,11 @@ class Budget:
 
     def show(self, text: str) -> None:
         """Show what :attr:`text` was; anything else changes nothing."""
-        number, unit = (*text.split(), "", "")[:2]
-        if unit == "steps" and number.isdecimal():
-            self._spin.setValue(int(number))
+        written, unit = (*text.split(), "", "")[:2]
+        # A saved scene may say anything; with ten digits a spin box's numbers come to their end.
+        number = int(written) if written.isdecimal() and len(written) < 10 else 0
+        if unit == "steps" and number:
+            self._spin.setValue(number)
             self._combo.setCurrentIndex(len(self._minutes))
-        elif unit == "min" and number.isdecimal() and int(number) in self._minutes:
-            self._combo.setCurrentIndex(self._minutes.index(int(number)))
+        elif unit == "min" and number in self._minutes:
+            self._combo.setCurrentIndex(self._minutes.index(number))

@@ -126,9 +126,8 @@ class Cases:
         return json.dumps({"learn_as": self._learn_as, "left_out": sorted(self._left_out)})
 
     def restore(self, text: str) -> None:
-        """Take up ``choices`` of a saved scene; an empty text stands for none made."""
-        data = json.loads(text or "{}")
-        self._learn_as, self._left_out = dict(data.get("learn_as", {})), set(data.get("left_out", []))
+        """Take up ``choices`` of a saved scene; what was not written by them stands for none made."""
+        self._learn_as, self._left_out = _choices(text)
         self.changed.emit()
 
     def _follow(self, nodes: Sequence[Any]) -> None:
@@ -235,6 +234,21 @@ def _volumes() -> list[Any]:
 
 def _nodes(class_name: str) -> list[Any]:
     return [node for node in slicer.util.getNodesByClass(class_name) if not node.GetHideFromEditors()]
+
+
+def _choices(text: str) -> tuple[dict[str, str], set[str]]:
+    """Names to learn as, and structures left out."""
+    try:
+        data = json.loads(text)
+    except ValueError:
+        data = None
+    learn_as, left_out = (data.get("learn_as"), data.get("left_out")) if isinstance(data, dict) else (None, None)
+    names = learn_as.items() if isinstance(learn_as, dict) else ()
+    keys = left_out if isinstance(left_out, list) else ()
+    return (
+        {key: name for key, name in names if isinstance(name, str) and name.strip()},
+        {key for key in keys if isinstance(key, str)},
+    )
 
 
 def _structure(key: str, found: Sequence[tuple[str, Segment]]) -> Structure:

@@ -90,8 +90,9 @@ class Places:
 
     def __get__(self, parameters: Parameters, owner: type) -> list[Any]:
         count = parameters.mrml.GetParameter(self.role) or ""
-        places = range(int(count) if count.isdecimal() else 0)
-        return [parameters.mrml.GetNodeReference(f"{self.role}{place}") for place in places]
+        # More than 99 were not written by us, and might be more than there is room for.
+        places = int(count) if count.isdecimal() and len(count) < 3 else 0
+        return [parameters.mrml.GetNodeReference(f"{self.role}{place}") for place in range(places)]
 
     def __set__(self, parameters: Parameters, nodes: list[Any]) -> None:
         if self.__get__(parameters, Parameters) == nodes:

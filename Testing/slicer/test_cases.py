@@ -256,6 +256,23 @@ def test_choices_about_structures_go_to_text_and_back(cases):
     assert cases.structures()[0].learn_as == "Liver"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no JSON",
+        "7",
+        '["learn_as"]',
+        '{"learn_as": 7, "left_out": 7}',
+        '{"learn_as": ["liver"], "left_out": {"liver": 1}}',
+        '{"learn_as": {"liver": 7, "spleen": " "}, "left_out": [["liver"]]}',
+    ],
+)
+def test_choices_that_were_not_written_by_us_are_none(cases, text):
+    add_patient("A", 0)
+    cases.restore(text)
+    assert [(s.learn_as, s.learn) for s in cases.structures()] == [("Liver", True), ("Spleen", True)]
+
+
 def test_a_hundred_cases_are_listed_quickly(cases):
     import time
 
