@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,9 @@ class Worker:
         self.log_line = Signal()
         self._program = python or python_slicer()
         self._process: LineProcess | None = None
+        #: Processes that were stopped and still live, and what waits for which of them to be gone.
+        self._ending: set[LineProcess] = set()
+        self._stopped: list[tuple[set[LineProcess], Callable[[], None]]] = []
         self._ready = False
         self._numbers = itertools.count(1)
         self._open: dict[str, _Request] = {}
@@ -144,20 +148,21 @@ class Worker:
     def stop(self, on_stopped: Callable[[], None] = lambda: None) -> None:
         """End the process, in any case within ``GRACE`` seconds; open jobs get their "error" before this returns.
 
-        ``on_stopped`` is called when the process is gone and writes no more, at once if there is none. The worker may
-        be used again right away, by another process.
+        ``on_stopped`` is called when the process is gone and writes no more, and so are those that were stopped before;
+        at once if there is none. The worker may be used again right away, by another process.
         """
-        # First of all: whoever hears of the end may submit the next job.
+        # First of all: whoever hears of the end may submit the next job, or stop once more.
         process = self._forget_process()
+        if process is not None:
+            self._ending.add(process)
+            process.end(self.GRACE, partial(self._gone, process))
         for request in self._open.values():
             self._end(request, _("The engine was stopped."), Cancelled.exit_code)
         self._flush_timer.stop()
         while self._pending:
             self._deliver_one()
-        if process is None:
-            on_stopped()
-        else:
-            process.end(self.GRACE, on_stopped)
+        self._stopped.append((set(self._ending), on_stopped))
+        self._tell_stopped()
 
     # The process
 
@@ -183,6 +188,16 @@ class Worker:
     def _forget_process(self) -> LineProcess | None:
         process, self._process, self._ready = self._process, None, False
         return process
+
+    def _gone(self, process: LineProcess) -> None:
+        self._ending.discard(process)
+        self._tell_stopped()
+
+    def _tell_stopped(self) -> None:
+        told = [on_stopped for awaited, on_stopped in self._stopped if not awaited & self._ending]
+        self._stopped = [waiting for waiting in self._stopped if waiting[0] & self._ending]
+        for on_stopped in told:
+            on_stopped()
 
     def _died(self, code: int | None, how: str) -> None:
         self._forget_process()

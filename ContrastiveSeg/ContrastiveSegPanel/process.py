@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import qt
@@ -19,6 +20,9 @@ from .timer import single_shot
 
 #: A QProcess that is destroyed kills its child; processes stay in here until they have ended.
 _alive: set[LineProcess] = set()
+
+#: What a killed process takes to be gone.
+_KILLED_MS = 3000
 
 
 class LineProcess:
@@ -43,7 +47,7 @@ class LineProcess:
         none) and how it ended, in words that follow the program's name. All are called from the event loop. When Slicer
         quits, it waits ``quit_seconds`` for the process to end by itself."""
         self.group: int | None = None
-        self._quit_ms = int(1000 * quit_seconds)
+        self.quit_seconds = quit_seconds
         self._stopping = False
         self._on_end = on_end
         self._readers = {
@@ -137,15 +141,19 @@ class LineProcess:
             self._process.deleteLater()
             self._on_end(code, how)
 
-    def quit(self) -> None:
-        """End it now, waiting for that: right only where the event loop is over."""
+    def ask_to_quit(self) -> None:
+        """Let it end by itself, as :meth:`end` does, where the event loop is over and cannot see to that."""
         if not self._stopping:
             # Whoever watches it must not start another one now.
             self._silence(lambda: None)
         self._process.closeWriteChannel()
-        if not self._process.waitForFinished(self._quit_ms):
+
+    def wait_for_quit(self, since: float) -> None:
+        """Wait until it has ended, and kill it if it takes longer than it has from ``since`` (``time.monotonic``)."""
+        left = since + self.quit_seconds - time.monotonic()
+        if not self._process.waitForFinished(max(0, int(1000 * left))):
             self.kill()
-            self._process.waitForFinished(self._quit_ms)
+            self._process.waitForFinished(_KILLED_MS)
 
 
 @functools.cache
@@ -155,8 +163,13 @@ def _watch_for_quit() -> None:
 
 
 def _quit_all() -> None:
-    for process in tuple(_alive):
-        process.quit()
+    """End them all now, waiting for that: together they take as long as the slowest."""
+    since = time.monotonic()
+    quitting = sorted(_alive, key=lambda process: process.quit_seconds)
+    for process in quitting:
+        process.ask_to_quit()
+    for process in quitting:
+        process.wait_for_quit(since)
 
 
 def _ignore(lines: list[str]) -> None:

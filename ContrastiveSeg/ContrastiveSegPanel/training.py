@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,7 +17,7 @@ from ContrastiveSegLib.events import Event
 
 from .chart import Chart
 from .session import Session
-from .task import Step, Steps, Task
+from .task import Step, Task
 
 #: Stages of the engine's jobs that begin a curve.
 _CURVES = ("train", "train from scratch")
@@ -43,8 +44,6 @@ class Training:
         self.folder = Path()
         self._status = status
         self._selects = True
-        self._doomed: list[Path] = []
-        self._sweep = Steps()
 
     @property
     def busy(self) -> bool:
@@ -67,7 +66,7 @@ class Training:
 
     def discard(self) -> None:
         """After :meth:`prepare`, when nothing comes of it."""
-        self._remove_files(self.output, self.folder)
+        _remove_files(self.output, self.folder)
 
     def cancel(self, select: bool = True) -> None:
         """Stop; what was learnt so far is kept in the catalogue, and chosen if ``select``."""
@@ -79,7 +78,7 @@ class Training:
         if self.task.state == "writing":
             self.task.cancel()
         elif self.busy:
-            self.session.trainer.stop(partial(self._remove_files, self.output, self.folder))
+            self.session.trainer.stop(partial(_remove_files, self.output, self.folder))
 
     def _hear(self, event: Event) -> None:
         if event["event"] == "stage" and event["name"] in _CURVES:
@@ -109,15 +108,14 @@ class Training:
         if self.output.is_file():
             self.session.refresh_catalogue(self.output if self._selects else None)
         # The process may be writing until it is gone, and the next training may have begun by then.
-        self.session.trainer.stop(partial(self._remove_files, self.output, self.folder))
-
-    def _remove_files(self, output: Path, folder: Path) -> None:
-        """All but the checkpoint: volumes written for it, their preprocessed copies, the file to resume from."""
-        self._doomed += [*output.parent.glob(f"{output.name}.*"), *sorted(folder.rglob("*"), reverse=True), folder]
-        self._sweep.start([("", partial(_remove, path)) for path in self._doomed], lambda problem: self._doomed.clear())
+        self.session.trainer.stop(partial(_remove_files, self.output, self.folder))
 
 
-def _remove(path: Path) -> None:
+def _remove_files(output: Path, folder: Path) -> None:
+    """All but the checkpoint: volumes written for it, their preprocessed copies, the file to resume from. At once: when
+    Slicer quits, there is no later."""
+    for path in output.parent.glob(f"{output.name}.*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
     # What cannot be removed goes with the session's folder.
-    with contextlib.suppress(OSError):
-        path.rmdir() if path.is_dir() else path.unlink()
+    shutil.rmtree(folder, ignore_errors=True)

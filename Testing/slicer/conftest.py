@@ -162,7 +162,8 @@ def module(_honest: None) -> Iterator[Any]:
     slicer.app._complete_startup()
     slicer.util.selectModule("ContrastiveSeg")
     yield slicer.modules.ContrastiveSegWidget
-    scripted.unload(loaded)
+    if slicer.app.moduleManager().module("ContrastiveSeg") is loaded:
+        scripted.unload(loaded)
     slicer.app.processEvents()
     # Outside Qt's own loop it deletes nothing by itself, and selectors would follow the scenes of all later tests.
     QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)

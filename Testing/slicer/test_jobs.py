@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,14 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def quit_slicer() -> None:
+    import qt
+    import slicer
+
+    qt.QTimer.singleShot(0, lambda: slicer.app.exit(0))
+    slicer.app.exec_()
 
 
 def test_jobs_and_queries_end_in_their_results_by_one_process(new_worker, wait_for):
@@ -331,8 +340,6 @@ def test_stopping_an_idle_worker_and_one_that_never_ran(new_worker, wait_for):
 
 
 def test_no_process_is_left_when_slicer_quits(new_worker, wait_for, monkeypatch):
-    import qt
-    import slicer
     from ContrastiveSegPanel.jobs import Worker
 
     monkeypatch.setattr(Worker, "QUIT", 0.3)
@@ -342,8 +349,7 @@ def test_no_process_is_left_when_slicer_quits(new_worker, wait_for, monkeypatch)
     wait_for(lambda: deaf.of("log"))
     pids = [int(pid) for pid in deaf.of("log")[0]["text"].split()]
     worker.cancel(identifier)
-    qt.QTimer.singleShot(0, lambda: slicer.app.exit(0))
-    slicer.app.exec_()
+    quit_slicer()
     wait_for(lambda: not any(map(alive, pids)))
     # Modules are cleaned up only now, and nothing turns the event loop any more.
     worker.stop(lambda: stopped.append(True))
@@ -352,17 +358,57 @@ def test_no_process_is_left_when_slicer_quits(new_worker, wait_for, monkeypatch)
 
 
 def test_slicer_waits_for_what_is_still_being_saved_when_it_quits(new_worker, wait_for, monkeypatch, tmp_path):
-    import qt
-    import slicer
     from ContrastiveSegPanel.jobs import Worker
 
     monkeypatch.setattr(Worker, "QUIT", 60.0)
     slow = Watched()
     new_worker().submit(job("slow", str(tmp_path / "saved")), slow)
     wait_for(lambda: slow.of("log"))
-    qt.QTimer.singleShot(0, lambda: slicer.app.exit(0))
-    slicer.app.exec_()
+    quit_slicer()
     assert (tmp_path / "saved").exists()
+
+
+def test_slicer_waits_for_all_at_once_when_it_quits(new_worker, wait_for, monkeypatch):
+    from ContrastiveSegPanel.jobs import Worker
+
+    monkeypatch.setattr(Worker, "QUIT", 2.0)
+    deaf = [Watched() for _ in range(3)]
+    for watched in deaf:
+        new_worker().submit(job("deaf"), watched)
+    wait_for(lambda: all(watched.of("log") for watched in deaf))
+    start = time.monotonic()
+    quit_slicer()
+    assert time.monotonic() - start < 5
+    wait_for(lambda: not any(alive(int(pid)) for watched in deaf for pid in watched.of("log")[0]["text"].split()))
+
+
+def test_who_stops_once_more_waits_for_what_the_stopped_process_still_saves(new_worker, wait_for, tmp_path):
+    saved, stopped = tmp_path / "saved", []
+    worker, slow = new_worker(), Watched()
+    worker.GRACE = 60
+
+    def stop(event):
+        if event["event"] == "error":
+            worker.stop(lambda: stopped.append(("heard", saved.exists())))
+
+    worker.submit(job("slow", str(saved)), slow)
+    worker.submit(job("a"), stop)
+    wait_for(lambda: slow.of("log"))
+    worker.stop(lambda: stopped.append(("first", saved.exists())))
+    worker.stop(lambda: stopped.append(("second", saved.exists())))
+    assert stopped == []
+    wait_for(lambda: len(stopped) == 3)
+    assert stopped == [("heard", True), ("first", True), ("second", True)]
+
+
+def test_another_process_does_not_keep_the_stopped_one_from_being_gone(new_worker, wait_for):
+    worker, first, second, stopped = new_worker(), Watched(), Watched(), []
+    worker.submit(job("a"), first)
+    wait_for(first.ended)
+    worker.stop(lambda: stopped.append(True))
+    worker.submit(job("polite"), second)
+    wait_for(lambda: stopped)
+    assert not second.ended()
 
 
 def test_a_worker_killed_from_outside_and_two_workers_beside_one_another(new_worker, wait_for):

@@ -423,6 +423,25 @@ def test_the_panel_closed_while_pre_training_on_a_folder_leaves_the_checkpoint_s
     wait_for(lambda: [p.suffix for p in drive_alone.models.iterdir()] == [".safetensors"])
 
 
+def test_slicer_quits_while_pre_training_and_keeps_the_checkpoint_so_far_alone(drive_alone, dataset):
+    import qt
+    import slicer
+
+    drive_alone.pre.folderLineEdit.currentPath = str(dataset / "imagesTr")
+    drive_alone.pre.preTrainBudgetComboBox.setCurrentIndex(3)
+    drive_alone.pre.preTrainStepsSpinBox.setValue(100000)
+    drive_alone.wait_for(lambda: drive_alone.pre.preTrainButton.enabled)
+    drive_alone.pre.preTrainButton.click()
+    drive_alone.trained("preTrain")
+    folder, group = Path(drive_alone.session.folder()), drive_alone.session.trainer._process.group
+    qt.QTimer.singleShot(0, lambda: slicer.app.exit(0))
+    slicer.app.exec_()
+    # Nothing turns the event loop any more.
+    assert not alive(group)
+    assert not folder.exists()
+    assert [p.suffix for p in drive_alone.models.iterdir()] == [".safetensors"]
+
+
 def alive(process):
     try:
         os.kill(process, 0)

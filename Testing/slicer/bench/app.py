@@ -146,6 +146,8 @@ class qSlicerApplication(QtWidgets.QApplication):
         self._manager = qSlicerModuleManager()
         self._layout = qSlicerLayoutManager()
         self._window: qSlicerMainWindow | None = None
+        # The first to listen: when anybody else hears of the end, the modules are gone.
+        self.connect("aboutToQuit()", self._unload_modules)
 
     temporaryPath = property(
         lambda self: self._logic.GetTemporaryPath(), lambda self, path: self._logic.SetTemporaryPath(path)
@@ -205,6 +207,12 @@ class qSlicerApplication(QtWidgets.QApplication):
 
     def moduleDocumentationUrl(self, name: str) -> str:
         return f"https://slicer.readthedocs.io/en/{VERSION[0]}.{VERSION[1]}/user_guide/modules/{name.lower()}.html"
+
+    def _unload_modules(self) -> None:
+        from . import scripted
+
+        for name in self._manager.modulesNames():
+            scripted.unload(self._manager.module(name))
 
     def _open_window(self) -> None:
         self._window = qSlicerMainWindow()
