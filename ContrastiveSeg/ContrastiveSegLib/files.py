@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from .errors import InputError
 
 #: Written longest first, so that ``name.nii.gz`` loses both endings.
 VOLUME_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+#: So much of a file's name begins the name of its temporary file.
+_NAMED = 40
 
 
 def volume_suffix(path: Path) -> str:
@@ -78,7 +81,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}-", suffix=suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:_NAMED]}-", suffix=suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -98,6 +101,12 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Temporary files that :func:`replacing` could not remove, since its process was killed: of ``path``, and of files
+    beside it whose names begin with its name."""
+    return sorted(path.parent.glob(f".{glob.escape(path.name[:_NAMED])}*"))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 
 from ContrastiveSegLib.descriptions import Job
 from ContrastiveSegLib.events import Event
+from ContrastiveSegLib.files import leftovers
 
 from .chart import Chart
 from .session import Session
@@ -55,13 +56,20 @@ class Training:
         self.folder = Path(tempfile.mkdtemp(prefix="training-", dir=self.session.folder()))
         self._selects = True
 
-    def start(self, steps: Sequence[Step], job: Job, on_result: Callable[[Any], None]) -> None:
-        """After :meth:`prepare`: do ``steps``, then train; ``on_result`` comes with the checkpoint in the catalogue."""
+    def start(
+        self, steps: Sequence[Step], job: Job, on_result: Callable[[Any], None], resuming_command: str = ""
+    ) -> None:
+        """After :meth:`prepare`: do ``steps``, then train; ``on_result`` comes with the checkpoint in the catalogue.
+
+        Args:
+            resuming_command: what goes on with it in a terminal, should the engine crash; "" where it cannot go on,
+                since what it learns from ends with it.
+        """
         self.chart.clear()
         self._place.setVisible(True)
         self.session.training = True
         self.session.training_changed.emit()
-        self._on_result = on_result
+        self._on_result, self._resuming_command = on_result, resuming_command
         self.task.start(steps, job, self._done, self._failed, self._hear)
 
     def discard(self) -> None:
@@ -95,26 +103,31 @@ class Training:
         self._on_result(value)
 
     def _failed(self, problem: Exception | str, cancelled: bool) -> None:
-        self._end()
+        resume = self.output.with_name(self.output.name + ".resume")
+        goes_on = not cancelled and self._resuming_command and resume.is_file() and not self.output.is_file()
+        self._end(keep_resume=bool(goes_on))
+        if goes_on:
+            told = _("What was learnt is kept in {path}. To go on from there, type in a terminal:")
+            problem = f"{problem}\n\n{told.format(path=resume)}\n{self._resuming_command}"
         if not cancelled:
             self.session.report(problem)
         elif self.output.is_file():
             self._status.setText(_("Stopped. What was learnt so far is kept as {name}.").format(name=self.output.stem))
         self.session.log(str(problem))
 
-    def _end(self) -> None:
+    def _end(self, keep_resume: bool = False) -> None:
         self.session.training = False
         self.session.training_changed.emit()
         if self.output.is_file():
             self.session.refresh_catalogue(self.output if self._selects else None)
         # The process may be writing until it is gone, and the next training may have begun by then.
-        self.session.trainer.stop(partial(_remove_files, self.output, self.folder))
+        self.session.trainer.stop(partial(_remove_files, self.output, self.folder, keep_resume))
 
 
-def _remove_files(output: Path, folder: Path) -> None:
-    """All but the checkpoint: volumes written for it, their preprocessed copies, the file to resume from. At once: when
-    Slicer quits, there is no later."""
-    for path in output.parent.glob(f"{output.name}.*"):
+def _remove_files(output: Path, folder: Path, keep_resume: bool = False) -> None:
+    """All but the checkpoint: volumes written for it, their preprocessed copies, what was half-written, and (unless
+    ``keep_resume``) the files to resume from. At once: when Slicer quits, there is no later."""
+    for path in (*leftovers(output), *(() if keep_resume else output.parent.glob(f"{output.name}.*"))):
         with contextlib.suppress(OSError):
             path.unlink()
     # What cannot be removed goes with the session's folder.

@@ -8,7 +8,7 @@ import pytest
 
 from ContrastiveSegLib import files
 from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.files import check_output, replacing, stem, volume_suffix, write_text
+from ContrastiveSegLib.files import check_output, leftovers, replacing, stem, volume_suffix, write_text
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,14 @@ def test_outputs_are_checked_before_work_and_nothing_is_made(tmp_path, monkeypat
     monkeypatch.setattr(files.os, "access", lambda *_: False)
     with pytest.raises(InputError, match="read-only"):
         check_output(tmp_path / "new" / "b.json")
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a" * 60 + "[1].safetensors"])
+def test_what_a_killed_process_left_half_written_is_found(tmp_path, name):
+    path, other = tmp_path / name, tmp_path / "b.safetensors"
+    left = []
+    for written in (path, path.with_name(name + ".resume"), other):
+        with replacing(written) as temporary:
+            left.append(temporary)
+        temporary.write_text("half")
+    assert leftovers(path) == sorted(left[:2])

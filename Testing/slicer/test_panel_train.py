@@ -1,6 +1,7 @@
 """The sections Fine-tune and Pre-train, by real clicks on the real module and with the real engine behind it."""
 
 import os
+import shlex
 import signal
 from pathlib import Path
 
@@ -72,6 +73,13 @@ class Driver:
         assert self.session.training
         # A second click, and a shortcut that still reaches the hidden button, do nothing.
         self.tune.fineTuneButton.click()
+
+    def click_pre_train(self, folder, steps):
+        self.pre.folderLineEdit.currentPath = str(folder)
+        self.pre.preTrainBudgetComboBox.setCurrentIndex(3)
+        self.pre.preTrainStepsSpinBox.setValue(steps)
+        self.wait_for(lambda: self.pre.preTrainButton.enabled)
+        self.pre.preTrainButton.click()
 
     def idle(self):
         self.wait_for(lambda: not self.session.training, SECONDS)
@@ -396,11 +404,7 @@ def test_pre_training_on_a_folder_goes_on_when_the_scene_is_closed(drive, datase
 
     said = []
     drive.session.log_line.connect(said.append)
-    drive.pre.folderLineEdit.currentPath = str(dataset / "imagesTr")
-    drive.pre.preTrainBudgetComboBox.setCurrentIndex(3)
-    drive.pre.preTrainStepsSpinBox.setValue(3)
-    drive.wait_for(lambda: drive.pre.preTrainButton.enabled)
-    drive.pre.preTrainButton.click()
+    drive.click_pre_train(dataset / "imagesTr", 3)
     drive.wait_for(lambda: drive.panel.sections["preTrain"]._training.task.state == "running")
     slicer.mrmlScene.Clear(0)
     assert "goes on" in said[-1]
@@ -410,11 +414,7 @@ def test_pre_training_on_a_folder_goes_on_when_the_scene_is_closed(drive, datase
 
 
 def test_the_panel_closed_while_pre_training_on_a_folder_leaves_the_checkpoint_so_far(drive_alone, dataset, wait_for):
-    drive_alone.pre.folderLineEdit.currentPath = str(dataset / "imagesTr")
-    drive_alone.pre.preTrainBudgetComboBox.setCurrentIndex(3)
-    drive_alone.pre.preTrainStepsSpinBox.setValue(100000)
-    drive_alone.wait_for(lambda: drive_alone.pre.preTrainButton.enabled)
-    drive_alone.pre.preTrainButton.click()
+    drive_alone.click_pre_train(dataset / "imagesTr", 100000)
     drive_alone.trained("preTrain")
     folder, group = Path(drive_alone.session.folder()), drive_alone.session.trainer._process.group
     drive_alone.module.cleanup()
@@ -427,11 +427,7 @@ def test_slicer_quits_while_pre_training_and_keeps_the_checkpoint_so_far_alone(d
     import qt
     import slicer
 
-    drive_alone.pre.folderLineEdit.currentPath = str(dataset / "imagesTr")
-    drive_alone.pre.preTrainBudgetComboBox.setCurrentIndex(3)
-    drive_alone.pre.preTrainStepsSpinBox.setValue(100000)
-    drive_alone.wait_for(lambda: drive_alone.pre.preTrainButton.enabled)
-    drive_alone.pre.preTrainButton.click()
+    drive_alone.click_pre_train(dataset / "imagesTr", 100000)
     drive_alone.trained("preTrain")
     folder, group = Path(drive_alone.session.folder()), drive_alone.session.trainer._process.group
     qt.QTimer.singleShot(0, lambda: slicer.app.exit(0))
@@ -440,6 +436,34 @@ def test_slicer_quits_while_pre_training_and_keeps_the_checkpoint_so_far_alone(d
     assert not alive(group)
     assert not folder.exists()
     assert [p.suffix for p in drive_alone.models.iterdir()] == [".safetensors"]
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills a process group")
+def test_the_engine_killed_while_pre_training_on_a_folder_leaves_what_to_go_on_from(drive_alone, dataset, dialogs):
+    from ContrastiveSegLib.cli import _parser
+    from ContrastiveSegLib.descriptions import PretrainJob
+    from ContrastiveSegLib.records import from_json
+    from ContrastiveSegLib.training.setup import _identity
+
+    drive_alone.click_pre_train(dataset / "imagesTr", 100000)
+    drive_alone.trained("preTrain")
+    training = drive_alone.panel.sections["preTrain"]._training
+    # The engine writes it once a minute.
+    resume = training.output.with_name(training.output.name + ".resume")
+    resume.write_bytes(b"what was learnt")
+    half = training.output.with_name(f".{training.output.name}-x.resume")
+    half.write_bytes(b"wh")
+    os.killpg(drive_alone.session.trainer._process.group, signal.SIGKILL)
+    drive_alone.idle()
+    (error,) = dialogs.errors()
+    assert str(resume) in error
+    given = vars(_parser().parse_args(shlex.split(error.splitlines()[-1])[1:]))
+    assert (given.pop("command"), given.pop("json")) == ("pretrain", False)
+    told = from_json(PretrainJob, given, "told")
+    assert (told.resume, told.output) == (True, str(training.output))
+    assert _identity(told) == _identity(training.task._job)
+    drive_alone.wait_for(lambda: not half.exists())
+    assert sorted(p.suffix for p in drive_alone.models.iterdir()) == [".jsonl", ".resume"]
 
 
 def alive(process):

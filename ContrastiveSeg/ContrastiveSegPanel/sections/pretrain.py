@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import shlex
+import subprocess
+import sys
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -146,13 +150,25 @@ class PreTrainSection(Section):
             cache=str(self._training.folder / "cache"),
             **self._budget.fields,
         )
-        self._training.start(steps, job, self._done)
+        self._training.start(steps, job, self._done, "" if self._on_scene else resuming_command(job))
 
     def _done(self, result: dict[str, Any]) -> None:
         told = _("Done in {time}: {name}. Fine-tune it now.")
         time = duration(60 * result["minutes"])
         self.ui.preTrainStatusLabel.setText(told.format(time=time, name=self._training.output.stem))
         self.ui.preTrainNameLineEdit.setText("")
+
+
+def resuming_command(job: PretrainJob) -> str:
+    """What goes on with ``job`` in a terminal, after a crash."""
+    words = ["contrastiveseg", job.kind]
+    for field in dataclasses.fields(job):
+        value = getattr(job, field.name)
+        # The cache went with the files of this session.
+        if value and value != field.default and field.name != "cache":
+            words += ["--" + field.name.replace("_", "-"), *(value if isinstance(value, tuple) else (str(value),))]
+    words.append("--resume")
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def _index(words: tuple[str, ...], word: str) -> int:
