@@ -379,6 +379,8 @@ def test_pre_train_on_the_scene(drive):
 
 
 def test_pre_training_with_labels_where_the_method_learns_from_them(drive, dataset):
+    from ContrastiveSegPanel import settings
+
     drive.panel.ui.preTrainSection.collapsed = False
     drive.pre.folderLineEdit.currentPath = str(dataset / "imagesTr")
     assert not drive.pre.labelsLineEdit.isVisibleTo(drive.panel.widget)
@@ -396,7 +398,17 @@ def test_pre_training_with_labels_where_the_method_learns_from_them(drive, datas
     card = drive.session.checkpoint.card
     assert card.method == "mixcl"
     assert all(case.label_used for case in card.provenance.cases)
+    assert settings.text("PretrainLabels") == str(dataset / "labelsTr")
     drive.files_gone()
+
+
+def test_the_folders_of_the_last_pre_training_are_offered_again(scene, request):
+    from ContrastiveSegPanel import settings
+
+    settings.set_text("PretrainFolder", "/data/images")
+    settings.set_text("PretrainLabels", "/data/labels")
+    ui = request.getfixturevalue("module").panel.sections["preTrain"].ui
+    assert (ui.folderLineEdit.currentPath, ui.labelsLineEdit.currentPath) == ("/data/images", "/data/labels")
 
 
 def test_pre_training_on_a_folder_goes_on_when_the_scene_is_closed(drive, dataset):

@@ -44,6 +44,7 @@ class PreTrainSection(Section):
         # Reading a study changes many nodes in a row: look once, afterwards.
         self._timer = single_shot(self._show_state)
         ui.folderLineEdit.currentPath = settings.text("PretrainFolder")
+        ui.labelsLineEdit.currentPath = settings.text("PretrainLabels")
         ui.sourceComboBox.connect("currentIndexChanged(int)", self._edited)
         ui.sizeComboBox.connect("currentIndexChanged(int)", self._edited)
         ui.folderLineEdit.connect("currentPathChanged(QString)", self._show_state)
@@ -140,6 +141,8 @@ class PreTrainSection(Section):
             steps, _files = write_volumes(self._volumes(), self._training.folder / "images")
         else:
             settings.set_text("PretrainFolder", images)
+        if self._takes_labels:
+            settings.set_text("PretrainLabels", labels)
         job = PretrainJob(
             images=(images,),
             labels=(labels,) if labels else (),
