@@ -111,9 +111,9 @@ class Session:
         self.checkpoint_changed.emit()
 
     def refresh_catalogue(self, select: Path | None = None) -> None:
-        """Read the catalogue's folders anew, and choose the checkpoint at ``select``."""
+        """Read the catalogue's folders anew, and choose the checkpoint at ``select`` if it lies in one of them."""
         self.catalogue_changed.emit()
-        if select is not None:
+        if any(entry.path == select for entry in self.catalogue.entries()):
             self.set_checkpoint(select)
 
     def add_checkpoint(self, path: Path) -> None:

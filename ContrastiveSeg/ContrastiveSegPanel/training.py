@@ -50,6 +50,12 @@ class Training:
     def busy(self) -> bool:
         return self.task.busy
 
+    @property
+    def told_output(self) -> str:
+        """The checkpoint as the user finds it: its name in the catalogue, or its path where that lists it not."""
+        listed = any(entry.path == self.output for entry in self.session.catalogue.entries())
+        return self.output.stem if listed else str(self.output)
+
     def prepare(self, name: str) -> None:
         """Choose where the checkpoint called ``name`` goes, and make the folder for its files."""
         self.output = self.session.catalogue.new_path(name)
@@ -112,7 +118,7 @@ class Training:
         if not cancelled:
             self.session.report(problem)
         elif self.output.is_file():
-            self._status.setText(_("Stopped. What was learnt so far is kept as {name}.").format(name=self.output.stem))
+            self._status.setText(_("Stopped. What was learnt so far is kept as {name}.").format(name=self.told_output))
         self.session.log(str(problem))
 
     def _end(self, keep_resume: bool = False) -> None:

@@ -425,6 +425,16 @@ def test_pre_training_on_a_folder_goes_on_when_the_scene_is_closed(drive, datase
     drive.files_gone()
 
 
+def test_the_models_folder_changed_while_pre_training(drive, dataset, tmp_path):
+    chosen = drive.session.checkpoint
+    drive.click_pre_train(dataset / "imagesTr", 3)
+    drive.session.set_models_folder(tmp_path / "elsewhere")
+    drive.idle()
+    (path,) = drive.models.glob("*.safetensors")
+    assert drive.session.checkpoint == chosen
+    assert str(path) in drive.pre.preTrainStatusLabel.text
+
+
 def test_the_panel_closed_while_pre_training_on_a_folder_leaves_the_checkpoint_so_far(drive_alone, dataset, wait_for):
     drive_alone.click_pre_train(dataset / "imagesTr", 100000)
     drive_alone.trained("preTrain")

@@ -192,7 +192,7 @@ class FineTuneSection(Section):
         self.ui.outcomeLabel.setText(told)
         self.ui.outcomeCard.setVisible(bool(told))
         self.ui.fineTuneStatusLabel.setText(
-            _("Done in {time}: {name}.").format(time=duration(60 * result["minutes"]), name=self._training.output.stem)
+            _("Done in {time}: {name}.").format(time=duration(60 * result["minutes"]), name=self._training.told_output)
         )
         self.ui.nameLineEdit.setText("")
         self.refresh()

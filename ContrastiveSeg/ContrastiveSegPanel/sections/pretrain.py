@@ -158,7 +158,7 @@ class PreTrainSection(Section):
     def _done(self, result: dict[str, Any]) -> None:
         told = _("Done in {time}: {name}. Fine-tune it now.")
         time = duration(60 * result["minutes"])
-        self.ui.preTrainStatusLabel.setText(told.format(time=time, name=self._training.output.stem))
+        self.ui.preTrainStatusLabel.setText(told.format(time=time, name=self._training.told_output))
         self.ui.preTrainNameLineEdit.setText("")
 
 
