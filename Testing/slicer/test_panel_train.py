@@ -439,7 +439,10 @@ def test_the_panel_closed_while_pre_training_on_a_folder_leaves_the_checkpoint_s
     drive_alone.click_pre_train(dataset / "imagesTr", 100000)
     drive_alone.trained("preTrain")
     folder, group = Path(drive_alone.session.folder()), drive_alone.session.trainer._process.group
+    said = []
+    drive_alone.session.log_line.connect(said.append)
     drive_alone.module.cleanup()
+    assert not [line for line in said if "goes on" in line]
     wait_for(lambda: not alive(group), SECONDS)
     wait_for(lambda: not folder.exists())
     wait_for(lambda: [p.suffix for p in drive_alone.models.iterdir()] == [".safetensors"])

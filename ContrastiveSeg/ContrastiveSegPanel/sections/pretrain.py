@@ -54,6 +54,7 @@ class PreTrainSection(Section):
         changes = (session.missing_changed, session.training_changed, self._training.task.changed)
         for signal in (*changes, session.methods_changed):
             self.listen(signal, self._show_state)
+        self.listen(session.scene_closing, self._tell_that_it_goes_on)
         self.listen(self._cases.changed, lambda: self._timer.start(0))
         self._show_state()
 
@@ -67,18 +68,18 @@ class PreTrainSection(Section):
         self._show_state()
 
     def cancel(self) -> None:
-        if not self._training.busy:
-            return
         if self._on_scene:
             self._training.cancel(select=False)
-        else:
-            self.session.log(_("The scene was closed. Pre-training on the folder goes on."))
 
     def cleanup(self) -> None:
         self._timer.stop()
         self._cases.cleanup()
         self._training.cleanup()
         super().cleanup()
+
+    def _tell_that_it_goes_on(self) -> None:
+        if self._training.task.state == "running":
+            self.session.log(_("The scene was closed. Pre-training goes on."))
 
     def _edited(self) -> None:
         if self._parameters is not None:
