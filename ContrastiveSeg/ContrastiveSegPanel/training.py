@@ -82,10 +82,15 @@ class Training:
         """After :meth:`prepare`, when nothing comes of it."""
         _remove_files(self.output, self.folder)
 
-    def cancel(self, select: bool = True) -> None:
-        """Stop; what was learnt so far is kept in the catalogue, and chosen if ``select``."""
-        self._selects = self._selects and select
+    def cancel(self) -> None:
+        """Stop; what was learnt so far is kept in the catalogue, and chosen."""
         self.task.cancel()
+
+    def leave_scene(self) -> None:
+        """The scene that it learns from closes: with all its files it goes on, but another scene's checkpoint stays."""
+        self._selects = False
+        if self.task.state == "writing":
+            self.task.cancel()
 
     def cleanup(self) -> None:
         """The panel closes: end the process, which still writes what was learnt, and then remove the files."""

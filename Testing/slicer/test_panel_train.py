@@ -178,22 +178,45 @@ def test_cancelled_while_writing_nothing_is_left(drive):
     assert list(drive.models.iterdir()) == []
 
 
-def test_the_scene_closed_while_training(drive):
+def test_fine_tuning_goes_on_when_the_scene_is_closed_and_leaves_the_next_one_alone(drive):
+    import slicer
+
+    said = []
+    drive.session.log_line.connect(said.append)
+    for number in range(2):
+        add_patient(f"CT {number}", number)
+    drive.rows(2)
+    drive.role("CT 1", "Validation")
+    drive.budget(30)
+    drive.click_fine_tune()
+    drive.trained()
+    slicer.mrmlScene.Clear(0)
+    assert "Fine-tuning goes on" in said[-1]
+    # Nodes of the next scene have the same IDs.
+    for number in range(2):
+        add_volume(f"Next {number}", number)
+    drive.rows(2)
+    drive.idle()
+    (path,) = drive.models.glob("*.safetensors")
+    (entry,) = [entry for entry in drive.session.catalogue.entries() if entry.path == path]
+    assert entry.card.provenance.steps == 30
+    assert drive.session.checkpoint.path != path
+    assert path.stem in drive.tune.fineTuneStatusLabel.text
+    assert "CT-1" in drive.tune.outcomeLabel.text
+    assert drive.column(3) == ["", ""]
+    drive.files_gone()
+
+
+def test_the_scene_closed_while_writing_leaves_nothing(drive):
     import slicer
 
     add_patient("CT 0", 0)
     drive.rows(1)
-    drive.budget(100000)
     drive.click_fine_tune()
-    drive.trained()
     slicer.mrmlScene.Clear(0)
-    drive.idle()
-    drive.rows(0)
-    (path,) = drive.models.glob("*.safetensors")
-    assert path in [entry.path for entry in drive.session.catalogue.entries()]
-    assert drive.session.checkpoint.path != path
-    assert not drive.tune.outcomeCard.isVisibleTo(drive.panel.widget)
+    assert not drive.session.training
     drive.files_gone()
+    assert list(drive.models.iterdir()) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills a process group")

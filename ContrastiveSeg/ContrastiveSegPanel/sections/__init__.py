@@ -37,7 +37,7 @@ class Section:
         self._parameters = None
 
     def cancel(self) -> None:
-        """Stop what runs, and drop its result: the scene closes, or the panel does."""
+        """Stop what needs the scene, and bring nothing of it into the next one: the scene closes, or the panel does."""
 
     def cleanup(self) -> None:
         """Let go of everything; called once, after :meth:`cancel`."""

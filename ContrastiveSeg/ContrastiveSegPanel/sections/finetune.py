@@ -38,6 +38,8 @@ class FineTuneSection(Section):
         self._rows: list[Case] = []
         self._structures: list[Structure] = []
         self._dice: dict[str, float] = {}
+        #: Name of a case of the last training -> ID of its volume, while its scene is open.
+        self._volume_ids: dict[str, str] = {}
         self._cases_table = CasesTable(ui.casesTable, self._cases)
         self._structures_table = StructuresTable(ui.structuresTable, self._cases)
         self._methods = MethodsBox(session, ui.methodComboBox, "finetune", self._edited)
@@ -50,6 +52,7 @@ class FineTuneSection(Section):
         ui.compareCheckBox.connect("toggled(bool)", self._edited)
         ui.fineTuneButton.connect("clicked()", self._start)
         ui.fineTuneCancelButton.connect("clicked()", self._training.cancel)
+        self.listen(session.scene_closing, self._tell_that_it_goes_on)
         self.listen(self._cases.changed, self._refresh_soon)
         self.listen(session.methods_changed, self._methods.fill)
         self.listen(session.checkpoint_changed, self._refresh_soon)
@@ -70,7 +73,9 @@ class FineTuneSection(Section):
         self.refresh()
 
     def cancel(self) -> None:
-        self._training.cancel(select=False)
+        self._training.leave_scene()
+        # Volumes of the next scene may have the same IDs.
+        self._volume_ids = {}
         self._label_next.cancel()
         self.ui.outcomeCard.setVisible(False)
 
@@ -91,6 +96,10 @@ class FineTuneSection(Section):
             self._parameters.structures = self._cases.choices()
         self._show_state()
         self._label_next.show_state()
+
+    def _tell_that_it_goes_on(self) -> None:
+        if self._training.task.state == "running":
+            self.session.log(_("The scene was closed. Fine-tuning goes on."))
 
     def _refresh_soon(self) -> None:
         self._timer.start()
@@ -186,7 +195,7 @@ class FineTuneSection(Section):
 
     def _done(self, result: dict[str, Any]) -> None:
         scored = held_out_dice(result)
-        self._dice = {self._volume_ids[name]: dice for name, dice in scored.items()}
+        self._dice = {self._volume_ids[name]: dice for name, dice in scored.items() if name in self._volume_ids}
         nodes = {name: slicer.mrmlScene.GetNodeByID(identifier) for name, identifier in self._volume_ids.items()}
         told = outcome_html(result, {name: node.GetName() for name, node in nodes.items() if node is not None})
         self.ui.outcomeLabel.setText(told)

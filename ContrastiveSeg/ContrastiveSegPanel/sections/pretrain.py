@@ -32,7 +32,7 @@ _SIZES: tuple[Size, ...] = ("auto", "tiny", "base", "large")
 
 
 class PreTrainSection(Section):
-    """Made to be left running: on a folder it goes on when the scene is closed."""
+    """Made to be left running: it goes on when the scene is closed."""
 
     def __init__(self, session: Session, ui: Any) -> None:
         super().__init__(session, ui)
@@ -69,7 +69,7 @@ class PreTrainSection(Section):
 
     def cancel(self) -> None:
         if self._on_scene:
-            self._training.cancel(select=False)
+            self._training.leave_scene()
 
     def cleanup(self) -> None:
         self._timer.stop()
