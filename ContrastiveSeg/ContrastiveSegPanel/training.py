@@ -93,11 +93,11 @@ class Training:
             self.task.cancel()
 
     def cleanup(self) -> None:
-        """The panel closes: end the process, which still writes what was learnt, and then remove the files."""
+        """The panel closes: end the process, which still writes what was learnt; with that the training ends."""
         if self.task.state == "writing":
             self.task.cancel()
         elif self.busy:
-            self.session.trainer.stop(partial(_remove_files, self.output, self.folder))
+            self.session.trainer.stop()
 
     def _hear(self, event: Event) -> None:
         if event["event"] == "stage" and event["name"] in _CURVES:
