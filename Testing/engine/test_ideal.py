@@ -24,6 +24,7 @@ from ContrastiveSegLib.methods.ideal import IDEAL, IDEALSettings
 from ContrastiveSegLib.methods.objective import find
 from ContrastiveSegLib.networks.segmenter import load_transferred
 from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, SpatialSettings
+from ContrastiveSegLib.volumes.batch import Batch
 
 SMALL = IDEALSettings(projection=16, others=64)
 STILL = SpatialSettings(probability=0.0, flip=0.0)
@@ -88,6 +89,34 @@ def test_pooled_keys_of_other_volumes_join_the_queue():
 def test_views_that_are_equal_match_themselves():
     ideal = made(settings=replace(SMALL, spatial=STILL, intensity=NEVER))
     assert float(stepped(ideal)["agreement"]) == 1.0
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_matches_show_the_same_place(monkeypatch, dimensions):
+    # An encoder that shows where in the crop a cell lies: the cell most like it in the other view is the same place.
+    moves = SpatialSettings(flip=0.5, rotation=15, scale=(1.0, 1.25), translation=0.1)
+    settings = replace(SMALL, key="shared", match="geometric", spatial=moves, intensity=NEVER)
+    ideal, seen = made(dimensions, settings, size=32 if dimensions == 2 else 16), []
+    axis = torch.linspace(-1, 1, 2 * ideal.plan.patch_shape[0])
+    ramps = torch.stack(torch.meshgrid(*[axis] * dimensions, indexing="ij")).expand(4, *[-1] * (dimensions + 1))
+    pool = getattr(torch.nn.functional, f"avg_pool{dimensions}d")
+
+    def encode(images: torch.Tensor) -> list:
+        # Put on a sphere, so that cosines tell distances.
+        cells = pool(images, 4)
+        return [None, None, torch.cat([cells, (3 - cells.square().sum(1, keepdim=True)).sqrt()], 1)]
+
+    ideal.backbone.encode, ideal.head, contrast = encode, torch.nn.Identity(), module.dense_contrast
+    monkeypatch.setattr(module, "dense_contrast", lambda *given: seen.append(given[:3]) or contrast(*given))
+    torch.manual_seed(0)
+    terms = ideal.step(Batch(ramps, None, torch.full((4, 4), 0.5), torch.ones(4, 4), torch.arange(4)))
+    assert float(terms["agreement"]) > 0.98
+    queries, keys, match = seen[0]
+    attracted = keys.gather(1, match.clamp_min(0).unsqueeze(-1).expand(-1, -1, keys.shape[-1]))
+    apart = (queries - attracted)[match >= 0][:, :dimensions].abs()
+    # A cell is 4 voxels long.
+    assert float(apart.max()) < 4 * float(axis[1] - axis[0])
+    assert (match >= 0).float().mean() > 0.5
 
 
 def test_geometry_matches_first_and_features_later(monkeypatch):
