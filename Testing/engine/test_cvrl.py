@@ -16,6 +16,7 @@ from ContrastiveSegLib.contrast.voxels import stratified_voxels, voxel_features
 from ContrastiveSegLib.errors import InputError
 from ContrastiveSegLib.methods.cvrl import CVRL, CVRLSettings, pooled, voxel_contrast
 from ContrastiveSegLib.methods.objective import find
+from ContrastiveSegLib.networks.backbone import Backbone
 from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, SpatialSettings
 
 SMALL = CVRLSettings(width=16, voxels=64, queue=32)
@@ -68,6 +69,15 @@ def test_only_voxels_far_apart_repel_each_other():
         assert voxel_contrast(rows, rows, voxels, torch.zeros(1), 8, 1.0).item() == pytest.approx(expected, abs=1e-9)
 
 
+def test_the_distance_reaches_the_step():
+    losses = []
+    for distance in (0, 8, 16):
+        cvrl = made(settings=replace(SMALL, stages="P2", distance=distance))
+        torch.manual_seed(1)
+        losses.append(float(cvrl.step(batch_of(cvrl))["voxel"]))
+    assert losses[0] > losses[1] + 0.01 > losses[2] + 0.02
+
+
 # Momentum and queue (T6)
 
 
@@ -99,6 +109,16 @@ def test_two_crops_of_one_volume_are_no_negatives():
     trained(cvrl, ToyVolumes(1), 3, share=0.0)
     assert set(cvrl.queue.ids[:12].tolist()) == {0}
     assert float(cvrl.step(batch_of(cvrl, ToyVolumes(1)))["volume"]) == 0
+
+
+def test_keys_of_past_steps_are_negatives():
+    cvrl = made(settings=replace(SMALL, stages="P1"))
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        losses.append(float(cvrl.step(batch_of(cvrl))["volume"]))
+        cvrl.queue.push(unit(torch.randn(8, 16)), torch.arange(100, 108))
+    assert losses[1] > losses[0]
 
 
 # Stages (T7)
@@ -156,6 +176,14 @@ def test_stages_follow_the_budget():
     assert cvrl.transferred == ("encoder", "decoder")
 
 
+def test_total_is_the_weighted_sum():
+    cvrl = made(settings=replace(SMALL, stages="joint", lambda_dimension=0.3))
+    terms = {name: float(value.detach()) for name, value in cvrl.step(batch_of(cvrl)).items()}
+    total = terms["volume"] + terms["voxel"] + 0.3 * (terms["dimension_low"] + terms["dimension_high"])
+    assert min(terms.values()) > 0
+    assert terms["loss"] == pytest.approx(total, rel=1e-5)
+
+
 @pytest.mark.parametrize("stages", ["P1", "P2", "joint"])
 def test_labels_play_no_part(stages):
     gradients = []
@@ -188,6 +216,22 @@ def test_views_share_geometry_but_neither_storage_nor_intensities():
         for v in made(settings=replace(SMALL, intensity=still)).views(images)
     ]
     assert torch.corrcoef(torch.stack(smooth))[0, 1] > 0.8
+
+
+def test_student_and_teacher_get_a_view_each():
+    cvrl, seen = made(settings=replace(SMALL, stages="joint")), {}
+    views = torch.randn(2, 4, 1, 16, 16, 16)
+    cvrl.views = lambda images: tuple(views)
+
+    def watch(name: str, network: Backbone) -> None:
+        encode = network.encode
+        network.encode = lambda images: encode(seen.setdefault(name, images))
+
+    watch("student", cvrl.backbone)
+    watch("teacher", cvrl.teacher.network)
+    cvrl.step(batch_of(cvrl))
+    assert torch.equal(seen["student"], views[0])
+    assert torch.equal(seen["teacher"], views[1])
 
 
 def test_equal_views_and_weights_give_equal_features():
