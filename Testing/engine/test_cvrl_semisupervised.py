@@ -71,12 +71,19 @@ def test_the_teacher_names_unlabelled_voxels_it_is_sure_of():
     assert trusted(labels, probabilities, 0.9).tolist() == [[2, 0], [0, -1]]
 
 
-def test_terms_add_up():
-    made = method(beta_low=0.2, beta_high=0.3, lambda_dimension=0.0, deep_levels=0)
+def test_terms_add_up(monkeypatch):
+    made, dimensions = method(beta_low=0.2, beta_high=0.3, lambda_dimension=0.4, deep_levels=0), []
+    contrast = module.dimension_contrast
+    monkeypatch.setattr(
+        module, "dimension_contrast", lambda *given: dimensions.append(contrast(*given)) or dimensions[-1]
+    )
     terms = {name: float(value.detach()) for name, value in made.step(batch()).items()}
+    low, high = (float(value.detach()) for value in dimensions)
     total = terms["dice_ce"] / 2 + made.unsupervised_weight * terms["consistency"]
-    total += 0.2 * terms["volume"] + 0.3 * terms["voxel"]
+    total += 0.2 * (terms["volume"] + 0.4 * low) + 0.3 * (terms["voxel"] + 0.4 * high)
     assert terms["consistency"] == pytest.approx(0, abs=1e-9)
+    assert min(low, high) > 0
+    assert terms["dimension"] == pytest.approx(low + high, rel=1e-4)
     assert terms["loss"] == pytest.approx(total, rel=1e-4)
 
 
@@ -125,6 +132,18 @@ def test_voxels_keep_their_own_labels(monkeypatch):
     classes = seen_classes(monkeypatch, made, given)
     # One voxel of each of 4 x 4 x 4 strata, in order: the first half lies in the upper half of the crop.
     assert classes.tolist() == [[0] * 32 + [1] * 32] * 4
+
+
+def test_student_and_teacher_see_the_same_crops_in_other_intensities():
+    made, given, seen = method(), batch(), {}
+    brighter = iter((1.0, 2.0))
+    made.changed = lambda images: images + next(brighter)
+    encode, taught_maps = made.segmenter.backbone.encode, made.taught_maps
+    made.segmenter.backbone.encode = lambda images: encode(seen.setdefault("student", images))
+    made.taught_maps = lambda images: taught_maps(seen.setdefault("teacher", images))
+    made.step(given)
+    assert torch.equal(seen["student"], given.images + 1)
+    assert torch.equal(seen["teacher"], given.images + 2)
 
 
 def test_the_teacher_is_fed_the_students_crops_and_begins_as_the_student():
