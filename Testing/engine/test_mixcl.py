@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from toy_volumes import ToyVolumes, check_the_key_encoder_follows, mean_of, reached, toy_backbone, toy_plan, trained
 
 from ContrastiveSegLib import records
+from ContrastiveSegLib.contrast.infonce import unit
 from ContrastiveSegLib.errors import InputError
+from ContrastiveSegLib.methods import mixcl as module
 from ContrastiveSegLib.methods.mixcl import MixCL, MixCLSettings
 from ContrastiveSegLib.methods.objective import find
 from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, SpatialSettings
@@ -102,6 +104,54 @@ def test_the_target_is_the_view_before_the_damage():
     assert float(terms_of(mixcl, batch)["damage"]) > 0
     untouched = made(settings=replace(SMALL, intensity=NEVER, lost=(0.0, 0.0)))
     assert float(terms_of(untouched, batch)["damage"]) == 0
+
+
+def test_a_step_compares_what_belongs_together(monkeypatch):
+    mixcl = filled(made())
+    drawn_crops = drawn(mixcl)
+    subjects, data_sets = torch.tensor([7, 7, 3, 5]), torch.tensor([0, 1, 0, 2])
+    positions = torch.cat([drawn_crops.positions[:, :3], data_sets[:, None]], 1)
+    batch = replace(drawn_crops, cases=subjects, positions=positions)
+    view, damaged = mixcl.views(batch), torch.randn(8, 1, 16, 16, 16)
+    monkeypatch.setattr(mixcl, "views", lambda batch: view)
+    monkeypatch.setattr(module, "cut_out", lambda *_: damaged)
+    queue, seen = mixcl.queue, {}
+
+    def watch(place: object, name: str) -> None:
+        real = getattr(place, name)
+
+        def watched(*given, **more):
+            seen.setdefault(name, []).append((*given, int(queue.written)))
+            return real(*given, **more)
+
+        monkeypatch.setattr(place, name, watched)
+
+    watch(module, "instance_contrast")
+    watch(mixcl, "label_loss")
+    watch(module, "reconstruction_loss")
+    levels = mixcl.backbone.encode(damaged)
+    maps = mixcl.backbone.decode(levels)
+    own_keys = unit(mixcl.teacher_identity.network(mixcl.teacher.network.encode(damaged)[-1]))
+    mixcl.step(batch)
+
+    anchors, keys, ids, against, _, written = seen["instance_contrast"][0]
+    torch.testing.assert_close(anchors, unit(mixcl.identity(levels[-1])))
+    torch.testing.assert_close(keys, own_keys[[4, 5, 6, 7, 0, 1, 2, 3]])
+    assert ids.tolist() == [7, 7, 3, 5] * 2
+    assert against is queue
+    embeddings, labels, sets, _ = seen["label_loss"][0]
+    torch.testing.assert_close(embeddings, mixcl.pixels(maps[0]))
+    assert torch.equal(labels, view.labels)
+    assert sets.tolist() == [0, 1, 0, 2] * 2
+    rebuilt, target, *_ = seen["reconstruction_loss"][0]
+    torch.testing.assert_close(rebuilt, mixcl.reconstruction(maps[-1]))
+    assert torch.equal(target, view.images)
+
+    # A step's own keys are nothing that it is contrasted with.
+    assert written == int(queue.written) == 8
+    mixcl.after_step()
+    assert queue.ids[8:16].tolist() == [7, 7, 3, 5] * 2
+    torch.testing.assert_close(queue.keys[8:16], own_keys)
 
 
 # Drawing and data sets (test 5)
