@@ -1,5 +1,6 @@
 """MCSC as a whole: M5, M6 and M9 of its specification's section 8 (M7 is the loop's), and who gets which gradient."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from semi import batch
 from ContrastiveSegLib.contrast.ramps import ramp
 from ContrastiveSegLib.methods import mcsc
 from ContrastiveSegLib.methods.mcsc import MCSC, MCSCSettings
+from ContrastiveSegLib.training.optimiser import make_optimiser
 
 SMALL = MCSCSettings(**semi.STILL, fine_block=4, coarse_block=2, width=8, embedding=12, heads=2, depth=2)
 
@@ -106,6 +108,25 @@ def test_unlabelled_crops_enter_the_contrast_after_the_warm_start(iteration, ent
         for m in maps:
             assert bool(m.grad[2:].any()) == enters
             assert m.grad[:2].any()
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_features_that_are_the_labels_are_perfect(dimensions):
+    """M3: each network's points carry the labels of their own places."""
+    made = method(dimensions=dimensions)
+    torch.manual_seed(0)
+    targets = list(torch.randint(0, 3, (2, 2, *[10] * dimensions)))
+    maps = [torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float() for labels in targets]
+    loss = made._scale(maps, targets, lambda *points: list(points), side=3, groups=4)
+    assert loss.item() == pytest.approx(math.log(1 + 2 * math.exp(-10)), abs=1e-6)
+
+
+def test_the_transformer_learns_at_a_fifth_of_the_rate():
+    made = method()
+    groups = make_optimiser(made, MCSC.optimisation, rates=made.rates).param_groups
+    factors = {parameter: group["factor"] for group in groups for parameter in group["params"]}
+    for name, parameter in made.named_parameters():
+        assert factors[parameter] == (0.2 if name.startswith("rival.") else 1.0), name
 
 
 def test_without_foreground_the_contrast_is_zero_and_differentiable():
