@@ -1,13 +1,16 @@
-"""Two processes with half a batch each train like one process with the whole batch."""
+"""Two processes with half a batch each train like one process with the whole batch, and hold the same keys."""
 
 import socket
+from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
 from ContrastiveSegLib.contrast.position_contrast import dense_position_contrast, position_contrast
+from ContrastiveSegLib.contrast.queue import KeyQueue
 
 
 def network() -> nn.Module:
@@ -31,9 +34,7 @@ def loss_of(
     return dense + position_contrast(one.mean((2, 3)), other.mean((2, 3)), where, 0.1, gather=gather)
 
 
-def train(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def train(rank: int, folder: str) -> None:
     for gather in (True, False):
         # The mean of gradients is DistributedDataParallel's; by hand, since that never gives its group's threads up.
         net = network()
@@ -43,18 +44,41 @@ def train(rank: int, port: int, folder: str) -> None:
             dist.all_reduce(parameter.grad)
             parameter.grad /= 2
         torch.save([loss.detach(), *(p.grad for p in net.parameters())], f"{folder}/{rank}-{gather}.pt")
+
+
+def push(rank: int, folder: str) -> None:
+    """Two keys a step, for two steps; a key says who pushed it (hundreds), in which step (tens) and its number."""
+    queue = KeyQueue(5, 1)
+    for step in range(2):
+        names = 100 * rank + 10 * step + torch.arange(2)
+        queue.push(names.unsqueeze(1).float(), names)
+    torch.save([queue.ids, queue.keys.flatten(), queue.written], f"{folder}/{rank}-queue.pt")
+
+
+def process(rank: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    train(rank, folder)
+    push(rank, folder)
     dist.destroy_process_group()
 
 
-def test_gathered_gradient_is_that_of_the_joint_batch(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """What two processes wrote, each file named "rank-what.pt"."""
+    folder = tmp_path_factory.mktemp("processes")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(train, (port, str(tmp_path)), nprocs=2)
+    mp.spawn(process, (port, str(folder)), nprocs=2)
+    return folder
+
+
+def test_gathered_gradient_is_that_of_the_joint_batch(folder):
     net = network()
     joint = loss_of(net, *data(), gather=True)
     joint.backward()
-    saved = {(r, g): torch.load(tmp_path / f"{r}-{g}.pt") for r in (0, 1) for g in (True, False)}
+    saved = {(r, g): torch.load(folder / f"{r}-{g}.pt") for r in (0, 1) for g in (True, False)}
 
     mean = (saved[0, True][0] + saved[1, True][0]) / 2
     torch.testing.assert_close(mean, joint.detach(), rtol=0, atol=1e-5)
@@ -63,3 +87,10 @@ def test_gathered_gradient_is_that_of_the_joint_batch(tmp_path):
         torch.testing.assert_close(first, second)
     # Without gathering, each process misses the other's negatives: the test above is able to fail.
     assert not torch.allclose(saved[0, False][1], next(net.parameters()).grad, atol=1e-3)
+
+
+def test_each_process_holds_the_keys_of_all(folder):
+    for rank in (0, 1):
+        ids, keys, written = torch.load(folder / f"{rank}-queue.pt")
+        assert ids.tolist() == keys.tolist() == [11, 110, 111, 101, 10]
+        assert written == 8
