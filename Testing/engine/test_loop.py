@@ -120,6 +120,15 @@ def test_an_objective_may_slow_down_a_part_of_itself():
     assert factors[tuple(toy.backbone[0].weight.shape)] == 1
 
 
+def test_the_loop_knows_of_a_part_that_is_slowed_down():
+    toy = Toy()
+    toy.rates = {"head.": 0.0}
+    before = {name: p.detach().clone() for name, p in toy.named_parameters()}
+    train(toy, None, PLAIN, run(1))
+    moved = {name for name, p in toy.named_parameters() if not torch.equal(p, before[name])}
+    assert {name.split(".")[0] for name in moved} == {"backbone"}
+
+
 def test_frozen_parameters_are_left_out():
     toy = Toy()
     toy.backbone.requires_grad_(False)
