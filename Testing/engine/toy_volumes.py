@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from ContrastiveSegLib.contrast.momentum import WARM
+from ContrastiveSegLib.device import shield_thin_convolutions
 from ContrastiveSegLib.methods.objective import Objective, Optimisation
 from ContrastiveSegLib.networks.backbone import Backbone
 from ContrastiveSegLib.networks.registry import build
 from ContrastiveSegLib.networks.spec import NetworkSpec
 from ContrastiveSegLib.training.loop import Budget, Run, Trained, train
+from ContrastiveSegLib.volumes.batch import Batch
 from ContrastiveSegLib.volumes.plan import Channel, Plan
 
 
@@ -134,6 +136,19 @@ def copied(module: nn.Module) -> dict[str, torch.Tensor]:
 def changed(before: dict[str, torch.Tensor], module: nn.Module) -> set[str]:
     """Names of tensors of ``module`` that are no longer bit for bit what they were."""
     return {name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+def check_a_step_in_bfloat16(objective: Objective, batch: Batch) -> None:
+    """Under autocast, as the loop has it: the loss is of float32, and terms and gradients are finite."""
+    shield_thin_convolutions(objective)
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = objective.step(batch)
+    assert terms["loss"].dtype == torch.float32
+    assert [name for name, term in terms.items() if not torch.isfinite(term)] == []
+    terms["loss"].backward()
+    gradients = {name: p.grad for name, p in objective.named_parameters() if p.grad is not None}
+    assert any(gradient.any() for gradient in gradients.values())
+    assert [name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()] == []
 
 
 def check_it_resumes(
