@@ -1,4 +1,6 @@
-"""InfoNCE and its supervised variants: one log-sum-exp, in float32, computed in pieces that bound the memory.
+"""InfoNCE and its supervised variants: one log-sum-exp, in float32, computed in pieces.
+
+The pieces bound the memory of similarities; boolean masks, a byte a pair, come whole from the caller.
 
 l(a) = log sum_{k in C(a)} exp(<a, k> / tau) - mean_{b in P(a)} <a, b> / tau, averaged over the anchors with a positive:
 with one positive an anchor it is InfoNCE, with several SupCon with the logarithm inside the sum ("out"). Every

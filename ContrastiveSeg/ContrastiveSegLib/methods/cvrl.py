@@ -75,7 +75,7 @@ class CVRLSettings:
         temperature, dimension_temperature: tau and tau_d; 0.1 and 0.1 (GCL, ARCO).
         lambda_dimension: weight of the feature-dimension contrast beside that of volumes or voxels; 0.1 [R].
         width: M, length of the projections; 64, lowered where fewer rows than 3 M are at hand [R].
-        tokens: cells that the bottleneck is pooled to; 48 for 7 x 7 x 5 [R].
+        tokens: the most cells that the bottleneck is pooled to; 64, which makes 4 x 4 x 4 of 7 x 7 x 5 [A], for 48 [R].
         queue: keys of past steps; 256 [R].
         voxels: voxels drawn of each crop, one from each stratum; 256 [R].
         distance: voxels of one crop nearer than this (in voxels, on every axis) are no negatives; 8 [R].

@@ -129,7 +129,7 @@ class IDEAL(TwoViews):
             self.teacher = Teacher(backbone, without=("decoder",))
             self.teacher_head = Teacher(self.head)
         self.queue = KeyQueue(settings.others, settings.projection)
-        # No loss reaches it; without this, distributed training would wait for its gradients.
+        # No loss reaches it: the optimiser is to leave it out, and several processes need not exchange zeros for it.
         backbone.decoder.requires_grad_(False)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:

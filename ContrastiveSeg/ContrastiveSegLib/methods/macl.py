@@ -153,7 +153,8 @@ class MACL(Objective):
         # Places of different data sets are always compared apart.
         self.compared = [*compared_axes(plan, self.mode), -1]
         self.guard = CollapseGuard(settings.collapse_warmup, settings.collapse_window)
-        # No loss reaches the blocks above N; without this, distributed training would wait for their gradients.
+        # No loss reaches the blocks above N: the optimiser is to leave them out, and several processes need not
+        # exchange zeros for them.
         backbone.decoder[self.blocks :].requires_grad_(False)
 
     @classmethod
