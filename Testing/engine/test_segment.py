@@ -211,9 +211,10 @@ def test_what_was_always_one_piece_is_kept_as_one(sharp, image, tmp_path):
             checkpoint, path = tmp_path / f"{len(whole)}.safetensors", tmp_path / f"{pieces}-{len(whole)}.nii.gz"
             save(checkpoint, weights, replace(card, one_piece=whole))
             seen: list[dict] = []
-            segment(job(checkpoint, image, path, pieces=pieces), seen.append)
+            result = segment(job(checkpoint, image, path, pieces=pieces), seen.append)
             maps[pieces, whole] = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
             told[pieces, whole] = [e["text"] for e in seen if e["event"] == "log" and "left out" in e["text"]]
+            assert bool(result["left_out"]) == bool(told[pieces, whole])
     everything = maps["all", ()]
     assert set(in_one_piece(everything)).isdisjoint({2, 3}), "the checkpoint is to find scattered pieces"
     for whole in ((), (2, 3)):

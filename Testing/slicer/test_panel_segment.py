@@ -87,6 +87,7 @@ def test_options_reach_the_engine(drive, volume, segmenter, tmp_path):
     (segmentation,) = segmentations()
     own = engines_own(drive.session.worker, segmenter, [volume], tmp_path, mirror=True, pieces="largest")
     np.testing.assert_array_equal(voxels(segmentation, volume), own)
+    assert "Islands were left out" in drive.segment.statusLabel.text
     uncertainty = slicer.util.getNode("MRHead uncertainty")
     array = slicer.util.arrayFromVolume(uncertainty)
     assert array.shape == own.shape

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def segment(
     cancelled: events.Cancelled = events.never,
     import_seconds: float = 0.0,
 ) -> dict:
-    """Run ``job``; returns the files written, the failures, and seconds per stage.
+    """Run ``job``; returns the files written, the failures, what was left out by case, and seconds per stage.
 
     Args:
         import_seconds: what loading the libraries took before this call; told as "import" and part of "total".
@@ -70,6 +71,7 @@ def segment(
         predictor = _predictor(str(Path(job.checkpoint).resolve()), _stamp(job.checkpoint), str(device), job.precision)
     written: list[str] = []
     failures: list[dict[str, str]] = []
+    left_out: dict[str, Mapping[str, float]] = {}
     progress = events.Progress(emit, len(outputs), "volumes")
     emit(events.stage("segment"))
     for done, output in enumerate(outputs):
@@ -80,7 +82,8 @@ def segment(
             progress(done + tile / tiles)
 
         try:
-            _segment_case(job, predictor, output, timings, emit, on_tile)
+            if apart := _segment_case(job, predictor, output, timings, emit, on_tile):
+                left_out[output.case.name] = apart
             written.append(str(output.labels))
         except (InputError, RuntimeError, MemoryError) as problem:
             if len(outputs) == 1:
@@ -95,6 +98,7 @@ def segment(
     result: dict[str, Any] = {
         "written": written,
         "failures": failures,
+        "left_out": left_out,
         "seconds": told,
         "peak_memory": peak_memory(device),
     }
@@ -105,7 +109,8 @@ def segment(
 
 def _segment_case(
     job: SegmentJob, predictor: Predictor, output: Output, timings: Timings, emit: events.Emit, on_tile: OnTile
-) -> None:
+) -> Mapping[str, float]:
+    """Returns what was left out, see :class:`.predictor.Prediction`."""
     with timings.of("load"):
         volume = read_channels(output.case.images)
     found = predictor.predict(
@@ -129,6 +134,7 @@ def _segment_case(
         emit(events.log(f"{name}: left out, apart from the largest piece: {told}. 'All pieces' keeps it."))
     for misfit in misfits(volume, predictor.card.plan):
         emit(events.warning(f"{name}: {misfit}"))
+    return found.left_out
 
 
 def _outputs(job: SegmentJob) -> list[Output]:

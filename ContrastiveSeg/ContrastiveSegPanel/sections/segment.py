@@ -341,6 +341,8 @@ class SegmentSection(Section):
         nodes = [slicer.mrmlScene.GetNodeByID(identifier) for identifier in current.segmentation_ids]
         what = nodes[0].GetName() if count == 1 and nodes[0] is not None else _("{count} volumes").format(count=count)
         told = _("Done: {what}, {seconds:.1f} s.").format(what=what, seconds=seconds)
+        if value["left_out"]:
+            told += " " + _("Islands were left out; the log says of what.")
         self.ui.statusLabel.setText(told)
         self.session.log(told + " " + ", ".join(f"{k} {v:.2f}" for k, v in value["seconds"].items() if v))
         self._tell_of_surprises(current)
