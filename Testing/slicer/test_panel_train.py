@@ -471,10 +471,13 @@ def test_the_panel_closed_while_pre_training_on_a_folder_leaves_the_checkpoint_s
     wait_for(lambda: [p.suffix for p in drive_alone.models.iterdir()] == [".safetensors"])
 
 
-def test_slicer_quits_while_pre_training_and_keeps_the_checkpoint_so_far_alone(drive_alone, dataset):
+def test_slicer_quits_while_pre_training_and_keeps_the_checkpoint_so_far_alone(drive_alone, dataset, warm_workers):
     import qt
     import slicer
 
+    # Slicer ends these as well; later tests have them start anew.
+    for worker in warm_workers:
+        worker.stop()
     drive_alone.click_pre_train(dataset / "imagesTr", 100000)
     drive_alone.trained("preTrain")
     folder, group = Path(drive_alone.session.folder()), drive_alone.session.trainer._process.group
