@@ -367,15 +367,21 @@ def test_a_volume_chosen_while_another_one_is_segmented_gets_its_own(drive, volu
     assert [s.GetName() for s in segmentations()] == ["MRHead segmentation", "Other segmentation"]
 
 
-def test_a_segmentation_of_another_volume_is_not_written_into(drive, volume):
+def test_a_segmentation_of_another_volume_is_not_written_into_unasked(drive, volume, dialogs):
     drive.click_segment()
     (first,) = segmentations()
     other = noise((12, 16, 16), "Other")
     drive.segment.inputSelector.setCurrentNode(other)
     drive.segment.outputSelector.setCurrentNode(first)
+    dialogs.answer(False)
     drive.click_segment()
+    assert "was made on another volume" in dialogs.texts()[-1]
     assert [s.GetName() for s in segmentations()] == ["MRHead segmentation", "Other segmentation"]
-    assert "made on another volume" in drive.shell.logText.toPlainText()
+    drive.segment.outputSelector.setCurrentNode(first)
+    for answer in (True, True):  # into that segmentation, and over its segments
+        dialogs.answer(answer)
+    drive.click_segment()
+    assert len(segmentations()) == 2
 
 
 def test_a_result_whose_volume_is_gone_is_not_replaced_unasked(drive, volume, scene, dialogs):

@@ -248,9 +248,9 @@ class SegmentSection(Section):
         single = len(cases) == 1 and (self._channels or self.ui.inputsComboBox.currentIndex == 0)
         output = self.ui.outputSelector.currentNode() if single else None
         if output is not None and _is_of_another(output, cases[0][0]):
-            told = _("{segmentation} was made on another volume: the result goes into a new segmentation.")
-            self.session.log(told.format(segmentation=output.GetName()))
-            output = None
+            question = _("{segmentation} was made on another volume. Put the result of {volume} into it all the same?")
+            question = question.format(segmentation=output.GetName(), volume=cases[0][0].GetName())
+            output = output if self.session.confirm(question) else None
         if output is not None and not self._may_write_into(output, cases[0][0], entry.card.labels):
             return
         self._clicked = time.perf_counter()
