@@ -1,5 +1,6 @@
 """The warm worker, as a process: requests on stdin, events on stdout, until stdin closes."""
 
+import io
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from ContrastiveSegLib.jobs.queries import devices
+from ContrastiveSegLib.jobs.worker import work
 
 MAIN = [sys.executable, "-m", "ContrastiveSegLib", "worker"]
 
@@ -140,6 +142,7 @@ def test_bad_requests_are_answered_and_the_worker_goes_on(start):
     worker.until(lambda e: e["event"] == "ready")
     for request, identifier, says in [
         ("{not JSON", None, "one JSON object a line"),
+        ("[" * 200_000, None, "one JSON object a line"),
         ("[1]", None, "A request is"),
         ({"id": 7, "job": job}, None, "A request is"),
         ({"id": "7"}, None, "A request is"),
@@ -223,6 +226,17 @@ def test_what_waits_when_stdin_closes_never_begins(start):
     assert worker.end_of("1")[-1]["event"] == "result"
     (end,) = worker.end_of("2")
     assert (end["exit_code"], end["what"]) == (130, "Stopped before it began.")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_can_hear_no_more_ends():
+    def broken():
+        yield "[1]\n"
+        raise OSError("the pipe went")
+
+    answers = io.StringIO()
+    assert work(broken(), answers) == 0
+    assert "A request is" in answers.getvalue()
 
 
 @pytest.mark.skipif(not hasattr(os, "getpgid"), reason="process groups are POSIX's")

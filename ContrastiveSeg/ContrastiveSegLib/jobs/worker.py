@@ -20,7 +20,7 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from .. import __version__, events
@@ -52,26 +52,31 @@ def work(requests: TextIO, answers: TextIO) -> int:
             answers.write(json.dumps({"id": identifier, **event}) + "\n")
             answers.flush()
 
-    def listen() -> None:
-        for line in requests:
-            if line.strip():
-                identifier: str | None = None
-                try:
-                    identifier, asked = _read(line)
-                    if asked is None:
-                        cancelled.add(identifier)
-                    else:
-                        cancelled.discard(identifier)
-                        waiting.put((identifier, _doing(asked)))
-                except ContrastiveSegError as problem:
-                    say(identifier, events.error(str(problem), problem.exit_code))
+    def take(line: str) -> None:
+        identifier: str | None = None
+        with _failures_told(lambda event: say(identifier, event)):
+            identifier, asked = _read(line)
+            if asked is None:
+                cancelled.add(identifier)
+            else:
+                cancelled.discard(identifier)
+                waiting.put((identifier, _doing(asked)))
+
+    def close() -> None:
         closed.set()
         waiting.put(None)
 
+    def listen() -> None:
+        try:
+            for line in requests:
+                if line.strip():
+                    take(line)
+        finally:  # a worker that no longer hears would live for ever
+            close()
+
     def interrupt() -> None:
         interrupted.set()
-        closed.set()
-        waiting.put(None)
+        close()
 
     threading.Thread(target=listen, daemon=True).start()
     with interruptible(interrupt):
@@ -93,13 +98,20 @@ def lead_own_group() -> None:
 
 
 def _serve(do: Doing, say: events.Emit, cancelled: events.Cancelled) -> None:
-    try:
+    with _failures_told(say):
         if cancelled():
             raise Cancelled("Stopped before it began.")
         say(events.result(do(say, cancelled)))
+
+
+@contextlib.contextmanager
+def _failures_told(say: events.Emit) -> Iterator[None]:
+    """Whatever fails inside becomes an error event."""
+    try:
+        yield
     except ContrastiveSegError as problem:
         say(events.error(str(problem), problem.exit_code))
-    except Exception as problem:  # a worker outlives any failure of a job; the trace goes to its log
+    except Exception as problem:  # a worker outlives any failure; the trace goes to its log
         traceback.print_exc(file=sys.stderr)
         say(events.error(f"Unexpected {type(problem).__name__}: {problem}. See the log.", 1))
 
@@ -108,7 +120,7 @@ def _read(line: str) -> tuple[str, dict[str, Any] | str | None]:
     """A request: (id, job as JSON), (id, name of a query), or (id, None) to cancel."""
     try:
         data: Any = json.loads(line)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:  # the latter from brackets in brackets in brackets
         raise InputError(f"A request must be one JSON object a line; this is not: {line[:80]!r}.") from problem
     if isinstance(data, dict) and isinstance(data.get("cancel"), str):
         return data["cancel"], None
