@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -228,8 +229,9 @@ def test_what_waits_when_stdin_closes_never_begins(start):
     assert (end["exit_code"], end["what"]) == (130, "Stopped before it began.")
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_worker_that_can_hear_no_more_ends():
+def test_a_worker_that_can_hear_no_more_ends(monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
     def broken():
         yield "[1]\n"
         raise OSError("the pipe went")
