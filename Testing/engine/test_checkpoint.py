@@ -103,6 +103,7 @@ def test_saving_again_gives_the_same_bytes(path, tmp_path):
         (lambda c: c | {"kind": "teacher"}, "card.kind: 'teacher' is not one of"),
         (lambda c: [c], "no schema number"),
         (lambda c: "{", "card cannot be read"),
+        (lambda c: "[" * 200_000, "card cannot be read"),
     ],
 )
 def test_cards_refused(tmp_path, change, words):
@@ -124,6 +125,7 @@ def header(data) -> bytes:
         (b"\x08", "truncated"),
         (b"\xff" * 100, "not a checkpoint"),
         (b"\x10" + bytes(7) + b"this is no JSON.", "header cannot be read"),
+        pytest.param(struct.pack("<Q", 200_000) + b"[" * 200_000, "header cannot be read", id="nested too deep"),
         (header([1, 2]), "header cannot be read"),
         (header({"a": 3}), "header cannot be read"),
         (header({"a": {"dtype": "F32", "shape": [1]}}), "header cannot be read"),

@@ -499,6 +499,7 @@ def test_a_label_table_gives_names_colours_and_codes(segmenter, dataset, tmp_pat
     ("content", "words"),
     [
         ("{", "not a JSON file"),
+        pytest.param("[" * 200_000, "not a JSON file", id="nested too deep"),
         ("{}", "expected a list"),
         ("[]", "expected a list"),
         ('[{"value": 1}]', r"\[0\]"),

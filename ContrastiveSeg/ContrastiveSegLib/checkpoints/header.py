@@ -33,7 +33,7 @@ def read_card(path: Path) -> Card:
         )
     try:
         data = json.loads(text)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise InputError(f"{path}: the card cannot be read; the file is damaged or not ours.") from problem
     schema = data.get("schema") if isinstance(data, dict) else None
     if not isinstance(schema, int):
@@ -70,7 +70,7 @@ def _header(path: Path) -> dict:
             raise InputError(f"{path} is not a checkpoint, or is truncated ({size} bytes). Copy it again.")
         try:
             header = json.loads(file.read(length))
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             raise InputError(f"{path} is not a checkpoint: its header cannot be read.") from problem
     try:
         header.setdefault("__metadata__", {}).get(CARD_KEY)

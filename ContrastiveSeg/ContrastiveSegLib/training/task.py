@@ -207,7 +207,7 @@ def label_table(path: Path) -> tuple[Label, ...]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise InputError(f"Cannot read the label table {path}: {problem.strerror}.") from problem
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise InputError(f"The label table {path} is not a JSON file ({problem}).") from problem
     if not isinstance(data, list) or not data:
         raise InputError(f'{path}: expected a list of {{"value": NUMBER, "name": NAME}}.')
