@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +103,17 @@ def test_dicom_folders(tmp_path):
     one, two = dicom(tmp_path / "d/p1"), dicom(tmp_path / "d/p2")
     assert find_cases([one]) == [CaseFiles("p1", (one,), None)]
     assert find_cases([tmp_path / "d"]) == [CaseFiles("p1", (one,), None), CaseFiles("p2", (two,), None)]
+
+
+def test_dicom_in_the_folder_one_stands_in(tmp_path, monkeypatch):
+    dicom(tmp_path / "p1")
+    monkeypatch.chdir(dicom(tmp_path / "p1" / "inner"))
+    assert [find_cases([Path(p)])[0].name for p in (".", "..")] == ["inner", "p1"]
+    assert find_cases([write(tmp_path / "p1" / "inner" / "list.json", [{"image": ".."}])])[0].name == "p1"
+
+
+def test_no_case_is_without_a_name(tmp_path):
+    assert find_cases([touch(tmp_path, ".nii.gz") / ".nii.gz"])[0].name == "volume"
 
 
 def test_nothing_found(tmp_path):

@@ -97,7 +97,7 @@ def _cases_in_folder(folder: Path) -> list[CaseFiles]:
     if volumes:
         return _grouped_by_channel(volumes)
     if _holds_dicom(folder):
-        return [CaseFiles(folder.name, (folder,), None)]
+        return [CaseFiles(_name(folder), (folder,), None)]
     if (folder / "dataset.json").exists():
         return _cases_in_json(folder / "dataset.json")
     series = [f for f in sorted(folder.iterdir()) if f.is_dir() and _holds_dicom(f)]
@@ -106,7 +106,13 @@ def _cases_in_folder(folder: Path) -> list[CaseFiles]:
             f"{folder} holds no volumes. Expected {', '.join(files.VOLUME_SUFFIXES[1:])} files, DICOM slices, or "
             "folders with DICOM slices."
         )
-    return [CaseFiles(f.name, (f,), None) for f in series]
+    return [CaseFiles(_name(f), (f,), None) for f in series]
+
+
+def _name(path: Path) -> str:
+    """The case name of a file or a DICOM folder; never empty, since outputs are named after it."""
+    there = path if path.name.strip(".") else path.resolve()  # "." and ".." are no names
+    return files.stem(there) or "volume"
 
 
 def _volume_files(folder: Path) -> list[Path]:
@@ -142,7 +148,7 @@ def _grouped_by_channel(volumes: Sequence[Path]) -> list[CaseFiles]:
     groups: dict[str, list[Path]] = {}
     stems = {files.stem(f) for f in volumes}
     for file in volumes:
-        name = files.stem(file)
+        name = _name(file)
         base, _, number = name.rpartition("_")
         if base and len(number) == 4 and number.isdecimal() and f"{base}_0000" in stems:
             groups.setdefault(base, []).append(file)
@@ -244,5 +250,5 @@ def _entry(path: Path, where: str, entry: Any) -> CaseFiles:
     for file in (*images, *([path.parent / label] if label else [])):
         if not file.exists():
             raise InputError(f"{path}: {where}: {file} does not exist.")
-    name = files.stem(images[0]).removesuffix("_0000") if len(images) > 1 else files.stem(images[0])
+    name = _name(images[0]).removesuffix("_0000") if len(images) > 1 else _name(images[0])
     return CaseFiles(name, images, path.parent / label if label else None)
