@@ -125,6 +125,15 @@ def test_nothing_found(tmp_path):
         find_cases([])
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_a_pipe_is_neither_left_out_nor_waited_for(tmp_path):
+    touch(tmp_path, "a.nii")
+    for name in ("b.nii", "list.json"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(InputError, match="is neither a file nor a folder"):
+            find_cases([tmp_path / "a.nii", tmp_path / name])
+
+
 def test_labels_that_do_not_fit(tmp_path):
     images = touch(tmp_path / "i", "a.nii", "b.nii")
     with pytest.raises(InputError, match=r"Case b has no label file.*leave the case out"):

@@ -51,6 +51,8 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
         with files.readable(path):
             if not path.exists():
                 raise InputError(f"{path} does not exist.")
+            if not (path.is_file() or path.is_dir()):  # a pipe would be waited for, and a socket has no content
+                raise InputError(f"{path} is neither a file nor a folder. Give volumes as files, or their folder.")
     cases = _grouped_by_channel([p for p in images if p.is_file() and p.suffix.lower() != ".json"])
     for path in images:
         if path.is_dir():
