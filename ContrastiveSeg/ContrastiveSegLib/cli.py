@@ -94,22 +94,23 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
     card = "What a checkpoint is, what it expects, where it comes from."
     inspect = commands.add_parser("inspect", help=card, description=card)
-    inspect.add_argument("checkpoint", metavar="PATH", help="a checkpoint (.safetensors)")
+    inspect.add_argument("checkpoint", type=_path, metavar="PATH", help="a checkpoint (.safetensors)")
     worker = "Take jobs as JSON lines on stdin, give events as JSON lines on stdout."
     commands.add_parser("worker", help=worker, description=f"{worker} {_REQUESTS}")
     methods = "The methods to pre-train and fine-tune with, and their settings."
     commands.add_parser("methods", help=methods, description=methods)
     foreign = "Make a checkpoint to fine-tune from other people's weights."
     imported = commands.add_parser("import", help=foreign, description=foreign)
-    imported.add_argument("file", metavar="FILE", help=".pth or .pt of tensors alone, or .safetensors")
+    imported.add_argument("file", type=_path, metavar="FILE", help=".pth or .pt of tensors alone, or .safetensors")
     kinds = "whose layout it has: macl (released 2D weights), vnet (left-atrium literature), segresnet, dynunet (MONAI)"
     imported.add_argument("--from", dest="source", required=True, metavar="NAME", help=kinds)
-    imported.add_argument("--output", required=True, metavar="PATH", help="the checkpoint to write (.safetensors)")
+    written = "the checkpoint to write (.safetensors)"
+    imported.add_argument("--output", type=_path, required=True, metavar="PATH", help=written)
     imported.add_argument("--overwrite", action="store_true", help="replace an existing output")
     volumes = "Make synthetic volumes to try things on."
     sample = commands.add_parser("sample-data", help=volumes, description=volumes)
     folder = "new folder for imagesTr, labelsTr and dataset.json"
-    sample.add_argument("--output", required=True, metavar="PATH", help=folder)
+    sample.add_argument("--output", type=_path, required=True, metavar="PATH", help=folder)
     sample.add_argument("--cases", type=int, default=6, metavar="N", help="how many (default: 6)")
     sample.add_argument("--labelled", type=int, metavar="N", help="write labels of the first N only (default: of all)")
     sample.add_argument("--seed", type=int, default=0, metavar="N", help="number of the first (default: 0)")
@@ -144,6 +145,13 @@ def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -
 
 def _optional(hint: Any) -> bool:
     return typing.get_origin(hint) in (typing.Union, types.UnionType) and type(None) in typing.get_args(hint)
+
+
+def _path(text: str) -> str:
+    """A path of a command that is no job; those of jobs are checked with the job."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty. Is a variable of your shell not set?")
+    return text
 
 
 class _KeyValue(argparse.Action):

@@ -66,8 +66,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.Cancelled) -> dict[str, Any]:
     """The segment job with segmentation files as output; each is written as soon as its label map is there."""
-    from ContrastiveSegLib.jobs.run import run
+    from ContrastiveSegLib.jobs.run import check, run
 
+    check(job)
     try:
         from ContrastiveSegPanel.segmentation_files import write_segmentation
     except (ImportError, AttributeError) as problem:

@@ -116,6 +116,10 @@ def test_defaults_are_those_of_the_description(given):
         ["pretrain", *REQUIRED["pretrain"], "--set", "batch"],
         ["pretrain", *REQUIRED["pretrain"], "--set", "=2"],
         ["inspect"],
+        ["inspect", ""],
+        ["import", "", "--from", "macl", "--output", "b"],
+        ["import", "a", "--from", "macl", "--output", ""],
+        ["sample-data", "--output", ""],
     ],
 )
 def test_wrong_usage(words, capsys):
@@ -327,6 +331,17 @@ def test_numbers_no_job_can_use_are_refused_before_any_work(option, value, datas
     assert main([*words, option, value]) == 2
     assert f"Error: {option} must be" in capsys.readouterr().err
     assert not list(tmp_path.glob("c.safetensors*"))
+
+
+@pytest.mark.parametrize("kind", REQUIRED)
+def test_an_empty_path_is_not_taken_for_the_folder_one_stands_in(kind, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for option in [word for word in REQUIRED[kind] if word.startswith("--")]:
+        words = REQUIRED[kind].copy()
+        words[words.index(option) + 1] = ""
+        assert main([kind, *words]) == 2
+        assert f"Error: {option} is empty" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_fault_of_ours_ends_the_events_too(monkeypatch, capsys):

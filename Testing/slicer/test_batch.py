@@ -134,6 +134,7 @@ def test_outputs_are_checked_before_anything_is_computed(batch, words, images, t
     for command, says in [
         (words(image, there), "exists already"),
         (words(images, tmp_path / "a.seg.nrrd"), "need a folder"),
+        (words(images, "", "--segmentations"), "--output is empty"),
         (words(image, tmp_path / "a.nii.gz", "--segmentations"), "need a folder"),
         (words(tmp_path / "nowhere.nii.gz", tmp_path / "a.seg.nrrd"), "does not exist"),
         (words(there, there, "--overwrite"), "is to be read and to be written"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import math
 import time
@@ -27,10 +28,10 @@ def run(job: Job, emit: events.Emit = events.silent, cancelled: events.Cancelled
     """Do ``job`` and return its result as JSON types.
 
     Raises:
-        InputError: a number that no job can use.
+        InputError: as :func:`check`.
         ContrastiveSegError: as the job's own function; nothing else is expected.
     """
-    _check_numbers(job)
+    check(job)
     module, name = _DOERS[job.kind]
     emit(events.stage("import"))
     start = time.perf_counter()
@@ -56,9 +57,22 @@ def _threads_given_back(job: Job) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _check_numbers(job: Job) -> None:
-    """Refuse at once what would fail only when torch or numpy meet it, after the volumes were preprocessed."""
+def check(job: Job) -> None:
+    """Refuse at once what would fail, or write where nobody asked for, only after the volumes were preprocessed.
+
+    Raises:
+        InputError: an option that is empty, or a number that no job can use.
+    """
+    for field in dataclasses.fields(job):
+        value = getattr(job, field.name)
+        # "" as a path is the folder one stands in, and comes from a shell's variable that is not set.
+        if field.default != "" and "" in (value if isinstance(value, tuple) else (value,)):
+            raise InputError(f"{_flag(field.name)} is empty. Is a variable of your shell not set?")
     for name, least in (("threads", 1), ("seed", 0), ("learning_rate", 0), ("transferred_rate", 0)):
         value = getattr(job, name, None)
         if value is not None and not least <= value < math.inf:
-            raise InputError(f"--{name.replace('_', '-')} must be {least} or more, not {value}.")
+            raise InputError(f"{_flag(name)} must be {least} or more, not {value}.")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
