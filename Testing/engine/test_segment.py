@@ -19,7 +19,7 @@ from ContrastiveSegLib.errors import Cancelled, InputError
 from ContrastiveSegLib.jobs.run import run
 from ContrastiveSegLib.segmentation.segment import STAGES, segment
 from ContrastiveSegLib.segmentation.uncertainty import entropy_of
-from ContrastiveSegLib.volumes import reading
+from ContrastiveSegLib.volumes import reading, writing
 from ContrastiveSegLib.volumes.components import in_one_piece, keep_largest_component
 
 OBLIQUE = (0.36, 0.48, -0.8, -0.8, 0.6, 0.0, 0.48, 0.64, 0.6)
@@ -283,6 +283,27 @@ def test_one_bad_file_of_a_batch_is_named_and_the_rest_is_written(sharp, dataset
     assert "cut short" in failure["what"]
     assert any(e.get("level") == "warning" and "synthetic_00001" in e["text"] for e in seen)
     assert [e["done"] for e in seen if e["event"] == "progress"][-1] == 4
+
+
+@pytest.mark.parametrize("fails", ["probabilities", "uncertainty", "labels"])
+def test_a_case_that_cannot_be_written_whole_leaves_nothing(monkeypatch, sharp, dataset, tmp_path, fails):
+    def refuse(write):
+        def written(path, *more):
+            if path.parent.name == fails and path.name == "synthetic_00001.nii.gz":
+                raise InputError("No space left.")
+            write(path, *more)
+
+        return written
+
+    for name in ("write_labels", "write_maps"):
+        monkeypatch.setattr(f"ContrastiveSegLib.segmentation.segment.{name}", refuse(getattr(writing, name)))
+    maps = {name: str(tmp_path / name) for name in ("probabilities", "uncertainty")}
+    result = segment(job(sharp, dataset / "imagesTr", tmp_path / "labels", **maps))
+    assert [failure["what"] for failure in result["failures"]] == ["No space left."]
+    whole = {Path(path).name for path in result["written"]}
+    assert len(whole) == 3
+    for folder in ("labels", *maps):
+        assert {path.name for path in (tmp_path / folder).iterdir()} == whole
 
 
 def test_a_volume_unlike_those_of_the_training_is_segmented_with_a_warning(sharp, image, tmp_path):

@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,12 +123,15 @@ def _segment_case(
         on_tile=on_tile,
         timings=timings,
     )
-    with timings.of("write"):
+    with timings.of("write"), ExitStack() as undo:
         compress = not job.uncompressed
-        write_labels(output.labels, found.labels.array, volume.geometry, compress)
         for path, array in ((output.probabilities, found.probabilities), (output.uncertainty, found.uncertainty)):
             if path and array is not None:
                 write_maps(path, array, volume.geometry, compress)
+                undo.callback(path.unlink, missing_ok=True)
+        # Last: where a label map is, the case is whole.
+        write_labels(output.labels, found.labels.array, volume.geometry, compress)
+        undo.pop_all()
     name = output.case.name
     if found.left_out:
         told = ", ".join(f"{label} {ml:.3g} ml" for label, ml in found.left_out.items())
