@@ -29,7 +29,7 @@ from ContrastiveSegLib import cli, events
 from ContrastiveSegLib.checkpoints.header import read_card
 from ContrastiveSegLib.descriptions import Job, SegmentJob
 from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.files import check_output, stem, volume_suffix
+from ContrastiveSegLib.files import stem, volume_suffix
 
 _FLAG = "--segmentations"
 _ENDING = ".seg.nrrd"
@@ -101,6 +101,7 @@ def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.Cancelled) ->
 def _outputs(job: SegmentJob) -> dict[str, Path]:
     """Case name -> segmentation file, all checked before anything is computed."""
     from ContrastiveSegLib.volumes.dataset import find_cases
+    from ContrastiveSegLib.volumes.writing import check_outputs
 
     cases = find_cases([Path(path) for path in job.input])
     output = Path(job.output)
@@ -108,11 +109,8 @@ def _outputs(job: SegmentJob) -> dict[str, Path]:
     if single and (single != _ENDING or len(cases) > 1):
         raise InputError(f"{len(cases)} inputs as {_ENDING} files need a folder as --output, not {output}.")
     outputs = {case.name: output if single else output / f"{case.name}{_ENDING}" for case in cases}
-    read = {image.resolve() for case in cases for image in case.images}
-    for path in outputs.values():
-        if path.resolve() in read:
-            raise InputError(f"{path} is to be read and to be written. Choose another output.")
-        check_output(path, job.overwrite)
+    inputs = [job.checkpoint, *job.input, *(image for case in cases for image in case.images)]
+    check_outputs(outputs.values(), inputs, job.overwrite)
     return outputs
 
 

@@ -166,6 +166,17 @@ def test_two_tables_in_one_file_are_refused(folders, tmp_path):
     assert not output.exists()
 
 
+@pytest.mark.parametrize("option", ["output", "csv"])
+def test_no_table_replaces_a_label_map_that_is_read(folders, tmp_path, option):
+    predictions, references = folders
+    for path in (predictions / "a.nrrd", references / "a.nii.gz"):
+        outputs = {"output": str(tmp_path / "out.json"), option: str(path)}
+        job = EvaluateJob(predictions=str(predictions), references=str(references), overwrite=True, **outputs)
+        with pytest.raises(InputError, match="is to be read and to be written"):
+            run_evaluation(job)
+    assert len(evaluate(*folders).cases) == 2
+
+
 def test_nothing_comparable_is_an_error(folders):
     for case in "ab":
         (folders[0] / f"{case}.nrrd").unlink(missing_ok=True)

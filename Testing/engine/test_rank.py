@@ -127,6 +127,19 @@ def test_labelled_volumes_are_not_ranked(sharp, dataset):
         rank(job(sharp, dataset / "imagesTr", labelled=tuple(images)))
 
 
+@pytest.mark.parametrize("output", ["scan.nii.gz", "known.nii.gz", "list.json", "sharp.safetensors"])
+def test_what_is_read_is_not_replaced(sharp, image, tmp_path, output):
+    for name in ("scan.nii.gz", "known.nii.gz"):
+        shutil.copy(image, tmp_path / name)
+    (tmp_path / "list.json").write_text('[{"image": "scan.nii.gz"}]')
+    checkpoint, target = shutil.copy(sharp, tmp_path / "sharp.safetensors"), tmp_path / output
+    before = target.read_bytes()
+    given = {"labelled": (str(tmp_path / "known.nii.gz"),), "output": str(target), "overwrite": True}
+    with pytest.raises(InputError, match="is to be read and to be written"):
+        rank(job(checkpoint, tmp_path / "list.json", **given))
+    assert target.read_bytes() == before
+
+
 def test_cancelling_writes_nothing(sharp, dataset, tmp_path):
     seen: list[dict] = []
     with pytest.raises(Cancelled, match="Nothing was written"):

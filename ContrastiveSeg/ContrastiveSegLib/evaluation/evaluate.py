@@ -137,6 +137,12 @@ def evaluate(
     )
 
 
+def files_of(predictions: Path, references: Path) -> list[Path]:
+    """The files that :func:`evaluate` compares; raises as it does where there are none."""
+    pairs, _, _ = _pair(predictions, references)
+    return [file for pair in pairs.values() for file in pair]
+
+
 def _pair(predictions: Path, references: Path) -> tuple[dict[str, tuple[Path, Path]], tuple[str, ...], tuple[str, ...]]:
     for path in (predictions, references):
         if not path.exists():

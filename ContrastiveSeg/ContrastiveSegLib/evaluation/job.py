@@ -7,10 +7,10 @@ from pathlib import Path
 from .. import events
 from ..checkpoints.header import read_card
 from ..descriptions import EvaluateJob
-from ..errors import InputError
-from ..files import check_output, write_text
+from ..files import write_text
 from ..volumes.dataset import case_of
-from .evaluate import evaluate
+from ..volumes.writing import check_outputs
+from .evaluate import evaluate, files_of
 from .tables import to_csv, to_json, to_markdown, to_rows
 
 
@@ -20,13 +20,11 @@ def run_evaluation(
     """Run ``job``; returns the paths written, the mean Dice, the rows of the table and what could not be paired.
 
     Raises:
-        InputError: as :func:`.evaluate.evaluate`, an output exists or is named twice, or the checkpoint cannot be read.
+        InputError: as :func:`.evaluate.evaluate`, an output exists, is named twice or is to be read, or the checkpoint cannot be read.
     """
     outputs = [Path(p) for p in (job.output, job.csv) if p]
-    if len({path.resolve() for path in outputs}) < len(outputs):
-        raise InputError(f"{job.csv} is to be written twice. Give --csv a path of its own.")
-    for path in outputs:
-        check_output(path, job.overwrite)
+    inputs = [*files_of(Path(job.predictions), Path(job.references)), *([job.checkpoint] if job.checkpoint else [])]
+    check_outputs(outputs, inputs, job.overwrite)
     card = read_card(Path(job.checkpoint)) if job.checkpoint else None
     evaluation = evaluate(Path(job.predictions), Path(job.references), emit=emit, cancelled=cancelled)
     write_text(outputs[0], to_json(evaluation))

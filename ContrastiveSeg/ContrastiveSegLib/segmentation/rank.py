@@ -21,11 +21,12 @@ from .. import events
 from ..descriptions import RankJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
-from ..files import check_output, write_text
+from ..files import write_text
 from ..records import to_json
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.reading import read_channels
 from ..volumes.volume import Geometry
+from ..volumes.writing import check_outputs
 from .observe import Observation, Observer
 
 
@@ -57,8 +58,6 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
         InputError: the checkpoint or the output cannot be used, nothing is left to rank, or no volume could be read.
         Cancelled: stopped; nothing is written.
     """
-    if job.output:
-        check_output(Path(job.output), job.overwrite)
     if job.threads:
         torch.set_num_threads(job.threads)
     labelled = find_cases([Path(p) for p in job.labelled]) if job.labelled else []
@@ -66,6 +65,8 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
     unlabelled = [case for case in find_cases([Path(p) for p in job.input]) if _files(case) not in known]
     if not unlabelled:
         raise InputError("All volumes of --input are among the labelled ones: there is nothing left to label.")
+    inputs = [job.checkpoint, *job.input, *job.labelled, *(i for c in (*labelled, *unlabelled) for i in c.images)]
+    check_outputs([Path(job.output)] if job.output else [], inputs, job.overwrite)
     emit(events.stage("load"))
     device = resolve_device(job.device)
     dtype = autocast_dtype(device, job.precision)

@@ -20,12 +20,12 @@ from .. import events
 from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
-from ..files import check_output, volume_suffix, write_text
+from ..files import volume_suffix, write_text
 from ..networks.registry import available
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.misfit import misfits
 from ..volumes.reading import read_channels
-from ..volumes.writing import WRITTEN, check_writable_kind, write_labels, write_maps
+from ..volumes.writing import WRITTEN, check_outputs, check_writable_kind, write_labels, write_maps
 from .predictor import Predictor, Timings
 from .window import OnTile
 
@@ -69,7 +69,7 @@ def segment(
         available()  # brings in MONAI, which would count as loading the checkpoint otherwise
     with timings.of("load"):
         device = resolve_device(job.device)
-        predictor = _predictor(str(Path(job.checkpoint).resolve()), _stamp(job.checkpoint), str(device), job.precision)
+        predictor = _predictor(os.path.realpath(job.checkpoint), _stamp(job.checkpoint), str(device), job.precision)
     written: list[str] = []
     failures: list[dict[str, str]] = []
     left_out: dict[str, Mapping[str, float]] = {}
@@ -155,17 +155,8 @@ def _outputs(job: SegmentJob) -> list[Output]:
         made.append(Output(case, labels, soft, unsure))
     targets = [path for o in made for path in (o.labels, o.probabilities, o.uncertainty) if path]
     targets += [Path(job.timings)] if job.timings else []
-    read = {Path(job.checkpoint).resolve(), *(image.resolve() for case in cases for image in case.images)}
-    written = set()
-    for path in targets:
-        if path.resolve() in read:
-            raise InputError(f"{path} is to be read and to be written. Choose another output.")
-        if path.resolve() in written:
-            raise InputError(
-                f"{path} is to be written twice. Give --probabilities, --uncertainty and --timings their own paths."
-            )
-        written.add(path.resolve())
-        check_output(path, job.overwrite)
+    inputs = [job.checkpoint, *job.input, *(image for case in cases for image in case.images)]
+    check_outputs(targets, inputs, job.overwrite)
     return made
 
 
