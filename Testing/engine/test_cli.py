@@ -137,7 +137,7 @@ def test_what_the_jobs_refuse_is_wrong_usage_too(dataset, tmp_path, capsys):
         (["--steps", "1", "--set", "temperature=warm"], "settings.temperature: expected float"),
         ([], "budget either in steps or in minutes"),
         (["--steps", "1", "--minutes", "1"], "budget either in steps or in minutes"),
-        (["--steps", "0"], "above 0"),
+        (["--minutes", "0"], "above 0"),
         (["--steps", "1", "--method", "guess"], "no method 'guess' to pretrain with. There are:"),
         (["--steps", "1", "--network", "guess"], "There is no backbone 'guess'"),
         (["--steps", "1", "--device", "tpu"], "There is no device 'tpu'"),
@@ -324,7 +324,18 @@ def test_every_option_of_every_command_is_explained():
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--threads", "-1"), ("--threads", "0"), ("--seed", "-1"), ("--learning-rate", "nan")]
+    ("option", "value"),
+    [
+        ("--threads", "-1"),
+        ("--threads", "0"),
+        ("--threads", "1025"),
+        ("--seed", "-1"),
+        ("--seed", str(2**32)),
+        ("--steps", "0"),
+        ("--steps", "1" + "0" * 400),
+        ("--learning-rate", "nan"),
+        ("--learning-rate", "inf"),
+    ],
 )
 def test_numbers_no_job_can_use_are_refused_before_any_work(option, value, dataset, tmp_path, capsys):
     words = ["pretrain", "--images", str(dataset), "--output", str(tmp_path / "c.safetensors"), "--steps", "1"]

@@ -23,6 +23,15 @@ _DOERS = {
     "rank": ("segmentation.rank", "rank"),
 }
 
+#: The numbers that libraries, and the arithmetic of seeds and progress, can take.
+_BOUNDS: dict[str, tuple[int, float]] = {
+    "steps": (1, 10**12),
+    "threads": (1, 1024),
+    "seed": (0, 2**32 - 1),
+    "learning_rate": (0, math.inf),
+    "transferred_rate": (0, math.inf),
+}
+
 
 def run(job: Job, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> dict[str, Any]:
     """Do ``job`` and return its result as JSON types.
@@ -68,10 +77,11 @@ def check(job: Job) -> None:
         # "" as a path is the folder one stands in, and comes from a shell's variable that is not set.
         if field.default != "" and "" in (value if isinstance(value, tuple) else (value,)):
             raise InputError(f"{_flag(field.name)} is empty. Is a variable of your shell not set?")
-    for name, least in (("threads", 1), ("seed", 0), ("learning_rate", 0), ("transferred_rate", 0)):
+    for name, (least, most) in _BOUNDS.items():
         value = getattr(job, name, None)
-        if value is not None and not least <= value < math.inf:
-            raise InputError(f"{_flag(name)} must be {least} or more, not {value}.")
+        if value is not None and not (least <= value <= most and value < math.inf):
+            allowed = f"{least} or more" if most == math.inf else f"from {least} to {most}"
+            raise InputError(f"{_flag(name)} must be {allowed}, not {value}.")
 
 
 def _flag(name: str) -> str:

@@ -53,13 +53,11 @@ def open_run(job: Training, emit: events.Emit, cancelled: events.Cancelled) -> R
 
     Raises:
         InputError: the output or a run to resume exists, there is nothing to resume, the budget is missing or doubled,
-            the seed is negative, the device is not there.
+            the device is not there.
     """
     output = Path(job.output)
     if output.suffix != ".safetensors":
         raise InputError(f"A checkpoint's name ends in .safetensors; {output.name} does not.")
-    if job.seed < 0:
-        raise InputError(f"The seed must be 0 or more, not {job.seed}.")
     if job.resume:
         check_resumable(resume_path(output))
     else:

@@ -72,8 +72,9 @@ def held_out(job: FinetuneJob, cases: Sequence[CaseFiles]) -> list[int]:
         InputError: no such case, or none would be left to train on.
     """
     names = [case.name for case in cases]
-    if job.validation in ("none", "leave-one-out") or job.validation.isdigit():
-        count = int(job.validation) if job.validation.isdigit() else 0
+    number = job.validation.isdecimal()
+    if job.validation in ("none", "leave-one-out") or number:
+        count = int(job.validation) if number else 0
         wanted = max(count, 1) if job.compare_scratch else count
         held = [round((i + 0.5) * len(cases) / wanted - 0.5) for i in range(wanted)] if wanted < len(cases) else []
     else:
