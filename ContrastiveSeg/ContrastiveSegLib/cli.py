@@ -17,7 +17,7 @@ from typing import Any
 
 from . import __version__, events
 from .descriptions import JOBS, Job
-from .errors import ContrastiveSegError, InputError
+from .errors import Cancelled, ContrastiveSegError, InputError, system_refusals
 from .records import from_json, key_value
 from .terminal import watcher
 
@@ -43,14 +43,26 @@ def main(arguments: Sequence[str] | None = None, run: Run | None = None) -> int:
     given = vars(_parser().parse_args(arguments))
     command, as_json = given.pop("command"), given.pop("json", False)
     try:
-        if command in JOBS:
-            from .jobs.run import run as run_here
-
-            return _run(from_json(JOBS[command], given, command), as_json, run or run_here)
-        return _OTHERS[command](**given)
+        with system_refusals():
+            code = _do(command, given, as_json, run)
+            print(end="", flush=True)  # here a closed pipe can still be caught
+        return code
     except ContrastiveSegError as problem:
         print(f"contrastiveseg {command}: {problem}", file=sys.stderr)
         return problem.exit_code
+    except KeyboardInterrupt:
+        return Cancelled.exit_code
+    except BrokenPipeError:  # who reads has seen enough, as head has; what is left goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _do(command: str, given: dict[str, Any], as_json: bool, run: Run | None) -> int:
+    if command not in JOBS:
+        return _OTHERS[command](**given)
+    from .jobs.run import run as run_here
+
+    return _run(from_json(JOBS[command], given, command), as_json, run or run_here)
 
 
 def _run(job: Job, as_json: bool, run: Run) -> int:
@@ -61,15 +73,15 @@ def _run(job: Job, as_json: bool, run: Run) -> int:
     if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
         emit = _errors_of(emit)
     try:
-        with interruptible(stop.set):
+        with interruptible(stop.set), system_refusals():
             value = run(job, emit, stop.is_set)
         emit(events.result(value))
         return 3 if value.get("failures") else 0
     except ContrastiveSegError as problem:
         emit(events.error(str(problem), problem.exit_code))
         return problem.exit_code
-    except KeyboardInterrupt:
-        return 130
+    except BrokenPipeError:
+        raise
     except Exception as problem:  # a fault of ours; who reports it needs the trace, who watches the events an end
         traceback.print_exc()
         emit(events.error(f"Unexpected {type(problem).__name__}: {problem}.", 1))
@@ -182,10 +194,7 @@ def _worker() -> int:
     # What libraries print, from Python or from C, must not get between the events: stdout is ours alone.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    try:
-        return work(sys.stdin, answers)
-    except KeyboardInterrupt:
-        return 130
+    return work(sys.stdin, answers)
 
 
 def _methods() -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ContrastiveSegError(Exception):
     """Base of every expected failure. ``exit_code`` is what the terminal returns for it."""
@@ -19,3 +22,22 @@ class Cancelled(ContrastiveSegError):
     """The user asked to stop."""
 
     exit_code = 130
+
+
+@contextmanager
+def system_refusals() -> Iterator[None]:
+    """The last net: what the system refuses where nobody foresaw it (too long a name, a loop of links) becomes an
+    InputError.
+
+    A closed pipe passes, since whoever read it wants no more; so does an OSError that is not the system's (a library
+    that cannot be loaded), which is a fault of ours.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as problem:
+        if problem.strerror is None:
+            raise
+        at = "" if problem.filename is None else f"{problem.filename}: "
+        raise InputError(f"{at}{problem.strerror}. Check the paths given, their rights and their disk.") from problem

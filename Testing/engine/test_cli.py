@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import errno
 import json
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import typing
 
 import pytest
 
+from ContrastiveSegLib import cli
 from ContrastiveSegLib.cli import _parser, main
 from ContrastiveSegLib.descriptions import JOBS, FinetuneJob, PretrainJob, SegmentJob
 from ContrastiveSegLib.errors import Cancelled
@@ -364,6 +366,53 @@ def test_a_fault_of_ours_ends_the_events_too(monkeypatch, capsys):
     told = capsys.readouterr()
     assert json.loads(told.out) == {"event": "error", "what": "Unexpected ZeroDivisionError: oh.", "exit_code": 1}
     assert "Traceback" in told.err
+
+
+def test_what_the_system_refuses_is_no_fault_of_ours(dataset, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    ready = ["pretrain", "--images", str(dataset), "--output", str(tmp_path / "c.safetensors"), "--steps", "1"]
+    long = tmp_path / ("long" * 100)
+    for words, says in [
+        ([*ready, "--cache", str(tmp_path / "file")], "Error: "),
+        (["sample-data", "--output", str(long)], "contrastiveseg sample-data: "),
+        (["import", str(long), "--from", "macl", "--output", str(tmp_path / "c.safetensors")], "contrastiveseg import"),
+    ]:
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert says in said
+        assert "Traceback" not in said
+
+    def refused(*_):
+        raise OSError(errno.ELOOP, "Too many levels of symbolic links", "a/b")
+
+    monkeypatch.setattr(runner, "run", refused)
+    assert main(["segment", *REQUIRED["segment"]]) == 2
+    assert "Error: a/b: Too many levels of symbolic links. Check" in capsys.readouterr().err
+
+
+def test_a_library_that_cannot_be_loaded_is_one(monkeypatch, capsys):
+    def broken(*_):
+        raise OSError("libcuda.so: cannot open shared object file")
+
+    monkeypatch.setattr(runner, "run", broken)
+    assert main(["segment", *REQUIRED["segment"]]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_other_commands_can_be_interrupted(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli._OTHERS, "methods", interrupted)
+    assert main(["methods"]) == 130
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = [sys.executable, "-m", "ContrastiveSegLib", "methods"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 1
 
 
 def test_jobs_are_the_same_from_terminal_and_worker(given):

@@ -28,6 +28,8 @@ def noisy(job, emit, cancelled):
     os.system("echo from a child")
     if job.output == "crash":
         raise ZeroDivisionError("division by zero")
+    if job.output == "refused":
+        open("nowhere/at/all")
     return {"written": [job.output]}
 
 worker.run = noisy
@@ -167,11 +169,13 @@ def test_bad_requests_are_answered_and_the_worker_goes_on(start):
 def test_prints_and_crashes_of_a_job_do_not_reach_the_events(start, tmp_path):
     worker = start([sys.executable, "-c", NOISY])
     worker.until(lambda e: e["event"] == "ready")
-    for identifier, output in (("1", "crash"), ("2", "o")):
+    for identifier, output in (("1", "crash"), ("2", "refused"), ("3", "o")):
         worker.say({"id": identifier, "job": {"kind": "segment", "checkpoint": "c", "input": ["i"], "output": output}})
-    crash, done = worker.end_of("1")[-1], worker.end_of("2")[-1]
+    crash, refused, done = (worker.end_of(identifier)[-1] for identifier in "123")
     assert (crash["event"], crash["exit_code"]) == ("error", 1)
     assert "Unexpected ZeroDivisionError" in crash["what"]
+    assert (refused["event"], refused["exit_code"]) == ("error", 2)
+    assert "nowhere/at/all: No such file or directory." in refused["what"]
     assert done["event"] == "result"
     worker.process.stdin.close()
     assert worker.process.wait() == 0

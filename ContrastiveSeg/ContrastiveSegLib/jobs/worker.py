@@ -25,7 +25,7 @@ from typing import Any, TextIO
 
 from .. import __version__, events
 from ..descriptions import JOBS, Job
-from ..errors import Cancelled, ContrastiveSegError, InputError
+from ..errors import Cancelled, ContrastiveSegError, InputError, system_refusals
 from ..records import from_json
 from .interrupt import interruptible
 from .queries import QUERIES
@@ -108,9 +108,12 @@ def _serve(do: Doing, say: events.Emit, cancelled: events.Cancelled) -> None:
 def _failures_told(say: events.Emit) -> Iterator[None]:
     """Whatever fails inside becomes an error event."""
     try:
-        yield
+        with system_refusals():
+            yield
     except ContrastiveSegError as problem:
         say(events.error(str(problem), problem.exit_code))
+    except BrokenPipeError:  # nobody is left to be told
+        raise
     except Exception as problem:  # a worker outlives any failure; the trace goes to its log
         traceback.print_exc(file=sys.stderr)
         say(events.error(f"Unexpected {type(problem).__name__}: {problem}. See the log.", 1))
