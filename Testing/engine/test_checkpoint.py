@@ -197,6 +197,14 @@ def test_description_of_a_segmenter():
         assert words in told
 
 
+def test_a_description_gives_a_terminal_no_orders():
+    label = Label(1, "li\x1b[2Jver\nscore\tall\u202e\ud800")
+    told = describe(replace(CARD, labels=(label,), method="a\r\x9bb"))
+    assert "label        1 li?[2Jver score all??" in told
+    assert "method       a ?b\n" in told
+    assert all(line.isprintable() for line in told.split("\n"))
+
+
 def test_description_of_a_segmenter_that_learnt_from_unlabelled_volumes_too():
     cases = tuple(TrainingCase(str(i), "00", i == 0) for i in range(3))
     card = replace(CARD, provenance=replace(CARD.provenance, cases=cases, case_count=3))

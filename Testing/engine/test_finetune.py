@@ -442,7 +442,9 @@ def test_more_labels_than_class_indices_are_refused(dataset, tmp_path, out):
         finetune(job(folder / "imagesTr", out, labels=(str(folder / "labelsTr"),)))
 
 
-@pytest.mark.parametrize(("given", "words"), [({"resume": True}, "nothing to resume"), ({"device": "tpu"}, "no device")])
+@pytest.mark.parametrize(
+    ("given", "words"), [({"resume": True}, "nothing to resume"), ({"device": "tpu"}, "no device")]
+)
 def test_refused_before_any_volume_is_prepared(dataset, out, given, words):
     seen: list[dict] = []
     with pytest.raises(InputError, match=words):

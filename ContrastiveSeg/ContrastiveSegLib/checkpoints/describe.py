@@ -41,4 +41,9 @@ def describe(card: Card) -> str:
     lines += [f"weights      {origin.kept}"] if origin.kept else []
     lines += [f"licence      {origin.licence}"] if origin.licence else []
     lines += [f"cite         {origin.citation}"] if origin.citation else []
-    return "\n".join(lines)
+    return "\n".join(map(_printable, lines))
+
+
+def _printable(line: str) -> str:
+    """``line`` without what a stranger's card could do to a terminal: escape sequences, line breaks, turned text."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in line)
