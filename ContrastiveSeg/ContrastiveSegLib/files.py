@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ def replacing(path: Path) -> Iterator[Path]:
     On failure the temporary file is removed and whatever stood at ``path`` is untouched.
 
     Raises:
-        InputError: the disk is full or the folder is not writable.
+        InputError: the disk is full or the folder is not writable, whichever library says so.
     """
     suffix = volume_suffix(path) or path.suffix
     temporary: Path | None = None
@@ -90,17 +91,31 @@ def replacing(path: Path) -> Iterator[Path]:
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         os.replace(temporary, path)
-    except OSError as problem:
-        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as problem:
+        number = _system_number(problem)
+        if number in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(f"No space left on the device while writing {path}. Free some and run again.") from problem
-        if problem.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if number in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise InputError(
-                f"Cannot write {path}: {problem.strerror}. Choose an output you may write to."
+                f"Cannot write {path}: {os.strerror(number)}. Choose an output you may write to."
+            ) from problem
+        if isinstance(problem, OSError) and re.fullmatch(r"\d+ requested and \d+ written", str(problem)):
+            raise InputError(
+                f"Only a part of {path} could be written; its disk is probably full. Free some space and run again."
             ) from problem
         raise
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _system_number(problem: Exception) -> int | None:
+    """The system's number of what went wrong; safetensors' own error quotes it, numpy's for arrays has none."""
+    if isinstance(problem, OSError):
+        return problem.errno
+    quoted = re.search(r"\(os error (\d+)\)", str(problem))
+    # Windows counts its errors in another way, which OSError knows of there; elsewhere the last argument is ignored.
+    return OSError(int(quoted[1]), "", None, int(quoted[1])).errno if quoted else None
 
 
 def leftovers(path: Path) -> list[Path]:

@@ -5,6 +5,7 @@ import os
 import stat
 
 import pytest
+import safetensors
 
 from ContrastiveSegLib import files
 from ContrastiveSegLib.errors import InputError
@@ -49,6 +50,10 @@ def test_the_new_file_takes_the_old_ones_place_with_usual_rights(tmp_path):
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), InputError, "No space left"),
         (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), InputError, "No space left"),
         (OSError(errno.EROFS, os.strerror(errno.EROFS)), InputError, "Cannot write .*Read-only"),
+        (OSError("4608 requested and 4064 written"), InputError, r"Only a part of .*a\.json"),
+        (safetensors.SafetensorError(f"I/O error: full (os error {errno.ENOSPC})"), InputError, "No space left"),
+        (safetensors.SafetensorError("no tensor"), safetensors.SafetensorError, "no tensor"),
+        (OSError("other words"), OSError, "other words"),
     ],
 )
 def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, problem, seen, words):
