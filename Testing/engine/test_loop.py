@@ -318,6 +318,32 @@ def test_a_fresh_run_empties_the_curve(tmp_path):
     assert [line["step"] for line in curve(output)] == [0, 1]
 
 
+def test_a_disk_that_fills_up_does_not_end_the_training(tmp_path, monkeypatch):
+    seen: list[dict] = []
+
+    def failing(problem):
+        def write(*_):
+            raise problem
+
+        return write
+
+    def fill(event):
+        seen.append(event)
+        if event.get("name") == "plain" and event["step"] == 1:
+            monkeypatch.setattr(loop.json, "dumps", failing(OSError("full")))
+
+    monkeypatch.setattr(loop, "save_mark", failing(InputError("No space left.")))
+    output = tmp_path / "toy.safetensors"
+    found = train(Toy(), None, PLAIN, run(5, output=output, save_seconds=-1.0, emit=fill))
+    assert found.steps == 5
+    told = [e["text"] for e in seen if e.get("level") == "warning"]
+    assert len(told) == 2
+    assert told[0] == "No space left. Training goes on, but could not be resumed from here."
+    assert "metrics.jsonl ends here: full" in told[1]
+    monkeypatch.undo()
+    assert [line["step"] for line in curve(output)] == [0, 1]
+
+
 def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path):
     path = tmp_path / "curve.jsonl"
     path.write_text('{"step": 0}\n{"step": 1}\n{"step": 2}\n{"ste')

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -123,7 +123,7 @@ def train(
     checks = _checkpoints(run.validations if validate else 0, run.budget.share(state.step, state.seconds))
     progress = _progress(run, state.step, state.seconds)
     main, stopped, failures, last_save = distributed.rank() == 0, False, 0, time.monotonic()
-    with ThreadPoolExecutor(1) as drawer, _curve(run, state.step, main) as curve:
+    with ThreadPoolExecutor(1) as drawer, closing(_curve(run, state.step, main)) as curve:
         coming = drawer.submit(_draw, objective, source, run.seed, state.step)
         while True:
             # Clocks differ between processes: with rates of their own, the copies of the weights would drift apart.
@@ -142,7 +142,7 @@ def train(
                 state.after_step()
             state.seconds += time.monotonic() - start
             if terms is not None and main:
-                _note(curve, {"step": state.step, "seconds": round(state.seconds, 3), "lr": rate, **terms})
+                curve.note({"step": state.step, "seconds": round(state.seconds, 3), "lr": rate, **terms})
                 for name, value in terms.items():
                     run.emit(events.metric(name, state.step, value))
             failures = 0 if terms is not None else failures + 1
@@ -159,9 +159,9 @@ def train(
                     with suppress(Cancelled):  # in the middle of a validation: the loop ends above, with what it has
                         score = state.judge(validate)
                         run.emit(events.metric("validation_dice", state.step, score))
-                        _note(curve, {"step": state.step - 1, "validation_dice": score})
+                        curve.note({"step": state.step - 1, "validation_dice": score})
             if time.monotonic() - last_save > run.save_seconds:
-                state.save()
+                state.try_to_save()
                 last_save = time.monotonic()
     if stopped and state.step:
         state.save()
@@ -180,6 +180,7 @@ class _State:
         self.step, self.seconds = 0, 0.0
         self.best: dict[str, Tensor] = {}
         self.best_score: float | None = None
+        self._warned = False
 
     def after_step(self) -> None:
         self.objective.after_step()
@@ -214,6 +215,15 @@ class _State:
         updates = self.average.updates if self.average else 0
         mark = Mark(self.run.identity, self.step, self.seconds, updates, self.best_score)
         save_mark(resume_path(self.run.output), mark, parts)
+
+    def try_to_save(self) -> None:
+        """Write the resume file; where that fails, training goes on without, and the first time it is told."""
+        try:
+            self.save()
+        except (InputError, OSError) as problem:
+            if not self._warned:
+                self.run.emit(events.warning(f"{problem} Training goes on, but could not be resumed from here."))
+            self._warned = True
 
     def restore(self) -> None:
         """Take up where the resume file left off."""
@@ -278,21 +288,38 @@ def _progress(run: Run, step: int, seconds: float) -> Callable[[float], None]:
     return events.Progress(run.emit, 60 * (run.budget.minutes or 0), "seconds", seconds)
 
 
-def _curve(run: Run, step: int, main: bool) -> TextIO | nullcontext[None]:
+def _curve(run: Run, step: int, main: bool) -> _Curve:
     """The metrics file, opened to append; a fresh run empties it, a resumed one cuts what it will write again."""
     if not (main and run.output):
-        return nullcontext()
+        return _Curve(None, run.emit)
     path = metrics_path(run.output)
     path.parent.mkdir(parents=True, exist_ok=True)
     cut_metrics(path, step)
-    return open(path, "a", encoding="utf-8")
+    return _Curve(open(path, "a", encoding="utf-8"), run.emit)
 
 
-def _note(curve: TextIO | None, line: dict) -> None:
-    """One line of the curve, on disk at once."""
-    if curve:
-        curve.write(json.dumps(line) + "\n")
-        curve.flush()
+class _Curve:
+    """The metrics file. Where nothing more can be written to it, training goes on without."""
+
+    def __init__(self, file: TextIO | None, emit: events.Emit) -> None:
+        self.file, self.emit = file, emit
+
+    def note(self, line: dict) -> None:
+        """One line of the curve, on disk at once."""
+        if not self.file:
+            return
+        try:
+            self.file.write(json.dumps(line) + "\n")
+            self.file.flush()
+        except OSError as problem:
+            self.emit(events.warning(f"{self.file.name} ends here: {problem.strerror or problem}. Training goes on."))
+            self.close()
+
+    def close(self) -> None:
+        if self.file:
+            with suppress(OSError):  # it would write what it could not
+                self.file.close()
+        self.file = None
 
 
 def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
