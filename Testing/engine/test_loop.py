@@ -352,11 +352,33 @@ def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path):
 
 
 def test_steps_without_a_finite_loss_are_skipped(tmp_path):
-    toy, output = Toy(broken=(1, 2, 5)), tmp_path / "toy.safetensors"
-    found = train(toy, None, PLAIN, run(8, output=output))
+    toy, output, seen = Toy(broken=(1, 2, 5)), tmp_path / "toy.safetensors", []
+    found = train(toy, None, PLAIN, run(8, output=output, emit=seen.append))
     assert (found.steps, toy.updates) == (8, 5)
     assert [line["step"] for line in curve(output)] == [0, 3, 4, 6, 7]
     assert all(torch.isfinite(p).all() for p in toy.parameters())
+    (told,) = [e["text"] for e in seen if e.get("level") == "warning"]
+    assert told.startswith("3 of 8 steps were skipped")
+
+
+def test_skipped_steps_are_counted_across_a_resume(tmp_path):
+    output, asked = tmp_path / "toy.safetensors", iter([False] * 3)
+    train(Toy(broken=(1,)), None, PLAIN, run(output=output, cancelled=lambda: next(asked, True)))
+    seen: list[dict] = []
+    train(Toy(broken=(0,)), None, PLAIN, run(output=output, resume=True, emit=seen.append))
+    assert any(e.get("text", "").startswith("2 of 8 steps were skipped") for e in seen)
+
+
+@pytest.mark.parametrize(
+    ("toy", "rate", "words"),
+    [
+        (Toy(broken=(0, 1, 2)), 0.1, r"Nothing was learnt: .* any of the 3 steps.*--learning-rate"),
+        (Toy(scale=1e4), 1e38, r"no longer numbers after 3 steps.*--learning-rate"),
+    ],
+)
+def test_what_was_not_learnt_is_no_success(toy, rate, words):
+    with pytest.raises(ContrastiveSegError, match=words):
+        train(toy, None, replace(PLAIN, learning_rate=rate), run(3))
 
 
 def test_a_loss_that_is_never_finite_again_stops_with_advice():

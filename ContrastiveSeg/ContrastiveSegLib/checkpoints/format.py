@@ -35,3 +35,8 @@ def load(path: Path) -> tuple[Card, dict[str, Tensor]]:
         return card, safetensors.torch.load_file(str(path))
     except (safetensors.SafetensorError, OSError) as problem:
         raise InputError(f"{path} cannot be read as a checkpoint ({problem}). Copy it again.") from problem
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the floating ``tensors`` that hold NaN or infinity, as float32, in which they are used."""
+    return [n for n, t in tensors.items() if t.is_floating_point() and not bool(t.float().isfinite().all())]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .. import events
+from ..checkpoints.format import not_finite
 from ..device import autocast, keep_large_buffers, out_of_memory, shield_thin_convolutions
 from ..errors import Cancelled, ContrastiveSegError, InputError
 from ..methods.objective import Objective, Optimisation
@@ -36,6 +37,7 @@ from .resume import Mark, cut_metrics, load_mark, metrics_path, resume_path, sav
 
 #: So many steps in a row may give a gradient that is not finite (each is skipped) before training stops.
 _PATIENCE = 10
+_CALMER = "Lower --learning-rate, or use --precision 32."
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def train(
         validate: scores a state dict of the objective, higher is better.
 
     Raises:
-        ContrastiveSegError: the gradient is not finite for many steps in a row.
+        ContrastiveSegError: the gradient is not finite for many steps in a row, or in all of them, or the weights are
+            not in the end.
     """
     if run.device.type == "cpu":
         keep_large_buffers()
@@ -146,10 +149,10 @@ def train(
                 for name, value in terms.items():
                     run.emit(events.metric(name, state.step, value))
             failures = 0 if terms is not None else failures + 1
+            state.skipped += terms is None
             if failures >= _PATIENCE:
                 raise ContrastiveSegError(
-                    f"The gradient was not finite for {_PATIENCE} steps in a row (step {state.step}). "
-                    "Lower --learning-rate, or use --precision 32."
+                    f"The gradient was not finite for {_PATIENCE} steps in a row (step {state.step}). {_CALMER}"
                 )
             state.step += 1
             progress(state.step if run.budget.steps else state.seconds)
@@ -167,6 +170,7 @@ def train(
         state.save()
     distributed.barrier()
     kept, weights = state.keep()
+    _check_learnt(state, weights)
     return Trained(_copied(weights), kept, state.step, state.seconds / 60, state.best_score, stopped)
 
 
@@ -177,7 +181,7 @@ class _State:
         self.objective, self.run = objective, run
         self.optimiser = make_optimiser(objective, how, transferred, objective.rates)
         self.average = AveragedWeights(objective, how.ema) if how.ema else None
-        self.step, self.seconds = 0, 0.0
+        self.step, self.skipped, self.seconds = 0, 0, 0.0
         self.best: dict[str, Tensor] = {}
         self.best_score: float | None = None
         self._warned = False
@@ -213,7 +217,7 @@ class _State:
             "average": self.average.state if self.average else {},
         }
         updates = self.average.updates if self.average else 0
-        mark = Mark(self.run.identity, self.step, self.seconds, updates, self.best_score)
+        mark = Mark(self.run.identity, self.step, self.seconds, updates, self.best_score, self.skipped)
         save_mark(resume_path(self.run.output), mark, parts)
 
     def try_to_save(self) -> None:
@@ -231,7 +235,8 @@ class _State:
         mark, parts = load_mark(resume_path(self.run.output), self.run.identity)
         self.objective.load_state_dict(parts["objective"])
         load_optimiser_tensors(self.optimiser, parts.get("optimiser", {}))
-        self.step, self.seconds, self.best_score = mark.step, mark.seconds, mark.best_score
+        self.step, self.skipped, self.seconds = mark.step, mark.skipped, mark.seconds
+        self.best_score = mark.best_score
         self.best = parts.get("best", {})
         if self.average:
             self.average.updates = mark.averages
@@ -264,6 +269,22 @@ def _step(
     optimiser.step()
     values = {name: float(value.detach()) for name, value in terms.items()}
     return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def _check_learnt(state: _State, weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that no step has changed or that are not numbers, and tell of steps that were skipped."""
+    if state.step and state.skipped == state.step:
+        raise ContrastiveSegError(
+            f"Nothing was learnt: the gradient was not finite in any of the {state.step} steps. {_CALMER}"
+        )
+    if bad := not_finite(weights):
+        raise ContrastiveSegError(f"The weights are no longer numbers after {state.step} steps ({bad[0]}). {_CALMER}")
+    if state.skipped:
+        state.run.emit(
+            events.warning(
+                f"{state.skipped} of {state.step} steps were skipped, as their gradient was not finite. {_CALMER}"
+            )
+        )
 
 
 def _draw(objective: Objective, source: PatchSource, seed: int, step: int) -> Batch:

@@ -26,6 +26,7 @@ class Mark:
     seconds: float
     averages: int = 0
     best_score: float | None = None
+    skipped: int = 0
 
 
 def resume_path(output: Path) -> Path:
