@@ -49,7 +49,7 @@ CARD = Card(
 def tensors() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     shared = torch.randn(4, 3)
-    strange = torch.tensor([float("nan"), float("inf"), -0.0, 1e-45])
+    strange = torch.tensor([torch.finfo(torch.float32).max, -0.0, 1e-45])
     return {
         "head.weight": torch.randn(2, 3, 1, 1, 1),
         "backbone.a": shared,
@@ -111,6 +111,14 @@ def test_cards_refused(tmp_path, change, words):
     for read in (read_card, load):
         with pytest.raises(InputError, match=words):
             read(tmp_path / "c.safetensors")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float8_e5m2])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_numbers_are_refused(tmp_path, value, dtype):
+    save(tmp_path / "c.safetensors", tensors() | {"head.bias": torch.tensor([0.0, value]).to(dtype)}, CARD)
+    with pytest.raises(InputError, match=r"values that are not numbers \(head\.bias\)"):
+        load(tmp_path / "c.safetensors")
 
 
 def header(data) -> bytes:

@@ -28,13 +28,18 @@ def load(path: Path) -> tuple[Card, dict[str, Tensor]]:
     """The card and all tensors, on the CPU.
 
     Raises:
-        InputError: as :func:`read_card`, or the tensors cannot be read.
+        InputError: as :func:`read_card`, or the tensors cannot be read or hold NaN or infinity.
     """
     card = read_card(path)
     try:
-        return card, safetensors.torch.load_file(str(path))
+        tensors = safetensors.torch.load_file(str(path))
     except (safetensors.SafetensorError, OSError) as problem:
         raise InputError(f"{path} cannot be read as a checkpoint ({problem}). Copy it again.") from problem
+    if bad := not_finite(tensors):
+        raise InputError(
+            f"{path}: the weights hold values that are not numbers ({bad[0]}). Copy it again, or use another."
+        )
+    return card, tensors
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
