@@ -64,6 +64,9 @@ def test_whole_numbers_serve_as_floats():
         ({"many": "text"}, r"Outer\.many: expected a list"),
         ({"table": {"dice": "high"}}, r"Outer\.table\.dice: expected float"),
         ({"table": [1]}, r"Outer\.table: expected an object"),
+        ({"table": {"dice": float("nan")}}, r"Outer\.table\.dice: expected a finite number, found nan"),
+        ({"inner": {"size": [1, 2], "rate": float("-inf")}}, r"Outer\.inner\.rate: expected a finite number"),
+        ({"inner": {"size": [1, 2], "rate": 10**400}}, r"Outer\.inner\.rate: expected a finite number"),
         ({"inner": None}, r"Outer\.inner: expected an object with named fields, found NoneType"),
     ],
 )
