@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from monai.transforms import AdjustContrast, Affine
 from scipy import ndimage
 
+from ContrastiveSegLib.errors import InputError
 from ContrastiveSegLib.volumes import augment
 from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity, spatial
 
@@ -26,6 +27,32 @@ def blobs(*shape: int) -> torch.Tensor:
 
 def only(name: str, low: float, high: float) -> IntensitySettings:
     return replace(NEVER, **{name: Chance(1.0, low, high)})
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: SpatialSettings(probability=1.5), "probability must be from 0 to 1, not 1.5"),
+        (lambda: SpatialSettings(flip=-0.1), "flip must be from 0 to 1"),
+        (lambda: SpatialSettings(rotation=-1), "rotation must be 0 or more"),
+        (lambda: SpatialSettings(translation=math.nan), "translation must be 0 or more"),
+        (lambda: SpatialSettings(elastic=-0.1), "elastic must be 0 or more"),
+        (lambda: SpatialSettings(scale=(0.0, 1.0)), "scale must be more than 0"),
+        (lambda: SpatialSettings(scale=(1.2, 1.1)), "scale must be .* the smaller first"),
+        (lambda: Chance(2.0, 0.0, 1.0), "probability of a change must be from 0 to 1, not 2"),
+        (lambda: Chance(0.5, 1.0, 0.5), "low must not be above high"),
+        (lambda: only("contrast", -0.5, 1.0), "contrast: its strength must be more than 0, not -0.5 to 1.0"),
+        (lambda: only("gamma", 0.0, 1.0), "gamma: .* more than 0"),
+        (lambda: only("noise", -0.1, 1.0), "noise: .* 0 or more"),
+        (lambda: only("blur", 0.0, 1.0), "blur: .* more than 0"),
+        (lambda: only("low_resolution", 0.5, 1.5), "low_resolution: .* at most 1"),
+        (lambda: only("cutout", 0.5, 1.5), "cutout: .* from 0 to 1"),
+        (lambda: only("curve", 1, 4), "curve: .* 2 knots or more"),
+    ],
+)
+def test_settings_that_no_change_can_have_are_refused(make, words):
+    with pytest.raises(InputError, match=words):
+        make()
 
 
 @pytest.mark.parametrize("shape", [(24, 20), (12, 16, 20)])

@@ -6,6 +6,7 @@ import pytest
 import semi
 import torch
 
+from ContrastiveSegLib.errors import InputError
 from ContrastiveSegLib.methods.supervised import Supervised, SupervisedSettings
 from ContrastiveSegLib.volumes.augment import IntensitySettings
 from ContrastiveSegLib.volumes.plan import Channel
@@ -20,6 +21,12 @@ def test_bias_fields_and_curves_are_not_for_hounsfield_units(modality, expected,
     made.plan = replace(made.plan, channels=(Channel("image", modality),))
     images = semi.batch().images
     assert torch.equal(made.changed(images), images) != expected
+
+
+@pytest.mark.parametrize("weight", [-0.5, float("nan"), float("inf")])
+def test_lower_levels_cannot_weigh_less_than_nothing(weight):
+    with pytest.raises(InputError, match="deep_weight must be 0 or more"):
+        SupervisedSettings(deep_weight=weight)
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

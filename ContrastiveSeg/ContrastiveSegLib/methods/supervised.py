@@ -64,6 +64,8 @@ class SupervisedSettings:
             raise InputError(
                 "batch must be 1 or more, foreground from 0 to 1, margin 1 or more, deep_levels 0 or more."
             )
+        if not 0 <= self.deep_weight < math.inf:
+            raise InputError(f"deep_weight must be 0 or more, not {self.deep_weight}.")
 
 
 @objective("supervised", stage="finetune")

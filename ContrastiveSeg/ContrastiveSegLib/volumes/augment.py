@@ -8,11 +8,14 @@ Neither changes its input, nor returns a tensor that shares its storage.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ..errors import InputError
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,16 @@ class SpatialSettings:
     translation: float = 0.05
     elastic: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("probability", "flip"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must be from 0 to 1, not {getattr(self, name)}.")
+        for name in ("rotation", "translation", "elastic"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name} must be 0 or more, not {getattr(self, name)}.")
+        if not 0 < self.scale[0] <= self.scale[1] < math.inf:
+            raise InputError(f"scale must be more than 0, the smaller first, not {self.scale}.")
+
 
 @dataclass(frozen=True)
 class Chance:
@@ -43,6 +56,25 @@ class Chance:
     probability: float
     low: float
     high: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise InputError(f"The probability of a change must be from 0 to 1, not {self.probability}.")
+        if not -math.inf < self.low <= self.high < math.inf:
+            raise InputError(f"low must not be above high, as {self.low} is above {self.high}.")
+
+
+_POSITIVE: tuple[Callable[[Chance], bool], str] = (lambda c: c.low > 0, "more than 0")
+#: Which strengths each change can have, and the same in words; the others may have any.
+_STRENGTHS: dict[str, tuple[Callable[[Chance], bool], str]] = {
+    "contrast": _POSITIVE,
+    "gamma": _POSITIVE,
+    "noise": (lambda c: c.low >= 0, "0 or more"),
+    "blur": _POSITIVE,
+    "low_resolution": (lambda c: 0 < c.low and c.high <= 1, "more than 0 and at most 1"),
+    "cutout": (lambda c: 0 <= c.low and c.high <= 1, "from 0 to 1"),
+    "curve": (lambda c: c.low >= 2, "2 knots or more"),
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +104,13 @@ class IntensitySettings:
     cutout: Chance = Chance(0.0, 0.05, 0.2)
     bias: Chance = Chance(0.0, 0.2, 0.8)
     curve: Chance = Chance(0.0, 4, 8)
+
+    def __post_init__(self) -> None:
+        for name, (fits, words) in _STRENGTHS.items():
+            chance = getattr(self, name)
+            # One that never happens may be of any strength: "never" is written as three zeros.
+            if chance.probability and not fits(chance):
+                raise InputError(f"{name}: its strength must be {words}, not {chance.low} to {chance.high}.")
 
 
 def spatial(
