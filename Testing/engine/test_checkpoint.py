@@ -121,6 +121,31 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path, value, dtype):
         load(tmp_path / "c.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("part", "change", "words"),
+    [
+        ("plan", {"spacing": [3, 0, 0.7]}, "spacing must be above 0"),
+        ("plan", {"spacing": [3, float("nan"), 0.7]}, r"spacing\[1\]: expected a finite number"),
+        ("plan", {"patch": [8, 0, 16]}, "patch must be 1 or more"),
+        ("plan", {"slice_axis": 3}, "slice_axis must be 0, 1 or 2"),
+        ("plan", {"dimensions": 2}, "differ in their dimensions"),
+        ("plan", {"channels": []}, "channels is empty"),
+        ("plan", {"channels": [{}]}, "differ in their number of channels"),
+        ("plan", {"channels": [{}, {"normalisation": {"low": 2.0}}]}, "low is above its high"),
+        ("plan", {"channels": [{}, {"normalisation": {"mean": float("inf")}}]}, "mean: expected a finite number"),
+        ("labels", [{"value": 0, "name": "a"}], "must be 1 to 65535"),
+        ("labels", [{"value": 1, "name": "a"}, {"value": 1, "name": "b"}], "the same value"),
+        ("labels", [{"value": n + 1, "name": str(n)} for n in range(256)], "at most 255 labels"),
+        ("one_piece", [1, 2], "one_piece names a value that no label has"),
+    ],
+)
+def test_cards_that_contradict_themselves_are_refused(tmp_path, part, change, words):
+    card = to_json(CARD)
+    with_card(tmp_path / "c.safetensors", card | {part: card[part] | change if part == "plan" else change})
+    with pytest.raises(InputError, match=rf"c\.safetensors: card.*{words}"):
+        read_card(tmp_path / "c.safetensors")
+
+
 def header(data) -> bytes:
     text = json.dumps(data).encode()
     return struct.pack("<Q", len(text)) + text

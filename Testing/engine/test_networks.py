@@ -161,6 +161,11 @@ def test_a_spec_survives_the_checkpoint_header() -> None:
         (lambda: build(NetworkSpec("unet", 3, 1, {"widths": [4, 8], "strides": []})), "1 strides"),
         (lambda: build(NetworkSpec("unet", 3, 1, {"widths": [4, 8], "strides": [[2, 2]]})), "3 numbers"),
         (lambda: build(NetworkSpec("segresnet", 3, 1, {"width": 12})), "multiple of 8"),
+        (lambda: build(NetworkSpec("unet", 3, 1, {"widths": "wide", "strides": [[2, 2, 2]] * 3})), "'unet' cannot be built"),
+        (lambda: build(NetworkSpec("unet", 3, 1, {"widths": [4, -8], "strides": [[2, 2, 2]]})), "'unet' cannot be built"),
+        (lambda: build(NetworkSpec("vnet", 3, -1)), "'vnet' cannot be built"),
+        (lambda: build(NetworkSpec("vnet", 3, 1, {"width": 2**62})), "'vnet' cannot be built"),
+        (lambda: build(NetworkSpec("vnet", 3, 1, {"width": 10**30})), "'vnet' cannot be built"),
         (lambda: preset("huge", 3, 1, (32, 32, 32), (1.0, 1.0, 1.0)), "tiny, base, large"),  # type: ignore[arg-type]
         (lambda: preset("tiny", 3, 1, (5, 7, 7), (1.0, 1.0, 1.0)), "multiples of 16"),
     ],

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..errors import InputError
 from ..networks.spec import NetworkSpec
 from ..volumes.plan import Plan
 
@@ -86,3 +87,27 @@ class Card:
     transferred: tuple[str, ...] = ("encoder", "decoder")
     provenance: Provenance = field(default_factory=Provenance)
     schema: int = SCHEMA
+
+
+def check_card(card: Card, where: str) -> None:
+    """Refuse a card whose parts are of the right types but cannot be, or contradict each other.
+
+    Raises:
+        InputError: ``where`` names the place.
+    """
+    plan, values = card.plan, [label.value for label in card.labels]
+    for holds, words in (
+        (min(plan.spacing) > 0, "plan.spacing must be above 0"),
+        (min(plan.patch) >= 1, "plan.patch must be 1 or more"),
+        (0 <= plan.slice_axis <= 2, "plan.slice_axis must be 0, 1 or 2"),
+        (len(plan.channels) > 0, "plan.channels is empty"),
+        (plan.dimensions == card.network.dimensions, "plan and network differ in their dimensions"),
+        (len(plan.channels) == card.network.in_channels, "plan and network differ in their number of channels"),
+        (all(c.normalisation.low <= c.normalisation.high for c in plan.channels), "a channel's low is above its high"),
+        (all(0 < value < 2**16 for value in values), "label values must be 1 to 65535"),
+        (len(values) == len(set(values)), "two labels have the same value"),
+        (len(values) <= 255, "there can be at most 255 labels"),
+        (set(card.one_piece) <= set(values), "one_piece names a value that no label has"),
+    ):
+        if not holds:
+            raise InputError(f"{where}: {words}. The file is damaged or was changed by hand; copy it again.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..files import readable
 from ..records import from_json
-from .card import SCHEMA, Card
+from .card import SCHEMA, Card, check_card
 
 #: The card's key in the safetensors metadata.
 CARD_KEY = "contrastiveseg"
@@ -21,7 +21,8 @@ def read_card(path: Path) -> Card:
     """The card alone; the weights are not read.
 
     Raises:
-        InputError: not a file, a pickle, truncated, not one of our checkpoints, or written by a newer version.
+        InputError: not a file, a pickle, truncated, not one of our checkpoints, written by a newer version, or with
+            a card that contradicts itself.
     """
     with readable(path):
         header = _header(path)
@@ -42,7 +43,10 @@ def read_card(path: Path) -> Card:
         raise InputError(
             f"{path} was written by a newer ContrastiveSeg (schema {schema}, this one reads up to {SCHEMA}). Update."
         )
-    return from_json(Card, data, f"{path.name}: card")
+    where = f"{path.name}: card"
+    card = from_json(Card, data, where)
+    check_card(card, where)
+    return card
 
 
 def digest(path: Path) -> str:

@@ -57,7 +57,7 @@ def build(spec: NetworkSpec) -> Backbone:
     """The freshly initialised backbone ``spec`` names.
 
     Raises:
-        InputError: no such backbone, or arguments it does not take; the message lists what there is.
+        InputError: no such backbone, or arguments it does not take (the message lists what there is) or cannot use.
     """
     if spec.name not in available():
         raise InputError(f"There is no backbone {spec.name!r}. There are: {', '.join(available())}.")
@@ -67,7 +67,12 @@ def build(spec: NetworkSpec) -> Backbone:
         inspect.signature(builder).bind(spec.dimensions, spec.in_channels, **spec.arguments)
     except TypeError as problem:
         raise InputError(f"Backbone {spec.name!r}: {problem}. Its arguments: {', '.join(known)}.") from problem
-    network = builder(spec.dimensions, spec.in_channels, **spec.arguments)
+    try:
+        network = builder(spec.dimensions, spec.in_channels, **spec.arguments)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as problem:
+        raise InputError(
+            f"The network {spec.name!r} cannot be built: its arguments are of the wrong kind or size ({problem})."
+        ) from problem
     network.spec = spec
     return network
 
