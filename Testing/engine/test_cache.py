@@ -63,6 +63,20 @@ def test_a_killed_run_leaves_nothing_that_counts(cases, made, tmp_path):
     assert len(made) == 2
 
 
+@pytest.mark.parametrize("part", [".json", ".npy", ".labels.npy", ".places.npy"])
+@pytest.mark.parametrize("left", [None, 0.0, 0.5])
+def test_what_was_damaged_is_made_again(cases, made, tmp_path, part, left):
+    (found,) = preprocess(cases[:1], PLAN, tmp_path, with_labels=True)
+    damaged = tmp_path / f"{found.key}{part}"
+    whole = damaged.read_bytes()
+    damaged.unlink()
+    if left is not None:
+        damaged.write_bytes(whole[: int(len(whole) * left)])
+    assert preprocess(cases[:1], PLAN, tmp_path, with_labels=True) == [found]
+    assert len(made) == 2
+    assert damaged.read_bytes() == whole
+
+
 def test_key_follows_content_and_plan_and_not_the_name(cases, dataset, tmp_path):
     def key(case, plan=PLAN, labels=False):
         return preprocess([case], plan, tmp_path / "cache", with_labels=labels)[0].key

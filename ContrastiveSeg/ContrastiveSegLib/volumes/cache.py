@@ -132,7 +132,7 @@ def preprocess(
     emit: Emit = silent,
     cancelled: CancelledCheck = never,
 ) -> list[CachedCase]:
-    """Bring ``cases`` into ``folder``, skipping those already there; progress is told through ``emit``.
+    """Bring ``cases`` into ``folder``, skipping those already there and whole; progress is told through ``emit``.
 
     Args:
         with_labels: also read the labels of the cases that have any.
@@ -160,15 +160,25 @@ def _preprocess_case(
         raise Cancelled("Stopped while preprocessing. Volumes already prepared are kept.")
     digest = _digest(case.images)
     key = _key(digest, case.labels if with_labels else None, plan)
-    record = folder / f"{key}.json"
-    if record.exists():
-        return dataclasses.replace(from_json(CachedCase, json.loads(record.read_text())), name=case.name)
+    if kept := _kept(folder, key):
+        return dataclasses.replace(kept, name=case.name)
     try:
         made = _make(case, plan, folder, key, digest, with_labels)
     except InputError as problem:
         raise InputError(f"Case {case.name}: {problem}") from problem
-    write_text(record, json.dumps(to_json(made)))
+    write_text(folder / f"{key}.json", json.dumps(to_json(made)))
     return made
+
+
+def _kept(folder: Path, key: str) -> CachedCase | None:
+    """The case as it was made before; None where it was not, or where what is left of it is damaged."""
+    try:
+        case = from_json(CachedCase, json.loads((folder / f"{key}.json").read_text(encoding="utf-8")))
+        for part in ("",) if case.values is None else ("", ".labels", ".places"):
+            np.load(folder / f"{key}{part}.npy", mmap_mode="r")
+    except (OSError, EOFError, ValueError, InputError):
+        return None
+    return case
 
 
 def _make(case: CaseFiles, plan: Plan, folder: Path, key: str, digest: str, with_labels: bool) -> CachedCase:
