@@ -285,6 +285,13 @@ def test_code_in_a_file_is_never_run(tmp_path, output, capsys):
         ([torch.ones(1)], "macl", "no tensors by name"),
         ({"share_encoder.center.0.weight": torch.ones(1)}, "macl", "it has no encoder.0.0.conv.weight"),
         ({"share_encoder.contr_1_1.0.weight": torch.ones(4, 1, 3, 3)}, "macl", "missing encoder"),
+        ({"share_encoder.contr_1_1.0.weight": torch.ones(())}, "macl", "its tensors fit no network"),
+        ({"share_encoder.contr_1_1.0.weight": torch.ones(4)}, "macl", "its tensors fit no network"),
+        ({"conv_final.0.weight": torch.ones(4)}, "segresnet", "its tensors fit no network"),
+        ({"share_encoder.contr_1_1.0.weight": torch.ones(1, 1).expand(2**40, 1)}, "macl", "cannot be built"),
+        ({"convInit.conv.weight": torch.ones(4, 1, 3, 3, 3)}, "segresnet", "multiple of 8"),
+        ({"block_one.conv.0.weight": torch.ones(4, 1).to_sparse()}, "vnet", r"block_one\.conv\.0\.weight is sparse"),
+        ({"block_one.conv.0.weight": torch.ones(4, 1, device="meta")}, "vnet", "without values"),
         ({"a": torch.ones(1)}, "nnunet", "There are: macl, vnet, segresnet, dynunet"),
     ],
 )
@@ -293,6 +300,15 @@ def test_files_of_another_kind_are_refused(tmp_path, output, content, source, wo
     torch.save(content, path)
     with pytest.raises(InputError, match=words):
         import_checkpoint(path, source, output)
+    assert not output.exists()
+
+
+def test_weights_that_are_not_numbers_are_not_imported(tmp_path, output):
+    weights = Macl(f=4).state_dict()
+    weights["share_encoder.center.0.bias"][0] = float("nan")
+    torch.save(weights, tmp_path / "file.pth")
+    with pytest.raises(InputError, match=r"encoder\.4\.1\.conv\.bias holds values that are not numbers"):
+        import_checkpoint(tmp_path / "file.pth", "macl", output)
     assert not output.exists()
 
 

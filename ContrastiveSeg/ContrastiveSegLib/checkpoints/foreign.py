@@ -18,7 +18,7 @@ from ..networks.spec import NetworkSpec
 from ..volumes.plan import Channel, Plan
 from .card import Card, Provenance
 from .foreign_layouts import LAYOUTS, Layout, Tensors
-from .format import save
+from .format import not_finite, save
 from .header import digest
 
 
@@ -47,15 +47,17 @@ def import_checkpoint(path: Path, source: str, output: Path, overwrite: bool = F
     check_output(output, overwrite)
     layout = LAYOUTS[source]
     theirs = _tensors(path)
-    names = {name: layout.name(name, theirs) for name in theirs}
-    weights = {ours: _in_our_order(theirs[name], layout.turned) for name, ours in names.items() if ours is not None}
-    if not weights:
-        raise InputError(f"{path} holds no tensor that {source!r} knows; its first: {', '.join([*theirs][:3])}.")
     try:
+        names = {name: layout.name(name, theirs) for name in theirs}
+        weights = {ours: _in_our_order(theirs[name], layout.turned) for name, ours in names.items() if ours is not None}
+        if not weights:
+            raise InputError(f"{path} holds no tensor that {source!r} knows; its first: {', '.join([*theirs][:3])}.")
         spec = layout.network(weights)
+        own = build(spec).state_dict()
     except KeyError as problem:
         raise InputError(f"{path} is not the network of {source!r}: it has no {problem.args[0]}.") from problem
-    own = build(spec).state_dict()
+    except (IndexError, RuntimeError, ValueError) as problem:
+        raise InputError(f"{path} is not the network of {source!r}: its tensors fit no network.") from problem
     kept = {n: t for n, t in own.items() if n.startswith(tuple(f"{m}." for m in layout.transferred))}
     for name in [n for n in kept if n not in weights and n.endswith(layout.absent)]:
         weights[name] = torch.zeros_like(kept[name])
@@ -66,6 +68,7 @@ def import_checkpoint(path: Path, source: str, output: Path, overwrite: bool = F
         for name, tensor in kept.items()
         if name in weights and weights[name].shape != tensor.shape
     ]
+    problems += [f"{name} holds values that are not numbers" for name in not_finite(weights) if name in kept]
     if problems:
         raise InputError(
             f"{path} does not fit the network of {source!r} ({len(problems)} differences): {'; '.join(problems[:5])}."
@@ -100,6 +103,9 @@ def _tensors(path: Path) -> Tensors:
     tensors = {k: v for k, v in found.items() if isinstance(v, Tensor)} if isinstance(found, dict) else {}
     if not tensors:
         raise InputError(f"{path} holds no tensors by name.")
+    for name, tensor in tensors.items():
+        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise InputError(f"{path}: {name} is sparse, quantised or without values. Save it as a plain tensor.")
     # What DataParallel puts before every name.
     return {str(name).removeprefix("module."): tensor for name, tensor in tensors.items()}
 
