@@ -180,6 +180,12 @@ def test_truncated(path, left):
         load(path)
 
 
+def test_too_long(path):
+    path.write_bytes(path.read_bytes() + b"\n\n\n")
+    with pytest.raises(InputError, match="3 bytes follow that do not belong to it"):
+        load(path)
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pickle_is_never_opened(tmp_path, zipped):
     path = tmp_path / "model.pth"

@@ -21,8 +21,8 @@ def read_card(path: Path) -> Card:
     """The card alone; the weights are not read.
 
     Raises:
-        InputError: not a file, a pickle, truncated, not one of our checkpoints, written by a newer version, or with
-            a card that contradicts itself.
+        InputError: not a file, a pickle, truncated, too long, not one of our checkpoints, written by a newer version, or
+            with a card that contradicts itself.
     """
     with readable(path):
         header = _header(path)
@@ -81,6 +81,8 @@ def _header(path: Path) -> dict:
         end = 8 + length + max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
     except (AttributeError, KeyError, IndexError, TypeError) as problem:
         raise InputError(f"{path} is not a checkpoint: its header cannot be read.") from problem
-    if end != size:
+    if size < end:
         raise InputError(f"{path} is truncated: {size} bytes of {end}. Copy it again.")
+    if size > end:
+        raise InputError(f"{path} is damaged: {size - end} bytes follow that do not belong to it. Copy it again.")
     return header
