@@ -63,7 +63,7 @@ class PretrainJob(Training):
     method: str = option("ideal", "pre-training method (see 'methods')")
     dimensions: Literal[2, 3] = option(3, "3 for volumes, 2 for slice by slice")
     size: Size = option("auto", "network size; auto: tiny on a CPU, base on a GPU")
-    network: str = option("unet", "backbone (unet, segresnet)")
+    network: str = option("unet", "backbone (segresnet, unet, unetr, vnet)")
     generic: bool = option(False, "mark the checkpoint as fit for any modality and spacing (a starter)")
 
 
@@ -85,7 +85,7 @@ class FinetuneJob(Training):
     method: str = option("supervised", "fine-tuning method (see 'methods')")
     dimensions: Literal[2, 3] = option(3, "without checkpoint: 3 for volumes, 2 for slice by slice")
     size: Size = option("auto", "without checkpoint: network size")
-    network: str = option("unet", "without checkpoint: backbone (unet, segresnet)")
+    network: str = option("unet", "without checkpoint: backbone (segresnet, unet, unetr, vnet)")
     validation: str = option(
         "none", "K labelled cases to hold out, or their names joined by commas; or 'leave-one-out'"
     )

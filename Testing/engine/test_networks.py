@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob
 from ContrastiveSegLib.errors import InputError
 from ContrastiveSegLib.networks.backbone import Backbone, NetworkSpec
 from ContrastiveSegLib.networks.registry import available, build, plan_strides, preset
@@ -46,6 +49,12 @@ MACL_2D = NetworkSpec(
         "bias": True,
     },
 )
+
+
+@pytest.mark.parametrize("job", [PretrainJob, FinetuneJob])
+def test_help_names_every_backbone(job):
+    (field,) = (f for f in dataclasses.fields(job) if f.name == "network")
+    assert field.metadata["help"].endswith(f"backbone ({', '.join(available())})")
 
 
 def parameters(module: nn.Module) -> int:
