@@ -20,7 +20,8 @@ def run_evaluation(
     """Run ``job``; returns the paths written, the mean Dice, the rows of the table and what could not be paired.
 
     Raises:
-        InputError: as :func:`.evaluate.evaluate`, an output exists, is named twice or is read, or the checkpoint cannot be.
+        InputError: as :func:`.evaluate.evaluate` and :func:`.volumes.writing.check_outputs`, or the checkpoint cannot
+            be read.
     """
     outputs = [Path(p) for p in (job.output, job.csv) if p]
     inputs = [*files_of(Path(job.predictions), Path(job.references)), *([job.checkpoint] if job.checkpoint else [])]
