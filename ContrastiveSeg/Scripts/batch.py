@@ -109,7 +109,7 @@ def _outputs(job: SegmentJob) -> dict[str, Path]:
     if single and (single != _ENDING or len(cases) > 1):
         raise InputError(f"{len(cases)} inputs as {_ENDING} files need a folder as --output, not {output}.")
     outputs = {case.name: output if single else output / f"{case.name}{_ENDING}" for case in cases}
-    inputs = [job.checkpoint, *job.input, *(image for case in cases for image in case.images)]
+    inputs = [Path(p) for p in (job.checkpoint, *job.input)] + [image for case in cases for image in case.images]
     check_outputs(outputs.values(), inputs, job.overwrite)
     return outputs
 

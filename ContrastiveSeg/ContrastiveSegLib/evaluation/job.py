@@ -24,7 +24,8 @@ def run_evaluation(
             be read.
     """
     outputs = [Path(p) for p in (job.output, job.csv) if p]
-    inputs = [*files_of(Path(job.predictions), Path(job.references)), *([job.checkpoint] if job.checkpoint else [])]
+    inputs = files_of(Path(job.predictions), Path(job.references))
+    inputs += [Path(job.checkpoint)] if job.checkpoint else []
     check_outputs(outputs, inputs, job.overwrite)
     card = read_card(Path(job.checkpoint)) if job.checkpoint else None
     evaluation = evaluate(Path(job.predictions), Path(job.references), emit=emit, cancelled=cancelled)

@@ -65,7 +65,8 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
     unlabelled = [case for case in find_cases([Path(p) for p in job.input]) if _files(case) not in known]
     if not unlabelled:
         raise InputError("All volumes of --input are among the labelled ones: there is nothing left to label.")
-    inputs = [job.checkpoint, *job.input, *job.labelled, *(i for c in (*labelled, *unlabelled) for i in c.images)]
+    inputs = [Path(p) for p in (job.checkpoint, *job.input, *job.labelled)]
+    inputs += [image for case in (*labelled, *unlabelled) for image in case.images]
     check_outputs([Path(job.output)] if job.output else [], inputs, job.overwrite)
     emit(events.stage("load"))
     device = resolve_device(job.device)

@@ -155,7 +155,7 @@ def _outputs(job: SegmentJob) -> list[Output]:
         made.append(Output(case, labels, soft, unsure))
     targets = [path for o in made for path in (o.labels, o.probabilities, o.uncertainty) if path]
     targets += [Path(job.timings)] if job.timings else []
-    inputs = [job.checkpoint, *job.input, *(image for case in cases for image in case.images)]
+    inputs = [Path(p) for p in (job.checkpoint, *job.input)] + [image for case in cases for image in case.images]
     check_outputs(targets, inputs, job.overwrite)
     return made
 

@@ -42,7 +42,7 @@ def write_maps(path: Path, array: np.ndarray, geometry: Geometry, compress: bool
     _write(path, array.astype(np.float32, copy=False), geometry, compress)
 
 
-def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path | str], overwrite: bool = False) -> None:
+def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path], overwrite: bool = False) -> None:
     """:func:`.files.check_output` for all that a job writes; nothing it reads may be replaced by it.
 
     Raises:
