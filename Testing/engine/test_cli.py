@@ -326,23 +326,24 @@ def test_every_option_of_every_command_is_explained():
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
+    ("option", "value", "told"),
     [
-        ("--threads", "-1"),
-        ("--threads", "0"),
-        ("--threads", "1025"),
-        ("--seed", "-1"),
-        ("--seed", str(2**32)),
-        ("--steps", "0"),
-        ("--steps", "1" + "0" * 400),
-        ("--learning-rate", "nan"),
-        ("--learning-rate", "inf"),
+        ("--threads", "-1", "Error: --threads must be"),
+        ("--threads", "0", "Error: --threads must be"),
+        ("--threads", "1025", "Error: --threads must be"),
+        ("--seed", "-1", "Error: --seed must be"),
+        ("--seed", str(2**32), "Error: --seed must be"),
+        ("--steps", "0", "Error: --steps must be"),
+        ("--steps", "1" + "0" * 400, "Error: --steps must be"),
+        ("--learning-rate", "-1", "Error: --learning-rate must be"),
+        ("--learning-rate", "nan", "learning_rate: expected a finite number, found nan"),
+        ("--learning-rate", "inf", "learning_rate: expected a finite number, found inf"),
     ],
 )
-def test_numbers_no_job_can_use_are_refused_before_any_work(option, value, dataset, tmp_path, capsys):
+def test_numbers_no_job_can_use_are_refused_before_any_work(option, value, told, dataset, tmp_path, capsys):
     words = ["pretrain", "--images", str(dataset), "--output", str(tmp_path / "c.safetensors"), "--steps", "1"]
     assert main([*words, option, value]) == 2
-    assert f"Error: {option} must be" in capsys.readouterr().err
+    assert told in capsys.readouterr().err
     assert not list(tmp_path.glob("c.safetensors*"))
 
 

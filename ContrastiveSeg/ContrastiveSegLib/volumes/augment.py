@@ -71,8 +71,8 @@ _STRENGTHS: dict[str, tuple[Callable[[Chance], bool], str]] = {
     "gamma": _POSITIVE,
     "noise": (lambda c: c.low >= 0, "0 or more"),
     "blur": _POSITIVE,
-    "low_resolution": (lambda c: 0 < c.low and c.high <= 1, "more than 0 and at most 1"),
-    "cutout": (lambda c: 0 <= c.low and c.high <= 1, "from 0 to 1"),
+    "low_resolution": (lambda c: c.low > 0 and c.high <= 1, "more than 0 and at most 1"),
+    "cutout": (lambda c: c.low >= 0 and c.high <= 1, "from 0 to 1"),
     "curve": (lambda c: c.low >= 2, "2 knots or more"),
 }
 
