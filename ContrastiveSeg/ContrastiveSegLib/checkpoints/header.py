@@ -21,8 +21,8 @@ def read_card(path: Path) -> Card:
     """The card alone; the weights are not read.
 
     Raises:
-        InputError: not a file, a pickle, truncated, too long, not one of our checkpoints, written by a newer version, or
-            with a card that contradicts itself.
+        InputError: not a file, a pickle, truncated, too long, not one of our checkpoints, written by a newer version,
+            or with a card that contradicts itself.
     """
     with readable(path):
         header = _header(path)
