@@ -94,7 +94,7 @@ def main() -> int:
         print(problem, file=sys.stderr)
         return problem.exit_code
     files = sorted(RESULTS.glob("*.json")) if options.table else [options.output]
-    print(table([r for f in files for r in read_runs(f) if "dice" in r]))
+    print(table([r for f in files for r in read_runs(f) if "row" in r]))
     return 0
 
 
