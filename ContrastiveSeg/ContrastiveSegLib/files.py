@@ -7,7 +7,7 @@ import glob
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,6 +67,23 @@ def readable(path: Path) -> Iterator[None]:
         raise InputError(
             f"{at} cannot be read: {problem.strerror or problem}. Check its rights and its disk."
         ) from problem
+
+
+def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path], overwrite: bool = False) -> None:
+    """:func:`check_output` for all that a job writes; nothing it reads may be replaced by it.
+
+    Raises:
+        InputError: as there, or an output is among the ``inputs`` or is named twice.
+    """
+    read, written = {os.path.realpath(path) for path in inputs}, set()
+    for path in outputs:
+        place = os.path.realpath(path)
+        if place in read:
+            raise InputError(f"{path} is to be read and to be written. Choose another output.")
+        if place in written:
+            raise InputError(f"{path} is to be written twice. Give every output a path of its own.")
+        written.add(place)
+        check_output(path, overwrite)
 
 
 @contextmanager

@@ -100,8 +100,8 @@ def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.Cancelled) ->
 
 def _outputs(job: SegmentJob) -> dict[str, Path]:
     """Case name -> segmentation file, all checked before anything is computed."""
+    from ContrastiveSegLib.files import check_outputs
     from ContrastiveSegLib.volumes.dataset import find_cases
-    from ContrastiveSegLib.volumes.writing import check_outputs
 
     cases = find_cases([Path(path) for path in job.input])
     output = Path(job.output)

@@ -7,9 +7,8 @@ from pathlib import Path
 from .. import events
 from ..checkpoints.header import read_card
 from ..descriptions import EvaluateJob
-from ..files import write_text
+from ..files import check_outputs, write_text
 from ..volumes.dataset import case_of
-from ..volumes.writing import check_outputs
 from .evaluate import evaluate, files_of
 from .tables import to_csv, to_json, to_markdown, to_rows
 
@@ -20,7 +19,7 @@ def run_evaluation(
     """Run ``job``; returns the paths written, the mean Dice, the rows of the table and what could not be paired.
 
     Raises:
-        InputError: as :func:`.evaluate.evaluate` and :func:`.volumes.writing.check_outputs`, or the checkpoint cannot
+        InputError: as :func:`.evaluate.evaluate` and :func:`.files.check_outputs`, or the checkpoint cannot
             be read.
     """
     outputs = [Path(p) for p in (job.output, job.csv) if p]

@@ -21,12 +21,11 @@ from .. import events
 from ..descriptions import RankJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
-from ..files import write_text
+from ..files import check_outputs, write_text
 from ..records import to_json
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.reading import read_channels
 from ..volumes.volume import Geometry
-from ..volumes.writing import check_outputs
 from .observe import Observation, Observer
 
 

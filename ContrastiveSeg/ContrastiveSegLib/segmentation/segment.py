@@ -20,12 +20,12 @@ from .. import events
 from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
-from ..files import volume_suffix, write_text
+from ..files import check_outputs, volume_suffix, write_text
 from ..networks.registry import available
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.misfit import misfits
 from ..volumes.reading import read_channels
-from ..volumes.writing import WRITTEN, check_outputs, check_writable_kind, write_labels, write_maps
+from ..volumes.writing import WRITTEN, check_writable_kind, write_labels, write_maps
 from .predictor import Predictor, Timings
 from .window import OnTile
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -40,23 +38,6 @@ def write_labels(path: Path, array: np.ndarray, geometry: Geometry, compress: bo
 def write_maps(path: Path, array: np.ndarray, geometry: Geometry, compress: bool = True) -> None:
     """Write (z, y, x), or (C, z, y, x) with C values a voxel, as float32; otherwise as :func:`write_labels`."""
     _write(path, array.astype(np.float32, copy=False), geometry, compress)
-
-
-def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path], overwrite: bool = False) -> None:
-    """:func:`.files.check_output` for all that a job writes; nothing it reads may be replaced by it.
-
-    Raises:
-        InputError: as there, or an output is among the ``inputs`` or is named twice.
-    """
-    read, written = {os.path.realpath(path) for path in inputs}, set()
-    for path in outputs:
-        place = os.path.realpath(path)
-        if place in read:
-            raise InputError(f"{path} is to be read and to be written. Choose another output.")
-        if place in written:
-            raise InputError(f"{path} is to be written twice. Give every output a path of its own.")
-        written.add(place)
-        files.check_output(path, overwrite)
 
 
 def check_writable_kind(path: Path) -> None:
