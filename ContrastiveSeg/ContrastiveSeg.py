@@ -1,6 +1,6 @@
 """The module's face in 3D Slicer: thin, and light to import, since Slicer does so at every start.
 
-The panel is in ContrastiveSegPanel, the engine, which runs in a process of its own, in ContrastiveSegLib.
+The panel is in ContrastiveSegPanel, the engine, which runs in a process of its own, in contrastiveseg.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from slicer.ScriptedLoadableModule import (
 if TYPE_CHECKING:
     from ContrastiveSegPanel.session import Session
 
-    from ContrastiveSegLib.events import Event
+    from contrastiveseg.events import Event
 
 
 class ContrastiveSeg(ScriptedLoadableModule):
@@ -40,7 +40,7 @@ class ContrastiveSeg(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["The ContrastiveSeg maintainers"]
         parent.helpText = _(
-            "Segments volumes by networks that learn from a few labelled examples. Choose a checkpoint and press "
+            "Segments volumes by networks that learn from a few labeled examples. Choose a checkpoint and press "
             "Segment; to teach a network your own structures, label a few volumes and press Fine-tune. Everything runs "
             "on this computer. Research software, not for diagnosis."
         )
@@ -86,13 +86,13 @@ class ContrastiveSegWidget(ScriptedLoadableModuleWidget):
     def onReload(self) -> None:
         """Forget the panel's modules and the engine's light ones, so that they are imported anew with this file."""
         for name in list(sys.modules):
-            if name.partition(".")[0] in ("ContrastiveSegPanel", "ContrastiveSegLib"):
+            if name.partition(".")[0] in ("ContrastiveSegPanel", "contrastiveseg"):
                 del sys.modules[name]
         super().onReload()
 
 
 class ContrastiveSegFileReader:
-    """Lets a checkpoint be dropped on Slicer's window: it is taken into the catalogue and chosen."""
+    """Lets a checkpoint be dropped on Slicer's window: it is taken into the catalog and chosen."""
 
     def __init__(self, parent: Any) -> None:
         self.parent = parent
@@ -130,7 +130,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
         logic = slicer.util.getModuleLogic("ContrastiveSeg")
         segmentation = logic.segment(slicer.util.getNode("MRHead"), "/models/brain.safetensors")
 
-    Learn from two labelled volumes for five minutes, then segment a third with what was learnt::
+    Learn from two labeled volumes for five minutes, then segment a third with what was learned::
 
         cases = [(getNode("CT1"), getNode("CT1 liver")), (getNode("CT2"), getNode("CT2 liver"))]
         logic.fine_tune(cases, logic.starter(), "/models/liver.safetensors", minutes=5)
@@ -148,7 +148,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
 
     @property
     def session(self) -> Session:
-        """The engine's processes and the catalogue; made when first needed."""
+        """The engine's processes and the catalog; made when first needed."""
         if self._session is None:
             from ContrastiveSegPanel.session import Session
 
@@ -163,7 +163,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
 
     def starter(self) -> Path:
         """A pre-trained checkpoint that ships with the module, to be fine-tuned."""
-        return next(entry.path for entry in self.session.catalogue.entries() if entry.origin == "starter")
+        return next(entry.path for entry in self.session.catalog.entries() if entry.origin == "starter")
 
     def segment(
         self,
@@ -188,7 +188,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
             pieces: keep "all" of each segment, only the "largest", or as it was in all training cases ("auto").
             uncertainty: also add a volume with the uncertainty of every voxel, 0 to 1.
             device: "auto", "cpu", "cuda:N" or "mps".
-            on_event: called with the job's events on the way (ContrastiveSegLib/events.py).
+            on_event: called with the job's events on the way (contrastiveseg/events.py).
 
         Raises:
             InputError: the checkpoint or the volume cannot be used, with the reason.
@@ -207,21 +207,21 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
         output: str | Path,
         *,
         validation: Sequence[tuple[Any, Any]] = (),
-        unlabelled: Sequence[Any] = (),
+        unlabeled: Sequence[Any] = (),
         on_event: Callable[[Event], None] | None = None,
         **fields: Any,
     ) -> dict[str, Any]:
-        """Learn to segment like the labelled volumes; writes a checkpoint and returns the engine's result, with the
+        """Learn to segment like the labeled volumes; writes a checkpoint and returns the engine's result, with the
         scores of the held-out cases under "held_out".
 
         Args:
             cases: volume nodes with their segmentation nodes. Segments are told apart by their names.
             checkpoint: where to start from; None: from scratch.
             output: the checkpoint to write.
-            validation: labelled cases to score on, not learnt from.
-            unlabelled: volume nodes without segmentation, for the methods that use them.
+            validation: labeled cases to score on, not learned from.
+            unlabeled: volume nodes without segmentation, for the methods that use them.
             on_event: as in :meth:`segment`.
-            fields: anything else of ``FinetuneJob`` (ContrastiveSegLib/descriptions.py): ``minutes``, ``steps``,
+            fields: anything else of ``FinetuneJob`` (contrastiveseg/descriptions.py): ``minutes``, ``steps``,
                 ``method``, ``device``, ``overwrite``, ...
 
         Raises:
@@ -230,7 +230,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
         from ContrastiveSegPanel import scripting
 
         start = Path(checkpoint) if checkpoint is not None else None
-        return scripting.fine_tune(self.session, cases, start, Path(output), validation, unlabelled, on_event, fields)
+        return scripting.fine_tune(self.session, cases, start, Path(output), validation, unlabeled, on_event, fields)
 
     def evaluate(self, segmentation: Any, reference: Any, volume: Any = None) -> dict[str, dict[str, float | None]]:
         """Compare a segmentation with a reference: segment name -> "dice", "hd95_mm", "assd_mm", "volume_ml",
@@ -269,7 +269,7 @@ class ContrastiveSegTest(ScriptedLoadableModuleTest):
                 self.tearDown()
 
     def test_learn_segment_measure(self) -> None:
-        """Two labelled spheres, a few steps from the starter, a third volume segmented and measured."""
+        """Two labeled spheres, a few steps from the starter, a third volume segmented and measured."""
         cases = [self._sphere(f"Sphere{i}", i) for i in range(2)]
         output = self.folder / "sphere.safetensors"
         self.logic.fine_tune(cases, self.logic.starter(), output, steps=3, device="cpu")
@@ -283,7 +283,7 @@ class ContrastiveSegTest(ScriptedLoadableModuleTest):
         self.assertEqual(self.logic.evaluate(reference, reference)["ball"]["dice"], 1)
 
     def test_a_starter_cannot_segment(self) -> None:
-        from ContrastiveSegLib.errors import InputError
+        from contrastiveseg.errors import InputError
 
         volume, _segmentation = self._sphere("Sphere", 0)
         with self.assertRaises(InputError):
@@ -296,8 +296,8 @@ class ContrastiveSegTest(ScriptedLoadableModuleTest):
     def _sphere(self, name: str, seed: int) -> tuple[Any, Any]:
         """A noisy ball of 12 mm radius, and its segmentation."""
         random = np.random.default_rng(seed)
-        centre = random.uniform(14, 18, 3)
-        distance = np.linalg.norm(np.indices((32, 32, 32)).transpose(1, 2, 3, 0) - centre, axis=-1)
+        center = random.uniform(14, 18, 3)
+        distance = np.linalg.norm(np.indices((32, 32, 32)).transpose(1, 2, 3, 0) - center, axis=-1)
         ball = (distance < 12).astype(np.uint8)
         array = (100 * ball + random.normal(100, 10, ball.shape)).astype(np.int16)
         volume = slicer.util.addVolumeFromArray(array, name=name)

@@ -21,7 +21,7 @@ def _same_locale() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with imagesTr, labelsTr (labels 1 to 3) and dataset.json: four volumes of 12 x 16 x 16 voxels."""
-    from ContrastiveSegLib.volumes.synthetic import SyntheticSettings, write_dataset
+    from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 
     folder = tmp_path_factory.mktemp("dataset")
     write_dataset(folder, 4, 0, SyntheticSettings(size=(12, 16, 16), spacing=(20.0, 20.0, 22.0)))
@@ -37,8 +37,8 @@ def image(dataset: Path) -> Path:
 @pytest.fixture(scope="session")
 def pretrained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint pre-trained on them."""
-    from ContrastiveSegLib.descriptions import PretrainJob
-    from ContrastiveSegLib.training.pretrain import pretrain
+    from contrastiveseg.descriptions import PretrainJob
+    from contrastiveseg.training.pretrain import pretrain
 
     path = tmp_path_factory.mktemp("pretrained") / "macl.safetensors"
     pretrain(
@@ -52,8 +52,8 @@ def pretrained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def segmenter(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint fine-tuned on them from scratch."""
-    from ContrastiveSegLib.descriptions import FinetuneJob
-    from ContrastiveSegLib.training.finetune import finetune
+    from contrastiveseg.descriptions import FinetuneJob
+    from contrastiveseg.training.finetune import finetune
 
     path = tmp_path_factory.mktemp("segmenter") / "organs.safetensors"
     job = FinetuneJob(checkpoint="none", images=(str(dataset),), output=str(path), steps=2, precision="32", threads=1)
@@ -68,7 +68,7 @@ def sharp(segmenter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     import torch
 
-    from ContrastiveSegLib.checkpoints.format import load, save
+    from contrastiveseg.checkpoints.format import load, save
 
     card, weights = load(segmenter)
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Makes the sample volumes that ship: three synthetic hearts, the first one labelled, and their thumbnails.
+"""Makes the sample volumes that ship: three synthetic hearts, the first one labeled, and their thumbnails.
 
     bash ci/build-sample-data [--output DIR]
 
@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ContrastiveSegLib.checkpoints.card import Label
-from ContrastiveSegLib.volumes.itk import image_on
-from ContrastiveSegLib.volumes.synthetic import SyntheticSettings, synthesise
-from ContrastiveSegLib.volumes.volume import LabelMap, Volume
+from contrastiveseg.checkpoints.card import Label
+from contrastiveseg.volumes.itk import image_on
+from contrastiveseg.volumes.synthetic import SyntheticSettings, synthesize
+from contrastiveseg.volumes.volume import LabelMap, Volume
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "ContrastiveSeg" / "Resources" / "SampleData"
 SETTINGS = SyntheticSettings(region="heart", size=(32, 56, 64), spacing=(3.0, 2.5, 2.5), labels=2, noise=0.03)
-#: Name -> seed. The first is the labelled one.
+#: Name -> seed. The first is the labeled one.
 CASES = {"SyntheticHeart1": 102, "SyntheticHeart2": 103, "SyntheticHeart3": 105}
 _CODE = "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure~SCT^{}~^^"
 _SITE = "~Anatomic codes - DICOM master list~^^~^^"
@@ -43,7 +43,7 @@ def main() -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     for number, (name, seed) in enumerate(CASES.items()):
-        volume, labels = synthesise(seed, SETTINGS)
+        volume, labels = synthesize(seed, SETTINGS)
         image = image_on(volume.array[0], volume.geometry)
         sitk.WriteImage(image, str(folder / f"{name}.nrrd"), useCompression=True)
         if number == 0:
@@ -56,16 +56,16 @@ def main() -> None:
 
 
 def thumbnail(volume: Volume, labels: LabelMap | None) -> np.ndarray:
-    """The slice in the middle as (row, column, RGB), front at the top; outlines in the labels' colours."""
+    """The slice in the middle as (row, column, RGB), front at the top; outlines in the labels' colors."""
     middle = volume.array.shape[1] // 2
-    grey = volume.array[0, middle].astype(float)
-    grey = np.kron(255 * np.clip(grey / np.percentile(grey, 99), 0, 1), np.ones((_ENLARGED, _ENLARGED)))
-    picture = np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
+    gray = volume.array[0, middle].astype(float)
+    gray = np.kron(255 * np.clip(gray / np.percentile(gray, 99), 0, 1), np.ones((_ENLARGED, _ENLARGED)))
+    picture = np.repeat(gray[..., None], 3, axis=2).astype(np.uint8)
     if labels is not None:
         values = np.kron(labels.array[middle], np.ones((_ENLARGED, _ENLARGED), np.uint8))
         across, down = np.diff(values, axis=1, prepend=0) != 0, np.diff(values, axis=0, prepend=0) != 0
         for label in LABELS:
-            picture[(across | down) & (values == label.value)] = label.colour
+            picture[(across | down) & (values == label.value)] = label.color
     return picture
 
 

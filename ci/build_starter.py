@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ContrastiveSegLib.descriptions import PretrainJob
-from ContrastiveSegLib.jobs.run import run
-from ContrastiveSegLib.terminal import watcher
-from ContrastiveSegLib.volumes.synthetic import SyntheticSettings, write_dataset
+from contrastiveseg.descriptions import PretrainJob
+from contrastiveseg.jobs.run import run
+from contrastiveseg.terminal import watcher
+from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTER = ROOT / "ContrastiveSeg" / "Resources" / "Checkpoints" / "starter-macl-3d-tiny.safetensors"
@@ -35,7 +35,7 @@ def main() -> None:
         folder = given.work / region
         settings = SyntheticSettings(region=region, size=size, spacing=(1.5, 1.5, 1.5), contrast="random")
         if not (folder / "dataset.json").exists():
-            write_dataset(folder, given.cases, SEED, settings, labelled=0)
+            write_dataset(folder, given.cases, SEED, settings, labeled=0)
         folders.append(str(folder))
     job = PretrainJob(
         images=tuple(folders),
@@ -46,7 +46,7 @@ def main() -> None:
         generic=True,
         overwrite=True,
         settings={"groups": 3, "dense": "cell", "jitter_invariant": True},
-        licence="Apache-2.0",
+        license="Apache-2.0",
         cache=str(given.work / "cache"),
         threads=given.threads,
     )

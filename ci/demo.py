@@ -1,4 +1,4 @@
-"""The main job from start to end: fine-tune a starter on a few labelled volumes, segment others, score, show.
+"""The main job from start to end: fine-tune a starter on a few labeled volumes, segment others, score, show.
 
 Beside it the same is trained from scratch for as many steps, so that everyone sees what pre-training was worth here.
 """
@@ -18,21 +18,21 @@ from pathlib import Path
 
 from demo_results import BEFORE, LEGEND, SCRATCH, TUNED, Model, folder_of, to_csv, to_markdown, verdict
 
-from ContrastiveSegLib.checkpoints.card import Card
-from ContrastiveSegLib.checkpoints.header import read_card
-from ContrastiveSegLib.descriptions import FinetuneJob, SegmentJob
-from ContrastiveSegLib.errors import ContrastiveSegError, InputError
-from ContrastiveSegLib.evaluation.evaluate import evaluate
-from ContrastiveSegLib.evaluation.overlay import overlay_figure
-from ContrastiveSegLib.evaluation.tables import write_tables
-from ContrastiveSegLib.events import Event
-from ContrastiveSegLib.files import stem, write_text
-from ContrastiveSegLib.jobs.run import run
-from ContrastiveSegLib.networks.registry import build, size_of
-from ContrastiveSegLib.records import to_json
-from ContrastiveSegLib.volumes.dataset import CaseFiles, find_cases, label_names
-from ContrastiveSegLib.volumes.reading import read_channels, read_labels
-from ContrastiveSegLib.volumes.synthetic import SyntheticSettings, write_dataset
+from contrastiveseg.checkpoints.card import Card
+from contrastiveseg.checkpoints.header import read_card
+from contrastiveseg.descriptions import FinetuneJob, SegmentJob
+from contrastiveseg.errors import ContrastiveSegError, InputError
+from contrastiveseg.evaluation.evaluate import evaluate
+from contrastiveseg.evaluation.overlay import overlay_figure
+from contrastiveseg.evaluation.tables import write_tables
+from contrastiveseg.events import Event
+from contrastiveseg.files import stem, write_text
+from contrastiveseg.jobs.run import run
+from contrastiveseg.networks.registry import build, size_of
+from contrastiveseg.serialization import to_json
+from contrastiveseg.volumes.dataset import CaseFiles, find_cases, label_names
+from contrastiveseg.volumes.reading import read_channels, read_labels
+from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTER = ROOT / "ContrastiveSeg" / "Resources" / "Checkpoints" / "starter-macl-3d-tiny.safetensors"
@@ -40,7 +40,7 @@ STARTER = ROOT / "ContrastiveSeg" / "Resources" / "Checkpoints" / "starter-macl-
 FIRST_SUBJECT = 900_000
 #: A minute is few steps: one crop each makes more of them, and a higher rate uses them.
 SHORT, SHORT_RATE = {"batch": 1}, 6e-3
-MOST_LABELLED = 20
+MOST_LABELED = 20
 MOST_PICTURES = 8
 REPORT = "results.json"
 
@@ -94,7 +94,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "ci/demo",
-        description="Fine-tune a starter on a few labelled volumes, segment others, and compare with training from "
+        description="Fine-tune a starter on a few labeled volumes, segment others, and compare with training from "
         "scratch. Without --images it makes synthetic volumes.",
     )
     parser.add_argument("--images", nargs="+", metavar="PATH", help="your volumes: folders, files or a dataset.json")
@@ -128,7 +128,7 @@ def _demo(options: argparse.Namespace) -> int:
             write_dataset(output / "data", 8, FIRST_SUBJECT + 1000 * options.seed, SyntheticSettings())
         cases, names = find_cases([output / "data"]), label_names(output / "data" / "dataset.json")
         training, held_out = cases[:3], cases[3:]
-    print(f"{len(training)} labelled volumes to train on, {len(held_out)} held out to score.")
+    print(f"{len(training)} labeled volumes to train on, {len(held_out)} held out to score.")
     steps = _train(options, _write_list(output / "training", training, names), card, clock)
     before = options.checkpoint if card.kind == "segmenter" else None
     models = [
@@ -225,10 +225,10 @@ def _clear(output: Path, overwrite: bool) -> None:
 def _split(cases: Sequence[CaseFiles]) -> tuple[list[CaseFiles], list[CaseFiles]]:
     """Training and held-out cases: every third is held out, at most 20 of the others are trained on."""
     if len(cases) < 2:
-        raise InputError(f"{len(cases)} labelled volume(s): two are needed, one to train on and one to score.")
+        raise InputError(f"{len(cases)} labeled volume(s): two are needed, one to train on and one to score.")
     held_out = list(cases[1::3])
     rest = [c for c in cases if c not in held_out]
-    return rest[:: -(-len(rest) // MOST_LABELLED)], held_out
+    return rest[:: -(-len(rest) // MOST_LABELED)], held_out
 
 
 def _names_beside(paths: Sequence[str]) -> dict[int, str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ContrastiveSegLib.evaluation.evaluate import Evaluation, LabelSummary
+from contrastiveseg.evaluation.evaluate import Evaluation, LabelSummary
 
 BEFORE, TUNED, SCRATCH = "before fine-tuning", "fine-tuned", "from scratch"
 LEGEND = (

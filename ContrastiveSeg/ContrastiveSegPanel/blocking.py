@@ -8,14 +8,16 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib import events
-from ContrastiveSegLib.descriptions import Job
-from ContrastiveSegLib.errors import Cancelled, ContrastiveSegError, InputError
+from contrastiveseg import events
+from contrastiveseg.descriptions import Job
+from contrastiveseg.errors import Cancelled, ContrastiveSegError, InputError
 
-from .jobs import Worker
+from .jobs import EngineClient
 
 
-def run_blocking(worker: Worker, job: Job, on_event: Callable[[events.Event], None] | None = None) -> dict[str, Any]:
+def run_blocking(
+    worker: EngineClient, job: Job, on_event: Callable[[events.Event], None] | None = None
+) -> dict[str, Any]:
     """The result of ``job``. Slicer's event loop turns meanwhile, so its windows are drawn and clicks are taken.
 
     Raises:

@@ -15,14 +15,14 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.checkpoints.card import Label
-from ContrastiveSegLib.errors import InputError
+from contrastiveseg.checkpoints.card import Label
+from contrastiveseg.errors import InputError
 
 from .segments import Segment, segments_of
 from .signal import Signal
 
-TRAIN, UNLABELLED, VALIDATION, IGNORE = ROLES = ("train", "unlabelled", "validation", "ignore")
-#: Attribute of a segmentation that a checkpoint made: it is not learnt from unless the user says so.
+TRAIN, UNLABELED, VALIDATION, IGNORE = ROLES = ("train", "unlabeled", "validation", "ignore")
+#: Attribute of a segmentation that a checkpoint made: it is not learned from unless the user says so.
 PREDICTED = "ContrastiveSeg.Predicted"
 ROLE = "ContrastiveSeg.Role"
 _SEGMENTATION = "ContrastiveSeg.Segmentation"
@@ -41,18 +41,18 @@ class Case:
     note: str = ""
 
     @property
-    def labelled(self) -> bool:
+    def labeled(self) -> bool:
         return self.role in (TRAIN, VALIDATION)
 
 
 @dataclass(frozen=True)
 class Structure:
-    """A segment name found in the labelled cases; names that differ only in case and spacing are one.
+    """A segment name found in the labeled cases; names that differ only in case and spacing are one.
 
     Attributes:
         key: the name without case and spacing. name: as it was found first.
         learn_as: the name of the label it becomes; two structures of one ``learn_as`` become one label.
-        learn: whether it is learnt at all; otherwise its voxels are background.
+        learn: whether it is learned at all; otherwise its voxels are background.
         cases: in how many cases it occurs.
         segments: (segmentation ID, segment ID) of each occurrence.
     """
@@ -62,7 +62,7 @@ class Structure:
     learn_as: str
     learn: bool
     cases: int
-    colour: tuple[int, int, int]
+    color: tuple[int, int, int]
     terminology: str
     segments: tuple[tuple[str, str], ...]
 
@@ -84,7 +84,7 @@ class Cases:
             self._let_go(node)
 
     def rows(self) -> list[Case]:
-        """A case a volume with voxels, in the scene's order. Label maps and colour volumes are none."""
+        """A case a volume with voxels, in the scene's order. Label maps and color volumes are none."""
         volumes = _volumes()
         self._follow([*volumes, *segmentations()])
         paired = _pair([v for v in volumes if v.GetImageData()], segmentations())
@@ -103,7 +103,7 @@ class Cases:
             volume.SetNodeReferenceID(_SEGMENTATION, segmentation_id)
 
     def structures(self) -> list[Structure]:
-        """What the labelled cases hold, in the order found, with what the user decided about it."""
+        """What the labeled cases hold, in the order found, with what the user decided about it."""
         return [
             replace(s, learn_as=self._learn_as.get(s.key, s.name), learn=s.key not in self._left_out)
             for s in structures_of(self.rows())
@@ -156,10 +156,10 @@ class Cases:
 
 
 def structures_of(cases: Iterable[Case]) -> list[Structure]:
-    """What the labelled ones of ``cases`` hold, in the order found, each to be learnt under its own name."""
+    """What the labeled ones of ``cases`` hold, in the order found, each to be learned under its own name."""
     found: dict[str, list[tuple[str, Segment]]] = {}
     for case in cases:
-        if case.labelled and case.segmentation_id is not None:
+        if case.labeled and case.segmentation_id is not None:
             for segment in segments_of(slicer.mrmlScene.GetNodeByID(case.segmentation_id)):
                 found.setdefault(same_name(segment.name), []).append((case.segmentation_id, segment))
     return [_structure(key, occurrences) for key, occurrences in found.items()]
@@ -168,7 +168,7 @@ def structures_of(cases: Iterable[Case]) -> list[Structure]:
 def labels_to_learn(structures: Sequence[Structure], known: Sequence[Label] = ()) -> list[Label]:
     """One label a name to learn, by value.
 
-    A label of the checkpoint (``known``) with the same name is taken as it is, value, colour and codes: the head that
+    A label of the checkpoint (``known``) with the same name is taken as it is, value, color and codes: the head that
     predicts it can then be trained further. The others get the next free values.
 
     Raises:
@@ -178,7 +178,7 @@ def labels_to_learn(structures: Sequence[Structure], known: Sequence[Label] = ()
     wanted = {same_name(s.learn_as): s for s in structures if s.learn}
     if len(wanted) > _MOST_LABELS:
         raise InputError(
-            _("{count} structures are to be learnt; at most {most} can be. Leave some out.").format(
+            _("{count} structures are to be learned; at most {most} can be. Leave some out.").format(
                 count=len(wanted), most=_MOST_LABELS
             )
         )
@@ -187,7 +187,7 @@ def labels_to_learn(structures: Sequence[Structure], known: Sequence[Label] = ()
     free = (value for value in range(1, 2 * _MOST_LABELS) if value not in taken)
     for name, structure in wanted.items():
         if name not in labels:
-            labels[name] = Label(next(free), structure.learn_as, structure.colour, structure.terminology or None)
+            labels[name] = Label(next(free), structure.learn_as, structure.color, structure.terminology or None)
     return sorted(labels.values(), key=lambda label: label.value)
 
 
@@ -259,7 +259,7 @@ def _structure(key: str, found: Sequence[tuple[str, Segment]]) -> Structure:
         learn_as=first.name,
         learn=True,
         cases=len({segmentation for segmentation, segment in found}),
-        colour=first.colour,
+        color=first.color,
         terminology=first.terminology,
         segments=tuple((segmentation, segment.id) for segmentation, segment in found),
     )
@@ -269,13 +269,13 @@ def _case(volume: Any, segmentation: Any) -> Case:
     chosen = volume.GetAttribute(ROLE)
     note = ""
     if segmentation is None or not segmentation.GetSegmentation().GetNumberOfSegments():
-        role = IGNORE if chosen == IGNORE else UNLABELLED
+        role = IGNORE if chosen == IGNORE else UNLABELED
         if chosen in (TRAIN, VALIDATION):
             note = _("This role needs a segmentation with segments.")
     elif chosen in ROLES:
         role = chosen
     elif segmentation.GetAttribute(PREDICTED):
-        role, note = UNLABELLED, _("A checkpoint made this segmentation. Correct it, then choose its role.")
+        role, note = UNLABELED, _("A checkpoint made this segmentation. Correct it, then choose its role.")
     else:
         role = TRAIN
     return Case(volume.GetID(), volume.GetName(), segmentation.GetID() if segmentation else None, role, note)
@@ -320,10 +320,10 @@ def _grid_of(volume: Any) -> list[float]:
 
 
 def _numbers(geometry: str) -> list[float]:
-    """A serialised image geometry: 16 numbers of the IJK to RAS matrix, 6 of the extent."""
+    """A serialized image geometry: 16 numbers of the IJK to RAS matrix, 6 of the extent."""
     return [float(part) for part in geometry.split(";") if part]
 
 
 def _close(first: Sequence[float], second: Sequence[float]) -> bool:
-    # A thousandth of a millimetre is what files of several formats differ by.
+    # A thousandth of a millimeter is what files of several formats differ by.
     return len(first) == len(second) and all(abs(a - b) < 1e-3 for a, b in zip(first, second, strict=True))

@@ -12,7 +12,7 @@ _MARGIN, _LEGEND, _DASH = 6, 20, 14
 
 
 class Series:
-    """A curve of at most ``CAPACITY`` points: when it is full, neighbours are averaged, so that days of training stay
+    """A curve of at most ``CAPACITY`` points: when it is full, neighbors are averaged, so that days of training stay
     quick to draw and small to keep.
 
     Attributes:
@@ -52,9 +52,9 @@ class Curves:
 
 
 class Chart(qt.QWidget):
-    """The loss over its own range and, in the highlight colour, validation Dice from 0 to 1; both over the steps.
+    """The loss over its own range and, in the highlight color, validation Dice from 0 to 1; both over the steps.
 
-    Colours and font are the palette's, so that it reads well in light and dark themes.
+    Colors and font are the palette's, so that it reads well in light and dark themes.
     """
 
     HEIGHT = 130
@@ -111,8 +111,8 @@ class Chart(qt.QWidget):
         low, high = min(losses, default=0.0), max(losses, default=1.0)
         last = max(steps) or 1.0
 
-        def draw(series: Series, floor: float, ceiling: float, colour: Any, dots: bool) -> None:
-            pen = qt.QPen(colour)
+        def draw(series: Series, floor: float, ceiling: float, color: Any, dots: bool) -> None:
+            pen = qt.QPen(color)
             pen.setWidthF(1.5)
             painter.setPen(pen)
             span = ceiling - floor or 1.0
@@ -133,7 +133,7 @@ class Chart(qt.QWidget):
         self._paint_legend(painter, ink, accent)
 
     def _paint_legend(self, painter: Any, ink: Any, accent: Any) -> None:
-        """Text in the palette's own colour, which can always be read, beside a dash in the curve's."""
+        """Text in the palette's own color, which can always be read, beside a dash in the curve's."""
         curves, base = self.trainings[0], _LEGEND - 6
         told = []
         if curves.latest is not None:
@@ -143,8 +143,8 @@ class Chart(qt.QWidget):
             text = _("Dice {value:.3f}, best {best:.3f}").format(**values)
             width = qt.QFontMetrics(self.font).boundingRect(text).width()
             told.append((self.width - _MARGIN - width - _DASH - 4, accent, text))
-        for left, colour, text in told:
-            painter.fillRect(left, base - 5, _DASH, 3, colour)
+        for left, color, text in told:
+            painter.fillRect(left, base - 5, _DASH, 3, color)
             painter.setPen(ink)
             painter.drawText(left + _DASH + 4, base, text)
 
@@ -153,5 +153,5 @@ def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:
     return sum(step for step, _value in points) / len(points), sum(value for _step, value in points) / len(points)
 
 
-def _faint(colour: Any, alpha: int) -> Any:
-    return qt.QColor(colour.red(), colour.green(), colour.blue(), alpha)
+def _faint(color: Any, alpha: int) -> Any:
+    return qt.QColor(color.red(), color.green(), color.blue(), alpha)

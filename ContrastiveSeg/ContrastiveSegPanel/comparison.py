@@ -11,8 +11,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.descriptions import EvaluateJob
-from ContrastiveSegLib.errors import InputError
+from contrastiveseg.descriptions import EvaluateJob
+from contrastiveseg.errors import InputError
 
 from . import scene
 from .cases import same_name

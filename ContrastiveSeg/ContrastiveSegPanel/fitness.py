@@ -10,11 +10,11 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.checkpoints.card import Card
-from ContrastiveSegLib.volumes.normalise import looks_like_ct
-from ContrastiveSegLib.volumes.orientation import canonical_axes
-from ContrastiveSegLib.volumes.plan import Plan
-from ContrastiveSegLib.volumes.volume import Geometry
+from contrastiveseg.checkpoints.card import Card
+from contrastiveseg.volumes.normalize import looks_like_ct
+from contrastiveseg.volumes.orientation import canonical_axes
+from contrastiveseg.volumes.plan import Plan
+from contrastiveseg.volumes.volume import Geometry
 
 #: Voxels that are looked at to tell CT from other volumes: enough, and at once.
 _VOXELS = 200_000
@@ -82,7 +82,7 @@ def _spacing(volume: Any, geometry: Geometry, plan: Plan) -> list[str]:
         return []
     return [
         _("Voxels of {name} are {here} mm; the model was trained on {there} mm.").format(
-            name=volume.GetName(), here=millimetres(here), there=millimetres(plan.spacing)
+            name=volume.GetName(), here=millimeters(here), there=millimeters(plan.spacing)
         )
     ]
 
@@ -110,11 +110,11 @@ def _field_of_view(volume: Any, geometry: Geometry, plan: Plan) -> list[str]:
         return []
     return [
         _("{name} covers {extent} mm; the model looks at {seen} mm at a time.").format(
-            name=volume.GetName(), extent=millimetres(extent), seen=millimetres(seen)
+            name=volume.GetName(), extent=millimeters(extent), seen=millimeters(seen)
         )
     ]
 
 
-def millimetres(zyx: Sequence[float]) -> str:
+def millimeters(zyx: Sequence[float]) -> str:
     """Lengths along z, y and x as people write them: x first."""
     return " x ".join(f"{length:.3g}" for length in reversed(zyx))

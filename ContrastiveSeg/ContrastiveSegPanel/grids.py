@@ -10,8 +10,8 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from ContrastiveSegLib import files
-from ContrastiveSegLib.errors import InputError
+from contrastiveseg import files
+from contrastiveseg.errors import InputError
 
 from .translation import _
 
@@ -31,7 +31,7 @@ class Grid:
     ijk_to_ras: np.ndarray
 
     def corners(self) -> np.ndarray:
-        """(8, 3), RAS mm of the corner voxels' centres."""
+        """(8, 3), RAS mm of the corner voxels' centers."""
         last = np.array(self.shape[::-1]) - 1
         indices = np.array(np.meshgrid(*[(0, n) for n in last], indexing="ij")).reshape(3, -1)
         return (self.ijk_to_ras[:3, :3] @ indices + self.ijk_to_ras[:3, 3:]).T
@@ -63,7 +63,7 @@ def grid_of(volume: Any) -> Grid:
     if components != 1:
         raise InputError(
             _(
-                "{name} has {count} values a voxel (colour, vectors or time points). "
+                "{name} has {count} values a voxel (color, vectors or time points). "
                 "Extract one of them as a scalar volume first."
             ).format(name=name, count=components)
         )

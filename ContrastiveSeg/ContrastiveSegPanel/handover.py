@@ -12,12 +12,12 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.checkpoints.card import Label
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.records import to_json
+from contrastiveseg.checkpoints.card import Label
+from contrastiveseg.errors import InputError
+from contrastiveseg.serialization import to_json
 
 from . import scene
-from .cases import UNLABELLED, VALIDATION, Case, Structure, labels_to_learn, segment_values
+from .cases import UNLABELED, VALIDATION, Case, Structure, labels_to_learn, segment_values
 from .task import Step
 
 
@@ -28,7 +28,7 @@ class Handover:
     Attributes:
         steps: what writes them; to be done before the job.
         fields: those of ``FinetuneJob`` that name them.
-        labels: what is learnt.
+        labels: what is learned.
         volume_ids: name of a case in files and results -> ID of its volume.
     """
 
@@ -43,48 +43,48 @@ def hand_over(
     structures: Sequence[Structure],
     known: Sequence[Label],
     folder: Path,
-    with_unlabelled: bool,
+    with_unlabeled: bool,
     log: Callable[[str], None],
 ) -> Handover:
     """``cases`` as files of a fine-tuning in ``folder``.
 
     Args:
         known: labels of the checkpoint to start from.
-        with_unlabelled: also hand over the unlabelled cases.
+        with_unlabeled: also hand over the unlabeled cases.
         log: gets a sentence where segments of a case hide each other.
 
     Raises:
         InputError: no case holds anything to learn, or there are too many labels.
     """
     labels = labels_to_learn(structures, known)
-    values = {c.volume_id: segment_values(structures, labels, c.segmentation_id) for c in cases if c.labelled}
-    labelled = [c for c in cases if values.get(c.volume_id)]
-    unlabelled = [c for c in cases if c.role == UNLABELLED] if with_unlabelled else []
-    if not labelled:
+    values = {c.volume_id: segment_values(structures, labels, c.segmentation_id) for c in cases if c.labeled}
+    labeled = [c for c in cases if values.get(c.volume_id)]
+    unlabeled = [c for c in cases if c.role == UNLABELED] if with_unlabeled else []
+    if not labeled:
         raise InputError(_("None of the volumes has a segment to learn. Tick one, or give a volume a segmentation."))
-    names = case_names([*labelled, *unlabelled])
-    for part in ("images", "labels", "unlabelled"):
+    names = case_names([*labeled, *unlabeled])
+    for part in ("images", "labels", "unlabeled"):
         (folder / part).mkdir()
-    files = {case.volume_id: names[case.volume_id] + scene.FILE_ENDING for case in [*labelled, *unlabelled]}
+    files = {case.volume_id: names[case.volume_id] + scene.FILE_ENDING for case in [*labeled, *unlabeled]}
     steps = []
-    for case in labelled:
+    for case in labeled:
         steps.append(_volume_step(case, folder / "images" / files[case.volume_id]))
         path = folder / "labels" / files[case.volume_id]
         write = partial(_write_labels, case, values[case.volume_id], path, log)
         steps.append((_("Writing the labels of {name}").format(name=case.name), write))
-    steps += [_volume_step(case, folder / "unlabelled" / files[case.volume_id]) for case in unlabelled]
+    steps += [_volume_step(case, folder / "unlabeled" / files[case.volume_id]) for case in unlabeled]
     (folder / "labels.json").write_text(json.dumps([to_json(label) for label in labels]), encoding="utf-8")
     # Each name with its comma: a volume called "2" is not the number of cases to hold out.
-    held_out = "".join(f"{names[case.volume_id]}," for case in labelled if case.role == VALIDATION)
+    held_out = "".join(f"{names[case.volume_id]}," for case in labeled if case.role == VALIDATION)
     fields = {
         "images": (str(folder / "images"),),
         "labels": (str(folder / "labels"),),
         "label_table": str(folder / "labels.json"),
-        "unlabelled": (str(folder / "unlabelled"),) if unlabelled else (),
+        "unlabeled": (str(folder / "unlabeled"),) if unlabeled else (),
         "validation": held_out or "none",
         "cache": str(folder / "cache"),
     }
-    return Handover(steps, fields, labels, {names[case.volume_id]: case.volume_id for case in labelled})
+    return Handover(steps, fields, labels, {names[case.volume_id]: case.volume_id for case in labeled})
 
 
 def write_volumes(cases: Sequence[Case], folder: Path) -> tuple[list[Step], dict[str, str]]:

@@ -1,7 +1,7 @@
 """The engine's warm worker as the panel sees it: submit a job and get its events, cancel it, stop everything.
 
-The worker is a process of its own (``PythonSlicer -m ContrastiveSegLib worker``), so that Slicer survives whatever
-happens in it. Its language is in ``ContrastiveSegLib.events`` and ``ContrastiveSegLib.jobs.worker``.
+The worker is a process of its own (``PythonSlicer -m contrastiveseg worker``), so that Slicer survives whatever
+happens in it. Its language is in ``contrastiveseg.events`` and ``contrastiveseg.jobs.worker``.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib import events
-from ContrastiveSegLib.descriptions import Job
-from ContrastiveSegLib.errors import Cancelled
-from ContrastiveSegLib.records import to_json
+from contrastiveseg import events
+from contrastiveseg.descriptions import Job
+from contrastiveseg.errors import Cancelled
+from contrastiveseg.serialization import to_json
 
 from .process import LineProcess
 from .signal import Signal
 from .timer import single_shot
 
-#: The folder that holds ContrastiveSegLib, from where the worker's Python is to import it.
+#: The folder that holds contrastiveseg, from where the worker's Python is to import it.
 _MODULE_FOLDER = Path(__file__).resolve().parents[1]
 
 
@@ -67,7 +67,7 @@ class _Request:
     ended: bool = False
 
 
-class Worker:
+class EngineClient:
     """Jobs go in, events come out, from the event loop. Several workers may run beside one another.
 
     Events come at most 20 times a second, then in a row. Of progress only the newest is told; nothing else is left out.
@@ -172,7 +172,7 @@ class Worker:
             self._last_words.clear()
             self._process = LineProcess(
                 self._program,
-                ["-m", "ContrastiveSegLib", "worker"],
+                ["-m", "contrastiveseg", "worker"],
                 python_environment(),
                 self._hear,
                 self._log,

@@ -12,7 +12,7 @@ from typing import Any
 import vtk
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.files import write_text
+from contrastiveseg.files import write_text
 
 #: Field of a row of the engine's ``evaluate`` -> title, unit and description of its column.
 COLUMNS = {

@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 import vtk
 
-from ContrastiveSegLib.errors import InputError
+from contrastiveseg.errors import InputError
 
 from .grids import Grid, array_of
 from .segments import HIGHEST_VALUE, layer_name, segments_of, volume_to_segmentation

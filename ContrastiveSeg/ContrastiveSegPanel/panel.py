@@ -83,7 +83,7 @@ class Panel(slicer.util.VTKObservationMixin):
 
     def enter(self) -> None:
         """The user comes to the module: look at what may have changed, and let the worker warm up."""
-        self.session.refresh_catalogue()
+        self.session.refresh_catalog()
         self.session.warm_up()
 
     def close(self) -> None:

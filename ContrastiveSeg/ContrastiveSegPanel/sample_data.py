@@ -15,13 +15,13 @@ def register() -> None:
     """Offer the samples; for Slicer's ``startupCompleted()``, when the module Sample Data is there."""
     from SampleData import SampleDataLogic
 
-    _register(SampleDataLogic, "SyntheticHeart1", labelled=True)
+    _register(SampleDataLogic, "SyntheticHeart1", labeled=True)
     _register(SampleDataLogic, "SyntheticHeart2")
     _register(SampleDataLogic, "SyntheticHeart3")
 
 
-def _register(logic: Any, name: str, labelled: bool = False) -> None:
-    files = [f"{name}.nrrd", f"{name}.seg.nrrd"] if labelled else [f"{name}.nrrd"]
+def _register(logic: Any, name: str, labeled: bool = False) -> None:
+    files = [f"{name}.nrrd", f"{name}.seg.nrrd"] if labeled else [f"{name}.nrrd"]
     logic.registerCustomSampleDataSource(
         category=CATEGORY,
         sampleName=name,

@@ -12,7 +12,7 @@ from typing import Any
 
 import slicer
 
-from ContrastiveSegLib.checkpoints.card import Label
+from contrastiveseg.checkpoints.card import Label
 
 from .grids import FILE_ENDING, check_same_grid, grid_of, read_image, volume_holding, writable, write_image
 from .hierarchy import place_beside
@@ -54,7 +54,7 @@ def write_volume(volume: Any, path: Path | str) -> None:
 def write_labels(segmentation: Any, volume: Any, values: Mapping[str, int], path: Path | str) -> list[str]:
     """Write segments as one label map on the volume's grid, as uint8 or, for values above 255, int16.
 
-    Segments on the volume's grid are copied as they are, others are resampled (nearest neighbour); parent transforms of
+    Segments on the volume's grid are copied as they are, others are resampled (nearest neighbor); parent transforms of
     both nodes are taken into account. Where segments of different values overlap, the one further down the list wins,
     as in Slicer's own export.
 

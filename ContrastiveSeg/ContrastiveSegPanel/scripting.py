@@ -12,14 +12,14 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.checkpoints.header import read_card
-from ContrastiveSegLib.descriptions import FinetuneJob
-from ContrastiveSegLib.errors import ContrastiveSegError, InputError
-from ContrastiveSegLib.events import Event
+from contrastiveseg.checkpoints.header import read_card
+from contrastiveseg.descriptions import FinetuneJob
+from contrastiveseg.errors import ContrastiveSegError, InputError
+from contrastiveseg.events import Event
 
 from . import scene
 from .blocking import run_blocking
-from .cases import TRAIN, UNLABELLED, VALIDATION, Case, structures_of, volume_of
+from .cases import TRAIN, UNLABELED, VALIDATION, Case, structures_of, volume_of
 from .comparison import compare
 from .handover import hand_over
 from .requirements import how_to_install
@@ -62,7 +62,7 @@ def fine_tune(
     checkpoint: Path | None,
     output: Path,
     validation: Sequence[tuple[Any, Any]],
-    unlabelled: Sequence[Any],
+    unlabeled: Sequence[Any],
     on_event: OnEvent | None,
     fields: dict[str, Any],
 ) -> dict[str, Any]:
@@ -70,10 +70,10 @@ def fine_tune(
     _check_packages(session)
     given = [_case(volume, segmentation, TRAIN) for volume, segmentation in cases]
     given += [_case(volume, segmentation, VALIDATION) for volume, segmentation in validation]
-    given += [_case(volume, None, UNLABELLED) for volume in unlabelled]
+    given += [_case(volume, None, UNLABELED) for volume in unlabeled]
     known = read_card(checkpoint).labels if checkpoint is not None else ()
     with _folder(session) as folder:
-        handed = hand_over(given, structures_of(given), known, folder, bool(unlabelled), session.log)
+        handed = hand_over(given, structures_of(given), known, folder, bool(unlabeled), session.log)
         job = FinetuneJob(
             checkpoint=str(checkpoint) if checkpoint is not None else "none",
             output=str(output),

@@ -1,4 +1,4 @@
-"""Label maps of the engine as Slicer's segmentation files (.seg.nrrd): with names, colours and terminology."""
+"""Label maps of the engine as Slicer's segmentation files (.seg.nrrd): with names, colors and terminology."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import slicer
 
-from ContrastiveSegLib.checkpoints.card import Label
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.files import replacing, stem
+from contrastiveseg.checkpoints.card import Label
+from contrastiveseg.errors import InputError
+from contrastiveseg.files import replacing, stem
 
 from . import bare_mrml
 from .grids import read_image

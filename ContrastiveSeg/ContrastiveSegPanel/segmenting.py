@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import slicer
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.checkpoints.card import Card
-from ContrastiveSegLib.descriptions import Pieces, SegmentJob
-from ContrastiveSegLib.errors import InputError
+from contrastiveseg.checkpoints.card import Card
+from contrastiveseg.descriptions import Pieces, SegmentJob
+from contrastiveseg.errors import InputError
 
 from . import scene
 from .cases import IGNORE, PREDICTED, ROLE, TRAIN, VALIDATION, segmentation_of
@@ -174,7 +174,7 @@ class Segmenting:
             self.diverted.append(told.format(why=why_not, name=node.GetName()))
         self._undo.append(undo)
         if undo.written.issuperset(node.GetSegmentation().GetSegmentIDs()):
-            self._mark_as_predicted(node, volume, learnt=shown in (None, node))
+            self._mark_as_predicted(node, volume, learned=shown in (None, node))
         self.segmentation_ids.append(node.GetID())
         self.as_made[node.GetID()] = Made(volume.GetID(), undo.as_written)
         if self._options.uncertainty:
@@ -199,17 +199,17 @@ class Segmenting:
         replaced = scene.replaced_by_name(segmentation, self._card.labels).values()
         return states(segmentation.GetSegmentation(), replaced)
 
-    def _mark_as_predicted(self, segmentation: Any, volume: Any, learnt: bool) -> None:
-        """Nothing in it is anybody's own work any more: it is not to be learnt from unasked.
+    def _mark_as_predicted(self, segmentation: Any, volume: Any, learned: bool) -> None:
+        """Nothing in it is anybody's own work any more: it is not to be learned from unasked.
 
         Args:
-            learnt: the volume's role goes for this segmentation, not for another one that the user has worked on.
+            learned: the volume's role goes for this segmentation, not for another one that the user has worked on.
         """
-        learnt = learnt and volume.GetAttribute(ROLE) in (TRAIN, VALIDATION)
-        for node, attribute in ((segmentation, PREDICTED), *([(volume, ROLE)] if learnt else [])):
+        learned = learned and volume.GetAttribute(ROLE) in (TRAIN, VALIDATION)
+        for node, attribute in ((segmentation, PREDICTED), *([(volume, ROLE)] if learned else [])):
             self._attributes.append((node.GetID(), attribute, node.GetAttribute(attribute)))
         segmentation.SetAttribute(PREDICTED, self._checkpoint.name)
-        if learnt:
+        if learned:
             volume.RemoveAttribute(ROLE)
 
     def _write(self, case: _Case, index: int) -> None:
@@ -224,7 +224,7 @@ class Segmenting:
 
 
 def volumes_in_scene() -> list[Any]:
-    """The scalar volumes that may be segmented: no label maps, colours or uncertainty maps, none without voxels."""
+    """The scalar volumes that may be segmented: no label maps, colors or uncertainty maps, none without voxels."""
     found = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     return [
         v

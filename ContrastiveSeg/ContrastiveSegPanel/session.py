@@ -1,4 +1,4 @@
-"""What the panel's sections share: the processes, the catalogue, the chosen checkpoint, and this session's files."""
+"""What the panel's sections share: the processes, the catalog, the chosen checkpoint, and this session's files."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.errors import ContrastiveSegError
+from contrastiveseg.errors import ContrastiveSegError
 
 from . import settings
-from .catalogue import Catalogue, Entry
+from .catalog import Catalog, Entry
 from .requirements import missing
 from .signal import Signal
 
 if TYPE_CHECKING:
-    from .jobs import Worker
+    from .jobs import EngineClient
     from .parameters import Parameters
 
 #: Until the worker has answered: what every version of the engine has.
@@ -29,7 +29,7 @@ _METHODS: dict[str, list[dict[str, Any]]] = {
 }
 _DEVICES: list[dict[str, Any]] = [{"name": "cpu", "label": "CPU", "free_bytes": 0}]
 
-#: Seconds; see :attr:`.jobs.Worker.GRACE` and ``QUIT``.
+#: Seconds; see :attr:`.jobs.EngineClient.GRACE` and ``QUIT``.
 _TRAINER_GRACE = 60.0
 
 #: The module's folder, in which the starters ship.
@@ -43,14 +43,14 @@ class Session:
         worker: segments, ranks, evaluates and answers queries; stays warm.
         trainer: a process of its own for fine-tuning and pre-training, so that one can go on segmenting meanwhile.
             Whoever submits to it starts it and stops it afterwards.
-        catalogue: the checkpoints there are.
+        catalog: the checkpoints there are.
         checkpoint: the one chosen, or None; set by :meth:`set_checkpoint`.
         parameters: what the scene remembers; set by the panel whenever the scene changes.
         methods: stage -> [{"name", "description", "citation", "settings"}], from the engine's registry.
         devices: [{"name", "label", "free_bytes"}], from the engine.
         training: whether the trainer has work, or is about to get it; told by ``training_changed``.
         missing: Python packages that have to be installed before anything can be computed.
-        checkpoint_changed, catalogue_changed, methods_changed, devices_changed, missing_changed: signals, no values.
+        checkpoint_changed, catalog_changed, methods_changed, devices_changed, missing_changed: signals, no values.
         nodes_changed: signal that volumes or segmentations came or went; it may come often in a row.
         node_leaving: signal with a node that is about to be removed; selectors still have it.
         scene_closing: signal that all nodes are about to go.
@@ -58,21 +58,21 @@ class Session:
         log_line: signal with a line for the panel's log.
     """
 
-    def __init__(self, worker: Worker | None = None, trainer: Worker | None = None) -> None:
-        from .jobs import Worker
+    def __init__(self, worker: EngineClient | None = None, trainer: EngineClient | None = None) -> None:
+        from .jobs import EngineClient
 
-        self.worker = worker or Worker()
-        self.trainer = trainer or Worker()
-        # A cancelled training still validates and writes what it has learnt.
+        self.worker = worker or EngineClient()
+        self.trainer = trainer or EngineClient()
+        # A cancelled training still validates and writes what it has learned.
         self.trainer.GRACE = self.trainer.QUIT = _TRAINER_GRACE
-        self.catalogue = Catalogue(_MODULE / "Resources" / "Checkpoints", settings.models_folder())
+        self.catalog = Catalog(_MODULE / "Resources" / "Checkpoints", settings.models_folder())
         self.checkpoint: Entry | None = None
         self.parameters: Parameters | None = None
         self.methods = dict(_METHODS)
         self.devices = list(_DEVICES)
         self.missing = _missing()
         self.checkpoint_changed = Signal()
-        self.catalogue_changed = Signal()
+        self.catalog_changed = Signal()
         self.methods_changed = Signal()
         self.devices_changed = Signal()
         self.missing_changed = Signal()
@@ -106,28 +106,28 @@ class Session:
         return _("Install the missing Python packages first: see the top of the panel.") if self.missing else ""
 
     def set_checkpoint(self, path: Path | None) -> None:
-        """Choose the checkpoint at ``path``, one of the catalogue's entries (None: no checkpoint)."""
-        self.checkpoint = next((e for e in self.catalogue.entries() if e.path == path), None)
+        """Choose the checkpoint at ``path``, one of the catalog's entries (None: no checkpoint)."""
+        self.checkpoint = next((e for e in self.catalog.entries() if e.path == path), None)
         self.checkpoint_changed.emit()
 
-    def refresh_catalogue(self, select: Path | None = None) -> None:
-        """Read the catalogue's folders anew, and choose the checkpoint at ``select`` if it lies in one of them."""
-        self.catalogue_changed.emit()
-        if any(entry.path == select for entry in self.catalogue.entries()):
+    def refresh_catalog(self, select: Path | None = None) -> None:
+        """Read the catalog's folders anew, and choose the checkpoint at ``select`` if it lies in one of them."""
+        self.catalog_changed.emit()
+        if any(entry.path == select for entry in self.catalog.entries()):
             self.set_checkpoint(select)
 
     def add_checkpoint(self, path: Path) -> None:
-        """Take a checkpoint file into the catalogue and choose it; the user is told what is wrong with it."""
+        """Take a checkpoint file into the catalog and choose it; the user is told what is wrong with it."""
         try:
-            self.refresh_catalogue(select=self.catalogue.add(path))
+            self.refresh_catalog(select=self.catalog.add(path))
         except (ContrastiveSegError, OSError) as problem:
             self.report(problem)
 
     def set_models_folder(self, folder: Path) -> None:
         """Keep the user's own checkpoints in ``folder`` from now on."""
         settings.set_models_folder(folder)
-        self.catalogue = Catalogue(self.catalogue.starters, folder)
-        self.catalogue_changed.emit()
+        self.catalog = Catalog(self.catalog.starters, folder)
+        self.catalog_changed.emit()
 
     def folder(self) -> Path:
         """This session's own folder for files that go between Slicer and the engine."""

@@ -7,11 +7,11 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.descriptions import Job
-from ContrastiveSegLib.errors import Cancelled
-from ContrastiveSegLib.events import Event
+from contrastiveseg.descriptions import Job
+from contrastiveseg.errors import Cancelled
+from contrastiveseg.events import Event
 
-from .jobs import Worker
+from .jobs import EngineClient
 from .signal import Signal
 from .timer import single_shot
 
@@ -65,7 +65,7 @@ class Task:
         changed: told after every change of ``state``.
     """
 
-    def __init__(self, worker: Worker, bar: Any, status: Any) -> None:
+    def __init__(self, worker: EngineClient, bar: Any, status: Any) -> None:
         self.worker, self._bar, self._status = worker, bar, status
         self.state = "idle"
         self.changed = Signal()

@@ -13,7 +13,7 @@ _SIDES = ("left", "right")
 
 
 def known_by_name(name: str) -> str:
-    """The serialised terminology entry of the structure called ``name``, such as "Liver" or "kidney_left"; "" if Slicer
+    """The serialized terminology entry of the structure called ``name``, such as "Liver" or "kidney_left"; "" if Slicer
     knows none of that name."""
     logic, spelling = _logic(), _spelling(name)
     entry = slicer.vtkSlicerTerminologyEntry()

@@ -1,4 +1,4 @@
-"""A training on the panel: its files, its curve, and its checkpoint into the catalogue."""
+"""A training on the panel: its files, its curve, and its checkpoint into the catalog."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.descriptions import Job
-from ContrastiveSegLib.events import Event
-from ContrastiveSegLib.files import leftovers
+from contrastiveseg.descriptions import Job
+from contrastiveseg.events import Event
+from contrastiveseg.files import leftovers
 
 from .chart import Chart
 from .session import Session
@@ -52,20 +52,20 @@ class Training:
 
     @property
     def told_output(self) -> str:
-        """The checkpoint as the user finds it: its name in the catalogue, or its path where that lists it not."""
-        listed = any(entry.path == self.output for entry in self.session.catalogue.entries())
+        """The checkpoint as the user finds it: its name in the catalog, or its path where that lists it not."""
+        listed = any(entry.path == self.output for entry in self.session.catalog.entries())
         return self.output.stem if listed else str(self.output)
 
     def prepare(self, name: str) -> None:
         """Choose where the checkpoint called ``name`` goes, and make the folder for its files."""
-        self.output = self.session.catalogue.new_path(name)
+        self.output = self.session.catalog.new_path(name)
         self.folder = Path(tempfile.mkdtemp(prefix="training-", dir=self.session.folder()))
         self._selects = True
 
     def start(
         self, steps: Sequence[Step], job: Job, on_result: Callable[[Any], None], resuming_command: str = ""
     ) -> None:
-        """After :meth:`prepare`: do ``steps``, then train; ``on_result`` comes with the checkpoint in the catalogue.
+        """After :meth:`prepare`: do ``steps``, then train; ``on_result`` comes with the checkpoint in the catalog.
 
         Args:
             resuming_command: what goes on with it in a terminal, should the engine crash; "" where it cannot go on,
@@ -83,7 +83,7 @@ class Training:
         _remove_files(self.output, self.folder)
 
     def cancel(self) -> None:
-        """Stop; what was learnt so far is kept in the catalogue, and chosen."""
+        """Stop; what was learned so far is kept in the catalog, and chosen."""
         self.task.cancel()
 
     def leave_scene(self) -> None:
@@ -93,7 +93,7 @@ class Training:
             self.task.cancel()
 
     def cleanup(self) -> None:
-        """The panel closes: end the process, which still writes what was learnt; with that the training ends."""
+        """The panel closes: end the process, which still writes what was learned; with that the training ends."""
         if self.task.state == "writing":
             self.task.cancel()
         elif self.busy:
@@ -118,19 +118,19 @@ class Training:
         goes_on = not cancelled and self._resuming_command and resume.is_file() and not self.output.is_file()
         self._end(keep_resume=bool(goes_on))
         if goes_on:
-            told = _("What was learnt is kept in {path}. To go on from there, type in a terminal:")
+            told = _("What was learned is kept in {path}. To go on from there, type in a terminal:")
             problem = f"{problem}\n\n{told.format(path=resume)}\n{self._resuming_command}"
         if not cancelled:
             self.session.report(problem)
         elif self.output.is_file():
-            self._status.setText(_("Stopped. What was learnt so far is kept as {name}.").format(name=self.told_output))
+            self._status.setText(_("Stopped. What was learned so far is kept as {name}.").format(name=self.told_output))
         self.session.log(str(problem))
 
     def _end(self, keep_resume: bool = False) -> None:
         self.session.training = False
         self.session.training_changed.emit()
         if self.output.is_file():
-            self.session.refresh_catalogue(self.output if self._selects else None)
+            self.session.refresh_catalog(self.output if self._selects else None)
         # The process may be writing until it is gone, and the next training may have begun by then.
         self.session.trainer.stop(partial(_remove_files, self.output, self.folder, keep_resume))
 

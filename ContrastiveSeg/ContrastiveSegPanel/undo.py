@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import slicer
 
-from ContrastiveSegLib.errors import InputError
+from contrastiveseg.errors import InputError
 
 from .segments import layer_name, layers_of, surfaces_kept, surfaces_of, take_out, tell_of_new_voxels, without
 from .translation import _
@@ -143,7 +143,7 @@ def states(segmentation: Any, identifiers: Iterable[str]) -> State:
 
 
 def _said(segment: Any) -> Any:
-    """A copy of a segment's name, colour, value and tags, without its voxels."""
+    """A copy of a segment's name, color, value and tags, without its voxels."""
     copy = slicer.vtkSegment()
     copy.DeepCopyMetadata(segment)
     return copy

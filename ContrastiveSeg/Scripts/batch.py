@@ -5,7 +5,7 @@
 
 The same words and exit codes as the command contrastiveseg, and in addition for segment:
 
-    --output FILE.seg.nrrd    a segmentation with the checkpoint's names, colours and terminology
+    --output FILE.seg.nrrd    a segmentation with the checkpoint's names, colors and terminology
     --segmentations           the same for a folder as --output: one CASE.seg.nrrd a case
 
 Both need Slicer, or its package slicer-core in the Python that runs this.
@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ContrastiveSegPanel.requirements import how_to_install, missing
 
-from ContrastiveSegLib import cli, events
-from ContrastiveSegLib.checkpoints.header import read_card
-from ContrastiveSegLib.descriptions import Job, SegmentJob
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.files import stem, volume_suffix
+from contrastiveseg import cli, events
+from contrastiveseg.checkpoints.header import read_card
+from contrastiveseg.descriptions import Job, SegmentJob
+from contrastiveseg.errors import InputError
+from contrastiveseg.files import stem, volume_suffix
 
 _FLAG = "--segmentations"
 _ENDING = ".seg.nrrd"
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     if not words or words[0] in _ASKS_FOR_HELP:
         print(__doc__)
     elif words[0] == "worker":
-        print("The worker needs a terminal: PythonSlicer -m ContrastiveSegLib worker", file=sys.stderr)
+        print("The worker needs a terminal: PythonSlicer -m contrastiveseg worker", file=sys.stderr)
         return InputError.exit_code
     if not _ASKS_FOR_HELP & set(words) and missing():
         print(how_to_install(), file=sys.stderr)
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         return InputError.exit_code
 
     def run(job: Job, emit: events.Emit, cancelled: events.Cancelled) -> dict[str, Any]:
-        from ContrastiveSegLib.jobs.run import run
+        from contrastiveseg.jobs.run import run
 
         if isinstance(job, SegmentJob) and (everywhere or volume_suffix(Path(job.output)) == _ENDING):
             return _segment(job, emit, cancelled)
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.Cancelled) -> dict[str, Any]:
     """The segment job with segmentation files as output; each is written as soon as its label map is there."""
-    from ContrastiveSegLib.jobs.run import check, run
+    from contrastiveseg.jobs.run import check, run
 
     check(job)
     try:
@@ -100,8 +100,8 @@ def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.Cancelled) ->
 
 def _outputs(job: SegmentJob) -> dict[str, Path]:
     """Case name -> segmentation file, all checked before anything is computed."""
-    from ContrastiveSegLib.files import check_outputs
-    from ContrastiveSegLib.volumes.dataset import find_cases
+    from contrastiveseg.files import check_outputs
+    from contrastiveseg.volumes.dataset import find_cases
 
     cases = find_cases([Path(path) for path in job.input])
     output = Path(job.output)

@@ -23,8 +23,8 @@ from typing import Any
 
 from common import add_common_options, machine, markdown
 
-from ContrastiveSegLib.files import write_text
-from ContrastiveSegLib.volumes.synthetic import SyntheticSettings, write_dataset
+from contrastiveseg.files import write_text
+from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 
 _POLICIES: dict[str, dict[str, str]] = {"default": {}, "passive": {"OMP_WAIT_POLICY": "passive"}}
 #: Steps of a training that is timed alone, and more than one beside segmentations can make.
@@ -83,7 +83,7 @@ def _runs(options: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
 
 
 def _start(words: list[Any], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "ContrastiveSegLib", *map(str, words)]
+    command = [sys.executable, "-m", "contrastiveseg", *map(str, words)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ContrastiveSegLib.volumes.cache import CachedCase, CachedVolumes
-from ContrastiveSegLib.volumes.sampling import labelled_patches
+from contrastiveseg.volumes.cache import CachedCase, CachedVolumes
+from contrastiveseg.volumes.sampling import draw_patches
 
 COUNTS = (20, 200)
 PATCH = (64, 96, 96)
@@ -53,10 +53,10 @@ def draw(folder: Path, shape: tuple[int, int, int], count: int, crops: int) -> d
     box = ((0, shape[0]), (0, shape[1]), (0, shape[2]))
     cases = [CachedCase(str(i), str(i), "", shape, 1, box, (1,)) for i in range(count)]
     source, random = CachedVolumes(folder, cases, [1]), np.random.default_rng(0)
-    labelled_patches(source.subset([0]), PATCH, 2, 0.5, random)
+    draw_patches(source.subset([0]), PATCH, 2, 0.5, random)
     before, start = resident(), time.perf_counter()
     for _ in range(crops // 2):
-        labelled_patches(source, PATCH, 2, 0.5, random)
+        draw_patches(source, PATCH, 2, 0.5, random)
     return {
         "volumes": count,
         "volumes_gb": round(sum(f.stat().st_size for i in range(count) for f in folder.glob(f"{i}.*npy")) / 1e9, 3),

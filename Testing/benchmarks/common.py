@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.evaluation.evaluate import evaluate
-from ContrastiveSegLib.files import write_text
+from contrastiveseg.errors import InputError
+from contrastiveseg.evaluation.evaluate import evaluate
+from contrastiveseg.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
 Run = dict[str, Any]
@@ -41,8 +41,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """--labelled and --seeds: which cases to train on, how often."""
-    parser.add_argument("--labelled", default="labelled_5", help="list in splits.json (default: %(default)s)")
+    """--labeled and --seeds: which cases to train on, how often."""
+    parser.add_argument("--labeled", default="labelled_5", help="list in splits.json (default: %(default)s)")
     parser.add_argument("--seeds", type=_numbers, default=(0, 1, 2), help="such as 0,1,2 (default)")
 
 

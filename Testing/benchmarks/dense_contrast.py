@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ContrastiveSegLib.contrast.position_contrast import dense_position_contrast, position_contrast
+from contrastiveseg.contrast.position_contrast import dense_position_contrast, position_contrast
 
 BATCH, THRESHOLD = 4, 0.1
 

@@ -1,12 +1,12 @@
-"""What pre-training and unlabelled volumes are worth: Dice on held-out cases after fine-tuning on few labels.
+"""What pre-training and unlabeled volumes are worth: Dice on held-out cases after fine-tuning on few labels.
 
-    python Testing/benchmarks/dice.py --data DIR --set LA_half --labelled labelled_5 --steps 200 --pretrain-steps 300 \
+    python Testing/benchmarks/dice.py --data DIR --set LA_half --labeled labelled_5 --steps 200 --pretrain-steps 300 \
         --rows scratch,ideal,starter,scratch+bcp,ideal+bcp --starter CHECKPOINT
     python Testing/benchmarks/dice.py --table
 
 A row is a start, and behind a plus sign the fine-tuning method (supervised where none is named). Starts: ``scratch``;
 ``starter``; the name of a pre-training method (pre-trained on all train cases, without their labels; with
-``--pretrain-labels``, those that can also learn from the labels that fine-tuning gets). Methods that use unlabelled
+``--pretrain-labels``, those that can also learn from the labels that fine-tuning gets). Methods that use unlabeled
 volumes get the other train cases, without their labels. ``all`` is from scratch with the labels of all train
 cases. Either part may be followed by settings of the method, as in ``ideal+bcp:ramp=1:box=0.5``. All rows have the same
 fine-tuning steps, cases and seeds; the cases of the list ``val`` are segmented and scored on their own grids by the
@@ -45,13 +45,13 @@ from common import (
     split,
 )
 
-from ContrastiveSegLib import events
-from ContrastiveSegLib.checkpoints.header import digest, read_card
-from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob, SegmentJob
-from ContrastiveSegLib.errors import ContrastiveSegError, InputError
-from ContrastiveSegLib.jobs.run import run
-from ContrastiveSegLib.methods.objective import find
-from ContrastiveSegLib.records import key_value, to_json
+from contrastiveseg import events
+from contrastiveseg.checkpoints.header import digest, read_card
+from contrastiveseg.descriptions import FinetuneJob, PretrainJob, SegmentJob
+from contrastiveseg.errors import ContrastiveSegError, InputError
+from contrastiveseg.jobs.run import run
+from contrastiveseg.methods.objective import find
+from contrastiveseg.serialization import key_value, to_json
 
 NAMES = {
     "scratch": "From scratch",
@@ -110,7 +110,7 @@ def _options() -> argparse.Namespace:
     budget.add_argument("--pretrain-steps", type=int, help="of rows that pre-train")
     budget.add_argument("--pretrain-minutes", type=float, help="instead: as long for every method, whatever it costs")
     parser.add_argument("--share-pretraining", action="store_true", help="one pre-training for all seeds, not one each")
-    parser.add_argument("--pretrain-labels", action="store_true", help="for methods that can: those of --labelled")
+    parser.add_argument("--pretrain-labels", action="store_true", help="for methods that can: those of --labeled")
     parser.add_argument("--starter", type=Path, help="checkpoint of rows that begin with starter")
     parser.add_argument("--precision", choices=("32", "bf16"), default="32", help="of training and segmenting")
     parser.add_argument("--work", type=Path, help="folder to keep checkpoints and preprocessed volumes in")
@@ -130,7 +130,7 @@ def _benchmark(options: argparse.Namespace, work: Path) -> None:
             _pretraining(options, start)
     for seed in options.seeds:
         for row in rows:
-            wanted: Run = {"row": row, "set": options.set, "labelled": options.labelled, "seed": seed}
+            wanted: Run = {"row": row, "set": options.set, "labeled": options.labeled, "seed": seed}
             wanted |= {"steps": options.steps, "precision": options.precision, "dimensions": options.dimensions}
             start = _parts(row)[0]
             if start.name not in ("scratch", "all", "starter"):
@@ -155,7 +155,7 @@ def _pretraining(options: argparse.Namespace, method: Method) -> dict[str, Any]:
     return {
         "pretrain_steps": options.pretrain_steps,
         "pretrain_minutes": options.pretrain_minutes,
-        "pretrain_labels": options.labelled if with_labels else None,
+        "pretrain_labels": options.labeled if with_labels else None,
     }
 
 
@@ -168,15 +168,15 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
         checkpoint = str(options.starter)
     elif start.name not in ("scratch", "all"):
         checkpoint, pretraining = _pretrained(options, folder, work, start, wanted, shared)
-    name = f"{options.set}-{options.dimensions}d-{options.labelled}-{_file_name(wanted['row'])}-{options.steps}"
+    name = f"{options.set}-{options.dimensions}d-{options.labeled}-{_file_name(wanted['row'])}-{options.steps}"
     name += "-labels" if wanted.get("pretrain_labels") else ""
     output = work / f"{name}-{wanted['seed']}.safetensors"
-    labelled = split(folder, "train" if start.name == "all" else options.labelled)
-    cases = [{"image": str(image(folder, c)), "label": str(label(folder, c))} for c in labelled]
+    labeled = split(folder, "train" if start.name == "all" else options.labeled)
+    cases = [{"image": str(image(folder, c)), "label": str(label(folder, c))} for c in labeled]
     more: dict[str, Any] = {}
-    if find("finetune", method.name).uses_unlabelled:
-        others = [{"image": str(image(folder, c))} for c in split(folder, "train") if c not in labelled]
-        more["unlabelled"] = (_listed(others, work / "unlabelled"),)
+    if find("finetune", method.name).uses_unlabeled:
+        others = [{"image": str(image(folder, c))} for c in split(folder, "train") if c not in labeled]
+        more["unlabeled"] = (_listed(others, work / "unlabeled"),)
     clock = StageClock()
     budget = {"steps": options.steps, "seed": wanted["seed"]}
     job = FinetuneJob(
@@ -285,7 +285,7 @@ def _listed(cases: Sequence[dict[str, str]], work: Path) -> str:
 
 
 def _same_task(run: Run, other: Run) -> bool:
-    return all(run.get(k) == other[k] for k in ("set", "labelled", "steps", "precision", "dimensions"))
+    return all(run.get(k) == other[k] for k in ("set", "labeled", "steps", "precision", "dimensions"))
 
 
 def _check_plans(runs: Sequence[Run]) -> None:
@@ -294,9 +294,9 @@ def _check_plans(runs: Sequence[Run]) -> None:
         found = {row["row"]: row["plan"][name] for row in runs}
         if len({tuple(v) for v in found.values()}) > 1:
             print(f"Warning: the rows differ in their {name}: {found}", file=sys.stderr)
-    schemes = {row["row"]: [c["normalisation"] for c in row["plan"]["channels"]] for row in runs}
+    schemes = {row["row"]: [c["normalization"] for c in row["plan"]["channels"]] for row in runs}
     if len({json.dumps(v) for v in schemes.values()}) > 1:
-        print(f"Warning: the rows differ in their normalisation: {schemes}", file=sys.stderr)
+        print(f"Warning: the rows differ in their normalization: {schemes}", file=sys.stderr)
     networks = {row["row"]: row["network"] for row in runs}
     if len({json.dumps(v, sort_keys=True) for v in networks.values()}) > 1:
         print(f"Warning: the rows differ in their network: {networks}", file=sys.stderr)
@@ -304,7 +304,7 @@ def _check_plans(runs: Sequence[Run]) -> None:
 
 #: What rows of the table differ in, besides the seed.
 _COLUMNS = (
-    *("set", "labelled", "row", "steps", "minutes", "dimensions"),
+    *("set", "labeled", "row", "steps", "minutes", "dimensions"),
     *("pretrain_steps", "pretrain_minutes", "pretrain_labels", "starter"),
 )
 
@@ -322,7 +322,7 @@ def table(runs: Sequence[Run]) -> str:
     order = {row: place for place, row in enumerate(("scratch", *sorted({r["row"] for r in runs}), "all", *NAMES))}
     rows = []
     for key, members in sorted(groups.items(), key=lambda item: (item[0][:2], order[item[0][2]], str(item[0]))):
-        name, labelled, row, steps, _, dimensions, pretrain_steps, pretrain_minutes, labels, _ = key
+        name, labeled, row, steps, _, dimensions, pretrain_steps, pretrain_minutes, labels, _ = key
         members = sorted(members, key=lambda r: r["seed"])
         name += ", 2D" if dimensions == 2 else ""
         told = _name(row)
@@ -338,7 +338,7 @@ def table(runs: Sequence[Run]) -> str:
         times = [_minutes([r["training"] for r in members]), _minutes(before) if before else "-"]
         done = steps or round(statistics.fmean(r["nnunet"]["iterations"] for r in members))
         missed = f"{statistics.fmean(r['empty'] for r in members):g}"
-        rows.append([f"{name} {labelled}", told, str(done), *means, missed, seeds, *times])
+        rows.append([f"{name} {labeled}", told, str(done), *means, missed, seeds, *times])
     return markdown(columns, rows)
 
 

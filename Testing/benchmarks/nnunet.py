@@ -1,6 +1,6 @@
-"""nnU-Net v2 on the same labelled cases with the same processor time, scored by the same metrics as dice.py's rows.
+"""nnU-Net v2 on the same labeled cases with the same processor time, scored by the same metrics as dice.py's rows.
 
-    python Testing/benchmarks/nnunet.py --data DIR --set Hippocampus --labelled labelled_5 --minutes 5 \
+    python Testing/benchmarks/nnunet.py --data DIR --set Hippocampus --labeled labelled_5 --minutes 5 \
         --venv build/nnunet
 
 nnU-Net lives in an environment of its own, made in --venv with the torch that runs this script. Its plan is its own
@@ -38,7 +38,7 @@ from common import (
 )
 from dice import table
 
-from ContrastiveSegLib.errors import ContrastiveSegError, InputError
+from contrastiveseg.errors import ContrastiveSegError, InputError
 
 NAME = "Dataset900_Benchmark"
 
@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument(
         "--minutes", type=float, help="processor minutes of training; default: the mean of --like's rows"
     )
-    parser.add_argument("--like", type=Path, help="results of dice.py on the same set and labelled cases")
+    parser.add_argument("--like", type=Path, help="results of dice.py on the same set and labeled cases")
     options = parser.parse_args()
     try:
         folder = data_set(options)
@@ -67,12 +67,12 @@ def main() -> int:
 
 
 def _minutes_of(options: argparse.Namespace) -> float:
-    """What dice.py's rows took for fine-tuning on the same labelled cases."""
+    """What dice.py's rows took for fine-tuning on the same labeled cases."""
     runs = read_runs(options.like) if options.like else []
     spent = [
         r["training"]["cpu_minutes"]
         for r in runs
-        if (r["set"], r["labelled"]) == (options.set, options.labelled) and "steps" in r
+        if (r["set"], r["labeled"]) == (options.set, options.labeled) and "steps" in r
     ]
     if not spent:
         raise InputError("Give the budget as --minutes M, or --like FILE with finished rows of dice.py.")
@@ -80,7 +80,7 @@ def _minutes_of(options: argparse.Namespace) -> float:
 
 
 def _benchmark(options: argparse.Namespace, folder: Path, minutes: float, work: Path) -> None:
-    wanted: Run = {"set": options.set, "labelled": options.labelled, "minutes": minutes}
+    wanted: Run = {"set": options.set, "labeled": options.labeled, "minutes": minutes}
     names = {"plain": "nnunet", "mirrored": "nnunet-mirror"}
     seeds = [
         seed
@@ -91,7 +91,7 @@ def _benchmark(options: argparse.Namespace, folder: Path, minutes: float, work: 
         return
     programs = _environment(options.venv)
     val = split(folder, "val")
-    variables = _prepare(folder, split(folder, options.labelled), val, work, programs, options.threads)
+    variables = _prepare(folder, split(folder, options.labeled), val, work, programs, options.threads)
     for seed in seeds:
         print(f"nnU-Net, seed {seed}, {minutes} processor minutes", file=sys.stderr, flush=True)
         command = [programs / "python", Path(__file__).with_name("nnunet_trainer.py"), "--seed", seed]
@@ -117,20 +117,20 @@ def _environment(folder: Path) -> Path:
 
 
 def _prepare(
-    folder: Path, labelled: list[str], val: list[str], work: Path, programs: Path, threads: int
+    folder: Path, labeled: list[str], val: list[str], work: Path, programs: Path, threads: int
 ) -> dict[str, str]:
     """The cases in nnU-Net's layout, planned and preprocessed; returns nnU-Net's environment variables."""
     raw = work / "raw" / NAME
     for name in (raw / "imagesTr", raw / "labelsTr", work / "val", work / "preprocessed", work / "results"):
         name.mkdir(parents=True)
-    for case in labelled:
+    for case in labeled:
         (raw / "imagesTr" / f"{case}_0000.nii.gz").symlink_to(image(folder, case))
         (raw / "labelsTr" / f"{case}.nii.gz").symlink_to(label(folder, case))
     for case in val:
         (work / "val" / f"{case}_0000.nii.gz").symlink_to(image(folder, case))
     told: dict[str, Any] = json.loads((folder / "dataset.json").read_text())
     described = {key: told[key] for key in ("channel_names", "labels", "file_ending")}
-    (raw / "dataset.json").write_text(json.dumps(described | {"numTraining": len(labelled)}))
+    (raw / "dataset.json").write_text(json.dumps(described | {"numTraining": len(labeled)}))
     variables = {f"nnUNet_{name}": str(work / name) for name in ("raw", "preprocessed", "results")}
     variables |= {"nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": str(threads)}
     plan = [programs / "nnUNetv2_plan_and_preprocess", "-d", "900", "-c", "3d_fullres", "-np", "1", "-npfp", "1"]

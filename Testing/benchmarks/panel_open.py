@@ -27,7 +27,7 @@ from typing import Any
 
 from common import add_common_options, machine, markdown
 
-from ContrastiveSegLib.files import stem, write_text
+from contrastiveseg.files import stem, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "ContrastiveSeg" / "ContrastiveSeg.py"

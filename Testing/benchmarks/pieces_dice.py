@@ -31,9 +31,9 @@ from common import (
     split,
 )
 
-from ContrastiveSegLib.descriptions import Pieces, SegmentJob
-from ContrastiveSegLib.errors import ContrastiveSegError
-from ContrastiveSegLib.jobs.run import run
+from contrastiveseg.descriptions import Pieces, SegmentJob
+from contrastiveseg.errors import ContrastiveSegError
+from contrastiveseg.jobs.run import run
 
 PIECES: tuple[Pieces, ...] = ("all", "largest")
 _METRICS = ("dice", "hd95_mm", "assd_mm")

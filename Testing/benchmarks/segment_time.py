@@ -30,20 +30,20 @@ from common import add_common_options, machine, markdown
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
-from ContrastiveSegLib.checkpoints.card import Card, Label
-from ContrastiveSegLib.checkpoints.format import save
-from ContrastiveSegLib.device import autocast, autocast_dtype
-from ContrastiveSegLib.errors import ContrastiveSegError, InputError
-from ContrastiveSegLib.evaluation.metrics import measure
-from ContrastiveSegLib.files import stem, write_text
-from ContrastiveSegLib.networks.registry import build
-from ContrastiveSegLib.networks.segmenter import Segmenter
-from ContrastiveSegLib.segmentation.predictor import Predictor, Timings
-from ContrastiveSegLib.segmentation.segment import STAGES
-from ContrastiveSegLib.training.setup import cases_of, choose_network
-from ContrastiveSegLib.volumes.fingerprint import PatchRule, fingerprint, plan_for
-from ContrastiveSegLib.volumes.reading import read_labels, read_volume
-from ContrastiveSegLib.volumes.volume import LabelMap
+from contrastiveseg.checkpoints.card import Card, Label
+from contrastiveseg.checkpoints.format import save
+from contrastiveseg.device import autocast, autocast_dtype
+from contrastiveseg.errors import ContrastiveSegError, InputError
+from contrastiveseg.evaluation.metrics import measure
+from contrastiveseg.files import stem, write_text
+from contrastiveseg.networks.registry import build
+from contrastiveseg.networks.segmenter import Segmenter
+from contrastiveseg.segmentation.predictor import Predictor, Timings
+from contrastiveseg.segmentation.segment import STAGES
+from contrastiveseg.training.setup import cases_of, choose_network
+from contrastiveseg.volumes.fingerprint import PatchRule, fingerprint, plan_for
+from contrastiveseg.volumes.reading import read_labels, read_volume
+from contrastiveseg.volumes.volume import LabelMap
 
 CPU = torch.device("cpu")
 
@@ -130,7 +130,7 @@ def _random_segmenter(volume: Path, output: Path) -> Path:
 
 def _cold(job: dict[str, Any], timings: Path) -> dict[str, float]:
     """Stages of a fresh process, its peak memory, and the seconds from its start to its end."""
-    command = [sys.executable, "-m", "ContrastiveSegLib", "segment", "--overwrite", "--timings", timings]
+    command = [sys.executable, "-m", "contrastiveseg", "segment", "--overwrite", "--timings", timings]
     for key in ("checkpoint", "output", "device", "precision", "threads"):
         command += [f"--{key}", job[key]]
     start = time.perf_counter()
@@ -143,7 +143,7 @@ def _warm(job: dict[str, Any], repeats: int) -> dict[str, float]:
     """Median stages of the jobs after the first of one worker process."""
     requests = [json.dumps({"id": str(n), "job": {"kind": "segment", **job}}) for n in range(repeats + 1)]
     worker = subprocess.Popen(
-        [sys.executable, "-m", "ContrastiveSegLib", "worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "contrastiveseg", "worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert worker.stdin is not None
     assert worker.stdout is not None

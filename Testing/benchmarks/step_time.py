@@ -4,7 +4,7 @@
                                            [--precision auto] [--methods macl,cvrl] [--repeats 7]
 
 A step is drawing crops from the cache on disk, views, network passes, losses, the backward pass, teacher and queue;
-the optimiser is left out. Its own passes are the same calls of the same networks on the same views, forward, and
+the optimizer is left out. Its own passes are the same calls of the same networks on the same views, forward, and
 backward where the step goes backward. The bar is a ratio of 1.3. Each method is timed at the start and at the end of
 its budget, where some train other parts. Times are processor seconds on a CPU and wall clock seconds on a GPU.
 """
@@ -26,20 +26,20 @@ import torch
 from common import add_common_options, add_run, machine, markdown
 from torch import Tensor
 
-from ContrastiveSegLib.device import (
+from contrastiveseg.device import (
     autocast,
     autocast_dtype,
     keep_large_buffers,
     resolve_device,
     shield_thin_convolutions,
 )
-from ContrastiveSegLib.methods.objective import Objective, available, find
-from ContrastiveSegLib.networks.backbone import Backbone
-from ContrastiveSegLib.networks.registry import build
-from ContrastiveSegLib.training.setup import cases_of, choose_network
-from ContrastiveSegLib.volumes.cache import CachedVolumes, preprocess
-from ContrastiveSegLib.volumes.fingerprint import fingerprint, plan_for
-from ContrastiveSegLib.volumes.synthetic import SyntheticSettings, write_dataset
+from contrastiveseg.methods.objective import Objective, available, find
+from contrastiveseg.networks.backbone import Backbone
+from contrastiveseg.networks.registry import build
+from contrastiveseg.training.setup import cases_of, choose_network
+from contrastiveseg.volumes.cache import CachedVolumes, preprocess
+from contrastiveseg.volumes.fingerprint import fingerprint, plan_for
+from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 
 #: When in the budget a step is timed.
 SHARES = (0.0, 0.99)
@@ -186,7 +186,7 @@ def main() -> None:
                 shield_thin_convolutions(objective)
             objective.to(device).train()
             for share in SHARES:
-                objective.share = share
+                objective.progress = share
                 times = measured(objective, source, device, dtype, options.repeats)
                 run = {"method": name, "share": share, "size": options.size, "patch": list(plan.patch), **times}
                 precision = str(dtype or torch.float32).removeprefix("torch.")

@@ -22,13 +22,13 @@ from unittest import mock
 import torch
 from common import add_common_options, add_data_options, data_set, image, label, machine, markdown, split
 
-from ContrastiveSegLib.device import autocast_dtype
-from ContrastiveSegLib.errors import ContrastiveSegError
-from ContrastiveSegLib.evaluation.metrics import measure
-from ContrastiveSegLib.files import write_text
-from ContrastiveSegLib.segmentation import predictor as predicting
-from ContrastiveSegLib.segmentation.predictor import Predictor
-from ContrastiveSegLib.volumes.reading import read_labels, read_volume
+from contrastiveseg.device import autocast_dtype
+from contrastiveseg.errors import ContrastiveSegError
+from contrastiveseg.evaluation.metrics import measure
+from contrastiveseg.files import write_text
+from contrastiveseg.segmentation import predictor as predicting
+from contrastiveseg.segmentation.predictor import Predictor
+from contrastiveseg.volumes.reading import read_labels, read_volume
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,7 @@ import json
 
 import SimpleITK as sitk
 
-from ContrastiveSegLib.cli import main
+from contrastiveseg.cli import main
 
 QUICK = ["--steps", "2", "--precision", "32", "--threads", "1"]
 

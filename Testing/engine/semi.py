@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 
-from ContrastiveSegLib.methods.objective import SegmentationObjective
-from ContrastiveSegLib.networks.registry import build
-from ContrastiveSegLib.networks.spec import NetworkSpec
-from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, SpatialSettings
-from ContrastiveSegLib.volumes.batch import Batch
-from ContrastiveSegLib.volumes.plan import Channel, Plan
+from contrastiveseg.methods.objective import SegmentationObjective
+from contrastiveseg.networks.registry import build
+from contrastiveseg.networks.spec import NetworkSpec
+from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
+from contrastiveseg.volumes.batch import Batch
+from contrastiveseg.volumes.plan import Channel, Plan
 
 #: Nothing is moved and no intensity changed, so that a test knows what the network saw.
-NEVER = Chance(0.0, 0.0, 0.0)
+NEVER = RandomRange(0.0, 0.0, 0.0)
 STILL: dict[str, Any] = {
     "margin": 1.0,
     "spatial": SpatialSettings(0.0, 0.0),
@@ -32,29 +32,29 @@ def method(
     spec = NetworkSpec("unet", dimensions, 1, {"widths": [4, 8, 8], "strides": strides, "norm": norm})
     patch = (SIDE, SIDE, SIDE) if dimensions == 3 else (1, SIDE, SIDE)
     made = cls(build(spec), Plan(dimensions, (Channel(),), (1.0, 1.0, 1.0), patch), settings, classes=3)
-    made.share = share
+    made.progress = share
     return made.train()
 
 
-def batch(labelled: int = 2, unlabelled: int = 2, dimensions: int = 3) -> Batch:
-    """Random crops, the darkest voxels of class 0, the brightest of class 2; labelled ones first, then unlabelled."""
+def batch(labeled: int = 2, unlabeled: int = 2, dimensions: int = 3) -> Batch:
+    """Random crops, the darkest voxels of class 0, the brightest of class 2; labeled ones first, then unlabeled."""
     generator = torch.Generator().manual_seed(1)
-    count, shape = labelled + unlabelled, [SIDE] * dimensions
+    count, shape = labeled + unlabeled, [SIDE] * dimensions
     images = torch.randn(count, 1, *shape, generator=generator)
     labels = torch.bucketize(images[:, 0], torch.tensor([-0.4, 0.4]))
-    labels[labelled:] = -1
+    labels[labeled:] = -1
     return Batch(images, labels, torch.zeros(count, 4), torch.zeros(count, 4), torch.arange(count))
 
 
 def falls(made: SegmentationObjective, given: Batch, steps: int = 12, to: float = 0.8) -> bool:
     """Whether the loss falls to less than ``to`` of what it was, over a few steps on one batch."""
-    optimiser = torch.optim.AdamW(made.parameters(), 5e-3)
+    optimizer = torch.optim.AdamW(made.parameters(), 5e-3)
     losses = []
     for _ in range(steps):
         loss = made.step(given)["loss"]
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         made.after_step()
         losses.append(loss.item())
     return losses[-1] < to * losses[0]

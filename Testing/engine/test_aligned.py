@@ -8,17 +8,17 @@ import pytest
 import torch
 from toy_volumes import ToyVolumes, check_a_step_in_bfloat16, mean_of, reached, toy_backbone, toy_plan, trained
 
-from ContrastiveSegLib import records
-from ContrastiveSegLib.contrast.geometry import sample
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.methods import aligned as module
-from ContrastiveSegLib.methods.aligned import Aligned, AlignedSettings, far, places, point_contrast
-from ContrastiveSegLib.methods.objective import find
-from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, SpatialSettings
-from ContrastiveSegLib.volumes.batch import Batch
+from contrastiveseg import serialization
+from contrastiveseg.contrast.geometry import sample
+from contrastiveseg.errors import InputError
+from contrastiveseg.methods import aligned as module
+from contrastiveseg.methods.aligned import Aligned, AlignedSettings, far, places, point_contrast
+from contrastiveseg.methods.objective import find
+from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
+from contrastiveseg.volumes.batch import Batch
 
 SMALL = AlignedSettings(width=16, points=64)
-NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 8)
+NEVER = IntensitySettings(*[RandomRange(0.0, 0.0, 0.0)] * 8)
 
 
 def made(dimensions: int = 3, settings: AlignedSettings = SMALL) -> Aligned:
@@ -144,7 +144,7 @@ def test_impossible_settings_are_refused():
 def test_registered_and_settings_survive_json():
     assert find("pretrain", "aligned") is Aligned
     settings = replace(AlignedSettings(), near=0.2)
-    assert records.from_json(AlignedSettings, records.to_json(settings)) == settings
+    assert serialization.from_json(AlignedSettings, serialization.to_json(settings)) == settings
 
 
 def test_step_under_autocast():

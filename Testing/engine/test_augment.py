@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from monai.transforms import AdjustContrast, Affine
 from scipy import ndimage
 
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.volumes import augment
-from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, SpatialSettings, intensity, spatial
+from contrastiveseg.errors import InputError
+from contrastiveseg.volumes import augment
+from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings, intensity, spatial
 
 STILL = SpatialSettings(probability=0.0, flip=0.0)
-NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 8)
+NEVER = IntensitySettings(*[RandomRange(0.0, 0.0, 0.0)] * 8)
 NAMES = tuple(vars(NEVER))
 
 
@@ -26,7 +26,7 @@ def blobs(*shape: int) -> torch.Tensor:
 
 
 def only(name: str, low: float, high: float) -> IntensitySettings:
-    return replace(NEVER, **{name: Chance(1.0, low, high)})
+    return replace(NEVER, **{name: RandomRange(1.0, low, high)})
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def only(name: str, low: float, high: float) -> IntensitySettings:
         (lambda: SpatialSettings(elastic=-0.1), "elastic must be 0 or more"),
         (lambda: SpatialSettings(scale=(0.0, 1.0)), "scale must be more than 0"),
         (lambda: SpatialSettings(scale=(1.2, 1.1)), "scale must be .* the smaller first"),
-        (lambda: Chance(2.0, 0.0, 1.0), "probability of a change must be from 0 to 1, not 2"),
-        (lambda: Chance(0.5, 1.0, 0.5), "low must not be above high"),
+        (lambda: RandomRange(2.0, 0.0, 1.0), "probability of a change must be from 0 to 1, not 2"),
+        (lambda: RandomRange(0.5, 1.0, 0.5), "low must not be above high"),
         (lambda: only("contrast", -0.5, 1.0), "contrast: its strength must be more than 0, not -0.5 to 1.0"),
         (lambda: only("gamma", 0.0, 1.0), "gamma: .* more than 0"),
         (lambda: only("noise", -0.1, 1.0), "noise: .* 0 or more"),
@@ -56,7 +56,7 @@ def test_settings_that_no_change_can_have_are_refused(make, words):
 
 
 @pytest.mark.parametrize("shape", [(24, 20), (12, 16, 20)])
-def test_no_change_is_the_centre(shape):
+def test_no_change_is_the_center(shape):
     images = blobs(2, 1, *shape)
     labels = (images[:, 0] > 0).long()
     out = tuple(n - 4 for n in shape)
@@ -67,14 +67,14 @@ def test_no_change_is_the_centre(shape):
     assert matrices.shape == (2, len(shape), len(shape) + 1)
 
 
-def test_rotation_is_rigid_in_millimetres_and_agrees_with_scipy(monkeypatch):
+def test_rotation_is_rigid_in_millimeters_and_agrees_with_scipy(monkeypatch):
     images, aspect = blobs(1, 1, 30, 40), np.array([3.0, 1.5])
     # Every draw at the upper end of its range: an angle of (nearly) +20 degrees.
     monkeypatch.setattr(augment.torch, "rand", lambda *size: torch.full(torch.empty(*size).shape, 0.99999))
     moves = replace(STILL, probability=1.0, rotation=20.0, scale=(1.0, 1.0), translation=0.0)
     moved, _, _ = spatial(images, None, moves, tuple(aspect), (30, 40))
     x = math.radians(20 * (2 * 0.99999 - 1))
-    turn = np.array([[math.cos(x), math.sin(x)], [-math.sin(x), math.cos(x)]])  # (y, x) order, millimetres
+    turn = np.array([[math.cos(x), math.sin(x)], [-math.sin(x), math.cos(x)]])  # (y, x) order, millimeters
     linear = np.diag(1 / aspect) @ turn @ np.diag(aspect)
     middle = (np.array([30, 40]) - 1) / 2
     reference = ndimage.affine_transform(
@@ -89,7 +89,7 @@ def test_affine_agrees_with_monai(monkeypatch):
     matrix = torch.tensor([[[0.9, 0.1, 0.0, 0.05], [-0.1, 0.95, 0.05, 0.0], [0.0, -0.05, 1.1, -0.1]]])
     monkeypatch.setattr(augment, "_affine", lambda *_: matrix)
     moved, _, _ = spatial(images, None, STILL, (1.0, 1.0, 1.0), (16, 20, 24))
-    # MONAI's matrix acts on centred voxel coordinates, axes z, y, x.
+    # MONAI's matrix acts on centered voxel coordinates, axes z, y, x.
     half = torch.tensor([16.0, 20, 24]) / 2
     full = torch.eye(4)
     full[:3, :3] = torch.diag(half) @ matrix[0, :, :3].flip(0, 1) @ torch.diag(1 / half)
@@ -233,7 +233,7 @@ def test_a_curve_leaves_an_empty_image_finite(value):
 
 def test_reproducible_from_the_global_seed_and_exact_under_autocast():
     images = blobs(2, 1, 16, 20)
-    everything = IntensitySettings(*[Chance(1.0, c.low, c.high) for c in vars(IntensitySettings()).values()])
+    everything = IntensitySettings(*[RandomRange(1.0, c.low, c.high) for c in vars(IntensitySettings()).values()])
     results = []
     for autocast in (False, False, True):
         torch.manual_seed(5)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ContrastiveSegLib import files
-from ContrastiveSegLib.checkpoints.format import load, save
-from ContrastiveSegLib.cli import main
+from contrastiveseg import files
+from contrastiveseg.checkpoints.format import load, save
+from contrastiveseg.cli import main
 
 QUICK = ["--steps", "1", "--precision", "32", "--threads", "1"]
 
@@ -182,7 +182,7 @@ def test_training_data_of_different_channels(image, tmp_path, capsys):
 
 
 @pytest.fixture
-def labelled(dataset, tmp_path) -> Path:
+def labeled(dataset, tmp_path) -> Path:
     """The data set in a folder of its own, to spoil."""
     shutil.copytree(dataset, tmp_path / "data")
     return tmp_path / "data"
@@ -197,79 +197,79 @@ def spoil(path: Path, change: Callable[[sitk.Image], sitk.Image]) -> None:
     sitk.WriteImage(change(sitk.ReadImage(str(path))), str(path))
 
 
-def test_a_label_on_another_grid(labelled, capsys):
+def test_a_label_on_another_grid(labeled, capsys):
     def move(label):
         label.SetOrigin((1.0, 2.0, 3.0))
         return label
 
-    spoil(labelled / "labelsTr" / "synthetic_00002.nii.gz", move)
-    said = refused(finetuning(labelled), labelled, capsys)
+    spoil(labeled / "labelsTr" / "synthetic_00002.nii.gz", move)
+    said = refused(finetuning(labeled), labeled, capsys)
     assert "Case synthetic_00002" in said
     assert "is not on the grid of its image: origin" in said
 
 
-def test_a_label_that_is_not_declared(labelled, capsys):
+def test_a_label_that_is_not_declared(labeled, capsys):
     spoil(
-        labelled / "labelsTr" / "synthetic_00001.nii.gz",
+        labeled / "labelsTr" / "synthetic_00001.nii.gz",
         lambda label: label + 4 * sitk.Cast(label == 3, label.GetPixelID()),
     )
-    said = refused(finetuning(labelled), labelled, capsys)
+    said = refused(finetuning(labeled), labeled, capsys)
     assert "Case synthetic_00001 has the label(s) 7, which dataset.json does not declare" in said
 
 
-def test_a_label_that_is_an_image(labelled, capsys):
-    folder = labelled / "labelsTr"
+def test_a_label_that_is_an_image(labeled, capsys):
+    folder = labeled / "labelsTr"
     spoil(folder / "synthetic_00001.nii.gz", lambda label: sitk.Cast(label, sitk.sitkFloat32) * 0.3)
-    assert "not whole numbers: it is not a label map" in refused(finetuning(labelled), labelled, capsys)
+    assert "not whole numbers: it is not a label map" in refused(finetuning(labeled), labeled, capsys)
 
 
-def test_a_label_missing_for_one_case(labelled, capsys):
-    (labelled / "labelsTr" / "synthetic_00003.nii.gz").unlink()
-    assert "Case synthetic_00003 has no label file" in refused(finetuning(labelled), labelled, capsys)
-    words = finetuning(labelled)
-    words[4] = labelled / "dataset.json"
+def test_a_label_missing_for_one_case(labeled, capsys):
+    (labeled / "labelsTr" / "synthetic_00003.nii.gz").unlink()
+    assert "Case synthetic_00003 has no label file" in refused(finetuning(labeled), labeled, capsys)
+    words = finetuning(labeled)
+    words[4] = labeled / "dataset.json"
     del words[5:7]
-    assert "synthetic_00003.nii.gz does not exist" in refused(words, labelled, capsys)
+    assert "synthetic_00003.nii.gz does not exist" in refused(words, labeled, capsys)
 
 
-def test_a_damaged_dataset_file(labelled, capsys):
-    (labelled / "dataset.json").write_text('{"training": [')
-    words = ["pretrain", "--images", labelled / "dataset.json", "--output", labelled / "c.safetensors", *QUICK]
-    assert "dataset.json is not a JSON file" in refused(words, labelled, capsys)
-    (labelled / "dataset.json").write_text(json.dumps({"training": [{"image": "nowhere.nii.gz"}]}))
-    assert "training[0]" in refused(words, labelled, capsys)
+def test_a_damaged_dataset_file(labeled, capsys):
+    (labeled / "dataset.json").write_text('{"training": [')
+    words = ["pretrain", "--images", labeled / "dataset.json", "--output", labeled / "c.safetensors", *QUICK]
+    assert "dataset.json is not a JSON file" in refused(words, labeled, capsys)
+    (labeled / "dataset.json").write_text(json.dumps({"training": [{"image": "nowhere.nii.gz"}]}))
+    assert "training[0]" in refused(words, labeled, capsys)
 
 
-def test_checkpoints(image, labelled, segmenter, pretrained, capsys):
-    broken = labelled / "broken.safetensors"
+def test_checkpoints(image, labeled, segmenter, pretrained, capsys):
+    broken = labeled / "broken.safetensors"
     broken.write_bytes(segmenter.read_bytes()[:-100])
     for checkpoint, says in [
         (broken, "is truncated"),
-        (labelled / "none.safetensors", "There is no checkpoint at"),
+        (labeled / "none.safetensors", "There is no checkpoint at"),
         (image, "is not a checkpoint"),
     ]:
-        segmenting = ["segment", "--checkpoint", checkpoint, "--input", image, "--output", labelled / "l.nii.gz"]
-        assert says in refused(segmenting, labelled, capsys)
-        words = finetuning(labelled)
+        segmenting = ["segment", "--checkpoint", checkpoint, "--input", image, "--output", labeled / "l.nii.gz"]
+        assert says in refused(segmenting, labeled, capsys)
+        words = finetuning(labeled)
         words[2] = checkpoint
-        assert says in refused(words, labelled, capsys)
-        assert says in refused(["inspect", checkpoint], labelled, capsys)
-    segmenting = ["segment", "--checkpoint", pretrained, "--input", image, "--output", labelled / "l.nii.gz"]
-    assert "was only pre-trained" in refused(segmenting, labelled, capsys)
+        assert says in refused(words, labeled, capsys)
+        assert says in refused(["inspect", checkpoint], labeled, capsys)
+    segmenting = ["segment", "--checkpoint", pretrained, "--input", image, "--output", labeled / "l.nii.gz"]
+    assert "was only pre-trained" in refused(segmenting, labeled, capsys)
 
 
-def test_a_network_with_two_channels(image, labelled, segmenter, capsys):
+def test_a_network_with_two_channels(image, labeled, segmenter, capsys):
     card, weights = load(segmenter)
     plan = replace(card.plan, channels=card.plan.channels * 2)
     first = next(n for n, t in weights.items() if t.ndim == 5 and t.shape[1] == 1)
     wide = weights | {first: weights[first].repeat(1, 2, 1, 1, 1)}
-    path = labelled / "two.safetensors"
+    path = labeled / "two.safetensors"
     save(path, wide, replace(card, plan=plan, network=replace(card.network, in_channels=2)))
-    words = ["segment", "--checkpoint", path, "--input", image, "--output", labelled / "l.nii.gz"]
-    assert "The network takes 2 channel(s)" in refused(words, labelled, capsys)
-    words = finetuning(labelled)
+    words = ["segment", "--checkpoint", path, "--input", image, "--output", labeled / "l.nii.gz"]
+    assert "The network takes 2 channel(s)" in refused(words, labeled, capsys)
+    words = finetuning(labeled)
     words[2] = path
-    assert "expects 2 channel(s) and the volumes have 1" in refused(words, labelled, capsys)
+    assert "expects 2 channel(s) and the volumes have 1" in refused(words, labeled, capsys)
 
 
 def commands(segmenter: Path, image: Path, dataset: Path, output: Path) -> dict[str, list]:

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from ContrastiveSegLib.contrast import balanced_contrast as module
-from ContrastiveSegLib.contrast.balanced_contrast import balanced_contrast, sample_blocks
+from contrastiveseg.contrast import balanced_contrast as module
+from contrastiveseg.contrast.balanced_contrast import balanced_contrast, sample_blocks
 
 CLASSES = torch.tensor([0, 0, 0, 1, 1, 2])
 

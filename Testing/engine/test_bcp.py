@@ -7,7 +7,7 @@ import semi
 import torch
 from semi import batch
 
-from ContrastiveSegLib.methods.bcp import BCP, BCPSettings, regional_loss
+from contrastiveseg.methods.bcp import BCP, BCPSettings, regional_loss
 
 SETTINGS = BCPSettings(**semi.STILL)
 
@@ -62,7 +62,7 @@ def test_every_mixed_crop_is_one_crop_with_a_box_of_the_other():
         assert ((mixed == inside) | (mixed == outside)).all()
 
 
-def test_the_first_part_of_the_budget_pastes_labelled_crops_alone():
+def test_the_first_part_of_the_budget_pastes_labeled_crops_alone():
     made, given = method(share=0.0), batch()
     seen = watched(made)
     terms = made.step(given)
@@ -108,6 +108,6 @@ def test_the_teacher_follows_and_is_never_trained():
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-@pytest.mark.parametrize(("labelled", "unlabelled"), [(2, 2), (1, 2), (2, 0)])
-def test_the_loss_falls(labelled, unlabelled, dimensions):
-    assert semi.falls(method(dimensions=dimensions), batch(labelled, unlabelled, dimensions), to=0.9)
+@pytest.mark.parametrize(("labeled", "unlabeled"), [(2, 2), (1, 2), (2, 0)])
+def test_the_loss_falls(labeled, unlabeled, dimensions):
+    assert semi.falls(method(dimensions=dimensions), batch(labeled, unlabeled, dimensions), to=0.9)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ContrastiveSegLib.errors import Cancelled, InputError
-from ContrastiveSegLib.volumes import cache
-from ContrastiveSegLib.volumes.cache import CachedCase, CachedVolumes, preprocess, working_shape
-from ContrastiveSegLib.volumes.dataset import find_cases
-from ContrastiveSegLib.volumes.plan import Channel, Plan
+from contrastiveseg.errors import Cancelled, InputError
+from contrastiveseg.volumes import cache
+from contrastiveseg.volumes.cache import CachedCase, CachedVolumes, preprocess, working_shape
+from contrastiveseg.volumes.dataset import find_cases
+from contrastiveseg.volumes.plan import Channel, Plan
 
 PLAN = Plan(3, (Channel("image", "MR"),), (20.0, 20.0, 22.0), (8, 16, 16))
 
@@ -129,9 +129,9 @@ def test_voxels_and_labels_are_those_of_the_file(cases, tmp_path):
         assert (image.shape, image.dtype) == ((1, *shape), np.float32)
         raw = sitk.GetArrayFromImage(sitk.ReadImage(str(case.images[0]))).ravel()
         assert np.corrcoef(raw, image.ravel())[0, 1] > 0.99
-        for value, *place in source.places(index):
+        for value, *place in source.foreground_voxels(index):
             assert labels[tuple(place)] == value
-        assert {int(v) for v in np.unique(source.places(index)[:, 0])} == set(np.unique(labels)) - {0}
+        assert {int(v) for v in np.unique(source.foreground_voxels(index)[:, 0])} == set(np.unique(labels)) - {0}
 
 
 def test_classes_are_numbered_in_order_and_other_values_are_background(cases, tmp_path):
@@ -140,20 +140,20 @@ def test_classes_are_numbered_in_order_and_other_values_are_background(cases, tm
     every, some = CachedVolumes(tmp_path, found, [1, 2, 3]), CachedVolumes(tmp_path, found, [3, 1])
     whole = every.label_crop(0, (0, 0, 0), (12, 16, 16))
     np.testing.assert_array_equal(some.label_crop(0, (0, 0, 0), (12, 16, 16)), np.array([0, 2, 0, 1])[whole])
-    assert set(some.places(0)[:, 0]) == {1, 2}
+    assert set(some.foreground_voxels(0)[:, 0]) == {1, 2}
 
 
-def test_an_unlabelled_volume_has_no_class_and_no_places(cases, tmp_path):
+def test_an_unlabeled_volume_has_no_class_and_no_places(cases, tmp_path):
     mixed = [cases[0], dataclasses.replace(cases[1], labels=None)]
     source = CachedVolumes(tmp_path, preprocess(mixed, PLAN, tmp_path, with_labels=True), [1, 2, 3])
-    assert (source.labelled, source.unlabelled) == ((0,), (1,))
+    assert (source.labeled, source.unlabeled) == ((0,), (1,))
     assert source.cases[1].values is None
     crops = [source.label_crop(case, (-2, 0, 0), (4, 5, 6)) for case in range(2)]
     assert crops[0].dtype == crops[1].dtype
     assert (crops[1].shape, np.unique(crops[1]).tolist()) == ((4, 5, 6), [-1])
-    assert source.places(1).shape == (0, 4)
-    assert len(source.places(0)) > 0
-    assert source.subset([1, 0]).unlabelled == (0,)
+    assert source.foreground_voxels(1).shape == (0, 4)
+    assert len(source.foreground_voxels(0)) > 0
+    assert source.subset([1, 0]).unlabeled == (0,)
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ import pytest
 import safetensors.torch
 import torch
 
-from ContrastiveSegLib.checkpoints.card import SCHEMA, Card, Label, Provenance, TrainingCase
-from ContrastiveSegLib.checkpoints.describe import describe
-from ContrastiveSegLib.checkpoints.format import load, save
-from ContrastiveSegLib.checkpoints.header import CARD_KEY, digest, read_card
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.networks.spec import NetworkSpec
-from ContrastiveSegLib.records import to_json
-from ContrastiveSegLib.volumes.plan import Channel, Normalisation, Plan
+from contrastiveseg.checkpoints.card import SCHEMA, Card, Label, Provenance, TrainingCase
+from contrastiveseg.checkpoints.describe import describe
+from contrastiveseg.checkpoints.format import load, save
+from contrastiveseg.checkpoints.header import CARD_KEY, digest, read_card
+from contrastiveseg.errors import InputError
+from contrastiveseg.networks.spec import NetworkSpec
+from contrastiveseg.serialization import to_json
+from contrastiveseg.volumes.plan import Channel, Normalization, Plan
 
 CARD = Card(
     "segmenter",
@@ -25,7 +25,7 @@ CARD = Card(
     NetworkSpec("unet", 3, 2, {"widths": [4, 8]}),
     Plan(
         3,
-        (Channel("CT", "CT", Normalisation("window", -160.0, 240.0, 40.5, 77.25)), Channel()),
+        (Channel("CT", "CT", Normalization("window", -160.0, 240.0, 40.5, 77.25)), Channel()),
         (3, 0.7, 0.7),
         (8, 16, 16),
     ),
@@ -96,10 +96,10 @@ def test_saving_again_gives_the_same_bytes(path, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c | {"colour": 1}, "unknown colour"),
+        (lambda c: c | {"color": 1}, "unknown color"),
         (lambda c: {k: v for k, v in c.items() if k != "schema"}, "no schema number"),
         (lambda c: c | {"schema": SCHEMA + 1}, f"newer ContrastiveSeg .schema {SCHEMA + 1}"),
-        (lambda c: c | {"schema": SCHEMA + 1, "colour": 1}, "newer ContrastiveSeg"),
+        (lambda c: c | {"schema": SCHEMA + 1, "color": 1}, "newer ContrastiveSeg"),
         (lambda c: c | {"kind": "teacher"}, "card.kind: 'teacher' is not one of"),
         (lambda c: [c], "no schema number"),
         (lambda c: "{", "card cannot be read"),
@@ -131,8 +131,8 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path, value, dtype):
         ("plan", {"dimensions": 2}, "differ in their dimensions"),
         ("plan", {"channels": []}, "channels is empty"),
         ("plan", {"channels": [{}]}, "differ in their number of channels"),
-        ("plan", {"channels": [{}, {"normalisation": {"low": 2.0}}]}, "low is above its high"),
-        ("plan", {"channels": [{}, {"normalisation": {"mean": float("inf")}}]}, "mean: expected a finite number"),
+        ("plan", {"channels": [{}, {"normalization": {"low": 2.0}}]}, "low is above its high"),
+        ("plan", {"channels": [{}, {"normalization": {"mean": float("inf")}}]}, "mean: expected a finite number"),
         ("labels", [{"value": 0, "name": "a"}], "must be 1 to 65535"),
         ("labels", [{"value": 1, "name": "a"}, {"value": 1, "name": "b"}], "the same value"),
         ("labels", [{"value": n + 1, "name": str(n)} for n in range(256)], "at most 255 labels"),
@@ -208,8 +208,8 @@ def test_nothing_there(tmp_path):
 
 def test_cards_are_read_without_torch(path):
     code = (
-        "import sys; from pathlib import Path; from ContrastiveSegLib.checkpoints.header import read_card;"
-        "from ContrastiveSegLib.checkpoints.describe import describe; from ContrastiveSegLib.cli import main;"
+        "import sys; from pathlib import Path; from contrastiveseg.checkpoints.header import read_card;"
+        "from contrastiveseg.checkpoints.describe import describe; from contrastiveseg.cli import main;"
         f"describe(read_card(Path({str(path)!r}))); assert main(['inspect', {str(path)!r}]) == 0;"
         "assert not {'torch', 'monai', 'numpy', 'SimpleITK', 'safetensors'} & set(sys.modules)"
     )
@@ -244,7 +244,7 @@ def test_a_description_gives_a_terminal_no_orders():
     assert all(line.isprintable() for line in told.split("\n"))
 
 
-def test_description_of_a_segmenter_that_learnt_from_unlabelled_volumes_too():
+def test_description_of_a_segmenter_that_learned_from_unlabeled_volumes_too():
     cases = tuple(TrainingCase(str(i), "00", i == 0) for i in range(3))
     card = replace(CARD, provenance=replace(CARD.provenance, cases=cases, case_count=3))
     assert "trained on   3 volumes (2 of them without labels), 100 steps" in describe(card)

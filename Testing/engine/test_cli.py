@@ -13,12 +13,12 @@ import typing
 
 import pytest
 
-from ContrastiveSegLib import cli
-from ContrastiveSegLib.cli import _parser, main
-from ContrastiveSegLib.descriptions import JOBS, FinetuneJob, PretrainJob, SegmentJob
-from ContrastiveSegLib.errors import Cancelled
-from ContrastiveSegLib.jobs import run as runner
-from ContrastiveSegLib.records import to_json
+from contrastiveseg import cli
+from contrastiveseg.cli import _parser, main
+from contrastiveseg.descriptions import JOBS, FinetuneJob, PretrainJob, SegmentJob
+from contrastiveseg.errors import Cancelled
+from contrastiveseg.jobs import run as runner
+from contrastiveseg.serialization import to_json
 
 REQUIRED = {
     "pretrain": ["--images", "a", "--output", "b"],
@@ -46,12 +46,12 @@ def test_help_is_quick_and_loads_nothing_heavy():
     times = []
     for _ in range(5):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "ContrastiveSegLib", "--help"], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "contrastiveseg", "--help"], check=True, capture_output=True)
         times.append(time.perf_counter() - start)
     assert min(times) < 0.3
     for command in ("--help", "segment --help", "--version"):
         code = (
-            "import sys\nfrom ContrastiveSegLib.cli import main\n"
+            "import sys\nfrom contrastiveseg.cli import main\n"
             f"try: main({command.split()!r})\nexcept SystemExit as end: assert end.code == 0\n"
             "assert not {'torch', 'monai', 'SimpleITK', 'numpy', 'scipy', 'safetensors'} & set(sys.modules)"
         )
@@ -111,7 +111,7 @@ def test_defaults_are_those_of_the_description(given):
         ["dance"],
         ["segment"],
         ["segment", "--checkpoint", "c"],
-        ["segment", *REQUIRED["segment"], "--colour", "red"],
+        ["segment", *REQUIRED["segment"], "--color", "red"],
         ["segment", *REQUIRED["segment"], "--precision", "16"],
         ["pretrain", *REQUIRED["pretrain"], "--steps", "many"],
         ["pretrain", *REQUIRED["pretrain"], "--dimensions", "4"],
@@ -193,7 +193,7 @@ def test_a_log_gets_the_first_and_the_last_step_with_the_time_left(dataset, tmp_
 
 
 def test_a_log_gets_a_line_every_few_seconds_in_numbers_people_read(monkeypatch, capsys):
-    from ContrastiveSegLib import events, terminal
+    from contrastiveseg import events, terminal
 
     clock = iter(range(100))
     monkeypatch.setattr(terminal, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
@@ -236,8 +236,8 @@ def test_being_stopped_is_not_told_as_an_error(monkeypatch, capsys):
 
 
 def test_bars_on_a_terminal(capsys):
-    from ContrastiveSegLib import events
-    from ContrastiveSegLib.terminal import _Bars
+    from contrastiveseg import events
+    from contrastiveseg.terminal import _Bars
 
     bars, made = _Bars(), []
     bars._make = lambda **given: (
@@ -258,7 +258,7 @@ def test_bars_on_a_terminal(capsys):
 
 def test_interrupting_is_130_and_keeps_what_is_resumable(dataset, tmp_path):
     output = tmp_path / "c.safetensors"
-    command = [sys.executable, "-m", "ContrastiveSegLib", "pretrain", "--images", str(dataset), "--output", str(output)]
+    command = [sys.executable, "-m", "contrastiveseg", "pretrain", "--images", str(dataset), "--output", str(output)]
     command += ["--steps", "100000", "--precision", "32", "--threads", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
@@ -294,11 +294,11 @@ def test_inspect(pretrained, tmp_path, capsys):
 
 
 def test_sample_data(tmp_path, monkeypatch, capsys):
-    from ContrastiveSegLib.volumes import synthetic
+    from contrastiveseg.volumes import synthetic
 
     small = synthetic.SyntheticSettings(size=(8, 8, 8))
     monkeypatch.setattr(synthetic, "SyntheticSettings", lambda: small)
-    assert main(["sample-data", "--output", str(tmp_path / "s"), "--cases", "3", "--labelled", "2", "--seed", "5"]) == 0
+    assert main(["sample-data", "--output", str(tmp_path / "s"), "--cases", "3", "--labeled", "2", "--seed", "5"]) == 0
     assert sorted(p.name for p in (tmp_path / "s" / "imagesTr").iterdir()) == [
         f"synthetic_0000{i}.nii.gz" for i in (5, 6, 7)
     ]
@@ -307,7 +307,7 @@ def test_sample_data(tmp_path, monkeypatch, capsys):
     again = ["sample-data", "--output", str(tmp_path / "s")]
     for words, says in [
         (again, "holds a data set already. Choose another folder.\n"),
-        ([*again[:2], str(tmp_path / "t"), "--cases", "1", "--labelled", "2"], "of which 2 are labelled"),
+        ([*again[:2], str(tmp_path / "t"), "--cases", "1", "--labeled", "2"], "of which 2 are labeled"),
         ([*again[:2], str(tmp_path / "t"), "--seed", "-3"], "The seed must be 0 or more, not -3."),
     ]:
         assert main(words) == 2
@@ -409,7 +409,7 @@ def test_other_commands_can_be_interrupted(monkeypatch):
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
-    command = [sys.executable, "-m", "ContrastiveSegLib", "methods"]
+    command = [sys.executable, "-m", "contrastiveseg", "methods"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()
     assert process.stderr.read() == ""
@@ -417,7 +417,7 @@ def test_a_reader_that_has_seen_enough_is_no_error():
 
 
 def test_jobs_are_the_same_from_terminal_and_worker(given):
-    from ContrastiveSegLib.jobs.worker import job_from
+    from contrastiveseg.jobs.worker import job_from
 
     main(["finetune", *REQUIRED["finetune"], "--set", "batch=2", "--minutes", "2", "--compare-scratch"])
     assert job_from({"kind": "finetune", **json.loads(json.dumps(to_json(given[0])))}) == given[0]

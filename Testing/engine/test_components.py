@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ContrastiveSegLib.volumes.components import in_one_piece, keep_largest_component
+from contrastiveseg.volumes.components import in_one_piece, keep_largest_component
 
 
 def example() -> np.ndarray:

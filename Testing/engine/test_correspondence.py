@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ContrastiveSegLib.contrast.correspondence import (
+from contrastiveseg.contrast.correspondence import (
     by_features,
     by_geometry,
     dense_contrast,

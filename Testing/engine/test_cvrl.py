@@ -18,20 +18,20 @@ from toy_volumes import (
     trained,
 )
 
-from ContrastiveSegLib import records
-from ContrastiveSegLib.contrast.infonce import unit
-from ContrastiveSegLib.contrast.momentum import WARM
-from ContrastiveSegLib.contrast.queue import KeyQueue, instance_contrast
-from ContrastiveSegLib.contrast.voxels import stratified_voxels, voxel_features
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.methods.cvrl import CVRL, CVRLSettings, pooled, voxel_contrast
-from ContrastiveSegLib.methods.objective import find
-from ContrastiveSegLib.networks.backbone import Backbone
-from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, SpatialSettings
+from contrastiveseg import serialization
+from contrastiveseg.contrast.infonce import unit
+from contrastiveseg.contrast.momentum import WARM
+from contrastiveseg.contrast.queue import KeyQueue, instance_contrast
+from contrastiveseg.contrast.voxels import stratified_voxels, voxel_features
+from contrastiveseg.errors import InputError
+from contrastiveseg.methods.cvrl import CVRL, CVRLSettings, pooled, voxel_contrast
+from contrastiveseg.methods.objective import find
+from contrastiveseg.networks.backbone import Backbone
+from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 
 SMALL = CVRLSettings(width=16, voxels=64, queue=32)
 STILL = SpatialSettings(probability=0.0, flip=0.0)
-NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 8)
+NEVER = IntensitySettings(*[RandomRange(0.0, 0.0, 0.0)] * 8)
 
 Z = torch.tensor([[1, 2, 0.5], [0, 1, -1], [-1, 1, 2], [2, -1, 0]], dtype=torch.float64)
 OTHER = torch.tensor([[1.2, 1.8, 0.4], [0.1, 0.9, -1.2], [-0.8, 1.1, 1.7], [1.9, -1.2, 0.3]], dtype=torch.float64)
@@ -220,7 +220,7 @@ def test_views_share_geometry_but_neither_storage_nor_intensities():
     first.zero_()
     assert second.abs().sum() > 0
     # Noise and brightness, curves and bias fields apart they show the same.
-    still = replace(SMALL.intensity, bias=Chance(0.0, 0.2, 0.8), curve=Chance(0.0, 4, 8))
+    still = replace(SMALL.intensity, bias=RandomRange(0.0, 0.2, 0.8), curve=RandomRange(0.0, 4, 8))
     smooth = [
         torch.nn.functional.avg_pool3d(v, 4).flatten()
         for v in made(settings=replace(SMALL, intensity=still)).views(images)
@@ -279,7 +279,7 @@ def test_impossible_settings_are_refused():
 def test_registered_and_settings_survive_json():
     assert find("pretrain", "cvrl") is CVRL
     settings = replace(CVRLSettings(), stages="joint")
-    assert records.from_json(CVRLSettings, records.to_json(settings)) == settings
+    assert serialization.from_json(CVRLSettings, serialization.to_json(settings)) == settings
 
 
 def test_step_under_autocast():

@@ -8,11 +8,11 @@ import torch
 from semi import batch
 from toy_volumes import check_a_step_in_bfloat16
 
-from ContrastiveSegLib.contrast.infonce import unit
-from ContrastiveSegLib.contrast.momentum import WARM
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.methods import cvrl_semisupervised as module
-from ContrastiveSegLib.methods.cvrl_semisupervised import (
+from contrastiveseg.contrast.infonce import unit
+from contrastiveseg.contrast.momentum import WARM
+from contrastiveseg.errors import InputError
+from contrastiveseg.methods import cvrl_semisupervised as module
+from contrastiveseg.methods.cvrl_semisupervised import (
     CVRLTuning,
     CVRLTuningSettings,
     class_contrast,
@@ -66,7 +66,7 @@ def test_one_class_alone_has_no_negatives():
     assert class_contrast(rows, keys, torch.ones(5, dtype=torch.long), 0.1).item() == pytest.approx(0, abs=1e-9)
 
 
-def test_the_teacher_names_unlabelled_voxels_it_is_sure_of():
+def test_the_teacher_names_unlabeled_voxels_it_is_sure_of():
     labels = torch.tensor([[2, 0], [-1, -1]])
     probabilities = torch.tensor([[[0.0, 0.0], [1, 1]], [[0.95, 0.6], [0.05, 0.4]]])
     assert trusted(labels, probabilities, 0.9).tolist() == [[2, 0], [0, -1]]
@@ -110,7 +110,7 @@ def seen_classes(monkeypatch, made: CVRLTuning, given) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_an_unsure_teacher_leaves_unlabelled_voxels_out(monkeypatch, dimensions):
+def test_an_unsure_teacher_leaves_unlabeled_voxels_out(monkeypatch, dimensions):
     made, given = method(dimensions=dimensions), batch(dimensions=dimensions)
     whole = made.taught_maps
     for certainty, expected in ((0.89, {-1}), (0.91, {1})):
@@ -183,7 +183,7 @@ def test_step_under_autocast():
     check_a_step_in_bfloat16(method(), batch())
 
 
-def test_it_trains_without_unlabelled_volumes():
+def test_it_trains_without_unlabeled_volumes():
     assert torch.isfinite(method().step(batch(4, 0))["loss"])
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.volumes import dataset
-from ContrastiveSegLib.volumes.dataset import CaseFiles, find_cases, label_names
+from contrastiveseg.errors import InputError
+from contrastiveseg.volumes import dataset
+from contrastiveseg.volumes.dataset import CaseFiles, find_cases, label_names
 
 
 def touch(folder, *names):
@@ -83,11 +83,11 @@ def test_decathlon(tmp_path):
 def test_nnunet(tmp_path):
     touch(tmp_path / "imagesTr", "h1_0000.nii.gz")
     touch(tmp_path / "labelsTr", "h1.nii.gz")
-    path = write(tmp_path / "dataset.json", {"labels": {"background": 0, "tumour": 2, "liver": 1}})
+    path = write(tmp_path / "dataset.json", {"labels": {"background": 0, "tumor": 2, "liver": 1}})
     assert find_cases([path]) == [
         CaseFiles("h1", (tmp_path / "imagesTr/h1_0000.nii.gz",), tmp_path / "labelsTr/h1.nii.gz")
     ]
-    assert label_names(path) == {0: "background", 1: "liver", 2: "tumour"}
+    assert label_names(path) == {0: "background", 1: "liver", 2: "tumor"}
 
 
 def test_json_list(tmp_path):

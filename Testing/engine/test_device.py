@@ -1,6 +1,6 @@
 import torch
 
-from ContrastiveSegLib.device import shield_thin_convolutions
+from contrastiveseg.device import shield_thin_convolutions
 
 
 def gradients_differ(convolution: torch.nn.Module) -> bool:

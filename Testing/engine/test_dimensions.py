@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from ContrastiveSegLib.contrast.dimensions import dimension_contrast, fitting_width
-from ContrastiveSegLib.contrast.infonce import infonce
+from contrastiveseg.contrast.dimensions import dimension_contrast, fitting_width
+from contrastiveseg.contrast.infonce import infonce
 
 Z = torch.tensor([[1, 2, 0.5], [0, 1, -1], [-1, 1, 2], [2, -1, 0]], dtype=torch.float64)
 OTHER = torch.tensor([[1.2, 1.8, 0.4], [0.1, 0.9, -1.2], [-0.8, 1.1, 1.7], [1.9, -1.2, 0.3]], dtype=torch.float64)
@@ -29,7 +29,7 @@ def test_collapse_is_the_logarithm_of_the_width():
 
 
 def test_orthonormal_columns_are_the_best_there_is():
-    # Sines and cosines of whole periods: centred and orthogonal.
+    # Sines and cosines of whole periods: centered and orthogonal.
     t = torch.arange(16, dtype=torch.float64) / 16 * 2 * math.pi
     columns = torch.stack([t.sin(), t.cos(), (2 * t).sin(), (2 * t).cos()], 1)
     expected = math.log(1 + 3 * math.exp(-1 / 0.5))

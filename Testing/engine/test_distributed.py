@@ -14,12 +14,12 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
-from ContrastiveSegLib.checkpoints.header import read_card
-from ContrastiveSegLib.methods.objective import Objective, Optimisation
-from ContrastiveSegLib.training import distributed, loop
-from ContrastiveSegLib.training.loop import Budget, Run, train
+from contrastiveseg.checkpoints.header import read_card
+from contrastiveseg.methods.objective import Objective, Optimization
+from contrastiveseg.training import distributed, loop
+from contrastiveseg.training.loop import Budget, Run, train
 
-HOW = Optimisation("sgd", 0.1, momentum=0.9, weight_decay=0.0, clip=0.5)
+HOW = Optimization("sgd", 0.1, momentum=0.9, weight_decay=0.0, clip=0.5)
 
 
 class Images(SimpleNamespace):
@@ -120,7 +120,7 @@ def test_two_processes_take_the_steps_of_the_joint_batch(tmp_path):
 def test_torchrun_pre_trains_to_one_checkpoint(dataset, tmp_path, method):
     output = tmp_path / "base.safetensors"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    command += ["ContrastiveSegLib", "pretrain", "--method", method, "--images", str(dataset), "--output", str(output)]
+    command += ["contrastiveseg", "pretrain", "--method", method, "--images", str(dataset), "--output", str(output)]
     command += ["--steps", "2", "--precision", "32", "--threads", "1", "--device", "cpu", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-3000:]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import ContrastiveSegLib
+import contrastiveseg
 
-ENGINE = Path(ContrastiveSegLib.__file__).parent
+ENGINE = Path(contrastiveseg.__file__).parent
 
 FORBIDDEN_IN_ENGINE = {"slicer", "qt", "ctk", "vtk", "ContrastiveSegPanel"}
 FORBIDDEN_IN_PANEL = {"torch", "monai"}
@@ -27,12 +27,12 @@ DOORS = {
     "jobs": {"training", "segmentation", "evaluation", "checkpoints", "methods", "contrast", "networks", "volumes"},
 }
 #: Modules any room may import; they import no room.
-BASE = {"errors", "records", "events", "files", "descriptions", "device"}
+BASE = {"errors", "serialization", "events", "files", "descriptions", "device"}
 #: Modules at the top that may import everything.
 TOP = {"cli", "terminal", "__main__"}
 
 #: Importing these must not load any of HEAVY: the terminal answers --help, and the panel opens, without waiting.
-LIGHT = ("errors", "records", "events", "files", "descriptions", "volumes.plan", "terminal", "cli")
+LIGHT = ("errors", "serialization", "events", "files", "descriptions", "volumes.plan", "terminal", "cli")
 HEAVY = ("torch", "monai", "SimpleITK", "numpy", "scipy", "matplotlib")
 
 
@@ -157,7 +157,7 @@ def test_the_panel_never_loads_the_engines_libraries():
 
 @pytest.mark.parametrize("name", [m for m in LIGHT if m in modules(ENGINE)])
 def test_light_modules_load_nothing_heavy(name):
-    code = f"import sys, ContrastiveSegLib.{name}; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
+    code = f"import sys, contrastiveseg.{name}; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ENGINE.parent)
     assert done.stdout.strip() == ""
 

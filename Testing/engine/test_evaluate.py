@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ContrastiveSegLib.descriptions import EvaluateJob
-from ContrastiveSegLib.errors import Cancelled, InputError
-from ContrastiveSegLib.evaluation.evaluate import evaluate
-from ContrastiveSegLib.evaluation.job import run_evaluation
-from ContrastiveSegLib.evaluation.tables import to_csv, to_json, to_markdown, write_tables
+from contrastiveseg.descriptions import EvaluateJob
+from contrastiveseg.errors import Cancelled, InputError
+from contrastiveseg.evaluation.evaluate import evaluate
+from contrastiveseg.evaluation.job import run_evaluation
+from contrastiveseg.evaluation.tables import to_csv, to_json, to_markdown, write_tables
 
 LABELS = {1: "wall", 2: "cavity"}
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ContrastiveSegLib import events
+from contrastiveseg import events
 
 
 def test_events_are_json_with_the_documented_fields():

@@ -7,9 +7,9 @@ import stat
 import pytest
 import safetensors
 
-from ContrastiveSegLib import files
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.files import check_output, leftovers, replacing, stem, volume_suffix, write_text
+from contrastiveseg import files
+from contrastiveseg.errors import InputError
+from contrastiveseg.files import check_output, leftovers, replacing, stem, volume_suffix, write_text
 
 
 @pytest.mark.parametrize(

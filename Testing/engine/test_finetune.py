@@ -1,4 +1,4 @@
-"""Fine-tuning from a few labelled volumes: what is learnt, transferred, held out, compared and written."""
+"""Fine-tuning from a few labeled volumes: what is learned, transferred, held out, compared and written."""
 
 import json
 import shutil
@@ -10,17 +10,17 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from ContrastiveSegLib.checkpoints.card import Label
-from ContrastiveSegLib.checkpoints.format import load, save
-from ContrastiveSegLib.checkpoints.header import digest, read_card
-from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob, SegmentJob
-from ContrastiveSegLib.errors import Cancelled, InputError
-from ContrastiveSegLib.segmentation.segment import segment
-from ContrastiveSegLib.training import pretrain as pretraining
-from ContrastiveSegLib.training.finetune import finetune
-from ContrastiveSegLib.training.pretrain import pretrain
-from ContrastiveSegLib.training.resume import metrics_path, resume_path
-from ContrastiveSegLib.volumes.synthetic import SyntheticSettings, write_dataset
+from contrastiveseg.checkpoints.card import Label
+from contrastiveseg.checkpoints.format import load, save
+from contrastiveseg.checkpoints.header import digest, read_card
+from contrastiveseg.descriptions import FinetuneJob, PretrainJob, SegmentJob
+from contrastiveseg.errors import Cancelled, InputError
+from contrastiveseg.segmentation.segment import segment
+from contrastiveseg.training import pretrain as pretraining
+from contrastiveseg.training.finetune import finetune
+from contrastiveseg.training.pretrain import pretrain
+from contrastiveseg.training.resume import metrics_path, resume_path
+from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 
 
 def job(images, output: Path, **more) -> FinetuneJob:
@@ -153,11 +153,11 @@ def test_validation_on_cases_given_by_name(dataset, out):
     [
         ("4", "leave none to train on"),
         ("9", "leave none"),
-        ("half", r"takes a number.*no labelled case 'half'; there are: synthetic_00000, "),
+        ("half", r"takes a number.*no labeled case 'half'; there are: synthetic_00000, "),
         ("-1", "takes"),
         ("²", "takes a number"),
         (",", "takes"),
-        ("synthetic_00001,organ", "no labelled case 'organ'"),
+        ("synthetic_00001,organ", "no labeled case 'organ'"),
         (",".join(f"synthetic_{i:05d}" for i in range(4)), "leave none to train on"),
     ],
 )
@@ -177,7 +177,7 @@ def test_there_is_nothing_to_compare_scratch_with(dataset, out):
         finetune(job(dataset, out, compare_scratch=True))
 
 
-def test_labels_absent_from_a_case_are_learnt_from_the_others(dataset, tmp_path, out):
+def test_labels_absent_from_a_case_are_learned_from_the_others(dataset, tmp_path, out):
     folder = copy_of(dataset, tmp_path / "data")
     relabel(label_of(folder, 0), lambda a: np.where(a == 1, 1, 0).astype(np.uint8))
     relabel(label_of(folder, 1), lambda a: a * 0)
@@ -226,17 +226,17 @@ def test_fine_tuned_twice_each_work_is_cited_once(pretrained, dataset, tmp_path,
     assert (cited.count("Zeng"), cited.count("nnU-Net"), cited.count(".;")) == (1, 1, 0)
 
 
-def test_labels_of_the_base_keep_name_and_colour_unless_the_data_say_otherwise(segmenter, dataset, tmp_path, out):
+def test_labels_of_the_base_keep_name_and_color_unless_the_data_say_otherwise(segmenter, dataset, tmp_path, out):
     card, weights = load(segmenter)
-    coloured = (Label(1, "liver", (10, 20, 30), "code"), *card.labels[1:])
+    colored = (Label(1, "liver", (10, 20, 30), "code"), *card.labels[1:])
     base = tmp_path / "base.safetensors"
-    save(base, weights, replace(card, labels=coloured))
+    save(base, weights, replace(card, labels=colored))
     folders = {"images": dataset / "imagesTr", "labels": dataset / "labelsTr"}
     for name, folder in folders.items():
         shutil.copytree(folder, tmp_path / name)
     start = job(tmp_path / "images", out, labels=(str(tmp_path / "labels"),), checkpoint=str(base), steps=1)
     finetune(start)
-    assert read_card(out).labels == coloured
+    assert read_card(out).labels == colored
     # With a dataset.json beside the images, 1 is what it says there.
     finetune(replace(start, images=(str(dataset),), labels=(), overwrite=True))
     assert read_card(out).labels == card.labels
@@ -479,7 +479,7 @@ def test_held_out_cases_are_not_listed_as_trained_on(dataset, out):
     finetune(job(dataset, out, validation="1"))
     origin = read_card(out).provenance
     assert (origin.case_count, len(origin.cases), origin.kept) == (3, 3, "best")
-    assert origin.optimisation["optimiser"] == "adamw"
+    assert origin.optimization["optimizer"] == "adamw"
 
 
 def table(path: Path, *entries) -> str:
@@ -487,14 +487,14 @@ def table(path: Path, *entries) -> str:
     return str(path)
 
 
-def test_a_label_table_gives_names_colours_and_codes(segmenter, dataset, tmp_path, out):
+def test_a_label_table_gives_names_colors_and_codes(segmenter, dataset, tmp_path, out):
     names = [label.name for label in read_card(segmenter).labels]
-    entries = [{"value": v, "name": names[v - 1], "colour": [v, 2, 255], "terminology": f"SCT~{v}"} for v in (1, 2, 3)]
+    entries = [{"value": v, "name": names[v - 1], "color": [v, 2, 255], "terminology": f"SCT~{v}"} for v in (1, 2, 3)]
     told: list[dict] = []
     given = table(tmp_path / "table.json", *entries, {"value": 7, "name": "occurs nowhere"})
     finetune(job(dataset, out, label_table=given, checkpoint=str(segmenter), steps=1), told.append)
     assert read_card(out).labels == tuple(Label(v, names[v - 1], (v, 2, 255), f"SCT~{v}") for v in (1, 2, 3))
-    # Another colour is no other structure: what the head knows stays.
+    # Another color is no other structure: what the head knows stays.
     assert any("head: loaded" in e.get("text", "") for e in told)
 
 
@@ -507,8 +507,8 @@ def test_a_label_table_gives_names_colours_and_codes(segmenter, dataset, tmp_pat
         ("[]", "expected a list"),
         ('[{"value": 1}]', r"\[0\]"),
         ('[{"value": "1", "name": "a"}]', r"\[0\]\.value"),
-        ('[{"value": 1, "name": "a", "colour": [1, 2]}]', r"\[0\]\.colour"),
-        ('[{"value": 1, "name": "a", "colour": [1, 2, 256]}]', "from 0 to 255"),
+        ('[{"value": 1, "name": "a", "color": [1, 2]}]', r"\[0\]\.color"),
+        ('[{"value": 1, "name": "a", "color": [1, 2, 256]}]', "from 0 to 255"),
         ('[{"value": 0, "name": "a"}]', "has the value 0"),
         ('[{"value": 1, "name": "a"}, {"value": 1, "name": "b"}]', "two labels have the value 1"),
         ('[{"value": 1, "name": "a"}, {"value": 2, "name": "a"}]', "two labels have the name 'a'"),

@@ -9,15 +9,15 @@ import SimpleITK as sitk
 import torch
 from toy_volumes import ToyVolumes, check_it_resumes, toy_backbone, toy_plan
 
-from ContrastiveSegLib.checkpoints.format import load
-from ContrastiveSegLib.descriptions import FinetuneJob
-from ContrastiveSegLib.methods.objective import Objective, available, find
-from ContrastiveSegLib.networks.registry import build
-from ContrastiveSegLib.networks.segmenter import Segmenter
-from ContrastiveSegLib.training.finetune import finetune
+from contrastiveseg.checkpoints.format import load
+from contrastiveseg.descriptions import FinetuneJob
+from contrastiveseg.methods.objective import Objective, available, find
+from contrastiveseg.networks.registry import build
+from contrastiveseg.networks.segmenter import Segmenter
+from contrastiveseg.training.finetune import finetune
 
 METHODS = [name for stage, name in available() if stage == "finetune"]
-SEMI_SUPERVISED = [name for name in METHODS if find("finetune", name).uses_unlabelled]
+SEMI_SUPERVISED = [name for name in METHODS if find("finetune", name).uses_unlabeled]
 
 #: MCSC's Transformer and blocks at their usual size take seconds a step.
 SMALL = {"mcsc": {"embedding": 12, "heads": 2, "depth": 2, "width": 8, "fine_block": 4, "coarse_block": 2}}
@@ -25,18 +25,18 @@ SMALL = {"mcsc": {"embedding": 12, "heads": 2, "depth": 2, "width": 8, "fine_blo
 
 @pytest.fixture(scope="module")
 def folders(dataset, tmp_path_factory) -> Path:
-    """labelled/ with two cases, unlabelled/ with two images, noisy/ with the same and labels of noise beside them."""
+    """labeled/ with two cases, unlabeled/ with two images, noisy/ with the same and labels of noise beside them."""
     root = tmp_path_factory.mktemp("cases")
-    for name in ("labelled/imagesTr", "labelled/labelsTr", "unlabelled", "noisy"):
+    for name in ("labeled/imagesTr", "labeled/labelsTr", "unlabeled", "noisy"):
         (root / name).mkdir(parents=True)
     for case in range(4):
         name = f"synthetic_{case:05d}"
         image, label = (dataset / folder / f"{name}.nii.gz" for folder in ("imagesTr", "labelsTr"))
         if case < 2:
-            shutil.copy(image, root / "labelled" / "imagesTr")
-            shutil.copy(label, root / "labelled" / "labelsTr")
+            shutil.copy(image, root / "labeled" / "imagesTr")
+            shutil.copy(label, root / "labeled" / "labelsTr")
             continue
-        for folder in ("unlabelled", "noisy"):
+        for folder in ("unlabeled", "noisy"):
             shutil.copy(image, root / folder)
         given = sitk.ReadImage(str(label))
         noise = np.random.default_rng(case).integers(0, 4, given.GetSize()[::-1]).astype(np.uint8)
@@ -46,11 +46,11 @@ def folders(dataset, tmp_path_factory) -> Path:
     return root
 
 
-def job(folders: Path, output: Path, method: str, unlabelled: str = "unlabelled", dimensions: int = 3) -> FinetuneJob:
+def job(folders: Path, output: Path, method: str, unlabeled: str = "unlabeled", dimensions: int = 3) -> FinetuneJob:
     return FinetuneJob(
-        images=(str(folders / "labelled" / "imagesTr"),),
-        labels=(str(folders / "labelled" / "labelsTr"),),
-        unlabelled=(str(folders / unlabelled),) if method in SEMI_SUPERVISED else (),
+        images=(str(folders / "labeled" / "imagesTr"),),
+        labels=(str(folders / "labeled" / "labelsTr"),),
+        unlabeled=(str(folders / unlabeled),) if method in SEMI_SUPERVISED else (),
         checkpoint="none",
         method=method,
         settings=SMALL.get(method, {}),
@@ -89,11 +89,11 @@ def test_a_job_makes_a_segmenter_and_nothing_else(name, dimensions, folders, tmp
 
 
 @pytest.mark.parametrize("name", SEMI_SUPERVISED)
-def test_labels_of_unlabelled_volumes_are_never_used(name, folders, tmp_path):
+def test_labels_of_unlabeled_volumes_are_never_used(name, folders, tmp_path):
     weights = []
-    for unlabelled in ("unlabelled", "noisy"):
-        path = tmp_path / f"{unlabelled}.safetensors"
-        finetune(job(folders, path, name, unlabelled))
+    for unlabeled in ("unlabeled", "noisy"):
+        path = tmp_path / f"{unlabeled}.safetensors"
+        finetune(job(folders, path, name, unlabeled))
         weights.append(load(path)[1])
     different = [n for n, tensor in weights[0].items() if not torch.equal(tensor, weights[1][n])]
     assert different == []
@@ -101,11 +101,11 @@ def test_labels_of_unlabelled_volumes_are_never_used(name, folders, tmp_path):
 
 @pytest.mark.parametrize("name", SEMI_SUPERVISED)
 def test_a_cancelled_run_resumes_on_the_same_curve(name, tmp_path):
-    method, source = find("finetune", name), ToyVolumes(labelled=(0, 1))
+    method, source = find("finetune", name), ToyVolumes(labeled=(0, 1))
 
     def made(resume: bool) -> Objective:
         # Whatever a resumed run was made with, it goes on with what the interrupted one had.
         backbone = toy_backbone(seed=int(resume))
         return method(backbone, toy_plan(), method.Settings(**SMALL.get(name, {})), classes=3)
 
-    check_it_resumes(made, source, method.optimisation, tmp_path)
+    check_it_resumes(made, source, method.optimization, tmp_path)

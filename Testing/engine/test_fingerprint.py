@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.volumes.dataset import CaseFiles
-from ContrastiveSegLib.volumes.fingerprint import Fingerprint, PatchRule, adapt, fingerprint, fit_patch, plan_for
-from ContrastiveSegLib.volumes.plan import Channel, Normalisation, Plan
-from ContrastiveSegLib.volumes.synthetic import SyntheticSettings, synthesise
+from contrastiveseg.errors import InputError
+from contrastiveseg.volumes.dataset import CaseFiles
+from contrastiveseg.volumes.fingerprint import Fingerprint, PatchRule, adapt, fingerprint, fit_patch, plan_for
+from contrastiveseg.volumes.plan import Channel, Normalization, Plan
+from contrastiveseg.volumes.synthetic import SyntheticSettings, synthesize
 
 TINY = 32 * 64 * 80
 
@@ -78,21 +78,21 @@ def test_equal_spacing_means_axial_slices():
 
 
 @pytest.mark.parametrize(("contrast", "modality", "scheme"), [("CT", "CT", "window"), ("cine", "MR", "zscore")])
-def test_modality_decides_normalisation(tmp_path, contrast, modality, scheme):
+def test_modality_decides_normalization(tmp_path, contrast, modality, scheme):
     cases = []
     for seed in range(2):
-        volume, _ = synthesise(seed, SyntheticSettings(size=(12, 24, 24), contrast=contrast))
+        volume, _ = synthesize(seed, SyntheticSettings(size=(12, 24, 24), contrast=contrast))
         cases.append(save(tmp_path / f"{seed}.nii.gz", volume.array[0]))
     (channel,) = fingerprint(cases).channels
-    assert (channel.name, channel.modality, channel.normalisation.scheme) == ("image", modality, scheme)
+    assert (channel.name, channel.modality, channel.normalization.scheme) == ("image", modality, scheme)
     if modality == "CT":
-        window = channel.normalisation
+        window = channel.normalization
         assert -1000 <= window.low < window.mean < window.high <= 3000
         assert window.deviation > 1
 
 
 def test_one_volume_without_air_makes_the_set_no_ct(tmp_path):
-    ct, _ = synthesise(0, SyntheticSettings(size=(12, 24, 24), contrast="CT"))
+    ct, _ = synthesize(0, SyntheticSettings(size=(12, 24, 24), contrast="CT"))
     cases = [save(tmp_path / "a.nii.gz", ct.array[0]), save(tmp_path / "b.nii.gz", noise(12, 24, 24))]
     assert fingerprint(cases).channels[0].modality == "MR"
 
@@ -121,8 +121,8 @@ def test_a_generic_starter_follows_the_data():
     assert plan.spacing == (2.0, 1.0, 1.0)
 
 
-def test_any_other_checkpoint_keeps_spacing_and_normalisation():
-    channel = Channel("CT", "CT", Normalisation("window", -100, 300, 50, 80))
+def test_any_other_checkpoint_keeps_spacing_and_normalization():
+    channel = Channel("CT", "CT", Normalization("window", -100, 300, 50, 80))
     plan = adapt(Plan(3, (channel,), (4.0, 2.0, 2.0), (16, 16, 16)), SEEN, PatchRule((8, 8, 8)), TINY)
     assert (plan.channels, plan.spacing) == ((channel,), (4.0, 2.0, 2.0))
     assert plan.patch == (16, 32, 32)  # the new data's extent at the checkpoint's spacing
@@ -144,4 +144,4 @@ def test_the_window_does_not_come_from_one_column_of_voxels(tmp_path):
     array[..., :2] = -1000
     (channel,) = fingerprint([save(tmp_path / "a.nii", array)]).channels
     assert channel.modality == "CT"
-    assert channel.normalisation.low == pytest.approx(-98, abs=3)
+    assert channel.normalization.low == pytest.approx(-98, abs=3)

@@ -8,14 +8,14 @@ import torch
 from monai.networks.nets import DynUNet, SegResNet
 from torch import nn
 
-from ContrastiveSegLib.checkpoints.foreign import import_checkpoint
-from ContrastiveSegLib.checkpoints.format import load
-from ContrastiveSegLib.cli import main
-from ContrastiveSegLib.descriptions import FinetuneJob
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.jobs.run import run
-from ContrastiveSegLib.networks.registry import build
-from ContrastiveSegLib.networks.segmenter import load_transferred
+from contrastiveseg.checkpoints.foreign import import_checkpoint
+from contrastiveseg.checkpoints.format import load
+from contrastiveseg.cli import main
+from contrastiveseg.descriptions import FinetuneJob
+from contrastiveseg.errors import InputError
+from contrastiveseg.jobs.run import run
+from contrastiveseg.networks.registry import build
+from contrastiveseg.networks.segmenter import load_transferred
 
 
 def conv_norm(channels: int, width: int) -> nn.Sequential:
@@ -127,7 +127,7 @@ class LiteratureVNet(nn.Module):
         return x
 
 
-def randomised(network: nn.Module) -> nn.Module:
+def randomized(network: nn.Module) -> nn.Module:
     """In evaluation, with batch statistics that are not those of a fresh network."""
     torch.manual_seed(0)
     for module in network.modules():
@@ -153,7 +153,7 @@ def output(tmp_path):
 
 @pytest.mark.parametrize("key", ["net", "model_state_dict"])
 def test_macl_released_weights(tmp_path, output, key):
-    theirs = randomised(Macl())
+    theirs = randomized(Macl())
     assert sum(p.numel() for p in theirs.parameters()) == 8_616_576
     path = tmp_path / "latest.pth"
     torch.save({key: {f"module.{k}": v for k, v in theirs.state_dict().items()}}, path)
@@ -178,7 +178,7 @@ def test_macl_released_weights(tmp_path, output, key):
 
 
 def test_weights_for_four_channels_serve_one_image_given_four_times(tmp_path, output):
-    theirs = randomised(Macl(channels=4, f=4))
+    theirs = randomized(Macl(channels=4, f=4))
     path = tmp_path / "brats.pth"
     torch.save(theirs.state_dict(), path)
     import_checkpoint(path, "macl", output)
@@ -204,7 +204,7 @@ def in_two_parts(name: str) -> str:
 
 @pytest.mark.parametrize("rename", [str, in_two_parts])
 def test_the_left_atrium_vnet_with_its_axes_turned(tmp_path, output, rename):
-    theirs = randomised(LiteratureVNet())
+    theirs = randomized(LiteratureVNet())
     path = tmp_path / "iter_6000.pth"
     torch.save({rename(name): tensor for name, tensor in theirs.state_dict().items()}, path)
     backbone, card, report = imported(path, "vnet", output)
@@ -220,7 +220,7 @@ def test_the_left_atrium_vnet_with_its_axes_turned(tmp_path, output, rename):
 
 @pytest.mark.parametrize("up", [(1, 1), (1, 2)])
 def test_monai_segresnet(tmp_path, output, up):
-    theirs = randomised(SegResNet(init_filters=8, blocks_down=(1, 2, 1), blocks_up=up))
+    theirs = randomized(SegResNet(init_filters=8, blocks_down=(1, 2, 1), blocks_up=up))
     path = tmp_path / "model.pt"
     torch.save({"state_dict": theirs.state_dict()}, path)
     backbone, _, report = imported(path, "segresnet", output)
@@ -233,7 +233,7 @@ def test_monai_segresnet(tmp_path, output, up):
 
 def test_monai_dynunet(tmp_path, output):
     strides = [[1, 1, 1], [2, 2, 1], [2, 2, 2]]
-    theirs = randomised(DynUNet(3, 1, 2, [[3, 3, 3]] * 3, strides, strides[1:], filters=[4, 8, 12]))
+    theirs = randomized(DynUNet(3, 1, 2, [[3, 3, 3]] * 3, strides, strides[1:], filters=[4, 8, 12]))
     path = tmp_path / "model.pt"
     torch.save(theirs.state_dict(), path)
     backbone, card, _ = imported(path, "dynunet", output)
@@ -246,7 +246,7 @@ def test_monai_dynunet(tmp_path, output):
 
 def test_an_imported_checkpoint_is_fine_tuned(dataset, tmp_path, output):
     path = tmp_path / "model.pt"
-    torch.save(randomised(SegResNet(init_filters=8, blocks_down=(1, 1), blocks_up=(1,))).state_dict(), path)
+    torch.save(randomized(SegResNet(init_filters=8, blocks_down=(1, 1), blocks_up=(1,))).state_dict(), path)
     import_checkpoint(path, "segresnet", output)
     tuned = tmp_path / "tuned.safetensors"
     job = FinetuneJob(checkpoint=str(output), images=(str(dataset),), output=str(tuned), steps=1, precision="32")
@@ -256,7 +256,7 @@ def test_an_imported_checkpoint_is_fine_tuned(dataset, tmp_path, output):
 
 def test_the_command_says_what_was_taken(tmp_path, output, capsys):
     path = tmp_path / "model.pt"
-    torch.save(randomised(SegResNet(init_filters=8, blocks_down=(1, 1), blocks_up=(1,))).state_dict(), path)
+    torch.save(randomized(SegResNet(init_filters=8, blocks_down=(1, 1), blocks_up=(1,))).state_dict(), path)
     assert main(["import", "--from", "segresnet", str(path), "--output", str(output)]) == 0
     told = capsys.readouterr().out
     assert "tensors taken, 2 left, 0 fresh" in told
@@ -325,7 +325,7 @@ def test_a_file_of_another_kind_is_refused_without_bad_advice(tmp_path, output, 
 def test_an_output_is_overwritten_only_if_asked(tmp_path, output):
     output.write_bytes(b"mine")
     path = tmp_path / "model.pth"
-    torch.save(randomised(Macl()).state_dict(), path)
+    torch.save(randomized(Macl()).state_dict(), path)
     with pytest.raises(InputError, match="add --overwrite"):
         import_checkpoint(path, "macl", output)
     assert output.read_bytes() == b"mine"

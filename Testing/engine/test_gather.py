@@ -9,8 +9,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from ContrastiveSegLib.contrast.position_contrast import dense_position_contrast, position_contrast
-from ContrastiveSegLib.contrast.queue import KeyQueue
+from contrastiveseg.contrast.position_contrast import dense_position_contrast, position_contrast
+from contrastiveseg.contrast.queue import KeyQueue
 
 
 def network() -> nn.Module:

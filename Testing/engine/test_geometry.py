@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from ContrastiveSegLib.contrast.geometry import (
+from contrastiveseg.contrast.geometry import (
     cell_at,
-    cell_centres,
+    cell_centers,
     inside,
     inverse,
     moved_view,
     sample,
     transform,
 )
-from ContrastiveSegLib.volumes.augment import SpatialSettings
+from contrastiveseg.volumes.augment import SpatialSettings
 
 CPU = torch.device("cpu")
 STILL = SpatialSettings(probability=0.0, flip=0.0)
@@ -23,8 +23,8 @@ def identity(dimensions: int, batch: int = 1) -> torch.Tensor:
 
 
 def matching(grid: tuple[int, ...], first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """For each cell over the first view, the cell over the second that holds its centre."""
-    points = transform(first, cell_centres(grid, CPU))
+    """For each cell over the first view, the cell over the second that holds its center."""
+    points = transform(first, cell_centers(grid, CPU))
     return cell_at(transform(inverse(second), points), grid)[0]
 
 
@@ -84,11 +84,11 @@ def test_a_shift_by_one_cell_skips_the_border():
     assert index.tolist() == [[-1, 0, 1, 2], [-1, 4, 5, 6], [-1, 8, 9, 10]]
 
 
-def test_cells_and_their_centres():
+def test_cells_and_their_centers():
     for grid in ((3, 4), (2, 3, 4)):
-        centres = cell_centres(grid, CPU)
-        assert torch.equal(cell_at(centres, grid), torch.arange(len(centres)))
-        torch.testing.assert_close(sample(smooth(*grid), centres.unsqueeze(0))[0], centres)
+        centers = cell_centers(grid, CPU)
+        assert torch.equal(cell_at(centers, grid), torch.arange(len(centers)))
+        torch.testing.assert_close(sample(smooth(*grid), centers.unsqueeze(0))[0], centers)
     assert cell_at(torch.tensor([[1.0, 1.0], [1.01, 0.0], [-1.0, -1.0]]), (2, 2)).tolist() == [3, -1, 0]
 
 

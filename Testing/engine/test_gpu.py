@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob
-from ContrastiveSegLib.segmentation.predictor import Predictor
-from ContrastiveSegLib.segmentation.window import segment_logits
-from ContrastiveSegLib.training.finetune import finetune
-from ContrastiveSegLib.training.pretrain import pretrain
-from ContrastiveSegLib.volumes.reading import read_volume
+from contrastiveseg.descriptions import FinetuneJob, PretrainJob
+from contrastiveseg.segmentation.predictor import Predictor
+from contrastiveseg.segmentation.sliding_window import segment_logits
+from contrastiveseg.training.finetune import finetune
+from contrastiveseg.training.pretrain import pretrain
+from contrastiveseg.volumes.reading import read_volume
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none")
 

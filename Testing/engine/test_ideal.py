@@ -18,18 +18,18 @@ from toy_volumes import (
     trained,
 )
 
-from ContrastiveSegLib import records
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.methods import ideal as module
-from ContrastiveSegLib.methods.ideal import IDEAL, IDEALSettings
-from ContrastiveSegLib.methods.objective import find
-from ContrastiveSegLib.networks.segmenter import load_transferred
-from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, SpatialSettings
-from ContrastiveSegLib.volumes.batch import Batch
+from contrastiveseg import serialization
+from contrastiveseg.errors import InputError
+from contrastiveseg.methods import ideal as module
+from contrastiveseg.methods.ideal import IDEAL, IDEALSettings
+from contrastiveseg.methods.objective import find
+from contrastiveseg.networks.segmenter import load_transferred
+from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
+from contrastiveseg.volumes.batch import Batch
 
 SMALL = IDEALSettings(projection=16, others=64)
 STILL = SpatialSettings(probability=0.0, flip=0.0)
-NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 8)
+NEVER = IntensitySettings(*[RandomRange(0.0, 0.0, 0.0)] * 8)
 
 
 def made(dimensions: int = 3, settings: IDEALSettings = SMALL, size: int = 16) -> IDEAL:
@@ -194,7 +194,7 @@ def test_impossible_settings_are_refused():
 def test_registered_and_settings_survive_json():
     assert find("pretrain", "ideal") is IDEAL
     settings = replace(IDEALSettings(), key="shared")
-    assert records.from_json(IDEALSettings, records.to_json(settings)) == settings
+    assert serialization.from_json(IDEALSettings, serialization.to_json(settings)) == settings
 
 
 def test_step_under_autocast():

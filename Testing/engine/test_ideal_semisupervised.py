@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from semi import batch
 from toy_volumes import check_a_step_in_bfloat16
 
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.methods.ideal import IDEALTuning, IDEALTuningSettings
-from ContrastiveSegLib.methods.objective import find
-from ContrastiveSegLib.methods.supervised import Supervised, SupervisedSettings
-from ContrastiveSegLib.networks.registry import build
-from ContrastiveSegLib.networks.segmenter import Segmenter, load_transferred
-from ContrastiveSegLib.networks.spec import NetworkSpec
-from ContrastiveSegLib.volumes.plan import Channel, Plan
+from contrastiveseg.errors import InputError
+from contrastiveseg.methods.ideal import IDEALTuning, IDEALTuningSettings
+from contrastiveseg.methods.objective import find
+from contrastiveseg.methods.supervised import Supervised, SupervisedSettings
+from contrastiveseg.networks.registry import build
+from contrastiveseg.networks.segmenter import Segmenter, load_transferred
+from contrastiveseg.networks.spec import NetworkSpec
+from contrastiveseg.volumes.plan import Channel, Plan
 
 SETTINGS = IDEALTuningSettings(**semi.STILL)
 
@@ -58,8 +58,8 @@ def test_the_teaching_stream_gets_no_gradient(taught, teacher, name):
     assert parts_reached(made) == {"encoder", name}
 
 
-def test_each_stream_is_taught_by_the_other_on_unlabelled_crops():
-    for cross_on, rows in (("unlabelled", slice(2, 4)), ("all", slice(0, 4))):
+def test_each_stream_is_taught_by_the_other_on_unlabeled_crops():
+    for cross_on, rows in (("unlabeled", slice(2, 4)), ("all", slice(0, 4))):
         made, given = method(replace(SETTINGS, cross_on=cross_on)), batch()
         with torch.no_grad():
             one, other = (levels[0][rows] for levels in streams(made, given.images))
@@ -67,10 +67,10 @@ def test_each_stream_is_taught_by_the_other_on_unlabelled_crops():
         assert made.step(given)["cross"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_labels_of_unlabelled_crops_are_never_used():
+def test_labels_of_unlabeled_crops_are_never_used():
     made, given, noisy = method(), batch(), batch()
     noisy.labels[2:] = torch.randint(3, noisy.labels[2:].shape)
-    noisy.labels[2:, 0] = -1  # what tells that they are unlabelled
+    noisy.labels[2:, 0] = -1  # what tells that they are unlabeled
     assert made.step(noisy)["loss"].item() == made.step(given)["loss"].item()
 
 
@@ -86,7 +86,7 @@ def test_voxels_of_which_the_teaching_stream_is_unsure_are_left_out():
     assert made.taught_by(logits, 0 * other).item() == 0
 
 
-def test_without_unlabelled_crops_it_is_supervised():
+def test_without_unlabeled_crops_it_is_supervised():
     terms = method().step(batch(2, 0))
     assert terms["cross"] == 0
     assert method(replace(SETTINGS, cross_on="all")).step(batch(2, 0))["cross"] > 0

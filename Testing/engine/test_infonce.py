@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from ContrastiveSegLib.contrast import infonce as module
-from ContrastiveSegLib.contrast.infonce import infonce, unit
+from contrastiveseg.contrast import infonce as module
+from contrastiveseg.contrast.infonce import infonce, unit
 
 
 def rows(*shape: int, seed: int = 0) -> torch.Tensor:

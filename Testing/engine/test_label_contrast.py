@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ContrastiveSegLib.contrast.label_contrast import draw_cells, label_contrast
+from contrastiveseg.contrast.label_contrast import draw_cells, label_contrast
 
 PAIRS = ((1, 0), (1, 0), (0, 1), (0, 1))
 

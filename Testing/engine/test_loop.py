@@ -13,18 +13,18 @@ import pytest
 import torch
 from torch import nn
 
-from ContrastiveSegLib.checkpoints.format import load
-from ContrastiveSegLib.descriptions import FinetuneJob
-from ContrastiveSegLib.errors import ContrastiveSegError, InputError
-from ContrastiveSegLib.methods.objective import Objective, Optimisation
-from ContrastiveSegLib.training import loop
-from ContrastiveSegLib.training.finetune import finetune
-from ContrastiveSegLib.training.loop import Budget, Run, train
-from ContrastiveSegLib.training.optimiser import AveragedWeights, learning_rate, make_optimiser, set_learning_rate
-from ContrastiveSegLib.training.resume import cut_metrics, metrics_path, resume_path
+from contrastiveseg.checkpoints.format import load
+from contrastiveseg.descriptions import FinetuneJob
+from contrastiveseg.errors import ContrastiveSegError, InputError
+from contrastiveseg.methods.objective import Objective, Optimization
+from contrastiveseg.training import loop
+from contrastiveseg.training.finetune import finetune
+from contrastiveseg.training.loop import Budget, Run, train
+from contrastiveseg.training.optimizer import AveragedWeights, learning_rate, make_optimizer, set_learning_rate
+from contrastiveseg.training.resume import cut_metrics, metrics_path, resume_path
 
 CPU = torch.device("cpu")
-PLAIN = Optimisation("sgd", 0.1, momentum=0.0, weight_decay=0.0, clip=1e9)
+PLAIN = Optimization("sgd", 0.1, momentum=0.0, weight_decay=0.0, clip=1e9)
 
 
 class Images(SimpleNamespace):
@@ -94,18 +94,18 @@ def assert_same(one: dict, other: dict) -> None:
     ],
 )
 def test_learning_rate(changes, done, rate):
-    assert learning_rate(Optimisation(learning_rate=2.0, **changes), done) == pytest.approx(rate)
+    assert learning_rate(Optimization(learning_rate=2.0, **changes), done) == pytest.approx(rate)
 
 
 def test_transferred_parameters_learn_at_their_lower_rate():
     toy = Toy()
     names = {n for n, _ in toy.named_parameters() if n.startswith("backbone.")}
-    optimiser = make_optimiser(toy, replace(PLAIN, transferred_rate=0.25), names)
-    set_learning_rate(optimiser, 0.2)
+    optimizer = make_optimizer(toy, replace(PLAIN, transferred_rate=0.25), names)
+    set_learning_rate(optimizer, 0.2)
     before = {n: p.detach().clone() for n, p in toy.named_parameters()}
     for parameter in toy.parameters():
         parameter.grad = torch.ones_like(parameter)
-    optimiser.step()
+    optimizer.step()
     for name, parameter in toy.named_parameters():
         moved = before[name] - parameter.detach()
         assert torch.allclose(moved, torch.full_like(moved, 0.05 if name in names else 0.2), atol=1e-6)
@@ -113,8 +113,8 @@ def test_transferred_parameters_learn_at_their_lower_rate():
 
 def test_an_objective_may_slow_down_a_part_of_itself():
     toy = Toy()
-    optimiser = make_optimiser(toy, replace(PLAIN, transferred_rate=0.5), {"head.bias"}, {"head.": 0.2})
-    factors = {tuple(p.shape): g["factor"] for g in optimiser.param_groups for p in g["params"]}
+    optimizer = make_optimizer(toy, replace(PLAIN, transferred_rate=0.5), {"head.bias"}, {"head.": 0.2})
+    factors = {tuple(p.shape): g["factor"] for g in optimizer.param_groups for p in g["params"]}
     assert factors[tuple(toy.head.weight.shape)] == 0.2
     assert factors[tuple(toy.head.bias.shape)] == pytest.approx(0.1)
     assert factors[tuple(toy.backbone[0].weight.shape)] == 1
@@ -132,7 +132,7 @@ def test_the_loop_knows_of_a_part_that_is_slowed_down():
 def test_frozen_parameters_are_left_out():
     toy = Toy()
     toy.backbone.requires_grad_(False)
-    assert [p.shape for g in make_optimiser(toy, PLAIN).param_groups for p in g["params"]] == [
+    assert [p.shape for g in make_optimizer(toy, PLAIN).param_groups for p in g["params"]] == [
         p.shape for p in toy.head.parameters()
     ]
 
@@ -234,7 +234,7 @@ def test_the_best_validated_weights_are_kept():
 def test_an_objective_knows_how_much_of_the_budget_is_used(tmp_path):
     class Ramped(Toy):
         def step(self, batch):
-            return super().step(batch) | {"share": torch.tensor(self.share)}
+            return super().step(batch) | {"share": torch.tensor(self.progress)}
 
     train(Ramped(), None, PLAIN, run(4, output=tmp_path / "out.safetensors"))
     assert [line["share"] for line in curve(tmp_path / "out.safetensors")] == [0, 0.25, 0.5, 0.75]
@@ -246,7 +246,7 @@ def test_one_seed_one_outcome():
     assert not torch.equal(one["head.weight"], other["head.weight"])
 
 
-HOW = Optimisation("adamw", 0.01, weight_decay=1e-3, schedule="poly", warm_up=0.2, ema=0.9)
+HOW = Optimization("adamw", 0.01, weight_decay=1e-3, schedule="poly", warm_up=0.2, ema=0.9)
 
 
 def score(state) -> float:
@@ -254,10 +254,10 @@ def score(state) -> float:
     return -float(state["backbone.1.num_batches_tracked"])
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("cut", [1, 5])
-def test_a_cancelled_run_resumes_on_the_same_curve(tmp_path, optimiser, cut):
-    how = replace(HOW, optimiser=optimiser)
+def test_a_cancelled_run_resumes_on_the_same_curve(tmp_path, optimizer, cut):
+    how = replace(HOW, optimizer=optimizer)
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
     expected = train(Toy(), None, how, run(9, output=whole, validations=3), validate=score)
 
@@ -332,7 +332,7 @@ def test_a_disk_that_fills_up_does_not_end_the_training(tmp_path, monkeypatch):
         if event.get("name") == "plain" and event["step"] == 1:
             monkeypatch.setattr(loop.json, "dumps", failing(OSError("full")))
 
-    monkeypatch.setattr(loop, "save_mark", failing(InputError("No space left.")))
+    monkeypatch.setattr(loop, "save_resume_state", failing(InputError("No space left.")))
     output = tmp_path / "toy.safetensors"
     found = train(Toy(), None, PLAIN, run(5, output=output, save_seconds=-1.0, emit=fill))
     assert found.steps == 5
@@ -372,11 +372,11 @@ def test_skipped_steps_are_counted_across_a_resume(tmp_path):
 @pytest.mark.parametrize(
     ("toy", "rate", "words"),
     [
-        (Toy(broken=(0, 1, 2)), 0.1, r"Nothing was learnt: .* any of the 3 steps.*--learning-rate"),
+        (Toy(broken=(0, 1, 2)), 0.1, r"Nothing was learned: .* any of the 3 steps.*--learning-rate"),
         (Toy(scale=1e4), 1e38, r"no longer numbers after 3 steps.*--learning-rate"),
     ],
 )
-def test_what_was_not_learnt_is_no_success(toy, rate, words):
+def test_what_was_not_learned_is_no_success(toy, rate, words):
     with pytest.raises(ContrastiveSegError, match=words):
         train(toy, None, replace(PLAIN, learning_rate=rate), run(3))
 
@@ -401,9 +401,9 @@ def test_gradients_are_clipped():
 
 SCRIPT = """
 import functools, os, signal, sys
-from ContrastiveSegLib.descriptions import FinetuneJob
-from ContrastiveSegLib.training import setup
-from ContrastiveSegLib.training.finetune import finetune
+from contrastiveseg.descriptions import FinetuneJob
+from contrastiveseg.training import setup
+from contrastiveseg.training.finetune import finetune
 
 def emit(event):
     if event.get("name") == "loss" and event["step"] == 3:

@@ -8,19 +8,19 @@ import pytest
 import torch
 from toy_volumes import check_a_step_in_bfloat16
 
-from ContrastiveSegLib import records
-from ContrastiveSegLib.contrast.collapse import CollapseGuard
-from ContrastiveSegLib.contrast.positions import paired_places
-from ContrastiveSegLib.contrast.views import decoder_blocks, down
-from ContrastiveSegLib.errors import ContrastiveSegError, InputError
-from ContrastiveSegLib.methods.macl import MACL, MACLSettings, cell_places, equivariance
-from ContrastiveSegLib.methods.objective import find
-from ContrastiveSegLib.networks.registry import build, preset
-from ContrastiveSegLib.networks.segmenter import load_transferred
-from ContrastiveSegLib.networks.spec import NetworkSpec
-from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, SpatialSettings
-from ContrastiveSegLib.volumes.batch import Batch
-from ContrastiveSegLib.volumes.plan import Channel, Plan
+from contrastiveseg import serialization
+from contrastiveseg.contrast.collapse import CollapseGuard
+from contrastiveseg.contrast.positions import paired_places
+from contrastiveseg.contrast.views import decoder_blocks, down
+from contrastiveseg.errors import ContrastiveSegError, InputError
+from contrastiveseg.methods.macl import MACL, MACLSettings, cell_places, equivariance
+from contrastiveseg.methods.objective import find
+from contrastiveseg.networks.registry import build, preset
+from contrastiveseg.networks.segmenter import load_transferred
+from contrastiveseg.networks.spec import NetworkSpec
+from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
+from contrastiveseg.volumes.batch import Batch
+from contrastiveseg.volumes.plan import Channel, Plan
 
 SMALL = MACLSettings(dense="crop", jitter_invariant=False, margin=1.0, projection=8)
 HEADS = {"auxiliary_instances", "dominant_instances", "pixels"}
@@ -105,9 +105,9 @@ def test_both_branches_of_the_shared_encoder_receive_gradients():
 def test_a_step_of_the_global_loss_moves_the_trained_decoder_blocks_only():
     macl = made(2, replace(SMALL, lambda_dense=0.0, lambda_equivariance=0.0))
     before = {name: p.detach().clone() for name, p in macl.backbone.named_parameters()}
-    optimiser = torch.optim.SGD([p for p in macl.parameters() if p.requires_grad], 0.1)
+    optimizer = torch.optim.SGD([p for p in macl.parameters() if p.requires_grad], 0.1)
     macl.step(batch_for(macl))["loss"].backward()
-    optimiser.step()
+    optimizer.step()
     moved = {name for name, p in macl.backbone.named_parameters() if not torch.equal(p, before[name])}
     assert any(name.startswith("decoder.0.") for name in moved)
     assert not any(name.startswith(("decoder.1.", "decoder.2.")) for name in moved)
@@ -211,7 +211,7 @@ def test_views_of_the_invariance_group_stay_aligned_with_the_crop():
     assert not torch.allclose(moved_1, moved_2)
     assert len({view.data_ptr() for view in (images, still_1, still_2, moved_1, moved_2)}) == 5
     macl.jitter = True
-    macl.settings = replace(macl.settings, intensity=IntensitySettings(brightness=Chance(1.0, -0.2, 0.2)))
+    macl.settings = replace(macl.settings, intensity=IntensitySettings(brightness=RandomRange(1.0, -0.2, 0.2)))
     jittered = macl.views(images)
     assert not torch.equal(jittered[0], jittered[1])
 
@@ -219,7 +219,7 @@ def test_views_of_the_invariance_group_stay_aligned_with_the_crop():
 def test_what_auto_means():
     flat, deep = made(2, replace(SMALL, dense="auto", jitter_invariant=None)), made(3, MACLSettings())
     assert (flat.mode, flat.dense, flat.jitter) == ("axis", "crop", False)
-    assert (deep.mode, deep.dense, deep.jitter) == ("centre3d", "cell", True)
+    assert (deep.mode, deep.dense, deep.jitter) == ("center3d", "cell", True)
 
 
 def test_terms_and_total():
@@ -260,7 +260,7 @@ def test_one_crop_is_refused():
 def test_registered_and_settings_survive_json():
     assert find("pretrain", "macl") is MACL
     settings = replace(MACLSettings(), threshold=0.05, decoder_blocks=1)
-    assert records.from_json(MACLSettings, records.to_json(settings)) == settings
+    assert serialization.from_json(MACLSettings, serialization.to_json(settings)) == settings
 
 
 # Collapse (section 8 item 8)
@@ -319,7 +319,7 @@ class Arrays:
 def test_groups_share_a_place_across_volumes():
     source, random = Arrays((64, 80, 72), (70, 64, 90), (60, 90, 64), border=4), np.random.default_rng(0)
     for _ in range(50):
-        places = paired_places(source, plan(32, 32, 32), "centre3d", 2, 2, 0.2, random)
+        places = paired_places(source, plan(32, 32, 32), "center3d", 2, 2, 0.2, random)
         where = np.array([place.position for place in places])
         assert places[0].case != places[1].case
         assert places[2].case != places[3].case
@@ -337,7 +337,7 @@ def test_places_are_shared_within_a_data_set_only():
     source = Arrays((64, 64, 64), (64, 64, 64), (64, 64, 64), (64, 64, 64), data_sets=(0, 0, 1, 1))
     random, seen = np.random.default_rng(0), set()
     for _ in range(20):
-        places = paired_places(source, plan(16, 16, 16), "centre3d", 2, 2, 0.1, random)
+        places = paired_places(source, plan(16, 16, 16), "center3d", 2, 2, 0.1, random)
         where = np.array([place.position for place in places])
         sets = np.array([source.data_set(place.case) for place in places])
         near = np.abs(where[:, None] - where[None]).max(-1) < 0.1
@@ -349,7 +349,7 @@ def test_places_are_shared_within_a_data_set_only():
 
 
 def test_one_volume_gives_more_groups_instead_of_pairs():
-    places = paired_places(Arrays((64, 64, 64)), plan(16, 16, 16), "centre3d", 2, 2, 0.1, np.random.default_rng(0))
+    places = paired_places(Arrays((64, 64, 64)), plan(16, 16, 16), "center3d", 2, 2, 0.1, np.random.default_rng(0))
     assert len(places) == 4
     where = np.array([place.position for place in places])
     assert np.abs(where[:, None] - where[None]).max(-1)[~np.eye(4, dtype=bool)].min() > 0.05
@@ -360,7 +360,7 @@ def test_a_data_set_of_one_volume_leaves_the_others_their_pairs():
     for groups, per_group in ((2, 2), (1, 3), (3, 3)):
         paired = 0
         for _ in range(20):
-            places = paired_places(source, plan(16, 16, 16), "centre3d", groups, per_group, 0.1, random)
+            places = paired_places(source, plan(16, 16, 16), "center3d", groups, per_group, 0.1, random)
             assert len(places) == groups * per_group
             where = np.array([place.position for place in places])
             near = np.abs(where[:, None] - where[None]).max(-1) < 0.1
@@ -369,8 +369,8 @@ def test_a_data_set_of_one_volume_leaves_the_others_their_pairs():
         assert paired > 15
 
 
-def test_a_box_smaller_than_the_patch_is_centred():
-    places = paired_places(Arrays((20, 64, 64)), plan(32, 32, 32), "centre3d", 2, 1, 0.1, np.random.default_rng(0))
+def test_a_box_smaller_than_the_patch_is_centered():
+    places = paired_places(Arrays((20, 64, 64)), plan(32, 32, 32), "center3d", 2, 1, 0.1, np.random.default_rng(0))
     assert {place.start[0] for place in places} == {-6}
     assert {place.position[0] for place in places} == {0.5}
 
@@ -424,7 +424,7 @@ def test_dense_loss_over_cells_tells_the_cells_of_one_crop_apart():
 
 
 def slices(count: int, seed: int) -> Batch:
-    """A disc whose centre, radius and brightness follow the position, in noise; 64 x 64."""
+    """A disc whose center, radius and brightness follow the position, in noise; 64 x 64."""
     random = torch.Generator().manual_seed(seed)
     p = torch.rand(count, 1, 1, generator=random)
     y, x = torch.meshgrid(*[(torch.arange(64) + 0.5) / 64] * 2, indexing="ij")
@@ -436,10 +436,10 @@ def slices(count: int, seed: int) -> Batch:
 def test_learns_positions_without_collapse_and_transfers():
     # The toy of the specification with three poolings, and 80 instead of 300 steps for the global loss: seconds, then.
     torch.manual_seed(0)
-    still = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 8)
+    still = IntensitySettings(*[RandomRange(0.0, 0.0, 0.0)] * 8)
     settings = MACLSettings(margin=1.0, spatial=SpatialSettings(probability=0.0, flip=0.5), intensity=still)
     macl = MACL(build(public_network(8, 3)), plan(1, 64, 64, dimensions=2), settings)
-    optimiser = torch.optim.SGD([p for p in macl.parameters() if p.requires_grad], 0.01, momentum=0.9)
+    optimizer = torch.optim.SGD([p for p in macl.parameters() if p.requires_grad], 0.01, momentum=0.9)
     held_out = slices(16, seed=10_000)
     shuffled = replace(held_out, positions=held_out.positions.flip(0))
 
@@ -449,9 +449,9 @@ def test_learns_positions_without_collapse_and_transfers():
 
     start = evaluate(held_out)
     for step in range(80):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         macl.step(slices(8, seed=step))["loss"].backward()
-        optimiser.step()
+        optimizer.step()
         if step == 59:
             after_60, wrong = evaluate(held_out), evaluate(shuffled)
     end = evaluate(held_out)

@@ -8,10 +8,10 @@ import semi
 import torch
 from semi import batch
 
-from ContrastiveSegLib.contrast.ramps import ramp
-from ContrastiveSegLib.methods import mcsc
-from ContrastiveSegLib.methods.mcsc import MCSC, MCSCSettings
-from ContrastiveSegLib.training.optimiser import make_optimiser
+from contrastiveseg.contrast.ramps import ramp
+from contrastiveseg.methods import mcsc
+from contrastiveseg.methods.mcsc import MCSC, MCSCSettings
+from contrastiveseg.training.optimizer import make_optimizer
 
 SMALL = MCSCSettings(**semi.STILL, fine_block=4, coarse_block=2, width=8, embedding=12, heads=2, depth=2)
 
@@ -87,10 +87,10 @@ def test_blocks_are_as_published_in_2d_and_as_many_voxels_in_3d(monkeypatch, dim
 
 
 @pytest.mark.parametrize(("iteration", "enters"), [(2999, False), (3000, True)])
-def test_unlabelled_crops_enter_the_contrast_after_the_warm_start(iteration, enters):
+def test_unlabeled_crops_enter_the_contrast_after_the_warm_start(iteration, enters):
     """M6."""
     # An instance norm: a batch norm mixes the crops of a batch before any loss is taken.
-    made = method(replace(SMALL, unlabelled_from=0.075), iteration / 40_000, "instance")
+    made = method(replace(SMALL, unlabeled_from=0.075), iteration / 40_000, "instance")
     given = {}
     whole = MCSC.contrast
 
@@ -123,7 +123,7 @@ def test_features_that_are_the_labels_are_perfect(dimensions):
 
 def test_the_transformer_learns_at_a_fifth_of_the_rate():
     made = method()
-    groups = make_optimiser(made, MCSC.optimisation, rates=made.rates).param_groups
+    groups = make_optimizer(made, MCSC.optimization, rates=made.rates).param_groups
     factors = {parameter: group["factor"] for group in groups for parameter in group["params"]}
     for name, parameter in made.named_parameters():
         assert factors[parameter] == (0.2 if name.startswith("rival.") else 1.0), name

@@ -7,8 +7,8 @@ import semi
 import torch
 from semi import batch
 
-from ContrastiveSegLib.methods.mean_teacher import MeanTeacher
-from ContrastiveSegLib.methods.semisupervised import TaughtSettings, labelled_count
+from contrastiveseg.methods.mean_teacher import MeanTeacher
+from contrastiveseg.methods.semisupervised import TaughtSettings, labeled_count
 
 SETTINGS = TaughtSettings(**semi.STILL)
 
@@ -17,8 +17,8 @@ def method(share: float = 0.5, dimensions: int = 3) -> MeanTeacher:
     return semi.method(MeanTeacher, SETTINGS, share, dimensions=dimensions)
 
 
-def test_labelled_crops_come_first_and_are_counted():
-    assert [labelled_count(batch(n, 3).labels) for n in (1, 2, 4)] == [1, 2, 4]
+def test_labeled_crops_come_first_and_are_counted():
+    assert [labeled_count(batch(n, 3).labels) for n in (1, 2, 4)] == [1, 2, 4]
 
 
 def test_a_student_that_sees_what_its_teacher_sees_is_consistent():
@@ -26,7 +26,7 @@ def test_a_student_that_sees_what_its_teacher_sees_is_consistent():
     assert terms["consistency"].item() == pytest.approx(0.0, abs=1e-9)
 
 
-def test_consistency_is_about_unlabelled_crops_alone():
+def test_consistency_is_about_unlabeled_crops_alone():
     made, given = method(), batch()
     wanted = torch.randn(2, 3, 8, 8, 8)
     made.taught = lambda images: wanted if torch.equal(images, given.images[2:]) else None

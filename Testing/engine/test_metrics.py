@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.evaluation.metrics import measure
-from ContrastiveSegLib.volumes.volume import Geometry, LabelMap
+from contrastiveseg.errors import InputError
+from contrastiveseg.evaluation.metrics import measure
+from contrastiveseg.volumes.volume import Geometry, LabelMap
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
@@ -76,7 +76,7 @@ def test_a_detached_piece_counts_one_way():
     assert score(OUTER, DETACHED).asd_mm == 0.0
 
 
-def test_distances_are_in_millimetres_of_an_anisotropic_grid():
+def test_distances_are_in_millimeters_of_an_anisotropic_grid():
     prediction, reference = box((10, 20), (5, 15), (5, 15)), box((11, 21), (5, 15), (5, 15))
     one_slice = score(prediction, reference, spacing=(0.5, 0.5, 4.0))
     assert one_slice.hd95_mm == pytest.approx(4.0)

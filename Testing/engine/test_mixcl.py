@@ -17,18 +17,18 @@ from toy_volumes import (
     trained,
 )
 
-from ContrastiveSegLib import records
-from ContrastiveSegLib.contrast.infonce import unit
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.methods import mixcl as module
-from ContrastiveSegLib.methods.mixcl import MixCL, MixCLSettings
-from ContrastiveSegLib.methods.objective import find
-from ContrastiveSegLib.volumes.augment import Chance, IntensitySettings, SpatialSettings
-from ContrastiveSegLib.volumes.batch import Batch
+from contrastiveseg import serialization
+from contrastiveseg.contrast.infonce import unit
+from contrastiveseg.errors import InputError
+from contrastiveseg.methods import mixcl as module
+from contrastiveseg.methods.mixcl import MixCL, MixCLSettings
+from contrastiveseg.methods.objective import find
+from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
+from contrastiveseg.volumes.batch import Batch
 
 SMALL = MixCLSettings(projection=16, pixel_projection=16, queue=32)
 FLIPS = SpatialSettings(probability=0.0, flip=0.5)
-NEVER = IntensitySettings(*[Chance(0.0, 0.0, 0.0)] * 8)
+NEVER = IntensitySettings(*[RandomRange(0.0, 0.0, 0.0)] * 8)
 
 
 def made(dimensions: int = 3, settings: MixCLSettings = SMALL) -> MixCL:
@@ -88,10 +88,10 @@ def test_total_is_the_weighted_sum():
     assert terms["loss"] == pytest.approx(total, rel=1e-5)
 
 
-@pytest.mark.parametrize("how", ["none", "unlabelled volumes"])
+@pytest.mark.parametrize("how", ["none", "unlabeled volumes"])
 def test_without_labels_the_other_two_terms_remain(how):
     mixcl = filled(made())
-    batch = drawn(mixcl, ToyVolumes(labelled=()))
+    batch = drawn(mixcl, ToyVolumes(labeled=()))
     assert (batch.labels == -1).all()
     terms = terms_of(mixcl, replace(batch, labels=None) if how == "none" else batch)
     terms["loss"].backward()
@@ -168,13 +168,13 @@ def test_a_step_compares_what_belongs_together(monkeypatch):
 
 def test_half_of_the_crops_have_labels():
     mixcl = made()
-    for labelled, expected in (((0, 1), 2), ((), 0), ((0, 1, 2, 3), 4)):
-        batch = drawn(mixcl, ToyVolumes(labelled=labelled))
+    for labeled, expected in (((0, 1), 2), ((), 0), ((0, 1, 2, 3), 4)):
+        batch = drawn(mixcl, ToyVolumes(labeled=labeled))
         known = (batch.labels >= 0).flatten(1).all(1)
         assert int(known.sum()) == expected
         assert ((batch.labels == -1).flatten(1).all(1) | known).all()
-        assert set(batch.cases[known].tolist()) <= set(labelled)
-    few = drawn(made(settings=replace(SMALL, labelled=0.01)), ToyVolumes(labelled=(0, 1)))
+        assert set(batch.cases[known].tolist()) <= set(labeled)
+    few = drawn(made(settings=replace(SMALL, labeled=0.01)), ToyVolumes(labeled=(0, 1)))
     assert int((few.labels >= 0).flatten(1).all(1).sum()) == 1, "the checkpoint says that labels were used"
 
 
@@ -241,7 +241,7 @@ def test_impossible_settings_are_refused():
 def test_registered_and_settings_survive_json():
     assert find("pretrain", "mixcl") is MixCL
     settings = replace(MixCLSettings(), lost=(0.2, 0.4))
-    assert records.from_json(MixCLSettings, records.to_json(settings)) == settings
+    assert serialization.from_json(MixCLSettings, serialization.to_json(settings)) == settings
     assert made().transferred == ("encoder", "decoder")
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from ContrastiveSegLib.contrast.momentum import Teacher
-from ContrastiveSegLib.contrast.ramps import ramp
-from ContrastiveSegLib.networks.registry import build
-from ContrastiveSegLib.networks.spec import NetworkSpec
+from contrastiveseg.contrast.momentum import Teacher
+from contrastiveseg.contrast.ramps import ramp
+from contrastiveseg.networks.registry import build
+from contrastiveseg.networks.spec import NetworkSpec
 
 
 def student() -> nn.Module:

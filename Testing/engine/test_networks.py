@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.networks.backbone import Backbone, NetworkSpec
-from ContrastiveSegLib.networks.registry import available, build, plan_strides, preset
-from ContrastiveSegLib.networks.segmenter import Segmenter, load_transferred
-from ContrastiveSegLib.records import from_json, to_json
+from contrastiveseg.descriptions import FinetuneJob, PretrainJob
+from contrastiveseg.errors import InputError
+from contrastiveseg.networks.backbone import Backbone, NetworkSpec
+from contrastiveseg.networks.registry import available, build, plan_strides, preset
+from contrastiveseg.networks.segmenter import Segmenter, load_transferred
+from contrastiveseg.serialization import from_json, to_json
 
 ANISOTROPIC = NetworkSpec(
     "unet",

@@ -7,9 +7,9 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from ContrastiveSegLib.volumes.itk import geometry_of, image_on
-from ContrastiveSegLib.volumes.orientation import canonical_axes
-from ContrastiveSegLib.volumes.volume import Geometry
+from contrastiveseg.volumes.itk import geometry_of, image_on
+from contrastiveseg.volumes.orientation import canonical_axes
+from contrastiveseg.volumes.volume import Geometry
 
 ARRAY = np.arange(3 * 4 * 5, dtype=np.int16).reshape(3, 4, 5)
 

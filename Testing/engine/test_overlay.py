@@ -8,9 +8,9 @@ import pytest
 from matplotlib import image as pictures
 from matplotlib.colors import to_rgb
 
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.evaluation import overlay
-from ContrastiveSegLib.volumes.volume import Geometry, LabelMap, Volume
+from contrastiveseg.errors import InputError
+from contrastiveseg.evaluation import overlay
+from contrastiveseg.volumes.volume import Geometry, LabelMap, Volume
 
 LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 GEOMETRY = Geometry((20, 24, 8), (1.0, 1.0, 4.0), (0.0, 0.0, 0.0), LPS)
@@ -18,7 +18,7 @@ GEOMETRY = Geometry((20, 24, 8), (1.0, 1.0, 4.0), (0.0, 0.0, 0.0), LPS)
 
 @pytest.fixture
 def case():
-    """A cube labelled 1 on the patient's left, in front and towards the head; bright there too."""
+    """A cube labeled 1 on the patient's left, in front and toward the head; bright there too."""
     image = np.zeros((8, 24, 20), np.int16)
     image[4:8, 2:8, 14:19] = 100
     image[0] += 1
@@ -34,7 +34,7 @@ def panels(monkeypatch, volume, label_map, path):
     return drawn
 
 
-def test_planes_go_through_the_label_and_keep_millimetres(case, monkeypatch, tmp_path):
+def test_planes_go_through_the_label_and_keep_millimeters(case, monkeypatch, tmp_path):
     volume, label_map = case
     drawn = panels(monkeypatch, volume, label_map, tmp_path / "a.png")
     assert [axis for _, axis, _, _ in drawn] == [0, 1, 2]
@@ -76,24 +76,24 @@ def test_storage_order_does_not_change_the_picture(case, tmp_path):
     assert np.array_equal(pictures.imread(tmp_path / "one.png"), pictures.imread(tmp_path / "two.png"))
 
 
-def test_each_label_has_its_contour_in_its_colour(case, tmp_path):
+def test_each_label_has_its_contour_in_its_color(case, tmp_path):
     volume, label_map = case
     two = LabelMap(label_map.array.copy(), GEOMETRY)
     two.array[2:4, 10:20, 3:9] = 5
     overlay.overlay_figure(volume, [("a", two), ("b", label_map)], tmp_path / "a.png", {1: "organ", 5: "other"})
     picture = pictures.imread(tmp_path / "a.png")[..., :3]
-    for colour in overlay.COLOURS[:2]:
-        assert (np.abs(picture - to_rgb(colour)).max(-1) < 0.05).sum() > 30
+    for color in overlay.COLORS[:2]:
+        assert (np.abs(picture - to_rgb(color)).max(-1) < 0.05).sum() > 30
 
 
-def test_more_labels_than_told_apart_at_once_have_colours_of_their_own():
-    colours = overlay._colours(120)
-    assert tuple(colours[:8]) == overlay.COLOURS
-    assert overlay._colours(3) == colours[:3]
-    values = np.array([to_rgb(colour) for colour in colours[:24]])
+def test_more_labels_than_told_apart_at_once_have_colors_of_their_own():
+    colors = overlay._colors(120)
+    assert tuple(colors[:8]) == overlay.COLORS
+    assert overlay._colors(3) == colors[:3]
+    values = np.array([to_rgb(color) for color in colors[:24]])
     apart = np.linalg.norm(values[:, None] - values, axis=2) + 9 * np.eye(24)
     assert apart.min() > 0.1
-    assert len(set(colours)) == 120
+    assert len(set(colors)) == 120
 
 
 def test_no_label_and_a_flat_image_still_make_a_picture(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-import ContrastiveSegLib
+import contrastiveseg
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,18 +34,18 @@ def pinned() -> dict[str, list[str]]:
         requirement = line.split("#")[0].split(";")[0].strip()
         if requirement:
             name, _, version = requirement.partition("==")
-            versions.setdefault(normalised(name), []).append(version)
+            versions.setdefault(normalized(name), []).append(version)
     return versions
 
 
-def normalised(name: str) -> str:
+def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def wanted(*groups: list[str]) -> dict[str, str]:
     """Package -> its specifiers, from requirement strings; our own extras are left out."""
     parts = [Requirement(r) for group in groups for r in group]
-    return {normalised(p.name): str(p.specifier) for p in parts if p.name != "contrastiveseg"}
+    return {normalized(p.name): str(p.specifier) for p in parts if p.name != "contrastiveseg"}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def on_disk(*folders: str, pattern: str) -> list[str]:
 
 
 def test_every_python_file_ships():
-    code = on_disk("ContrastiveSegLib", "ContrastiveSegPanel", "Scripts", pattern="*.py")
+    code = on_disk("contrastiveseg", "ContrastiveSegPanel", "Scripts", pattern="*.py")
     faces = sorted(p.name for p in MODULE.glob("*.py"))
     assert sorted(listed("MODULE_PYTHON_SCRIPTS")) == sorted(faces + code)
 
@@ -77,7 +77,7 @@ def test_one_version_everywhere():
     assert cmake
     assert citation
     assert newest
-    assert cmake[1] == citation[1] == newest[1] == ContrastiveSegLib.__version__
+    assert cmake[1] == citation[1] == newest[1] == contrastiveseg.__version__
 
 
 def test_the_tested_set_names_every_dependency(project):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.volumes.dataset import find_cases
-from ContrastiveSegLib.volumes.partial_labels import with_named_labels
+from contrastiveseg.errors import InputError
+from contrastiveseg.volumes.dataset import find_cases
+from contrastiveseg.volumes.partial_labels import with_named_labels
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def folders(tmp_path) -> Path:
     return tmp_path
 
 
-def labelled(folder: Path, *labels: str, images: tuple[str, ...] = ("one", "two")) -> dict[str, str | None]:
+def labeled(folder: Path, *labels: str, images: tuple[str, ...] = ("one", "two")) -> dict[str, str | None]:
     pooled = with_named_labels([find_cases([folder / name]) for name in images], [folder / name for name in labels])
     assert [len(cases) for cases in pooled] == [2] * len(images)
     return {case.name: case.labels.name if case.labels else None for cases in pooled for case in cases}
@@ -38,16 +38,16 @@ def labelled(folder: Path, *labels: str, images: tuple[str, ...] = ("one", "two"
 
 def test_labels_that_are_not_named_are_not_used(folders):
     assert find_cases([folders / "one"])[0].labels
-    assert labelled(folders) == {"a": None, "b": None, "c": None, "d": None}
+    assert labeled(folders) == {"a": None, "b": None, "c": None, "d": None}
 
 
 def test_some_labels_of_some_data_sets(folders):
-    assert labelled(folders, "marks") == {"a": None, "b": None, "c": None, "d": "d_seg.nii.gz"}
-    assert labelled(folders, "one") == {"a": "a.nii.gz", "b": "b.nii.gz", "c": None, "d": None}
-    everything = labelled(folders, "one/dataset.json", "marks/d_seg.nii.gz")
+    assert labeled(folders, "marks") == {"a": None, "b": None, "c": None, "d": "d_seg.nii.gz"}
+    assert labeled(folders, "one") == {"a": "a.nii.gz", "b": "b.nii.gz", "c": None, "d": None}
+    everything = labeled(folders, "one/dataset.json", "marks/d_seg.nii.gz")
     assert everything == {"a": "a.nii.gz", "b": "b.nii.gz", "c": None, "d": "d_seg.nii.gz"}
-    assert labelled(folders, "one/labelsTr/b.nii.gz")["b"] == "b.nii.gz"
-    assert labelled(folders, "one/labelsTr/b.nii.gz")["a"] is None
+    assert labeled(folders, "one/labelsTr/b.nii.gz")["b"] == "b.nii.gz"
+    assert labeled(folders, "one/labelsTr/b.nii.gz")["a"] is None
 
 
 def test_labels_beside_volumes_are_those_volumes_own(folders):
@@ -67,24 +67,24 @@ def test_a_list_names_what_is_used(folders):
         {"image": "one/imagesTr/b.nii.gz"},
     ]
     (folders / "list.json").write_text(json.dumps(entries))
-    assert labelled(folders, "list.json") == {"a": "a.nii.gz", "b": None, "c": None, "d": None}
-    assert labelled(folders, "list.json", images=("one/imagesTr", "two"))["a"] == "a.nii.gz"
+    assert labeled(folders, "list.json") == {"a": "a.nii.gz", "b": None, "c": None, "d": None}
+    assert labeled(folders, "list.json", images=("one/imagesTr", "two"))["a"] == "a.nii.gz"
 
 
 def test_label_maps_beside_their_volumes(folders):
     (folders / "two" / "c_seg.nii.gz").touch()
-    assert labelled(folders, "two") == {"a": None, "b": None, "c": "c_seg.nii.gz", "d": None}
+    assert labeled(folders, "two") == {"a": None, "b": None, "c": "c_seg.nii.gz", "d": None}
 
 
 def test_names_that_two_data_sets_have_are_refused(folders):
     (folders / "two" / "c.nii.gz").rename(folders / "two" / "a.nii.gz")
     with pytest.raises(InputError, match=r"2 of the data sets.*dataset.json"):
-        labelled(folders, "one/labelsTr")
-    assert labelled(folders, "one", images=("two", "one"))["b"] == "b.nii.gz"
+        labeled(folders, "one/labelsTr")
+    assert labeled(folders, "one", images=("two", "one"))["b"] == "b.nii.gz"
 
 
 def test_labels_of_nothing_are_refused(folders):
     with pytest.raises(InputError, match="labels none of the volumes"):
-        labelled(folders, "marks/stranger.nii.gz")
+        labeled(folders, "marks/stranger.nii.gz")
     with pytest.raises(InputError, match="does not exist"):
-        labelled(folders, "nowhere")
+        labeled(folders, "nowhere")

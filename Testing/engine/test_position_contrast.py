@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ContrastiveSegLib.contrast import infonce
-from ContrastiveSegLib.contrast.position_contrast import dense_position_contrast, position_contrast
+from contrastiveseg.contrast import infonce
+from contrastiveseg.contrast.position_contrast import dense_position_contrast, position_contrast
 
 CROSS = torch.eye(2, dtype=torch.float64)
 

@@ -10,15 +10,15 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from ContrastiveSegLib.checkpoints.format import load
-from ContrastiveSegLib.checkpoints.header import read_card
-from ContrastiveSegLib.cli import main
-from ContrastiveSegLib.descriptions import EvaluateJob, FinetuneJob, PretrainJob
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.evaluation.job import run_evaluation
-from ContrastiveSegLib.training import setup
-from ContrastiveSegLib.training.finetune import finetune
-from ContrastiveSegLib.training.pretrain import pretrain
+from contrastiveseg.checkpoints.format import load
+from contrastiveseg.checkpoints.header import read_card
+from contrastiveseg.cli import main
+from contrastiveseg.descriptions import EvaluateJob, FinetuneJob, PretrainJob
+from contrastiveseg.errors import InputError
+from contrastiveseg.evaluation.job import run_evaluation
+from contrastiveseg.training import setup
+from contrastiveseg.training.finetune import finetune
+from contrastiveseg.training.pretrain import pretrain
 
 COMMON = {"steps": 2, "precision": "32", "threads": 1}
 
@@ -35,7 +35,7 @@ def pretrained_with(dataset: Path, output: Path, labels: list[str], method: str 
 
 @pytest.fixture(scope="module")
 def mixcl(dataset, tmp_path_factory) -> Path:
-    """A checkpoint that has learnt from the labels of cases 0 and 2."""
+    """A checkpoint that has learned from the labels of cases 0 and 2."""
     path = tmp_path_factory.mktemp("mixcl") / "mixcl.safetensors"
     assert pretrained_with(dataset, path, label(dataset, 0, 2)) == [True, False, True, False]
     return path
@@ -84,7 +84,7 @@ def tuned(dataset: Path, checkpoint: Path, output: Path, validation: str, seen: 
 
 def test_cases_whose_labels_were_used_are_not_held_out(dataset, mixcl, tmp_path):
     for validation in ("synthetic_00000", "synthetic_00001,synthetic_00002", "leave-one-out"):
-        with pytest.raises(InputError, match="learnt from the labels of synthetic_0000"):
+        with pytest.raises(InputError, match="learned from the labels of synthetic_0000"):
             tuned(dataset, mixcl, tmp_path / "refused.safetensors", validation)
     seen: list[dict] = []
     tuned(dataset, mixcl, tmp_path / "organs.safetensors", "synthetic_00001", seen)
@@ -104,11 +104,11 @@ def part_of(dataset: Path, folder: Path, *cases: int) -> Path:
     return folder
 
 
-def test_what_was_learnt_is_remembered_though_it_comes_back_without_its_label(dataset, mixcl, tmp_path):
+def test_what_was_learned_is_remembered_though_it_comes_back_without_its_label(dataset, mixcl, tmp_path):
     few, output = part_of(dataset, tmp_path / "few", 1, 3), tmp_path / "organs.safetensors"
     job = FinetuneJob(
         images=(str(few),),
-        unlabelled=tuple(str(dataset / "imagesTr" / f"synthetic_{case:05d}.nii.gz") for case in (0, 2)),
+        unlabeled=tuple(str(dataset / "imagesTr" / f"synthetic_{case:05d}.nii.gz") for case in (0, 2)),
         checkpoint=str(mixcl),
         method="mean-teacher",
         output=str(output),
@@ -132,7 +132,7 @@ def test_the_same_case_in_another_format_is_told_of(dataset, mixcl, tmp_path):
     assert "other files named synthetic_00000." in told
 
 
-def test_what_was_learnt_is_remembered_through_fine_tuning(dataset, mixcl, tmp_path):
+def test_what_was_learned_is_remembered_through_fine_tuning(dataset, mixcl, tmp_path):
     few = part_of(dataset, tmp_path / "few", 1, 3)
     organs = tmp_path / "organs.safetensors"
     tuned(few, mixcl, organs, "none")
@@ -145,7 +145,7 @@ def test_what_was_learnt_is_remembered_through_fine_tuning(dataset, mixcl, tmp_p
     assert any("synthetic_00000" in e["text"] for e in seen if e.get("level") == "warning")
 
 
-def test_evaluation_warns_of_cases_that_were_learnt_from(dataset, mixcl, tmp_path):
+def test_evaluation_warns_of_cases_that_were_learned_from(dataset, mixcl, tmp_path):
     references = str(dataset / "labelsTr")
     job = EvaluateJob(
         predictions=references, references=references, output=str(tmp_path / "scores.json"), checkpoint=str(mixcl)
@@ -172,7 +172,7 @@ def test_evaluation_knows_a_case_with_an_ending_in_both_folders(dataset, mixcl, 
     )
     seen: list[dict] = []
     run_evaluation(job, seen.append)
-    assert any("learnt from labels of cases named synthetic_00002" in e.get("text", "") for e in seen)
+    assert any("learned from labels of cases named synthetic_00002" in e.get("text", "") for e in seen)
 
 
 def test_every_case_with_a_label_is_named_and_first(monkeypatch, dataset, mixcl, tmp_path):

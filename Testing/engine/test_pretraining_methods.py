@@ -4,12 +4,12 @@ import pytest
 import torch
 from toy_volumes import ToyVolumes, check_it_resumes, toy_backbone, toy_plan
 
-from ContrastiveSegLib.checkpoints.format import load
-from ContrastiveSegLib.descriptions import FinetuneJob, PretrainJob
-from ContrastiveSegLib.methods.objective import Objective, available, find
-from ContrastiveSegLib.networks.registry import build
-from ContrastiveSegLib.training.finetune import finetune
-from ContrastiveSegLib.training.pretrain import pretrain
+from contrastiveseg.checkpoints.format import load
+from contrastiveseg.descriptions import FinetuneJob, PretrainJob
+from contrastiveseg.methods.objective import Objective, available, find
+from contrastiveseg.networks.registry import build
+from contrastiveseg.training.finetune import finetune
+from contrastiveseg.training.pretrain import pretrain
 
 METHODS = [name for stage, name in available() if stage == "pretrain"]
 
@@ -57,4 +57,4 @@ def test_a_cancelled_run_resumes_on_the_same_curve(name, tmp_path):
         # Whatever a resumed run was made with, it goes on with what the interrupted one had.
         return method(toy_backbone(seed=int(resume)), toy_plan(), method.Settings())
 
-    check_it_resumes(made, source, method.optimisation, tmp_path)
+    check_it_resumes(made, source, method.optimization, tmp_path)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ContrastiveSegLib.contrast.queue import KeyQueue, instance_contrast
+from contrastiveseg.contrast.queue import KeyQueue, instance_contrast
 
 
 def keys(*rows: tuple[float, ...]) -> torch.Tensor:

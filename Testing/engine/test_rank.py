@@ -9,15 +9,15 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from ContrastiveSegLib.descriptions import PretrainJob, RankJob
-from ContrastiveSegLib.errors import Cancelled, InputError
-from ContrastiveSegLib.jobs.run import run
-from ContrastiveSegLib.segmentation import observe
-from ContrastiveSegLib.segmentation.rank import order, rank
-from ContrastiveSegLib.training.pretrain import pretrain
-from ContrastiveSegLib.volumes.itk import geometry_of
-from ContrastiveSegLib.volumes.orientation import canonical_axes
-from ContrastiveSegLib.volumes.resample import resample_image
+from contrastiveseg.descriptions import PretrainJob, RankJob
+from contrastiveseg.errors import Cancelled, InputError
+from contrastiveseg.jobs.run import run
+from contrastiveseg.segmentation import observe
+from contrastiveseg.segmentation.rank import order, rank
+from contrastiveseg.training.pretrain import pretrain
+from contrastiveseg.volumes.itk import geometry_of
+from contrastiveseg.volumes.orientation import canonical_axes
+from contrastiveseg.volumes.resample import resample_image
 
 OBLIQUE = (0.36, 0.48, -0.8, -0.8, 0.6, 0.0, 0.48, 0.64, 0.6)
 
@@ -33,7 +33,7 @@ def names(result: dict) -> list[str]:
 
 
 def test_the_list_is_diverse():
-    """Two groups of ten alike volumes, one labelled in neither: a member of each comes before the second of any."""
+    """Two groups of ten alike volumes, one labeled in neither: a member of each comes before the second of any."""
     random = np.random.default_rng(0)
     groups = np.array([[10.0, 0.0, 5.0], [0.0, 10.0, 5.0]])
     features = np.concatenate([group + random.normal(0, 0.1, (10, 3)) for group in groups])
@@ -46,25 +46,25 @@ def test_the_list_is_diverse():
 
 def test_scores_fall_along_the_list_and_stay_within_0_and_1():
     random = np.random.default_rng(1)
-    for labelled in (0, 1, 5):
+    for labeled in (0, 1, 5):
         for uncertainty in (None, random.random(12)):
-            placed = order(random.normal(size=(12, 8)), random.normal(size=(labelled, 8)), uncertainty)
+            placed = order(random.normal(size=(12, 8)), random.normal(size=(labeled, 8)), uncertainty)
             scores = [score for _, score, _ in placed]
             assert scores == sorted(scores, reverse=True)
             assert 0 <= min(scores) <= max(scores) <= 1
             assert all(0 <= novelty <= 1 for _, _, novelty in placed)
 
 
-def test_what_is_labelled_already_comes_last_and_uncertainty_breaks_the_tie():
-    labelled = np.array([[0.0, 0.0], [1.0, 1.0]])
+def test_what_is_labeled_already_comes_last_and_uncertainty_breaks_the_tie():
+    labeled = np.array([[0.0, 0.0], [1.0, 1.0]])
     features = np.array([[1.0, 1.0], [0.0, 3.0], [3.0, 0.0], [0.0, 0.0]])
-    assert [i for i, _, _ in order(features, labelled, np.array([0.1, 0.2, 0.3, 0.0]))] == [2, 1, 0, 3]
-    placed = order(features, labelled, None)
+    assert [i for i, _, _ in order(features, labeled, np.array([0.1, 0.2, 0.3, 0.0]))] == [2, 1, 0, 3]
+    placed = order(features, labeled, None)
     assert {i for i, _, _ in placed[:2]} == {1, 2}
     assert [novelty for _, _, novelty in placed[2:]] == [0, 0]
 
 
-def test_with_nothing_labelled_the_most_uncertain_or_else_the_most_typical_comes_first():
+def test_with_nothing_labeled_the_most_uncertain_or_else_the_most_typical_comes_first():
     features = np.array([[0.0], [1.0], [2.0], [9.0]])
     none = np.empty((0, 1))
     assert order(features, none, np.array([0.1, 0.4, 0.2, 0.3]))[0][0] == 1
@@ -74,7 +74,7 @@ def test_with_nothing_labelled_the_most_uncertain_or_else_the_most_typical_comes
     assert [s for _, s, _ in order(np.ones((3, 2)), np.ones((1, 2)), None)] == [0, 0, 0]
 
 
-def test_the_volume_unlike_the_labelled_ones_comes_first(pretrained, dataset, tmp_path):
+def test_the_volume_unlike_the_labeled_ones_comes_first(pretrained, dataset, tmp_path):
     images = sorted((dataset / "imagesTr").iterdir())
     copies = tmp_path / "copies"
     copies.mkdir()
@@ -83,8 +83,8 @@ def test_the_volume_unlike_the_labelled_ones_comes_first(pretrained, dataset, tm
     noise = sitk.GetImageFromArray(np.random.default_rng(0).normal(0, 100, (12, 16, 16)).astype(np.float32))
     noise.CopyInformation(sitk.ReadImage(str(images[0])))
     sitk.WriteImage(noise, str(tmp_path / "noise.nii.gz"))
-    labelled = tuple(map(str, images))
-    result = rank(job(pretrained, [copies, tmp_path / "noise.nii.gz"], labelled=labelled))
+    labeled = tuple(map(str, images))
+    result = rank(job(pretrained, [copies, tmp_path / "noise.nii.gz"], labeled=labeled))
     assert names(result)[0] == "noise"
     assert [case["uncertainty"] for case in result["cases"]] == [None] * 3
     assert [case["novelty"] for case in result["cases"][1:]] == pytest.approx([0, 0], abs=1e-3)
@@ -119,12 +119,12 @@ def test_one_bad_file_is_named_and_the_rest_is_ranked(sharp, dataset, tmp_path):
         rank(job(sharp, folder / "synthetic_00001.nii.gz"))
 
 
-def test_labelled_volumes_are_not_ranked(sharp, dataset):
+def test_labeled_volumes_are_not_ranked(sharp, dataset):
     images = sorted(map(str, (dataset / "imagesTr").iterdir()))
-    result = rank(job(sharp, dataset / "imagesTr", labelled=tuple(images[:3])))
+    result = rank(job(sharp, dataset / "imagesTr", labeled=tuple(images[:3])))
     assert names(result) == ["synthetic_00003"]
     with pytest.raises(InputError, match="nothing left to label"):
-        rank(job(sharp, dataset / "imagesTr", labelled=tuple(images)))
+        rank(job(sharp, dataset / "imagesTr", labeled=tuple(images)))
 
 
 @pytest.mark.parametrize("output", ["scan.nii.gz", "known.nii.gz", "list.json", "sharp.safetensors"])
@@ -134,7 +134,7 @@ def test_what_is_read_is_not_replaced(sharp, image, tmp_path, output):
     (tmp_path / "list.json").write_text('[{"image": "scan.nii.gz"}]')
     checkpoint, target = shutil.copy(sharp, tmp_path / "sharp.safetensors"), tmp_path / output
     before = target.read_bytes()
-    given = {"labelled": (str(tmp_path / "known.nii.gz"),), "output": str(target), "overwrite": True}
+    given = {"labeled": (str(tmp_path / "known.nii.gz"),), "output": str(target), "overwrite": True}
     with pytest.raises(InputError, match="is to be read and to be written"):
         rank(job(checkpoint, tmp_path / "list.json", **given))
     assert target.read_bytes() == before

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.volumes.itk import image_on
-from ContrastiveSegLib.volumes.reading import read_channels, read_geometry, read_labels, read_volume
-from ContrastiveSegLib.volumes.volume import Geometry
+from contrastiveseg.errors import InputError
+from contrastiveseg.volumes.itk import image_on
+from contrastiveseg.volumes.reading import read_channels, read_geometry, read_labels, read_volume
+from contrastiveseg.volumes.volume import Geometry
 
 GRID = Geometry((8, 7, 6), (1.5, 2.0, 3.0), (10.0, 20.0, 30.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 ARRAY = np.random.default_rng(0).integers(-500, 500, (6, 7, 8)).astype(np.int16)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ContrastiveSegLib.contrast.reconstruction import cut_out, reconstruction_loss
+from contrastiveseg.contrast.reconstruction import cut_out, reconstruction_loss
 
 
 def test_hand_values():
@@ -28,7 +28,7 @@ def test_boxes_of_noise_replace_a_share(shape):
     assert not torch.equal(lost[0], lost[1])
     assert lost.float().mean() == pytest.approx(0.2, abs=0.04)
     assert damaged[lost].std() == pytest.approx(1, abs=0.05)
-    # Whole boxes: along a line, most voxels share their neighbour's fate.
+    # Whole boxes: along a line, most voxels share their neighbor's fate.
     same = (lost[..., 1:] == lost[..., :-1]).float().mean()
     assert same > 1 - 0.3 / 4 * 2
     assert torch.equal(images, torch.full_like(images, 7.0))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ContrastiveSegLib.volumes.resample import resample_image, resample_labels, resampled_shape
+from contrastiveseg.volumes.resample import resample_image, resample_labels, resampled_shape
 
 
 def test_shape_is_rounded_and_never_empty():
@@ -19,12 +19,12 @@ def test_same_shape_is_not_copied():
 
 @pytest.mark.parametrize("size", [8, 11, 24, 32])
 def test_ramp_stays_where_it_is(size):
-    # Voxel centres lie at (i + 1/2) * spacing; a ramp over them must read the same at the new centres.
+    # Voxel centers lie at (i + 1/2) * spacing; a ramp over them must read the same at the new centers.
     ramp = np.broadcast_to(np.arange(16, dtype=np.float32) + 0.5, (1, 2, 3, 16))
     new = resample_image(ramp, (2, 3, size))[0, 0, 0]
-    centres = (np.arange(size) + 0.5) * 16 / size
-    inside = (centres > 1) & (centres < 15)
-    np.testing.assert_allclose(new[inside], centres[inside], atol=0.51 if size == 11 else 1e-4)
+    centers = (np.arange(size) + 0.5) * 16 / size
+    inside = (centers > 1) & (centers < 15)
+    np.testing.assert_allclose(new[inside], centers[inside], atol=0.51 if size == 11 else 1e-4)
 
 
 def test_shrinking_averages_instead_of_skipping():

@@ -13,14 +13,14 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from ContrastiveSegLib.checkpoints.format import load, save
-from ContrastiveSegLib.descriptions import SegmentJob
-from ContrastiveSegLib.errors import Cancelled, InputError
-from ContrastiveSegLib.jobs.run import run
-from ContrastiveSegLib.segmentation.segment import STAGES, segment
-from ContrastiveSegLib.segmentation.uncertainty import entropy_of
-from ContrastiveSegLib.volumes import reading, writing
-from ContrastiveSegLib.volumes.components import in_one_piece, keep_largest_component
+from contrastiveseg.checkpoints.format import load, save
+from contrastiveseg.descriptions import SegmentJob
+from contrastiveseg.errors import Cancelled, InputError
+from contrastiveseg.jobs.run import run
+from contrastiveseg.segmentation.segment import STAGES, segment
+from contrastiveseg.segmentation.uncertainty import entropy_of
+from contrastiveseg.volumes import reading, writing
+from contrastiveseg.volumes.components import in_one_piece, keep_largest_component
 
 OBLIQUE = (0.36, 0.48, -0.8, -0.8, 0.6, 0.0, 0.48, 0.64, 0.6)
 
@@ -296,7 +296,7 @@ def test_a_case_that_cannot_be_written_whole_leaves_nothing(monkeypatch, sharp, 
         return written
 
     for name in ("write_labels", "write_maps"):
-        monkeypatch.setattr(f"ContrastiveSegLib.segmentation.segment.{name}", refuse(getattr(writing, name)))
+        monkeypatch.setattr(f"contrastiveseg.segmentation.segment.{name}", refuse(getattr(writing, name)))
     maps = {name: str(tmp_path / name) for name in ("probabilities", "uncertainty")}
     result = segment(job(sharp, dataset / "imagesTr", tmp_path / "labels", **maps))
     assert [failure["what"] for failure in result["failures"]] == ["No space left."]

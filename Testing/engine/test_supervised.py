@@ -6,10 +6,10 @@ import pytest
 import semi
 import torch
 
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.methods.supervised import Supervised, SupervisedSettings
-from ContrastiveSegLib.volumes.augment import IntensitySettings
-from ContrastiveSegLib.volumes.plan import Channel
+from contrastiveseg.errors import InputError
+from contrastiveseg.methods.supervised import Supervised, SupervisedSettings
+from contrastiveseg.volumes.augment import IntensitySettings
+from contrastiveseg.volumes.plan import Channel
 
 
 @pytest.mark.parametrize("name", ["bias", "curve"])
@@ -20,7 +20,7 @@ def test_bias_fields_and_curves_are_not_for_hounsfield_units(modality, expected,
     made = semi.method(Supervised, SupervisedSettings(**{**semi.STILL, "intensity": changes}))
     made.plan = replace(made.plan, channels=(Channel("image", modality),))
     images = semi.batch().images
-    assert torch.equal(made.changed(images), images) != expected
+    assert torch.equal(made.augment_intensity(images), images) != expected
 
 
 @pytest.mark.parametrize("weight", [-0.5, float("nan"), float("inf")])

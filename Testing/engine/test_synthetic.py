@@ -1,4 +1,4 @@
-"""Synthetic subjects: reproducible, varied, in the body, and alike at the same normalised position."""
+"""Synthetic subjects: reproducible, varied, in the body, and alike at the same normalized position."""
 
 import json
 
@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.volumes.anatomy import LABEL_NAMES
-from ContrastiveSegLib.volumes.synthetic import SyntheticSettings, synthesise, write_dataset
+from contrastiveseg.errors import InputError
+from contrastiveseg.volumes.anatomy import LABEL_NAMES
+from contrastiveseg.volumes.synthetic import SyntheticSettings, synthesize, write_dataset
 
 SMALL = SyntheticSettings(size=(24, 32, 32))
 
 
 def test_a_seed_gives_the_same_bytes_and_another_seed_another_subject():
-    first, labels = synthesise(7, SMALL)
-    again, labels_again = synthesise(7, SMALL)
-    other, other_labels = synthesise(8, SMALL)
+    first, labels = synthesize(7, SMALL)
+    again, labels_again = synthesize(7, SMALL)
+    other, other_labels = synthesize(8, SMALL)
     assert first.array.tobytes() == again.array.tobytes()
     assert labels.array.tobytes() == labels_again.array.tobytes()
     assert not np.array_equal(first.array, other.array)
@@ -25,7 +25,7 @@ def test_a_seed_gives_the_same_bytes_and_another_seed_another_subject():
 
 def test_types_and_geometry_follow_the_settings():
     settings = SyntheticSettings(size=(20, 30, 40), spacing=(3.0, 2.0, 1.0))
-    volume, labels = synthesise(1, settings)
+    volume, labels = synthesize(1, settings)
     assert volume.array.dtype == np.int16
     assert labels.array.dtype == np.uint8
     assert volume.array.shape == (1, 20, 30, 40)
@@ -37,21 +37,21 @@ def test_types_and_geometry_follow_the_settings():
 @pytest.mark.parametrize("contrast", ["T1", "T2", "LGE", "cine", "CT", "random"])
 def test_every_kept_label_is_there_and_no_other(contrast):
     for seed in range(3):
-        labels = synthesise(seed, SyntheticSettings(contrast=contrast, size=(32, 48, 48)))[1].array
+        labels = synthesize(seed, SyntheticSettings(contrast=contrast, size=(32, 48, 48)))[1].array
         assert set(np.unique(labels)) == {0, 1, 2, 3}
-    everything = synthesise(0, SyntheticSettings(contrast=contrast, size=(32, 48, 48), labels=len(LABEL_NAMES)))[1]
+    everything = synthesize(0, SyntheticSettings(contrast=contrast, size=(32, 48, 48), labels=len(LABEL_NAMES)))[1]
     assert set(np.unique(everything.array)) == {0, 1, 2, 3, 4, 5, 6, 7}
 
 
 def test_the_head_shows_hippocampi_on_both_sides():
-    labels = synthesise(2, SyntheticSettings(region="head", size=(40, 48, 48), labels=9))[1].array == 8
+    labels = synthesize(2, SyntheticSettings(region="head", size=(40, 48, 48), labels=9))[1].array == 8
     assert labels[:, :, :24].sum() > 20
     assert labels[:, :, 24:].sum() > 20
 
 
 def test_labels_lie_in_the_body():
     settings = SyntheticSettings(contrast="CT", noise=0.02, size=(32, 48, 48))
-    volume, labels = synthesise(3, settings)
+    volume, labels = synthesize(3, settings)
     assert volume.array[0][labels.array > 0].mean() > 0
     edge = np.ones(labels.array.shape, bool)
     edge[:, 3:-3, 3:-3] = False
@@ -61,17 +61,17 @@ def test_labels_lie_in_the_body():
 
 def test_thick_slices_are_blurred_across_and_not_within():
     quiet = {"size": (24, 48, 48), "noise": 0.0, "texture": 0.0, "bias": 0.0, "contrast": "CT"}
-    thin = synthesise(5, SyntheticSettings(spacing=(4.0, 4.0, 4.0), **quiet))[0].array
-    thick = synthesise(5, SyntheticSettings(spacing=(16.0, 4.0, 4.0), **quiet))[0].array
+    thin = synthesize(5, SyntheticSettings(spacing=(4.0, 4.0, 4.0), **quiet))[0].array
+    thick = synthesize(5, SyntheticSettings(spacing=(16.0, 4.0, 4.0), **quiet))[0].array
     # Averaging over a slice's thickness makes values between those of the tissues.
     assert len(np.unique(thick // 20)) >= len(np.unique(thin // 20))
     assert np.abs(np.diff(thick.astype(float), axis=1)).mean() < np.abs(np.diff(thin.astype(float), axis=1)).mean()
 
 
 def test_intensity_scale_differs_from_subject_to_subject_on_mr_and_not_on_ct():
-    mr = [np.percentile(synthesise(s, SMALL)[0].array, 99) for s in range(6)]
+    mr = [np.percentile(synthesize(s, SMALL)[0].array, 99) for s in range(6)]
     ct = [
-        np.percentile(synthesise(s, SyntheticSettings(size=(24, 32, 32), contrast="CT"))[0].array, 50) for s in range(6)
+        np.percentile(synthesize(s, SyntheticSettings(size=(24, 32, 32), contrast="CT"))[0].array, 50) for s in range(6)
     ]
     assert max(mr) > 2 * min(mr)
     assert max(ct) - min(ct) < 300
@@ -79,7 +79,7 @@ def test_intensity_scale_differs_from_subject_to_subject_on_mr_and_not_on_ct():
 
 def test_the_same_position_is_the_same_anatomy():
     settings = SyntheticSettings(size=(24, 32, 32), labels=7)
-    maps = [synthesise(s, settings)[1].array for s in range(6)]
+    maps = [synthesize(s, settings)[1].array for s in range(6)]
     agreement, chance = [], []
     for i, first in enumerate(maps):
         for second in maps[:i]:
@@ -93,7 +93,7 @@ def test_the_same_position_is_the_same_anatomy():
 
 
 def test_a_dataset_is_written_with_both_formats_keys(tmp_path):
-    write_dataset(tmp_path, 3, 10, SMALL, labelled=2)
+    write_dataset(tmp_path, 3, 10, SMALL, labeled=2)
     description = json.loads((tmp_path / "dataset.json").read_text())
     assert description["numTraining"] == 3
     assert description["labels"] == {"background": 0, "chamber": 1, "chamber wall": 2, "kidney": 3}
@@ -103,7 +103,7 @@ def test_a_dataset_is_written_with_both_formats_keys(tmp_path):
         "synthetic_00011.nii.gz",
     ]
     image = sitk.ReadImage(str(tmp_path / description["training"][2]["image"]))
-    volume, _ = synthesise(12, SMALL)
+    volume, _ = synthesize(12, SMALL)
     assert image.GetPixelID() == sitk.sitkInt16
     assert image.GetSpacing() == pytest.approx(volume.geometry.spacing)
     assert image.GetOrigin() == pytest.approx(volume.geometry.origin)
@@ -113,9 +113,9 @@ def test_a_dataset_is_written_with_both_formats_keys(tmp_path):
 @pytest.mark.parametrize("change", [{"labels": 0}, {"labels": 99}, {"zoom": 0.0}, {"size": (4, 32, 32)}])
 def test_settings_that_cannot_be_imaged_are_refused(change):
     with pytest.raises(InputError):
-        synthesise(0, SyntheticSettings(**change))
+        synthesize(0, SyntheticSettings(**change))
 
 
 def test_more_labels_than_cases_are_refused(tmp_path):
     with pytest.raises(InputError):
-        write_dataset(tmp_path, 2, 0, SMALL, labelled=3)
+        write_dataset(tmp_path, 2, 0, SMALL, labeled=3)

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import pytest
 
-from ContrastiveSegLib.segmentation.tiles import OVERLAP, fit_tiles
+from contrastiveseg.segmentation.tiles import OVERLAP, fit_tiles
 
 #: shape, divisor, patch, most voxels a tile, most waste
 VOLUMES = [

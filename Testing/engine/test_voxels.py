@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ContrastiveSegLib.contrast.voxels import apart, strata, stratified_voxels, voxel_features
+from contrastiveseg.contrast.voxels import apart, strata, stratified_voxels, voxel_features
 
 CPU = torch.device("cpu")
 
@@ -54,7 +54,7 @@ def test_features_pass_gradients_to_their_voxels_only():
     assert torch.equal(maps.grad, expected)
 
 
-def test_neighbours_are_no_negatives():
+def test_neighbors_are_no_negatives():
     voxels = torch.tensor([[[0, 0, 0], [7, 0, 3], [8, 0, 0]], [[0, 0, 0], [0, 20, 0], [0, 0, 1]]])
     allowed = apart(voxels, torch.tensor([3, 4]), 8)
     assert allowed.diagonal().all()

@@ -11,16 +11,16 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from ContrastiveSegLib.jobs.queries import devices
-from ContrastiveSegLib.jobs.worker import work
+from contrastiveseg.jobs.queries import devices
+from contrastiveseg.jobs.worker import work
 
-MAIN = [sys.executable, "-m", "ContrastiveSegLib", "worker"]
+MAIN = [sys.executable, "-m", "contrastiveseg", "worker"]
 
 #: A worker whose job is to print in every way a library can.
 NOISY = """
 import os, sys
-from ContrastiveSegLib.jobs import worker
-from ContrastiveSegLib.cli import main
+from contrastiveseg.jobs import worker
+from contrastiveseg.cli import main
 
 def noisy(job, emit, cancelled):
     print("from Python", flush=True)
@@ -153,7 +153,7 @@ def test_bad_requests_are_answered_and_the_worker_goes_on(start):
         ({"id": "7", "query": "weather"}, "7", "There is no query 'weather'. There are: methods, devices."),
         ({"id": "7", "job": {"kind": "dance"}}, "7", "There is no job 'dance'. There are: pretrain"),
         ({"id": "7", "job": {"kind": ["segment"]}}, "7", "There is no job"),
-        ({"id": "7", "job": {**job, "colour": 1}}, "7", "segment: unknown colour"),
+        ({"id": "7", "job": {**job, "color": 1}}, "7", "segment: unknown color"),
         ({"id": "7", "job": {**job, "mirror": "yes"}}, "7", "segment.mirror: expected bool"),
     ]:
         worker.say(request)
@@ -195,7 +195,7 @@ def test_questions_are_answered_in_order_with_the_jobs(start):
     methods = {(m["stage"], m["name"]): m for m in ends[1]["value"]}
     supervised = methods["finetune", "supervised"]
     assert supervised["settings"]["batch"] == 2
-    assert (supervised["uses_labels"], supervised["uses_unlabelled"]) == (True, False)
+    assert (supervised["uses_labels"], supervised["uses_unlabeled"]) == (True, False)
     assert "Dice" in supervised["description"]
     assert "nnU-Net" in supervised["citation"]
     assert methods["pretrain", "macl"]["uses_labels"] is False

@@ -9,11 +9,11 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.volumes import writing
-from ContrastiveSegLib.volumes.itk import geometry_of, image_on
-from ContrastiveSegLib.volumes.volume import Geometry
-from ContrastiveSegLib.volumes.writing import write_labels, write_maps
+from contrastiveseg.errors import InputError
+from contrastiveseg.volumes import writing
+from contrastiveseg.volumes.itk import geometry_of, image_on
+from contrastiveseg.volumes.volume import Geometry
+from contrastiveseg.volumes.writing import write_labels, write_maps
 
 GRID = Geometry((5, 6, 7), (1.5, 2.0, 3.0), (10.0, 20.0, 30.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 LABELS = np.random.default_rng(0).integers(0, 5, GRID.shape).astype(np.uint8)

@@ -10,28 +10,28 @@ import numpy as np
 import torch
 from torch import nn
 
-from ContrastiveSegLib.contrast.momentum import WARM
-from ContrastiveSegLib.device import shield_thin_convolutions
-from ContrastiveSegLib.methods.objective import Objective, Optimisation
-from ContrastiveSegLib.networks.backbone import Backbone
-from ContrastiveSegLib.networks.registry import build
-from ContrastiveSegLib.networks.spec import NetworkSpec
-from ContrastiveSegLib.training.loop import Budget, Run, Trained, train
-from ContrastiveSegLib.volumes.batch import Batch
-from ContrastiveSegLib.volumes.plan import Channel, Plan
+from contrastiveseg.contrast.momentum import WARM
+from contrastiveseg.device import shield_thin_convolutions
+from contrastiveseg.methods.objective import Objective, Optimization
+from contrastiveseg.networks.backbone import Backbone
+from contrastiveseg.networks.registry import build
+from contrastiveseg.networks.spec import NetworkSpec
+from contrastiveseg.training.loop import Budget, Run, Trained, train
+from contrastiveseg.volumes.batch import Batch
+from contrastiveseg.volumes.plan import Channel, Plan
 
 
 class ToyVolumes:
     """A patch source over volumes of two balls in noise, of other size and brightness in each; labels 1 and 2.
 
-    ``labelled`` are the cases with labels, ``data_sets`` the number of each case's data set.
+    ``labeled`` are the cases with labels, ``data_sets`` the number of each case's data set.
     """
 
     def __init__(
         self,
         count: int = 4,
         shape: tuple[int, int, int] = (24, 24, 24),
-        labelled: Sequence[int] | None = None,
+        labeled: Sequence[int] | None = None,
         data_sets: Sequence[int] = (),
     ) -> None:
         random = np.random.default_rng(0)
@@ -47,8 +47,8 @@ class ToyVolumes:
                 image[ball] += random.uniform(0.8, 1.2) * (1.5 if value == 2 else -1)
             self.images.append(image.astype(np.float32))
             self.labels.append(labels)
-        self.labelled = tuple(range(count)) if labelled is None else tuple(labelled)
-        self.unlabelled = tuple(c for c in range(count) if c not in self.labelled)
+        self.labeled = tuple(range(count)) if labeled is None else tuple(labeled)
+        self.unlabeled = tuple(c for c in range(count) if c not in self.labeled)
         self.data_sets = tuple(data_sets) or (0,) * count
 
     def __len__(self) -> int:
@@ -64,15 +64,15 @@ class ToyVolumes:
         return _cut(self.images[case], start, size)[None]
 
     def label_crop(self, case: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
-        if case not in self.labelled:
+        if case not in self.labeled:
             return np.full(tuple(size), -1, np.int16)
         return _cut(self.labels[case], start, size)
 
     def data_set(self, case: int) -> int:
         return self.data_sets[case]
 
-    def places(self, case: int) -> np.ndarray:
-        if case not in self.labelled:
+    def foreground_voxels(self, case: int) -> np.ndarray:
+        if case not in self.labeled:
             return np.empty((0, 4), np.int32)
         where = np.argwhere(self.labels[case])
         return np.concatenate([self.labels[case][tuple(where.T)][:, None], where], 1)
@@ -99,16 +99,16 @@ def trained(
 ) -> list[dict[str, float]]:
     """The terms of ``steps`` steps as the loop takes them; ``share`` of the budget, by default that of the step."""
     objective.train()
-    optimiser = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], rate, weight_decay=1e-5)
+    optimizer = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], rate, weight_decay=1e-5)
     seen = []
     for step in range(steps):
-        objective.share = step / steps if share is None else share
+        objective.progress = step / steps if share is None else share
         batch = objective.draw(source, np.random.default_rng([0, step]))
         torch.manual_seed(step)
         terms = objective(batch)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
-        optimiser.step()
+        optimizer.step()
         objective.after_step()
         seen.append({name: float(value.detach()) for name, value in terms.items()})
     return seen
@@ -152,7 +152,7 @@ def check_a_step_in_bfloat16(objective: Objective, batch: Batch) -> None:
 
 
 def check_it_resumes(
-    made: Callable[[bool], Objective], source: ToyVolumes, optimisation: Optimisation, folder: Path
+    made: Callable[[bool], Objective], source: ToyVolumes, optimization: Optimization, folder: Path
 ) -> None:
     """A run of ``made(False)``, cancelled and taken up by ``made(True)``, ends bit for bit where an uncut one ends."""
 
@@ -166,7 +166,7 @@ def check_it_resumes(
             emit=seen.append,
             cancelled=lambda: stop is not None and sum(e["event"] == "progress" for e in seen) >= stop,
         )
-        return train(made(resume), source, replace(optimisation, ema=0.0), settings)
+        return train(made(resume), source, replace(optimization, ema=0.0), settings)
 
     whole = run("whole.safetensors")
     assert run("cut.safetensors", stop=3).cancelled
@@ -176,7 +176,7 @@ def check_it_resumes(
 
 
 def check_the_key_encoder_follows(objective: Objective, momentum: float) -> None:
-    """The teacher is an encoder alone, and a step moves it towards the student's, by more as long as it is young."""
+    """The teacher is an encoder alone, and a step moves it toward the student's, by more as long as it is young."""
     trained(objective, ToyVolumes(), 3)
     teacher = objective.teacher.network
     before = {name: p.clone() for name, p in teacher.named_parameters()}

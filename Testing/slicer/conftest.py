@@ -132,9 +132,9 @@ class Kept:
 @pytest.fixture(scope="session")
 def warm_workers(slicer_started: None) -> Iterator[tuple[Any, Any]]:
     """One that segments and one that trains; each starts when first asked."""
-    from ContrastiveSegPanel.jobs import Worker
+    from ContrastiveSegPanel.jobs import EngineClient
 
-    workers = Worker(), Worker()
+    workers = EngineClient(), EngineClient()
     # As long as the panel gives its trainer.
     workers[1].GRACE = 60.0
     yield workers

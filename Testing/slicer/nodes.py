@@ -12,7 +12,7 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from ContrastiveSegLib.checkpoints.card import Label
+from contrastiveseg.checkpoints.card import Label
 
 LIVER = "Segmentation category and type~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~regions~^^~^^"
 LABELS = (
@@ -45,7 +45,7 @@ def matrix(array: np.ndarray) -> vtk.vtkMatrix4x4:
 
 
 def numbers(shape: Sequence[int] = SHAPE, dtype: Any = np.int16, seed: int = 0) -> np.ndarray:
-    """Voxels that differ from their neighbours."""
+    """Voxels that differ from their neighbors."""
     return np.random.default_rng(seed).integers(-500, 500, shape).astype(dtype)
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ContrastiveSegLib.checkpoints.header import read_card
-from ContrastiveSegLib.errors import Cancelled, ContrastiveSegError
-from ContrastiveSegLib.jobs import run as runner
-from ContrastiveSegLib.volumes.reading import read_labels
+from contrastiveseg.checkpoints.header import read_card
+from contrastiveseg.errors import Cancelled, ContrastiveSegError
+from contrastiveseg.jobs import run as runner
+from contrastiveseg.volumes.reading import read_labels
 
 SCRIPT = Path(__file__).resolve().parents[2] / "ContrastiveSeg" / "Scripts" / "batch.py"
 

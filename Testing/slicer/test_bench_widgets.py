@@ -181,10 +181,10 @@ def test_what_a_stand_in_lacks_is_said(slicer_started):
     import ctk
     import slicer
 
-    with pytest.raises(AttributeError, match=r"bench has no qMRMLNodeComboBox.colour"):
-        slicer.qMRMLNodeComboBox().colour  # noqa: B018
+    with pytest.raises(AttributeError, match=r"bench has no qMRMLNodeComboBox.color"):
+        slicer.qMRMLNodeComboBox().color  # noqa: B018
     with pytest.raises(AttributeError, match="not allowed"):
-        slicer.qMRMLNodeComboBox().colour = 1
+        slicer.qMRMLNodeComboBox().color = 1
     with pytest.raises(AttributeError, match=r"bench has no ctk.ctkDial"):
         ctk.ctkDial  # noqa: B018
     with pytest.raises(AttributeError, match=r"bench has no slicer.modules.dicom"):

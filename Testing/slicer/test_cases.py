@@ -1,12 +1,12 @@
-"""Which volumes of the scene are cases, what is learnt from them, and whether the user's choices last."""
+"""Which volumes of the scene are cases, what is learned from them, and whether the user's choices last."""
 
 import numpy as np
 import pytest
 import slicer
 from patients import add_patient, add_segmentation, add_volume
 
-from ContrastiveSegLib.checkpoints.card import Label
-from ContrastiveSegLib.errors import InputError
+from contrastiveseg.checkpoints.card import Label
+from contrastiveseg.errors import InputError
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_a_segmentation_pairs_with_the_volume_it_was_made_on(cases):
     first, second = add_volume("CT 1"), add_volume("CT 2")
     segmentation = add_segmentation(second, name="CT 1 looks like mine, but is not")
     assert pairs(cases) == {"CT 1": None, "CT 2": segmentation.GetID()}
-    assert roles(cases) == {"CT 1": "unlabelled", "CT 2": "train"}
+    assert roles(cases) == {"CT 1": "unlabeled", "CT 2": "train"}
     assert first.GetAttribute("ContrastiveSeg.Role") is None
 
 
@@ -66,13 +66,13 @@ def test_label_maps_maps_and_empty_volumes_are_no_cases(cases):
     assert list(roles(cases)) == ["CT"]
 
 
-def test_a_prediction_is_not_learnt_from_unless_the_user_says_so(cases):
+def test_a_prediction_is_not_learned_from_unless_the_user_says_so(cases):
     from ContrastiveSegPanel.cases import PREDICTED
 
     volume, segmentation = add_patient("CT", 0)
     segmentation.SetAttribute(PREDICTED, "starter")
     (case,) = cases.rows()
-    assert case.role == "unlabelled"
+    assert case.role == "unlabeled"
     assert "checkpoint made" in case.note
     cases.set_role(volume.GetID(), "train")
     assert roles(cases) == {"CT": "train"}
@@ -104,7 +104,7 @@ def test_a_role_waits_for_its_segmentation(cases):
     cases.set_role(volume.GetID(), "validation")
     slicer.mrmlScene.RemoveNode(segmentation)
     (case,) = cases.rows()
-    assert (case.role, case.segmentation_id) == ("unlabelled", None)
+    assert (case.role, case.segmentation_id) == ("unlabeled", None)
     assert "needs a segmentation" in case.note
     add_segmentation(volume)
     assert roles(cases) == {"CT": "validation"}
@@ -187,19 +187,19 @@ def test_a_removed_volume_is_let_go(cases):
 
 def test_names_that_differ_in_case_and_spacing_are_one_structure(cases):
     add_patient("A", 0, ("Left kidney", "liver"))
-    add_patient("B", 1, ("left_Kidney", "Tumour"))
+    add_patient("B", 1, ("left_Kidney", "Tumor"))
     found = {s.name: s.cases for s in cases.structures()}
-    assert found == {"Left kidney": 2, "liver": 1, "Tumour": 1}
+    assert found == {"Left kidney": 2, "liver": 1, "Tumor": 1}
 
 
-def test_unlabelled_and_ignored_cases_teach_no_structures(cases):
+def test_unlabeled_and_ignored_cases_teach_no_structures(cases):
     first, _segmentation = add_patient("A", 0, ("liver",))
-    add_patient("B", 1, ("tumour",))
+    add_patient("B", 1, ("tumor",))
     cases.set_role(first.GetID(), "ignore")
-    assert [s.name for s in cases.structures()] == ["tumour"]
+    assert [s.name for s in cases.structures()] == ["tumor"]
 
 
-def test_two_names_may_be_learnt_as_one(cases):
+def test_two_names_may_be_learned_as_one(cases):
     from ContrastiveSegPanel.cases import labels_to_learn, segment_values
 
     _first, one = add_patient("A", 0, ("Leber", "spleen"))
@@ -227,10 +227,10 @@ def test_a_structure_left_out_is_background(cases):
 def test_labels_the_checkpoint_knows_keep_their_values(cases):
     from ContrastiveSegPanel.cases import labels_to_learn
 
-    add_patient("A", 0, ("Tumour", "LIVER"))
+    add_patient("A", 0, ("Tumor", "LIVER"))
     known = (Label(1, "liver", (1, 2, 3)), Label(2, "kidney"))
     labels = labels_to_learn(cases.structures(), known)
-    assert [(label.value, label.name) for label in labels] == [(1, "liver"), (2, "Tumour")]
+    assert [(label.value, label.name) for label in labels] == [(1, "liver"), (2, "Tumor")]
     assert labels[0] is known[0]
 
 

@@ -1,4 +1,4 @@
-"""The live chart: what it keeps of a long training, and that it draws in the palette's colours."""
+"""The live chart: what it keeps of a long training, and that it draws in the palette's colors."""
 
 import pytest
 
@@ -80,8 +80,8 @@ def test_curves_are_seen_on_light_and_dark(chart, dark):
     for step in (10, 30, 50):
         chart.add_dice(step, step / 60)
     after = drawn(chart)
-    colour = np.array([ink.red(), ink.green(), ink.blue()])
-    assert (abs(before - colour).sum(2) < 60).sum() > 100
+    color = np.array([ink.red(), ink.green(), ink.blue()])
+    assert (abs(before - color).sum(2) < 60).sum() > 100
     blue = np.array([accent.red(), accent.green(), accent.blue()])
     assert (abs(before - blue).sum(2) < 60).sum() == 0
     assert (abs(after - blue).sum(2) < 60).sum() > 50

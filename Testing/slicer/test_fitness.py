@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ContrastiveSegLib.checkpoints.card import Card
-from ContrastiveSegLib.networks.spec import NetworkSpec
-from ContrastiveSegLib.volumes.plan import Channel, Normalisation, Plan
+from contrastiveseg.checkpoints.card import Card
+from contrastiveseg.networks.spec import NetworkSpec
+from contrastiveseg.volumes.plan import Channel, Normalization, Plan
 
-CT = Channel("image", "CT", Normalisation("window", -160, 240, 60, 80))
+CT = Channel("image", "CT", Normalization("window", -160, 240, 60, 80))
 MR = Channel("image", "MR")
 
 

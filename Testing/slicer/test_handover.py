@@ -8,10 +8,10 @@ import pytest
 import slicer
 from patients import SHAPE, add_patient, add_segmentation, add_volume, boxes
 
-from ContrastiveSegLib.checkpoints.card import Label
-from ContrastiveSegLib.errors import InputError
-from ContrastiveSegLib.volumes.dataset import find_cases
-from ContrastiveSegLib.volumes.reading import read_channels, read_labels
+from contrastiveseg.checkpoints.card import Label
+from contrastiveseg.errors import InputError
+from contrastiveseg.volumes.dataset import find_cases
+from contrastiveseg.volumes.reading import read_channels, read_labels
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def hand_over(cases, tmp_path):
     """Hands over the scene's cases and writes the files; the sentences said on the way are in ``said``."""
     from ContrastiveSegPanel import handover
 
-    def give(known=(), with_unlabelled=False):
-        made = handover.hand_over(cases.rows(), cases.structures(), known, tmp_path, with_unlabelled, give.said.append)
+    def give(known=(), with_unlabeled=False):
+        made = handover.hand_over(cases.rows(), cases.structures(), known, tmp_path, with_unlabeled, give.said.append)
         for _words, write in made.steps:
             write()
         return made
@@ -47,7 +47,7 @@ def test_the_engine_reads_what_was_handed_over(cases, hand_over):
     found = find_cases([Path(p) for p in given.fields["images"]], [Path(p) for p in given.fields["labels"]])
     assert [case.name for case in found] == sorted(given.volume_ids)
     assert given.fields["validation"] == "CT-3,"
-    assert given.fields["unlabelled"] == ()
+    assert given.fields["unlabeled"] == ()
     for case in found:
         image, labels = read_channels(case.images), read_labels(case.labels)
         assert labels.geometry == image.geometry
@@ -59,16 +59,16 @@ def test_the_engine_reads_what_was_handed_over(cases, hand_over):
     assert (read_labels(second.labels).array == expected).all()
     table = json.loads(Path(given.fields["label_table"]).read_text(encoding="utf-8"))
     assert [(row["value"], row["name"]) for row in table] == [(1, "Liver"), (7, "Spleen")]
-    assert table[1]["colour"] == [1, 2, 3]
+    assert table[1]["color"] == [1, 2, 3]
 
 
-def test_unlabelled_volumes_go_along_where_the_method_can_use_them(cases, hand_over):
+def test_unlabeled_volumes_go_along_where_the_method_can_use_them(cases, hand_over):
     add_patient("CT", 0)
     add_volume("CT 1", 1)
     ignored = add_volume("CT 2", 2)
     cases.set_role(ignored.GetID(), "ignore")
-    given = hand_over(with_unlabelled=True)
-    (folder,) = given.fields["unlabelled"]
+    given = hand_over(with_unlabeled=True)
+    (folder,) = given.fields["unlabeled"]
     assert [p.stem for p in Path(folder).iterdir()] == ["CT-1"]
     assert list(given.volume_ids) == ["CT"]
 
@@ -92,14 +92,14 @@ def test_segments_that_hide_each_other_are_told(cases, hand_over):
     segmentation = add_segmentation(volume, ("Liver",), 0)
     mask = np.zeros(SHAPE, np.uint8)
     mask[boxes(0)[0]] = 1
-    identifier = segmentation.GetSegmentation().AddEmptySegment("", "Tumour")
+    identifier = segmentation.GetSegmentation().AddEmptySegment("", "Tumor")
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, identifier, volume)
     slicer.util.updateSegmentBinaryLabelmapFromArray(
         mask, segmentation, segmentation.GetSegmentation().GetNthSegmentID(0), volume
     )
     hand_over()
     assert len(hand_over.said) == 1
-    assert "Tumour" in hand_over.said[0]
+    assert "Tumor" in hand_over.said[0]
 
 
 def test_a_node_gone_meanwhile_is_named(cases, tmp_path):

@@ -83,7 +83,7 @@ while True:
 
 
 def job(what: str, references: str = ""):
-    from ContrastiveSegLib.descriptions import EvaluateJob
+    from contrastiveseg.descriptions import EvaluateJob
 
     return EvaluateJob(predictions=what, references=references, output="")
 
@@ -117,12 +117,12 @@ def engine(tmp_path):
 
 @pytest.fixture
 def new_worker(engine, wait_for):
-    from ContrastiveSegPanel.jobs import Worker
+    from ContrastiveSegPanel.jobs import EngineClient
 
     made = []
 
     def make(python: str = engine):
-        made.append(Worker(python))
+        made.append(EngineClient(python))
         made[-1].GRACE = 0.5
         return made[-1]
 
@@ -231,10 +231,10 @@ def test_what_is_no_event_goes_to_the_log_and_characters_cut_in_two_come_whole(n
 
 def test_of_a_flood_every_metric_comes_and_of_progress_the_newest(new_worker, wait_for, monkeypatch):
     import qt
-    from ContrastiveSegPanel.jobs import Worker
+    from ContrastiveSegPanel.jobs import EngineClient
 
     # So short that a flood takes many turns, however fast or busy the machine is.
-    monkeypatch.setattr(Worker, "_TURN", 0.001)
+    monkeypatch.setattr(EngineClient, "_TURN", 0.001)
     worker, watched, turns = new_worker(), Watched(), []
     timer = qt.QTimer()
     timer.connect("timeout()", lambda: turns.append(len(watched.events)))
@@ -340,9 +340,9 @@ def test_stopping_an_idle_worker_and_one_that_never_ran(new_worker, wait_for):
 
 
 def test_no_process_is_left_when_slicer_quits(new_worker, wait_for, monkeypatch):
-    from ContrastiveSegPanel.jobs import Worker
+    from ContrastiveSegPanel.jobs import EngineClient
 
-    monkeypatch.setattr(Worker, "QUIT", 0.3)
+    monkeypatch.setattr(EngineClient, "QUIT", 0.3)
     worker, deaf, waiting, stopped = new_worker(), Watched(), Watched(), []
     identifier = worker.submit(job("deaf"), deaf)
     worker.submit(job("a"), waiting)
@@ -358,9 +358,9 @@ def test_no_process_is_left_when_slicer_quits(new_worker, wait_for, monkeypatch)
 
 
 def test_slicer_waits_for_what_is_still_being_saved_when_it_quits(new_worker, wait_for, monkeypatch, tmp_path):
-    from ContrastiveSegPanel.jobs import Worker
+    from ContrastiveSegPanel.jobs import EngineClient
 
-    monkeypatch.setattr(Worker, "QUIT", 60.0)
+    monkeypatch.setattr(EngineClient, "QUIT", 60.0)
     slow = Watched()
     new_worker().submit(job("slow", str(tmp_path / "saved")), slow)
     wait_for(lambda: slow.of("log"))
@@ -369,9 +369,9 @@ def test_slicer_waits_for_what_is_still_being_saved_when_it_quits(new_worker, wa
 
 
 def test_slicer_waits_for_all_at_once_when_it_quits(new_worker, wait_for, monkeypatch):
-    from ContrastiveSegPanel.jobs import Worker
+    from ContrastiveSegPanel.jobs import EngineClient
 
-    monkeypatch.setattr(Worker, "QUIT", 2.0)
+    monkeypatch.setattr(EngineClient, "QUIT", 2.0)
     deaf = [Watched() for _ in range(3)]
     for watched in deaf:
         new_worker().submit(job("deaf"), watched)
@@ -445,7 +445,7 @@ def test_a_fault_in_a_listener_is_told_and_the_others_are_served(new_worker, wai
 def test_waiting_for_a_job_gives_its_result_or_raises_its_error(new_worker):
     from ContrastiveSegPanel.blocking import run_blocking
 
-    from ContrastiveSegLib.errors import Cancelled, ContrastiveSegError
+    from contrastiveseg.errors import Cancelled, ContrastiveSegError
 
     worker, watched = new_worker(), Watched()
     assert run_blocking(worker, job("a"), watched)["did"] == "a"
@@ -469,8 +469,8 @@ def test_waiting_for_a_job_gives_its_result_or_raises_its_error(new_worker):
 def test_the_real_engine_segments_answers_and_refuses(new_worker, segmenter, image, tmp_path):
     from ContrastiveSegPanel.blocking import run_blocking
 
-    from ContrastiveSegLib.descriptions import SegmentJob
-    from ContrastiveSegLib.errors import InputError
+    from contrastiveseg.descriptions import SegmentJob
+    from contrastiveseg.errors import InputError
 
     worker, watched, devices = new_worker(sys.executable), Watched(), []
     worker.query("devices", devices.extend)

@@ -38,7 +38,7 @@ class Driver:
 def drive(kept, module, wait_for, segmenter, tmp_path):
     driver = Driver(module, wait_for)
     driver.session.set_models_folder(tmp_path / "models")
-    driver.session.refresh_catalogue(driver.session.catalogue.add(segmenter))
+    driver.session.refresh_catalog(driver.session.catalog.add(segmenter))
     driver.panel.ui.fineTuneSection.collapsed = False
     driver.ui.labelNextGroupBox.collapsed = False
     return driver
@@ -54,7 +54,7 @@ def shown():
     return [c.GetBackgroundVolumeID() for c in composites], places
 
 
-def test_the_unlabelled_are_ranked_and_a_click_shows_the_place(drive):
+def test_the_unlabeled_are_ranked_and_a_click_shows_the_place(drive):
     import slicer
 
     add_patient("CT 0", 0)
@@ -76,7 +76,7 @@ def test_the_unlabelled_are_ranked_and_a_click_shows_the_place(drive):
         x, y, z = ranked[row][1]
         local = np.array([-x, -y, z, 1.0])
         world = (turned() @ local if name == "CT 2" else local)[:3]
-        # Centred on the place: every view goes through it.
+        # Centered on the place: every view goes through it.
         assert places
         for place in places.values():
             assert place == pytest.approx(world, abs=1e-3)
@@ -121,7 +121,7 @@ def test_a_volume_removed_after_ranking_is_told(drive):
 
 
 def test_why_nothing_can_be_ranked(drive):
-    assert "Unlabelled" in drive.ui.rankButton.toolTip
+    assert "Unlabeled" in drive.ui.rankButton.toolTip
     add_volume("CT")
     drive.wait_for(lambda: drive.ui.rankButton.enabled)
     entry = drive.session.checkpoint

@@ -9,7 +9,7 @@ from ContrastiveSegPanel.scene import (
 from nodes import OBLIQUE, SHAPE, labels_in, numbers, segment_id
 from numpy.testing import assert_allclose, assert_array_equal
 
-from ContrastiveSegLib.errors import InputError
+from contrastiveseg.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -42,12 +42,12 @@ def test_where_segments_overlap_the_later_one_wins_and_it_is_told(tmp_path):
     node = nodes.volume()
     low, high = np.zeros((2, *SHAPE), bool)
     low[1:5, 2:6, 2:6], high[3:6, 2:6, 2:6] = True, True
-    found = nodes.segmentation({"Liver": low, "Tumour": high}, node)
-    liver, tumour = (segment_id(found, name) for name in ("Liver", "Tumour"))
-    told = write_labels(found, node, {tumour: 1, liver: 2}, tmp_path / "o.nrrd")
-    assert told == ["Tumour hides 32 voxels of Liver, which it overlaps."]
+    found = nodes.segmentation({"Liver": low, "Tumor": high}, node)
+    liver, tumor = (segment_id(found, name) for name in ("Liver", "Tumor"))
+    told = write_labels(found, node, {tumor: 1, liver: 2}, tmp_path / "o.nrrd")
+    assert told == ["Tumor hides 32 voxels of Liver, which it overlaps."]
     assert_array_equal(nodes.voxels(tmp_path / "o.nrrd"), np.where(high, 1, np.where(low, 2, 0)))
-    assert write_labels(found, node, {tumour: 2, liver: 2}, tmp_path / "o.nrrd") == []
+    assert write_labels(found, node, {tumor: 2, liver: 2}, tmp_path / "o.nrrd") == []
     assert_array_equal(nodes.voxels(tmp_path / "o.nrrd"), np.where(high | low, 2, 0))
 
 
@@ -67,7 +67,7 @@ def test_a_segmentation_of_another_grid_is_put_on_the_volumes(tmp_path):
     detailed = nodes.volume(numbers((12, 16, 20)), fine, "Fine")
     found = nodes.segmentation({"A": np.kron(array == 1, np.ones((2, 2, 2))) > 0}, detailed)
     write_labels(found, coarse, {segment_id(found, "A"): 1}, tmp_path / "o.nrrd")
-    # Each voxel's centre lies in the middle of eight fine ones that agree.
+    # Each voxel's center lies in the middle of eight fine ones that agree.
     assert_array_equal(nodes.voxels(tmp_path / "o.nrrd"), array == 1)
 
 
@@ -109,11 +109,11 @@ def test_a_bending_transform_of_the_segmentation_alone_moves_its_voxels(tmp_path
     found.SetAndObserveTransformNodeID(bent.GetID())
     write_labels(found, node, {segment_id(found, "A"): 1}, tmp_path / "o.nrrd")
     written = nodes.voxels(tmp_path / "o.nrrd") > 0
-    centre = np.argwhere(block).mean(0)[::-1] * 2
-    moved = np.array(bent.GetTransformToParent().TransformPoint(centre))
+    center = np.argwhere(block).mean(0)[::-1] * 2
+    moved = np.array(bent.GetTransformToParent().TransformPoint(center))
     found_at = np.argwhere(written).mean(0)[::-1] * 2
-    assert np.linalg.norm(moved - centre) > 1
-    assert np.linalg.norm(found_at - moved) < 0.5 * np.linalg.norm(moved - centre)
+    assert np.linalg.norm(moved - center) > 1
+    assert np.linalg.norm(found_at - moved) < 0.5 * np.linalg.norm(moved - center)
 
 
 def test_surfaces_are_written_as_voxels(tmp_path):

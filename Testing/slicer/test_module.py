@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from patients import noise
 
-from ContrastiveSegLib.errors import ContrastiveSegError, InputError
+from contrastiveseg.errors import ContrastiveSegError, InputError
 
 MODULE = Path(__file__).resolve().parents[2] / "ContrastiveSeg" / "ContrastiveSeg.py"
 

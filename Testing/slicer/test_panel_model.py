@@ -5,7 +5,7 @@ from pathlib import Path
 from patients import noise
 from segment_driver import SECONDS, pick, segmentations
 
-from ContrastiveSegLib.checkpoints.header import read_card
+from contrastiveseg.checkpoints.header import read_card
 
 
 def test_the_button_says_why_it_is_disabled(drive, scene, models):
@@ -17,7 +17,7 @@ def test_the_button_says_why_it_is_disabled(drive, scene, models):
     drive.choose("starter")
     assert drive.why_not() == "The chosen checkpoint was only pre-trained. Fine-tune it first."
     (models / "broken.safetensors").write_bytes(b"no checkpoint")
-    drive.session.refresh_catalogue()
+    drive.session.refresh_catalog()
     drive.choose("broken")
     assert drive.why_not() == "The chosen checkpoint cannot be used."
 
@@ -59,18 +59,18 @@ def test_the_card_tells_what_the_checkpoint_is(drive, models):
     assert (model.methodValue.text, model.backboneValue.text) == ("supervised", "unet, 3D")
     assert model.expectsValue.text == "1 channel, MR, voxels of 22 x 20 x 20 mm"
     assert model.labelsValue.text == "chamber, chamber&nbsp;wall, kidney"
-    # Without colours there is no tag by which Qt would tell that it is rich text.
+    # Without colors there is no tag by which Qt would tell that it is rich text.
     assert model.labelsValue.textFormat == qt.Qt.RichText
-    assert "4 labelled and 0 unlabelled volumes" in model.originValue.text
+    assert "4 labeled and 0 unlabeled volumes" in model.originValue.text
     assert model.citationValue.text == card.provenance.citation
     # What it does not say is not asked for.
-    assert not model.licenceLabel.visible
+    assert not model.licenseLabel.visible
     assert not model.scoresLabel.visible
 
 
 def test_a_broken_checkpoint_says_why(drive, models):
     (models / "broken.safetensors").write_bytes(b"no checkpoint")
-    drive.session.refresh_catalogue()
+    drive.session.refresh_catalog()
     drive.choose("broken")
     assert "not a checkpoint" in drive.model.adviceLabel.text
     assert not drive.model.card.visible
@@ -140,8 +140,8 @@ def test_a_volume_of_another_kind_gets_a_warning_and_can_be_segmented(drive, sce
 def test_the_scene_remembers_the_panels_state(drive, volume, scene, tmp_path, models, pretrained):
     import slicer
 
-    drive.session.catalogue.add(pretrained)
-    drive.session.refresh_catalogue()
+    drive.session.catalog.add(pretrained)
+    drive.session.refresh_catalog()
     noise((12, 16, 16), "Other")
     drive.segment.optionsGroupBox.collapsed = False
     drive.segment.mirrorCheckBox.click()

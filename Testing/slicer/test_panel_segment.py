@@ -9,7 +9,7 @@ import pytest
 from patients import noise
 from segment_driver import segmentations
 
-from ContrastiveSegLib.descriptions import FinetuneJob, SegmentJob
+from contrastiveseg.descriptions import FinetuneJob, SegmentJob
 
 
 @pytest.fixture
@@ -123,8 +123,8 @@ def test_an_existing_segmentation_keeps_its_other_segments(drive, volume, scene,
     mine.CreateDefaultDisplayNodes()
     mine.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     shape = slicer.util.arrayFromVolume(volume).shape
-    drawn = {name: np.zeros(shape, np.uint8) for name in ("tumour", "kidney")}
-    drawn["tumour"][2:5, 3:9, 3:9] = 1
+    drawn = {name: np.zeros(shape, np.uint8) for name in ("tumor", "kidney")}
+    drawn["tumor"][2:5, 3:9, 3:9] = 1
     drawn["kidney"][0, 0, 0] = 1
     for name, array in drawn.items():
         identifier = mine.GetSegmentation().AddEmptySegment("", name)
@@ -139,16 +139,16 @@ def test_an_existing_segmentation_keeps_its_other_segments(drive, volume, scene,
     drive.click_segment()
     assert ["corrections in them: kidney." in question for question in dialogs.texts()] == [True]
     assert segmentations() == [mine]
-    assert segment_names(mine) == ["tumour", "kidney", "chamber", "chamber wall"]
-    np.testing.assert_array_equal(now("tumour"), drawn["tumour"])
+    assert segment_names(mine) == ["tumor", "kidney", "chamber", "chamber wall"]
+    np.testing.assert_array_equal(now("tumor"), drawn["tumor"])
     np.testing.assert_array_equal(
         voxels(mine, volume), engines_own(drive.session.worker, segmenter, [volume], tmp_path)
     )
 
     assert drive.segment.undoButton.enabled
     drive.segment.undoButton.click()
-    assert segment_names(mine) == ["tumour", "kidney"]
-    np.testing.assert_array_equal(now("tumour"), drawn["tumour"])
+    assert segment_names(mine) == ["tumor", "kidney"]
+    np.testing.assert_array_equal(now("tumor"), drawn["tumor"])
     np.testing.assert_array_equal(now("kidney"), drawn["kidney"])
     assert not drive.segment.undoButton.enabled
 
@@ -247,7 +247,7 @@ def test_older_results_too_are_replaced_unasked_unless_they_were_corrected(drive
     assert len(dialogs.texts()) == 1
 
 
-def test_a_result_in_somebodys_segmentation_is_not_learnt_from_unasked(drive, volume, scene, dialogs):
+def test_a_result_in_somebodys_segmentation_is_not_learned_from_unasked(drive, volume, scene, dialogs):
     from ContrastiveSegPanel.cases import PREDICTED, ROLE, TRAIN
 
     drawn = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Segmentation")
@@ -278,7 +278,7 @@ def test_undo_tells_what_it_could_not_undo(drive, scene, dialogs):
 
 def test_a_model_with_two_channels_takes_a_volume_for_each(drive, models, scene, dataset, tmp_path, screenshot, module):
     two = two_channel_checkpoint(dataset, tmp_path, models / "two.safetensors")
-    drive.session.refresh_catalogue()
+    drive.session.refresh_catalog()
     drive.choose("two")
     first, second = noise((12, 16, 16), "T1"), noise((12, 16, 16), "T2", seed=1)
     selectors = drive.panel.sections["segment"]._channels.selectors
@@ -318,7 +318,7 @@ def test_a_model_with_two_channels_takes_a_volume_for_each(drive, models, scene,
 
 def two_channel_checkpoint(dataset, folder, output):
     """A checkpoint fine-tuned for two steps on the data set with every image twice."""
-    from ContrastiveSegLib.training.finetune import finetune
+    from contrastiveseg.training.finetune import finetune
 
     images = folder / "two"
     images.mkdir()

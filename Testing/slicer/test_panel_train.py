@@ -38,7 +38,7 @@ class Driver:
         self.wait_for(lambda: not self.session.missing)
 
     def choose_starter(self):
-        starter = next(entry for entry in self.session.catalogue.entries() if entry.origin == "starter")
+        starter = next(entry for entry in self.session.catalog.entries() if entry.origin == "starter")
         self.session.set_checkpoint(starter.path)
 
     def budget(self, steps):
@@ -85,7 +85,7 @@ class Driver:
         self.wait_for(lambda: not self.session.training, SECONDS)
 
     def trained(self, section="fineTune"):
-        """Until something has been learnt."""
+        """Until something has been learned."""
         training = self.panel.sections[section]._training
         self.wait_for(lambda: training.chart.current and training.chart.current.latest is not None, SECONDS)
 
@@ -160,8 +160,8 @@ def test_label_two_fine_tune_and_segment_the_third(drive):
     drive.wait_for(lambda: not drive.panel.sections["segment"].task.busy, SECONDS)
     made = slicer.util.getNode("CT 3 segmentation")
     assert [s.GetName() for s in map(made.GetSegmentation().GetNthSegment, range(2))] == ["Liver", "Spleen"]
-    # What a checkpoint made is not learnt from by itself.
-    assert [case.role for case in drive.panel.sections["fineTune"]._cases.rows()][3] == "unlabelled"
+    # What a checkpoint made is not learned from by itself.
+    assert [case.role for case in drive.panel.sections["fineTune"]._cases.rows()][3] == "unlabeled"
 
 
 def test_cancelled_while_writing_nothing_is_left(drive):
@@ -198,7 +198,7 @@ def test_fine_tuning_goes_on_when_the_scene_is_closed_and_leaves_the_next_one_al
     drive.rows(2)
     drive.idle()
     (path,) = drive.models.glob("*.safetensors")
-    (entry,) = [entry for entry in drive.session.catalogue.entries() if entry.path == path]
+    (entry,) = [entry for entry in drive.session.catalog.entries() if entry.path == path]
     assert entry.card.provenance.steps == 30
     assert drive.session.checkpoint.path != path
     assert path.stem in drive.tune.fineTuneStatusLabel.text
@@ -291,7 +291,7 @@ def test_compared_with_scratch_then_with_before_and_a_volume_removed_meanwhile(d
     drive.files_gone()
 
 
-def test_why_nothing_can_be_learnt(drive):
+def test_why_nothing_can_be_learned(drive):
     assert "role Train" in drive.tune.fineTuneButton.toolTip
     add_patient("CT", 0)
     drive.ready()
@@ -312,7 +312,7 @@ def unchecked():
     return qt.Qt.Unchecked
 
 
-def test_more_labels_than_can_be_learnt_are_refused(drive, dialogs):
+def test_more_labels_than_can_be_learned_are_refused(drive, dialogs):
     add_patient("CT", 0, ())
     _volume, segmentation = add_patient("CT 1", 0, ())
     for number in range(256):
@@ -324,7 +324,7 @@ def test_more_labels_than_can_be_learnt_are_refused(drive, dialogs):
     drive.files_gone()
 
 
-def test_a_segmentation_chosen_in_the_table_is_learnt_from(drive):
+def test_a_segmentation_chosen_in_the_table_is_learned_from(drive):
     volume, _drawn = add_patient("CT", 0)
     other = add_segmentation(volume, ("Kidney",), name="second opinion")
     drive.rows(1)
@@ -337,29 +337,29 @@ def test_a_segmentation_chosen_in_the_table_is_learnt_from(drive):
     other.SetName("renamed")
     drive.wait_for(lambda: box.currentText == "renamed")
     QTest.keyClick(box, Qt.Key.Key_Home)
-    drive.wait_for(lambda: drive.tune.casesTable.cellWidget(0, 2).currentText == "Unlabelled")
+    drive.wait_for(lambda: drive.tune.casesTable.cellWidget(0, 2).currentText == "Unlabeled")
     assert box.currentText == "renamed"
 
 
 def test_methods_appear_as_the_engine_tells_them(drive):
     told = {"stage": "finetune", "citation": "", "settings": {}}
     box = drive.tune.methodComboBox
-    # Those that learn from unlabelled volumes too come from the engine.
+    # Those that learn from unlabeled volumes too come from the engine.
     drive.wait_for(lambda: box.findText("bcp") >= 0, SECONDS)
     add_patient("CT", 0), add_volume("CT 1", 1)
     drive.session._take_methods(
         [
-            {**told, "name": "supervised", "description": "From labels.", "uses_unlabelled": False},
-            {**told, "name": "newest", "description": "From both.", "uses_unlabelled": True},
+            {**told, "name": "supervised", "description": "From labels.", "uses_unlabeled": False},
+            {**told, "name": "newest", "description": "From both.", "uses_unlabeled": True},
         ]
     )
     assert [box.itemText(i) for i in range(box.count)] == ["supervised", "newest"]
     assert box.toolTip == "From labels."
-    drive.wait_for(lambda: "1 unlabelled, not used" in drive.tune.casesHint.text)
+    drive.wait_for(lambda: "1 unlabeled, not used" in drive.tune.casesHint.text)
     QTest.keyClicks(box, "n")
     assert box.toolTip == "From both."
     assert drive.session.parameters.fine_tune_method == "newest"
-    drive.wait_for(lambda: "1 unlabelled, also learnt from" in drive.tune.casesHint.text)
+    drive.wait_for(lambda: "1 unlabeled, also learned from" in drive.tune.casesHint.text)
 
 
 def test_the_scene_remembers_the_choices(drive, tmp_path):
@@ -491,17 +491,17 @@ def test_slicer_quits_while_pre_training_and_keeps_the_checkpoint_so_far_alone(d
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills a process group")
 def test_the_engine_killed_while_pre_training_on_a_folder_leaves_what_to_go_on_from(drive_alone, dataset, dialogs):
-    from ContrastiveSegLib.cli import _parser
-    from ContrastiveSegLib.descriptions import PretrainJob
-    from ContrastiveSegLib.records import from_json
-    from ContrastiveSegLib.training.setup import _identity
+    from contrastiveseg.cli import _parser
+    from contrastiveseg.descriptions import PretrainJob
+    from contrastiveseg.serialization import from_json
+    from contrastiveseg.training.setup import _identity
 
     drive_alone.click_pre_train(dataset / "imagesTr", 100000)
     drive_alone.trained("preTrain")
     training = drive_alone.panel.sections["preTrain"]._training
     # The engine writes it once a minute.
     resume = training.output.with_name(training.output.name + ".resume")
-    resume.write_bytes(b"what was learnt")
+    resume.write_bytes(b"what was learned")
     half = training.output.with_name(f".{training.output.name}-x.resume")
     half.write_bytes(b"wh")
     os.killpg(drive_alone.session.trainer._process.group, signal.SIGKILL)

@@ -8,8 +8,8 @@ import pytest
 import slicer
 from patients import SHAPE, add_segmentation, add_volume, boxes
 
-from ContrastiveSegLib.evaluation.metrics import measure
-from ContrastiveSegLib.volumes.volume import Geometry, LabelMap
+from contrastiveseg.evaluation.metrics import measure
+from contrastiveseg.volumes.volume import Geometry, LabelMap
 
 SECONDS = 60
 
@@ -59,7 +59,7 @@ def label_map(seed, count=2):
 def test_the_table_holds_what_the_engine_measures(drive, scene, screenshot):
     volume = add_volume("CT")
     prediction = add_segmentation(volume, ("spleen ", "LIVER"), 5, "found")
-    reference = add_segmentation(volume, ("Liver", "Spleen", "Tumour"), 0, "drawn")
+    reference = add_segmentation(volume, ("Liver", "Spleen", "Tumor"), 0, "drawn")
     # Names decide, not the order: the first box of the prediction is called spleen.
     drive.choose(prediction, reference)
     drive.measure()

@@ -59,27 +59,27 @@ def test_samples_are_on_this_disk_with_a_picture_each(sources):
 def test_volumes_are_what_the_command_makes(sources, build, tmp_path):
     import slicer
 
-    from ContrastiveSegLib.volumes.synthetic import synthesise
+    from contrastiveseg.volumes.synthetic import synthesize
 
     for name, seed in build.CASES.items():
         node = load(sources[name], tmp_path)[0]
-        made, _ = synthesise(seed, build.SETTINGS)
+        made, _ = synthesize(seed, build.SETTINGS)
         # The last bit may differ with the machine's arithmetic.
         assert np.abs(slicer.util.arrayFromVolume(node).astype(int) - made.array[0]).max() <= 1
         assert node.GetName() == name
         assert node.GetSpacing() == pytest.approx(made.geometry.spacing)
 
 
-def test_the_labelled_one_has_segments_on_its_volume(sources, build, tmp_path):
+def test_the_labeled_one_has_segments_on_its_volume(sources, build, tmp_path):
     import slicer
     from ContrastiveSegPanel.segments import segments_of
 
-    from ContrastiveSegLib.volumes.synthetic import synthesise
+    from contrastiveseg.volumes.synthetic import synthesize
 
     volume, segmentation = load(sources["SyntheticHeart1"], tmp_path)
-    _, labels = synthesise(build.CASES["SyntheticHeart1"], build.SETTINGS)
+    _, labels = synthesize(build.CASES["SyntheticHeart1"], build.SETTINGS)
     found = segments_of(segmentation)
-    assert [(s.name, s.colour) for s in found] == [(label.name, label.colour) for label in build.LABELS]
+    assert [(s.name, s.color) for s in found] == [(label.name, label.color) for label in build.LABELS]
     for segment, label in zip(found, build.LABELS, strict=True):
         assert label.terminology.split("~")[2] in segment.terminology
         array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment.id, volume)

@@ -20,7 +20,7 @@ from nodes import GRIDS, LABELS, LIVER, OBLIQUE, SHAPE, labels_in, numbers, segm
 from numpy.testing import assert_allclose, assert_array_equal
 from vtk.util import numpy_support
 
-from ContrastiveSegLib.errors import InputError
+from contrastiveseg.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +108,7 @@ def test_an_image_without_voxels_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "components"), [("vtkMRMLVectorVolumeNode", 3), ("vtkMRMLScalarVolumeNode", 4)])
-def test_colours_vectors_and_time_points_are_refused(tmp_path, kind, components):
+def test_colors_vectors_and_time_points_are_refused(tmp_path, kind, components):
     node = slicer.mrmlScene.AddNewNodeByClass(kind, "V")
     image = slicer.vtkOrientedImageData()
     image.SetDimensions(4, 4, 4)
@@ -168,18 +168,18 @@ def test_case_names_are_safe_and_unique():
     assert all(name.isascii() and len(name) <= 64 and Path(name).name == name for name in found)
 
 
-def test_segments_are_told_with_colours_and_codes():
+def test_segments_are_told_with_colors_and_codes():
     node = nodes.volume()
     found = nodes.segmentation({"A": labels_in() == 1}, node)
     segment = found.GetSegmentation().GetSegment(segment_id(found, "A"))
     segment.SetColor(1.0, 0.5, 0.0)
     segment.SetTerminology(LIVER)
     (told,) = segments_of(found)
-    assert (told.id, told.name, told.colour, told.terminology) == (segment_id(found, "A"), "A", (255, 128, 0), LIVER)
+    assert (told.id, told.name, told.color, told.terminology) == (segment_id(found, "A"), "A", (255, 128, 0), LIVER)
 
 
 def test_the_engine_reads_what_is_written(tmp_path):
-    from ContrastiveSegLib.volumes.reading import read_volume
+    from contrastiveseg.volumes.reading import read_volume
 
     node = nodes.volume()
     write_volume(node, tmp_path / f"a{FILE_ENDING}")

@@ -9,7 +9,7 @@ import pytest
 import slicer
 from nodes import LABELS, labels_in
 
-from ContrastiveSegLib.errors import InputError
+from contrastiveseg.errors import InputError
 
 
 @pytest.fixture

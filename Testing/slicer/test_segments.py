@@ -17,8 +17,8 @@ from ContrastiveSegPanel.scene import (
 from nodes import GRIDS, LABELS, LIVER, OBLIQUE, SHAPE, labels_in, mask_of, segment_id
 from numpy.testing import assert_allclose, assert_array_equal
 
-from ContrastiveSegLib.checkpoints.card import Label
-from ContrastiveSegLib.errors import InputError
+from contrastiveseg.checkpoints.card import Label
+from contrastiveseg.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def test_a_label_map_becomes_segments_voxel_for_voxel(tmp_path, grid, ending):
     file = nodes.label_file(tmp_path / f"l.{ending}", array.astype(np.uint8), GRIDS[grid])
     found, _ = read_labels_into(file, LABELS, node, name="Organs")
     assert found.GetName() == "Organs"
-    assert [(s.name, s.colour) for s in segments_of(found)] == [(label.name, label.colour) for label in LABELS]
+    assert [(s.name, s.color) for s in segments_of(found)] == [(label.name, label.color) for label in LABELS]
     assert segments_of(found)[0].terminology == LIVER
     for label in LABELS:
         assert_array_equal(mask_of(found, label.name, node), array == label.value)
@@ -228,7 +228,7 @@ def test_without_subject_hierarchy_items_a_segmentation_is_made_all_the_same(tmp
     place_beside(slicer.vtkMRMLSegmentationNode(), nodes.volume())
 
 
-def test_names_colours_and_codes_survive_a_seg_nrrd(tmp_path):
+def test_names_colors_and_codes_survive_a_seg_nrrd(tmp_path):
     node = nodes.volume()
     file = nodes.label_file(tmp_path / "l.nrrd", labels_in().astype(np.uint8))
     found, _ = read_labels_into(file, LABELS, node)
@@ -237,8 +237,8 @@ def test_names_colours_and_codes_survive_a_seg_nrrd(tmp_path):
     assert storage.WriteData(found)
     again = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Again")
     assert storage.ReadData(again)
-    told = [(s.name, s.colour, s.terminology) for s in segments_of(found)]
-    assert [(s.name, s.colour, s.terminology) for s in segments_of(again)] == told
+    told = [(s.name, s.color, s.terminology) for s in segments_of(found)]
+    assert [(s.name, s.color, s.terminology) for s in segments_of(again)] == told
     assert told[0] == ("Liver", (221, 130, 101), LIVER)
     for label in LABELS:
         assert_array_equal(mask_of(again, label.name, node), labels_in() == label.value)

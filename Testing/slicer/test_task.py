@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-import ContrastiveSegLib
+import contrastiveseg
 
-ENGINE = Path(ContrastiveSegLib.__file__).parent
+ENGINE = Path(contrastiveseg.__file__).parent
 
 
 def test_every_stage_of_the_engine_has_words():

@@ -9,7 +9,7 @@ import slicer
 from ContrastiveSegPanel import terminology
 from ContrastiveSegPanel.scene import read_labels_into, segments_of
 
-from ContrastiveSegLib.checkpoints.card import Label
+from contrastiveseg.checkpoints.card import Label
 
 LIST = "Segmentation category and type - 3D Slicer General Anatomy list"
 

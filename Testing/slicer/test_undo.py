@@ -12,8 +12,8 @@ from nodes import labels_in, mask_of, segment_id
 from numpy.testing import assert_array_equal
 from vtk.util import numpy_support
 
-from ContrastiveSegLib.checkpoints.card import Label
-from ContrastiveSegLib.errors import InputError
+from contrastiveseg.checkpoints.card import Label
+from contrastiveseg.errors import InputError
 
 SURFACE = "Closed surface"
 LABELS = (Label(1, "Liver", (221, 130, 101), "a~SCT^1^A~SCT^2^B~^^~r~^^~^^"), Label(2, "Spleen", (157, 108, 162)))
@@ -71,7 +71,7 @@ def look(node):
             {
                 "id": identifier,
                 "name": segment.GetName(),
-                "colour": segment.GetColor(),
+                "color": segment.GetColor(),
                 "terminology": segment.GetTerminology(),
                 "tags": (str(note), str(status)),
                 "value": segment.GetLabelValue(),
@@ -129,13 +129,13 @@ def test_a_segment_of_the_same_name_gets_new_voxels_and_keeps_how_it_is_shown(mi
     before = of(look(mine), "Liver")
     read_labels_into(file, LABELS, volume, mine)
     after = of(look(mine), "Liver")
-    for key in ("id", "name", "colour", "terminology", "visible", "opacity"):
+    for key in ("id", "name", "color", "terminology", "visible", "opacity"):
         assert after[key] == before[key]
     array = labels_in(values=(1, 2), seed=7)
     assert_array_equal(mask_of(mine, "Liver", volume), array == 1)
     assert_array_equal(mask_of(mine, "Spleen", volume), array == 2)
     assert after["tags"] == ("Liver", "inprogress")
-    assert of(look(mine), "Spleen")["colour"] == pytest.approx((157 / 255, 108 / 255, 162 / 255))
+    assert of(look(mine), "Spleen")["color"] == pytest.approx((157 / 255, 108 / 255, 162 / 255))
 
 
 def test_voxels_that_leave_a_shared_layer_leave_nothing_behind(mine, volume, file):
@@ -245,7 +245,7 @@ def test_undo_keeps_what_was_done_to_other_segments_since(mine, volume, file):
     assert [s["name"] for s in look(mine)[0]] == ["Bone", "Body", "Liver", "New"]
     for name, voxels in (("Bone", drawn), ("New", drawn), ("Liver", before == 2), ("Body", before > 0)):
         assert_array_equal(mask_of(mine, name, volume), voxels, name)
-    assert of(look(mine), "Bone")["colour"] == (1, 1, 1)
+    assert of(look(mine), "Bone")["color"] == (1, 1, 1)
 
 
 def test_undo_tells_when_it_would_throw_away_corrections(mine, volume, file):

@@ -9,7 +9,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ..cases import ROLES, UNLABELLED, Case, Cases, Structure, segmentations
+from ..cases import ROLES, UNLABELED, Case, Cases, Structure, segmentations
 
 _VOLUME, _SEGMENTATION, _ROLE, _DICE = range(4)
 _NAME, _LEARN_AS, _COUNT = range(3)
@@ -18,7 +18,7 @@ _NAME, _LEARN_AS, _COUNT = range(3)
 def role_text(role: str) -> str:
     return {
         "train": _("Train"),
-        "unlabelled": _("Unlabelled"),
+        "unlabeled": _("Unlabeled"),
         "validation": _("Validation"),
         "ignore": _("Ignore"),
     }[role]
@@ -90,7 +90,7 @@ class CasesTable:
         if self._ids[index]:
             self._cases.set_segmentation(volume_id, self._ids[index])
         else:
-            self._cases.set_role(volume_id, UNLABELLED)
+            self._cases.set_role(volume_id, UNLABELED)
         # A choice that changes nothing changes the box itself.
         self._cases.changed.emit()
 
@@ -128,7 +128,7 @@ class StructuresTable:
         name.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
         name.setCheckState(qt.Qt.Checked if structure.learn else qt.Qt.Unchecked)
         swatch = qt.QPixmap(12, 12)
-        swatch.fill(qt.QColor(*structure.colour))
+        swatch.fill(qt.QColor(*structure.color))
         name.setIcon(qt.QIcon(swatch))
         count = qt.QTableWidgetItem(str(structure.cases))
         count.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)

@@ -1,4 +1,4 @@
-"""Section Fine-tune: from a few labelled volumes of the scene to a checkpoint that segments the others."""
+"""Section Fine-tune: from a few labeled volumes of the scene to a checkpoint that segments the others."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.descriptions import FinetuneJob
-from ContrastiveSegLib.errors import InputError
+from contrastiveseg.descriptions import FinetuneJob
+from contrastiveseg.errors import InputError
 
 from ..budget import Budget
-from ..cases import TRAIN, UNLABELLED, VALIDATION, Case, Cases, Structure
+from ..cases import TRAIN, UNLABELED, VALIDATION, Case, Cases, Structure
 from ..handover import hand_over
 from ..outcome import held_out_dice, outcome_html
 from ..parameters import Parameters
@@ -115,28 +115,28 @@ class FineTuneSection(Section):
         busy, obstacle = self._training.busy, self._obstacle()
         self.ui.fineTuneButton.setVisible(not busy)
         self.ui.fineTuneButton.setEnabled(not obstacle)
-        self.ui.fineTuneButton.setToolTip(obstacle or _("Learn to segment like the labelled volumes"))
+        self.ui.fineTuneButton.setToolTip(obstacle or _("Learn to segment like the labeled volumes"))
         self.ui.fineTuneCancelButton.setVisible(busy)
         self.ui.fineTuneCancelButton.setEnabled(self._training.task.state in ("writing", "running"))
 
     def _hint(self) -> str:
         if not self._rows:
             return _("Load volumes (Sample Data has some to try), then segment two or three in the Segment Editor.")
-        count = {role: sum(case.role == role for case in self._rows) for role in (TRAIN, UNLABELLED, VALIDATION)}
+        count = {role: sum(case.role == role for case in self._rows) for role in (TRAIN, UNLABELED, VALIDATION)}
         if not count[TRAIN]:
             return _("None to learn from yet: segment two or three in the Segment Editor.")
         told = _("{train} to learn from, {validation} to validate on.").format(**count)
-        if count[UNLABELLED]:
-            used = self._methods.uses_unlabelled
+        if count[UNLABELED]:
+            used = self._methods.uses_unlabeled
             told += " " + (
-                _("{unlabelled} unlabelled, also learnt from.") if used else _("{unlabelled} unlabelled, not used.")
+                _("{unlabeled} unlabeled, also learned from.") if used else _("{unlabeled} unlabeled, not used.")
             ).format(**count)
         if count[TRAIN] > 1 and not count[VALIDATION]:
             told += " " + _("Give one the role Validation to see how good the result is.")
         return told
 
     def _obstacle(self) -> str:
-        """Why nothing can be learnt now, or ""."""
+        """Why nothing can be learned now, or ""."""
         entry = self.session.checkpoint
         if self.session.obstacle:
             return self.session.obstacle
@@ -153,7 +153,7 @@ class FineTuneSection(Section):
             return _("Tick at least one segment to learn.")
         validated = any(case.role == VALIDATION for case in self._rows)
         if self.ui.compareCheckBox.checked and not validated and trained_on < 2:
-            return _("To compare, one more labelled volume is needed that is not learnt from.")
+            return _("To compare, one more labeled volume is needed that is not learned from.")
         return ""
 
     def _default_name(self) -> str:
@@ -173,7 +173,7 @@ class FineTuneSection(Section):
                 self._structures,
                 entry.card.labels,
                 self._training.folder,
-                self._methods.uses_unlabelled,
+                self._methods.uses_unlabeled,
                 self.session.log,
             )
         except (InputError, OSError) as problem:

@@ -1,4 +1,4 @@
-"""Label next: which unlabelled volumes would teach the most, as a part of the Fine-tune section."""
+"""Label next: which unlabeled volumes would teach the most, as a part of the Fine-tune section."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.descriptions import RankJob
-from ContrastiveSegLib.events import Event
+from contrastiveseg.descriptions import RankJob
+from contrastiveseg.events import Event
 
-from ..cases import UNLABELLED, Cases
+from ..cases import UNLABELED, Cases
 from ..handover import write_volumes
 from ..session import Session
 from ..show import show_place
@@ -53,7 +53,7 @@ class LabelNext:
         busy, obstacle = self.task.busy, self._obstacle()
         self._ui.rankButton.setVisible(not busy)
         self._ui.rankButton.setEnabled(not obstacle)
-        self._ui.rankButton.setToolTip(obstacle or _("Sort the unlabelled volumes by what labelling them would teach"))
+        self._ui.rankButton.setToolTip(obstacle or _("Sort the unlabeled volumes by what labeling them would teach"))
         self._ui.rankCancelButton.setVisible(busy)
         self._ui.rankCancelButton.setEnabled(self.task.state in ("writing", "running"))
 
@@ -66,8 +66,8 @@ class LabelNext:
             return _("Choose a checkpoint in the section Model.")
         if len(entry.card.plan.channels) > 1:
             return _("This checkpoint takes several volumes a case; rank from the terminal.")
-        if not any(case.role == UNLABELLED for case in self._cases.rows()):
-            return _("There is no volume with the role Unlabelled.")
+        if not any(case.role == UNLABELED for case in self._cases.rows()):
+            return _("There is no volume with the role Unlabeled.")
         return ""
 
     def _start(self) -> None:
@@ -75,15 +75,15 @@ class LabelNext:
         if self.task.busy or self._obstacle() or entry is None:
             return
         rows = self._cases.rows()
-        unlabelled = [case for case in rows if case.role == UNLABELLED]
-        labelled = [case for case in rows if case.labelled]
+        unlabeled = [case for case in rows if case.role == UNLABELED]
+        labeled = [case for case in rows if case.labeled]
         self._folder = Path(tempfile.mkdtemp(prefix="rank-", dir=self._session.folder()))
-        steps, files = write_volumes([*unlabelled, *labelled], self._folder / "images")
-        self._volume_ids = {Path(files[case.volume_id]).stem: case.volume_id for case in unlabelled}
+        steps, files = write_volumes([*unlabeled, *labeled], self._folder / "images")
+        self._volume_ids = {Path(files[case.volume_id]).stem: case.volume_id for case in unlabeled}
         job = RankJob(
             checkpoint=str(entry.path),
-            input=tuple(files[case.volume_id] for case in unlabelled),
-            labelled=tuple(files[case.volume_id] for case in labelled),
+            input=tuple(files[case.volume_id] for case in unlabeled),
+            labeled=tuple(files[case.volume_id] for case in labeled),
             device=chosen_device(self._session),
         )
         self._dropped = False

@@ -27,8 +27,8 @@ class MethodsBox:
         return self._says("uses_labels")
 
     @property
-    def uses_unlabelled(self) -> bool:
-        return self._says("uses_unlabelled")
+    def uses_unlabeled(self) -> bool:
+        return self._says("uses_unlabeled")
 
     def _says(self, what: str) -> bool:
         return any(m["name"] == self.current and m.get(what) for m in self._methods)

@@ -9,22 +9,22 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.checkpoints.card import Card, Label
+from contrastiveseg.checkpoints.card import Card, Label
 
 from .. import settings
-from ..catalogue import Entry
-from ..fitness import millimetres
+from ..catalog import Entry
+from ..fitness import millimeters
 from ..parameters import Parameters
 from ..session import Session
 from . import Section
 
 #: More labels than these are counted only; the tool tip has them all.
 _MOST_LABELS = 24
-_ROWS = ("method", "backbone", "expects", "labels", "origin", "scores", "licence", "citation")
+_ROWS = ("method", "backbone", "expects", "labels", "origin", "scores", "license", "citation")
 
 
 class ModelSection(Section):
-    """The combo box offers what :attr:`Session.catalogue` holds; the session knows which one is chosen."""
+    """The combo box offers what :attr:`Session.catalog` holds; the session knows which one is chosen."""
 
     def __init__(self, session: Session, ui: Any) -> None:
         super().__init__(session, ui)
@@ -35,11 +35,11 @@ class ModelSection(Section):
         for text, do in (
             (_("Show in the file manager"), self._show_folder),
             (_("Use another folder…"), self._choose_folder),
-            (_("Read again"), session.refresh_catalogue),
+            (_("Read again"), session.refresh_catalog),
         ):
             menu.addAction(text).connect("triggered()", do)
         ui.modelsFolderButton.setMenu(menu)
-        self.listen(session.catalogue_changed, self._fill)
+        self.listen(session.catalog_changed, self._fill)
         self.listen(session.checkpoint_changed, self._show)
         self._fill()
 
@@ -52,7 +52,7 @@ class ModelSection(Section):
         self.session.set_checkpoint(chosen.path if chosen else None)
 
     def _fill(self) -> None:
-        self._entries = self.session.catalogue.entries()
+        self._entries = self.session.catalog.entries()
         combo = self.ui.checkpointComboBox
         combo.clear()
         for entry in self._entries:
@@ -106,7 +106,7 @@ class ModelSection(Section):
             "labels": _swatches(card.labels),
             "origin": _origin(card),
             "scores": ", ".join(f"{_spoken(name)} {value:.3f}" for name, value in origin.scores.items()),
-            "licence": origin.licence,
+            "license": origin.license,
             "citation": origin.citation,
         }
         for row in _ROWS:
@@ -121,13 +121,13 @@ class ModelSection(Section):
         self.session.section_wanted.emit("fineTune")
 
     def _show_folder(self) -> None:
-        folder = self.session.catalogue.models
+        folder = self.session.catalog.models
         folder.mkdir(parents=True, exist_ok=True)
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
     def _choose_folder(self) -> None:
         folder = qt.QFileDialog.getExistingDirectory(
-            self.ui.checkpointComboBox, _("Folder of your checkpoints"), str(self.session.catalogue.models)
+            self.ui.checkpointComboBox, _("Folder of your checkpoints"), str(self.session.catalog.models)
         )
         if folder:
             self.session.set_models_folder(Path(folder))
@@ -147,9 +147,7 @@ def _advice(entry: Entry | None) -> str:
     if entry.card is None:
         return entry.problem
     if not entry.segments:
-        return _(
-            "Fine-tune me first: I was only pre-trained and know no labels yet. A few labelled volumes are enough."
-        )
+        return _("Fine-tune me first: I was only pre-trained and know no labels yet. A few labeled volumes are enough.")
     return ""
 
 
@@ -161,30 +159,30 @@ def _expects(card: Card) -> str:
         told.append(_("any modality and spacing (follows your data when fine-tuned)"))
     else:
         told.append(" + ".join(f"{c.name} ({c.modality})" if channels > 1 else c.modality for c in plan.channels))
-        told.append(_("voxels of {spacing} mm").format(spacing=millimetres(plan.spacing)))
+        told.append(_("voxels of {spacing} mm").format(spacing=millimeters(plan.spacing)))
     return ", ".join(told)
 
 
 def _swatches(labels: tuple[Label, ...]) -> str:
-    """Rich text: a square in each label's colour before its name; Slicer chooses a colour for those without."""
+    """Rich text: a square in each label's color before its name; Slicer chooses a color for those without."""
     parts = []
     for label in labels[:_MOST_LABELS]:
         name = html.escape(label.name).replace(" ", "&nbsp;")
-        if label.colour is not None:
-            red, green, blue = label.colour
+        if label.color is not None:
+            red, green, blue = label.color
             name = f'<span style="color:rgb({red},{green},{blue})">■</span>&nbsp;{name}'
         parts.append(name)
     if len(labels) > _MOST_LABELS:
         parts.append(_("and {count} more").format(count=len(labels) - _MOST_LABELS))
     # Where the squares do not part them, commas do.
-    return ("&ensp; " if all(label.colour is not None for label in labels) else ", ").join(parts)
+    return ("&ensp; " if all(label.color is not None for label in labels) else ", ").join(parts)
 
 
 def _origin(card: Card) -> str:
     origin = card.provenance
-    labelled = sum(case.label_used for case in origin.cases)
-    cases = _("{labelled} labelled and {others} unlabelled volumes").format(
-        labelled=labelled, others=origin.case_count - labelled
+    labeled = sum(case.label_used for case in origin.cases)
+    cases = _("{labeled} labeled and {others} unlabeled volumes").format(
+        labeled=labeled, others=origin.case_count - labeled
     )
     base = _("from {base} weights").format(base=origin.base_method) if origin.base else _("from scratch")
     effort = _("{steps} steps").format(steps=origin.steps)

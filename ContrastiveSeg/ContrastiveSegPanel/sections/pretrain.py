@@ -1,4 +1,4 @@
-"""Section Pre-train: volumes, mostly without labels, to a checkpoint that learns from few labelled ones later."""
+"""Section Pre-train: volumes, mostly without labels, to a checkpoint that learns from few labeled ones later."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.descriptions import PretrainJob, Size
+from contrastiveseg.descriptions import PretrainJob, Size
 
 from .. import settings
 from ..budget import Budget
@@ -111,7 +111,7 @@ class PreTrainSection(Section):
         self.ui.preTrainCancelButton.setEnabled(self._training.task.state in ("writing", "running"))
 
     def _obstacle(self) -> str:
-        """Why nothing can be learnt now, or ""."""
+        """Why nothing can be learned now, or ""."""
         if self.session.obstacle:
             return self.session.obstacle
         if self.session.training and not self._training.busy:

@@ -10,7 +10,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.errors import ContrastiveSegError
+from contrastiveseg.errors import ContrastiveSegError
 
 from .. import scene, settings
 from ..cases import volume_of

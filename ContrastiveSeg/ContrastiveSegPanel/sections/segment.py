@@ -10,9 +10,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ContrastiveSegLib.checkpoints.card import Label
-from ContrastiveSegLib.descriptions import Pieces
-from ContrastiveSegLib.errors import InputError
+from contrastiveseg.checkpoints.card import Label
+from contrastiveseg.descriptions import Pieces
+from contrastiveseg.errors import InputError
 
 from .. import fitness, scene
 from ..parameters import Parameters
@@ -242,7 +242,7 @@ class SegmentSection(Section):
         if self.task.busy or self._why_not() or entry is None or entry.card is None:
             return
         if not entry.path.exists():
-            self.session.refresh_catalogue()
+            self.session.refresh_catalog()
             self.session.report(_("{path} is gone. Choose another checkpoint.").format(path=entry.path))
             return
         single = len(cases) == 1 and (self._channels or self.ui.inputsComboBox.currentIndex == 0)

@@ -63,7 +63,7 @@ def declared(sender: QtCore.QObject) -> tuple[str, ...]:
     return tuple(s for cls in type(sender).__mro__ for s in vars(cls).get("signals", ()))
 
 
-def normalised(signal: str) -> str:
+def normalized(signal: str) -> str:
     """The signature without the blanks and references that do not matter."""
     return bytes(QtCore.QMetaObject.normalizedSignature(signal).data()).decode()
 
@@ -72,7 +72,7 @@ def connect(sender: QtCore.QObject, signal: str, slot: Callable[..., Any]) -> bo
     """Connects; raises where the signal does not exist, which PythonQt only prints."""
     if not isinstance(signal, str) or not callable(slot):
         raise TypeError(f"connect takes a signature and a callable, not {signal!r} and {slot!r}")
-    signature = normalised(signal)
+    signature = normalized(signal)
     key = (_address(sender), signature)
     if signature in declared(sender):
         receiver: Callable[..., Any] = slot
@@ -86,7 +86,7 @@ def connect(sender: QtCore.QObject, signal: str, slot: Callable[..., Any]) -> bo
 
 def disconnect(sender: QtCore.QObject, signal: str, slot: Callable[..., Any] | None = None) -> bool:
     """Ends the connection to an equal callable; False where there is none."""
-    signature = normalised(signal)
+    signature = normalized(signal)
     if signature not in declared(sender):
         _method(sender, signature)
     entries = _table.get((_address(sender), signature), [])

@@ -17,7 +17,7 @@ def module() -> types.ModuleType:
                 ui_loader.custom[name] = cls
 
     def missing(name: str) -> object:
-        raise AttributeError(f"the bench has no ctk.{name}: add the real behaviour or do not use it")
+        raise AttributeError(f"the bench has no ctk.{name}: add the real behavior or do not use it")
 
     made.__getattr__ = missing  # type: ignore[method-assign]
     return made

@@ -9,7 +9,7 @@ from typing import Any
 import slicer
 import vtk
 
-# In this order: the colour logic must be there before a display node is made.
+# In this order: the color logic must be there before a display node is made.
 _LOGICS = {
     "Colors": "vtkSlicerColorLogic",
     "Terminologies": "vtkSlicerTerminologiesModuleLogic",
@@ -23,8 +23,8 @@ _LOGICS = {
     "Data": "vtkSlicerDataModuleLogic",
 }
 _VIEWS = (("Red", "Axial"), ("Yellow", "Sagittal"), ("Green", "Coronal"))
-# What Slicer's own GenericColors.txt begins with; label maps without a colour table of their own are drawn in it.
-_GENERIC_COLOURS = (
+# What Slicer's own GenericColors.txt begins with; label maps without a color table of their own are drawn in it.
+_GENERIC_COLORS = (
     (0, 0, 0, 0),
     (128, 174, 128, 255),
     (241, 214, 145, 255),
@@ -39,7 +39,7 @@ class Modules(types.ModuleType):
     """``slicer.modules``: what is not there is an error that says so."""
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"the bench has no slicer.modules.{name}: add the real behaviour or do not use it")
+        raise AttributeError(f"the bench has no slicer.modules.{name}: add the real behavior or do not use it")
 
 
 class LogicModule:
@@ -64,7 +64,7 @@ def start(home: Path) -> Any:
     _hide_what_slicer_has_not()
     share = home / "share"
     (share / "ColorFiles").mkdir(parents=True)
-    lines = [f"{i} Label_{i} {r} {g} {b} {a}" for i, (r, g, b, a) in enumerate(_GENERIC_COLOURS)]
+    lines = [f"{i} Label_{i} {r} {g} {b} {a}" for i, (r, g, b, a) in enumerate(_GENERIC_COLORS)]
     (share / "ColorFiles" / "GenericColors.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     temporary = home / "temporary"
     temporary.mkdir()

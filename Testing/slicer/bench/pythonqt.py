@@ -122,7 +122,7 @@ def _child_or_dynamic(obj: QtCore.QObject, name: str) -> Any:
     if name.encode() in [bytes(n.data()) for n in _read(obj, "dynamicPropertyNames")()]:
         return _property(obj, name)
     cls = type(obj)
-    hint = ": the bench has no {0}.{1}, add the real behaviour or do not use it" if cls in stand_ins else ""
+    hint = ": the bench has no {0}.{1}, add the real behavior or do not use it" if cls in stand_ins else ""
     raise AttributeError(f"{cls.__name__} has no attribute named '{name}'" + hint.format(cls.__name__, name))
 
 

@@ -82,7 +82,7 @@ def _read_part(offered: Offered, part: str, access: str, special: str) -> None:
 
 
 def _signatures(name: str, arguments: str) -> list[str]:
-    """As Qt normalises them, no names, const references or blanks; one for each argument that may be left out."""
+    """As Qt normalizes them, no names, const references or blanks; one for each argument that may be left out."""
     kinds, least = [], None
     for argument in filter(None, (a.strip() for a in arguments.split(","))):
         if "QPrivateSignal" in argument:

@@ -1,8 +1,0 @@
-"""``python -m ContrastiveSegLib``: the same as ``contrastiveseg``."""
-
-import sys
-
-from .cli import main
-
-if __name__ == "__main__":
-    sys.exit(main())

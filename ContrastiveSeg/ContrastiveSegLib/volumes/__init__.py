@@ -1,1 +1,0 @@
-"""Volumes: read, write, geometry, plan, normalise, cache, sample, augment."""

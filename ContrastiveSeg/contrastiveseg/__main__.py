@@ -1,0 +1,8 @@
+"""``python -m contrastiveseg``: the same as ``contrastiveseg``."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

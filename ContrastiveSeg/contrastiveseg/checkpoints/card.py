@@ -1,0 +1,113 @@
+"""What a checkpoint says of itself: the metadata in the header of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..errors import InputError
+from ..networks.spec import NetworkSpec
+from ..volumes.plan import Plan
+
+#: Raised whenever an older reader would misunderstand the card.
+SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class Label:
+    """A segment: its voxel value, and how to show and code it (``terminology`` is Slicer's serialized entry)."""
+
+    value: int
+    name: str
+    color: tuple[int, int, int] | None = None
+    terminology: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """A case that training saw: ``digest`` is the SHA-256 of its image file(s)' content."""
+
+    name: str
+    digest: str
+    label_used: bool
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the weights come from.
+
+    Attributes:
+        base: SHA-256 of the checkpoint training started from, None from scratch.
+        base_method: that checkpoint's method.
+        kept: which weights these are: "best" validated, "average" over the steps, or "last".
+        optimization: optimizer, learning rates and their schedule.
+        cases: what was trained on, and before that on with its labels. Large pre-training sets list the first
+            thousand, or all with labels; ``case_count`` is exact.
+        steps, seed, minutes: the run. scores: e.g. {"validation_dice": 0.91}.
+        created: ISO date. software: name and version. license: of the weights. citation: papers to cite.
+    """
+
+    base: str | None = None
+    base_method: str | None = None
+    cases: tuple[TrainingCase, ...] = ()
+    case_count: int = 0
+    steps: int = 0
+    seed: int = 0
+    minutes: float = 0.0
+    kept: str = ""
+    optimization: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    created: str = ""
+    software: str = ""
+    license: str = ""
+    citation: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A checkpoint's metadata.
+
+    Attributes:
+        kind: "pretrained" (backbone only, to be fine-tuned) or "segmenter" (backbone and head, ready to segment).
+        method, settings: the objective it was trained with.
+        network, plan: rebuild the network and prepare its input.
+        labels: segments in the order of the head's classes 1..n (class 0 is background); empty when pre-trained.
+        one_piece: values of those that were in one piece in every case they were learned from.
+        transferred: the backbone's sub-modules that were trained and are worth loading.
+    """
+
+    kind: Literal["pretrained", "segmenter"]
+    method: str
+    network: NetworkSpec
+    plan: Plan
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[Label, ...] = ()
+    one_piece: tuple[int, ...] = ()
+    transferred: tuple[str, ...] = ("encoder", "decoder")
+    provenance: Provenance = field(default_factory=Provenance)
+    schema: int = SCHEMA
+
+
+def check_card(card: Card, where: str) -> None:
+    """Refuse a card whose parts are of the right types but cannot be, or contradict each other.
+
+    Raises:
+        InputError: ``where`` names the place.
+    """
+    plan, values = card.plan, [label.value for label in card.labels]
+    for holds, words in (
+        (min(plan.spacing) > 0, "plan.spacing must be above 0"),
+        (min(plan.patch) >= 1, "plan.patch must be 1 or more"),
+        (0 <= plan.slice_axis <= 2, "plan.slice_axis must be 0, 1 or 2"),
+        (len(plan.channels) > 0, "plan.channels is empty"),
+        (plan.dimensions == card.network.dimensions, "plan and network differ in their dimensions"),
+        (len(plan.channels) == card.network.in_channels, "plan and network differ in their number of channels"),
+        (all(c.normalization.low <= c.normalization.high for c in plan.channels), "a channel's low is above its high"),
+        (all(0 < value < 2**16 for value in values), "label values must be 1 to 65535"),
+        (len(values) == len(set(values)), "two labels have the same value"),
+        (len(values) <= 255, "there can be at most 255 labels"),
+        (set(card.one_piece) <= set(values), "one_piece names a value that no label has"),
+    ):
+        if not holds:
+            raise InputError(f"{where}: {words}. The file is damaged or was changed by hand; copy it again.")

@@ -1,0 +1,192 @@
+"""How other people's networks name their tensors, and which network of ours each is.
+
+Every layout is recognized from the tensors alone: widths, kernels and strides are read off their shapes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from ..networks.spec import NetworkSpec
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A kind of foreign file.
+
+    Attributes:
+        name: their tensor's name, among all of theirs, to ours; None for what we have no use for.
+        network: the network of ours, from the renamed tensors; a KeyError names one that must be there and is not.
+        transferred: the sub-modules worth keeping.
+        absent: endings of tensors of ours that theirs does without, to be 0.
+        turned: their spatial axes come as x, y, z, as MONAI and nibabel read volumes; ours are z, y, x.
+        citation: whom to cite.
+    """
+
+    name: Callable[[str, Mapping[str, Tensor]], str | None]
+    network: Callable[[Tensors], NetworkSpec]
+    transferred: tuple[str, ...] = ("encoder", "decoder")
+    absent: tuple[str, ...] = ()
+    turned: bool = False
+    citation: str = ""
+
+
+#: A convolution and the norm behind it, as our blocks name them.
+_LAYERS = ("conv", "adn.N")
+
+
+def _macl_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
+    """The released 2D network (Documentation/methods/macl.md, section 2): levels 1..4, a center, blocks 5..2."""
+    if found := re.fullmatch(r"share_encoder\.contr_(\d)_(\d)\.([01])\.(\w+)", name):
+        level, place = int(found[1]) - 1, int(found[2]) - 1
+        # Below the first level a pooling comes before the convolutions.
+        return f"encoder.{level}.{place + (level > 0)}.{_LAYERS[int(found[3])]}.{found[4]}"
+    if found := re.fullmatch(r"share_encoder\.center\.([02])\.(\w+)", name):
+        return f"encoder.4.{1 + int(found[1]) // 2}.conv.{found[2]}"
+    if found := re.fullmatch(r"online_decoder\.upscale(\d)\.(\w+)", name):
+        return f"decoder.{5 - int(found[1])}.up.{found[2]}"
+    if found := re.fullmatch(r"online_decoder\.expand_(\d)_(\d)\.([01])\.(\w+)", name):
+        return f"decoder.{4 - int(found[1])}.fuse.{int(found[2]) - 1}.{_LAYERS[int(found[3])]}.{found[4]}"
+    return None
+
+
+def _macl_network(weights: Tensors) -> NetworkSpec:
+    first = weights["encoder.0.0.conv.weight"]
+    widths = [first.shape[0] << level for level in range(5)]
+    more = {"norm": "batch", "down": "max", "bottleneck_norm": False, "bias": True}
+    return NetworkSpec("unet", 2, first.shape[1], {"widths": widths, "strides": [[2, 2]] * 4, **more})
+
+
+_VNET_BLOCKS = {
+    **{f"block_{n}": ("encoder", level) for level, n in enumerate(("one", "two", "three", "four", "five"))},
+    **{f"block_{n}": ("decoder", block) for block, n in enumerate(("six", "seven", "eight", "nine"))},
+}
+
+
+def _vnet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
+    """The V-Net of UA-MT and its line: convolution, batch norm and ReLU take turns in one list.
+
+    BCP's has the same blocks in an encoder and a decoder.
+    """
+    found = re.fullmatch(r"(?:encoder\.|decoder\.)?(block_[a-z]+?)(_dw|_up)?\.conv\.(\d+)\.(\w+)", name)
+    if not found or found[1] not in _VNET_BLOCKS or int(found[3]) % 3 == 2:
+        return None
+    part, index = _VNET_BLOCKS[found[1]]
+    place, layer = divmod(int(found[3]), 3)
+    inner = f"{_LAYERS[layer]}.{found[4]}"
+    if found[2] == "_dw":
+        return f"encoder.{index + 1}.0.{inner}"
+    if found[2] == "_up":
+        return f"decoder.{0 if part == 'encoder' else index + 1}.up.{inner}"
+    if part == "decoder":
+        return f"decoder.{index}.fuse.{place}.{inner}"
+    # Below the first level the down-sampling comes first.
+    return f"encoder.{index}.{place + (index > 0)}.{inner}"
+
+
+def _vnet_network(weights: Tensors) -> NetworkSpec:
+    first = weights["encoder.0.0.conv.weight"]
+    return NetworkSpec("vnet", _dimensions(first), first.shape[1], {"width": first.shape[0]})
+
+
+def _segresnet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
+    """MONAI's SegResNet: our wrapper holds its parts, and the norm before its head in the last decoder block."""
+    for theirs, ours in (("convInit.", "encoder.stem."), ("down_layers.", "encoder.levels.")):
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    if found := re.fullmatch(r"up_(samples|layers)\.(\d+)\.(.+)", name):
+        return f"decoder.{found[2]}.{'up' if found[1] == 'samples' else 'fuse'}.{found[3]}"
+    if found := re.fullmatch(r"conv_final\.0\.(\w+)", name):
+        last = max(int(n.split(".")[1]) for n in all_names if n.startswith("up_layers."))
+        return f"decoder.{last}.fuse.{_count(all_names, f'up_layers.{last}')}.{found[1]}"
+    return None
+
+
+def _segresnet_network(weights: Tensors) -> NetworkSpec:
+    first = weights["encoder.stem.conv.weight"]
+    levels = _count(weights, "encoder.levels")
+    # A strided convolution, or nothing, comes before the residual blocks; the norm before the head is the last decoder
+    # block's one more part.
+    down = [_count(weights, f"encoder.levels.{level}") - 1 for level in range(levels)]
+    up = [_count(weights, f"decoder.{block}.fuse") - (block == levels - 2) for block in range(levels - 1)]
+    arguments = {"width": first.shape[0], "blocks_down": down, "blocks_up": up}
+    return NetworkSpec("segresnet", _dimensions(first), first.shape[1], arguments)
+
+
+def _dynunet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
+    """MONAI's DynUNet with plain blocks and instance norm; its tensors come a second time under skip_layers."""
+    found = re.fullmatch(r"(input_block|downsamples\.\d+|bottleneck)\.(conv|norm)(\d)\.(?:conv\.)?(\w+)", name)
+    if found:
+        deepest = 1 + len({n.split(".")[1] for n in all_names if n.startswith("downsamples.")})
+        level = {"input_block": 0, "bottleneck": deepest}.get(found[1])
+        level = int(found[1].split(".")[1]) + 1 if level is None else level
+        return f"encoder.{level}.{int(found[3]) - 1}.{_LAYERS[found[2] == 'norm']}.{found[4]}"
+    if found := re.fullmatch(r"upsamples\.(\d+)\.transp_conv\.conv\.(\w+)", name):
+        return f"decoder.{found[1]}.up.{found[2]}"
+    if found := re.fullmatch(r"upsamples\.(\d+)\.conv_block\.(conv|norm)(\d)\.(?:conv\.)?(\w+)", name):
+        return f"decoder.{found[1]}.fuse.{int(found[3]) - 1}.{_LAYERS[found[2] == 'norm']}.{found[4]}"
+    return None
+
+
+def _dynunet_network(weights: Tensors) -> NetworkSpec:
+    levels = _count(weights, "encoder")
+    firsts = [weights[f"encoder.{level}.0.conv.weight"] for level in range(levels)]
+    rises = [weights[f"decoder.{block}.up.weight"] for block in range(levels - 1)]
+    arguments = {
+        "widths": [w.shape[0] for w in firsts],
+        "strides": [list(w.shape[2:]) for w in reversed(rises)],
+        "kernels": [list(w.shape[2:]) for w in firsts],
+    }
+    return NetworkSpec("unet", _dimensions(firsts[0]), firsts[0].shape[1], arguments)
+
+
+def _dimensions(weight: Tensor) -> Literal[2, 3]:
+    """Of a convolution."""
+    return 2 if weight.ndim == 4 else 3
+
+
+def _count(names: Mapping[str, Tensor], start: str) -> int:
+    """How many parts below ``start`` have tensors, the last number plus one."""
+    found = [n.removeprefix(f"{start}.").split(".")[0] for n in names if n.startswith(f"{start}.")]
+    return 1 + max((int(n) for n in found if n.isdecimal()), default=-1)
+
+
+#: By the name that ``--from`` takes.
+LAYOUTS: dict[str, Layout] = {
+    "macl": Layout(
+        _macl_name,
+        _macl_network,
+        # The released run trained two decoder blocks; the others are as they were initialized.
+        ("encoder", "decoder.0", "decoder.1"),
+        citation="Zeng et al., Multi-level Asymmetric Contrastive Learning for Volumetric Medical Image Segmentation "
+        "Pre-training, arXiv 2309.11876.",
+    ),
+    "vnet": Layout(
+        _vnet_name,
+        _vnet_network,
+        turned=True,
+        citation="Yu et al., Uncertainty-aware Self-ensembling Model for Semi-supervised 3D Left Atrium Segmentation, "
+        "MICCAI 2019.",
+    ),
+    "segresnet": Layout(
+        _segresnet_name,
+        _segresnet_network,
+        turned=True,
+        citation="Myronenko, 3D MRI brain tumor segmentation, 2018.",
+    ),
+    "dynunet": Layout(
+        _dynunet_name,
+        _dynunet_network,
+        # Transposed convolutions there have no bias.
+        absent=(".up.bias",),
+        turned=True,
+        citation="Isensee et al., nnU-Net, Nature Methods 2021; MONAI.",
+    ),
+}

@@ -1,0 +1,47 @@
+"""Reading and writing the checkpoint file: safetensors with the card as JSON in its header. Never a pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..files import replacing
+from ..serialization import to_json
+from .card import Card
+from .header import CARD_KEY, read_card
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
+    """Write a checkpoint by write-then-rename. Tensors are stored as they are; shared storage is copied apart."""
+    held = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        safetensors.torch.save_file(held, str(temporary), metadata={CARD_KEY: json.dumps(to_json(card))})
+
+
+def load(path: Path) -> tuple[Card, dict[str, Tensor]]:
+    """The card and all tensors, on the CPU.
+
+    Raises:
+        InputError: as :func:`read_card`, or the tensors cannot be read or hold NaN or infinity.
+    """
+    card = read_card(path)
+    try:
+        tensors = safetensors.torch.load_file(str(path))
+    except (safetensors.SafetensorError, OSError) as problem:
+        raise InputError(f"{path} cannot be read as a checkpoint ({problem}). Copy it again.") from problem
+    if bad := not_finite(tensors):
+        raise InputError(
+            f"{path}: the weights hold values that are not numbers ({bad[0]}). Copy it again, or use another."
+        )
+    return card, tensors
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the floating ``tensors`` that hold NaN or infinity, as float32, in which they are used."""
+    return [n for n, t in tensors.items() if t.is_floating_point() and not bool(t.float().isfinite().all())]

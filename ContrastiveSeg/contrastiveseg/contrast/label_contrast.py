@@ -1,0 +1,41 @@
+"""Supervised contrast of cells by their labels, inside each data set, where some or all labels may be missing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .infonce import infonce, unit
+
+#: More than any label value: tells the classes of different data sets apart.
+_APART = 2**16
+
+
+def label_contrast(rows: Tensor, labels: Tensor, data_sets: Tensor, temperature: float = 0.1) -> Tensor:
+    """L_lab of the MixCL specification, section 3: cells of one class attract each other, all others repel.
+
+    Background (0) repels but is no anchor, and cells are compared inside their own data set only: with partial labels,
+    background in one is an organ in another. Cells without label (below 0) play no part.
+
+    Args:
+        rows: (E, P) embeddings, not necessarily normalized. labels, data_sets: (E) integers.
+
+    Returns:
+        Scalar; exactly 0, with gradients of 0, where no two cells share a class above 0.
+    """
+    known = labels >= 0
+    compared = known[None] & (data_sets[:, None] == data_sets[None])
+    compared &= ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    positive = compared & (labels[:, None] == labels[None])
+    anchors = labels > 0
+    cells = unit(rows)
+    return infonce(cells[anchors], cells, positive[anchors], compared[anchors], temperature)
+
+
+def draw_cells(labels: Tensor, data_sets: Tensor, most: int) -> Tensor:
+    """Numbers of at most ``most`` labeled cells of each (data set, class), drawn at random; both arguments are (N)."""
+    known = (labels >= 0).nonzero().squeeze(1)
+    known = known[torch.randperm(len(known)).to(known.device)]
+    group, order = (data_sets[known].long() * _APART + labels[known].long()).sort(stable=True)
+    rank = torch.arange(len(group), device=group.device) - torch.searchsorted(group, group)
+    return known[order[rank < most]]

@@ -1,0 +1,254 @@
+"""Scoring a folder of predictions against a folder of references, and summing up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, median, stdev
+
+import numpy as np
+
+from .. import files
+from ..errors import Cancelled, InputError
+from ..events import Cancelled as IsCancelled
+from ..events import Emit, Progress, never, silent, stage, warning
+from ..volumes.dataset import case_of
+from ..volumes.reading import read_labels
+from .metrics import METRICS, LabelScores, measure
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """One case: a score for every label, and label values found in the files that nobody declared."""
+
+    case: str
+    scores: tuple[LabelScores, ...]
+    undeclared_in_prediction: tuple[int, ...] = ()
+    undeclared_in_reference: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Over the ``n`` cases where a metric is defined; all None when there is none. ``sd`` (n - 1) needs two cases."""
+
+    n: int
+    mean: float | None
+    sd: float | None
+    median: float | None
+
+
+@dataclass(frozen=True)
+class LabelSummary:
+    """One label over all cases scored.
+
+    Attributes:
+        statistics: field of :data:`.metrics.METRICS` -> statistic.
+        n_empty_prediction: cases where the prediction lacks a label the reference has: Dice 0, no distances.
+        n_empty_reference: the other way round.
+        n_absent: cases where neither has it; they count in nothing else.
+    """
+
+    label: int | None
+    name: str
+    statistics: Mapping[str, Statistic]
+    n_empty_prediction: int
+    n_empty_reference: int
+    n_absent: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of all cases, a summary a label, and what could not be paired.
+
+    Attributes:
+        overall: mean over the labels first, within each case; then over cases. The counts are sums over labels.
+        missing: references without a prediction. They are in no mean: a summary with any is not of the whole set.
+        unreferenced: predictions without a reference.
+        refused: case -> why its files could not be compared. They are in no mean either.
+    """
+
+    labels: Mapping[int, str]
+    cases: tuple[CaseScores, ...]
+    summary: tuple[LabelSummary, ...]
+    overall: LabelSummary
+    missing: tuple[str, ...] = ()
+    unreferenced: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+def evaluate(
+    predictions: Path,
+    references: Path,
+    labels: Mapping[int, str] | None = None,
+    emit: Emit = silent,
+    cancelled: IsCancelled = never,
+) -> Evaluation:
+    """Score ``predictions`` against ``references``: two files, or two folders whose files pair by case name.
+
+    ``_seg``, ``_label`` and the like may follow a case's name on either side.
+
+    Args:
+        labels: value -> name of what to score; by default every value that occurs in a reference.
+
+    Raises:
+        InputError: nothing to pair, a reference that cannot be read as labels, or not one pair that can be compared.
+        Cancelled: ``cancelled`` said so between two cases.
+    """
+    pairs, missing, unreferenced = _pair(predictions, references)
+    for case in missing:
+        emit(warning(f"{case}: no prediction for this reference; it is in no mean."))
+    emit(stage("evaluate"))
+    if labels is None:
+        labels = _labels_in([reference for _, reference in pairs.values()], cancelled)
+    progress = Progress(emit, len(pairs), "cases")
+    cases: list[CaseScores] = []
+    refused: dict[str, str] = {}
+    for done, (case, (prediction, reference)) in enumerate(pairs.items()):
+        _stop_if(cancelled)
+        progress(done)
+        try:
+            scores = _evaluate_case(case, prediction, reference, labels)
+        except InputError as problem:
+            if len(pairs) == 1:
+                raise
+            refused[case] = str(problem)
+            emit(warning(f"{case}: {problem}"))
+            continue
+        for side, values in (
+            ("prediction", scores.undeclared_in_prediction),
+            ("reference", scores.undeclared_in_reference),
+        ):
+            if values:
+                emit(warning(f"{case}: the {side} holds {', '.join(map(str, values))}, which is not among the labels."))
+        cases.append(scores)
+    progress(len(pairs))
+    if not cases:
+        raise InputError(f"None of the {len(pairs)} cases could be compared. {next(iter(refused.values()))}")
+    return Evaluation(
+        labels=dict(labels),
+        cases=tuple(cases),
+        summary=tuple(_summarize(value, name, cases) for value, name in labels.items()),
+        overall=_overall(cases),
+        missing=missing,
+        unreferenced=unreferenced,
+        refused=refused,
+    )
+
+
+def files_of(predictions: Path, references: Path) -> list[Path]:
+    """The files that :func:`evaluate` compares; raises as it does where there are none."""
+    pairs, _, _ = _pair(predictions, references)
+    return [file for pair in pairs.values() for file in pair]
+
+
+def _pair(predictions: Path, references: Path) -> tuple[dict[str, tuple[Path, Path]], tuple[str, ...], tuple[str, ...]]:
+    for path in (predictions, references):
+        if not path.exists():
+            raise InputError(f"There is no {path}.")
+    if predictions.is_dir() != references.is_dir():
+        raise InputError("Give two files, or two folders: one of them is a file and the other a folder.")
+    if not predictions.is_dir():
+        return {files.stem(references): (predictions, references)}, (), ()
+    found = _cases(predictions)
+    wanted = _renamed(_cases(references), found)
+    found = _renamed(found, wanted)
+    pairs = {case: (found[case], wanted[case]) for case in wanted if case in found}
+    if not pairs:
+        raise InputError(
+            f"No file in {predictions} is named like one in {references}. A prediction pairs with the reference of the "
+            "same name; the file ending may differ, and _seg, _label and the like may follow."
+        )
+    return pairs, tuple(c for c in wanted if c not in found), tuple(c for c in found if c not in wanted)
+
+
+def _renamed(cases: dict[str, Path], others: Collection[str]) -> dict[str, Path]:
+    """``CASE_seg`` as ``CASE`` where only that has a partner in ``others``."""
+    renamed: dict[str, Path] = {}
+    for name, path in cases.items():
+        other = case_of(name, others)
+        case = name if other is None or other in cases else other
+        if case in renamed:
+            raise InputError(f"{renamed[case]} and {path.name} are two files for case {case}. Keep one of them.")
+        renamed[case] = path
+    return renamed
+
+
+def _cases(folder: Path) -> dict[str, Path]:
+    cases: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() or not files.volume_suffix(path) or path.name.startswith("."):
+            continue
+        case = files.stem(path)
+        if case in cases:
+            raise InputError(f"{cases[case]} and {path.name} are two files for case {case}. Keep one of them.")
+        cases[case] = path
+    return cases
+
+
+def _labels_in(references: Sequence[Path], cancelled: IsCancelled) -> dict[int, str]:
+    values: set[int] = set()
+    for path in references:
+        _stop_if(cancelled)
+        values |= set(_values(read_labels(path).array))
+    if not values:
+        raise InputError("The references hold no label at all, only background.")
+    return {value: f"label {value}" for value in sorted(values)}
+
+
+def _evaluate_case(case: str, prediction: Path, reference: Path, labels: Mapping[int, str]) -> CaseScores:
+    truth = read_labels(reference)
+    found = read_labels(prediction)
+    return CaseScores(
+        case=case,
+        scores=tuple(measure(found, truth, labels)),
+        undeclared_in_prediction=tuple(v for v in _values(found.array) if v not in labels),
+        undeclared_in_reference=tuple(v for v in _values(truth.array) if v not in labels),
+    )
+
+
+def _values(array: np.ndarray) -> list[int]:
+    """The labels in ``array`` without background."""
+    return [int(v) for v in np.flatnonzero(np.bincount(array.ravel())) if v]
+
+
+def _stop_if(cancelled: IsCancelled) -> None:
+    if cancelled():
+        raise Cancelled("Evaluation was cancelled.")
+
+
+def _summarize(value: int, name: str, cases: Sequence[CaseScores]) -> LabelSummary:
+    scores = [s for case in cases for s in case.scores if s.label == value]
+    return LabelSummary(
+        label=value,
+        name=name,
+        statistics={metric: _statistic([getattr(s, metric) for s in scores]) for metric in METRICS},
+        n_empty_prediction=sum(s.status == "empty prediction" for s in scores),
+        n_empty_reference=sum(s.status == "empty reference" for s in scores),
+        n_absent=sum(s.status == "absent" for s in scores),
+    )
+
+
+def _overall(cases: Sequence[CaseScores]) -> LabelSummary:
+    scores = [s for case in cases for s in case.scores]
+    statistics = {
+        metric: _statistic([_statistic([getattr(s, metric) for s in case.scores]).mean for case in cases])
+        for metric in METRICS
+    }
+    return LabelSummary(
+        label=None,
+        name="all labels",
+        statistics=statistics,
+        n_empty_prediction=sum(s.status == "empty prediction" for s in scores),
+        n_empty_reference=sum(s.status == "empty reference" for s in scores),
+        n_absent=sum(s.status == "absent" for s in scores),
+    )
+
+
+def _statistic(values: Sequence[float | None]) -> Statistic:
+    defined = [v for v in values if v is not None and math.isfinite(v)]
+    if not defined:
+        return Statistic(0, None, None, None)
+    spread = stdev(defined) if len(defined) > 1 else None
+    return Statistic(len(defined), fmean(defined), spread, median(defined))

@@ -1,0 +1,52 @@
+"""The evaluate job: folders in, tables out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .. import events
+from ..checkpoints.header import read_card
+from ..descriptions import EvaluateJob
+from ..files import check_outputs, write_text
+from ..volumes.dataset import case_of
+from .evaluate import evaluate, files_of
+from .tables import to_csv, to_json, to_markdown, to_rows
+
+
+def run_evaluation(
+    job: EvaluateJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never
+) -> dict:
+    """Run ``job``; returns the paths written, the mean Dice, the rows of the table and what could not be paired.
+
+    Raises:
+        InputError: as :func:`.evaluate.evaluate` and :func:`.files.check_outputs`, or the checkpoint cannot
+            be read.
+    """
+    outputs = [Path(p) for p in (job.output, job.csv) if p]
+    inputs = files_of(Path(job.predictions), Path(job.references))
+    inputs += [Path(job.checkpoint)] if job.checkpoint else []
+    check_outputs(outputs, inputs, job.overwrite)
+    card = read_card(Path(job.checkpoint)) if job.checkpoint else None
+    evaluation = evaluate(Path(job.predictions), Path(job.references), emit=emit, cancelled=cancelled)
+    write_text(outputs[0], to_json(evaluation))
+    if job.csv:
+        write_text(outputs[1], to_csv(evaluation))
+    emit(events.log(to_markdown(evaluation)))
+    learned = {case.name for case in card.provenance.cases if case.label_used} if card else set()
+    known = [case.case for case in evaluation.cases if case_of(case.case, learned)]
+    if known:
+        told = f"{', '.join(known[:5])}{', ...' if len(known) > 5 else ''}"
+        emit(
+            events.warning(f"The checkpoint has learned from labels of cases named {told}: their scores prove nothing.")
+        )
+    dice = evaluation.overall.statistics["dice"].mean
+    failures = [{"input": name, "what": "no prediction"} for name in evaluation.missing]
+    failures += [{"input": name, "what": why} for name, why in evaluation.refused.items()]
+    return {
+        "output": job.output,
+        "csv": job.csv,
+        "dice": dice,
+        "cases": len(evaluation.cases),
+        "rows": to_rows(evaluation),
+        "failures": failures,
+    }

@@ -1,0 +1,107 @@
+"""An evaluation as JSON (everything), CSV (one row a case and label) and Markdown (the summary)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from .. import serialization
+from ..files import write_text
+from .evaluate import Evaluation, LabelSummary, Statistic
+from .metrics import METRICS, LabelScores
+
+
+def to_json(evaluation: Evaluation) -> str:
+    """All scores and the summary; an undefined value is null."""
+    return json.dumps(serialization.to_json(evaluation), indent=2, allow_nan=False) + "\n"
+
+
+def to_csv(evaluation: Evaluation) -> str:
+    """One row a case and label, the columns named as the fields of :class:`LabelScores`; undefined is empty."""
+    columns = [f.name for f in fields(LabelScores)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", *columns])
+    for case in evaluation.cases:
+        for scores in case.scores:
+            writer.writerow([case.case, *(getattr(scores, c) for c in columns)])
+    for name in evaluation.missing:
+        writer.writerow([name, "", "", "missing prediction", *("" for _ in columns[3:])])
+    for name in evaluation.refused:
+        writer.writerow([name, "", "", "could not be compared", *("" for _ in columns[3:])])
+    return text.getvalue()
+
+
+def to_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """What a panel shows, one row a case and label, as JSON; ``volume_ml`` is the prediction's, None is undefined."""
+    return [
+        {
+            "case": case.case,
+            "label": scores.label,
+            "name": scores.name,
+            "status": scores.status,
+            "dice": scores.dice,
+            "hd95_mm": scores.hd95_mm,
+            "assd_mm": scores.assd_mm,
+            "volume_ml": scores.prediction_ml,
+            "reference_ml": scores.reference_ml,
+        }
+        for case in evaluation.cases
+        for scores in case.scores
+    ]
+
+
+def to_markdown(evaluation: Evaluation) -> str:
+    """Mean ± standard deviation (median) a label, with what the means leave out written below."""
+    lines = [
+        "| Label | n | " + " | ".join(METRICS.values()) + " | Empty |",
+        "| --- | ---: | " + " | ".join("---:" for _ in METRICS) + " | ---: |",
+    ]
+    lines += [_row(s) for s in evaluation.summary]
+    if len(evaluation.summary) > 1:
+        lines.append(_row(evaluation.overall))
+    lines += ["", "Mean ± standard deviation over cases (median in brackets). Distances are means over the cases where"]
+    lines += ['both sides have the label; "Empty" counts cases where the prediction lacks it (Dice 0, no distance).']
+    if evaluation.missing:
+        count = len(evaluation.missing)
+        said = "1 reference has" if count == 1 else f"{count} references have"
+        lines += ["", f"**{said} no prediction** and no place in the means: {', '.join(evaluation.missing)}."]
+    if evaluation.refused:
+        lines += ["", f"**Not compared** and in no mean: {', '.join(evaluation.refused)}."]
+    if evaluation.unreferenced:
+        lines += ["", f"Predictions without a reference: {', '.join(evaluation.unreferenced)}."]
+    undeclared = [c.case for c in evaluation.cases if c.undeclared_in_prediction or c.undeclared_in_reference]
+    if undeclared:
+        lines += ["", f"Label values that were not scored occur in: {', '.join(undeclared)}."]
+    return "\n".join(lines) + "\n"
+
+
+def write_tables(evaluation: Evaluation, folder: Path) -> tuple[Path, Path, Path]:
+    """Write ``evaluation.json``, ``evaluation.csv`` and ``evaluation.md`` into ``folder``.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    texts = {"json": to_json, "csv": to_csv, "md": to_markdown}
+    paths = []
+    for ending, text in texts.items():
+        paths.append(folder / f"evaluation.{ending}")
+        write_text(paths[-1], text(evaluation))
+    return paths[0], paths[1], paths[2]
+
+
+def _row(summary: LabelSummary) -> str:
+    cells = [_cell(summary.statistics[metric], 4 if metric in ("dice", "jaccard") else 2) for metric in METRICS]
+    n = summary.statistics["dice"].n
+    return f"| {summary.name} | {n} | " + " | ".join(cells) + f" | {summary.n_empty_prediction} |"
+
+
+def _cell(statistic: Statistic, digits: int) -> str:
+    if statistic.mean is None or statistic.median is None:
+        return "-"
+    spread = "" if statistic.sd is None else f" ± {statistic.sd:.{digits}f}"
+    return f"{statistic.mean:.{digits}f}{spread} ({statistic.median:.{digits}f})"

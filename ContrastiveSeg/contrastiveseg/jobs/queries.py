@@ -1,0 +1,62 @@
+"""What a panel asks before it offers a choice: the methods there are, and the devices to compute on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from ..serialization import to_json
+
+
+def methods() -> list[dict[str, Any]]:
+    """Every method of both stages, sorted: stage, name, description, citation, settings (defaults), and what it uses.
+
+    "uses_labels" and "uses_unlabeled" are whether it learns from volumes with labels, and from those without.
+    """
+    from ..methods.objective import available, find
+
+    told = []
+    for stage, name in available():
+        found = find(stage, name)
+        told.append(
+            {
+                "stage": stage,
+                "name": name,
+                "description": found.description,
+                "citation": found.citation,
+                "uses_labels": stage == "finetune" or found.uses_labels,
+                "uses_unlabeled": stage == "pretrain" or getattr(found, "uses_unlabeled", False),
+                "settings": to_json(found.Settings()),
+            }
+        )
+    return told
+
+
+def devices() -> list[dict[str, Any]]:
+    """The devices a job can name, fastest kind first: name, label, free_bytes (None: not known); the CPU has cores."""
+    import torch
+
+    told: list[dict[str, Any]] = []
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        name = torch.cuda.get_device_name(index)
+        try:
+            free: int | None = torch.cuda.mem_get_info(index)[0]
+        except RuntimeError:  # in exclusive use by another program, or too full to be asked
+            free = None
+        room = "in use" if free is None else f"{free / 2**30:.1f} GiB free"
+        told.append({"name": f"cuda:{index}", "label": f"{name} ({room})", "free_bytes": free})
+    if torch.backends.mps.is_available():
+        told.append({"name": "mps", "label": "Apple GPU", "free_bytes": None})
+    cores = _cores()
+    label = f"CPU ({cores} core{'' if cores == 1 else 's'})"
+    return [*told, {"name": "cpu", "label": label, "free_bytes": None, "cores": cores}]
+
+
+def _cores() -> int:
+    """Those this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+#: Name -> what answers it.
+QUERIES: dict[str, Callable[[], list[dict[str, Any]]]] = {"methods": methods, "devices": devices}

@@ -1,0 +1,160 @@
+"""The warm worker: jobs as JSON lines on stdin, events as JSON lines on stdout, until stdin closes.
+
+Requests::
+
+    {"id": "7", "job": {"kind": "segment", "checkpoint": "...", ...}}
+    {"id": "8", "query": "methods"}
+    {"cancel": "7"}
+
+The first event is "ready", with the version and the process's id. Every further event carries the "id" of its job or
+query, which ends with exactly one "result" or "error" event. They are answered one after the other, in order. torch,
+MONAI and the last network stay loaded between jobs, so a second job pays for computing only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+from .. import __version__, events
+from ..descriptions import JOBS, Job
+from ..errors import Cancelled, ContrastiveSegError, InputError, system_refusals
+from ..serialization import from_json
+from .interrupt import interruptible
+from .queries import QUERIES
+from .run import run
+
+#: Does what a request asks for.
+Doing = Callable[[events.Emit, events.Cancelled], Any]
+
+
+def work(requests: TextIO, answers: TextIO) -> int:
+    """Serve ``requests`` until it ends or the process is interrupted; what runs or waits is then cancelled.
+
+    Returns:
+        the exit code: 0, or 130 when interrupted.
+    """
+    lock = threading.Lock()
+    # A SimpleQueue may be put to from a signal handler, whatever the main thread is doing with it.
+    waiting: queue.SimpleQueue[tuple[str, Doing] | None] = queue.SimpleQueue()
+    cancelled: set[str] = set()
+    closed, interrupted = threading.Event(), threading.Event()
+
+    def say(identifier: str | None, event: events.Event) -> None:
+        with lock:
+            answers.write(json.dumps({"id": identifier, **event}) + "\n")
+            answers.flush()
+
+    def take(line: str) -> None:
+        identifier: str | None = None
+        with _failures_told(lambda event: say(identifier, event)):
+            identifier, asked = _read(line)
+            if asked is None:
+                cancelled.add(identifier)
+            else:
+                cancelled.discard(identifier)
+                waiting.put((identifier, _doing(asked)))
+
+    def close() -> None:
+        closed.set()
+        waiting.put(None)
+
+    def listen() -> None:
+        try:
+            for line in requests:
+                if line.strip():
+                    take(line)
+        finally:  # a worker that no longer hears would live for ever
+            close()
+
+    def interrupt() -> None:
+        interrupted.set()
+        close()
+
+    threading.Thread(target=listen, daemon=True).start()
+    with interruptible(interrupt):
+        say(None, {"event": "ready", "version": __version__, "pid": os.getpid()})
+        while (request := waiting.get()) is not None:
+            identifier, do = request
+            _serve(do, lambda e, i=identifier: say(i, e), lambda i=identifier: i in cancelled or closed.is_set())  # type: ignore[misc]
+    return Cancelled.exit_code if interrupted.is_set() else 0
+
+
+def lead_own_group() -> None:
+    """Make this process the leader of a process group (POSIX), so that it can be ended with all it started.
+
+    At a terminal it stays where it is: only the foreground group may read from there, and Ctrl+C goes to that.
+    """
+    if hasattr(os, "setpgid") and not sys.stdin.isatty():
+        with contextlib.suppress(OSError):  # the leader of a session leads a group already
+            os.setpgid(0, 0)
+
+
+def _serve(do: Doing, say: events.Emit, cancelled: events.Cancelled) -> None:
+    with _failures_told(say):
+        if cancelled():
+            raise Cancelled("Stopped before it began.")
+        say(events.result(do(say, cancelled)))
+
+
+@contextlib.contextmanager
+def _failures_told(say: events.Emit) -> Iterator[None]:
+    """Whatever fails inside becomes an error event."""
+    try:
+        with system_refusals():
+            yield
+    except ContrastiveSegError as problem:
+        say(events.error(str(problem), problem.exit_code))
+    except BrokenPipeError:  # nobody is left to be told
+        raise
+    except Exception as problem:  # a worker outlives any failure; the trace goes to its log
+        traceback.print_exc(file=sys.stderr)
+        say(events.error(f"Unexpected {type(problem).__name__}: {problem}. See the log.", 1))
+
+
+def _read(line: str) -> tuple[str, dict[str, Any] | str | None]:
+    """A request: (id, job as JSON), (id, name of a query), or (id, None) to cancel."""
+    try:
+        data: Any = json.loads(line)
+    except (ValueError, RecursionError) as problem:  # the latter from brackets in brackets in brackets
+        raise InputError(f"A request must be one JSON object a line; this is not: {line[:80]!r}.") from problem
+    if isinstance(data, dict) and isinstance(data.get("cancel"), str):
+        return data["cancel"], None
+    if isinstance(data, dict) and isinstance(data.get("id"), str):
+        if isinstance(data.get("job"), dict):
+            return data["id"], data["job"]
+        if isinstance(data.get("query"), str):
+            return data["id"], data["query"]
+    raise InputError(
+        'A request is {"id": "...", "job": {"kind": ...}}, {"id": "...", "query": "methods"} or {"cancel": "..."}.'
+    )
+
+
+def _doing(asked: dict[str, Any] | str) -> Doing:
+    """What answers a job or a query; refuses those there are not."""
+    if isinstance(asked, str):
+        if asked not in QUERIES:
+            raise InputError(f"There is no query {asked!r}. There are: {', '.join(QUERIES)}.")
+        answer = QUERIES[asked]
+        return lambda emit, cancelled: answer()
+    job = job_from(asked)
+    return lambda emit, cancelled: run(job, emit, cancelled)
+
+
+def job_from(data: dict[str, Any]) -> Job:
+    """A job from its JSON form with "kind".
+
+    Raises:
+        InputError: unknown kind or key, missing key, or a value of the wrong type.
+    """
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in JOBS:
+        raise InputError(f"There is no job {kind!r}. There are: {', '.join(JOBS)}.")
+    return from_json(JOBS[kind], {k: v for k, v in data.items() if k != "kind"}, kind)

@@ -1,0 +1,174 @@
+"""Aligned: voxel contrast by known geometry on decoder features, and reconstruction of clean views. Our own method.
+
+It puts together what the evidence speaks for: positives given by the known map between two moved views of a
+crop (as in Consistent View Alignment, arXiv 2509.13846), features of the decoder's last level, so that the whole
+network is pre-trained (MACL goes part of that way), voxels told apart only where they are far from each other (CVRL),
+and reconstruction as the anchor that keeps features from losing the image (MixCL). One network sees both views.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..contrast.geometry import inside, inverse, sample, transform
+from ..contrast.heads import point_head, projection
+from ..contrast.infonce import infonce, unit
+from ..contrast.reconstruction import Error, cut_out, reconstruction_loss
+from ..contrast.views import clean
+from ..contrast.voxels import strata, stratified_points
+from ..errors import InputError
+from ..networks.backbone import Backbone
+from ..volumes.augment import IntensitySettings, SpatialSettings
+from ..volumes.batch import Batch
+from ..volumes.plan import Plan
+from .objective import Optimization, objective
+from .two_views import TwoViews, strong_changes
+
+
+def _moves() -> SpatialSettings:
+    # Volumes come in one orientation, hence no mirroring.
+    return SpatialSettings(flip=0.0, scale=(0.8, 1.2))
+
+
+def _changes() -> IntensitySettings:
+    # Strong and independent for each view: intensity alone must not tell which voxels belong together.
+    return strong_changes(0.3, blur=0.2)
+
+
+@dataclass(frozen=True)
+class AlignedSettings:
+    """Hyper-parameters, all ours.
+
+    Attributes:
+        weight_contrast, weight_reconstruction: of the two terms.
+        temperature: of the contrast. width: length of a point's embedding.
+        points: places compared in each crop, one from each stratum of the patch.
+        near: points of any crops of one data set whose places in the body differ by less than this share of the patch
+            on every axis are neither positive nor negative: they usually are the same tissue.
+        lost: smallest and largest share of a view's voxels that are replaced by noise. box: side of the boxes.
+        error: reconstruction's measure.
+        batch: crops a step, of each of which there are two views. margin: crops are drawn this much larger than the
+            patch, so that moved views bring in little padding.
+        spatial, intensity: augmentation of each view on its own.
+    """
+
+    weight_contrast: float = 0.3
+    weight_reconstruction: float = 1.0
+    temperature: float = 0.1
+    width: int = 64
+    points: int = 256
+    near: float = 0.125
+    lost: tuple[float, float] = (0.1, 0.3)
+    box: int = 6
+    error: Error = "absolute"
+    batch: int = 4
+    margin: float = 1.15
+    spatial: SpatialSettings = field(default_factory=_moves)
+    intensity: IntensitySettings = field(default_factory=_changes)
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0 or self.near < 0 or self.margin < 1:
+            raise InputError("temperature must be more than 0, near 0 or more, margin 1 or more.")
+        if self.batch < 1 or self.points < 2 or min(self.width, self.box) < 1:
+            raise InputError("batch, width and box must be 1 or more, points 2 or more.")
+        if not 0 <= self.lost[0] <= self.lost[1] < 1:
+            raise InputError("lost must be two shares from 0 to below 1, the smaller one first.")
+
+
+@objective("aligned", stage="pretrain")
+class Aligned(TwoViews):
+    """Each point of a view against the same place of the other view, behind the whole network, and reconstruction."""
+
+    Settings = AlignedSettings
+    optimization = Optimization("adamw", 2e-3, weight_decay=1e-5, schedule="cosine", warm_up=0.05)
+    description = (
+        "Aligned (our own): contrast of voxels at the same place of two views, on decoder features, and reconstruction "
+        "of clean views: encoder and decoder, no labels. Combines ideas of MACL, CVRL and MixCL; no paper of this name."
+    )
+    citation = "This software. Cf. Consistent View Alignment, arXiv 2509.13846."
+    settings: AlignedSettings
+
+    def __init__(self, backbone: Backbone, plan: Plan, settings: AlignedSettings) -> None:
+        super().__init__(backbone, plan, settings)
+        last = backbone.decoder_channels[-1]
+        self.grid = strata(plan.patch_shape, settings.points)
+        self.head = point_head(last, settings.width, settings.width)
+        self.reconstruction = projection(plan.dimensions, last, len(plan.channels))
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms "contrast" and "reconstruction", "damage" (the error of a network that changes nothing), "loss"."""
+        s, images, count = self.settings, clean(batch.images), len(batch.images)
+        view = self.moved_twice(images)
+        changed = cut_out(self.augment_intensity(view.images), s.lost, s.box)
+        maps = self.backbone.decode(self.backbone.encode(changed))[-1]
+
+        points = stratified_points(self.grid, count, images.device)
+        # The patch is the middle of the crop; coordinates are the crop's.
+        share = torch.tensor([p / n for p, n in zip(self.plan.patch_shape, images.shape[2:], strict=True)])
+        in_crop = ((2 * points - 1) * share.to(points.device)).flip(-1)
+        in_view = transform(inverse(view.matrices), in_crop.repeat(2, 1, 1))
+        first, second = unit(self.head(sample(maps, in_view))).split(count)
+        seen = inside(in_view)
+        contrast = point_contrast(
+            first,
+            second,
+            (seen[:count] & seen[count:]).flatten(),
+            far(places(points, batch, self.plan), self.reach(batch)),
+            s.temperature,
+        )
+        reconstruction = reconstruction_loss(self.reconstruction(maps), view.images, s.error)
+        damage = reconstruction_loss(changed, view.images, s.error)
+        loss = s.weight_contrast * contrast + s.weight_reconstruction * reconstruction
+        terms = {"contrast": contrast, "reconstruction": reconstruction, "damage": damage}
+        return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}
+
+    def reach(self, batch: Batch) -> Tensor:
+        """(B, 4): how near a place is on each axis of the body; between slices, as a share of the whole volume."""
+        reach = batch.extents * self.settings.near
+        if self.plan.dimensions == 2:
+            reach[:, self.plan.slice_axis] = self.settings.near
+        # Any two data sets are apart.
+        reach[:, -1] = 0.5
+        return reach
+
+    @property
+    def transferred(self) -> tuple[str, ...]:
+        """Encoder and decoder."""
+        return ("encoder", "decoder")
+
+
+def places(points: Tensor, batch: Batch, plan: Plan) -> Tensor:
+    """(B, N, 4): where in the body (and in which data set) ``points`` (B, N, d) in [0, 1]^d of the patches lie."""
+    offsets = torch.zeros(*points.shape[:2], 4, device=points.device)
+    axes = [axis for axis in range(3) if plan.dimensions == 3 or axis != plan.slice_axis]
+    offsets[..., axes] = points - 0.5
+    return batch.positions[:, None] + offsets * batch.extents[:, None]
+
+
+def far(places: Tensor, reach: Tensor) -> Tensor:
+    """(B N, B N): which places (B, N, 4) differ by ``reach`` (B, 4), that of the first, or more on some axis."""
+    rows, limits = places.flatten(0, 1), reach.repeat_interleave(places.shape[1], 0)
+    apart = torch.zeros(len(rows), len(rows), dtype=torch.bool, device=rows.device)
+    # Axis by axis: all differences at once would be the largest tensor of a step with many crops.
+    for place, limit in zip(rows.unbind(-1), limits.unbind(-1), strict=True):
+        apart |= (place[:, None] - place).abs() >= limit[:, None]
+    return apart
+
+
+def point_contrast(first: Tensor, second: Tensor, seen: Tensor, apart: Tensor, temperature: float) -> Tensor:
+    """InfoNCE of points, the mean of both directions.
+
+    Args:
+        first, second: (B, N, P) of unit length, the same places in two views. seen: (B N), those that lie in both.
+        apart: (B N, B N), which points may repel each other.
+    """
+    one, other = first.flatten(0, 1), second.flatten(0, 1)
+    index = torch.arange(len(one), device=one.device)
+    compared = (apart & seen) | (index[:, None] == index)
+    positive = torch.where(seen, index, -1)
+    return (
+        infonce(one, other, positive, compared, temperature) + infonce(other, one, positive, compared, temperature)
+    ) / 2

@@ -1,0 +1,273 @@
+"""IDEAL-style pre-training by dense local contrast of two views, and fine-tuning by two streams that teach each other.
+
+After Basak et al., "IDEAL: Improved DEnse locAL contrastive learning for semi-supervised medical image segmentation",
+ICASSP 2023, arXiv 2210.15075, of which the abstract, the project page and its figures could be read, neither the
+method's pages nor the notebooks. Stage A: that a head of 1x1 convolutions keeps the grid, that correspondences across
+views make the pairs, and that the encoder alone is pre-trained is the paper's; matching and loss are DenseCL's.
+Stage B: that two different decoders on one encoder supervise each other by their hard predictions is the paper's; how
+they differ, the losses' mix and the ramp are those of cross pseudo supervision in SSL4MIS.
+
+Sections are those of the specification, Documentation/methods/ideal.md. Marks: [S] from the source, [R] reconstructed
+there, [A] our adaptation to small volumes and budgets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from monai.networks.blocks import Convolution
+from torch import Tensor, nn
+
+from ..contrast.correspondence import by_features, by_geometry, dense_contrast, other_locations, steps_between
+from ..contrast.heads import norm_of, projection
+from ..contrast.infonce import unit
+from ..contrast.momentum import Teacher
+from ..contrast.queue import KeyQueue
+from ..contrast.views import clean
+from ..errors import InputError
+from ..networks.backbone import Backbone
+from ..networks.segmenter import Segmenter
+from ..networks.unet import SLOPE, DecoderBlock, norm_layer
+from ..volumes.augment import IntensitySettings, SpatialSettings
+from ..volumes.batch import Batch
+from ..volumes.plan import Plan
+from .objective import Optimization, objective
+from .semisupervised import SemiSupervised, SemiSupervisedSettings, labeled_count
+from .two_views import TwoViews, strong_changes
+
+_CITATION = (
+    "Basak et al., IDEAL: Improved Dense Local Contrastive Learning, ICASSP 2023, arXiv 2210.15075 (IDEAL-style: "
+    "partly reconstructed)."
+)
+
+
+def _moves() -> SpatialSettings:
+    # Parts of half the crop or more, rotation 15 [R]; no mirroring, as volumes of ours come in one orientation [A].
+    return SpatialSettings(flip=0.0, scale=(1.0, 1.25), translation=0.1)
+
+
+def _changes() -> IntensitySettings:
+    # Brightness and contrast 0.4, gamma 0.7-1.5, noise and blur [R].
+    return strong_changes(0.4, blur=0.3)
+
+
+@dataclass(frozen=True)
+class IDEALSettings:
+    """Hyper-parameters; the paper's own are not known.
+
+    Attributes:
+        temperature: 0.2 (DenseCL). projection: P, length of a location's embedding; 128 [R].
+        head: "linear", one 1x1 convolution [S], or "mlp", two with a ReLU between them (DenseCL).
+        key: "ema", the key side is a momentum teacher [R], or "shared", one network with gradients on both sides.
+        momentum: of the teacher; 0.99 for short runs [R].
+        match: "features", by the encoder's features after a geometric start-up [R], or "geometric" throughout.
+        start_up: share of the budget matched by geometry, since random features match nothing; 1000 steps [R].
+        negatives: beside the other locations of the image: locations of the "batch" [R] or a "queue" of pooled keys of
+            past steps (DenseCL). others: at most so many; 256 [R], and the length of the queue.
+        radius: key locations this near to the match (in cells) are neither positive nor negative; 0 [R].
+        swap: with a teacher, each view is the query once [R].
+        least, most, queries: a map of fewer than ``least`` cells is replaced by the one above it; of a map of more than
+            ``most`` cells, ``queries`` locations are drawn; 32, 4096 and 1024 [R].
+        batch: crops a step; 4 [R]. margin: crops are drawn this much larger than the patch [A].
+        spatial, intensity: augmentation of each view on its own.
+    """
+
+    temperature: float = 0.2
+    projection: int = 128
+    head: Literal["linear", "mlp"] = "linear"
+    key: Literal["ema", "shared"] = "ema"
+    momentum: float = 0.99
+    match: Literal["features", "geometric"] = "features"
+    start_up: float = 0.25
+    negatives: Literal["batch", "queue"] = "batch"
+    others: int = 256
+    radius: int = 0
+    swap: bool = True
+    least: int = 32
+    most: int = 4096
+    queries: int = 1024
+    batch: int = 4
+    margin: float = 1.15
+    spatial: SpatialSettings = field(default_factory=_moves)
+    intensity: IntensitySettings = field(default_factory=_changes)
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0 or not 0 <= self.momentum < 1 or not 0 <= self.start_up <= 1 or self.margin < 1:
+            raise InputError(
+                "temperature must be more than 0, momentum from 0 to below 1, start_up from 0 to 1, margin 1 or more."
+            )
+        if min(self.batch, self.projection, self.others, self.queries) < 1 or self.radius < 0:
+            raise InputError("batch, projection, others and queries must be 1 or more, radius 0 or more.")
+
+
+@objective("ideal", stage="pretrain")
+class IDEAL(TwoViews):
+    """Each location of the encoder's map against the one it corresponds to in the other view."""
+
+    Settings = IDEALSettings
+    # Adam at 1e-3 is one of the starting points named [R]; the rate is ours for short runs [A].
+    optimization = Optimization("adamw", 2e-3, weight_decay=1e-5, schedule="cosine")
+    description = (
+        "IDEAL-style dense local contrast of two views: encoder only, no labels. Structure from the paper's figures; "
+        "matching, loss and all numbers reconstructed after DenseCL, as the method's text and code could not be had."
+    )
+    citation = _CITATION
+    settings: IDEALSettings
+
+    def __init__(self, backbone: Backbone, plan: Plan, settings: IDEALSettings) -> None:
+        super().__init__(backbone, plan, settings)
+        deepest = [n // t for n, t in zip(plan.patch_shape, backbone.total_stride, strict=True)]
+        #: The encoder level whose map is contrasted: the deepest, or the one above it where that has few cells.
+        self.level = backbone.levels - (prod(deepest) < settings.least)
+        width = backbone.channels[self.level]
+        self.head = projection(plan.dimensions, width, settings.projection, width if settings.head == "mlp" else 0)
+        if settings.key == "ema":
+            self.teacher = Teacher(backbone, without=("decoder",))
+            self.teacher_head = Teacher(self.head)
+        self.queue = KeyQueue(settings.others, settings.projection)
+        # No loss reaches it: the optimizer is to leave it out, and several processes need not exchange zeros for it.
+        backbone.decoder.requires_grad_(False)
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms "loss" and "agreement": the share of feature matches within one cell of the geometric ones."""
+        s, images = self.settings, clean(batch.images)
+        view = self.moved_twice(images)
+        seen, count = self.augment_intensity(view.images), len(images)
+        # Sample n of the second half is the other view of sample n of the first: rolled by half, keys meet queries.
+        maps = self.backbone.encode(seen)[self.level]
+        grid, queries = maps.shape[2:], _rows(self.head(maps))
+        key_maps, keys = maps, queries
+        if s.key == "ema":
+            key_maps = self.teacher.network.encode(seen)[self.level]
+            keys = _rows(self.teacher_head.network(key_maps))
+        features, key_features = _rows(maps), _rows(key_maps).roll(count, 0)
+        keys = keys.roll(count, 0)
+        others = torch.cat([other_locations(half, s.others) for half in keys.split(count)])
+        geometric = by_geometry(view.matrices, view.matrices.roll(count, 0), grid)
+
+        rows = 2 * count if s.swap or s.key == "shared" else count
+        chosen = slice(None) if prod(grid) <= s.most else torch.randperm(prod(grid))[: s.queries].to(maps.device)
+        queries, features, geometric = (x[:rows, chosen] for x in (queries, features, geometric))
+        matched = by_features(features, key_features[:rows])
+        near = (steps_between(matched, geometric, grid) <= 1) & (geometric >= 0)
+        agreement = near.sum() / (geometric >= 0).sum().clamp_min(1)
+        match = geometric if s.match == "geometric" or self.progress < s.start_up else matched
+
+        cases, allowed = batch.cases.repeat(2)[:rows], None
+        if s.negatives == "queue":
+            others, allowed = self.queue.keys.expand(rows, -1, -1), self.queue.foreign(cases)
+            self.queue.hold(unit(keys[:rows].mean(1)), cases)
+        loss = dense_contrast(queries, keys[:rows], match, others[:rows], grid, s.temperature, s.radius, allowed)
+        return {"loss": loss, "agreement": agreement}
+
+    def after_step(self) -> None:
+        """The key side follows, and pooled keys join the queue."""
+        if self.settings.key == "ema":
+            self.teacher.follow(self.backbone, self.settings.momentum)
+            self.teacher_head.follow(self.head, self.settings.momentum)
+        self.queue.push_held()
+
+    @property
+    def transferred(self) -> tuple[str, ...]:
+        """The encoder alone."""
+        return ("encoder",)
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """(N, S, C): a row for each cell of ``maps`` (N, C, ...)."""
+    return maps.flatten(2).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class IDEALTuningSettings(SemiSupervisedSettings):
+    """Hyper-parameters of stage B; the paper's own are not known.
+
+    Attributes:
+        weight, ramp: of the cross supervision; 0.1 (SSL4MIS), and 40 % of the run [R].
+        cross_on: crops on which the streams teach each other: "unlabeled" [R] or "all".
+        confidence: voxels of whose class the teaching stream is less sure than this are left out; 0 for none [R].
+    """
+
+    cross_on: Literal["unlabeled", "all"] = "unlabeled"
+    confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.confidence < 1:
+            raise InputError("confidence must be at least 0 and below 1.")
+
+
+@objective("ideal", stage="finetune")
+class IDEALTuning(SemiSupervised):
+    """One encoder, two decoders: each learns from labels, and from what the other one predicts.
+
+    Stream 1, the network's own decoder, is what the checkpoint holds and what segments; the mean of both streams, which
+    the specification prefers [R], would need both decoders there.
+    """
+
+    Settings = IDEALTuningSettings
+    settings: IDEALTuningSettings
+    description = (
+        "IDEAL-style cross supervision: one encoder, two different decoders, each taught by the other's predictions on "
+        "unlabeled volumes. Structure from the paper's figures; decoders, weights and ramp reconstructed."
+    )
+    citation = _CITATION
+
+    def __init__(self, backbone: Backbone, plan: Plan, settings: IDEALTuningSettings, classes: int) -> None:
+        super().__init__(backbone, plan, settings, classes)
+        self.second = Segmenter(_SecondDecoder(backbone), classes, settings.deep_levels)
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms "loss", "dice_ce" of stream 1, and "cross", both directions together (section 4)."""
+        images, labels = self.augment_spatial(batch)
+        known = labeled_count(labels)
+        features = self.segmenter.backbone.encode(self.augment_intensity(images))
+        streams = [stream.deep_logits(stream.backbone.decode(features)) for stream in (self.segmenter, self.second)]
+        losses = [self.deep_loss([level[:known] for level in levels], labels[:known]) for levels in streams]
+        (first, finest), (second, _) = losses
+        supervised, cross = (first + second) / 2, first.new_zeros(())
+        taught = slice(0 if self.settings.cross_on == "all" else known, None)
+        if len(labels[taught]):
+            one, other = (levels[0][taught].float() for levels in streams)
+            cross = self.taught_by(one, other) + self.taught_by(other, one)
+        total = supervised + self.unsupervised_weight * cross
+        return {"loss": total, "dice_ce": finest.detach(), "cross": cross.detach()}
+
+    def taught_by(self, logits: Tensor, other: Tensor) -> Tensor:
+        """Cross-entropy of ``logits`` (B, classes, ...) with the classes that ``other`` predicts; no gradient there."""
+        sure, pseudo = other.detach().softmax(1).max(1)
+        pseudo = pseudo.masked_fill(sure < self.settings.confidence, -1)
+        total = F.cross_entropy(logits, pseudo, ignore_index=-1, reduction="sum")
+        return total / (pseudo >= 0).sum().clamp_min(1)
+
+
+class _SecondDecoder(Backbone):
+    """A decoder for the encoder maps of ``first``: interpolation where a U-Net has transposed convolutions [R]."""
+
+    def __init__(self, first: Backbone) -> None:
+        super().__init__()
+        self.channels, self.strides = first.channels, first.strides
+        self.decoder_channels = tuple(reversed(first.channels[:-1]))
+        dimensions, norm = len(self.strides[0]), norm_of(first)
+
+        def convolution(channels: int, width: int) -> nn.Module:
+            leaky = ("leakyrelu", {"negative_slope": SLOPE, "inplace": True})
+            normed = norm_layer(norm, width)
+            return Convolution(dimensions, channels, width, adn_ordering="NA", act=leaky, norm=normed, bias=False)
+
+        def up(channels: int, width: int, stride: tuple[int, ...]) -> nn.Module:
+            # A convolution of size 1 and interpolation may change places: before it there are fewer voxels.
+            point = Convolution(dimensions, channels, width, kernel_size=1, conv_only=True)
+            return nn.Sequential(point, nn.Upsample(None, stride, "bilinear" if dimensions == 2 else "trilinear"))
+
+        self.decoder = nn.ModuleList(
+            DecoderBlock(
+                up(self.channels[level + 1], width, self.strides[level]),
+                nn.Sequential(convolution(2 * width, width), convolution(width, width)),
+            )
+            for level, width in reversed(list(enumerate(self.channels[:-1])))
+        )

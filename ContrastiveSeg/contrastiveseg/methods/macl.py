@@ -1,0 +1,268 @@
+"""MACL: multi-level asymmetric contrastive pre-training of the encoder and the deepest decoder blocks, in one stage.
+
+Zeng et al., "Multi-level Asymmetric Contrastive Learning for Medical Image Segmentation Pre-training",
+arXiv 2309.11876 (IEEE JBHI 2026). Both branches share one encoder and gradients flow through both: there is no momentum
+teacher, no queue and no stop-gradient. The auxiliary branch sees the full crop and has an encoder only; the dominant
+branch sees it shrunk by s and has N decoder blocks too, so that both end on the same grid.
+
+Sections are those of the specification, Documentation/methods/macl.md.
+Marks in this file: [P] paper, [C] the authors' code, [A] our adaptation to 3D patches and small batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..contrast.collapse import CollapseGuard
+from ..contrast.gather import processes
+from ..contrast.heads import InstanceHead, norm_of, pixel_head
+from ..contrast.position_contrast import dense_position_contrast, position_contrast
+from ..contrast.positions import Mode, compared_axes, crops, paired_places
+from ..contrast.views import center, clean, decoder_blocks, down, reduction
+from ..errors import InputError
+from ..networks.backbone import Backbone
+from ..volumes.augment import IntensitySettings, RandomRange, SpatialSettings, spatial
+from ..volumes.batch import Batch
+from ..volumes.fingerprint import PatchRule
+from ..volumes.plan import Plan
+from ..volumes.sampling import PatchSource
+from .objective import Objective, Optimization, objective
+
+
+def _moves() -> SpatialSettings:
+    # Flips, 20 degrees, 0.9-1.1, shifts of 0.1: the BraTS script [C], the mildest of the published ones; no shear.
+    return SpatialSettings(flip=0.5, rotation=20.0, scale=(0.9, 1.1), translation=0.1)
+
+
+def _jitter() -> IntensitySettings:
+    # Brightness +-0.2 (BraTS) and contrast 0.8-1.2 (CHD, KiTS) [C]. Their brightness factor U(0, 1), which can turn a
+    # slice black, and their rounding to 8 bit are left out; blur is milder than theirs as 3D voxels are coarser [A].
+    never = RandomRange(0.0, 0.0, 0.0)
+    return IntensitySettings(
+        brightness=RandomRange(0.8, -0.2, 0.2),
+        contrast=RandomRange(0.8, 0.8, 1.2),
+        gamma=never,
+        noise=never,
+        blur=RandomRange(0.3, 0.5, 1.0),
+        low_resolution=never,
+        cutout=never,
+    )
+
+
+@dataclass(frozen=True)
+class MACLSettings:
+    """Hyper-parameters of MACL.
+
+    Attributes:
+        temperature: tau; 0.1 [P, C].
+        base_temperature: multiplies the contrastive losses by tau / base; None for 1 [P]; 0.07 reproduces [C].
+        threshold: samples whose places differ by less on every axis attract; 0.1 for CHD and KiTS, 0.05 BraTS [C].
+        lambda_global, lambda_dense, lambda_equivariance: weights of the three losses; 1.0, 0.5, 1.0 [P, C].
+        equivariance_norm: "channel" compares directions of feature vectors, so that this loss cannot win by shrinking
+            the bottleneck to nothing [A]; "none" is as published.
+        dense: which cells the dense loss compares. "crop", as published: the same cell of every crop, and crops
+            attract when their centers are near. "cell": every cell with every other, and cells attract when they
+            themselves are near: the cells of one crop are told apart too, and crops of whole volumes still teach [A].
+            "auto" takes the first for slices and the second for 3D patches.
+        most_cells: of each branch, drawn at random where a step has more ("cell" only) [A].
+        decoder_blocks: N, decoder blocks to pre-train; 2 [P, C]; None for the most of 1 and 2 that the patch allows.
+        projection: length of the image embeddings; 128 [C].
+        position: "axis" compares the place along the slice axis [P], "center3d" the crop's center on three axes [A];
+            "auto" takes the first for slices and the second for 3D patches.
+        groups, per_group: G places an optimization step, each cropped from m volumes; 2 and 2 to start with in 3D [A].
+        margin: crops are drawn this much larger than the patch, so that moved views bring in little padding [A].
+        jitter_invariant: intensity jitter of the unmoved views too; off: identity is better [P], on is [C]; None is
+            off for slices and on for 3D patches [A].
+        spatial, intensity: augmentation of the moved views.
+        gather: with several processes, all of them supply negatives to each other [A]; [C] keeps them apart.
+        collapse_warmup, collapse_window: a run whose global loss ("cell": dense loss) stays at that of equal embeddings
+            for ``window`` steps after the first ``warmup`` is stopped; healthy trials left it within 150 steps [A].
+    """
+
+    temperature: float = 0.1
+    base_temperature: float | None = None
+    threshold: float = 0.1
+    lambda_global: float = 1.0
+    lambda_dense: float = 0.5
+    lambda_equivariance: float = 1.0
+    equivariance_norm: Literal["channel", "none"] = "channel"
+    dense: Literal["auto", "crop", "cell"] = "auto"
+    most_cells: int = 2048
+    decoder_blocks: int | None = None
+    projection: int = 128
+    position: Literal["auto", "axis", "center3d"] = "auto"
+    groups: int = 2
+    per_group: int = 2
+    margin: float = 1.15
+    jitter_invariant: bool | None = None
+    spatial: SpatialSettings = field(default_factory=_moves)
+    intensity: IntensitySettings = field(default_factory=_jitter)
+    gather: bool = True
+    collapse_warmup: int = 500
+    collapse_window: int = 500
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0 or (self.base_temperature is not None and self.base_temperature <= 0):
+            raise InputError("Temperatures must be more than 0.")
+        if min(self.groups, self.per_group, self.projection) < 1 or self.most_cells < 2 or self.margin < 1:
+            raise InputError("groups, per_group and projection must be 1 or more, most_cells 2, margin 1 or more.")
+
+
+@objective("macl", stage="pretrain")
+class MACL(Objective):
+    """Global and dense contrast by position, and equivariance to shrinking, over two branches of one encoder.
+
+    Raises:
+        InputError: the patch does not allow the decoder blocks asked for, or fewer than two crops a step.
+    """
+
+    Settings = MACLSettings
+    # Weight decay 1e-5, cosine to 0 without warm-up [C]. Their SGD at 0.01 (--optimizer sgd --learning-rate 0.01; the
+    # paper's 0.1 does not learn) hardly moves in the hundreds of steps a CPU affords, hence AdamW [A].
+    optimization = Optimization("adamw", 2e-3, momentum=0.9, weight_decay=1e-5, schedule="cosine")
+    description = (
+        "Multi-level asymmetric contrast (MACL): encoder and deepest decoder blocks, no labels. In 2D the contrastive "
+        "losses are as published; image vectors standardized where there is no batch norm, the normalized equivariance "
+        "loss, paired drawing and all of 3D (where the dense loss tells cells apart) are ours."
+    )
+    citation = "Zeng et al., Multi-level Asymmetric Contrastive Learning, IEEE JBHI 2026, arXiv 2309.11876."
+    settings: MACLSettings
+
+    def __init__(self, backbone: Backbone, plan: Plan, settings: MACLSettings) -> None:
+        super().__init__(backbone, plan, settings)
+        if settings.groups * settings.per_group < 2:
+            raise InputError("MACL needs two crops a step or more: one alone has nothing to differ from. Raise groups.")
+        self.blocks = decoder_blocks(plan.patch_shape, backbone.strides, settings.decoder_blocks)
+        self.factor = reduction(backbone.strides, self.blocks)
+        automatic: Mode = "axis" if plan.dimensions == 2 else "center3d"
+        self.mode: Mode = automatic if settings.position == "auto" else settings.position
+        deep, decoded = backbone.channels[-1], backbone.decoder_channels[self.blocks - 1]
+        unlike_batch = norm_of(backbone) != "batch"
+        self.auxiliary_instances = InstanceHead(deep, decoded, settings.projection, unlike_batch)
+        self.dominant_instances = InstanceHead(decoded, decoded, settings.projection, unlike_batch)
+        self.pixels = pixel_head(plan.dimensions, deep, decoded, norm_of(backbone))
+        flat = plan.dimensions == 2
+        self.dense = ("crop" if flat else "cell") if settings.dense == "auto" else settings.dense
+        self.jitter = not flat if settings.jitter_invariant is None else settings.jitter_invariant
+        # Places of different data sets are always compared apart.
+        self.compared = [*compared_axes(plan, self.mode), -1]
+        self.guard = CollapseGuard(settings.collapse_warmup, settings.collapse_window)
+        # No loss reaches the blocks above N: the optimizer is to leave them out, and several processes need not
+        # exchange zeros for them.
+        backbone.decoder[self.blocks :].requires_grad_(False)
+
+    @classmethod
+    def patch_rule(cls, backbone: Backbone, settings: MACLSettings) -> PatchRule:
+        """Divisible for one decoder block, or as many as are asked for (section 4), and in 3D smaller than the volume.
+
+        A bottleneck of one voxel could not be normalized, hence two multiples; and crops as large as the volume would
+        all lie at the same place, where every other crop is a positive and there is nothing to contrast.
+        """
+        factor = reduction(backbone.strides, settings.decoder_blocks or 1)
+        multiple = tuple(t * f for t, f in zip(backbone.total_stride, factor, strict=True))
+        return PatchRule(multiple, least=2, share=0.6 if len(multiple) == 3 else 1.0)
+
+    def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
+        """Crops of G places, each from m volumes, with a margin around the patch."""
+        s = self.settings
+        places = paired_places(source, self.plan, self.mode, s.groups, s.per_group, s.threshold, random)
+        return crops(source, self.plan, places, s.margin)
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms "loss", "global" (L_g), "dense" (L_d), "equivariance" (L_ER) and "bottleneck_scale" (mean |Y|)."""
+        if len(batch.images) < 2:
+            raise InputError("MACL needs two crops a step or more: one alone has nothing to differ from.")
+        s = self.settings
+        still_1, still_2, moved_1, moved_2 = self.views(clean(batch.images))
+
+        # Auxiliary branch: encoder only, on full crops.
+        deep = self.backbone.encode(still_2)[-1]
+        deep_pixels = self.pixels(deep)
+        deep_instances = self.auxiliary_instances(self.backbone.encode(moved_2)[-1])
+
+        # Dominant branch: encoder and N decoder blocks, on shrunk crops. Its pixels have no projector (section 8).
+        levels = self.backbone.encode(down(still_1, self.factor))
+        small = levels[-1]
+        pixels = self.backbone.decode(levels, self.blocks)[-1]
+        instances = self.dominant_instances(self.decoded(down(moved_1, self.factor)))
+
+        kind = (batch.positions[:, self.compared], s.threshold, s.temperature, s.base_temperature, s.gather)
+        global_loss = position_contrast(deep_instances, instances, *kind)
+        if self.dense == "crop":
+            dense_loss = dense_position_contrast(deep_pixels, pixels, *kind)
+            watched, rows = global_loss, 2 * len(batch.images)
+        else:
+            places = cell_places(batch, deep_pixels.shape[2:], self.plan)
+            chosen = torch.randperm(len(places), device=places.device)[: s.most_cells]
+            deep_cells, dominant_cells = (
+                maps.flatten(2).movedim(1, 2).flatten(0, 1)[chosen] for maps in (deep_pixels, pixels)
+            )
+            dense_loss = position_contrast(deep_cells, dominant_cells, places[chosen], *kind[1:])
+            # Crops of whole volumes all lie at one place and cannot be told apart; their cells can.
+            watched, rows = dense_loss, 2 * len(chosen)
+        equivariance_loss = equivariance(small, deep, self.factor, s.equivariance_norm)
+        loss = s.lambda_global * global_loss + s.lambda_dense * dense_loss + s.lambda_equivariance * equivariance_loss
+
+        scale = small.detach().abs().float().mean()
+        kappa = s.temperature / (s.base_temperature or s.temperature)
+        if self.training:
+            self.guard.watch(scale, watched.detach() / kappa, rows * (processes() if s.gather else 1))
+        terms = {"global": global_loss, "dense": dense_loss, "equivariance": equivariance_loss}
+        return {"loss": loss, **{name: term.detach() for name, term in terms.items()}, "bottleneck_scale": scale}
+
+    def views(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """I1, I2 (unmoved, aligned with each other) and V1, V2 (moved, each on its own) of (B, C, ...) crops."""
+        shape, s = self.plan.patch_shape, self.settings
+
+        def still() -> Tensor:
+            middle = center(images, shape)
+            return self.augment_intensity(middle) if self.jitter else middle
+
+        def moved() -> Tensor:
+            return self.augment_intensity(spatial(images, None, s.spatial, self.plan.aspect, shape)[0])
+
+        return still(), still(), moved(), moved()
+
+    def decoded(self, images: Tensor) -> Tensor:
+        """Features after the N-th decoder block."""
+        return self.backbone.decode(self.backbone.encode(images), self.blocks)[-1]
+
+    def after_step(self) -> None:
+        """Stop a run that has collapsed."""
+        self.guard.check()
+
+    @property
+    def transferred(self) -> tuple[str, ...]:
+        """The encoder and the decoder blocks 1..N."""
+        return ("encoder", *(f"decoder.{block}" for block in range(self.blocks)))
+
+
+def cell_places(batch: Batch, grid: tuple[int, ...], plan: Plan) -> Tensor:
+    """(B * cells, 4): the place of each cell of a map of ``grid`` cells over unmoved crops."""
+    steps = [(torch.arange(n, device=batch.positions.device) + 0.5) / n - 0.5 for n in grid]
+    if plan.dimensions == 2:
+        steps.insert(plan.slice_axis, torch.zeros(1, device=batch.positions.device))
+    offsets = torch.cartesian_prod(*steps, torch.zeros(1, device=batch.positions.device))
+    return (batch.positions[:, None] + offsets * batch.extents[:, None]).flatten(0, 1)
+
+
+def equivariance(
+    small: Tensor, deep: Tensor, factor: tuple[int, ...], norm: Literal["channel", "none"] = "channel"
+) -> Tensor:
+    """L_ER = mean |Y - down(Yt)|: features of the shrunk crop against shrunk features of the crop (section 3).
+
+    ``small`` Y is (B, C, *grid), ``deep`` Yt is (B, C, *grid times factor); gradients flow into both. "channel"
+    gives the feature vectors of both unit length first (section 8 item 8).
+    """
+    with torch.autocast(small.device.type, enabled=False):
+        wide = torch.promote_types(small.dtype, torch.float32)
+        small, shrunk = small.to(wide), down(deep.to(wide), factor)
+        if norm == "channel":
+            small, shrunk = F.normalize(small, dim=1, eps=1e-6), F.normalize(shrunk, dim=1, eps=1e-6)
+        return F.l1_loss(small, shrunk)

@@ -1,0 +1,104 @@
+"""What methods share that learn from labeled and unlabeled crops together. Not a method itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..contrast.momentum import Teacher
+from ..contrast.ramps import ramp
+from ..errors import InputError
+from ..networks.backbone import Backbone
+from ..networks.segmenter import Segmenter
+from ..volumes.batch import Batch
+from ..volumes.plan import Plan
+from ..volumes.sampling import PatchSource, draw_patches, network_axes
+from .supervised import Supervised, SupervisedSettings
+
+
+@dataclass(frozen=True)
+class SemiSupervisedSettings(SupervisedSettings):
+    """Hyper-parameters that semi-supervised methods share.
+
+    Attributes:
+        batch, unlabeled: labeled and unlabeled crops a step (UA-MT and its line: 2 and 2).
+        weight: largest weight of the term(s) on unlabeled crops.
+        ramp: share of the budget in which that weight rises to its largest, see :func:`..contrast.ramps.ramp`.
+    """
+
+    unlabeled: int = 2
+    weight: float = 0.1
+    ramp: float = 0.4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.unlabeled < 1 or self.weight < 0 or not 0 <= self.ramp <= 1:
+            raise InputError("unlabeled must be 1 or more, weight 0 or more, ramp from 0 to 1.")
+
+
+class SemiSupervised(Supervised):
+    """Draws labeled crops first, then unlabeled ones; without unlabeled volumes it draws labeled ones alone."""
+
+    uses_unlabeled = True
+    settings: SemiSupervisedSettings
+
+    def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
+        size = [math.ceil(n * self.settings.margin) if n > 1 else 1 for n in self.plan.patch]
+        labeled, unlabeled = source.labeled, source.unlabeled
+        parts = [draw_patches(source, size, self.settings.batch, self.settings.foreground, random, labeled)]
+        if unlabeled:
+            parts.append(draw_patches(source, size, self.settings.unlabeled, 0.0, random, unlabeled))
+        return network_axes(Batch.joined(parts), self.plan)
+
+    @property
+    def unsupervised_weight(self) -> float:
+        """The weight of the terms on unlabeled crops at this step."""
+        return self.settings.weight * ramp(self.progress, self.settings.ramp)
+
+
+def labeled_count(labels: Tensor) -> int:
+    """How many crops come with labels; they are the first of the batch, the others hold -1 everywhere."""
+    return int((labels.flatten(1)[:, 0] >= 0).sum())
+
+
+@dataclass(frozen=True)
+class TaughtSettings(SemiSupervisedSettings):
+    """momentum: by how much the teacher keeps to what it was at each step. Values are those of UA-MT and its line,
+    which halve the supervised loss and let the weight rise over the whole budget.
+    """
+
+    ramp: float = 1.0
+    momentum: float = 0.99
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.momentum < 1:
+            raise InputError("momentum must be at least 0 and below 1.")
+
+
+class Taught(SemiSupervised):
+    """A student whose momentum teacher predicts what unlabeled crops show."""
+
+    settings: TaughtSettings
+
+    def __init__(self, backbone: Backbone, plan: Plan, settings: TaughtSettings, classes: int) -> None:
+        super().__init__(backbone, plan, settings, classes)
+        self.teacher: Teacher[Segmenter] = Teacher(self.segmenter)
+
+    @torch.no_grad()
+    def taught(self, images: Tensor) -> Tensor:
+        """The teacher's logits (B, classes, ...)."""
+        return self.synchronised_teacher()(images).float()
+
+    def synchronised_teacher(self) -> Segmenter:
+        """The teacher's network, at first equal to the student: weights of a checkpoint came after both were made."""
+        if not self.teacher.updates:
+            self.teacher.follow(self.segmenter, 0.0)
+        return self.teacher.network
+
+    def after_step(self) -> None:
+        self.teacher.follow(self.segmenter, self.settings.momentum)

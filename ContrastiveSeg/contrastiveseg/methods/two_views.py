@@ -1,0 +1,60 @@
+"""What pre-training methods share that contrast two views of each crop. Not a method itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..contrast.geometry import View, moved_view
+from ..contrast.positions import crops, random_places
+from ..networks.backbone import Backbone
+from ..volumes.augment import IntensitySettings, RandomRange
+from ..volumes.batch import Batch
+from ..volumes.fingerprint import PatchRule
+from ..volumes.sampling import PatchSource
+from .objective import Objective
+
+#: Bias fields and curves, ours in every method that has them. Networks with instance norm are blind to brightness and
+#: contrast alone; where tissues change places on the gray scale, what two views have in common is the anatomy.
+BIAS, CURVE = RandomRange(0.7, 0.2, 0.8), RandomRange(0.8, 4, 8)
+
+
+def strong_changes(reach: float, blur: float) -> IntensitySettings:
+    """Brightness and contrast by up to ``reach``, gamma, noise, curves, bias fields; blur in a share ``blur``."""
+    never = RandomRange(0.0, 0.0, 0.0)
+    return IntensitySettings(
+        brightness=RandomRange(0.8, -reach, reach),
+        contrast=RandomRange(0.8, 1 - reach, 1 + reach),
+        gamma=RandomRange(0.3, 0.7, 1.5),
+        noise=RandomRange(0.5, 0.0, 0.2),
+        blur=RandomRange(blur, 0.5, 1.0),
+        low_resolution=never,
+        cutout=never,
+        bias=BIAS,
+        curve=CURVE,
+    )
+
+
+class TwoViews(Objective):
+    """Of the settings, ``batch`` and ``margin`` say which crops are drawn, and ``spatial`` how each view is moved."""
+
+    @classmethod
+    def patch_rule(cls, backbone: Backbone, settings: Any) -> PatchRule:
+        """A bottleneck of two voxels an axis or more: one could not be normalized."""
+        return PatchRule(backbone.total_stride, least=2)
+
+    def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
+        """Crops of different volumes, with a margin around the patch."""
+        places = random_places(source, self.plan, self.settings.batch, random)
+        return crops(source, self.plan, places, self.settings.margin)
+
+    def moved_twice(self, images: Tensor, labels: Tensor | None = None) -> View:
+        """Two views of each of ``images`` (B, C, ...), each moved on its own with its ``labels``; first views first."""
+
+        def twice(x: Tensor) -> Tensor:
+            return x.repeat(2, *[1] * (x.ndim - 1))
+
+        known = None if labels is None else twice(labels)
+        return moved_view(twice(images), known, self.settings.spatial, self.plan.aspect, self.plan.patch_shape)

@@ -1,0 +1,73 @@
+"""MONAI's networks, speaking the pyramid language; for comparison with the U-Net."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from monai.networks.nets import SegResNet
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .backbone import Backbone
+from .registry import backbone
+from .unet import AddingDecoderBlock
+
+
+class _SegResNetEncoder(nn.Module):
+    def __init__(self, network: SegResNet) -> None:
+        super().__init__()
+        self.stem, self.levels = network.convInit, network.down_layers
+
+
+class SegResNetBackbone(Backbone):
+    """SegResNet (Myronenko 2018) without its head; skips are added, not concatenated."""
+
+    def __init__(self, network: SegResNet, dimensions: int, width: int, levels: int) -> None:
+        super().__init__()
+        self.channels = tuple(width << level for level in range(levels + 1))
+        self.decoder_channels = tuple(reversed(self.channels[:-1]))
+        self.strides = ((2,) * dimensions,) * levels
+        self.encoder = _SegResNetEncoder(network)
+        blocks = [(up, fuse) for up, fuse in zip(network.up_samples, network.up_layers, strict=True)]
+        # Its residual blocks normalize first, so the last map needs the norm and ReLU that precede MONAI's own head.
+        blocks[-1] = (blocks[-1][0], nn.Sequential(*blocks[-1][1], *network.conv_final[:2]))
+        self.decoder = nn.ModuleList(AddingDecoderBlock(up, fuse) for up, fuse in blocks)
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        x, features = self.encoder.stem(x), []  # type: ignore[operator]
+        for level in self.encoder.levels:  # type: ignore[union-attr]
+            x = level(x)
+            features.append(x)
+        return features
+
+
+@backbone("segresnet")
+def segresnet(
+    dimensions: int,
+    in_channels: int,
+    *,
+    width: int = 16,
+    blocks_down: Sequence[int] = (1, 2, 2, 4),
+    blocks_up: Sequence[int] = (1, 1, 1),
+) -> Backbone:
+    """MONAI's SegResNet with ``width`` channels at full resolution, doubled at each of its down-samplings by 2.
+
+    Args:
+        width: channels of level 0, a multiple of 8 (its group norm).
+        blocks_down: residual blocks of encoder level 0..L.
+        blocks_up: residual blocks of decoder block 1..L.
+
+    Raises:
+        InputError: ``width`` or the numbers of blocks do not fit.
+    """
+    levels = len(blocks_down) - 1
+    if width % 8 or levels < 1 or len(blocks_up) != levels:
+        raise InputError("A SegResNet needs a width that is a multiple of 8, and one blocks_up fewer than blocks_down.")
+    network = SegResNet(
+        spatial_dims=dimensions,
+        init_filters=width,
+        in_channels=in_channels,
+        blocks_down=tuple(blocks_down),
+        blocks_up=tuple(blocks_up),
+    )
+    return SegResNetBackbone(network, dimensions, width, levels)

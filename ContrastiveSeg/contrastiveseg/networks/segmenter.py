@@ -1,0 +1,116 @@
+"""Backbone and head: what is fine-tuned, stored and run; and taking over pre-trained sub-modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .backbone import Backbone
+
+
+class Segmenter(nn.Module):
+    """A backbone with a 1x1 convolution to class logits.
+
+    Args:
+        backbone: any backbone.
+        classes: number of classes, background included.
+        auxiliary: at most so many lower decoder levels get a head of their own for deep supervision; they serve
+            :meth:`forward_deep` only.
+    """
+
+    def __init__(self, backbone: Backbone, classes: int, auxiliary: int = 0) -> None:
+        super().__init__()
+        convolution = nn.Conv2d if len(backbone.strides[0]) == 2 else nn.Conv3d
+        widths = backbone.decoder_channels[::-1]
+        self.backbone = backbone
+        self.head = convolution(widths[0], classes, 1)
+        self.auxiliary = nn.ModuleList(convolution(w, classes, 1) for w in widths[1 : auxiliary + 1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, classes, *spatial) of ``x`` (B, Cin, *spatial)."""
+        return self.head(self.backbone.decode(self.backbone.encode(x))[-1])
+
+    def forward_deep(self, x: Tensor) -> list[Tensor]:
+        """Logits at full resolution and at each auxiliary level, finest first."""
+        return self.deep_logits(self.backbone.decode(self.backbone.encode(x)))
+
+    def deep_logits(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """:meth:`forward_deep`, from the decoder's maps, deepest first."""
+        return [head(m) for head, m in zip((self.head, *self.auxiliary), maps[::-1], strict=False)]
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What a backbone took over and what it kept as initialized, by sub-module ("encoder", "decoder.0", ...)."""
+
+    loaded: tuple[str, ...]
+    fresh: tuple[str, ...]
+    loaded_parameters: int
+    fresh_parameters: int
+    adapted: tuple[str, ...] = ()
+    """Tensors refitted to another number of input channels."""
+
+
+def load_transferred(backbone: Backbone, tensors: Mapping[str, Tensor], modules: Sequence[str]) -> TransferReport:
+    """Copy exactly the named sub-modules from ``tensors`` into ``backbone``; nothing is copied unless all of it fits.
+
+    Args:
+        tensors: named as in ``backbone.state_dict()``; entries of other sub-modules are ignored.
+        modules: "encoder", "decoder" (all blocks) or "decoder.0" (deepest) .. "decoder.L-1".
+
+    A first convolution for one channel is repeated over several and divided by their number, so that equal channels
+    give the old response; one for several channels is summed into one.
+
+    Raises:
+        InputError: a sub-module that is not there, or tensors that are missing, unexpected or of another shape.
+    """
+    known = ("encoder", *(f"decoder.{n}" for n in range(len(backbone.decoder))))
+    unknown = sorted(set(modules) - {*known, "decoder"})
+    if unknown:
+        raise InputError(f"The network has no {', '.join(unknown)}. It has: {', '.join(known)}.")
+    loaded = tuple(name for name in known if name in modules or name.partition(".")[0] in modules)
+    own = backbone.state_dict()
+    wanted = {name for name in own if _inside(name, loaded)}
+    given = {name for name in tensors if _inside(name, loaded)}
+    problems = [f"missing {name}" for name in sorted(wanted - given)]
+    problems += [f"unexpected {name}" for name in sorted(given - wanted)]
+
+    first = next(f"encoder.{name}" for name, _ in backbone.encoder.named_parameters())
+    fitted = {name: tensors[name] for name in wanted & given}
+    adapted: tuple[str, ...] = ()
+    if first in fitted and fitted[first].shape != own[first].shape:
+        fitted[first] = _fit_channels(fitted[first], own[first].shape[1])
+        adapted = (first,)
+    for name in sorted(fitted):
+        if fitted[name].shape != own[name].shape:
+            problems.append(f"{name} is {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}")
+    if problems:
+        more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+        raise InputError(
+            f"The pre-trained weights do not fit this network: {'; '.join(problems[:8])}{more}. "
+            "Use the network they were trained with."
+        )
+    with torch.no_grad():
+        for name, tensor in fitted.items():
+            own[name].copy_(tensor)
+    sizes = {name: p.numel() for name, p in backbone.named_parameters()}
+    taken = sum(n for name, n in sizes.items() if name in fitted)
+    fresh = tuple(name for name in known if name not in loaded)
+    return TransferReport(loaded, fresh, taken, sum(sizes.values()) - taken, adapted)
+
+
+def _inside(name: str, modules: Sequence[str]) -> bool:
+    return any(name.startswith(f"{module}.") for module in modules)
+
+
+def _fit_channels(weight: Tensor, channels: int) -> Tensor:
+    """A convolution weight (out, in, ...) for another number of input channels, where that is meaningful."""
+    if weight.ndim > 1 and weight.shape[1] == 1:
+        return weight.expand(-1, channels, *weight.shape[2:]) / channels
+    if weight.ndim > 1 and channels == 1:
+        return weight.sum(1, keepdim=True)
+    return weight

@@ -1,0 +1,203 @@
+"""The segment job: files in, label maps out, one by one; what fails is named and the rest is written."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import events
+from ..descriptions import SegmentJob
+from ..device import autocast_dtype, resolve_device
+from ..errors import Cancelled, InputError
+from ..files import check_outputs, volume_suffix, write_text
+from ..networks.registry import available
+from ..volumes.compatibility import misfits
+from ..volumes.dataset import CaseFiles, find_cases
+from ..volumes.reading import read_channels
+from ..volumes.writing import WRITTEN, check_writable_kind, write_labels, write_maps
+from .predictor import Predictor, Timings
+from .sliding_window import OnTile
+
+#: Stages in the order they are told; "import" is the time from the job's arrival until the libraries were loaded
+#: (the interpreter's own start, some 0.1 s before that, is not in it).
+STAGES = ("import", "load", "preprocess", "network", "blend", "restore", "write", "total")
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a case's results go."""
+
+    case: CaseFiles
+    labels: Path
+    probabilities: Path | None
+    uncertainty: Path | None
+
+
+def segment(
+    job: SegmentJob,
+    emit: events.Emit = events.silent,
+    cancelled: events.Cancelled = events.never,
+    import_seconds: float = 0.0,
+) -> dict:
+    """Run ``job``; returns the files written, the failures, what was left out by case, and seconds per stage.
+
+    Args:
+        import_seconds: what loading the libraries took before this call; told as "import" and part of "total".
+
+    Raises:
+        InputError: the checkpoint or the outputs cannot be used, or not one input could be segmented.
+        Cancelled: stopped; finished label maps stay.
+    """
+    start = time.perf_counter()
+    timings = Timings({"import": import_seconds})
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    outputs = _outputs(job)
+    emit(events.stage("load"))
+    with timings.of("import"):
+        available()  # brings in MONAI, which would count as loading the checkpoint otherwise
+    with timings.of("load"):
+        device = resolve_device(job.device)
+        predictor = _predictor(os.path.realpath(job.checkpoint), _stamp(job.checkpoint), str(device), job.precision)
+    written: list[str] = []
+    failures: list[dict[str, str]] = []
+    left_out: dict[str, Mapping[str, float]] = {}
+    progress = events.Progress(emit, len(outputs), "volumes")
+    emit(events.stage("segment"))
+    for done, output in enumerate(outputs):
+
+        def on_tile(tile: int, tiles: int, done: int = done) -> None:
+            if cancelled():
+                raise Cancelled(f"Stopped after {len(written)} of {len(outputs)} volumes. Those written stay.")
+            progress(done + tile / tiles)
+
+        try:
+            if apart := _segment_case(job, predictor, output, timings, emit, on_tile):
+                left_out[output.case.name] = apart
+            written.append(str(output.labels))
+        except (InputError, RuntimeError, MemoryError) as problem:
+            if len(outputs) == 1:
+                raise
+            failures.append({"input": str(output.case.images[0]), "what": str(problem)})
+            emit(events.warning(f"{output.case.name} failed: {problem}"))
+        progress(done + 1)
+    if not written:
+        raise InputError(f"None of the {len(outputs)} volumes could be segmented. {failures[0]['what']}")
+    timings.add("total", import_seconds + time.perf_counter() - start)
+    told = {stage: round(timings.seconds.get(stage, 0.0), 4) for stage in STAGES}
+    result: dict[str, Any] = {
+        "written": written,
+        "failures": failures,
+        "left_out": left_out,
+        "seconds": told,
+        "peak_memory": peak_memory(device),
+    }
+    if job.timings:
+        write_text(Path(job.timings), json.dumps({**told, "peak_memory_bytes": result["peak_memory"]}, indent=1))
+    return result
+
+
+def _segment_case(
+    job: SegmentJob, predictor: Predictor, output: Output, timings: Timings, emit: events.Emit, on_tile: OnTile
+) -> Mapping[str, float]:
+    """Returns what was left out, see :class:`.predictor.Prediction`."""
+    with timings.of("load"):
+        volume = read_channels(output.case.images)
+    found = predictor.predict(
+        volume,
+        mirror=job.mirror,
+        pieces=job.pieces,
+        probabilities=output.probabilities is not None,
+        uncertainty=output.uncertainty is not None,
+        on_tile=on_tile,
+        timings=timings,
+    )
+    with timings.of("write"), ExitStack() as undo:
+        compress = not job.uncompressed
+        for path, array in ((output.probabilities, found.probabilities), (output.uncertainty, found.uncertainty)):
+            if path and array is not None:
+                write_maps(path, array, volume.geometry, compress)
+                undo.callback(path.unlink, missing_ok=True)
+        # Last: where a label map is, the case is whole.
+        write_labels(output.labels, found.labels.array, volume.geometry, compress)
+        undo.pop_all()
+    name = output.case.name
+    if found.left_out:
+        told = ", ".join(f"{label} {ml:.3g} ml" for label, ml in found.left_out.items())
+        emit(events.log(f"{name}: left out, apart from the largest piece: {told}. 'All pieces' keeps it."))
+    for misfit in misfits(volume, predictor.card.plan):
+        emit(events.warning(f"{name}: {misfit}"))
+    return found.left_out
+
+
+def _outputs(job: SegmentJob) -> list[Output]:
+    """Every input with its output paths, all checked before anything is computed."""
+    cases = find_cases([Path(p) for p in job.input])
+    made = []
+    for case in cases:
+        ending = volume_suffix(case.images[0]) or ".nii.gz"
+        ending = ending if ending in (".nii.gz", ".nrrd", ".mha") else ".nii.gz"
+        name, many = f"{case.name}{ending}", len(cases)
+        labels = _target("--output", job.output, name, many)
+        soft = _target("--probabilities", job.probabilities, name, many) if job.probabilities else None
+        unsure = _target("--uncertainty", job.uncertainty, name, many) if job.uncertainty else None
+        made.append(Output(case, labels, soft, unsure))
+    targets = [path for o in made for path in (o.labels, o.probabilities, o.uncertainty) if path]
+    targets += [Path(job.timings)] if job.timings else []
+    inputs = [Path(p) for p in (job.checkpoint, *job.input)] + [image for case in cases for image in case.images]
+    check_outputs(targets, inputs, job.overwrite)
+    return made
+
+
+def _target(option: str, given: str, name: str, cases: int) -> Path:
+    """The file that ``given`` is or, being a folder, gets as ``name``."""
+    path = Path(given)
+    if volume_suffix(path):
+        check_writable_kind(path)
+        if cases > 1:
+            raise InputError(f"{cases} inputs cannot go into one file. Give a folder as {option}.")
+        return path
+    # A folder may have a dot in its name, but a.txt is a slip. With a slash behind it, or if it is there, it is one.
+    if re.fullmatch(r"\.[A-Za-z]{1,5}", path.suffix) and not path.is_dir() and not given.endswith(("/", os.sep)):
+        raise InputError(
+            f"{option} {given} is no volume file that can be written ({', '.join(WRITTEN)}). If it is to be a new "
+            "folder, write a / behind it."
+        )
+    return path / name
+
+
+@functools.lru_cache(maxsize=2)
+def _predictor(path: str, stamp: tuple[int, int], device: str, precision: Any) -> Predictor:
+    """Kept between jobs of a worker; a checkpoint file that changed (``stamp``) is read anew."""
+    chosen = torch.device(device)
+    return Predictor.open(Path(path), chosen, autocast_dtype(chosen, precision))
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    if not Path(path).is_file():
+        raise InputError(f"There is no checkpoint at {path}.")
+    state = Path(path).stat()
+    return state.st_mtime_ns, state.st_size
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory this process has held, in bytes: on the GPU if it computes there, else resident (0: unknown)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows has no such count
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,191 @@
+"""Sliding window: logits of a whole volume from a network that takes tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations, product
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..device import out_of_memory
+from ..errors import InputError
+from .tiles import OVERLAP, Tiling, fit_tiles
+
+Network = Callable[[Tensor], Tensor]
+OnTile = Callable[[int, int], None]
+
+#: Above this many numbers (2 GiB of float32) the blended logits are kept in float16.
+_MOST_FLOAT32 = 2**29
+
+
+def sliding_window(
+    network: Network,
+    image: Tensor,
+    tiling: Tiling,
+    classes: int,
+    *,
+    batch: int,
+    device: torch.device,
+    mirror_axes: Sequence[int] = (),
+    autocast: torch.dtype | None = None,
+    on_tile: OnTile | None = None,
+    dimensions: int = 3,
+    slice_axis: int = 0,
+) -> Tensor:
+    """Blended logits (classes, z, y, x) of ``image`` (C, z, y, x).
+
+    Tiles are weighted by a Gaussian of sigma = tile / 8 (as in nnU-Net and MONAI), normalized axis by axis so that the
+    weights of a voxel sum to one: with one tile, or an identity network, nothing is changed. The volume is padded to
+    the tile by repeating its border.
+
+    Args:
+        network: maps (B, C, *tile) to logits (B, classes, *tile); in evaluation mode, on ``device``.
+        tiling: of the volume; with ``dimensions`` 2, of a slice (its two axes in order).
+        batch: tiles (3D) or slices (2D) a call. On CPUs 1 is the fastest for tiles of 48x64x64 or more.
+        mirror_axes: logits are averaged over all mirrorings along these axes of the tile; 2^n times the work.
+        autocast: type to compute in (torch.bfloat16, torch.float16); None for the network's own.
+        on_tile: called with (done, total) after each call of the network; an exception it raises ends the work.
+
+    Returns:
+        float32, or float16 where that would take more than 2 GiB; on ``device`` if a third of a GPU's free memory holds
+        it, else on the CPU.
+    """
+    planes = image[None] if dimensions == 3 else image.movedim(slice_axis + 1, 0)
+    if tuple(planes.shape[2:]) != tiling.shape:
+        raise ValueError(f"the tiling is for {tiling.shape}, the image is {tuple(planes.shape[2:])}")
+    behind = [p - n - b for p, n, b in zip(tiling.padded, tiling.shape, tiling.before, strict=True)]
+    margins = [m for pair in zip(tiling.before[::-1], behind[::-1], strict=True) for m in pair]
+    if any(margins):
+        planes = F.pad(planes, margins, mode="replicate")
+
+    size = (len(planes), classes, *tiling.padded)
+    kept = torch.float32 if prod(size) <= _MOST_FLOAT32 else torch.float16
+    home = device if device.type == "cuda" and _fits(prod(size) * kept.itemsize, device) else torch.device("cpu")
+    logits = torch.zeros(size, dtype=kept, device=home)
+    weights = [_weights(starts, n).to(home) for starts, n in zip(tiling.starts, tiling.tile, strict=True)]
+    tasks = list(product(product(*(range(len(s)) for s in tiling.starts)), range(len(planes))))
+    flips = [axes for n in range(len(mirror_axes) + 1) for axes in combinations(mirror_axes, n)]
+    with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None):
+        planes = planes.to(home)
+        for first in range(0, len(tasks), batch):
+            group = tasks[first : first + batch]
+            places = [_place(tiling, position, plane) for position, plane in group]
+            tiles = torch.stack([planes[place] for place in places]).to(device)
+            predicted = _mirrored(network, tiles, flips).to(home, kept)
+            for (position, _), place, values in zip(group, places, predicted, strict=True):
+                rows = [w[n] for w, n in zip(weights, position, strict=True)]
+                logits[place].addcmul_(values, _outer(rows).to(kept))
+            if on_tile:
+                on_tile(first + len(group), len(tasks))
+    for axis, (before, n) in enumerate(zip(tiling.before, tiling.shape, strict=True), start=2):
+        logits = logits.narrow(axis, before, n)
+    return logits[0] if dimensions == 3 else logits.movedim(0, slice_axis + 1)
+
+
+def segment_logits(
+    network: Network,
+    image: Tensor,
+    classes: int,
+    *,
+    divisor: Sequence[int],
+    patch: Sequence[int],
+    max_voxels: int,
+    overlap: float = OVERLAP,
+    batch: int,
+    device: torch.device,
+    mirror_axes: Sequence[int] = (),
+    autocast: torch.dtype | None = None,
+    on_tile: OnTile | None = None,
+    dimensions: int = 3,
+    slice_axis: int = 0,
+) -> Tensor:
+    """:func:`sliding_window` over tiles fitted to ``image`` (:func:`.tiles.fit_tiles`), smaller if memory runs out.
+
+    When it does, the batch is halved down to 1, then the tile down to the training patch, and all starts again.
+
+    Args:
+        divisor: the network's total stride, and ``patch`` the training patch as the network sees it (2 axes in 2D).
+        max_voxels: most voxels a tile.
+
+    Raises:
+        InputError: the smallest tile does not fit the memory either.
+    """
+    shape = [n for axis, n in enumerate(image.shape[1:]) if dimensions == 3 or axis != slice_axis]
+    while True:
+        tiling = fit_tiles(shape, divisor, patch, max_voxels, overlap)
+        try:
+            return sliding_window(
+                network,
+                image,
+                tiling,
+                classes,
+                batch=batch,
+                device=device,
+                mirror_axes=mirror_axes,
+                autocast=autocast,
+                on_tile=on_tile,
+                dimensions=dimensions,
+                slice_axis=slice_axis,
+            )
+        except RuntimeError as problem:
+            if not out_of_memory(problem):
+                raise
+            voxels = prod(tiling.tile)
+        # outside of the except clause, whose traceback would keep the failed tensors alive
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        if batch > 1:
+            batch //= 2
+            continue
+        max_voxels = voxels // 2
+        if prod(fit_tiles(shape, divisor, patch, max_voxels, overlap).tile) >= voxels:
+            raise InputError(
+                f"Not enough memory on {device} for one tile of {'x'.join(map(str, tiling.tile))} voxels. Close other "
+                "programs that use it, compute on the CPU, or use a smaller network."
+            )
+
+
+def _fits(size: int, device: torch.device) -> bool:
+    return size <= torch.cuda.mem_get_info(device)[0] // 3
+
+
+def _place(tiling: Tiling, position: Sequence[int], plane: int) -> tuple[int | slice, ...]:
+    """Index of a tile in (planes, channels, *padded)."""
+    starts = [axis[n] for axis, n in zip(tiling.starts, position, strict=True)]
+    return (plane, slice(None), *(slice(s, s + n) for s, n in zip(starts, tiling.tile, strict=True)))
+
+
+def _weights(starts: Sequence[int], tile: int) -> Tensor:
+    """(len(starts), tile): a Gaussian a tile, divided at each voxel by the sum over the tiles that cover it.
+
+    The product over the axes is then what dividing by the summed 3D weights would give, as tiles form a grid.
+    """
+    centered = torch.arange(tile, dtype=torch.float64) - (tile - 1) / 2
+    bell = torch.exp(-0.5 * (centered / (tile / 8)) ** 2)
+    covered = torch.zeros(starts[-1] + tile, dtype=torch.float64)
+    for start in starts:
+        covered[start : start + tile] += bell
+    return torch.stack([bell / covered[start : start + tile] for start in starts]).float()
+
+
+def _outer(rows: Sequence[Tensor]) -> Tensor:
+    weight = rows[0]
+    for row in rows[1:]:
+        weight = weight[..., None] * row
+    return weight
+
+
+def _mirrored(network: Network, tiles: Tensor, flips: Sequence[Sequence[int]]) -> Tensor:
+    """The mean of the network's answers to ``tiles`` (B, C, *tile) under ``flips``, turned back."""
+    if len(flips) == 1:
+        return network(tiles)
+    mean: Tensor | None = None
+    for flip in flips:
+        axes = [axis + 2 for axis in flip]
+        answer = network(tiles.flip(axes)).flip(axes).float()
+        mean = answer if mean is None else mean.add_(answer)
+    assert mean is not None
+    return mean.div_(len(flips))

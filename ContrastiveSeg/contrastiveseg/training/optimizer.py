@@ -1,0 +1,86 @@
+"""The optimizer, its learning rate over the budget, and the averaged weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..methods.objective import Optimization
+
+
+def make_optimizer(
+    module: nn.Module, how: Optimization, transferred: Collection[str] = (), rates: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
+    """An optimizer over ``module``'s trainable parameters, in groups that learn at the same rate.
+
+    Args:
+        transferred: names of the parameters that came from a checkpoint; they learn at ``how.transferred_rate``.
+        rates: further factors, by the beginning of a parameter's name.
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            factor = how.transferred_rate if name in transferred else 1.0
+            factor *= next((rate for start, rate in (rates or {}).items() if name.startswith(start)), 1.0)
+            groups.setdefault(factor, []).append(parameter)
+    parameters = [{"params": group, "factor": factor} for factor, group in groups.items()]
+    if how.optimizer == "sgd":
+        return torch.optim.SGD(parameters, how.learning_rate, momentum=how.momentum, weight_decay=how.weight_decay)
+    return torch.optim.AdamW(parameters, how.learning_rate, weight_decay=how.weight_decay)
+
+
+def learning_rate(how: Optimization, done: float) -> float:
+    """The rate after a share ``done`` in [0, 1] of the budget: linear warm-up, then cosine or polynomial decay."""
+    if done < how.warm_up:
+        return how.learning_rate * (done + 1e-3) / (how.warm_up + 1e-3)
+    left = 1 - (done - how.warm_up) / max(1 - how.warm_up, 1e-9)
+    decay = 0.5 * (1 - math.cos(math.pi * left)) if how.schedule == "cosine" else max(left, 0.0) ** 0.9
+    return how.learning_rate * (how.floor + (1 - how.floor) * decay)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set every group's rate to ``rate`` times its own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
+class AveragedWeights:
+    """Exponential moving average of a module's state; integers (counters) are copied."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay, self.updates = decay, 0
+        self.state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """One step toward ``module``; the decay grows from small, so that the start is soon forgotten."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                self.state[name].lerp_(tensor.detach().to(self.state[name]), 1 - decay)
+            else:
+                self.state[name].copy_(tensor)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state as flat named tensors "<parameter index>.<key>", for a resume file without pickle."""
+    state: Mapping[int, Mapping] = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{key}": value
+        for index, entries in state.items()
+        for key, value in entries.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what :func:`optimizer_tensors` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,128 @@
+"""Pre-training: volumes in, without labels or with some, a backbone checkpoint out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import events
+from ..checkpoints.card import Card
+from ..checkpoints.format import save
+from ..descriptions import PretrainJob
+from ..errors import Cancelled, InputError
+from ..methods.objective import Objective, available, find
+from ..networks.registry import build
+from ..serialization import to_json
+from ..volumes.cache import CachedVolumes
+from ..volumes.dataset import CaseFiles
+from ..volumes.fingerprint import fingerprint, plan_for
+from ..volumes.partial_labels import with_named_labels
+from ..volumes.plan import Plan
+from . import distributed
+from .loop import train
+from .setup import (
+    cache_folder,
+    cases_of,
+    choose_network,
+    finish,
+    method_settings,
+    open_run,
+    optimization,
+    prepared,
+    provenance,
+    told,
+)
+
+
+def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> dict:
+    """Run ``job``; returns the paths written and the final terms.
+
+    Raises:
+        InputError: images, labels, output, method, settings or budget cannot be used.
+        Cancelled: stopped; the checkpoint so far and a resume file are kept.
+    """
+    method = find("pretrain", job.method)
+    settings = method_settings(method, job.settings)
+    emit(events.stage("plan"))
+    data_sets = with_named_labels(_data_sets(job.images), _labels(job, method))
+    cases = [case for data_set in data_sets for case in data_set]
+    seen = fingerprint(cases)
+    run = open_run(job, emit, cancelled)
+    spec, voxels = choose_network(job.network, job.size, job.dimensions, seen, run.device)
+    # The seed decides the initial weights too.
+    distributed.seed(job.seed)
+    backbone = build(spec)
+    plan = plan_for(seen, job.dimensions, method.patch_rule(backbone, settings), voxels)
+    objective = method(backbone, plan, settings)
+    labeled = sum(case.labels is not None for case in cases)
+    counted = f"{len(cases)} volumes" + (f", {labeled} of them with labels" if labeled else "")
+    emit(events.log(f"{counted}; spacing {_mm(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
+    with cache_folder(job) as folder:
+        emit(events.stage("preprocess"))
+        made = prepared(cases, plan, folder, run, with_labels=True)
+        values = sorted({value for case in made for value in case.values or ()})
+        emit(events.stage("train"))
+        how = optimization(method, job)
+        trained = train(
+            objective,
+            CachedVolumes(folder, made, values, [len(data_set) for data_set in data_sets]),
+            how,
+            run,
+        )
+        if trained.cancelled and not trained.steps:
+            raise Cancelled("Stopped before the first step; no checkpoint was written.")
+        assert run.output is not None
+        if distributed.rank() == 0:
+            card = Card(
+                "pretrained",
+                job.method,
+                spec,
+                _generic(plan) if job.generic else plan,
+                settings=to_json(settings),
+                transferred=objective.transferred,
+                provenance=provenance(job, made, how, trained, labels_used=True, citation=method.citation),
+            )
+            weights = {k.removeprefix("backbone."): v for k, v in trained.state.items() if k.startswith("backbone.")}
+            save(run.output, weights, card)
+        if trained.cancelled:
+            raise Cancelled(
+                f"Stopped after {trained.steps} steps. {run.output} holds the weights so far; --resume goes on."
+            )
+    finish(run.output)
+    result: dict[str, Any] = {**told(run.output), "steps": trained.steps, "minutes": round(trained.minutes, 2)}
+    return result
+
+
+def _labels(job: PretrainJob, method: type[Objective]) -> list[Path]:
+    """The paths of ``job.labels``.
+
+    Raises:
+        InputError: there are some, and the method learns from none.
+    """
+    if job.labels and not method.uses_labels:
+        able = ", ".join(n for stage, n in available() if stage == "pretrain" and find("pretrain", n).uses_labels)
+        raise InputError(
+            f"{job.method} pre-training learns from no labels. Leave out --labels, or choose a --method that does "
+            f"({able})."
+        )
+    return [Path(path) for path in job.labels]
+
+
+def _data_sets(images: Sequence[str]) -> list[list[CaseFiles]]:
+    """The cases of each folder and list; files and DICOM folders named one by one make one data set together."""
+    files = [path for path in images if Path(path).is_file() and Path(path).suffix.lower() != ".json"]
+    found = [(path, cases_of([path])) for path in images if path not in files]
+    series = [path for path, cases in found if cases[0].images == (Path(path),)]
+    together = [cases_of([*files, *series])] if files or series else []
+    return [*together, *(cases for path, cases in found if path not in series)]
+
+
+def _generic(plan: Plan) -> Plan:
+    """``plan`` for a starter, whose spacing and normalization follow the data it will be fine-tuned on."""
+    return dataclasses.replace(plan, channels=tuple(dataclasses.replace(c, modality="any") for c in plan.channels))
+
+
+def _mm(spacing: tuple[float, ...]) -> str:
+    return " x ".join(f"{s:.2f}" for s in spacing)

@@ -1,0 +1,100 @@
+"""Scores on held-out cases: quick ones during training, full ones on the cases' own grids at its end."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import events
+from ..checkpoints.card import Card
+from ..errors import Cancelled
+from ..evaluation.metrics import measure
+from ..methods.objective import SegmentationObjective
+from ..networks.segmenter import Segmenter
+from ..segmentation.predictor import Predictor
+from ..segmentation.sliding_window import OnTile
+from ..volumes.cache import CachedVolumes
+from ..volumes.dataset import CaseFiles
+from ..volumes.reading import read_channels, read_labels
+from .loop import Run
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """A held-out case: mean Dice over the labels in it or in the prediction, Dice by label, worst HD95 in mm.
+
+    ``dice`` is None when nothing was there and nothing was found; ``hd95_mm`` when a label was missed or invented too.
+    """
+
+    name: str
+    dice: float | None
+    labels: Mapping[str, float]
+    hd95_mm: float | None
+
+
+def working_dice(
+    objective: SegmentationObjective, card: Card, state: Mapping[str, Tensor], source: CachedVolumes, run: Run
+) -> float:
+    """Mean Dice of ``state`` over cases and labels, on ``source``'s preprocessed grids; the objective is restored.
+
+    Raises:
+        Cancelled: ``run`` was.
+    """
+    own = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
+    objective.load_state_dict(state)
+    predictor = Predictor(card, objective.segmenter, run.device, run.dtype)
+    scores = []
+    try:
+        for case in range(len(source)):
+            shape = source.shape(case)
+            image = torch.from_numpy(source.crop(case, (0, 0, 0), shape))
+            found = predictor.logits(image, on_tile=_stopping(run)).argmax(0).cpu().numpy()
+            scores += dice_by_class(found, source.label_crop(case, (0, 0, 0), shape), len(card.labels) + 1)
+    finally:
+        objective.load_state_dict(own)
+    return statistics.fmean(scores) if scores else 0.0
+
+
+def dice_by_class(found: np.ndarray, truth: np.ndarray, classes: int) -> list[float]:
+    """Dice of each foreground class that occurs in ``found`` or ``truth``."""
+    both = np.bincount(truth[found == truth], minlength=classes)[1:]
+    total = (np.bincount(found.reshape(-1), minlength=classes) + np.bincount(truth.reshape(-1), minlength=classes))[1:]
+    return [float(2 * b / t) for b, t in zip(both, total, strict=True) if t]
+
+
+def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run: Run) -> list[CaseScores]:
+    """Segment ``files`` as a user would and measure them against their labels.
+
+    Raises:
+        Cancelled: ``run`` was.
+    """
+    predictor = Predictor(card, network, run.device, run.dtype)
+    names = {label.value: label.name for label in card.labels if label.value}
+    progress = events.Progress(run.emit, len(files), "cases")
+    scores = []
+    for done, case in enumerate(files):
+        assert case.labels is not None
+        volume = read_channels(case.images)
+        found = predictor.predict(volume, on_tile=_stopping(run)).labels
+        measured = measure(found, read_labels(case.labels, volume.geometry), names)
+        dice = {m.name: m.dice for m in measured if m.dice is not None}
+        distances = [m.hd95_mm for m in measured if m.status != "absent"]
+        worst = None if None in distances or not distances else max(d for d in distances if d is not None)
+        scores.append(CaseScores(case.name, statistics.fmean(dice.values()) if dice else None, dice, worst))
+        progress(done + 1)
+    return scores
+
+
+def _stopping(run: Run) -> OnTile:
+    """Lets a cancelled run end between two tiles."""
+
+    def on_tile(tile: int, tiles: int) -> None:
+        if run.cancelled():
+            raise Cancelled("Stopped while scoring.")
+
+    return on_tile

@@ -1,0 +1,202 @@
+"""What pre-training and fine-tuning do alike before and after the loop: data, plan, network, files."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from .. import __version__, events
+from ..checkpoints.card import Provenance, TrainingCase
+from ..descriptions import Size, Training
+from ..device import autocast_dtype, resolve_device
+from ..errors import InputError
+from ..files import check_output
+from ..methods.objective import Objective, Optimization
+from ..networks.registry import build, preset, size_of
+from ..networks.spec import NetworkSpec
+from ..serialization import from_json, to_json
+from ..volumes.cache import CachedCase, preprocess
+from ..volumes.dataset import CaseFiles, find_cases
+from ..volumes.fingerprint import Fingerprint, PatchRule, fit_patch
+from ..volumes.plan import Plan
+from . import distributed
+from .loop import Budget, Run, Trained
+from .resume import check_fresh, check_resumable, metrics_path, resume_path
+from .tensorboard import tensorboard
+
+#: The most voxels of a training patch, by (dimensions, network size).
+PATCH_VOXELS: Mapping[tuple[int, str], int] = {
+    (3, "tiny"): 32 * 64 * 80,
+    (3, "base"): 96**3,
+    (3, "large"): 128**3,
+    (2, "tiny"): 192**2,
+    (2, "base"): 256**2,
+    (2, "large"): 384**2,
+}
+#: Fields of a job that may differ between a run and its resumption.
+_NOT_SHAPING = ("output", "resume", "overwrite", "cache", "device", "precision", "threads", "tensorboard", "license")
+#: Cases named one by one in a checkpoint, or as many as came with labels; beyond it only their number is kept.
+_NAMED_CASES = 1000
+
+
+def open_run(job: Training, emit: events.Emit, cancelled: events.Cancelled) -> Run:
+    """Check the output and the budget, choose the device, join other processes.
+
+    Raises:
+        InputError: the output or a run to resume exists, there is nothing to resume, the budget is missing or doubled,
+            the device is not there.
+    """
+    output = Path(job.output)
+    if output.suffix != ".safetensors":
+        raise InputError(f"A checkpoint's name ends in .safetensors; {output.name} does not.")
+    if job.resume:
+        check_resumable(resume_path(output))
+    else:
+        check_output(output, job.overwrite)
+        check_fresh(resume_path(output), job.overwrite)
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    device = distributed.start(resolve_device(job.device))
+    if distributed.rank() > 0:
+        emit = events.silent
+    elif job.tensorboard:
+        emit = tensorboard(emit, output.with_name(output.name + ".tensorboard"))
+    dtype = autocast_dtype(device, job.precision)
+    budget = Budget(job.steps, job.minutes)
+    return Run(budget, device, dtype, job.seed, output, _identity(job), job.resume, emit=emit, cancelled=cancelled)
+
+
+def _identity(job: Training) -> str:
+    """A hash of everything in ``job`` that shapes the curve; where and how fast it is computed does not."""
+    shaping = {k: v for k, v in to_json(job).items() if k not in _NOT_SHAPING}
+    return hashlib.sha256(json.dumps([job.kind, shaping], sort_keys=True).encode()).hexdigest()
+
+
+def cases_of(images: Sequence[str], labels: Sequence[str] = ()) -> list[CaseFiles]:
+    """:func:`.volumes.dataset.find_cases` for paths as typed."""
+    return find_cases([Path(p) for p in images], [Path(p) for p in labels])
+
+
+@contextmanager
+def cache_folder(job: Training, keep_if_refused: bool = True) -> Iterator[Path]:
+    """Where preprocessed volumes go: the folder asked for, or one beside the output that is removed at the end.
+
+    A run that ends early (cancelled, failed) keeps it, so that resuming need not preprocess again; where that is soon
+    done, ``keep_if_refused`` false leaves nothing behind when the input turns out to be unusable.
+    """
+    if job.cache:
+        yield Path(job.cache)
+        return
+    folder = Path(job.output).with_name(Path(job.output).name + ".cache")
+    try:
+        yield folder
+    except InputError:
+        if not keep_if_refused and distributed.rank() == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    distributed.barrier()
+    if distributed.rank() == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def prepared(
+    cases: Sequence[CaseFiles], plan: Plan, folder: Path, run: Run, with_labels: bool = False
+) -> list[CachedCase]:
+    """:func:`.volumes.cache.preprocess`, each of several processes doing its share first."""
+    if distributed.world() > 1:
+        share = cases[distributed.rank() :: distributed.world()]
+        preprocess(share, plan, folder, with_labels=with_labels, emit=run.emit, cancelled=run.cancelled)
+        distributed.barrier()
+    return preprocess(cases, plan, folder, with_labels=with_labels, emit=run.emit, cancelled=run.cancelled)
+
+
+def choose_network(
+    name: str, size: Size, dimensions: Literal[2, 3], seen: Fingerprint, device: torch.device
+) -> tuple[NetworkSpec, int]:
+    """A fresh network for data like ``seen``, and the most voxels of its patch."""
+    chosen: Literal["tiny", "base", "large"]
+    chosen = ("base" if device.type == "cuda" else "tiny") if size == "auto" else size
+    voxels = PATCH_VOXELS[dimensions, chosen]
+    if name != "unet":
+        return NetworkSpec(name, dimensions, len(seen.channels)), voxels
+    axes = [a for a in range(3) if dimensions == 3 or a != seen.slice_axis]
+    shape = [seen.shape[a] for a in axes]
+    # Long axes are to be halved four times if need be; a short one (few thick slices) as often as its size allows.
+    patch = fit_patch(shape, PatchRule(tuple(16 if n >= 24 else 4 if n >= 4 else 1 for n in shape)), voxels)
+    return preset(chosen, dimensions, len(seen.channels), patch, [seen.spacing[a] for a in axes]), voxels
+
+
+def patch_voxels(spec: NetworkSpec) -> int:
+    """The most voxels of a training patch for a network that exists already, by its number of parameters."""
+    return PATCH_VOXELS[spec.dimensions, size_of(build(spec))]
+
+
+def method_settings(cls: type[Objective], given: Mapping[str, Any]) -> Any:
+    """The method's settings with the values ``given`` ("a.b": v reaches into nested settings) in place of defaults."""
+    data: dict[str, Any] = to_json(cls.Settings())
+    for key, value in given.items():
+        *path, last = key.split(".")
+        place = data
+        for part in path:
+            place = place.get(part, {}) if isinstance(place, dict) else {}
+        if not isinstance(place, dict) or last not in place:
+            raise InputError(f"There is no setting {key!r}. Settings: {', '.join(data)}.")
+        place[last] = value
+    return from_json(cls.Settings, data, "settings")
+
+
+def optimization(cls: type[Objective], job: Training) -> Optimization:
+    """The method's own optimization with the job's overrides."""
+    given: dict[str, Any] = {
+        "learning_rate": job.learning_rate,
+        "optimizer": job.optimizer,
+        "transferred_rate": getattr(job, "transferred_rate", None),
+    }
+    return dataclasses.replace(cls.optimization, **{k: v for k, v in given.items() if v is not None})
+
+
+def provenance(
+    job: Training,
+    cases: Sequence[CachedCase],
+    how: Optimization,
+    trained: Trained,
+    labels_used: bool,
+    **more: Any,
+) -> Provenance:
+    """The part of the card that says where the weights come from; ``labels_used`` where the cases have any."""
+    # Those with labels first, and every one of them.
+    labeled = sum(c.values is not None for c in cases)
+    named = sorted(cases, key=lambda c: c.values is None)[: max(_NAMED_CASES, labeled)]
+    return Provenance(
+        cases=tuple(TrainingCase(c.name, c.digest, labels_used and c.values is not None) for c in named),
+        case_count=len(cases),
+        steps=trained.steps,
+        seed=job.seed,
+        minutes=round(trained.minutes, 2),
+        kept=trained.kept,
+        optimization=to_json(how),
+        license=job.license,
+        created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+        software=f"contrastiveseg {__version__}, torch {torch.__version__}",
+        **more,
+    )
+
+
+def finish(output: Path) -> None:
+    """The checkpoint is written: the resume file and the process group have served."""
+    resume_path(output).unlink(missing_ok=True)
+    distributed.stop()
+
+
+def told(output: Path) -> dict[str, str]:
+    """The files of a finished run, for its result event."""
+    return {"checkpoint": str(output), "metrics": str(metrics_path(output))}

@@ -1,0 +1,223 @@
+"""What a fine-tuning is to learn: its cases, which of them are held out, and the labels with their names."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import events
+from ..checkpoints.card import Card, Label
+from ..descriptions import FinetuneJob
+from ..errors import InputError
+from ..methods.objective import SegmentationObjective, available, find
+from ..serialization import from_json
+from ..volumes.cache import CachedCase, CachedVolumes
+from ..volumes.dataset import CaseFiles, label_names
+from ..volumes.plan import Plan
+from .loop import Run
+from .setup import cases_of, prepared
+
+#: So many cases show that a structure is always in one piece.
+_PROOF = 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """The data of a run: ``source`` holds the labeled cases, in the order of ``files``, then the unlabeled ones."""
+
+    files: list[CaseFiles]
+    source: CachedVolumes
+    labels: tuple[Label, ...]
+
+
+def labeled_cases(job: FinetuneJob) -> list[CaseFiles]:
+    """The cases of ``job`` that have a label map.
+
+    Raises:
+        InputError: there are none.
+    """
+    cases = [c for c in cases_of(job.images, job.labels) if c.labels]
+    if not cases:
+        raise InputError("None of the volumes has a label map. Give --labels, or a dataset.json that names them.")
+    return cases
+
+
+def unlabeled_cases(job: FinetuneJob, method: type[SegmentationObjective]) -> list[CaseFiles]:
+    """The cases of ``job.unlabeled``; whatever labels are found with them are forgotten here.
+
+    Raises:
+        InputError: the method learns from labels only.
+    """
+    if not job.unlabeled:
+        return []
+    if not method.uses_unlabeled:
+        able = [
+            n for stage, n in available() if stage == "finetune" and getattr(find(stage, n), "uses_unlabeled", False)
+        ]
+        choice = f" or choose a --method that does ({', '.join(able)})" if able else ""
+        raise InputError(
+            f"{job.method} fine-tuning does not learn from volumes without labels. Leave out --unlabeled{choice}."
+        )
+    return [dataclasses.replace(case, labels=None) for case in cases_of(job.unlabeled)]
+
+
+def held_out(job: FinetuneJob, cases: Sequence[CaseFiles]) -> list[int]:
+    """Indices of the labeled ``cases`` kept for validation: the named ones, or so many evenly spread over the list.
+
+    Raises:
+        InputError: no such case, or none would be left to train on.
+    """
+    names = [case.name for case in cases]
+    number = job.validation.isdecimal()
+    if job.validation in ("none", "leave-one-out") or number:
+        count = int(job.validation) if number else 0
+        wanted = max(count, 1) if job.compare_scratch else count
+        held = [round((i + 0.5) * len(cases) / wanted - 0.5) for i in range(wanted)] if wanted < len(cases) else []
+    else:
+        asked = [name.strip() for name in job.validation.split(",") if name.strip()]
+        unknown = [name for name in asked if name not in names]
+        if unknown or not asked:
+            raise InputError(
+                "--validation takes a number of cases, names of labeled cases joined by commas, 'leave-one-out' or "
+                f"'none'. There is no labeled case {(unknown or [job.validation])[0]!r}; there are: "
+                f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}."
+            )
+        held = sorted({names.index(name) for name in asked})
+        wanted = len(held)
+    if wanted and wanted >= len(cases):
+        raise InputError(
+            f"{wanted} case(s) to hold out of {len(cases)} labeled leave none to train on. Label more cases or use "
+            "--validation none."
+        )
+    return held
+
+
+def check_unseen(base: Card | None, held: Sequence[CachedCase], emit: events.Emit) -> None:
+    """Mind that a score proves nothing on cases whose labels the checkpoint has learned from already.
+
+    With a pre-trained checkpoint that is refused; with a segmenter, which is tuned further, it is said. A case of the
+    same name in another file may be the same volume in another format, so that is said too.
+
+    Raises:
+        InputError: ``held`` holds a case whose label went into the pre-training of ``base``.
+    """
+    learned = [case for case in base.provenance.cases if case.label_used] if base else []
+    digests, names = {case.digest for case in learned}, {case.name for case in learned}
+    known = [case.name for case in held if case.digest in digests]
+    alike = [case.name for case in held if case.digest not in digests and case.name in names]
+    told = "The checkpoint has learned from the labels of"
+    if base and base.kind == "pretrained" and known:
+        raise InputError(f"{told} {_some(known)}: held out, they would prove nothing. Hold out other cases, or none.")
+    if known:
+        emit(events.warning(f"{told} {_some(known)}: scores on them are better than on new cases."))
+    if alike:
+        emit(
+            events.warning(
+                f"{told} other files named {_some(alike)}. If they are the same volumes, scores prove nothing."
+            )
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+
+
+def one_piece(cases: Sequence[CachedCase]) -> tuple[int, ...]:
+    """The labels that are in one piece in each of the ``cases`` that have them; fewer than three prove nothing."""
+    having = Counter(value for case in cases for value in case.values or ())
+    whole = Counter(value for case in cases for value in case.whole)
+    return tuple(value for value in sorted(having) if having[value] == whole[value] >= _PROOF)
+
+
+def prepared_task(
+    job: FinetuneJob,
+    labeled: Sequence[CaseFiles],
+    unlabeled: Sequence[CaseFiles],
+    plan: Plan,
+    base: Card | None,
+    folder: Path,
+    run: Run,
+) -> Task:
+    """All cases preprocessed into ``folder``, and the labels that occur in them.
+
+    An unlabeled volume that is one of the labeled cases too is left out: there its label is used, and where it is
+    held out nothing of it may be learned.
+
+    Raises:
+        InputError: as :func:`.setup.prepared`, or labels that cannot be learned.
+    """
+    made = prepared([*labeled, *unlabeled], plan, folder, run, with_labels=True)
+    ours, others = made[: len(labeled)], made[len(labeled) :]
+    labels = _labels(job, ours, base)
+    known = {case.digest for case in ours}
+    fresh = [case for case in others if case.digest not in known]
+    if len(fresh) < len(others):
+        run.emit(events.log(f"{len(others) - len(fresh)} of the unlabeled volumes are labeled cases: left out there."))
+    if others and not fresh:
+        raise InputError("All volumes of --unlabeled are labeled cases too. Give others, or leave the option out.")
+    return Task(list(labeled), CachedVolumes(folder, [*ours, *fresh], [label.value for label in labels]), labels)
+
+
+def _labels(job: FinetuneJob, made: Sequence[CachedCase], base: Card | None) -> tuple[Label, ...]:
+    """The label values found in the cases, named by the label table, else dataset.json, else the base checkpoint.
+
+    Raises:
+        InputError: no label at all, more than class indices have room for, or one that is not declared.
+    """
+    values = sorted({v for case in made for v in case.values or ()})
+    if not values:
+        raise InputError("All label maps are empty. Label at least one structure in one case.")
+    if len(values) > 255:
+        raise InputError(f"The label maps hold {len(values)} different labels; at most 255 can be learned together.")
+    known = {label.value: label for label in (base.labels if base else ())}
+    names: dict[int, str] = {}
+    where = "dataset.json"
+    if job.label_table:
+        where = job.label_table
+        known = {label.value: label for label in label_table(Path(job.label_table))}
+        names = {value: label.name for value, label in known.items()}
+    for path in (*job.images, *job.labels):
+        for candidate in (Path(path), Path(path) / "dataset.json", Path(path).parent / "dataset.json"):
+            if candidate.name == "dataset.json" and candidate.is_file():
+                names = names or label_names(candidate)
+    for case in made:
+        undeclared = [str(v) for v in case.values or () if names and v not in names]
+        if undeclared:
+            raise InputError(
+                f"Case {case.name} has the label(s) {', '.join(undeclared)}, which {where} does not declare. Name "
+                "them there, or correct the label map."
+            )
+    # A base label of another name is another structure that happens to have the same number.
+    kept = {v: label for v, label in known.items() if names.get(v, label.name) == label.name}
+    return tuple(kept.get(v) or Label(v, names.get(v, f"label {v}")) for v in values)
+
+
+def label_table(path: Path) -> tuple[Label, ...]:
+    """Labels from a JSON list of {"value", "name", "color": [r, g, b], "terminology"}; the last two may be missing.
+
+    Raises:
+        InputError: not such a file, a value of 0 or above 65535, or a value or a name that occurs twice.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise InputError(f"Cannot read the label table {path}: {problem.strerror}.") from problem
+    except (ValueError, RecursionError) as problem:
+        raise InputError(f"The label table {path} is not a JSON file ({problem}).") from problem
+    if not isinstance(data, list) or not data:
+        raise InputError(f'{path}: expected a list of {{"value": NUMBER, "name": NAME}}.')
+    labels = tuple(from_json(Label, entry, f"{path}: [{i}]") for i, entry in enumerate(data))
+    for label in labels:
+        if not 0 < label.value < 2**16:
+            raise InputError(f"{path}: label {label.name!r} has the value {label.value}; it must be 1 to 65535.")
+        if not all(0 <= part <= 255 for part in label.color or ()):
+            raise InputError(f"{path}: the color of label {label.name!r} must be three numbers from 0 to 255.")
+    for what in ("value", "name"):
+        ((most, count),) = Counter(getattr(label, what) for label in labels).most_common(1)
+        if count > 1:
+            raise InputError(f"{path}: two labels have the {what} {most!r}.")
+    return labels

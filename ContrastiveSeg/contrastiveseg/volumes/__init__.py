@@ -1,0 +1,1 @@
+"""Volumes: read, write, geometry, plan, normalize, cache, sample, augment."""

@@ -1,0 +1,154 @@
+"""From training data to a plan: look at the headers of all cases and the voxels of a few."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import InputError
+from .dataset import CaseFiles
+from .normalize import looks_like_ct, sample, window_from
+from .orientation import canonical_axes
+from .plan import Channel, Normalization, Plan
+from .reading import read_channels, read_geometry
+from .resample import resampled_shape
+
+#: Volumes whose voxels are read to decide modality and HU window; headers are read of all.
+_READ_CASES = 16
+#: Voxels of each of them that decide the HU window, about.
+_VOXELS = 100_000
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What the training data look like, axes (z, y, x) in canonical orientation.
+
+    ``spacing`` is the median in mm; ``shape`` the median size in voxels at that spacing.
+    """
+
+    channels: tuple[Channel, ...]
+    spacing: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    cases: int
+
+    @property
+    def slice_axis(self) -> int:
+        """The axis with the thickest slices; z (axial) among equals."""
+        return int(np.argmax([round(s, 3) for s in self.spacing]))
+
+
+def fingerprint(cases: Sequence[CaseFiles]) -> Fingerprint:
+    """Look at ``cases``.
+
+    Raises:
+        InputError: no cases, a file that cannot be read, or cases with different numbers of channels.
+    """
+    if not cases:
+        raise InputError("There are no volumes to train on.")
+    spacings, shapes = [], []
+    counts: dict[int, str] = {}
+    for case in cases:
+        geometry, channels = read_geometry(case.images[0])
+        counts.setdefault(channels * len(case.images), case.name)
+        axes = canonical_axes(geometry)
+        spacings.append(axes.spacing_zyx(geometry))
+        shapes.append(tuple(geometry.shape[a] for a in axes.permutation))
+    if len(counts) > 1:
+        told = ", ".join(f"{name} has {n}" for n, name in counts.items())
+        raise InputError(f"The volumes differ in their number of channels ({told}). Train on one kind at a time.")
+    median = np.median(np.array(spacings), axis=0)
+    spacing = (float(median[0]), float(median[1]), float(median[2]))
+    resampled = np.array([resampled_shape(s, p, spacing) for s, p in zip(shapes, spacings, strict=True)])
+    z, y, x = (int(n) for n in np.median(resampled, axis=0))
+    return Fingerprint(_channels(cases, next(iter(counts))), spacing, (z, y, x), len(cases))
+
+
+def _channels(cases: Sequence[CaseFiles], count: int) -> tuple[Channel, ...]:
+    """Modality and normalization of each channel, from the voxels of a few cases spread over the list."""
+    chosen = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, _READ_CASES).astype(int))]
+    votes: list[list[bool]] = [[] for _ in range(count)]
+    samples: list[list[np.ndarray]] = [[] for _ in range(count)]
+    for case in chosen:
+        array = read_channels(case.images).array
+        for channel in range(count):
+            votes[channel].append(looks_like_ct(array[channel]))
+            samples[channel].append(sample(array[channel], _VOXELS))
+    made = []
+    for index in range(count):
+        name = "image" if count == 1 else f"image {index + 1}"
+        if all(votes[index]):
+            made.append(Channel(name, "CT", window_from(np.concatenate(samples[index]))))
+        else:
+            made.append(Channel(name, "MR", Normalization()))
+    return tuple(made)
+
+
+@dataclass(frozen=True)
+class PatchRule:
+    """What a network and a method ask of the training patch.
+
+    Attributes:
+        multiple: the patch is a multiple of it, one factor a network axis.
+        least: the fewest such multiples an axis.
+        share: the most of a volume's extent that the patch may cover, as far as ``least`` allows.
+    """
+
+    multiple: tuple[int, ...]
+    least: int = 1
+    share: float = 1.0
+
+
+def plan_for(seen: Fingerprint, dimensions: int, rule: PatchRule, voxels: int) -> Plan:
+    """A plan for data like ``seen``, 2D or 3D, with a patch of at most ``voxels``."""
+    shape = seen.shape
+    if dimensions == 2:
+        plane = tuple(n for a, n in enumerate(shape) if a != seen.slice_axis)
+        flat = list(fit_patch(plane, rule, voxels))
+        flat.insert(seen.slice_axis, 1)
+        patch = (flat[0], flat[1], flat[2])
+        return Plan(2, seen.channels, seen.spacing, patch, seen.slice_axis)
+    z, y, x = fit_patch(shape, rule, voxels)
+    return Plan(3, seen.channels, seen.spacing, (z, y, x), seen.slice_axis)
+
+
+def adapt(base: Plan, seen: Fingerprint, rule: PatchRule, voxels: int) -> Plan:
+    """The plan for fine-tuning a network that was pre-trained with ``base`` on data like ``seen``.
+
+    Spacing and normalization stay as pre-training had them, so that both phases see the same kind of input; only the
+    patch follows the new data. A generic starter (modality "any") takes spacing and normalization from the data.
+
+    Raises:
+        InputError: the number of channels differs.
+    """
+    if all(c.modality == "any" for c in base.channels):
+        return plan_for(seen, base.dimensions, rule, voxels)
+    if len(base.channels) != len(seen.channels):
+        raise InputError(
+            f"The checkpoint expects {len(base.channels)} channel(s) and the volumes have {len(seen.channels)}."
+        )
+    shape = resampled_shape(seen.shape, seen.spacing, base.spacing)
+    adapted = plan_for(replace(seen, shape=shape), base.dimensions, rule, voxels)
+    return replace(adapted, channels=base.channels, spacing=base.spacing)
+
+
+def fit_patch(shape: Sequence[int], rule: PatchRule, voxels: int) -> tuple[int, ...]:
+    """The patch of at most ``voxels`` that covers most of a volume of ``shape`` and keeps to ``rule``.
+
+    Starts from the share of the volume's size (rounded down to a multiple unless that loses more than a quarter) and
+    shrinks the axis that is longest in voxels until it fits.
+    """
+    patch = []
+    for n, d in zip(shape, rule.multiple, strict=True):
+        wanted = n * rule.share
+        down = int(wanted // d) * d
+        patch.append(max(rule.least * d, down if down >= 0.75 * wanted else math.ceil(wanted / d) * d))
+    while math.prod(patch) > voxels:
+        spare = [n - d if n > rule.least * d else 0 for n, d in zip(patch, rule.multiple, strict=True)]
+        if not any(spare):
+            break
+        longest = spare.index(max(spare))
+        patch[longest] -= rule.multiple[longest]
+    return tuple(patch)

@@ -1,0 +1,71 @@
+"""The plan: everything about the data that pre-training, fine-tuning and inference must agree on.
+
+Derived once from the training data (:mod:`.fingerprint`), stored in the checkpoint, read by everybody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Modality = Literal["any", "MR", "CT"]
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """How a channel's intensities are put on one scale (mean about 0, standard deviation about 1).
+
+    ``zscore``: per volume; clip to the 0.5-99.5 percentiles of the foreground (voxels above the volume's minimum),
+    then subtract their mean and divide by their standard deviation. For MR and anything without a fixed unit.
+    ``window``: clip to [low, high] (HU), subtract ``mean``, divide by ``deviation``; the four numbers come from the
+    training data. For CT.
+    """
+
+    scheme: Literal["zscore", "window"] = "zscore"
+    low: float = 0.0
+    high: float = 0.0
+    mean: float = 0.0
+    deviation: float = 1.0
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One input channel. ``modality`` "any" marks a generic starter that adapts to the user's data."""
+
+    name: str = "image"
+    modality: Modality = "any"
+    normalization: Normalization = field(default_factory=Normalization)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the network sees. Axes are (z, y, x) of the volume turned to the canonical orientation LPS.
+
+    Attributes:
+        dimensions: 3, or 2 for slice by slice.
+        channels: one entry an input channel.
+        spacing: working voxel spacing in mm; with ``dimensions == 2`` the slice axis keeps the volume's own spacing
+            and its entry here is only a typical value.
+        patch: training patch in voxels; 1 on the slice axis when ``dimensions == 2``.
+        slice_axis: 0, 1 or 2, the axis slices are cut along (used in 2D, and for MACL's slice position).
+    """
+
+    dimensions: Literal[2, 3]
+    channels: tuple[Channel, ...]
+    spacing: tuple[float, float, float]
+    patch: tuple[int, int, int]
+    slice_axis: int = 0
+
+    @property
+    def patch_shape(self) -> tuple[int, ...]:
+        """The patch as the network sees it: (z, y, x), or the two in-plane sizes in 2D."""
+        if self.dimensions == 3:
+            return self.patch
+        return tuple(n for axis, n in enumerate(self.patch) if axis != self.slice_axis)
+
+    @property
+    def aspect(self) -> tuple[float, ...]:
+        """Spacing in mm of the network's axes, for rotations in physical space."""
+        if self.dimensions == 3:
+            return self.spacing
+        return tuple(s for axis, s in enumerate(self.spacing) if axis != self.slice_axis)

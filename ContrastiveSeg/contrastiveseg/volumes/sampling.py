@@ -1,0 +1,129 @@
+"""Where crops come from: preprocessed volumes of any number, read piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from .batch import Batch
+from .plan import Plan
+
+
+class PatchSource(Protocol):
+    """Preprocessed volumes to cut crops from; only what a crop needs is read."""
+
+    def __len__(self) -> int:
+        """Number of volumes."""
+
+    @property
+    def labeled(self) -> tuple[int, ...]:
+        """Indices of the volumes that have labels, which may all be background."""
+
+    @property
+    def unlabeled(self) -> tuple[int, ...]:
+        """Indices of the others."""
+
+    def shape(self, case: int) -> tuple[int, int, int]:
+        """(z, y, x) of a volume at the plan's spacing."""
+
+    def box(self, case: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """Foreground (body) box: (start, stop) in voxels on z, y, x."""
+
+    def crop(self, case: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
+        """Image crop (C, z, y, x) float32; outside the volume it is filled with the volume's corner value."""
+
+    def label_crop(self, case: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
+        """Label crop (z, y, x) int16 of class indices, 0 outside the volume; -1 everywhere for an unlabeled one."""
+
+    def data_set(self, case: int) -> int:
+        """Which of the pooled data sets a volume belongs to; places in the body compare only within one."""
+
+    def foreground_voxels(self, case: int) -> np.ndarray:
+        """(n, 4) rows class, z, y, x: voxels of the foreground classes to center crops on."""
+
+
+def draw_patches(
+    source: PatchSource,
+    size: Sequence[int],
+    batch: int,
+    foreground: float,
+    random: np.random.Generator,
+    cases: Sequence[int] | None = None,
+) -> Batch:
+    """``batch`` crops of ``size`` (z, y, x) with labels; a share ``foreground`` is centered on a labeled voxel.
+
+    Those are drawn class by class, so that a small structure is seen as often as a large one; a case that lacks a
+    class is simply not drawn for it.
+
+    Args:
+        cases: the volumes to draw from, by default the labeled ones; in crops of others all labels are -1.
+    """
+    drawn = _spread(source.labeled if cases is None else cases, batch, random)
+    centered, chance = divmod(batch * foreground, 1)
+    if chance:
+        centered += random.random() < chance
+    images, labels, positions, extents = [], [], [], []
+    for index, case in enumerate(drawn):
+        places = source.foreground_voxels(case)
+        if index < centered and len(places):
+            wanted = random.choice(np.unique(places[:, 0]))
+            # The voxel's middle: without the half, a crop one voxel thick would miss the voxel it is centered on.
+            center = tuple(n + 0.5 for n in random.choice(places[places[:, 0] == wanted])[1:])
+        else:
+            center = tuple(random.uniform(0, n) for n in source.shape(case))
+        start = crop_start(center, size, source.shape(case))
+        images.append(source.crop(case, start, size))
+        labels.append(source.label_crop(case, start, size))
+        box = source.box(case)
+        positions.append([*position(start, size, box), source.data_set(case)])
+        extents.append([*(n / max(high - low, 1) for n, (low, high) in zip(size, box, strict=True)), 0])
+    return Batch(
+        torch.from_numpy(np.stack(images)),
+        torch.from_numpy(np.stack(labels)).long(),
+        torch.tensor(positions, dtype=torch.float32),
+        torch.tensor(extents, dtype=torch.float32),
+        torch.tensor(drawn),
+    )
+
+
+def crop_start(center: Sequence[float], size: Sequence[int], shape: Sequence[int]) -> tuple[int, int, int]:
+    """First voxel of a crop around ``center``, moved inside the volume where the volume is large enough.
+
+    On an axis where the volume is smaller than the crop, the volume lies in the crop's middle.
+    """
+    starts = []
+    for middle, n, full in zip(center, size, shape, strict=True):
+        starts.append(-((n - full) // 2) if full <= n else int(np.clip(round(middle - n / 2), 0, full - n)))
+    return (starts[0], starts[1], starts[2])
+
+
+def position(start: Sequence[int], size: Sequence[int], box: Sequence[tuple[int, int]]) -> tuple[float, float, float]:
+    """Center of a crop in [0, 1]^3 of the foreground box, axes z, y, x."""
+    z, y, x = (
+        float(np.clip((s + n / 2 - low) / max(high - low, 1), 0, 1))
+        for s, n, (low, high) in zip(start, size, box, strict=True)
+    )
+    return (z, y, x)
+
+
+def network_axes(batch: Batch, plan: Plan) -> Batch:
+    """In 2D, take the one-voxel slice axis out of a batch of (B, C, z, y, x) crops."""
+    if plan.dimensions == 3:
+        return batch
+    axis = plan.slice_axis
+    labels = None if batch.labels is None else batch.labels.squeeze(1 + axis)
+    return replace(batch, images=batch.images.squeeze(2 + axis), labels=labels)
+
+
+def _spread(cases: Sequence[int], batch: int, random: np.random.Generator) -> list[int]:
+    """``batch`` of ``cases``, all equally often as far as possible."""
+    if not cases:
+        raise ValueError("there is no such volume to draw from")
+    order: list[int] = []
+    while len(order) < batch:
+        order.extend(cases[int(i)] for i in random.permutation(len(cases)))
+    return order[:batch]
