@@ -16,7 +16,7 @@ from contrastiveseg.terminal import watcher
 from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
-STARTER = ROOT / "ContrastiveSeg" / "Resources" / "Checkpoints" / "starter-macl-3d-tiny.safetensors"
+STARTER = ROOT / "ContrastiveSeg" / "contrastiveseg" / "starters" / "macl-3d-tiny.safetensors"
 #: Region -> size in voxels. One data set each: a place means the same anatomy only within a region.
 REGIONS = {"heart": (48, 80, 96), "temporal": (48, 64, 48), "torso": (48, 64, 64), "head": (64, 64, 56)}
 SEED = 1000

@@ -35,7 +35,7 @@ from contrastiveseg.volumes.reading import read_channels, read_labels
 from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
-STARTER = ROOT / "ContrastiveSeg" / "Resources" / "Checkpoints" / "starter-macl-3d-tiny.safetensors"
+STARTER = ROOT / "ContrastiveSeg" / "contrastiveseg" / "starters" / "macl-3d-tiny.safetensors"
 #: Synthetic subjects from here on; the starter was trained on others.
 FIRST_SUBJECT = 900_000
 #: A minute is few steps: one crop each makes more of them, and a higher rate uses them.

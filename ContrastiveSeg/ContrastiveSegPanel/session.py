@@ -65,7 +65,7 @@ class Session:
         self.trainer = trainer or EngineClient()
         # A cancelled training still validates and writes what it has learned.
         self.trainer.GRACE = self.trainer.QUIT = _TRAINER_GRACE
-        self.catalog = Catalog(_MODULE / "Resources" / "Checkpoints", settings.models_folder())
+        self.catalog = Catalog(_MODULE / "contrastiveseg" / "starters", settings.models_folder())
         self.checkpoint: Entry | None = None
         self.parameters: Parameters | None = None
         self.methods = dict(_METHODS)

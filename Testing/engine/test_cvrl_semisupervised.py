@@ -138,7 +138,7 @@ def test_voxels_keep_their_own_labels(monkeypatch):
 def test_student_and_teacher_see_the_same_crops_in_other_intensities():
     made, given, seen = method(), batch(), {}
     brighter = iter((1.0, 2.0))
-    made.changed = lambda images: images + next(brighter)
+    made.augment_intensity = lambda images: images + next(brighter)
     encode, taught_maps = made.segmenter.backbone.encode, made.taught_maps
     made.segmenter.backbone.encode = lambda images: encode(seen.setdefault("student", images))
     made.taught_maps = lambda images: taught_maps(seen.setdefault("teacher", images))

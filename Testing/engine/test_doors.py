@@ -16,6 +16,7 @@ FORBIDDEN_IN_PANEL = {"torch", "monai"}
 
 #: Room -> rooms it may import, besides itself and the base modules. Downward only.
 DOORS = {
+    "starters": set(),
     "volumes": set(),
     "networks": {"volumes"},
     "contrast": {"networks", "volumes"},

@@ -39,7 +39,7 @@ def made(dimensions: int = 3, settings: IDEALSettings = SMALL, size: int = 16) -
 def stepped(ideal: IDEAL, source: ToyVolumes | None = None, share: float = 1.0) -> dict[str, torch.Tensor]:
     batch = ideal.draw(source or ToyVolumes(), np.random.default_rng(0))
     torch.manual_seed(1)
-    ideal.share = share
+    ideal.progress = share
     return ideal.step(batch)
 
 

@@ -1,6 +1,7 @@
 """What ships is what is there, and the files that name versions and dependencies agree."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,12 +20,23 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "ContrastiveSeg"
 
 
-def listed(name: str) -> list[str]:
-    """The entries of ``set(name ...)`` in the module's CMakeLists.txt, as written."""
+def shipped(name: str) -> list[str]:
+    """What ``file(GLOB_RECURSE name ...)`` finds in the module's CMakeLists.txt, as paths below the module."""
     text = re.sub(r"#.*", "", (MODULE / "CMakeLists.txt").read_text(encoding="utf-8"))
-    found = re.search(rf"set\({name}\s([^)]*)\)", text)
+    found = re.search(rf"file\(GLOB_RECURSE {name} RELATIVE \S+ CONFIGURE_DEPENDS\s([^)]*)\)", text)
     assert found, f"no list {name}"
-    return found[1].split()
+    patterns = [pattern.replace("${MODULE_NAME}", "ContrastiveSeg") for pattern in found[1].split()]
+    # In CMake a pattern's folder is searched with all below it.
+    files = {path for p in patterns for path in (MODULE / p).parent.rglob(Path(p).name)}
+    return sorted(path.relative_to(MODULE).as_posix() for path in files)
+
+
+def tracked() -> list[str]:
+    """The module's files in git, as paths below the module."""
+    told = subprocess.run(["git", "ls-files", "-z"], cwd=MODULE, capture_output=True, text=True, check=False)
+    if told.returncode:
+        pytest.skip("not a git checkout, so nothing tells what belongs to it")
+    return sorted(name for name in told.stdout.split("\0") if name)
 
 
 def pinned() -> dict[str, list[str]]:
@@ -53,21 +65,11 @@ def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
-def on_disk(*folders: str, pattern: str) -> list[str]:
-    """The files below the module's ``folders``, as the CMake lists write them."""
-    found = [p for folder in folders for p in (MODULE / folder).rglob(pattern) if p.is_file()]
-    return sorted(p.relative_to(MODULE).as_posix() for p in found if "__pycache__" not in p.parts)
-
-
-def test_every_python_file_ships():
-    code = on_disk("contrastiveseg", "ContrastiveSegPanel", "Scripts", pattern="*.py")
-    faces = sorted(p.name for p in MODULE.glob("*.py"))
-    assert sorted(listed("MODULE_PYTHON_SCRIPTS")) == sorted(faces + code)
-
-
-def test_every_resource_ships_and_is_small():
-    assert sorted(listed("MODULE_PYTHON_RESOURCES")) == on_disk("Resources", pattern="*")
-    assert all((MODULE / path).stat().st_size <= 8 * 2**20 for path in listed("MODULE_PYTHON_RESOURCES"))
+def test_what_ships_is_what_is_tracked():
+    scripts, resources = shipped("MODULE_PYTHON_SCRIPTS"), shipped("MODULE_PYTHON_RESOURCES")
+    assert sorted([*scripts, *resources, "CMakeLists.txt"]) == tracked()
+    assert {"ContrastiveSeg.py", "contrastiveseg/cli.py"} <= set(scripts)
+    assert all((MODULE / path).stat().st_size <= 8 * 2**20 for path in resources)
 
 
 def test_one_version_everywhere():

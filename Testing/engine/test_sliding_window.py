@@ -7,11 +7,11 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor
 
+import contrastiveseg.segmentation.sliding_window as window_module
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.networks.backbone import NetworkSpec
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter
-from contrastiveseg.segmentation import window
 from contrastiveseg.segmentation.sliding_window import segment_logits, sliding_window
 from contrastiveseg.segmentation.tiles import fit_tiles
 
@@ -98,7 +98,7 @@ def test_bfloat16_stays_close_to_float32_and_comes_back_as_float32() -> None:
 
 
 def test_many_classes_are_blended_in_half_the_memory(monkeypatch) -> None:
-    monkeypatch.setattr(window, "_MOST_FLOAT32", 1000)
+    monkeypatch.setattr(window_module, "_MOST_FLOAT32", 1000)
     image = noise(3, 9, 20, 20)
     tiling = fit_tiles((9, 20, 20), (4, 4, 4), (8, 8, 8), 1024)
     result = sliding_window(lambda x: x, image, tiling, 3, batch=1, device=CPU)

@@ -148,7 +148,7 @@ def kept(warm_workers: tuple[Any, Any], _honest: None, monkeypatch: pytest.Monke
     from ContrastiveSegPanel import jobs
 
     handed = itertools.cycle(warm_workers)
-    monkeypatch.setattr(jobs, "Worker", lambda: Kept(next(handed)))
+    monkeypatch.setattr(jobs, "EngineClient", lambda: Kept(next(handed)))
 
 
 @pytest.fixture

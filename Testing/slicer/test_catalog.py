@@ -8,7 +8,7 @@ import pytest
 
 from contrastiveseg.errors import InputError
 
-STARTER = Path(__file__).resolve().parents[2] / "ContrastiveSeg/Resources/Checkpoints/starter-macl-3d-tiny.safetensors"
+STARTER = Path(__file__).resolve().parents[2] / "ContrastiveSeg/contrastiveseg/starters/macl-3d-tiny.safetensors"
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def names(catalog):
 
 def test_starters_are_listed_though_there_is_no_models_folder_yet(catalog):
     (entry,) = catalog.entries()
-    assert (entry.name, entry.origin, entry.segments) == ("starter-macl-3d-tiny", "starter", False)
+    assert (entry.name, entry.origin, entry.segments) == ("macl-3d-tiny", "starter", False)
     assert entry.card.method == "macl"
 
 
@@ -49,7 +49,7 @@ def test_a_file_that_is_there_is_not_copied_again(catalog, segmenter, tmp_path):
     assert catalog.add(first) == first
     assert catalog.add(Path(shutil.copy(segmenter, tmp_path / "again.safetensors"))) == first
     assert catalog.add(STARTER) == STARTER
-    assert names(catalog) == ["starter-macl-3d-tiny", "organs"]
+    assert names(catalog) == ["macl-3d-tiny", "organs"]
 
 
 def test_a_file_that_is_no_checkpoint_is_not_taken_in(catalog, tmp_path):
@@ -75,7 +75,7 @@ def test_what_is_no_checkpoint_or_half_written_is_not_listed(catalog, segmenter)
     catalog.add(segmenter)
     (catalog.models / "notes.txt").write_text("mine")
     (catalog.models / ".organs.safetensors-x1.safetensors").write_bytes(b"half")
-    assert names(catalog) == ["starter-macl-3d-tiny", "organs"]
+    assert names(catalog) == ["macl-3d-tiny", "organs"]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_new_name_fits_any_file_system(catalog, wanted, name):
 def test_a_new_name_is_nobodys(catalog, segmenter):
     catalog.add(segmenter)
     assert catalog.new_path("organs").name == "organs-2.safetensors"
-    assert catalog.new_path("starter-macl-3d-tiny").name == "starter-macl-3d-tiny-2.safetensors"
+    assert catalog.new_path("macl-3d-tiny").name == "macl-3d-tiny-2.safetensors"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ def test_the_button_says_why_it_is_disabled(drive, scene, models):
     assert drive.segment.undoButton.toolTip.startswith("Nothing was segmented yet")
     scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
     assert drive.why_not() == "Empty has no voxels."
-    drive.choose("starter")
+    drive.choose("macl-3d-tiny")
     assert drive.why_not() == "The chosen checkpoint was only pre-trained. Fine-tune it first."
     (models / "broken.safetensors").write_bytes(b"no checkpoint")
     drive.session.refresh_catalog()
@@ -23,7 +23,7 @@ def test_the_button_says_why_it_is_disabled(drive, scene, models):
 
 
 def test_a_pre_trained_checkpoint_says_what_it_is_good_for(drive, screenshot, module):
-    drive.choose("starter")
+    drive.choose("macl-3d-tiny")
     assert drive.model.adviceLabel.text.startswith("Fine-tune me first")
     assert drive.shell.fineTuneSection.collapsed
     screenshot(module.parent, "model-pre-trained")
@@ -40,7 +40,7 @@ def test_fine_tune_is_scrolled_to_where_it_would_be_out_of_sight(drive, module, 
     area.setFixedHeight(300)
     slicer.util.mainWindow().setCentralWidget(area)
     area.setWidget(module.parent)
-    drive.choose("starter")
+    drive.choose("macl-3d-tiny")
     section = drive.shell.fineTuneSection
     drive.settle()
     assert section.mapTo(area.viewport(), qt.QPoint(0, 0)).y() > area.viewport().height
@@ -146,7 +146,7 @@ def test_the_scene_remembers_the_panels_state(drive, volume, scene, tmp_path, mo
     drive.segment.optionsGroupBox.collapsed = False
     drive.segment.mirrorCheckBox.click()
     drive.segment.inputSelector.setCurrentNode(slicer.util.getNode("Other"))
-    drive.choose("macl")
+    drive.choose("macl (")
     path = str(tmp_path / "scene.mrb")
     assert slicer.util.saveScene(path)
     scene.Clear(0)
@@ -236,4 +236,4 @@ def test_nobody_but_the_user_is_asked_for_a_folder(drive, models):
     drive.session.set_models_folder(elsewhere)
     assert not elsewhere.exists()
     assert settings.models_folder() == Path(elsewhere)
-    assert drive.model.checkpointComboBox.itemText(0) == "starter-macl-3d-tiny (pre-trained)"
+    assert drive.model.checkpointComboBox.itemText(0) == "macl-3d-tiny (pre-trained)"

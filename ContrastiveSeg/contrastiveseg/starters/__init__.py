@@ -1,0 +1,1 @@
+"""The starter checkpoints that ship, as data: NAME.safetensors."""
