@@ -50,7 +50,7 @@ from contrastiveseg.checkpoints.header import digest, read_card
 from contrastiveseg.descriptions import FinetuneJob, PretrainJob, SegmentJob
 from contrastiveseg.errors import ContrastiveSegError, InputError
 from contrastiveseg.jobs.run import run
-from contrastiveseg.methods.objective import find
+from contrastiveseg.methods.registry import find_method
 from contrastiveseg.serialization import key_value, to_json
 
 NAMES = {
@@ -123,7 +123,7 @@ def _benchmark(options: argparse.Namespace, work: Path) -> None:
     rows = options.rows.split(",")
     for row in rows:
         start, method = _parts(row)
-        find("finetune", method.name)
+        find_method("finetune", method.name)
         if start.name == "starter" and options.starter is None:
             raise InputError("Row starter needs --starter CHECKPOINT.")
         if start.name not in ("scratch", "all", "starter"):
@@ -151,7 +151,7 @@ def _pretraining(options: argparse.Namespace, method: Method) -> dict[str, Any]:
     """The budget of rows that pre-train, and the list whose labels they learn from, as a run tells it."""
     if options.pretrain_steps is None and options.pretrain_minutes is None:
         raise InputError("Give the pre-training budget as --pretrain-steps N or --pretrain-minutes M.")
-    with_labels = options.pretrain_labels and find("pretrain", method.name).uses_labels
+    with_labels = options.pretrain_labels and find_method("pretrain", method.name).uses_labels
     return {
         "pretrain_steps": options.pretrain_steps,
         "pretrain_minutes": options.pretrain_minutes,
@@ -174,7 +174,7 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
     labeled = split(folder, "train" if start.name == "all" else options.labeled)
     cases = [{"image": str(image(folder, c)), "label": str(label(folder, c))} for c in labeled]
     more: dict[str, Any] = {}
-    if find("finetune", method.name).uses_unlabeled:
+    if find_method("finetune", method.name).uses_unlabeled:
         others = [{"image": str(image(folder, c))} for c in split(folder, "train") if c not in labeled]
         more["unlabeled"] = (_listed(others, work / "unlabeled"),)
     clock = StageClock()

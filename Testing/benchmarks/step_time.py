@@ -33,7 +33,8 @@ from contrastiveseg.device import (
     resolve_device,
     shield_thin_convolutions,
 )
-from contrastiveseg.methods.objective import Objective, available, find
+from contrastiveseg.methods.method import Method
+from contrastiveseg.methods.registry import available_methods, find_method
 from contrastiveseg.networks.backbone import Backbone
 from contrastiveseg.networks.registry import build
 from contrastiveseg.training.setup import cases_of, choose_network
@@ -67,7 +68,7 @@ class Pass:
 
 
 @contextmanager
-def recorded(objective: Objective) -> Iterator[list[Pass]]:
+def recorded(objective: Method) -> Iterator[list[Pass]]:
     """The network passes of the steps taken inside."""
     passes: list[Pass] = []
     by_map: dict[int, Pass] = {}
@@ -121,7 +122,7 @@ def seconds(work: Callable[[], Any], device: torch.device, repeats: int) -> floa
 
 
 def measured(
-    objective: Objective, source: CachedVolumes, device: torch.device, dtype: torch.dtype | None, repeats: int
+    objective: Method, source: CachedVolumes, device: torch.device, dtype: torch.dtype | None, repeats: int
 ) -> dict[str, float]:
     """Milliseconds of a step and of its own passes."""
     steps = iter(range(10**6))
@@ -155,7 +156,7 @@ def measured(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common_options(parser, "step_time.json")
-    parser.add_argument("--methods", default=",".join(n for stage, n in available() if stage == "pretrain"))
+    parser.add_argument("--methods", default=",".join(n for stage, n in available_methods() if stage == "pretrain"))
     parser.add_argument("--size", default="tiny", choices=("tiny", "base", "large"))
     parser.add_argument("--dimensions", type=int, default=3, choices=(2, 3))
     parser.add_argument("--device", default="cpu")
@@ -174,7 +175,7 @@ def main() -> None:
         seen = fingerprint(cases)
         spec, voxels = choose_network("unet", options.size, options.dimensions, seen, device)
         for name in options.methods.split(","):
-            method = find("pretrain", name)
+            method = find_method("pretrain", name)
             torch.manual_seed(0)
             backbone = build(spec)
             plan = plan_for(seen, options.dimensions, method.patch_rule(backbone, method.Settings()), voxels)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from contrastiveseg.methods.objective import SegmentationObjective
+from contrastiveseg.methods.method import SegmentationMethod
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.spec import NetworkSpec
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
@@ -24,7 +24,7 @@ SIDE = 8
 
 
 def method(
-    cls: type[SegmentationObjective], settings: Any, share: float = 0.5, norm: str = "instance", dimensions: int = 3
+    cls: type[SegmentationMethod], settings: Any, share: float = 0.5, norm: str = "instance", dimensions: int = 3
 ) -> Any:
     """``cls`` with 3 classes on a network of three levels, in training."""
     torch.manual_seed(0)
@@ -46,7 +46,7 @@ def batch(labeled: int = 2, unlabeled: int = 2, dimensions: int = 3) -> Batch:
     return Batch(images, labels, torch.zeros(count, 4), torch.zeros(count, 4), torch.arange(count))
 
 
-def falls(made: SegmentationObjective, given: Batch, steps: int = 12, to: float = 0.8) -> bool:
+def falls(made: SegmentationMethod, given: Batch, steps: int = 12, to: float = 0.8) -> bool:
     """Whether the loss falls to less than ``to`` of what it was, over a few steps on one batch."""
     optimizer = torch.optim.AdamW(made.parameters(), 5e-3)
     losses = []

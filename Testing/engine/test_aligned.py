@@ -13,7 +13,7 @@ from contrastiveseg.contrast.geometry import sample
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods import aligned as module
 from contrastiveseg.methods.aligned import Aligned, AlignedSettings, far, places, point_contrast
-from contrastiveseg.methods.objective import find
+from contrastiveseg.methods.registry import find_method
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 from contrastiveseg.volumes.batch import Batch
 
@@ -142,7 +142,7 @@ def test_impossible_settings_are_refused():
 
 
 def test_registered_and_settings_survive_json():
-    assert find("pretrain", "aligned") is Aligned
+    assert find_method("pretrain", "aligned") is Aligned
     settings = replace(AlignedSettings(), near=0.2)
     assert serialization.from_json(AlignedSettings, serialization.to_json(settings)) == settings
 

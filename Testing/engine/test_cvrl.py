@@ -25,7 +25,7 @@ from contrastiveseg.contrast.queue import KeyQueue, instance_contrast
 from contrastiveseg.contrast.voxels import stratified_voxels, voxel_features
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods.cvrl import CVRL, CVRLSettings, pooled, voxel_contrast
-from contrastiveseg.methods.objective import find
+from contrastiveseg.methods.registry import find_method
 from contrastiveseg.networks.backbone import Backbone
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 
@@ -277,7 +277,7 @@ def test_impossible_settings_are_refused():
 
 
 def test_registered_and_settings_survive_json():
-    assert find("pretrain", "cvrl") is CVRL
+    assert find_method("pretrain", "cvrl") is CVRL
     settings = replace(CVRLSettings(), stages="joint")
     assert serialization.from_json(CVRLSettings, serialization.to_json(settings)) == settings
 

@@ -15,7 +15,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from contrastiveseg.checkpoints.header import read_card
-from contrastiveseg.methods.objective import Objective, Optimization
+from contrastiveseg.methods.method import Method, Optimization
 from contrastiveseg.training import distributed, loop
 from contrastiveseg.training.loop import Budget, Run, train
 
@@ -29,7 +29,7 @@ class Images(SimpleNamespace):
         return self
 
 
-class Fit(Objective):
+class Fit(Method):
     """Fits a convolution to images drawn for each process; ``joint`` holds the processes whose images it sees."""
 
     def __init__(self, joint: tuple[int, ...] = ()) -> None:

@@ -11,13 +11,14 @@ from toy_volumes import ToyVolumes, check_it_resumes, toy_backbone, toy_plan
 
 from contrastiveseg.checkpoints.format import load
 from contrastiveseg.descriptions import FinetuneJob
-from contrastiveseg.methods.objective import Objective, available, find
+from contrastiveseg.methods.method import Method
+from contrastiveseg.methods.registry import available_methods, find_method
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter
 from contrastiveseg.training.finetune import finetune
 
-METHODS = [name for stage, name in available() if stage == "finetune"]
-SEMI_SUPERVISED = [name for name in METHODS if find("finetune", name).uses_unlabeled]
+METHODS = [name for stage, name in available_methods() if stage == "finetune"]
+SEMI_SUPERVISED = [name for name in METHODS if find_method("finetune", name).uses_unlabeled]
 
 #: MCSC's Transformer and blocks at their usual size take seconds a step.
 SMALL = {"mcsc": {"embedding": 12, "heads": 2, "depth": 2, "width": 8, "fine_block": 4, "coarse_block": 2}}
@@ -69,7 +70,7 @@ def test_the_methods_there_are():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_what_inspect_and_the_panel_say(name):
-    method = find("finetune", name)
+    method = find_method("finetune", name)
     assert len(method.description) > 40
     assert method.citation
     if name in ("cvrl", "ideal"):
@@ -101,9 +102,9 @@ def test_labels_of_unlabeled_volumes_are_never_used(name, folders, tmp_path):
 
 @pytest.mark.parametrize("name", SEMI_SUPERVISED)
 def test_a_cancelled_run_resumes_on_the_same_curve(name, tmp_path):
-    method, source = find("finetune", name), ToyVolumes(labeled=(0, 1))
+    method, source = find_method("finetune", name), ToyVolumes(labeled=(0, 1))
 
-    def made(resume: bool) -> Objective:
+    def made(resume: bool) -> Method:
         # Whatever a resumed run was made with, it goes on with what the interrupted one had.
         backbone = toy_backbone(seed=int(resume))
         return method(backbone, toy_plan(), method.Settings(**SMALL.get(name, {})), classes=3)

@@ -22,7 +22,7 @@ from contrastiveseg import serialization
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods import ideal as module
 from contrastiveseg.methods.ideal import IDEAL, IDEALSettings
-from contrastiveseg.methods.objective import find
+from contrastiveseg.methods.registry import find_method
 from contrastiveseg.networks.segmenter import load_transferred
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 from contrastiveseg.volumes.batch import Batch
@@ -192,7 +192,7 @@ def test_impossible_settings_are_refused():
 
 
 def test_registered_and_settings_survive_json():
-    assert find("pretrain", "ideal") is IDEAL
+    assert find_method("pretrain", "ideal") is IDEAL
     settings = replace(IDEALSettings(), key="shared")
     assert serialization.from_json(IDEALSettings, serialization.to_json(settings)) == settings
 

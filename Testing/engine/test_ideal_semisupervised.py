@@ -12,7 +12,7 @@ from toy_volumes import check_a_step_in_bfloat16
 
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods.ideal import IDEALTuning, IDEALTuningSettings
-from contrastiveseg.methods.objective import find
+from contrastiveseg.methods.registry import find_method
 from contrastiveseg.methods.supervised import Supervised, SupervisedSettings
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter, load_transferred
@@ -188,7 +188,7 @@ def test_step_under_autocast():
 
 
 def test_registered_and_impossible_settings_are_refused():
-    assert find("finetune", "ideal") is IDEALTuning
+    assert find_method("finetune", "ideal") is IDEALTuning
     with pytest.raises(InputError):
         IDEALTuningSettings(confidence=1.0)
 

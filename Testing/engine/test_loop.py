@@ -16,7 +16,7 @@ from torch import nn
 from contrastiveseg.checkpoints.format import load
 from contrastiveseg.descriptions import FinetuneJob
 from contrastiveseg.errors import ContrastiveSegError, InputError
-from contrastiveseg.methods.objective import Objective, Optimization
+from contrastiveseg.methods.method import Method, Optimization
 from contrastiveseg.training import loop
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.training.loop import Budget, Run, train
@@ -37,7 +37,7 @@ class Images(SimpleNamespace):
         return Images(self.images.to(device))
 
 
-class Toy(Objective):
+class Toy(Method):
     """Fits a convolution to random images; its steps use the batch's and torch's random numbers alike."""
 
     def __init__(self, broken: tuple[int, ...] = (), scale: float = 1.0) -> None:

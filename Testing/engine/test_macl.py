@@ -14,7 +14,7 @@ from contrastiveseg.contrast.positions import paired_places
 from contrastiveseg.contrast.views import decoder_blocks, down
 from contrastiveseg.errors import ContrastiveSegError, InputError
 from contrastiveseg.methods.macl import MACL, MACLSettings, cell_places, equivariance
-from contrastiveseg.methods.objective import find
+from contrastiveseg.methods.registry import find_method
 from contrastiveseg.networks.registry import build, preset
 from contrastiveseg.networks.segmenter import load_transferred
 from contrastiveseg.networks.spec import NetworkSpec
@@ -258,7 +258,7 @@ def test_one_crop_is_refused():
 
 
 def test_registered_and_settings_survive_json():
-    assert find("pretrain", "macl") is MACL
+    assert find_method("pretrain", "macl") is MACL
     settings = replace(MACLSettings(), threshold=0.05, decoder_blocks=1)
     assert serialization.from_json(MACLSettings, serialization.to_json(settings)) == settings
 

@@ -22,7 +22,7 @@ from contrastiveseg.contrast.infonce import unit
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods import mixcl as module
 from contrastiveseg.methods.mixcl import MixCL, MixCLSettings
-from contrastiveseg.methods.objective import find
+from contrastiveseg.methods.registry import find_method
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 from contrastiveseg.volumes.batch import Batch
 
@@ -239,7 +239,7 @@ def test_impossible_settings_are_refused():
 
 
 def test_registered_and_settings_survive_json():
-    assert find("pretrain", "mixcl") is MixCL
+    assert find_method("pretrain", "mixcl") is MixCL
     settings = replace(MixCLSettings(), lost=(0.2, 0.4))
     assert serialization.from_json(MixCLSettings, serialization.to_json(settings)) == settings
     assert made().transferred == ("encoder", "decoder")

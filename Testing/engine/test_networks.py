@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from contrastiveseg.descriptions import FinetuneJob, PretrainJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.networks.backbone import Backbone, NetworkSpec
-from contrastiveseg.networks.registry import available, build, plan_strides, preset
+from contrastiveseg.networks.registry import available_backbones, build, plan_strides, preset
 from contrastiveseg.networks.segmenter import Segmenter, load_transferred
 from contrastiveseg.serialization import from_json, to_json
 
@@ -54,7 +54,7 @@ MACL_2D = NetworkSpec(
 @pytest.mark.parametrize("job", [PretrainJob, FinetuneJob])
 def test_help_names_every_backbone(job):
     (field,) = (f for f in dataclasses.fields(job) if f.name == "network")
-    assert field.metadata["help"].endswith(f"backbone ({', '.join(available())})")
+    assert field.metadata["help"].endswith(f"backbone ({', '.join(available_backbones())})")
 
 
 def parameters(module: nn.Module) -> int:
@@ -185,7 +185,7 @@ def test_what_cannot_be_built_is_refused_with_what_there_is(make, says) -> None:
 
 
 def test_all_backbones_are_found_by_name() -> None:
-    assert available() == ["segresnet", "unet", "unetr", "vnet"]
+    assert available_backbones() == ["segresnet", "unet", "unetr", "vnet"]
 
 
 def test_deep_logits_are_finest_first() -> None:

@@ -6,12 +6,13 @@ from toy_volumes import ToyVolumes, check_it_resumes, toy_backbone, toy_plan
 
 from contrastiveseg.checkpoints.format import load
 from contrastiveseg.descriptions import FinetuneJob, PretrainJob
-from contrastiveseg.methods.objective import Objective, available, find
+from contrastiveseg.methods.method import Method
+from contrastiveseg.methods.registry import available_methods, find_method
 from contrastiveseg.networks.registry import build
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.training.pretrain import pretrain
 
-METHODS = [name for stage, name in available() if stage == "pretrain"]
+METHODS = [name for stage, name in available_methods() if stage == "pretrain"]
 
 
 def test_the_methods_there_are():
@@ -20,7 +21,7 @@ def test_the_methods_there_are():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_what_inspect_and_the_panel_say(name):
-    method = find("pretrain", name)
+    method = find_method("pretrain", name)
     assert len(method.description) > 40
     assert method.citation
     if name in ("cvrl", "mixcl", "ideal"):
@@ -51,9 +52,9 @@ def test_a_job_makes_a_checkpoint_to_fine_tune(name, dimensions, dataset, tmp_pa
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_cancelled_run_resumes_on_the_same_curve(name, tmp_path):
-    method, source = find("pretrain", name), ToyVolumes()
+    method, source = find_method("pretrain", name), ToyVolumes()
 
-    def made(resume: bool) -> Objective:
+    def made(resume: bool) -> Method:
         # Whatever a resumed run was made with, it goes on with what the interrupted one had.
         return method(toy_backbone(seed=int(resume)), toy_plan(), method.Settings())
 

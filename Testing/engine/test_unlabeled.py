@@ -13,7 +13,7 @@ from contrastiveseg.checkpoints.format import load
 from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.descriptions import FinetuneJob
 from contrastiveseg.errors import InputError
-from contrastiveseg.methods import objective
+from contrastiveseg.methods import registry
 from contrastiveseg.methods.supervised import Supervised
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.volumes.batch import Batch
@@ -47,8 +47,8 @@ class Confident(Supervised):
 @pytest.fixture(autouse=True)
 def confident(monkeypatch):
     """The method "confident", registered for one test."""
-    objective.available()
-    monkeypatch.setitem(objective._REGISTRY, ("finetune", "confident"), Confident)
+    registry.available_methods()
+    monkeypatch.setitem(registry._METHODS, ("finetune", "confident"), Confident)
     Confident.drawn, Confident.sources = [], []
 
 

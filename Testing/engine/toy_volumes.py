@@ -12,7 +12,7 @@ from torch import nn
 
 from contrastiveseg.contrast.momentum import WARM
 from contrastiveseg.device import shield_thin_convolutions
-from contrastiveseg.methods.objective import Objective, Optimization
+from contrastiveseg.methods.method import Method, Optimization
 from contrastiveseg.networks.backbone import Backbone
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.spec import NetworkSpec
@@ -95,7 +95,7 @@ def toy_backbone(dimensions: int = 3, norm: str = "instance", seed: int = 0) -> 
 
 
 def trained(
-    objective: Objective, source: ToyVolumes, steps: int, share: float | None = None, rate: float = 2e-3
+    objective: Method, source: ToyVolumes, steps: int, share: float | None = None, rate: float = 2e-3
 ) -> list[dict[str, float]]:
     """The terms of ``steps`` steps as the loop takes them; ``share`` of the budget, by default that of the step."""
     objective.train()
@@ -138,7 +138,7 @@ def changed(before: dict[str, torch.Tensor], module: nn.Module) -> set[str]:
     return {name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])}
 
 
-def check_a_step_in_bfloat16(objective: Objective, batch: Batch) -> None:
+def check_a_step_in_bfloat16(objective: Method, batch: Batch) -> None:
     """Under autocast, as the loop has it: the loss is of float32, and terms and gradients are finite."""
     shield_thin_convolutions(objective)
     with torch.autocast("cpu", torch.bfloat16):
@@ -152,7 +152,7 @@ def check_a_step_in_bfloat16(objective: Objective, batch: Batch) -> None:
 
 
 def check_it_resumes(
-    made: Callable[[bool], Objective], source: ToyVolumes, optimization: Optimization, folder: Path
+    made: Callable[[bool], Method], source: ToyVolumes, optimization: Optimization, folder: Path
 ) -> None:
     """A run of ``made(False)``, cancelled and taken up by ``made(True)``, ends bit for bit where an uncut one ends."""
 
@@ -175,7 +175,7 @@ def check_it_resumes(
     assert [n for n, tensor in whole.state.items() if not torch.equal(tensor, resumed.state[n])] == []
 
 
-def check_the_key_encoder_follows(objective: Objective, momentum: float) -> None:
+def check_the_key_encoder_follows(objective: Method, momentum: float) -> None:
     """The teacher is an encoder alone, and a step moves it toward the student's, by more as long as it is young."""
     trained(objective, ToyVolumes(), 3)
     teacher = objective.teacher.network

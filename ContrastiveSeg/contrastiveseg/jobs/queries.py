@@ -14,11 +14,11 @@ def methods() -> list[dict[str, Any]]:
 
     "uses_labels" and "uses_unlabeled" are whether it learns from volumes with labels, and from those without.
     """
-    from ..methods.objective import available, find
+    from ..methods.registry import available_methods, find_method
 
     told = []
-    for stage, name in available():
-        found = find(stage, name)
+    for stage, name in available_methods():
+        found = find_method(stage, name)
         told.append(
             {
                 "stage": stage,

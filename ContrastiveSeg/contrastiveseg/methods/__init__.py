@@ -1,1 +1,1 @@
-"""One file a method. See :mod:`.objective` for the door."""
+"""One file a method. See :mod:`.method` for the door."""

@@ -24,7 +24,8 @@ from ..networks.backbone import Backbone
 from ..volumes.augment import IntensitySettings, SpatialSettings
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
-from .objective import Optimization, objective
+from .method import Optimization
+from .registry import register_method
 from .two_views import TwoViews, strong_changes
 
 
@@ -78,7 +79,7 @@ class AlignedSettings:
             raise InputError("lost must be two shares from 0 to below 1, the smaller one first.")
 
 
-@objective("aligned", stage="pretrain")
+@register_method("aligned", stage="pretrain")
 class Aligned(TwoViews):
     """Each point of a view against the same place of the other view, behind the whole network, and reconstruction."""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..volumes.batch import Batch
 from ..volumes.components import keep_largest_component
-from .objective import objective
+from .registry import register_method
 from .semisupervised import Taught, TaughtSettings, labeled_count
 from .supervised import at_level
 
@@ -49,7 +49,7 @@ class BCPSettings(TaughtSettings):
 _SMOOTH = 1e-5
 
 
-@objective("bcp", stage="finetune")
+@register_method("bcp", stage="finetune")
 class BCP(Taught):
     """Every mixed crop has a box of one crop in another; its loss is taken apart for the two origins."""
 

@@ -31,7 +31,8 @@ from ..networks.backbone import Backbone
 from ..volumes.augment import IntensitySettings, RandomRange, SpatialSettings, spatial
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
-from .objective import Optimization, objective
+from .method import Optimization
+from .registry import register_method
 from .two_views import BIAS, CURVE, TwoViews
 
 #: A checkpoint's card tells it, so it says how near to the paper the method is.
@@ -108,7 +109,7 @@ class CVRLSettings:
             raise InputError("batch, width, tokens and voxels must be 2 or more, queue 1 or more.")
 
 
-@objective("cvrl", stage="pretrain")
+@register_method("cvrl", stage="pretrain")
 class CVRL(TwoViews):
     """Volumes and feature dimensions at the bottleneck (P1), voxels and feature dimensions behind the decoder (P2)."""
 

@@ -24,7 +24,7 @@ from ..networks.backbone import Backbone
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
 from .cvrl import CITATION, pooled
-from .objective import objective
+from .registry import register_method
 from .semisupervised import Taught, TaughtSettings, labeled_count
 
 
@@ -57,7 +57,7 @@ class CVRLTuningSettings(TaughtSettings):
             raise InputError("width, tokens and voxels must be 2 or more, queue 1 or more.")
 
 
-@objective("cvrl", stage="finetune")
+@register_method("cvrl", stage="finetune")
 class CVRLTuning(Taught):
     """Student and teacher see the same crops in other intensities; features are contrasted at both ends."""
 

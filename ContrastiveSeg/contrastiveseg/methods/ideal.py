@@ -35,7 +35,8 @@ from ..networks.unet import SLOPE, DecoderBlock, norm_layer
 from ..volumes.augment import IntensitySettings, SpatialSettings
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
-from .objective import Optimization, objective
+from .method import Optimization
+from .registry import register_method
 from .semisupervised import SemiSupervised, SemiSupervisedSettings, labeled_count
 from .two_views import TwoViews, strong_changes
 
@@ -104,7 +105,7 @@ class IDEALSettings:
             raise InputError("batch, projection, others and queries must be 1 or more, radius 0 or more.")
 
 
-@objective("ideal", stage="pretrain")
+@register_method("ideal", stage="pretrain")
 class IDEAL(TwoViews):
     """Each location of the encoder's map against the one it corresponds to in the other view."""
 
@@ -201,7 +202,7 @@ class IDEALTuningSettings(SemiSupervisedSettings):
             raise InputError("confidence must be at least 0 and below 1.")
 
 
-@objective("ideal", stage="finetune")
+@register_method("ideal", stage="finetune")
 class IDEALTuning(SemiSupervised):
     """One encoder, two decoders: each learns from labels, and from what the other one predicts.
 

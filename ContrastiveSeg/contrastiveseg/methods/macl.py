@@ -32,7 +32,8 @@ from ..volumes.batch import Batch
 from ..volumes.fingerprint import PatchRule
 from ..volumes.plan import Plan
 from ..volumes.sampling import PatchSource
-from .objective import Objective, Optimization, objective
+from .method import Method, Optimization
+from .registry import register_method
 
 
 def _moves() -> SpatialSettings:
@@ -114,8 +115,8 @@ class MACLSettings:
             raise InputError("groups, per_group and projection must be 1 or more, most_cells 2, margin 1 or more.")
 
 
-@objective("macl", stage="pretrain")
-class MACL(Objective):
+@register_method("macl", stage="pretrain")
+class MACL(Method):
     """Global and dense contrast by position, and equivariance to shrinking, over two branches of one encoder.
 
     Raises:

@@ -22,7 +22,7 @@ from ..networks.segmenter import Segmenter
 from ..networks.spec import NetworkSpec
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
-from .objective import objective
+from .registry import register_method
 from .semisupervised import SemiSupervised, SemiSupervisedSettings, labeled_count
 from .supervised import at_level
 
@@ -65,7 +65,7 @@ class MCSCSettings(SemiSupervisedSettings):
             raise InputError("fine_block, fine_groups, coarse_block and width must be 1 or more, temperature above 0.")
 
 
-@objective("mcsc", stage="finetune")
+@register_method("mcsc", stage="finetune")
 class MCSC(SemiSupervised):
     """The CNN is the segmenter that is kept; the Transformer and the projectors serve training only."""
 

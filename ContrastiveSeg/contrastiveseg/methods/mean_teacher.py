@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..volumes.batch import Batch
-from .objective import objective
+from .registry import register_method
 from .semisupervised import Taught, TaughtSettings, labeled_count
 
 
-@objective("mean-teacher", stage="finetune")
+@register_method("mean-teacher", stage="finetune")
 class MeanTeacher(Taught):
     """Student and teacher see the same unlabeled crops in other intensities, and are to predict the same."""
 

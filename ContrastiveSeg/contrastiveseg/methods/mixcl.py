@@ -33,7 +33,8 @@ from ..volumes.augment import IntensitySettings, SpatialSettings
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
 from ..volumes.sampling import PatchSource, draw_patches, network_axes
-from .objective import Optimization, objective
+from .method import Optimization
+from .registry import register_method
 from .two_views import TwoViews, strong_changes
 
 
@@ -100,7 +101,7 @@ class MixCLSettings:
             raise InputError("lost must be two shares from 0 to below 1, margin 1 or more, pixel_level 0 or more.")
 
 
-@objective("mixcl", stage="pretrain")
+@register_method("mixcl", stage="pretrain")
 class MixCL(TwoViews):
     """Identity contrast at the bottleneck, label contrast in the decoder, reconstruction at the end, in one stage."""
 

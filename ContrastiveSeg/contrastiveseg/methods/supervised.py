@@ -18,7 +18,8 @@ from ..volumes.augment import IntensitySettings, RandomRange, SpatialSettings, s
 from ..volumes.batch import Batch
 from ..volumes.plan import Plan
 from ..volumes.sampling import PatchSource, draw_patches, network_axes
-from .objective import Optimization, SegmentationObjective, objective
+from .method import Optimization, SegmentationMethod
+from .registry import register_method
 
 
 def _unflipped() -> SpatialSettings:
@@ -68,8 +69,8 @@ class SupervisedSettings:
             raise InputError(f"deep_weight must be 0 or more, not {self.deep_weight}.")
 
 
-@objective("supervised", stage="finetune")
-class Supervised(SegmentationObjective):
+@register_method("supervised", stage="finetune")
+class Supervised(SegmentationMethod):
     """Minimizes Dice + cross-entropy, averaged over the decoder's levels with falling weights."""
 
     Settings = SupervisedSettings

@@ -14,7 +14,7 @@ from ..volumes.augment import IntensitySettings, RandomRange
 from ..volumes.batch import Batch
 from ..volumes.fingerprint import PatchRule
 from ..volumes.sampling import PatchSource
-from .objective import Objective
+from .method import Method
 
 #: Bias fields and curves, ours in every method that has them. Networks with instance norm are blind to brightness and
 #: contrast alone; where tissues change places on the gray scale, what two views have in common is the anatomy.
@@ -37,7 +37,7 @@ def strong_changes(reach: float, blur: float) -> IntensitySettings:
     )
 
 
-class TwoViews(Objective):
+class TwoViews(Method):
     """Of the settings, ``batch`` and ``margin`` say which crops are drawn, and ``spatial`` how each view is moved."""
 
     @classmethod

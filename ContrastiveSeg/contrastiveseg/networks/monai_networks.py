@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .backbone import Backbone
-from .registry import backbone
+from .registry import register_backbone
 from .unet import AddingDecoderBlock
 
 
@@ -41,7 +41,7 @@ class SegResNetBackbone(Backbone):
         return features
 
 
-@backbone("segresnet")
+@register_backbone("segresnet")
 def segresnet(
     dimensions: int,
     in_channels: int,

@@ -1,6 +1,6 @@
 """Backbones by name, and the presets that size one to a plan.
 
-Adding a backbone is adding one function under :func:`backbone` in a file of this folder.
+Adding a backbone is adding one function under :func:`register_backbone` in a file of this folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _WIDTHS: dict[tuple[str, int], tuple[int, ...]] = {
 _RESIDUAL_BLOCKS = (1, 3, 4, 6, 6, 6)
 
 
-def backbone(name: str) -> Callable[[Builder], Builder]:
+def register_backbone(name: str) -> Callable[[Builder], Builder]:
     """Decorator: register a function ``(dimensions, in_channels, *, ...) -> Backbone`` as backbone ``name``."""
 
     def register(builder: Builder) -> Builder:
@@ -46,7 +46,7 @@ def backbone(name: str) -> Callable[[Builder], Builder]:
     return register
 
 
-def available() -> list[str]:
+def available_backbones() -> list[str]:
     """Names of all backbones, after reading all files of this folder."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"{__package__}.{module.name}")
@@ -59,8 +59,8 @@ def build(spec: NetworkSpec) -> Backbone:
     Raises:
         InputError: no such backbone, or arguments it does not take (the message lists what there is) or cannot use.
     """
-    if spec.name not in available():
-        raise InputError(f"There is no backbone {spec.name!r}. There are: {', '.join(available())}.")
+    if spec.name not in available_backbones():
+        raise InputError(f"There is no backbone {spec.name!r}. There are: {', '.join(available_backbones())}.")
     builder = BACKBONES[spec.name]
     known = [p.name for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY]
     try:

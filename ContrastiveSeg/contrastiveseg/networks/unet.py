@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .backbone import Backbone
-from .registry import backbone
+from .registry import register_backbone
 
 SLOPE = 0.01
 _LEAKY = ("leakyrelu", {"negative_slope": SLOPE, "inplace": True})
@@ -137,7 +137,7 @@ class AddingDecoderBlock(nn.Module):
         return self.fuse(self.up(x) + skip)
 
 
-@backbone("unet")
+@register_backbone("unet")
 def unet(
     dimensions: int,
     in_channels: int,

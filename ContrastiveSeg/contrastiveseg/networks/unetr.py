@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .backbone import Backbone
-from .registry import backbone
+from .registry import register_backbone
 from .unet import DecoderBlock
 
 
@@ -99,7 +99,7 @@ class UNETR(Backbone):
         return self.encoder(x)
 
 
-@backbone("unetr")
+@register_backbone("unetr")
 def unetr(
     dimensions: int,
     in_channels: int,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .backbone import Backbone
-from .registry import backbone
+from .registry import register_backbone
 from .unet import AddingDecoderBlock, Norm, norm_layer
 
 #: Convolutions of each encoder level, and of each decoder block, deepest first.
@@ -56,7 +56,7 @@ class VNet(Backbone):
         return features
 
 
-@backbone("vnet")
+@register_backbone("vnet")
 def vnet(dimensions: int, in_channels: int, *, width: int = 16, norm: Norm = "batch") -> Backbone:
     """V-Net of four down-samplings (9.4 M parameters at the literature's width 16, head included).
 

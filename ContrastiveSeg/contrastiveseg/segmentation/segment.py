@@ -21,7 +21,7 @@ from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
 from ..files import check_outputs, volume_suffix, write_text
-from ..networks.registry import available
+from ..networks.registry import available_backbones
 from ..volumes.compatibility import misfits
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.reading import read_channels
@@ -66,7 +66,7 @@ def segment(
     outputs = _outputs(job)
     emit(events.stage("load"))
     with timings.of("import"):
-        available()  # brings in MONAI, which would count as loading the checkpoint otherwise
+        available_backbones()  # brings in MONAI, which would count as loading the checkpoint otherwise
     with timings.of("load"):
         device = resolve_device(job.device)
         predictor = _predictor(os.path.realpath(job.checkpoint), _stamp(job.checkpoint), str(device), job.precision)

@@ -16,7 +16,8 @@ from ..checkpoints.card import Card
 from ..checkpoints.format import save
 from ..descriptions import FinetuneJob
 from ..errors import Cancelled, InputError
-from ..methods.objective import SegmentationObjective, find
+from ..methods.method import SegmentationMethod
+from ..methods.registry import find_method
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter, TransferReport, load_transferred
 from ..serialization import to_json
@@ -56,8 +57,8 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
         InputError: data, checkpoint, output, settings or budget cannot be used.
         Cancelled: stopped; the best (or averaged) weights so far and a resume file are kept.
     """
-    method = find("finetune", job.method)
-    assert issubclass(method, SegmentationObjective)
+    method = find_method("finetune", job.method)
+    assert issubclass(method, SegmentationMethod)
     settings = method_settings(method, job.settings)
     if job.compare_scratch and job.checkpoint == "none":
         raise InputError(
@@ -105,7 +106,7 @@ class FineTuning:
     """A fine-tuning made ready: it can be trained once, or again and again to compare."""
 
     job: FinetuneJob
-    method: type[SegmentationObjective]
+    method: type[SegmentationMethod]
     settings: Any
     start: Start
     task: Task

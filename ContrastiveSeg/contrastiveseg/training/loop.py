@@ -21,7 +21,7 @@ from .. import events
 from ..checkpoints.format import not_finite
 from ..device import autocast, keep_large_buffers, out_of_memory, shield_thin_convolutions
 from ..errors import Cancelled, ContrastiveSegError, InputError
-from ..methods.objective import Objective, Optimization
+from ..methods.method import Method, Optimization
 from ..volumes.batch import Batch
 from ..volumes.sampling import PatchSource
 from . import distributed
@@ -95,7 +95,7 @@ class Trained:
 
 
 def train(
-    objective: Objective,
+    objective: Method,
     source: PatchSource,
     how: Optimization,
     run: Run,
@@ -177,7 +177,7 @@ def train(
 class _State:
     """What moves during training: weights, optimizer, average, the best so far; and its file for resuming."""
 
-    def __init__(self, objective: Objective, how: Optimization, run: Run, transferred: Collection[str]) -> None:
+    def __init__(self, objective: Method, how: Optimization, run: Run, transferred: Collection[str]) -> None:
         self.objective, self.run = objective, run
         self.optimizer = make_optimizer(objective, how, transferred, objective.rates)
         self.average = AveragedWeights(objective, how.ema) if how.ema else None
@@ -287,11 +287,11 @@ def _check_learned(state: _State, weights: Mapping[str, Tensor]) -> None:
         )
 
 
-def _draw(objective: Objective, source: PatchSource, seed: int, step: int) -> Batch:
+def _draw(objective: Method, source: PatchSource, seed: int, step: int) -> Batch:
     return objective.draw(source, np.random.default_rng([seed, step, distributed.rank()]))
 
 
-def _distributed(objective: Objective, device: torch.device) -> nn.Module:
+def _distributed(objective: Method, device: torch.device) -> nn.Module:
     if distributed.world() == 1:
         return objective
     ids = [device.index] if device.type == "cuda" else None

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..methods.objective import Optimization
+from ..methods.method import Optimization
 
 
 def make_optimizer(

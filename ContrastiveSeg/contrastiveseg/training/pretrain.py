@@ -12,7 +12,8 @@ from ..checkpoints.card import Card
 from ..checkpoints.format import save
 from ..descriptions import PretrainJob
 from ..errors import Cancelled, InputError
-from ..methods.objective import Objective, available, find
+from ..methods.method import Method
+from ..methods.registry import find_method, methods_of
 from ..networks.registry import build
 from ..serialization import to_json
 from ..volumes.cache import CachedVolumes
@@ -43,7 +44,7 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
         InputError: images, labels, output, method, settings or budget cannot be used.
         Cancelled: stopped; the checkpoint so far and a resume file are kept.
     """
-    method = find("pretrain", job.method)
+    method = find_method("pretrain", job.method)
     settings = method_settings(method, job.settings)
     emit(events.stage("plan"))
     data_sets = with_named_labels(_data_sets(job.images), _labels(job, method))
@@ -95,14 +96,14 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
     return result
 
 
-def _labels(job: PretrainJob, method: type[Objective]) -> list[Path]:
+def _labels(job: PretrainJob, method: type[Method]) -> list[Path]:
     """The paths of ``job.labels``.
 
     Raises:
         InputError: there are some, and the method learns from none.
     """
     if job.labels and not method.uses_labels:
-        able = ", ".join(n for stage, n in available() if stage == "pretrain" and find("pretrain", n).uses_labels)
+        able = ", ".join(name for name, other in methods_of("pretrain").items() if other.uses_labels)
         raise InputError(
             f"{job.method} pre-training learns from no labels. Leave out --labels, or choose a --method that does "
             f"({able})."

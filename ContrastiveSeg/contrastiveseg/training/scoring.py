@@ -14,7 +14,7 @@ from .. import events
 from ..checkpoints.card import Card
 from ..errors import Cancelled
 from ..evaluation.metrics import measure
-from ..methods.objective import SegmentationObjective
+from ..methods.method import SegmentationMethod
 from ..networks.segmenter import Segmenter
 from ..segmentation.predictor import Predictor
 from ..segmentation.sliding_window import OnTile
@@ -38,7 +38,7 @@ class CaseScores:
 
 
 def working_dice(
-    objective: SegmentationObjective, card: Card, state: Mapping[str, Tensor], source: CachedVolumes, run: Run
+    objective: SegmentationMethod, card: Card, state: Mapping[str, Tensor], source: CachedVolumes, run: Run
 ) -> float:
     """Mean Dice of ``state`` over cases and labels, on ``source``'s preprocessed grids; the objective is restored.
 

@@ -20,7 +20,7 @@ from ..descriptions import Size, Training
 from ..device import autocast_dtype, resolve_device
 from ..errors import InputError
 from ..files import check_output
-from ..methods.objective import Objective, Optimization
+from ..methods.method import Method, Optimization
 from ..networks.registry import build, preset, size_of
 from ..networks.spec import NetworkSpec
 from ..serialization import from_json, to_json
@@ -140,7 +140,7 @@ def patch_voxels(spec: NetworkSpec) -> int:
     return PATCH_VOXELS[spec.dimensions, size_of(build(spec))]
 
 
-def method_settings(cls: type[Objective], given: Mapping[str, Any]) -> Any:
+def method_settings(cls: type[Method], given: Mapping[str, Any]) -> Any:
     """The method's settings with the values ``given`` ("a.b": v reaches into nested settings) in place of defaults."""
     data: dict[str, Any] = to_json(cls.Settings())
     for key, value in given.items():
@@ -154,7 +154,7 @@ def method_settings(cls: type[Objective], given: Mapping[str, Any]) -> Any:
     return from_json(cls.Settings, data, "settings")
 
 
-def optimization(cls: type[Objective], job: Training) -> Optimization:
+def optimization(cls: type[Method], job: Training) -> Optimization:
     """The method's own optimization with the job's overrides."""
     given: dict[str, Any] = {
         "learning_rate": job.learning_rate,

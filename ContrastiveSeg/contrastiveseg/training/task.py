@@ -13,7 +13,8 @@ from .. import events
 from ..checkpoints.card import Card, Label
 from ..descriptions import FinetuneJob
 from ..errors import InputError
-from ..methods.objective import SegmentationObjective, available, find
+from ..methods.method import SegmentationMethod
+from ..methods.registry import methods_of
 from ..serialization import from_json
 from ..volumes.cache import CachedCase, CachedVolumes
 from ..volumes.dataset import CaseFiles, label_names
@@ -46,7 +47,7 @@ def labeled_cases(job: FinetuneJob) -> list[CaseFiles]:
     return cases
 
 
-def unlabeled_cases(job: FinetuneJob, method: type[SegmentationObjective]) -> list[CaseFiles]:
+def unlabeled_cases(job: FinetuneJob, method: type[SegmentationMethod]) -> list[CaseFiles]:
     """The cases of ``job.unlabeled``; whatever labels are found with them are forgotten here.
 
     Raises:
@@ -55,9 +56,7 @@ def unlabeled_cases(job: FinetuneJob, method: type[SegmentationObjective]) -> li
     if not job.unlabeled:
         return []
     if not method.uses_unlabeled:
-        able = [
-            n for stage, n in available() if stage == "finetune" and getattr(find(stage, n), "uses_unlabeled", False)
-        ]
+        able = [name for name, other in methods_of("finetune").items() if getattr(other, "uses_unlabeled", False)]
         choice = f" or choose a --method that does ({', '.join(able)})" if able else ""
         raise InputError(
             f"{job.method} fine-tuning does not learn from volumes without labels. Leave out --unlabeled{choice}."

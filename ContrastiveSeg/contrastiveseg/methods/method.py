@@ -1,23 +1,20 @@
-"""The door a method comes through: an objective, registered by name and stage.
+"""What a method is: the class that pre-training and fine-tuning minimize.
 
 A method is one file of this folder, named like the method. It holds a frozen dataclass of hyper-parameters (each with
-its source) and an :class:`Objective` registered with :func:`objective`. Nothing else in the engine names a method.
+its source) and a :class:`Method`, registered by :func:`.registry.register_method`. Nothing else in the engine names a
+method.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from torch import Tensor, nn
 
-from ..errors import InputError
 from ..networks.backbone import Backbone
 from ..networks.segmenter import Segmenter
 from ..volumes.augment import IntensitySettings, intensity
@@ -26,12 +23,10 @@ from ..volumes.fingerprint import PatchRule
 from ..volumes.plan import Plan
 from ..volumes.sampling import PatchSource
 
-Stage = Literal["pretrain", "finetune"]
-
 
 @dataclass(frozen=True)
 class Optimization:
-    """How an objective wants to be minimized.
+    """How a method wants to be minimized.
 
     Attributes:
         optimizer: "sgd" (Nesterov-free momentum) or "adamw".
@@ -53,7 +48,7 @@ class Optimization:
     ema: float = 0.0
 
 
-class Objective(nn.Module):
+class Method(nn.Module):
     """Makes its views from a batch and returns named loss terms; owns its heads, teacher and queue.
 
     Being a module, its ``state_dict`` is all that resuming needs, and its parameters are what the optimizer trains.
@@ -118,12 +113,12 @@ class Objective(nn.Module):
 
     @property
     def transferred(self) -> tuple[str, ...]:
-        """Names of the backbone's sub-modules this objective trains, e.g. ("encoder", "decoder.0")."""
+        """Names of the backbone's sub-modules this method trains, e.g. ("encoder", "decoder.0")."""
         raise NotImplementedError
 
 
-class SegmentationObjective(Objective):
-    """An objective of fine-tuning: it owns a :class:`Segmenter` of ``classes`` (background included).
+class SegmentationMethod(Method):
+    """A method of fine-tuning: it owns a :class:`Segmenter` of ``classes`` (background included).
 
     ``auxiliary`` lower decoder levels get a head of their own for deep supervision.
     """
@@ -140,35 +135,3 @@ class SegmentationObjective(Objective):
     @property
     def transferred(self) -> tuple[str, ...]:
         return ("encoder", "decoder")
-
-
-_REGISTRY: dict[tuple[Stage, str], type[Objective]] = {}
-
-
-def objective(name: str, stage: Stage) -> Callable[[type[Objective]], type[Objective]]:
-    """Class decorator: register an objective as method ``name`` of ``stage``."""
-
-    def register(cls: type[Objective]) -> type[Objective]:
-        _REGISTRY[stage, name] = cls
-        return cls
-
-    return register
-
-
-def find(stage: Stage, name: str) -> type[Objective]:
-    """The objective of method ``name`` for ``stage``.
-
-    Raises:
-        InputError: there is none; the message lists those there are.
-    """
-    if (stage, name) not in available():
-        names = ", ".join(n for s, n in available() if s == stage)
-        raise InputError(f"There is no method {name!r} to {stage} with. There are: {names}.")
-    return _REGISTRY[stage, name]
-
-
-def available() -> list[tuple[Stage, str]]:
-    """Every registered (stage, name), after reading all files of this folder."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        importlib.import_module(f"{__package__}.{module.name}")
-    return sorted(_REGISTRY)
