@@ -12,7 +12,7 @@ import torch
 from contrastiveseg.descriptions import PretrainJob, RankJob
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.jobs.run import run
-from contrastiveseg.segmentation import observe
+from contrastiveseg.segmentation import features
 from contrastiveseg.segmentation.rank import order, rank
 from contrastiveseg.training.pretrain import pretrain
 from contrastiveseg.volumes.itk import geometry_of
@@ -163,11 +163,11 @@ def test_the_place_is_the_most_uncertain_one_of_the_stored_array(sharp, image, t
     cube = np.zeros((1, 12, 16, 16), np.float32)
     cube[0, 2:7, 7:12, 1:6] = 1
 
-    def doubtful(logits):
+    def uncertain_region(logits):
         there = resample_image(canonical_axes(geometry_of(made)).apply(cube), logits.shape[1:])[0]
         return there >= 0, there
 
-    monkeypatch.setattr(observe, "_doubtful", doubtful)
+    monkeypatch.setattr(features, "_uncertain_region", uncertain_region)
     (case,) = rank(job(sharp, tmp_path / "a.nrrd"))["cases"]
     axis, index = case["slice"]
     assert axis == 0  # the thickest slices, 25 mm
@@ -184,11 +184,11 @@ def test_uncertainty_does_not_fall_with_the_empty_space_around():
     wide = torch.full((3, 30, 30, 30), -20.0)
     wide[0] = 20
     wide[:, 10:20, 10:20, 10:20] = logits
-    small, large = (entropy[region].mean() for region, entropy in map(observe._doubtful, (logits, wide)))
+    small, large = (entropy[region].mean() for region, entropy in map(features._uncertain_region, (logits, wide)))
     assert small == pytest.approx(large, rel=1e-5)
     # Nothing found: the most doubtful voxels speak.
     logits[1] -= 2
-    region, entropy = observe._doubtful(logits)
+    region, entropy = features._uncertain_region(logits)
     assert region.sum() == 11
     assert entropy[region].mean() > 0.1
 

@@ -15,11 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..checkpoints.card import Card
-from ..checkpoints.format import load
+from ..checkpoints.open import open_segmenter
 from ..descriptions import Pieces
 from ..device import keep_large_buffers
-from ..errors import InputError
-from ..networks.registry import build
 from ..networks.segmenter import Segmenter
 from ..volumes.cache import working_shape
 from ..volumes.components import keep_largest_component
@@ -82,20 +80,9 @@ class Predictor:
         """The predictor of a fine-tuned checkpoint.
 
         Raises:
-            InputError: the checkpoint cannot be read, or was only pre-trained.
+            InputError: as :func:`.checkpoints.open.open_segmenter`.
         """
-        card, weights = load(path)
-        if card.kind != "segmenter":
-            raise InputError(
-                f"{path} was only pre-trained ({card.method}) and knows no labels yet. Fine-tune it first: "
-                f"contrastiveseg finetune --checkpoint {path} --images ... --labels ..."
-            )
-        network = Segmenter(build(card.network), len(card.labels) + 1)
-        try:
-            network.load_state_dict(weights)
-        except RuntimeError as problem:
-            raise InputError(f"{path}: the weights do not fit the network its card names. Copy it again.") from problem
-        return cls(card, network, device, dtype)
+        return cls(*open_segmenter(path), device, dtype)
 
     def prepare(self, volume: Volume) -> Tensor:
         """The volume as the network sees it: canonical, normalized, at the plan's spacing; (C, z, y, x) float32."""

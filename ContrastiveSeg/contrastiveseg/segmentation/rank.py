@@ -1,7 +1,8 @@
 """The rank job: which unlabeled volume to label next.
 
-A volume is worth labeling when the network is unsure about it and when no labeled volume resembles it. The list is
-made greedily: what is placed counts as labeled for those behind it, so that ten alike volumes do not fill it.
+A volume is worth labeling when the network is uncertain about it and when no labeled volume resembles it. The list is
+made greedily: a volume on the list counts as labeled for those behind it, so that ten similar volumes do not fill its
+top.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from ..serialization import to_json
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.reading import read_channels
 from ..volumes.volume import Geometry
-from .observe import Observation, Observer
+from .features import FeatureExtractor, VolumeFeatures
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """An unlabeled volume in its place of the list.
+    """An unlabeled volume in the list.
 
     Attributes:
         score: what the list is sorted by, 0 to 1: the mean of novelty and of the uncertainty's rank, or novelty alone.
         uncertainty: mean normalized entropy in and around the predicted structures; None where no labels are known.
-        novelty: distance of its features to the nearest volume that is labeled or stands before it, 0 (the same) to
-            1 (as far as any volume of the list is from the labeled ones).
+        novelty: distance of its features to the nearest volume that is labeled or precedes it in the list, 0 (the same)
+            to 1 (as far as any volume of the list is from the labeled ones).
         slice: axis (0, 1, 2 for z, y, x of the file's array) and index of its most uncertain slice.
-        world: (x, y, z) in mm (LPS) of the most uncertain place in it.
+        world: (x, y, z) in mm (LPS) of the most uncertain voxel in it.
     """
 
     name: str
@@ -70,12 +71,12 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
     emit(events.stage("load"))
     device = resolve_device(job.device)
     dtype = autocast_dtype(device, job.precision)
-    observer = Observer.open(Path(job.checkpoint), [*labeled, *unlabeled], device, dtype)
+    extractor = FeatureExtractor.open(Path(job.checkpoint), [*labeled, *unlabeled], device, dtype)
     emit(events.stage("rank"))
     progress = events.Progress(emit, len(labeled) + len(unlabeled), "volumes")
     failures: list[dict[str, str]] = []
-    seen: list[tuple[CaseFiles, Observation, Geometry]] = []
-    features: list[np.ndarray] = []
+    unlabeled_features: list[tuple[CaseFiles, VolumeFeatures, Geometry]] = []
+    labeled_features: list[np.ndarray] = []
     for done, case in enumerate([*labeled, *unlabeled]):
 
         def on_tile(tile: int, tiles: int, done: int = done) -> None:
@@ -85,21 +86,20 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
 
         try:
             volume = read_channels(case.images)
-            observation = observer.observe(volume, on_tile)
+            extracted = extractor.extract(volume, on_tile)
         except (InputError, RuntimeError, MemoryError) as problem:
             failures.append({"input": str(case.images[0]), "what": str(problem)})
             emit(events.warning(f"{case.name} failed: {problem}"))
             continue
         if done < len(labeled):
-            features.append(observation.features)
+            labeled_features.append(extracted.features)
         else:
-            seen.append((case, observation, volume.geometry))
-    if not seen:
+            unlabeled_features.append((case, extracted, volume.geometry))
+    if not unlabeled_features:
         raise InputError(f"None of the {len(unlabeled)} volumes could be ranked. {failures[-1]['what']}")
-    ranked = _ranked(seen, features)
-    for place, one in enumerate(ranked, start=1):
-        unsure = "" if one.uncertainty is None else f"uncertainty {one.uncertainty:.3f}, "
-        emit(events.log(f"{place}. {one.name}: score {one.score:.3f} ({unsure}novelty {one.novelty:.3f})"))
+    ranked = _ranked(unlabeled_features, labeled_features)
+    for position, entry in enumerate(ranked, start=1):
+        emit(events.log(f"{position}. {_line(entry)}"))
     result: dict[str, Any] = {"cases": to_json(ranked), "failures": failures}
     if job.output:
         write_text(Path(job.output), json.dumps(result, indent=1) + "\n")
@@ -107,53 +107,54 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
     return result
 
 
+def _line(ranked: Ranked) -> str:
+    uncertainty = "" if ranked.uncertainty is None else f"uncertainty {ranked.uncertainty:.3f}, "
+    return f"{ranked.name}: score {ranked.score:.3f} ({uncertainty}novelty {ranked.novelty:.3f})"
+
+
 def _files(case: CaseFiles) -> tuple[Path, ...]:
     return tuple(image.resolve() for image in case.images)
 
 
-def _ranked(seen: Sequence[tuple[CaseFiles, Observation, Geometry]], labeled: Sequence[np.ndarray]) -> list[Ranked]:
-    unsure = [observation.uncertainty for _, observation, _ in seen]
-    known = None if None in unsure else np.array(unsure, float)
-    made = []
-    for index, score, novelty in order(np.array([o.features for _, o, _ in seen]), np.array(labeled), known):
-        case, observation, geometry = seen[index]
-        axis = observation.slice_axis
-        made.append(
-            Ranked(
-                case.name,
-                score,
-                observation.uncertainty,
-                novelty,
-                (axis, observation.place[axis]),
-                geometry.position(observation.place),
-            )
+def _ranked(
+    unlabeled: Sequence[tuple[CaseFiles, VolumeFeatures, Geometry]], labeled: Sequence[np.ndarray]
+) -> list[Ranked]:
+    values = [extracted.uncertainty for _, extracted, _ in unlabeled]
+    uncertainty = None if None in values else np.array(values, float)
+    features = np.array([extracted.features for _, extracted, _ in unlabeled])
+    ranked = []
+    for index, score, novelty in order(features, np.array(labeled), uncertainty):
+        case, extracted, geometry = unlabeled[index]
+        axis, voxel = extracted.slice_axis, extracted.voxel
+        ranked.append(
+            Ranked(case.name, score, extracted.uncertainty, novelty, (axis, voxel[axis]), geometry.position(voxel))
         )
-    return made
+    return ranked
 
 
 def order(features: np.ndarray, labeled: np.ndarray, uncertainty: np.ndarray | None) -> list[tuple[int, float, float]]:
     """(index, score, novelty) of every row of ``features``, best first, by greedy farthest-first traversal.
 
-    Novelty is the distance to the nearest row of ``labeled`` or one placed before, read off the distribution of the
+    Novelty is the distance to the nearest row of ``labeled`` or of an earlier row of the list, as a rank among the
     distances to ``labeled`` alone: scales differ between networks, ranks do not. Scores fall along the list.
 
     Args:
         features: (N, D) of the volumes to order. labeled: (M, D), or empty: then all are equally novel at first.
-        uncertainty: (N,), or None to go by novelty alone.
+        uncertainty: (N,), or None to use novelty alone.
     """
-    ours, theirs = cdist(features, features), cdist(features, labeled.reshape(-1, features.shape[1]))
-    nearest = theirs.min(1) if theirs.size else np.full(len(features), np.inf)
-    reference = np.sort(nearest if theirs.size else ours[~np.eye(len(ours), dtype=bool)])
+    mutual, to_labeled = cdist(features, features), cdist(features, labeled.reshape(-1, features.shape[1]))
+    nearest = to_labeled.min(1) if to_labeled.size else np.full(len(features), np.inf)
+    reference = np.sort(nearest if to_labeled.size else mutual[~np.eye(len(mutual), dtype=bool)])
     steps = np.unique(reference[reference > 0])
     shares = np.searchsorted(reference, steps, "right") / max(len(reference), 1)
-    unsure = None if uncertainty is None else rankdata(uncertainty, "max") / len(uncertainty)
-    left, placed = list(range(len(features))), []
-    while left:
-        novelty = np.interp(nearest[left], [0, *steps, np.inf], [0, *shares, 1])
-        score = novelty if unsure is None else (novelty + unsure[left]) / 2
+    uncertainty_rank = None if uncertainty is None else rankdata(uncertainty, "max") / len(uncertainty)
+    remaining, ordered = list(range(len(features))), []
+    while remaining:
+        novelty = np.interp(nearest[remaining], [0, *steps, np.inf], [0, *shares, 1])
+        score = novelty if uncertainty_rank is None else (novelty + uncertainty_rank[remaining]) / 2
         # Among equals the most typical comes first.
-        best = int(np.lexsort((ours[left].mean(1), -score))[0])
-        index = left.pop(best)
-        placed.append((index, float(score[best]), float(novelty[best])))
-        nearest = np.minimum(nearest, ours[:, index])
-    return placed
+        best = int(np.lexsort((mutual[remaining].mean(1), -score))[0])
+        index = remaining.pop(best)
+        ordered.append((index, float(score[best]), float(novelty[best])))
+        nearest = np.minimum(nearest, mutual[:, index])
+    return ordered

@@ -14,6 +14,7 @@ from torch import Tensor
 from .. import events
 from ..checkpoints.card import Card
 from ..checkpoints.format import save
+from ..checkpoints.open import build_segmenter
 from ..descriptions import FinetuneJob
 from ..errors import Cancelled, InputError
 from ..methods.method import SegmentationMethod
@@ -204,8 +205,7 @@ class FineTuning:
         # Its other labels count as background, which is what they are in these label maps.
         labels = tuple(dataclasses.replace(label, value=names.get(label.name, 0)) for label in base.labels)
         whole = tuple(names[x.name] for x in base.labels if x.value in base.one_piece and x.name in names)
-        network = Segmenter(build(base.network), len(labels) + 1)
-        network.load_state_dict(self.start.weights)
+        network = build_segmenter(base, self.start.weights, Path(self.job.checkpoint))
         files = [self.task.files[i] for i in held]
         return score_cases(network, dataclasses.replace(base, labels=labels, one_piece=whole), files, self.run)
 
