@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from common import add_common_options, machine, markdown
+from results_file import write_report
 
-from contrastiveseg.files import write_text
 from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 
 _POLICIES: dict[str, dict[str, str]] = {"default": {}, "passive": {"OMP_WAIT_POLICY": "passive"}}
@@ -47,7 +47,7 @@ def main() -> int:
         for policy in _POLICIES
     }
     report = {"machine": machine(options.threads), "seconds": medians, "runs": runs}
-    write_text(options.output, json.dumps(report, indent=1) + "\n")
+    write_report(options.output, report)
     rows = [(policy, *(f"{told[kind]:.2f}" for kind in kinds)) for policy, told in medians.items()]
     print(markdown(("Seconds", "a step alone", "segment alone", "a step, both", "segment, both"), rows))
     return 0

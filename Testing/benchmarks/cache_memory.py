@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from results_file import write_report
 
 from contrastiveseg.volumes.cache import CachedCase, CachedVolumes
 from contrastiveseg.volumes.sampling import draw_patches
@@ -87,10 +88,9 @@ def main() -> None:
             done = subprocess.run([*command, "--size", *map(str, size)], check=True, capture_output=True, text=True)
             rows.append(json.loads(done.stdout))
     found = {"size": size, "patch": PATCH, "crops": given.crops, "machine": platform.machine(), "results": rows}
-    text = json.dumps(found, indent=1)
     if given.output:
-        given.output.write_text(text + "\n")
-    print(text)
+        write_report(given.output, found)
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

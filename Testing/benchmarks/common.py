@@ -1,4 +1,4 @@
-"""What the benchmarks share: where the data are, which machine computes, what a results file holds, how runs score."""
+"""What the benchmarks share: where the data are, which machine computes, how runs are scored, tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,8 @@ import torch
 
 from contrastiveseg.errors import InputError
 from contrastiveseg.evaluation.evaluate import evaluate
-from contrastiveseg.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
-Run = dict[str, Any]
 
 
 def add_common_options(parser: argparse.ArgumentParser, output: str) -> None:
@@ -109,21 +107,6 @@ def _processor() -> str:
         if names:
             return names[0]
     return platform.processor() or platform.machine()
-
-
-def read_runs(path: Path) -> list[Run]:
-    """The finished runs of a results file; none if there is no such file, or another benchmark wrote it."""
-    return list(json.loads(path.read_text()).get("runs", [])) if path.is_file() else []
-
-
-def add_run(path: Path, run: Run) -> None:
-    """Append a finished run, so that a killed benchmark loses one run at most."""
-    write_text(path, json.dumps({"runs": [*read_runs(path), run]}, indent=1) + "\n")
-
-
-def is_finished(path: Path, wanted: Mapping[str, Any]) -> bool:
-    """Whether a run with all values of ``wanted`` is in the results file."""
-    return any(all(run.get(k) == v for k, v in wanted.items()) for run in read_runs(path))
 
 
 def score(predictions: Path, folder: Path, cases: Sequence[str]) -> dict[str, Any]:

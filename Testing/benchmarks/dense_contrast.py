@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from results_file import write_report
 from torch import Tensor
 
 from contrastiveseg.contrast.position_contrast import dense_position_contrast, position_contrast
@@ -76,10 +77,9 @@ def main() -> None:
         "machine": machine | {"torch": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability()},
         "cases": cases,
     }
-    text = json.dumps(report, indent=2)
-    print(text)
+    print(json.dumps(report, indent=2))
     if options.output:
-        options.output.write_text(text + "\n", encoding="utf-8")
+        write_report(options.output, report)
 
 
 if __name__ == "__main__":

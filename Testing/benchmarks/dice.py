@@ -29,21 +29,18 @@ from typing import Any, NamedTuple
 
 from common import (
     RESULTS,
-    Run,
     add_common_options,
     add_data_options,
-    add_run,
     add_training_options,
     data_set,
     image,
-    is_finished,
     label,
     machine,
     markdown,
-    read_runs,
     score,
     split,
 )
+from results_file import Run, add_run, is_finished, read_runs
 
 from contrastiveseg import events
 from contrastiveseg.checkpoints.header import digest, read_card

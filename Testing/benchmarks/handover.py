@@ -11,7 +11,6 @@ cache, as they do in use.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import sys
@@ -97,6 +96,7 @@ def main() -> None:
     given = parser.parse_args()
 
     from common import machine, markdown
+    from results_file import write_report
 
     sys.path.insert(0, str(MODULE))
     from ContrastiveSegPanel.grids import volume_holding
@@ -125,7 +125,7 @@ def main() -> None:
     process.join()
     columns = list(found["results"][0])
     print(markdown(columns, [[str(value) for value in row.values()] for row in found["results"]]))
-    given.output.write_text(json.dumps(found, indent=1) + "\n")
+    write_report(given.output, found)
 
 
 if __name__ == "__main__":

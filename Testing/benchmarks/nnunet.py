@@ -22,21 +22,18 @@ from typing import Any
 
 import torch
 from common import (
-    Run,
     add_common_options,
     add_data_options,
-    add_run,
     add_training_options,
     data_set,
     image,
-    is_finished,
     label,
     machine,
-    read_runs,
     score,
     split,
 )
 from dice import table
+from results_file import Run, add_run, is_finished, read_runs
 
 from contrastiveseg.errors import ContrastiveSegError, InputError
 

@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from common import add_common_options, machine, markdown
+from results_file import write_report
 
-from contrastiveseg.files import stem, write_text
+from contrastiveseg.files import stem
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "ContrastiveSeg" / "ContrastiveSeg.py"
@@ -57,7 +58,7 @@ def main() -> int:
         "later_clicks": _median(warm),
         "runs": runs,
     }
-    write_text(options.output, json.dumps(report, indent=1) + "\n")
+    write_report(options.output, report)
     rows = [
         (name, *(f"{report[key][part]:.2f}" for part in ("click", "engine", "beside")))
         for name, key in (("first click", "first_click"), ("later clicks", "later_clicks"))

@@ -20,16 +20,14 @@ from typing import Any
 from common import (
     add_common_options,
     add_data_options,
-    add_run,
     data_set,
     image,
-    is_finished,
     machine,
     markdown,
-    read_runs,
     score,
     split,
 )
+from results_file import add_run, is_finished, read_runs
 
 from contrastiveseg.descriptions import Pieces, SegmentJob
 from contrastiveseg.errors import ContrastiveSegError

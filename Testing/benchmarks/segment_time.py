@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from common import add_common_options, machine, markdown
 from monai.inferers import sliding_window_inference
+from results_file import write_report
 from torch import Tensor, nn
 
 from contrastiveseg.checkpoints.card import Card, Label
@@ -35,7 +36,7 @@ from contrastiveseg.checkpoints.format import save
 from contrastiveseg.device import autocast, autocast_dtype
 from contrastiveseg.errors import ContrastiveSegError, InputError
 from contrastiveseg.evaluation.metrics import measure
-from contrastiveseg.files import stem, write_text
+from contrastiveseg.files import stem
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter
 from contrastiveseg.segmentation.predictor import Predictor, Timings
@@ -92,7 +93,7 @@ def main() -> int:
         print(problem, file=sys.stderr)
         return problem.exit_code
     report = {"machine": machine(options.threads), "precision": options.precision, "volumes": cases}
-    write_text(options.output, json.dumps(report, indent=1) + "\n")
+    write_report(options.output, report)
     print(_told(cases))
     return 0
 

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import add_common_options, add_run, machine, markdown
+from common import add_common_options, machine, markdown
+from results_file import add_run
 from torch import Tensor
 
 from contrastiveseg.device import (

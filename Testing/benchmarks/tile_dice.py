@@ -11,7 +11,6 @@ segmented on its own grids. Tiles are fitted to each volume with room for so man
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -21,11 +20,11 @@ from unittest import mock
 
 import torch
 from common import add_common_options, add_data_options, data_set, image, label, machine, markdown, split
+from results_file import write_report
 
 from contrastiveseg.device import autocast_dtype
 from contrastiveseg.errors import ContrastiveSegError
 from contrastiveseg.evaluation.metrics import measure
-from contrastiveseg.files import write_text
 from contrastiveseg.segmentation import predictor as predicting
 from contrastiveseg.segmentation.predictor import Predictor
 from contrastiveseg.volumes.reading import read_labels, read_volume
@@ -49,7 +48,7 @@ def main() -> int:
         print(problem, file=sys.stderr)
         return problem.exit_code
     report = {"machine": machine(options.threads), "precision": options.precision, "set": options.set, "tiles": runs}
-    write_text(options.output, json.dumps(report, indent=1) + "\n")
+    write_report(options.output, report)
     print(_told(runs))
     return 0
 

@@ -1,0 +1,56 @@
+"""The benchmarks' results files: runs come back as they were stored, and the tables can be made from them."""
+
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+import dice  # noqa: E402
+import pieces_dice  # noqa: E402
+from results_file import CASES, add_run, is_finished, read_runs, write_report  # noqa: E402
+
+SCORED = [path for path in sorted((BENCHMARKS / "results").glob("*.json")) if any(CASES in r for r in read_runs(path))]
+
+
+def test_runs_come_back_to_the_last_digit(tmp_path):
+    first = {"row": "scratch", "seed": 0, "dice": 1 / 3, CASES: {"b": [0.1 + 0.2, None], "a": [2 / 3]}}
+    second = {"row": "scratch", "seed": 1, "dice": 0.5, CASES: first[CASES]}
+    third = {"method": "macl", "ratio": 1.1}
+    path = tmp_path / "results.json"
+    assert read_runs(path) == []
+    for run in (first, second, third):
+        add_run(path, run)
+    assert read_runs(path) == [first, second, third]
+    assert is_finished(path, {"row": "scratch", "seed": 1})
+    assert not is_finished(path, {"row": "scratch", "seed": 2})
+    assert len(path.read_text().splitlines()) == 3 + 4
+
+
+def test_a_report_has_one_line_for_each_element_of_its_lists(tmp_path):
+    write_report(tmp_path / "report.json", {"size": [1, 2, 3], "results": [{"a": 1}, {"a": 2}]})
+    assert (tmp_path / "report.json").read_text() == '{\n"size": [1, 2, 3],\n"results": [\n{"a": 1},\n{"a": 2}\n]\n}\n'
+    assert read_runs(tmp_path / "report.json") == []
+
+
+@pytest.mark.parametrize("path", SCORED, ids=lambda path: path.stem)
+def test_stored_means_are_those_of_the_stored_cases(path):
+    for run in read_runs(path):
+        means = [
+            statistics.fmean(values)
+            for scores in zip(*run[CASES].values(), strict=True)
+            if (values := [v for v in scores if v is not None])
+        ]
+        assert statistics.fmean(means) == pytest.approx(run["dice"], abs=1e-6)
+        assert means == pytest.approx(list(run["dice_by_label"].values()), abs=1e-6)
+
+
+def test_the_tables_are_made_from_the_stored_runs():
+    runs = [run for path in SCORED for run in read_runs(path) if "row" in run]
+    table = dice.table(runs)
+    assert "| LA_half labelled_5 | From scratch | 100 | 0.721 ± 0.018 | 16.68 ± 1.57 |" in table
+    pieces = pieces_dice.table(read_runs(BENCHMARKS / "results" / "pieces_dice.json"))
+    assert "| ACDC, 3 checkpoints | 0.562 / 0.588 |" in pieces
