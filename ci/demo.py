@@ -28,7 +28,8 @@ from contrastiveseg.evaluation.tables import write_tables
 from contrastiveseg.events import Event
 from contrastiveseg.files import stem, write_text
 from contrastiveseg.jobs.run import run
-from contrastiveseg.networks.registry import build, size_of
+from contrastiveseg.networks.registry import build
+from contrastiveseg.planning.presets import size_of
 from contrastiveseg.serialization import to_json
 from contrastiveseg.volumes.dataset import CaseFiles, find_cases, label_names
 from contrastiveseg.volumes.reading import read_channels, read_labels

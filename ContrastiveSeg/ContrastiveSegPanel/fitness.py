@@ -11,9 +11,9 @@ import vtk
 from slicer.i18n import tr as _
 
 from contrastiveseg.checkpoints.card import Card
-from contrastiveseg.volumes.normalize import looks_like_ct
+from contrastiveseg.planning.normalize import looks_like_ct
+from contrastiveseg.planning.plan import Plan
 from contrastiveseg.volumes.orientation import canonical_axes
-from contrastiveseg.volumes.plan import Plan
 from contrastiveseg.volumes.volume import Geometry
 
 #: Voxels that are looked at to tell CT from other volumes: enough, and at once.

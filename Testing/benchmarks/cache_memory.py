@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 from results_file import write_report
 
-from contrastiveseg.volumes.cache import CachedCase, CachedVolumes
-from contrastiveseg.volumes.sampling import draw_patches
+from contrastiveseg.data.cache import CachedCase, CachedVolumes
+from contrastiveseg.data.sampling import draw_patches
 
 COUNTS = (20, 200)
 PATCH = (64, 96, 96)

@@ -39,10 +39,12 @@ from contrastiveseg.evaluation.metrics import measure
 from contrastiveseg.files import stem
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter
+from contrastiveseg.planning.fingerprint import fingerprint, plan_for
+from contrastiveseg.planning.patch import PatchRule
+from contrastiveseg.planning.presets import choose_network
 from contrastiveseg.segmentation.predictor import Predictor, Timings
 from contrastiveseg.segmentation.segment import STAGES
-from contrastiveseg.training.setup import cases_of, choose_network
-from contrastiveseg.volumes.fingerprint import PatchRule, fingerprint, plan_for
+from contrastiveseg.training.setup import cases_of
 from contrastiveseg.volumes.reading import read_labels, read_volume
 from contrastiveseg.volumes.volume import LabelMap
 

@@ -27,6 +27,7 @@ from common import add_common_options, machine, markdown
 from results_file import add_run
 from torch import Tensor
 
+from contrastiveseg.data.cache import CachedVolumes, preprocess
 from contrastiveseg.device import (
     autocast,
     autocast_dtype,
@@ -38,9 +39,9 @@ from contrastiveseg.methods.method import Method
 from contrastiveseg.methods.registry import available_methods, find_method
 from contrastiveseg.networks.backbone import Backbone
 from contrastiveseg.networks.registry import build
-from contrastiveseg.training.setup import cases_of, choose_network
-from contrastiveseg.volumes.cache import CachedVolumes, preprocess
-from contrastiveseg.volumes.fingerprint import fingerprint, plan_for
+from contrastiveseg.planning.fingerprint import fingerprint, plan_for
+from contrastiveseg.planning.presets import choose_network
+from contrastiveseg.training.setup import cases_of
 from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 
 #: When in the budget a step is timed.

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
+from contrastiveseg.data.batch import Batch
 from contrastiveseg.methods.method import SegmentationMethod
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.spec import NetworkSpec
+from contrastiveseg.planning.plan import Channel, Plan
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
-from contrastiveseg.volumes.batch import Batch
-from contrastiveseg.volumes.plan import Channel, Plan
 
 #: Nothing is moved and no intensity changed, so that a test knows what the network saw.
 NEVER = RandomRange(0.0, 0.0, 0.0)

@@ -10,12 +10,12 @@ from toy_volumes import ToyVolumes, check_a_step_in_bfloat16, mean_of, reached, 
 
 from contrastiveseg import serialization
 from contrastiveseg.contrast.geometry import sample
+from contrastiveseg.data.batch import Batch
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods import aligned as module
 from contrastiveseg.methods.aligned import Aligned, AlignedSettings, far, places, point_contrast
 from contrastiveseg.methods.registry import find_method
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
-from contrastiveseg.volumes.batch import Batch
 
 SMALL = AlignedSettings(width=16, points=64)
 NEVER = IntensitySettings(*[RandomRange(0.0, 0.0, 0.0)] * 8)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from contrastiveseg.data import cache
+from contrastiveseg.data.cache import CachedCase, CachedVolumes, preprocess, working_shape
 from contrastiveseg.errors import Cancelled, InputError
-from contrastiveseg.volumes import cache
-from contrastiveseg.volumes.cache import CachedCase, CachedVolumes, preprocess, working_shape
+from contrastiveseg.planning.plan import Channel, Plan
 from contrastiveseg.volumes.dataset import find_cases
-from contrastiveseg.volumes.plan import Channel, Plan
 
 PLAN = Plan(3, (Channel("image", "MR"),), (20.0, 20.0, 22.0), (8, 16, 16))
 

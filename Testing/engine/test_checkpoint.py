@@ -16,8 +16,8 @@ from contrastiveseg.checkpoints.format import load, save
 from contrastiveseg.checkpoints.header import CARD_KEY, digest, read_card
 from contrastiveseg.errors import InputError
 from contrastiveseg.networks.spec import NetworkSpec
+from contrastiveseg.planning.plan import Channel, Normalization, Plan
 from contrastiveseg.serialization import to_json
-from contrastiveseg.volumes.plan import Channel, Normalization, Plan
 
 CARD = Card(
     "segmenter",

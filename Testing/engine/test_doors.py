@@ -18,14 +18,22 @@ FORBIDDEN_IN_PANEL = {"torch", "monai"}
 DOORS = {
     "starters": set(),
     "volumes": set(),
-    "networks": {"volumes"},
-    "contrast": {"networks", "volumes"},
-    "checkpoints": {"networks", "volumes"},
-    "methods": {"contrast", "networks", "volumes"},
+    "networks": set(),
+    "planning": {"networks", "volumes"},
+    "data": {"planning", "volumes"},
+    "checkpoints": {"networks", "planning", "volumes"},
+    "contrast": {"data", "networks", "planning", "volumes"},
+    "methods": {"contrast", "data", "networks", "planning", "volumes"},
     "evaluation": {"checkpoints", "volumes"},
-    "segmentation": {"checkpoints", "networks", "volumes"},
-    "training": {"checkpoints", "evaluation", "methods", "contrast", "networks", "segmentation", "volumes"},
-    "jobs": {"training", "segmentation", "evaluation", "checkpoints", "methods", "contrast", "networks", "volumes"},
+    "segmentation": {"checkpoints", "data", "networks", "planning", "volumes"},
+    "training": {
+        *("checkpoints", "contrast", "data", "evaluation", "methods", "networks", "planning", "segmentation"),
+        "volumes",
+    },
+    "jobs": {
+        *("checkpoints", "contrast", "data", "evaluation", "methods", "networks", "planning", "segmentation"),
+        *("training", "volumes"),
+    },
 }
 #: Modules any room may import; they import no room.
 BASE = {"errors", "serialization", "events", "files", "descriptions", "device"}
@@ -33,7 +41,17 @@ BASE = {"errors", "serialization", "events", "files", "descriptions", "device"}
 TOP = {"cli", "terminal", "__main__"}
 
 #: Importing these must not load any of HEAVY: the terminal answers --help, and the panel opens, without waiting.
-LIGHT = ("errors", "serialization", "events", "files", "descriptions", "volumes.plan", "terminal", "cli")
+LIGHT = (
+    "errors",
+    "serialization",
+    "events",
+    "files",
+    "descriptions",
+    "planning.plan",
+    "planning.patch",
+    "terminal",
+    "cli",
+)
 HEAVY = ("torch", "monai", "SimpleITK", "numpy", "scipy", "matplotlib")
 
 
@@ -143,6 +161,37 @@ def test_the_engine_imports_downward_only():
 
 def test_no_module_imports_itself_in_a_circle():
     assert circles(ENGINE) == []
+
+
+def imports_of_nothing(package: Path) -> list[str]:
+    """Every import of a module, or of a name in one, that the package does not have, as "importer imports imported"."""
+    known, wrong = modules(package), []
+    names = {name: names_in(path) for name, path in known.items()}
+    for importer, path in known.items():
+        for imported in imports(path, importer, package.name, everywhere=True):
+            other = target(imported, package.name, known)
+            if other is None:
+                continue
+            rest = imported[len(package.name) + 1 :].removeprefix(other).removeprefix(".")
+            if rest and rest not in names[other]:
+                wrong.append(f"{importer} imports {imported}")
+    return wrong
+
+
+def names_in(path: Path) -> set[str]:
+    """The names that a module binds at its top level."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            bound.add(node.name)
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            bound |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    return bound
+
+
+def test_every_import_of_the_engine_exists():
+    assert imports_of_nothing(ENGINE) == []
 
 
 def test_every_room_has_its_door():

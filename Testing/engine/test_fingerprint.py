@@ -8,9 +8,10 @@ import pytest
 import SimpleITK as sitk
 
 from contrastiveseg.errors import InputError
+from contrastiveseg.planning.fingerprint import Fingerprint, adapt, fingerprint, plan_for
+from contrastiveseg.planning.patch import PatchRule, fit_patch
+from contrastiveseg.planning.plan import Channel, Normalization, Plan
 from contrastiveseg.volumes.dataset import CaseFiles
-from contrastiveseg.volumes.fingerprint import Fingerprint, PatchRule, adapt, fingerprint, fit_patch, plan_for
-from contrastiveseg.volumes.plan import Channel, Normalization, Plan
 from contrastiveseg.volumes.synthetic import SyntheticSettings, synthesize
 
 TINY = 32 * 64 * 80
@@ -41,7 +42,7 @@ def noise(*shape: int) -> np.ndarray:
         pytest.param((5, 6, 7), PatchRule((8, 8, 8)), TINY, (8, 8, 8), id="smaller than the multiple"),
         pytest.param((15, 16, 17), PatchRule((8, 8, 8)), TINY, (16, 16, 16), id="rounded to the nearer side"),
         pytest.param((8, 8, 8), PatchRule((8, 8, 8), least=2), TINY, (16, 16, 16), id="at least two multiples"),
-        pytest.param((64, 64, 64), PatchRule((8, 8, 8), share=0.5), TINY, (32, 32, 32), id="half of the volume"),
+        pytest.param((64, 64, 64), PatchRule((8, 8, 8), max_coverage=0.5), TINY, (32, 32, 32), id="half of the volume"),
         pytest.param((200, 200), PatchRule((32, 32)), 192**2, (192, 192), id="slices"),
         pytest.param((64, 64, 64), PatchRule((32, 32, 32)), 10, (32, 32, 32), id="never below one multiple"),
     ],

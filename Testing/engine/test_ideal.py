@@ -19,13 +19,13 @@ from toy_volumes import (
 )
 
 from contrastiveseg import serialization
+from contrastiveseg.data.batch import Batch
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods import ideal as module
 from contrastiveseg.methods.ideal import IDEAL, IDEALSettings
 from contrastiveseg.methods.registry import find_method
 from contrastiveseg.networks.segmenter import load_transferred
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
-from contrastiveseg.volumes.batch import Batch
 
 SMALL = IDEALSettings(projection=16, others=64)
 STILL = SpatialSettings(probability=0.0, flip=0.0)

@@ -17,7 +17,7 @@ from contrastiveseg.methods.supervised import Supervised, SupervisedSettings
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter, load_transferred
 from contrastiveseg.networks.spec import NetworkSpec
-from contrastiveseg.volumes.plan import Channel, Plan
+from contrastiveseg.planning.plan import Channel, Plan
 
 SETTINGS = IDEALTuningSettings(**semi.STILL)
 

@@ -12,15 +12,16 @@ from contrastiveseg import serialization
 from contrastiveseg.contrast.collapse import CollapseGuard
 from contrastiveseg.contrast.positions import paired_places
 from contrastiveseg.contrast.views import decoder_blocks, down
+from contrastiveseg.data.batch import Batch
 from contrastiveseg.errors import ContrastiveSegError, InputError
 from contrastiveseg.methods.macl import MACL, MACLSettings, cell_places, equivariance
 from contrastiveseg.methods.registry import find_method
-from contrastiveseg.networks.registry import build, preset
+from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import load_transferred
 from contrastiveseg.networks.spec import NetworkSpec
+from contrastiveseg.planning.plan import Channel, Plan
+from contrastiveseg.planning.presets import preset
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
-from contrastiveseg.volumes.batch import Batch
-from contrastiveseg.volumes.plan import Channel, Plan
 
 SMALL = MACLSettings(dense="crop", jitter_invariant=False, margin=1.0, projection=8)
 HEADS = {"auxiliary_instances", "dominant_instances", "pixels"}

@@ -19,12 +19,12 @@ from toy_volumes import (
 
 from contrastiveseg import serialization
 from contrastiveseg.contrast.infonce import unit
+from contrastiveseg.data.batch import Batch
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods import mixcl as module
 from contrastiveseg.methods.mixcl import MixCL, MixCLSettings
 from contrastiveseg.methods.registry import find_method
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
-from contrastiveseg.volumes.batch import Batch
 
 SMALL = MixCLSettings(projection=16, pixel_projection=16, queue=32)
 FLIPS = SpatialSettings(probability=0.0, flip=0.5)

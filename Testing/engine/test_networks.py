@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from contrastiveseg.descriptions import FinetuneJob, PretrainJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.networks.backbone import Backbone, NetworkSpec
-from contrastiveseg.networks.registry import available_backbones, build, plan_strides, preset
+from contrastiveseg.networks.registry import available_backbones, build
 from contrastiveseg.networks.segmenter import Segmenter, load_transferred
+from contrastiveseg.planning.presets import plan_strides, preset
 from contrastiveseg.serialization import from_json, to_json
 
 ANISOTROPIC = NetworkSpec(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from contrastiveseg.errors import InputError
-from contrastiveseg.volumes.normalize import looks_like_ct, normalize, sample, window_from
-from contrastiveseg.volumes.plan import Channel, Normalization
+from contrastiveseg.planning.normalize import looks_like_ct, normalize, sample, window_from
+from contrastiveseg.planning.plan import Channel, Normalization
 
 RNG = np.random.default_rng(0)
 BODY = RNG.normal(100, 20, (1, 20, 30, 30)).clip(1, None)

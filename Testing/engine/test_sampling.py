@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from contrastiveseg.volumes.batch import Batch
-from contrastiveseg.volumes.plan import Channel, Plan
-from contrastiveseg.volumes.sampling import crop_start, draw_patches, network_axes, position
+from contrastiveseg.data.batch import Batch
+from contrastiveseg.data.sampling import crop_start, draw_patches, network_axes, position
+from contrastiveseg.planning.plan import Channel, Plan
 
 SHAPE = (12, 40, 40)
 

@@ -11,8 +11,8 @@ from contrastiveseg.checkpoints.card import Card
 from contrastiveseg.descriptions import JOBS
 from contrastiveseg.errors import InputError
 from contrastiveseg.networks.spec import NetworkSpec
+from contrastiveseg.planning.plan import Channel, Normalization, Plan
 from contrastiveseg.serialization import from_json, to_json
-from contrastiveseg.volumes.plan import Channel, Normalization, Plan
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods.supervised import Supervised, SupervisedSettings
+from contrastiveseg.planning.plan import Channel
 from contrastiveseg.volumes.augment import IntensitySettings
-from contrastiveseg.volumes.plan import Channel
 
 
 @pytest.mark.parametrize("name", ["bias", "curve"])

@@ -11,13 +11,13 @@ import torch
 
 from contrastiveseg.checkpoints.format import load
 from contrastiveseg.checkpoints.header import read_card
+from contrastiveseg.data.batch import Batch
+from contrastiveseg.data.sampling import draw_patches
 from contrastiveseg.descriptions import FinetuneJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods import registry
 from contrastiveseg.methods.supervised import Supervised
 from contrastiveseg.training.finetune import finetune
-from contrastiveseg.volumes.batch import Batch
-from contrastiveseg.volumes.sampling import draw_patches
 
 
 class Confident(Supervised):

@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from contrastiveseg.contrast.momentum import WARM
+from contrastiveseg.data.batch import Batch
 from contrastiveseg.device import shield_thin_convolutions
 from contrastiveseg.methods.method import Method, Optimization
 from contrastiveseg.networks.backbone import Backbone
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.spec import NetworkSpec
+from contrastiveseg.planning.plan import Channel, Plan
 from contrastiveseg.training.loop import Budget, Run, Trained, train
-from contrastiveseg.volumes.batch import Batch
-from contrastiveseg.volumes.plan import Channel, Plan
 
 
 class ToyVolumes:

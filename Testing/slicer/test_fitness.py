@@ -7,7 +7,7 @@ import pytest
 
 from contrastiveseg.checkpoints.card import Card
 from contrastiveseg.networks.spec import NetworkSpec
-from contrastiveseg.volumes.plan import Channel, Normalization, Plan
+from contrastiveseg.planning.plan import Channel, Normalization, Plan
 
 CT = Channel("image", "CT", Normalization("window", -160, 240, 60, 80))
 MR = Channel("image", "MR")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ..errors import InputError
 from ..networks.spec import NetworkSpec
-from ..volumes.plan import Plan
+from ..planning.plan import Plan
 
 #: Raised whenever an older reader would misunderstand the card.
 SCHEMA = 2

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..files import check_output
 from ..networks.registry import build
 from ..networks.spec import NetworkSpec
-from ..volumes.plan import Channel, Plan
+from ..planning.plan import Channel, Plan
 from .card import Card, Provenance
 from .foreign_layouts import LAYOUTS, Layout, Tensors
 from .format import not_finite, save

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ..volumes.batch import Batch
-from ..volumes.plan import Plan
-from ..volumes.sampling import PatchSource, network_axes
+from ..data.batch import Batch
+from ..data.sampling import PatchSource, network_axes
+from ..planning.plan import Plan
 
 #: Which coordinates of a place are compared: "axis" the one along the slice axis, "center3d" all three.
 Mode = Literal["axis", "center3d"]

@@ -19,11 +19,11 @@ from ..contrast.infonce import infonce, unit
 from ..contrast.reconstruction import Error, cut_out, reconstruction_loss
 from ..contrast.views import clean
 from ..contrast.voxels import strata, stratified_points
+from ..data.batch import Batch
 from ..errors import InputError
 from ..networks.backbone import Backbone
+from ..planning.plan import Plan
 from ..volumes.augment import IntensitySettings, SpatialSettings
-from ..volumes.batch import Batch
-from ..volumes.plan import Plan
 from .method import Optimization
 from .registry import register_method
 from .two_views import TwoViews, strong_changes

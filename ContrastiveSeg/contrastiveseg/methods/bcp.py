@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..data.batch import Batch
 from ..errors import InputError
-from ..volumes.batch import Batch
 from ..volumes.components import keep_largest_component
 from .registry import register_method
 from .semisupervised import Taught, TaughtSettings, labeled_count

@@ -26,11 +26,11 @@ from ..contrast.momentum import Teacher
 from ..contrast.queue import KeyQueue, instance_contrast
 from ..contrast.views import clean
 from ..contrast.voxels import apart, strata, stratified_voxels, voxel_features
+from ..data.batch import Batch
 from ..errors import InputError
 from ..networks.backbone import Backbone
+from ..planning.plan import Plan
 from ..volumes.augment import IntensitySettings, RandomRange, SpatialSettings, spatial
-from ..volumes.batch import Batch
-from ..volumes.plan import Plan
 from .method import Optimization
 from .registry import register_method
 from .two_views import BIAS, CURVE, TwoViews

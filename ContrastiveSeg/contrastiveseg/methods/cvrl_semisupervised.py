@@ -19,10 +19,10 @@ from ..contrast.infonce import infonce, unit
 from ..contrast.momentum import Teacher
 from ..contrast.queue import KeyQueue, instance_contrast
 from ..contrast.voxels import strata, stratified_voxels, voxel_features
+from ..data.batch import Batch
 from ..errors import InputError
 from ..networks.backbone import Backbone
-from ..volumes.batch import Batch
-from ..volumes.plan import Plan
+from ..planning.plan import Plan
 from .cvrl import CITATION, pooled
 from .registry import register_method
 from .semisupervised import Taught, TaughtSettings, labeled_count

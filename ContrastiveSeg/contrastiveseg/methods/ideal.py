@@ -28,13 +28,13 @@ from ..contrast.infonce import unit
 from ..contrast.momentum import Teacher
 from ..contrast.queue import KeyQueue
 from ..contrast.views import clean
+from ..data.batch import Batch
 from ..errors import InputError
 from ..networks.backbone import Backbone
 from ..networks.segmenter import Segmenter
 from ..networks.unet import SLOPE, DecoderBlock, norm_layer
+from ..planning.plan import Plan
 from ..volumes.augment import IntensitySettings, SpatialSettings
-from ..volumes.batch import Batch
-from ..volumes.plan import Plan
 from .method import Optimization
 from .registry import register_method
 from .semisupervised import SemiSupervised, SemiSupervisedSettings, labeled_count

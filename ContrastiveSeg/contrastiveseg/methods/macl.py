@@ -25,13 +25,13 @@ from ..contrast.heads import InstanceHead, norm_of, pixel_head
 from ..contrast.position_contrast import dense_position_contrast, position_contrast
 from ..contrast.positions import Mode, compared_axes, crops, paired_places
 from ..contrast.views import center, clean, decoder_blocks, down, reduction
+from ..data.batch import Batch
+from ..data.sampling import PatchSource
 from ..errors import InputError
 from ..networks.backbone import Backbone
+from ..planning.patch import PatchRule
+from ..planning.plan import Plan
 from ..volumes.augment import IntensitySettings, RandomRange, SpatialSettings, spatial
-from ..volumes.batch import Batch
-from ..volumes.fingerprint import PatchRule
-from ..volumes.plan import Plan
-from ..volumes.sampling import PatchSource
 from .method import Method, Optimization
 from .registry import register_method
 
@@ -167,7 +167,7 @@ class MACL(Method):
         """
         factor = reduction(backbone.strides, settings.decoder_blocks or 1)
         multiple = tuple(t * f for t, f in zip(backbone.total_stride, factor, strict=True))
-        return PatchRule(multiple, least=2, share=0.6 if len(multiple) == 3 else 1.0)
+        return PatchRule(multiple, least=2, max_coverage=0.6 if len(multiple) == 3 else 1.0)
 
     def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
         """Crops of G places, each from m volumes, with a margin around the patch."""

@@ -15,13 +15,13 @@ from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor, nn
 
 from ..contrast.balanced_contrast import balanced_contrast, sample_blocks
+from ..data.batch import Batch
 from ..errors import InputError
 from ..networks.backbone import Backbone
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter
 from ..networks.spec import NetworkSpec
-from ..volumes.batch import Batch
-from ..volumes.plan import Plan
+from ..planning.plan import Plan
 from .registry import register_method
 from .semisupervised import SemiSupervised, SemiSupervisedSettings, labeled_count
 from .supervised import at_level

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..volumes.batch import Batch
+from ..data.batch import Batch
 from .registry import register_method
 from .semisupervised import Taught, TaughtSettings, labeled_count
 

@@ -15,13 +15,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from torch import Tensor, nn
 
+from ..data.batch import Batch
+from ..data.sampling import PatchSource
 from ..networks.backbone import Backbone
 from ..networks.segmenter import Segmenter
+from ..planning.patch import PatchRule
+from ..planning.plan import Plan
 from ..volumes.augment import IntensitySettings, intensity
-from ..volumes.batch import Batch
-from ..volumes.fingerprint import PatchRule
-from ..volumes.plan import Plan
-from ..volumes.sampling import PatchSource
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,12 @@ from ..contrast.momentum import Teacher
 from ..contrast.queue import KeyQueue, instance_contrast
 from ..contrast.reconstruction import Error, cut_out, reconstruction_loss
 from ..contrast.views import clean
+from ..data.batch import Batch
+from ..data.sampling import PatchSource, draw_patches, network_axes
 from ..errors import InputError
 from ..networks.backbone import Backbone
+from ..planning.plan import Plan
 from ..volumes.augment import IntensitySettings, SpatialSettings
-from ..volumes.batch import Batch
-from ..volumes.plan import Plan
-from ..volumes.sampling import PatchSource, draw_patches, network_axes
 from .method import Optimization
 from .registry import register_method
 from .two_views import TwoViews, strong_changes

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ..contrast.momentum import Teacher
 from ..contrast.ramps import ramp
+from ..data.batch import Batch
+from ..data.sampling import PatchSource, draw_patches, network_axes
 from ..errors import InputError
 from ..networks.backbone import Backbone
 from ..networks.segmenter import Segmenter
-from ..volumes.batch import Batch
-from ..volumes.plan import Plan
-from ..volumes.sampling import PatchSource, draw_patches, network_axes
+from ..planning.plan import Plan
 from .supervised import Supervised, SupervisedSettings
 
 

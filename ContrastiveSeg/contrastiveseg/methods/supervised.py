@@ -12,12 +12,12 @@ from monai.losses import DiceCELoss
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.batch import Batch
+from ..data.sampling import PatchSource, draw_patches, network_axes
 from ..errors import InputError
 from ..networks.backbone import Backbone
+from ..planning.plan import Plan
 from ..volumes.augment import IntensitySettings, RandomRange, SpatialSettings, spatial
-from ..volumes.batch import Batch
-from ..volumes.plan import Plan
-from ..volumes.sampling import PatchSource, draw_patches, network_axes
 from .method import Optimization, SegmentationMethod
 from .registry import register_method
 

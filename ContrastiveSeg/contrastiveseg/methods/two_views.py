@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ..contrast.geometry import View, moved_view
 from ..contrast.positions import crops, random_places
+from ..data.batch import Batch
+from ..data.sampling import PatchSource
 from ..networks.backbone import Backbone
+from ..planning.patch import PatchRule
 from ..volumes.augment import IntensitySettings, RandomRange
-from ..volumes.batch import Batch
-from ..volumes.fingerprint import PatchRule
-from ..volumes.sampling import PatchSource
 from .method import Method
 
 #: Bias fields and curves, ours in every method that has them. Networks with instance norm are blind to brightness and

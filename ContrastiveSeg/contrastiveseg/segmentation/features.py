@@ -17,8 +17,9 @@ from ..checkpoints.format import load
 from ..checkpoints.open import build_segmenter
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter, load_transferred
+from ..planning.fingerprint import adapt, fingerprint
+from ..planning.patch import PatchRule
 from ..volumes.dataset import CaseFiles
-from ..volumes.fingerprint import PatchRule, adapt, fingerprint
 from ..volumes.orientation import canonical_axes
 from ..volumes.volume import Geometry, Volume
 from .predictor import Predictor

@@ -16,12 +16,12 @@ from torch.nn import functional as F
 
 from ..checkpoints.card import Card
 from ..checkpoints.open import open_segmenter
+from ..data.cache import working_shape
 from ..descriptions import Pieces
 from ..device import keep_large_buffers
 from ..networks.segmenter import Segmenter
-from ..volumes.cache import working_shape
+from ..planning.normalize import normalize
 from ..volumes.components import keep_largest_component
-from ..volumes.normalize import normalize
 from ..volumes.orientation import canonical_axes
 from ..volumes.resample import resample_image
 from ..volumes.volume import LabelMap, Volume

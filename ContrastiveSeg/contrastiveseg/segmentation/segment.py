@@ -22,7 +22,7 @@ from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
 from ..files import check_outputs, volume_suffix, write_text
 from ..networks.registry import available_backbones
-from ..volumes.compatibility import misfits
+from ..planning.compatibility import misfits
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.reading import read_channels
 from ..volumes.writing import WRITTEN, check_writable_kind, write_labels, write_maps

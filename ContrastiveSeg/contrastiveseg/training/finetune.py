@@ -15,6 +15,7 @@ from .. import events
 from ..checkpoints.card import Card
 from ..checkpoints.format import save
 from ..checkpoints.open import build_segmenter
+from ..data.cache import CachedVolumes
 from ..descriptions import FinetuneJob
 from ..errors import Cancelled, InputError
 from ..methods.method import SegmentationMethod
@@ -22,7 +23,6 @@ from ..methods.registry import find_method
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter, TransferReport, load_transferred
 from ..serialization import to_json
-from ..volumes.cache import CachedVolumes
 from . import distributed
 from .loop import Run, Trained, train
 from .scoring import CaseScores, score_cases, working_dice

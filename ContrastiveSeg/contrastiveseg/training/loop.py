@@ -19,11 +19,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .. import events
 from ..checkpoints.format import not_finite
+from ..data.batch import Batch
+from ..data.sampling import PatchSource
 from ..device import autocast, keep_large_buffers, out_of_memory, shield_thin_convolutions
 from ..errors import Cancelled, ContrastiveSegError, InputError
 from ..methods.method import Method, Optimization
-from ..volumes.batch import Batch
-from ..volumes.sampling import PatchSource
 from . import distributed
 from .optimizer import (
     AveragedWeights,

@@ -10,23 +10,23 @@ from typing import Any
 from .. import events
 from ..checkpoints.card import Card
 from ..checkpoints.format import save
+from ..data.cache import CachedVolumes
 from ..descriptions import PretrainJob
 from ..errors import Cancelled, InputError
 from ..methods.method import Method
 from ..methods.registry import find_method, methods_of
 from ..networks.registry import build
+from ..planning.fingerprint import fingerprint, plan_for
+from ..planning.plan import Plan
+from ..planning.presets import choose_network
 from ..serialization import to_json
-from ..volumes.cache import CachedVolumes
 from ..volumes.dataset import CaseFiles
-from ..volumes.fingerprint import fingerprint, plan_for
 from ..volumes.partial_labels import with_named_labels
-from ..volumes.plan import Plan
 from . import distributed
 from .loop import train
 from .setup import (
     cache_folder,
     cases_of,
-    choose_network,
     finish,
     method_settings,
     open_run,

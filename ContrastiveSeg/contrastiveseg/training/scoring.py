@@ -12,13 +12,13 @@ from torch import Tensor
 
 from .. import events
 from ..checkpoints.card import Card
+from ..data.cache import CachedVolumes
 from ..errors import Cancelled
 from ..evaluation.metrics import measure
 from ..methods.method import SegmentationMethod
 from ..networks.segmenter import Segmenter
 from ..segmentation.predictor import Predictor
 from ..segmentation.sliding_window import OnTile
-from ..volumes.cache import CachedVolumes
 from ..volumes.dataset import CaseFiles
 from ..volumes.reading import read_channels, read_labels
 from .loop import Run

@@ -10,38 +10,26 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from .. import __version__, events
 from ..checkpoints.card import Provenance, TrainingCase
-from ..descriptions import Size, Training
+from ..data.cache import CachedCase, preprocess
+from ..descriptions import Training
 from ..device import autocast_dtype, resolve_device
 from ..errors import InputError
 from ..files import check_output
 from ..methods.method import Method, Optimization
-from ..networks.registry import build, preset, size_of
-from ..networks.spec import NetworkSpec
+from ..planning.plan import Plan
 from ..serialization import from_json, to_json
-from ..volumes.cache import CachedCase, preprocess
 from ..volumes.dataset import CaseFiles, find_cases
-from ..volumes.fingerprint import Fingerprint, PatchRule, fit_patch
-from ..volumes.plan import Plan
 from . import distributed
 from .loop import Budget, Run, Trained
 from .resume import check_fresh, check_resumable, metrics_path, resume_path
 from .tensorboard import tensorboard
 
-#: The most voxels of a training patch, by (dimensions, network size).
-PATCH_VOXELS: Mapping[tuple[int, str], int] = {
-    (3, "tiny"): 32 * 64 * 80,
-    (3, "base"): 96**3,
-    (3, "large"): 128**3,
-    (2, "tiny"): 192**2,
-    (2, "base"): 256**2,
-    (2, "large"): 384**2,
-}
 #: Fields of a job that may differ between a run and its resumption.
 _NOT_SHAPING = ("output", "resume", "overwrite", "cache", "device", "precision", "threads", "tensorboard", "license")
 #: Cases named one by one in a checkpoint, or as many as came with labels; beyond it only their number is kept.
@@ -111,33 +99,12 @@ def cache_folder(job: Training, keep_if_refused: bool = True) -> Iterator[Path]:
 def prepared(
     cases: Sequence[CaseFiles], plan: Plan, folder: Path, run: Run, with_labels: bool = False
 ) -> list[CachedCase]:
-    """:func:`.volumes.cache.preprocess`, each of several processes doing its share first."""
+    """:func:`.data.cache.preprocess`, each of several processes doing its share first."""
     if distributed.world() > 1:
         share = cases[distributed.rank() :: distributed.world()]
         preprocess(share, plan, folder, with_labels=with_labels, emit=run.emit, cancelled=run.cancelled)
         distributed.barrier()
     return preprocess(cases, plan, folder, with_labels=with_labels, emit=run.emit, cancelled=run.cancelled)
-
-
-def choose_network(
-    name: str, size: Size, dimensions: Literal[2, 3], seen: Fingerprint, device: torch.device
-) -> tuple[NetworkSpec, int]:
-    """A fresh network for data like ``seen``, and the most voxels of its patch."""
-    chosen: Literal["tiny", "base", "large"]
-    chosen = ("base" if device.type == "cuda" else "tiny") if size == "auto" else size
-    voxels = PATCH_VOXELS[dimensions, chosen]
-    if name != "unet":
-        return NetworkSpec(name, dimensions, len(seen.channels)), voxels
-    axes = [a for a in range(3) if dimensions == 3 or a != seen.slice_axis]
-    shape = [seen.shape[a] for a in axes]
-    # Long axes are to be halved four times if need be; a short one (few thick slices) as often as its size allows.
-    patch = fit_patch(shape, PatchRule(tuple(16 if n >= 24 else 4 if n >= 4 else 1 for n in shape)), voxels)
-    return preset(chosen, dimensions, len(seen.channels), patch, [seen.spacing[a] for a in axes]), voxels
-
-
-def patch_voxels(spec: NetworkSpec) -> int:
-    """The most voxels of a training patch for a network that exists already, by its number of parameters."""
-    return PATCH_VOXELS[spec.dimensions, size_of(build(spec))]
 
 
 def method_settings(cls: type[Method], given: Mapping[str, Any]) -> Any:

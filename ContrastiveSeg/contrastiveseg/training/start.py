@@ -16,11 +16,12 @@ from ..checkpoints.header import digest
 from ..descriptions import FinetuneJob
 from ..networks.registry import build
 from ..networks.spec import NetworkSpec
+from ..planning.fingerprint import adapt, fingerprint, plan_for
+from ..planning.patch import PatchRule
+from ..planning.plan import Plan
+from ..planning.presets import choose_network, patch_voxels
 from ..volumes.dataset import CaseFiles
-from ..volumes.fingerprint import PatchRule, adapt, fingerprint, plan_for
-from ..volumes.plan import Plan
 from .loop import Run
-from .setup import choose_network, patch_voxels
 
 
 @dataclass(frozen=True)

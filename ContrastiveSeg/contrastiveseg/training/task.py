@@ -11,14 +11,14 @@ from pathlib import Path
 
 from .. import events
 from ..checkpoints.card import Card, Label
+from ..data.cache import CachedCase, CachedVolumes
 from ..descriptions import FinetuneJob
 from ..errors import InputError
 from ..methods.method import SegmentationMethod
 from ..methods.registry import methods_of
+from ..planning.plan import Plan
 from ..serialization import from_json
-from ..volumes.cache import CachedCase, CachedVolumes
 from ..volumes.dataset import CaseFiles, label_names
-from ..volumes.plan import Plan
 from .loop import Run
 from .setup import cases_of, prepared
 

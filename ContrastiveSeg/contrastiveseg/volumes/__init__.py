@@ -1,1 +1,1 @@
-"""Volumes: read, write, geometry, plan, normalize, cache, sample, augment."""
+"""Volumes: read, write, geometry, resample, augment."""

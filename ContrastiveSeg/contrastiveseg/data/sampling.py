@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from ..planning.plan import Plan
 from .batch import Batch
-from .plan import Plan
 
 
 class PatchSource(Protocol):

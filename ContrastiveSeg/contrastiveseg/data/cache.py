@@ -23,14 +23,14 @@ from ..errors import Cancelled, InputError
 from ..events import Cancelled as CancelledCheck
 from ..events import Emit, Progress, never, silent
 from ..files import replacing, write_text
+from ..planning.normalize import normalize
+from ..planning.plan import Plan
 from ..serialization import from_json, to_json
-from .components import in_one_piece
-from .dataset import CaseFiles
-from .normalize import normalize
-from .orientation import canonical_axes
-from .plan import Plan
-from .reading import read_channels, read_labels
-from .resample import resample_image, resample_labels, resampled_shape
+from ..volumes.components import in_one_piece
+from ..volumes.dataset import CaseFiles
+from ..volumes.orientation import canonical_axes
+from ..volumes.reading import read_channels, read_labels
+from ..volumes.resample import resample_image, resample_labels, resampled_shape
 
 #: Part of every key; raised when preprocessing changes.
 _VERSION = 2

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from ..volumes.orientation import canonical_axes
+from ..volumes.volume import Volume
 from .normalize import looks_like_ct
-from .orientation import canonical_axes
 from .plan import Plan
-from .volume import Volume
 
 #: Voxels of a channel that are looked at, about.
 _VOXELS = 200_000

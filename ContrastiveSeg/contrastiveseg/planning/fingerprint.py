@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..errors import InputError
-from .dataset import CaseFiles
+from ..volumes.dataset import CaseFiles
+from ..volumes.orientation import canonical_axes
+from ..volumes.reading import read_channels, read_geometry
+from ..volumes.resample import resampled_shape
 from .normalize import looks_like_ct, sample, window_from
-from .orientation import canonical_axes
+from .patch import PatchRule, fit_patch
 from .plan import Channel, Normalization, Plan
-from .reading import read_channels, read_geometry
-from .resample import resampled_shape
 
 #: Volumes whose voxels are read to decide modality and HU window; headers are read of all.
 _READ_CASES = 16
@@ -86,21 +86,6 @@ def _channels(cases: Sequence[CaseFiles], count: int) -> tuple[Channel, ...]:
     return tuple(made)
 
 
-@dataclass(frozen=True)
-class PatchRule:
-    """What a network and a method ask of the training patch.
-
-    Attributes:
-        multiple: the patch is a multiple of it, one factor a network axis.
-        least: the fewest such multiples an axis.
-        share: the most of a volume's extent that the patch may cover, as far as ``least`` allows.
-    """
-
-    multiple: tuple[int, ...]
-    least: int = 1
-    share: float = 1.0
-
-
 def plan_for(seen: Fingerprint, dimensions: int, rule: PatchRule, voxels: int) -> Plan:
     """A plan for data like ``seen``, 2D or 3D, with a patch of at most ``voxels``."""
     shape = seen.shape
@@ -132,23 +117,3 @@ def adapt(base: Plan, seen: Fingerprint, rule: PatchRule, voxels: int) -> Plan:
     shape = resampled_shape(seen.shape, seen.spacing, base.spacing)
     adapted = plan_for(replace(seen, shape=shape), base.dimensions, rule, voxels)
     return replace(adapted, channels=base.channels, spacing=base.spacing)
-
-
-def fit_patch(shape: Sequence[int], rule: PatchRule, voxels: int) -> tuple[int, ...]:
-    """The patch of at most ``voxels`` that covers most of a volume of ``shape`` and keeps to ``rule``.
-
-    Starts from the share of the volume's size (rounded down to a multiple unless that loses more than a quarter) and
-    shrinks the axis that is longest in voxels until it fits.
-    """
-    patch = []
-    for n, d in zip(shape, rule.multiple, strict=True):
-        wanted = n * rule.share
-        down = int(wanted // d) * d
-        patch.append(max(rule.least * d, down if down >= 0.75 * wanted else math.ceil(wanted / d) * d))
-    while math.prod(patch) > voxels:
-        spare = [n - d if n > rule.least * d else 0 for n, d in zip(patch, rule.multiple, strict=True)]
-        if not any(spare):
-            break
-        longest = spare.index(max(spare))
-        patch[longest] -= rule.multiple[longest]
-    return tuple(patch)

@@ -1,0 +1,1 @@
+"""Training data: preprocessed volumes, cached on disk, and the batches of patches drawn from them."""
