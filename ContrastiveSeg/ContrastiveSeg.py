@@ -25,7 +25,7 @@ from slicer.ScriptedLoadableModule import (
 )
 
 if TYPE_CHECKING:
-    from ContrastiveSegPanel.session import Session
+    from ContrastiveSegPanel.workflows.session import Session
 
     from contrastiveseg.events import Event
 
@@ -52,7 +52,7 @@ class ContrastiveSeg(ScriptedLoadableModule):
 
 
 def _register_sample_data() -> None:
-    from ContrastiveSegPanel import sample_data
+    from ContrastiveSegPanel.mrml import sample_data
 
     sample_data.register()
 
@@ -67,7 +67,7 @@ class ContrastiveSegWidget(ScriptedLoadableModuleWidget):
 
     def setup(self) -> None:
         super().setup()
-        from ContrastiveSegPanel.panel import Panel
+        from ContrastiveSegPanel.ui.panel import Panel
 
         self.logic = ContrastiveSegLogic()
         self.panel = Panel(self.layout, self.resourcePath, self.logic.getParameterNode, self.logic.session)
@@ -150,7 +150,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
     def session(self) -> Session:
         """The engine's processes and the catalog; made when first needed."""
         if self._session is None:
-            from ContrastiveSegPanel.session import Session
+            from ContrastiveSegPanel.workflows.session import Session
 
             self._session = Session()
         return self._session
@@ -194,7 +194,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
             InputError: the checkpoint or the volume cannot be used, with the reason.
             ContrastiveSegError: the engine failed or is busy, or Python packages are missing.
         """
-        from ContrastiveSegPanel import scripting
+        from ContrastiveSegPanel.workflows import scripting
 
         volumes = volume if isinstance(volume, (list, tuple)) else [volume]
         options = scripting.Options(mirror, pieces, uncertainty, device)
@@ -227,7 +227,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
         Raises:
             InputError, ContrastiveSegError: as in :meth:`segment`.
         """
-        from ContrastiveSegPanel import scripting
+        from ContrastiveSegPanel.workflows import scripting
 
         start = Path(checkpoint) if checkpoint is not None else None
         return scripting.fine_tune(self.session, cases, start, Path(output), validation, unlabeled, on_event, fields)
@@ -242,7 +242,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
         Raises:
             InputError, ContrastiveSegError: as in :meth:`segment`.
         """
-        from ContrastiveSegPanel import scripting
+        from ContrastiveSegPanel.workflows import scripting
 
         return scripting.evaluate(self.session, segmentation, reference, volume)
 

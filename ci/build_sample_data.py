@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=FOLDER)
     folder = parser.parse_args().output
     sys.path.insert(0, str(ROOT / "ContrastiveSeg"))
-    from ContrastiveSegPanel.segmentation_files import write_segmentation
+    from ContrastiveSegPanel.mrml.segmentation_files import write_segmentation
 
     folder.mkdir(parents=True, exist_ok=True)
     for number, (name, seed) in enumerate(CASES.items()):

@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ContrastiveSegPanel.requirements import how_to_install, missing
+from ContrastiveSegPanel.engine.requirements import how_to_install, missing
 
 from contrastiveseg import cli, events
 from contrastiveseg.checkpoints.header import read_card
@@ -70,7 +70,7 @@ def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.Cancelled) ->
 
     check(job)
     try:
-        from ContrastiveSegPanel.segmentation_files import write_segmentation
+        from ContrastiveSegPanel.mrml.segmentation_files import write_segmentation
     except (ImportError, AttributeError) as problem:
         raise InputError(
             f"{_ENDING} files are written by Slicer: run this inside Slicer or install slicer-core into this Python "

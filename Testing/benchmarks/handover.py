@@ -57,7 +57,7 @@ def engine(connection: Connection) -> None:
 
 def hand_over(connection: Connection, way: str, volume: Any, folder: Path, number: int) -> dict[str, float]:
     """One volume there and its label map back; seconds of each step."""
-    from ContrastiveSegPanel.grids import array_of, read_image, volume_holding, write_image
+    from ContrastiveSegPanel.mrml.grids import array_of, read_image, volume_holding, write_image
 
     array = array_of(volume.GetImageData())
     there, back = (str(folder / f"{direction}-{number}.{way}") for direction in ("there", "back"))
@@ -99,7 +99,7 @@ def main() -> None:
     from results_file import write_report
 
     sys.path.insert(0, str(MODULE))
-    from ContrastiveSegPanel.grids import volume_holding
+    from ContrastiveSegPanel.mrml.grids import volume_holding
 
     context = multiprocessing.get_context("spawn")
     connection, theirs = context.Pipe()

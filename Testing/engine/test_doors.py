@@ -10,9 +10,12 @@ import pytest
 import contrastiveseg
 
 ENGINE = Path(contrastiveseg.__file__).parent
+PANEL = ENGINE.parent / "ContrastiveSegPanel"
 
 FORBIDDEN_IN_ENGINE = {"slicer", "qt", "ctk", "vtk", "ContrastiveSegPanel"}
 FORBIDDEN_IN_PANEL = {"torch", "monai"}
+#: Rooms of the panel that have no widgets, so that scripts can use them without a window.
+WITHOUT_WIDGETS = {"workflows", "mrml"}
 
 #: Room -> rooms it may import, besides itself and the base modules. Downward only.
 DOORS = {
@@ -39,6 +42,15 @@ DOORS = {
 BASE = {"errors", "serialization", "events", "files", "descriptions", "device"}
 #: Modules at the top that may import everything.
 TOP = {"cli", "terminal", "__main__"}
+
+#: The same for the panel, whose modules at the top are its base.
+PANEL_DOORS = {
+    "engine": set(),
+    "mrml": set(),
+    "workflows": {"engine", "mrml"},
+    "ui": {"workflows", "engine", "mrml"},
+}
+PANEL_BASE = {"settings", "signal", "timer", "translation"}
 
 #: Importing these must not load any of HEAVY: the terminal answers --help, and the panel opens, without waiting.
 LIGHT = (
@@ -104,21 +116,39 @@ def target(imported: str, package: str, known: dict[str, Path]) -> str | None:
 
 def wrong_doors(package: Path) -> list[str]:
     """Every import in the engine that the doors forbid, as "importer imports imported"."""
+    foreign = [
+        f"{name} imports {imported}"
+        for name, path in modules(package).items()
+        for imported in imports(path, name, package.name, everywhere=True)
+        if imported.split(".")[0] in FORBIDDEN_IN_ENGINE
+    ]
+    return sorted([*foreign, *upward(package, DOORS, BASE, TOP)])
+
+
+def upward(package: Path, doors: dict[str, set[str]], base: set[str], top: set[str]) -> list[str]:
+    """Imports between the rooms of ``package`` that ``doors`` do not allow, as "importer imports imported"."""
     known, wrong = modules(package), []
     for name, path in known.items():
         room = name.split(".")[0]
+        if room in top:
+            continue
         for imported in imports(path, name, package.name, everywhere=True):
-            if imported.split(".")[0] in FORBIDDEN_IN_ENGINE:
-                wrong.append(f"{name} imports {imported}")
             other = target(imported, package.name, known)
-            if not other or room in TOP:
-                continue
-            there = other.split(".")[0]
-            if there in BASE or there == room:
-                continue
-            if there not in DOORS.get(room, set()):
+            there = other.split(".")[0] if other else room
+            if there != room and there not in base | doors.get(room, set()):
                 wrong.append(f"{name} imports {other}")
     return wrong
+
+
+def widgets_below_ui(package: Path) -> list[str]:
+    """Imports of Qt in the panel's rooms that have no widgets."""
+    return [
+        f"{name} imports {imported}"
+        for name, path in modules(package).items()
+        if name.split(".")[0] in WITHOUT_WIDGETS
+        for imported in imports(path, name, package.name, everywhere=True)
+        if imported.split(".")[0] in ("qt", "ctk")
+    ]
 
 
 def circles(package: Path) -> list[list[str]]:
@@ -159,8 +189,17 @@ def test_the_engine_imports_downward_only():
     assert wrong_doors(ENGINE) == []
 
 
-def test_no_module_imports_itself_in_a_circle():
-    assert circles(ENGINE) == []
+def test_the_panel_imports_downward_only():
+    assert upward(PANEL, PANEL_DOORS, PANEL_BASE, set()) == []
+
+
+def test_only_the_panels_ui_has_widgets():
+    assert widgets_below_ui(PANEL) == []
+
+
+@pytest.mark.parametrize("package", [ENGINE, PANEL], ids=lambda package: package.name)
+def test_no_module_imports_itself_in_a_circle(package):
+    assert circles(package) == []
 
 
 def imports_of_nothing(package: Path) -> list[str]:
@@ -195,6 +234,8 @@ def test_every_import_of_the_engine_exists():
 
 
 def test_every_room_has_its_door():
+    assert {p.parent.name for p in PANEL.glob("*/__init__.py")} == set(PANEL_DOORS)
+    assert {p.stem for p in PANEL.glob("*.py")} - {"__init__"} == PANEL_BASE
     rooms = {p.parent.name for p in ENGINE.glob("*/__init__.py")}
     assert rooms <= set(DOORS)
     loose = {p.stem for p in ENGINE.glob("*.py")} - {"__init__"}
@@ -212,10 +253,18 @@ def test_light_modules_load_nothing_heavy(name):
     assert done.stdout.strip() == ""
 
 
+def write_package(package: Path, sources: dict[str, str]) -> Path:
+    """A package of these modules: dotted name -> source."""
+    for name, source in sources.items():
+        path = package / (name.replace(".", "/") + ".py")
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(source)
+    return package
+
+
 @pytest.fixture
 def broken(tmp_path):
     """An engine that breaks every rule once, and some harmless imports between them."""
-    package = tmp_path / "Engine"
     sources = {
         "__init__": "",
         "errors": "import os",
@@ -233,11 +282,7 @@ def broken(tmp_path):
         "training.loop": "from ..methods import macl\nfrom ..errors import Problem",
         "cli": "from .training import loop",
     }
-    for name, source in sources.items():
-        path = package / (name.replace(".", "/") + ".py")
-        path.parent.mkdir(exist_ok=True, parents=True)
-        path.write_text(source)
-    return package
+    return write_package(tmp_path / "Engine", sources)
 
 
 def test_a_wrong_door_is_found(broken):
@@ -247,6 +292,23 @@ def test_a_wrong_door_is_found(broken):
         "networks.unet imports slicer",
         "volumes.volume imports networks.unet",
     ]
+
+
+def test_a_wrong_door_of_the_panel_is_found(tmp_path):
+    sources = {
+        "__init__": "",
+        "signal": "",
+        "mrml.scene": "from ..signal import Signal\nfrom ..engine import client",
+        "engine.client": "import qt",
+        "workflows.training": "from ..mrml import scene\nfrom ..ui.chart import Chart\nimport qt",
+        "ui.chart": "import qt\nfrom ..workflows import training",
+    }
+    package = write_package(tmp_path / "Panel", sources)
+    assert upward(package, PANEL_DOORS, PANEL_BASE, set()) == [
+        "mrml.scene imports engine.client",
+        "workflows.training imports ui.chart",
+    ]
+    assert widgets_below_ui(package) == ["workflows.training imports qt"]
 
 
 def test_a_circle_is_found(broken):

@@ -132,7 +132,7 @@ class Kept:
 @pytest.fixture(scope="session")
 def warm_workers(slicer_started: None) -> Iterator[tuple[Any, Any]]:
     """One that segments and one that trains; each starts when first asked."""
-    from ContrastiveSegPanel.jobs import EngineClient
+    from ContrastiveSegPanel.engine.client import EngineClient
 
     workers = EngineClient(), EngineClient()
     # As long as the panel gives its trainer.
@@ -145,10 +145,10 @@ def warm_workers(slicer_started: None) -> Iterator[tuple[Any, Any]]:
 @pytest.fixture
 def kept(warm_workers: tuple[Any, Any], _honest: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Panels of this test have the warm workers; ask for it before ``module``. Not for tests of the processes."""
-    from ContrastiveSegPanel import jobs
+    from ContrastiveSegPanel.engine import client
 
     handed = itertools.cycle(warm_workers)
-    monkeypatch.setattr(jobs, "EngineClient", lambda: Kept(next(handed)))
+    monkeypatch.setattr(client, "EngineClient", lambda: Kept(next(handed)))
 
 
 @pytest.fixture

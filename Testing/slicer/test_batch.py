@@ -67,7 +67,7 @@ def test_a_folder_becomes_segmentations_with_the_checkpoints_names_by_a_process_
     words, images, segmenter, tmp_path
 ):
     import slicer
-    from ContrastiveSegPanel.segments import segments_of
+    from ContrastiveSegPanel.mrml.segments import segments_of
 
     command = words(images, tmp_path / "out", "--segmentations", "--json")
     done = subprocess.run([sys.executable, str(SCRIPT), "--", *command], capture_output=True, text=True, timeout=100)
@@ -159,7 +159,7 @@ def test_other_commands_are_the_terminals(batch, dataset, segmenter, tmp_path, c
 
 
 def test_missing_packages_are_told_with_how_to_install_them(batch, words, images, tmp_path, monkeypatch, capsys):
-    from ContrastiveSegPanel import requirements
+    from ContrastiveSegPanel.engine import requirements
 
     lines = tmp_path / "requirements.txt"
     lines.write_text("nowhere-to-be-found>=1\n")
@@ -174,7 +174,7 @@ def test_missing_packages_are_told_with_how_to_install_them(batch, words, images
 
 
 def test_without_slicer_segmentations_are_refused(batch, words, images, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "ContrastiveSegPanel.segmentation_files", None)
+    monkeypatch.setitem(sys.modules, "ContrastiveSegPanel.mrml.segmentation_files", None)
     assert batch.main(words(images, tmp_path / "out", "--segmentations")) == 2
     assert "slicer-core" in capsys.readouterr().err
 
@@ -234,7 +234,7 @@ def test_as_slicer_runs_it_the_exit_code_is_always_told(happens, code, words, im
 
 
 def test_a_fault_before_the_command_ends_slicer_too(monkeypatch, capsys):
-    from ContrastiveSegPanel import requirements
+    from ContrastiveSegPanel.engine import requirements
 
     def broken():
         raise OSError("requirements.txt is gone")

@@ -258,6 +258,6 @@ def test_the_parameter_node_is_one_and_stays(benched, scene):
 
 
 def test_threads_of_the_panel_are_refused(slicer_started):
-    space = {"__name__": "ContrastiveSegPanel.jobs", "threading": threading}
+    space = {"__name__": "ContrastiveSegPanel.engine.client", "threading": threading}
     with pytest.raises(RuntimeError, match="starts a thread"):
         exec("threading.Thread(target=print).start()", space)

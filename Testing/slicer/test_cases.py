@@ -11,7 +11,7 @@ from contrastiveseg.errors import InputError
 
 @pytest.fixture
 def cases(scene):
-    from ContrastiveSegPanel.cases import Cases
+    from ContrastiveSegPanel.workflows.cases import Cases
 
     made = Cases()
     yield made
@@ -67,7 +67,7 @@ def test_label_maps_maps_and_empty_volumes_are_no_cases(cases):
 
 
 def test_a_prediction_is_not_learned_from_unless_the_user_says_so(cases):
-    from ContrastiveSegPanel.cases import PREDICTED
+    from ContrastiveSegPanel.workflows.cases import PREDICTED
 
     volume, segmentation = add_patient("CT", 0)
     segmentation.SetAttribute(PREDICTED, "starter")
@@ -79,7 +79,7 @@ def test_a_prediction_is_not_learned_from_unless_the_user_says_so(cases):
 
 
 def test_what_people_drew_pairs_before_what_a_checkpoint_made(cases):
-    from ContrastiveSegPanel.cases import PREDICTED
+    from ContrastiveSegPanel.workflows.cases import PREDICTED
 
     volume, predicted = add_patient("CT", 0)
     predicted.SetAttribute(PREDICTED, "starter")
@@ -200,7 +200,7 @@ def test_unlabeled_and_ignored_cases_teach_no_structures(cases):
 
 
 def test_two_names_may_be_learned_as_one(cases):
-    from ContrastiveSegPanel.cases import labels_to_learn, segment_values
+    from ContrastiveSegPanel.workflows.cases import labels_to_learn, segment_values
 
     _first, one = add_patient("A", 0, ("Leber", "spleen"))
     _second, two = add_patient("B", 1, ("Liver", "spleen"))
@@ -214,7 +214,7 @@ def test_two_names_may_be_learned_as_one(cases):
 
 
 def test_a_structure_left_out_is_background(cases):
-    from ContrastiveSegPanel.cases import labels_to_learn, segment_values
+    from ContrastiveSegPanel.workflows.cases import labels_to_learn, segment_values
 
     _volume, segmentation = add_patient("A", 0)
     cases.set_learn("liver", False)
@@ -225,7 +225,7 @@ def test_a_structure_left_out_is_background(cases):
 
 
 def test_labels_the_checkpoint_knows_keep_their_values(cases):
-    from ContrastiveSegPanel.cases import labels_to_learn
+    from ContrastiveSegPanel.workflows.cases import labels_to_learn
 
     add_patient("A", 0, ("Tumor", "LIVER"))
     known = (Label(1, "liver", (1, 2, 3)), Label(2, "kidney"))
@@ -235,7 +235,7 @@ def test_labels_the_checkpoint_knows_keep_their_values(cases):
 
 
 def test_more_labels_than_a_head_can_have_are_refused(cases):
-    from ContrastiveSegPanel.cases import Structure, labels_to_learn
+    from ContrastiveSegPanel.workflows.cases import Structure, labels_to_learn
 
     many = [Structure(str(n), str(n), str(n), True, 1, (0, 0, 0), "", ()) for n in range(256)]
     with pytest.raises(InputError, match="at most 255"):

@@ -13,7 +13,7 @@ STARTER = Path(__file__).resolve().parents[2] / "ContrastiveSeg/contrastiveseg/s
 
 @pytest.fixture
 def catalog(tmp_path, _honest):
-    from ContrastiveSegPanel.catalog import Catalog
+    from ContrastiveSegPanel.workflows.catalog import Catalog
 
     return Catalog(STARTER.parent, tmp_path / "models")
 

@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def chart(_honest):
-    from ContrastiveSegPanel.chart import Chart
+    from ContrastiveSegPanel.ui.chart import Chart
 
     made = Chart()
     made.resize(300, Chart.HEIGHT)
@@ -24,7 +24,7 @@ def drawn(chart):
 
 
 def test_a_long_curve_keeps_its_shape_in_few_points(scene):
-    from ContrastiveSegPanel.chart import Series
+    from ContrastiveSegPanel.ui.chart import Series
 
     series = Series()
     for step in range(40_000):
@@ -36,7 +36,7 @@ def test_a_long_curve_keeps_its_shape_in_few_points(scene):
 
 
 def test_a_short_curve_is_kept_as_it_is(scene):
-    from ContrastiveSegPanel.chart import Series
+    from ContrastiveSegPanel.ui.chart import Series
 
     series = Series()
     for step in range(10):

@@ -33,7 +33,7 @@ def fakes(tmp_path, monkeypatch):
 @pytest.fixture
 def require(tmp_path, monkeypatch):
     """``require(line, ...)`` puts other requirements in place of the engine's."""
-    from ContrastiveSegPanel import requirements
+    from ContrastiveSegPanel.engine import requirements
 
     def put(*lines: str) -> None:
         path = tmp_path / "requirements.txt"
@@ -67,7 +67,7 @@ class Installing:
     """One installation: what it told and how it ended."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        from ContrastiveSegPanel import dependencies
+        from ContrastiveSegPanel.engine import dependencies
 
         self.lines: list[str] = []
         self.ends: list[str | None] = []
@@ -81,7 +81,7 @@ class Pip:
         self.codes, self.constraints, self.files = list(codes), [], []
 
     def __call__(self, requirements, *, constraints, blocking, show_progress, logCallback, completedCallback) -> None:
-        from ContrastiveSegPanel import dependencies
+        from ContrastiveSegPanel.engine import dependencies
 
         assert not blocking
         assert dependencies.unfinished()
@@ -93,7 +93,7 @@ class Pip:
 
 def test_requirements_are_those_of_pyproject():
     tomllib = pytest.importorskip("tomllib")
-    from ContrastiveSegPanel.requirements import required
+    from ContrastiveSegPanel.engine.requirements import required
     from packaging.requirements import Requirement
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -101,7 +101,7 @@ def test_requirements_are_those_of_pyproject():
 
 
 def test_what_is_missing_is_found_without_importing_it(fakes, require):
-    from ContrastiveSegPanel.requirements import how_to_install, installable, installed_pins, missing
+    from ContrastiveSegPanel.engine.requirements import how_to_install, installable, installed_pins, missing
 
     require("nowhere-to-be-found>=1", "numpy>=1.24", "scipy>=99", "recordless>=2", "leftover>=1", "pytest!=8.0.0,<99")
     names = ["nowhere-to-be-found", "scipy", "leftover"]
@@ -115,7 +115,7 @@ def test_what_is_missing_is_found_without_importing_it(fakes, require):
 def test_looking_loads_nothing_heavy():
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'ContrastiveSeg')!r})\n"
-        "from ContrastiveSegPanel.requirements import missing; missing()\n"
+        "from ContrastiveSegPanel.engine.requirements import missing; missing()\n"
         "print(*sorted({'torch', 'monai', 'numpy', 'scipy', 'SimpleITK', 'slicer', 'qt'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -123,7 +123,7 @@ def test_looking_loads_nothing_heavy():
 
 
 def test_the_question_says_what_where_from_and_where_to(require, dialogs, tmp_path, monkeypatch):
-    from ContrastiveSegPanel import dependencies
+    from ContrastiveSegPanel.engine import dependencies
 
     require("numpy>=1.24", "torch>=99")
     dialogs.answer(False, True)
@@ -142,7 +142,7 @@ def test_the_question_says_what_where_from_and_where_to(require, dialogs, tmp_pa
 def test_pytorch_comes_first_by_its_extension_then_the_rest_and_the_proof(
     fakes, require, pytorch, installs, wait_for, monkeypatch
 ):
-    from ContrastiveSegPanel import dependencies, requirements
+    from ContrastiveSegPanel.engine import dependencies, requirements
 
     require("torch>=99", "nowhere-to-be-found", "numpy>=1.24")
     pip = installs.answer = Pip(0)
@@ -177,7 +177,7 @@ def test_without_the_extension_pytorch_comes_by_pip_and_that_is_told(require, in
 
 
 def test_a_failed_step_is_named_with_what_to_do_and_can_be_tried_again(require, installs, pytorch):
-    from ContrastiveSegPanel import dependencies
+    from ContrastiveSegPanel.engine import dependencies
 
     require("torch>=99", "numpy>=1.24")
     pytorch.PyTorchUtilsLogic.problem = RuntimeError("no driver was found")
@@ -239,7 +239,7 @@ def test_slicer_5_10_has_another_installer(fakes, require, wait_for, monkeypatch
 
 
 def test_a_package_that_cannot_be_imported_is_found_by_the_proof(fakes, require, installs, wait_for):
-    from ContrastiveSegPanel import dependencies
+    from ContrastiveSegPanel.engine import dependencies
 
     require("torch", "broken")
     installs.answer = Pip(0)
@@ -252,7 +252,7 @@ def test_a_package_that_cannot_be_imported_is_found_by_the_proof(fakes, require,
 
 
 def test_a_folder_that_is_read_only_is_refused(require, installs, monkeypatch):
-    from ContrastiveSegPanel import dependencies
+    from ContrastiveSegPanel.engine import dependencies
 
     require("torch>=99")
     monkeypatch.setattr(dependencies.os, "access", lambda path, mode: False)

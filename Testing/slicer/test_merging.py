@@ -3,7 +3,7 @@
 import nodes
 import numpy as np
 import pytest
-from ContrastiveSegPanel.scene import (
+from ContrastiveSegPanel.mrml.scene import (
     write_labels,
 )
 from nodes import OBLIQUE, SHAPE, labels_in, numbers, segment_id

@@ -114,7 +114,7 @@ def test_reloading_in_the_middle_of_a_job(models, module, scene, wait_for, tempo
         module.onReload()
         reloaded = slicer.modules.ContrastiveSegWidget
         assert reloaded is not module
-        assert sys.modules["ContrastiveSegPanel.panel"] is not before["ContrastiveSegPanel.panel"]
+        assert sys.modules["ContrastiveSegPanel.ui.panel"] is not before["ContrastiveSegPanel.ui.panel"]
         wait_for(lambda: not old.session.worker.running, 30)
         wait_for(lambda: temporary() == [], 30)
         assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []

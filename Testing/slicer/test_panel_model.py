@@ -162,7 +162,7 @@ def test_the_scene_remembers_the_panels_state(drive, volume, scene, tmp_path, mo
 
 def test_the_device_is_remembered_for_this_machine(drive):
     import slicer
-    from ContrastiveSegPanel.sections import device_box
+    from ContrastiveSegPanel.ui import device_box
 
     combo = drive.segment.deviceComboBox
     drive.wait_for(lambda: combo.count == 1 + len(drive.session.devices), SECONDS)
@@ -179,7 +179,8 @@ def test_the_device_is_remembered_for_this_machine(drive):
 
 
 def test_missing_packages_are_a_banner_not_errors(drive, volume, monkeypatch, dialogs, screenshot, module):
-    from ContrastiveSegPanel import dependencies, session
+    from ContrastiveSegPanel.engine import dependencies
+    from ContrastiveSegPanel.workflows import session
     from packaging.requirements import Requirement
 
     assert not drive.shell.installBanner.visible

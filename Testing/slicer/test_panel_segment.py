@@ -42,7 +42,7 @@ def engines_own(worker, checkpoint, volumes, folder, **options):
     """
     import SimpleITK as sitk
     import slicer
-    from ContrastiveSegPanel.blocking import run_blocking
+    from ContrastiveSegPanel.engine.blocking import run_blocking
 
     files = []
     for channel, volume in enumerate(volumes):
@@ -248,7 +248,7 @@ def test_older_results_too_are_replaced_unasked_unless_they_were_corrected(drive
 
 
 def test_a_result_in_somebodys_segmentation_is_not_learned_from_unasked(drive, volume, scene, dialogs):
-    from ContrastiveSegPanel.cases import PREDICTED, ROLE, TRAIN
+    from ContrastiveSegPanel.workflows.cases import PREDICTED, ROLE, TRAIN
 
     drawn = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Segmentation")
     drawn.SetReferenceImageGeometryParameterFromVolumeNode(volume)

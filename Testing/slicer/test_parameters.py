@@ -5,7 +5,7 @@ import pytest
 
 @pytest.mark.parametrize("count", ["1000000000", "9" * 5000, "-1", "two"])
 def test_a_number_of_channels_that_cannot_be_is_none(scene, count):
-    from ContrastiveSegPanel.parameters import Parameters
+    from ContrastiveSegPanel.mrml.parameters import Parameters
 
     node = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
     parameters = Parameters(node)
@@ -19,7 +19,7 @@ def test_a_number_of_channels_that_cannot_be_is_none(scene, count):
 @pytest.mark.parametrize("text", ["99999999999 steps", "9" * 5000 + " min", "0 steps", "3 min", "soon", ""])
 def test_a_budget_that_cannot_be_changes_nothing(scene, text):
     import qt
-    from ContrastiveSegPanel.budget import Budget
+    from ContrastiveSegPanel.ui.budget_box import Budget
 
     combo, spin = qt.QComboBox(), qt.QSpinBox()
     combo.addItems(["2 minutes", "10 minutes", "Steps"])

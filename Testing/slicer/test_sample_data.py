@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def sources():
     """Name -> source, as registered."""
     import slicer
-    from ContrastiveSegPanel import sample_data
+    from ContrastiveSegPanel.mrml import sample_data
 
     sample_data.register()
     sample_data.register()
@@ -72,7 +72,7 @@ def test_volumes_are_what_the_command_makes(sources, build, tmp_path):
 
 def test_the_labeled_one_has_segments_on_its_volume(sources, build, tmp_path):
     import slicer
-    from ContrastiveSegPanel.segments import segments_of
+    from ContrastiveSegPanel.mrml.segments import segments_of
 
     from contrastiveseg.volumes.synthetic import synthesize
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from ContrastiveSegPanel.scene import (
+from ContrastiveSegPanel.mrml.scene import (
     FILE_ENDING,
     load_volume,
     read_labels_into,

@@ -15,8 +15,8 @@ from contrastiveseg.errors import InputError
 @pytest.fixture
 def segmented(scene, tmp_path):
     """``segmented(volumes)`` takes what the engine might have written for the volumes, after ``meanwhile()``."""
-    from ContrastiveSegPanel.scene import FILE_ENDING
-    from ContrastiveSegPanel.segmenting import Options, Segmenting
+    from ContrastiveSegPanel.mrml.scene import FILE_ENDING
+    from ContrastiveSegPanel.workflows.segmenting import Options, Segmenting
 
     def take(volumes, uncertainty=False, into=None, meanwhile=lambda: None):
         options = Options(uncertainty=uncertainty)
@@ -68,7 +68,7 @@ def test_corrections_are_noticed(segmented):
 
 
 def test_the_role_of_a_corrected_prediction_outlives_a_new_segmentation_of_its_volume(segmented):
-    from ContrastiveSegPanel.cases import ROLE, TRAIN, segmentation_of
+    from ContrastiveSegPanel.workflows.cases import ROLE, TRAIN, segmentation_of
 
     volume = nodes.volume(name="A")
     segmented([volume])
@@ -82,7 +82,7 @@ def test_the_role_of_a_corrected_prediction_outlives_a_new_segmentation_of_its_v
 
 
 def test_a_role_that_waits_for_a_segmentation_does_not_take_a_prediction(segmented):
-    from ContrastiveSegPanel.cases import ROLE, TRAIN
+    from ContrastiveSegPanel.workflows.cases import ROLE, TRAIN
 
     volume = nodes.volume(name="A")
     volume.SetAttribute(ROLE, TRAIN)

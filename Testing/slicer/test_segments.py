@@ -6,8 +6,8 @@ import pytest
 import slicer
 import vtk
 from bench import failures
-from ContrastiveSegPanel.hierarchy import place_beside
-from ContrastiveSegPanel.scene import (
+from ContrastiveSegPanel.mrml.hierarchy import place_beside
+from ContrastiveSegPanel.mrml.scene import (
     load_volume,
     read_labels_into,
     reference_volume,

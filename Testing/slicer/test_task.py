@@ -9,7 +9,7 @@ ENGINE = Path(contrastiveseg.__file__).parent
 
 
 def test_every_stage_of_the_engine_has_words():
-    from ContrastiveSegPanel.task import stage_words
+    from ContrastiveSegPanel.workflows.task import stage_words
 
     source = "\n".join(file.read_text(encoding="utf-8") for file in ENGINE.rglob("*.py"))
     stages = set(re.findall(r'\bstage\("([^"]+)"\)', source))
@@ -18,6 +18,6 @@ def test_every_stage_of_the_engine_has_words():
 
 
 def test_time_is_told_as_people_do():
-    from ContrastiveSegPanel.task import time_left
+    from ContrastiveSegPanel.workflows.task import time_left
 
     assert [time_left(s) for s in (0.2, 61, 600, 9000)] == ["1 s left", "61 s left", "10 min left", "2.5 h left"]

@@ -6,8 +6,8 @@ import nodes
 import numpy as np
 import pytest
 import slicer
-from ContrastiveSegPanel import terminology
-from ContrastiveSegPanel.scene import read_labels_into, segments_of
+from ContrastiveSegPanel.mrml import terminology
+from ContrastiveSegPanel.mrml.scene import read_labels_into, segments_of
 
 from contrastiveseg.checkpoints.card import Label
 

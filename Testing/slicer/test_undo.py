@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from ContrastiveSegPanel.scene import read_labels_into, reference_volume
+from ContrastiveSegPanel.mrml.scene import read_labels_into, reference_volume
 from nodes import labels_in, mask_of, segment_id
 from numpy.testing import assert_array_equal
 from vtk.util import numpy_support

@@ -1,0 +1,1 @@
+"""The engine's processes: running them, and what they need installed."""

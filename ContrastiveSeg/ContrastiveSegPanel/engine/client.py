@@ -1,0 +1,312 @@
+"""The engine's warm worker as the panel sees it: submit a job and get its events, cancel it, stop everything.
+
+The worker is a process of its own (``PythonSlicer -m contrastiveseg worker``), so that Slicer survives whatever
+happens in it. Its language is in ``contrastiveseg.events`` and ``contrastiveseg.jobs.worker``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from contrastiveseg import events
+from contrastiveseg.descriptions import Job
+from contrastiveseg.errors import Cancelled
+from contrastiveseg.serialization import to_json
+
+from ..signal import Signal
+from ..timer import single_shot
+from .process import LineProcess
+
+#: The folder that holds contrastiveseg, from where the worker's Python is to import it.
+_MODULE_FOLDER = Path(__file__).resolve().parents[2]
+
+
+def python_slicer() -> str:
+    """The Python to run things in beside Slicer: PythonSlicer, or this very Python where there is none."""
+    return shutil.which("PythonSlicer") or sys.executable
+
+
+def python_environment() -> dict[str, str]:
+    """What is set for a Python beside Slicer: to find the engine, write at once and in UTF-8, spare others."""
+    path = [str(_MODULE_FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",
+        # Files that happen to lie in the folder in which Slicer was started are no modules of ours.
+        "PYTHONSAFEPATH": "1",
+        # One process trains, one segments, and Slicer draws: threads that spin while they wait for one another keep
+        # the others' from the very processors they wait for (Testing/benchmarks/beside_training.py).
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
+    }
+
+
+@dataclass
+class _Request:
+    """A job or query that has not got its end yet."""
+
+    line: str
+    on_event: Callable[[events.Event], None]
+    is_job: bool
+    timer: Any
+    started: bool = False
+    cancelled: bool = False
+    ended: bool = False
+
+
+class EngineClient:
+    """Jobs go in, events come out, from the event loop. Several workers may run beside one another.
+
+    Events come at most 20 times a second, then in a row. Of progress only the newest is told; nothing else is left out.
+
+    Attributes:
+        log_line: emitted with every line that the engine and its libraries print.
+    """
+
+    #: Seconds a cancelled job, or a stopped worker, has to end by itself before its processes are killed.
+    GRACE = 10.0
+    #: Seconds it has when Slicer quits.
+    QUIT = 3.0
+    _FLUSH_MS = 50
+    #: Seconds to hand on events before the rest waits for its turn, so that a flood of them never freezes Slicer.
+    _TURN = 0.02
+
+    def __init__(self, python: str | None = None) -> None:
+        self.log_line = Signal()
+        self._program = python or python_slicer()
+        self._process: LineProcess | None = None
+        #: Processes that were stopped and still live, and what waits for which of them to be gone.
+        self._ending: set[LineProcess] = set()
+        self._stopped: list[tuple[set[LineProcess], Callable[[], None]]] = []
+        self._ready = False
+        self._numbers = itertools.count(1)
+        self._open: dict[str, _Request] = {}
+        self._last_words: deque[str] = deque(maxlen=10)
+        self._pending: deque[tuple[_Request | None, Any]] = deque()
+        self._progress: dict[int, events.Event] = {}
+        self._flush_timer = single_shot(self._deliver)
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process, ready or about to be."""
+        return self._process is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is waiting for its end."""
+        return any(request.is_job for request in self._open.values())
+
+    def start(self) -> None:
+        """Start the process, if there is none, and let it load its libraries, so that the first job need not."""
+        if not self.running:
+            self.query("methods", lambda value: None)
+
+    def submit(self, job: Job, on_event: Callable[[events.Event], None]) -> str:
+        """Ask for ``job``; returns its id. ``on_event`` gets its events, of which exactly one, the last, is "result" or
+        "error"; an "error" comes also when the worker cannot start, dies or is stopped. It is never called from here.
+        """
+        return self._ask({"job": {"kind": job.kind, **to_json(job)}}, on_event, is_job=True)
+
+    def query(self, name: str, on_result: Callable[[Any], None]) -> None:
+        """Ask the engine what it knows ("methods", "devices"). A failure goes to the log only."""
+
+        def answer(event: events.Event) -> None:
+            if event["event"] == "result":
+                on_result(event["value"])
+            elif event["event"] == "error" and event["exit_code"] != Cancelled.exit_code:
+                self.log_line.emit(event["what"])
+
+        self._ask({"query": name}, answer, is_job=False)
+
+    def cancel(self, identifier: str) -> None:
+        """Ask a job to end; if it has not after ``GRACE`` seconds, its processes are killed."""
+        request = self._open.get(identifier)
+        if request is None or request.cancelled or request.ended:
+            return
+        request.cancelled = True
+        self._write(json.dumps({"cancel": identifier}))
+        if request.started:
+            request.timer.start(int(1000 * self.GRACE))
+        else:
+            # It waits behind another one, which must not be killed for its sake.
+            self._end(request, _("Cancelled."), Cancelled.exit_code)
+            self._flush_timer.start(0)
+
+    def stop(self, on_stopped: Callable[[], None] = lambda: None) -> None:
+        """End the process, in any case within ``GRACE`` seconds; open jobs get their "error" before this returns.
+
+        ``on_stopped`` is called when the process is gone and writes no more, and so are those that were stopped before;
+        at once if there is none. The worker may be used again right away, by another process.
+        """
+        # First of all: whoever hears of the end may submit the next job, or stop once more.
+        process = self._forget_process()
+        if process is not None:
+            self._ending.add(process)
+            process.end(self.GRACE, partial(self._gone, process))
+        for request in self._open.values():
+            self._end(request, _("The engine was stopped."), Cancelled.exit_code)
+        self._flush_timer.stop()
+        while self._pending:
+            self._deliver_one()
+        self._stopped.append((set(self._ending), on_stopped))
+        self._tell_stopped()
+
+    # The process
+
+    def _launch(self) -> None:
+        """A process, if there is none. What it gets waits until it says that it is ready."""
+        if self._process is None:
+            self._last_words.clear()
+            self._process = LineProcess(
+                self._program,
+                ["-m", "contrastiveseg", "worker"],
+                python_environment(),
+                self._hear,
+                self._log,
+                self._died,
+                self.QUIT,
+            )
+
+    def _write(self, line: str) -> None:
+        """To the process, once it is ready; what is open by then is written when it is."""
+        if self._process is not None and self._ready:
+            self._process.write(line)
+
+    def _forget_process(self) -> LineProcess | None:
+        process, self._process, self._ready = self._process, None, False
+        return process
+
+    def _gone(self, process: LineProcess) -> None:
+        self._ending.discard(process)
+        self._tell_stopped()
+
+    def _tell_stopped(self) -> None:
+        told = [on_stopped for awaited, on_stopped in self._stopped if not awaited & self._ending]
+        self._stopped = [waiting for waiting in self._stopped if waiting[0] & self._ending]
+        for on_stopped in told:
+            on_stopped()
+
+    def _died(self, code: int | None, how: str) -> None:
+        self._forget_process()
+        what = _("The engine ({program}) {how}. The next job starts it afresh.").format(program=self._program, how=how)
+        if self._last_words:
+            what += " " + _("Its last words:") + "\n" + "\n".join(self._last_words)
+        if not self._open:
+            self._pending.append((None, what))
+        was_killed = any(request.cancelled and not request.ended for request in self._open.values())
+        for request in self._open.values():
+            if request.cancelled:
+                self._end(request, _("Cancelled; the engine had to be ended."), Cancelled.exit_code)
+            elif not was_killed or request.started:
+                self._end(request, what, 1)
+        # What waited behind a job that would not end is served by the next process.
+        if any(not request.ended for request in self._open.values()):
+            self._launch()
+        self._flush_timer.start(0)
+
+    # Requests
+
+    def _ask(self, content: dict[str, Any], on_event: Callable[[events.Event], None], is_job: bool) -> str:
+        identifier = str(next(self._numbers))
+        line = json.dumps({"id": identifier, **content})
+        self._open[identifier] = _Request(line, on_event, is_job, single_shot(self._kill))
+        self._launch()
+        self._write(line)
+        return identifier
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    def _end(self, request: _Request, what: str, exit_code: int) -> None:
+        """The end that the worker did not tell, if it did not."""
+        if not request.ended:
+            request.ended = True
+            self._pending.append((request, events.error(what, exit_code)))
+
+    # What comes back
+
+    def _log(self, lines: list[str]) -> None:
+        self._last_words.extend(lines)
+        self._pending.extend((None, line) for line in lines)
+        self._tell()
+
+    def _hear(self, lines: list[str]) -> None:
+        ended = False
+        for line in lines:
+            try:
+                event = json.loads(line)
+                kind, identifier = event["event"], event["id"]
+                request = self._open.get(identifier)
+            except (ValueError, TypeError, KeyError):
+                self._log([line])
+                continue
+            if kind == "ready" and self._process is not None:
+                self._process.group = event.get("pid")
+                self._ready = True
+                for waiting in self._open.values():
+                    if not waiting.ended:
+                        self._write(waiting.line)
+            elif request is None or request.ended:
+                if identifier is None:
+                    self._log([event.get("what", line)])
+            else:
+                self._take(request, kind, event)
+                ended = ended or request.ended
+        self._tell(ended)
+
+    def _take(self, request: _Request, kind: str, event: events.Event) -> None:
+        request.started = True
+        request.ended = kind in ("result", "error")
+        newest = self._progress.get(id(request))
+        if kind == "progress" and newest is not None:
+            newest.update(event)
+            return
+        if kind == "progress":
+            self._progress[id(request)] = event
+        elif kind != "metric":
+            # Progress of another stage, or after an end, must not move before it.
+            self._progress.pop(id(request), None)
+        self._pending.append((request, event))
+
+    def _tell(self, at_once: bool = False) -> None:
+        """Hand events on now, unless that was done just before; an end does not wait."""
+        if at_once or not self._flush_timer.isActive():
+            self._deliver()
+
+    def _deliver(self) -> None:
+        if not self._pending:
+            return
+        until = time.monotonic() + self._TURN
+        while self._pending and time.monotonic() < until:
+            self._deliver_one()
+        self._flush_timer.start(0 if self._pending else self._FLUSH_MS)
+
+    def _deliver_one(self) -> None:
+        request, event = self._pending.popleft()
+        try:
+            if request is None:
+                self.log_line.emit(event)
+                return
+            if self._progress.get(id(request)) is event:
+                del self._progress[id(request)]
+            if event["event"] in ("result", "error"):
+                request.timer.stop()
+                self._open = {i: r for i, r in self._open.items() if r is not request}
+            request.on_event(event)
+        except Exception:
+            # A fault in one listener must not keep the others from hearing their end.
+            sys.excepthook(*sys.exc_info())

@@ -1,0 +1,251 @@
+"""Installing the engine's Python packages into Slicer: asked once, PyTorch first, proven afterwards.
+
+Nothing here installs anything unasked, and nothing runs in a thread.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import slicer
+from packaging.requirements import Requirement
+from slicer.i18n import tr as _
+
+from .. import settings
+from ..timer import single_shot
+from .client import python_environment, python_slicer
+from .process import LineProcess
+from .requirements import installable, installed_pins, missing, required
+
+_MARK = "Installation"
+_UNFINISHED = "unfinished"
+_PROOF_SECONDS = 300
+
+#: Imports every package named and tells the versions; the last line is JSON.
+_PROOF = """
+import importlib, json, sys
+modules = {name: importlib.import_module(name) for name in sys.argv[1:]}
+versions = {name: str(getattr(module, "__version__", "")) for name, module in modules.items()}
+print(json.dumps({"versions": versions, "cuda": modules["torch"].cuda.is_available()}))
+"""
+
+
+def unfinished() -> bool:
+    """Whether an installation was begun and has not been proven to work: interrupted, cancelled or failed."""
+    return settings.text(_MARK) == _UNFINISHED
+
+
+def ask(folder: Path | None = None) -> bool:
+    """Ask the user whether to install what is missing, saying what, how much and where from."""
+    return slicer.util.confirmOkCancelDisplay(question(folder), _("Install Python packages"))
+
+
+def question(folder: Path | None = None) -> str:
+    """What :func:`ask` asks."""
+    names = "\n".join(f"    {requirement}" for requirement in missing() or required())
+    target = Path(sysconfig.get_path("purelib"))
+    free = shutil.disk_usage(target).free / 2**30
+    if folder is not None:
+        source = _("from the folder {folder}; nothing is downloaded").format(folder=folder)
+    elif _pytorch_logic() is not None:
+        source = _("downloaded: PyTorch by the PyTorch extension, the others from the Python Package Index")
+    else:
+        source = _("downloaded from the Python Package Index")
+    return _(
+        "Contrastive Segmentation needs Python packages that this Slicer does not have:\n\n{names}\n\n"
+        "They will be {source}, and installed into {target} ({free:.0f} GB free there). PyTorch is about 0.2 GB to "
+        "download and 1 GB on the disk; for an NVIDIA GPU, 3 GB and 7 GB. It may take some minutes.\n\nInstall them?"
+    ).format(names=names, source=source, target=target, free=free)
+
+
+def install(on_line: Callable[[str], None], on_end: Callable[[str | None], None], folder: Path | None = None) -> None:
+    """Install what is missing, then prove that it can be imported. The user has been asked before.
+
+    Slicer 5.12 goes on meanwhile; Slicer 5.10, and the PyTorch extension in any, let it wait for the installer.
+
+    Args:
+        on_line: gets what the installers tell, line by line.
+        on_end: called once: with None when all is installed and proven, else with the step that failed, why, and what
+            to do. It may be called from within this call.
+        folder: wheels to install from, without any network.
+    """
+    settings.set_text(_MARK, _UNFINISHED)
+    _Installation(on_line, on_end, folder).begin()
+
+
+def prove(on_end: Callable[[dict[str, str], str | None], None]) -> None:
+    """Import every package in a fresh PythonSlicer.
+
+    ``on_end`` gets the versions by name ("cuda": "yes" or "no"), and None or what went wrong.
+    """
+    lines: list[str] = []
+
+    def end(code: int | None, how: str) -> None:
+        timer.stop()
+        try:
+            told = json.loads(lines[-1]) if code == 0 else {}
+            versions = {**told["versions"], "cuda": "yes" if told["cuda"] else "no"}
+        except (ValueError, KeyError, IndexError):
+            words = "\n".join(lines[-10:])
+            on_end({}, _("The check {how}.\n{words}").format(how=how, words=words))
+        else:
+            on_end(versions, None)
+
+    names = [requirement.name for requirement in required()]
+    process = LineProcess(
+        python_slicer(), ["-c", _PROOF, *names], python_environment(), lines.extend, lines.extend, end
+    )
+    timer = single_shot(process.kill)
+    timer.start(1000 * _PROOF_SECONDS)
+
+
+class _Installation:
+    """The steps, each of which begins the next when it is done."""
+
+    def __init__(
+        self, on_line: Callable[[str], None], on_end: Callable[[str | None], None], folder: Path | None
+    ) -> None:
+        self.on_line, self.on_end, self.folder = on_line, on_end, folder
+
+    def begin(self) -> None:
+        target = sysconfig.get_path("purelib")
+        if not os.access(target, os.W_OK):
+            self._fail(
+                _("Installing"),
+                _("{target} is read-only").format(target=target),
+                _("Start Slicer once as a user who may write there, or install Slicer in a folder of yours."),
+            )
+        elif self.folder is not None and not any(self.folder.glob("*.whl")):
+            self._fail(
+                _("Installing"),
+                _("there are no wheels (.whl files) in {folder}").format(folder=self.folder),
+                _("Choose the folder that holds them."),
+            )
+        else:
+            self._pytorch()
+
+    def _pytorch(self) -> None:
+        torch = next((requirement for requirement in missing() if requirement.name == "torch"), None)
+        logic = _pytorch_logic() if self.folder is None else None
+        if torch is None:
+            self._others()
+        elif logic is None:
+            if self.folder is None:
+                self.on_line(_("The PyTorch extension is not installed: PyTorch comes from the Python Package Index."))
+            self._pip(_("Installing PyTorch"), [torch], self._others)
+        else:
+            self.on_line(_("Installing PyTorch by the PyTorch extension. Slicer does not answer meanwhile."))
+            try:
+                logic.installTorch(askConfirmation=False, torchVersionRequirement=str(torch.specifier))
+            except Exception as problem:
+                # Whatever another extension raises.
+                self._fail(_("Installing PyTorch by the PyTorch extension"), str(problem), _advice(self.folder))
+                return
+            self._others()
+
+    def _others(self) -> None:
+        self._pip(_("Installing the other packages"), installable(), self._check)
+
+    def _pip(self, step: str, requirements: list[Requirement], then: Callable[[], None]) -> None:
+        """Let pip install ``requirements`` and what these need, leaving what is there and fits as it is."""
+        arguments = [str(requirement) for requirement in requirements]
+        if self.folder is not None:
+            arguments = ["--no-index", "--find-links", str(self.folder), *arguments]
+        handle, name = tempfile.mkstemp(prefix="ContrastiveSeg-constraints-", suffix=".txt")
+        os.write(handle, "\n".join(installed_pins()).encode())
+        os.close(handle)
+
+        def end(code: int) -> None:
+            os.unlink(name)
+            if code == 0:
+                then()
+            else:
+                self._fail(step, _("pip ended with exit code {code}").format(code=code), _advice(self.folder))
+
+        try:
+            code = _run_pip(arguments, name, self.on_line, end)
+        except Exception as problem:
+            # CalledProcessError, and RuntimeError while another extension is installing.
+            os.unlink(name)
+            self._fail(step, str(problem), _advice(self.folder))
+            return
+        if code is not None:
+            end(code)
+
+    def _check(self) -> None:
+        left = ", ".join(str(requirement) for requirement in missing())
+        if left:
+            self._fail(
+                _("Installing"),
+                _("still missing: {left}").format(left=left),
+                _("Restart Slicer and install again; packages that are in use cannot be replaced."),
+            )
+            return
+        self.on_line(_("Checking in a new Python that all packages can be imported."))
+        prove(self._proven)
+
+    def _proven(self, versions: dict[str, str], problem: str | None) -> None:
+        if problem is not None:
+            self._fail(_("Importing the packages"), problem, _("Restart Slicer and install again."))
+            return
+        self.on_line(", ".join(f"{name} {version}" for name, version in versions.items()))
+        settings.set_text(_MARK, "")
+        self.on_end(None)
+
+    def _fail(self, step: str, why: str, advice: str) -> None:
+        self.on_end(
+            _("{step} failed: {why}.\n{advice} What was installed stays, and installing goes on from there.").format(
+                step=step, why=why.rstrip("."), advice=advice
+            )
+        )
+
+
+def _run_pip(
+    arguments: list[str], constraints: str, on_line: Callable[[str], None], on_end: Callable[[int], None]
+) -> int | None:
+    """Start pip as this Slicer does; the exit code where it waited for it, None where ``on_end`` will tell it."""
+    try:
+        from slicer import packaging
+    except ImportError:  # Slicer 5.10
+        slicer.util.pip_install([*arguments, "-c", constraints])
+        return 0
+    # While testing it waits, and tells no end.
+    waits = slicer.app.testingEnabled()
+    packaging.pip_install(
+        arguments,
+        constraints=constraints,
+        blocking=waits,
+        show_progress=False,
+        logCallback=on_line,
+        completedCallback=on_end,
+    )
+    return 0 if waits else None
+
+
+def _pytorch_logic() -> Any:
+    """The PyTorch extension's logic, or None where the extension is not installed."""
+    try:
+        return importlib.import_module("PyTorchUtils").PyTorchUtilsLogic()
+    except ImportError:
+        return None
+
+
+def _advice(folder: Path | None) -> str:
+    if folder is not None:
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return _("The folder must hold wheels of all packages, and of those they need, for Python {python}.").format(
+            python=python
+        )
+    return _(
+        "The log says more. Look after the network connection, a proxy and the room on the disk; or get the wheels on "
+        "another computer and install from their folder."
+    )

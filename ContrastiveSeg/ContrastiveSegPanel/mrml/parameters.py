@@ -1,0 +1,150 @@
+"""What the scene remembers of the panel: values and node references in a vtkMRMLScriptedModuleNode.
+
+What belongs to the user or to this machine (folders, device) is in :mod:`.settings` instead.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Generic, TypeVar, overload
+
+import vtk
+
+from ..signal import Signal
+
+T = TypeVar("T")
+
+
+class Value(Generic[T]):
+    """A value kept as JSON under the attribute's name; what cannot be read as the default's type is the default."""
+
+    def __init__(self, default: T) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, parameters: None, owner: type) -> Value[T]: ...
+    @overload
+    def __get__(self, parameters: Parameters, owner: type) -> T: ...
+    def __get__(self, parameters: Parameters | None, owner: type) -> Value[T] | T:
+        if parameters is None:
+            return self
+        try:
+            found = json.loads(parameters.mrml.GetParameter(self.name) or "null")
+        except ValueError:
+            return self.default
+        if isinstance(self.default, float) and type(found) is int:
+            found = float(found)
+        return found if type(found) is type(self.default) else self.default
+
+    def __set__(self, parameters: Parameters, value: T) -> None:
+        text = json.dumps(value)
+        # Unchanged values write nothing: an event for nothing would make the panel refresh itself in circles.
+        if parameters.mrml.GetParameter(self.name) != text:
+            parameters.mrml.SetParameter(self.name, text)
+
+
+class Node:
+    """A reference to a node (None: no such node, or no longer)."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.role = name
+
+    def __get__(self, parameters: Parameters, owner: type) -> Any:
+        return parameters.mrml.GetNodeReference(self.role)
+
+    def __set__(self, parameters: Parameters, node: Any) -> None:
+        identifier = node.GetID() if node is not None else None
+        if parameters.mrml.GetNodeReferenceID(self.role) != identifier:
+            parameters.mrml.SetNodeReferenceID(self.role, identifier)
+
+
+class Nodes:
+    """References to several nodes in their order, without those that are gone."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.role = name
+
+    def __get__(self, parameters: Parameters, owner: type) -> list[Any]:
+        count = parameters.mrml.GetNumberOfNodeReferences(self.role)
+        found = (parameters.mrml.GetNthNodeReference(self.role, i) for i in range(count))
+        return [node for node in found if node is not None]
+
+    def __set__(self, parameters: Parameters, nodes: list[Any]) -> None:
+        if [n.GetID() for n in self.__get__(parameters, Parameters)] == [n.GetID() for n in nodes]:
+            return
+        was = parameters.mrml.StartModify()
+        parameters.mrml.RemoveNodeReferenceIDs(self.role)
+        for node in nodes:
+            parameters.mrml.AddNodeReferenceID(self.role, node.GetID())
+        parameters.mrml.EndModify(was)
+
+
+class Places:
+    """A node or None for each of several places, as the channels of a model are; one that is gone leaves its place."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.role = name
+
+    def __get__(self, parameters: Parameters, owner: type) -> list[Any]:
+        count = parameters.mrml.GetParameter(self.role) or ""
+        # More than 99 were not written by us, and might be more than there is room for.
+        places = int(count) if count.isdecimal() and len(count) < 3 else 0
+        return [parameters.mrml.GetNodeReference(f"{self.role}{place}") for place in range(places)]
+
+    def __set__(self, parameters: Parameters, nodes: list[Any]) -> None:
+        if self.__get__(parameters, Parameters) == nodes:
+            return
+        was = parameters.mrml.StartModify()
+        parameters.mrml.SetParameter(self.role, str(len(nodes)))
+        for place, node in enumerate(nodes):
+            parameters.mrml.SetNodeReferenceID(f"{self.role}{place}", node.GetID() if node is not None else None)
+        parameters.mrml.EndModify(was)
+
+
+class Parameters:
+    """The panel's state in one scene.
+
+    Attributes:
+        mrml: the node it is kept in.
+        changed: told after any change, by the panel itself or by others (a scene read, a script).
+    """
+
+    #: File name of the checkpoint; where it lies is this machine's affair.
+    checkpoint = Value("")
+
+    #: "one", "several" or "all": which volumes Segment takes. ``channels`` is for models with several channels.
+    inputs = Value("one")
+    input = Node()
+    several = Nodes()
+    channels = Places()
+    output = Node()
+    mirror = Value(False)
+    pieces = Value("auto")
+    uncertainty = Value(False)
+
+    #: Fine-tune: what :meth:`.cases.Cases.choices` and :attr:`.budget.Budget.text` tell. Roles are kept in the volumes.
+    structures = Value("")
+    fine_tune_method = Value("supervised")
+    fine_tune_budget = Value("10 min")
+    compare_scratch = Value(False)
+
+    #: Pre-train: "folder" or "scene"; ``size`` is a word of ``PretrainJob``.
+    pretrain_source = Value("folder")
+    pretrain_method = Value("ideal")
+    pretrain_size = Value("auto")
+    pretrain_budget = Value("60 min")
+
+    prediction = Node()
+    reference = Node()
+
+    def __init__(self, mrml: Any) -> None:
+        self.mrml = mrml
+        self.changed = Signal()
+        self._observation = mrml.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self.changed.emit())
+
+    def close(self) -> None:
+        """Stop watching the node."""
+        self.mrml.RemoveObserver(self._observation)

@@ -1,0 +1,167 @@
+"""Taking back, in one step, what was written into a segmentation."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import slicer
+
+from contrastiveseg.errors import InputError
+
+from ..translation import _
+from .segments import layer_name, layers_of, surfaces_kept, surfaces_of, take_out, tell_of_new_voxels, without
+
+#: Segment ID -> its layer and when that was changed last: differs as soon as the layer is changed or replaced.
+State: TypeAlias = dict[str, tuple[Any, int]]
+
+
+class Undo:
+    """Made before a segmentation is written into and finished after it; called once, it restores what was there.
+
+    What the user changed meanwhile in other segments stays. Nothing is copied: written segments get new layers, so the
+    old ones only need to be kept.
+
+    Args:
+        created: the node was made for this; undoing removes it.
+
+    Attributes:
+        written: IDs of the segments that were written.
+    """
+
+    def __init__(self, node: Any, created: bool) -> None:
+        self._node = node
+        self._created = created
+        self._done = False
+        segmentation = node.GetSegmentation()
+        self._order = segmentation.GetSegmentIDs()
+        self._said = {identifier: _said(segmentation.GetSegment(identifier)) for identifier in self._order}
+        self._layers = layers_of(segmentation)
+        self._surfaces = surfaces_of(segmentation, self._order)
+        self._conversion = segmentation.SerializeAllConversionParameters()
+        self._transform_id = node.GetTransformNodeID()
+        self._reference_id = node.GetNodeReferenceID(_reference_role())
+        self._geometry = segmentation.GetConversionParameter(_geometry())
+        self.written: set[str] = set()
+        self._after: State = {}
+        _save_for_segment_editor(node)
+
+    def finish(self, written: Sequence[str]) -> None:
+        """Say which segments were written; everything else must be as before."""
+        segmentation = self._node.GetSegmentation()
+        self.written = set(written)
+        self._after = states(segmentation, segmentation.GetSegmentIDs())
+
+    @property
+    def refusal(self) -> str | None:
+        """Why it cannot be undone any more, as a sentence; None if it can."""
+        if self._done:
+            return _("This was undone already.")
+        if self._node.GetScene() is None:
+            return _("The segmentation was removed since, so there is nothing to undo.")
+        return None
+
+    @property
+    def as_written(self) -> State:
+        """Of the written segments, for :func:`is_as_written`."""
+        return {identifier: self._after[identifier] for identifier in self.written}
+
+    @property
+    def edited_since(self) -> bool:
+        """Whether the user has changed written voxels meanwhile, which undoing would throw away."""
+        return not self.refusal and not is_as_written(self._node.GetSegmentation(), self.written, self._after)
+
+    def __call__(self) -> None:
+        """Restore what was there.
+
+        Raises:
+            InputError: :attr:`refusal`.
+        """
+        if self.refusal:
+            raise InputError(self.refusal)
+        self._done = True
+        segmentation = self._node.GetSegmentation()
+        if self._created and set(segmentation.GetSegmentIDs()) <= self.written:
+            slicer.mrmlScene.RemoveNode(self._node)
+            return
+        with slicer.util.NodeModify(self._node), surfaces_kept(segmentation, self.written) as surfaces:
+            if segmentation.SerializeAllConversionParameters() == self._conversion:
+                surfaces.update({i: surface for i, surface in self._surfaces.items() if i in self.written})
+            take_out(segmentation, self.written)
+            for layer, members in self._layers.items():
+                self._restore(layer, members)
+            for identifier in self.written.intersection(segmentation.GetSegmentIDs()).difference(self._order):
+                # Removing a segment would search the layer it shares; it shares none after this.
+                segmentation.GetSegment(identifier).AddRepresentation(layer_name(), slicer.vtkOrientedImageData())
+                segmentation.RemoveSegment(identifier)
+            later = [i for i in segmentation.GetSegmentIDs() if i not in self._order]
+            segmentation.ReorderSegments([*self._order, *later])
+            if not later:
+                self._restore_place()
+            tell_of_new_voxels(segmentation)
+
+    def _restore(self, layer: Any, members: Sequence[str]) -> None:
+        """Put a layer back into those of its segments that were written, and into all if none was changed since."""
+        segmentation = self._node.GetSegmentation()
+        back: Sequence[str] = [i for i in members if i in self.written]
+        if not back:
+            return
+        if is_as_written(segmentation, [i for i in members if i not in back], self._after):
+            back = members
+        else:
+            values = {i: self._said[i].GetLabelValue() for i in members}
+            layer = without(layer, {values[i] for i in members if i not in back} - {values[i] for i in back})
+        # Slicer's own undo takes an image older than its last saved copy for unchanged. Told before anyone observes it.
+        layer.Modified()
+        for identifier in back:
+            segment = segmentation.GetSegment(identifier)
+            if segment is None:
+                segment = slicer.vtkSegment()
+                segment.AddRepresentation(layer_name(), layer)
+                segmentation.AddSegment(segment, identifier)
+            if identifier in self.written:
+                segment.DeepCopyMetadata(self._said[identifier])
+            segment.AddRepresentation(layer_name(), layer)
+
+    def _restore_place(self) -> None:
+        self._node.SetAndObserveTransformNodeID(self._transform_id)
+        self._node.SetNodeReferenceID(_reference_role(), self._reference_id)
+        self._node.GetSegmentation().SetConversionParameter(_geometry(), self._geometry)
+
+
+def is_as_written(segmentation: Any, identifiers: Iterable[str], then: State) -> bool:
+    """Whether all these segments are among those of ``then``, and nobody has changed them since."""
+    return all(state == then.get(identifier) for identifier, state in states(segmentation, identifiers).items())
+
+
+def states(segmentation: Any, identifiers: Iterable[str]) -> State:
+    """Of these segments as they are now, for :func:`is_as_written`."""
+    found: State = {}
+    for identifier in identifiers:
+        segment = segmentation.GetSegment(identifier)
+        layer = None if segment is None else segment.GetRepresentation(layer_name())
+        found[identifier] = (layer, layer.GetMTime() if layer is not None else 0)
+    return found
+
+
+def _said(segment: Any) -> Any:
+    """A copy of a segment's name, color, value and tags, without its voxels."""
+    copy = slicer.vtkSegment()
+    copy.DeepCopyMetadata(segment)
+    return copy
+
+
+def _save_for_segment_editor(node: Any) -> None:
+    """If the Segment Editor shows the node, its own undo should reach back over this change as well."""
+    editor: Any = getattr(getattr(slicer.modules, "SegmentEditorWidget", None), "editor", None)
+    if not hasattr(editor, "saveStateForUndo"):
+        return
+    shown = editor.segmentationNode()
+    if shown is not None and shown.GetID() == node.GetID():
+        editor.saveStateForUndo()
+
+
+def _reference_role() -> str:
+    return slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+
+
+def _geometry() -> str:
+    return slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()

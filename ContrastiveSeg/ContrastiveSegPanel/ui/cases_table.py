@@ -1,0 +1,153 @@
+"""The two tables of the Fine-tune section: the scene's volumes, and the structures in their segmentations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from ..workflows.cases import ROLES, UNLABELED, Case, Cases, Structure, segmentations
+
+_VOLUME, _SEGMENTATION, _ROLE, _DICE = range(4)
+_NAME, _LEARN_AS, _COUNT = range(3)
+
+
+def role_text(role: str) -> str:
+    return {
+        "train": _("Train"),
+        "unlabeled": _("Unlabeled"),
+        "validation": _("Validation"),
+        "ignore": _("Ignore"),
+    }[role]
+
+
+class CasesTable:
+    """A row a volume; what the user chooses in it goes to ``cases``."""
+
+    def __init__(self, table: Any, cases: Cases) -> None:
+        self._table, self._cases = table, cases
+        self._shown: list[Case] = []
+        #: What the boxes offer, and the ID of each entry ("" for none).
+        self._names: list[str] = []
+        self._ids: list[str] = []
+        header = table.horizontalHeader()
+        for column in (_VOLUME, _SEGMENTATION):
+            header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
+        for column in (_ROLE, _DICE):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+
+    def show(self, rows: Sequence[Case], dice: Mapping[str, float]) -> None:
+        """``dice``: volume ID -> Dice. Rows that stay keep their widgets, so that an open list does not close."""
+        if [r.volume_id for r in rows] != [r.volume_id for r in self._shown]:
+            self._table.setRowCount(0)
+            self._table.setRowCount(len(rows))
+            self._names = []
+            for number, row in enumerate(rows):
+                self._add(number, row)
+        found = segmentations()
+        self._ids = ["", *(node.GetID() for node in found)]
+        names = [_("None"), *(node.GetName() for node in found)]
+        if names != self._names:
+            self._names = names
+            for number in range(len(rows)):
+                box = self._table.cellWidget(number, _SEGMENTATION)
+                box.clear()
+                box.addItems(names)
+        for number, row in enumerate(rows):
+            self._update(number, row, dice.get(row.volume_id))
+        self._shown = list(rows)
+
+    def _add(self, number: int, row: Case) -> None:
+        for column in (_VOLUME, _DICE):
+            self._table.setItem(number, column, qt.QTableWidgetItem())
+        segmentation = _combo_box()
+        segmentation.connect("activated(int)", partial(self._choose_segmentation, row.volume_id))
+        self._table.setCellWidget(number, _SEGMENTATION, segmentation)
+        role = _combo_box()
+        for name in ROLES:
+            role.addItem(role_text(name), name)
+        role.connect("activated(int)", partial(self._choose_role, row.volume_id, role))
+        self._table.setCellWidget(number, _ROLE, role)
+
+    def _update(self, number: int, row: Case, dice: float | None) -> None:
+        volume = self._table.item(number, _VOLUME)
+        volume.setText(row.name)
+        volume.setToolTip(row.name)
+        score = self._table.item(number, _DICE)
+        score.setText("" if dice is None else f"{dice:.3f}")
+        score.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
+        segmentation = self._table.cellWidget(number, _SEGMENTATION)
+        segmentation.setCurrentIndex(self._ids.index(row.segmentation_id or ""))
+        segmentation.setToolTip(segmentation.currentText)
+        role = self._table.cellWidget(number, _ROLE)
+        role.setCurrentIndex(ROLES.index(row.role))
+        role.setToolTip(row.note)
+
+    def _choose_segmentation(self, volume_id: str, index: int) -> None:
+        if self._ids[index]:
+            self._cases.set_segmentation(volume_id, self._ids[index])
+        else:
+            self._cases.set_role(volume_id, UNLABELED)
+        # A choice that changes nothing changes the box itself.
+        self._cases.changed.emit()
+
+    def _choose_role(self, volume_id: str, box: Any, index: int) -> None:
+        self._cases.set_role(volume_id, box.itemData(index))
+        self._cases.changed.emit()
+
+
+class StructuresTable:
+    """A row a segment name, to tick and to rename."""
+
+    def __init__(self, table: Any, cases: Cases) -> None:
+        self._table, self._cases = table, cases
+        self._shown: list[Structure] = []
+        #: What was typed may come to nothing; then the cells have to be written again.
+        self._stale = False
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(_NAME, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(_LEARN_AS, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(_COUNT, qt.QHeaderView.ResizeToContents)
+        table.connect("cellChanged(int,int)", self._edited)
+
+    def show(self, structures: Sequence[Structure]) -> None:
+        if list(structures) == self._shown and not self._stale:
+            return
+        self._shown, self._stale = list(structures), False
+        was = self._table.blockSignals(True)
+        self._table.setRowCount(len(structures))
+        for number, structure in enumerate(structures):
+            self._fill(number, structure)
+        self._table.blockSignals(was)
+
+    def _fill(self, number: int, structure: Structure) -> None:
+        name = qt.QTableWidgetItem(structure.name)
+        name.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
+        name.setCheckState(qt.Qt.Checked if structure.learn else qt.Qt.Unchecked)
+        swatch = qt.QPixmap(12, 12)
+        swatch.fill(qt.QColor(*structure.color))
+        name.setIcon(qt.QIcon(swatch))
+        count = qt.QTableWidgetItem(str(structure.cases))
+        count.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+        count.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
+        self._table.setItem(number, _NAME, name)
+        self._table.setItem(number, _LEARN_AS, qt.QTableWidgetItem(structure.learn_as))
+        self._table.setItem(number, _COUNT, count)
+
+    def _edited(self, row: int, column: int) -> None:
+        structure, item = self._shown[row], self._table.item(row, column)
+        self._stale = True
+        if column == _NAME:
+            self._cases.set_learn(structure.key, item.checkState() == qt.Qt.Checked)
+        elif column == _LEARN_AS:
+            self._cases.set_learn_as(structure.key, item.text())
+
+
+def _combo_box() -> Any:
+    box = qt.QComboBox()
+    box.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(6)
+    return box

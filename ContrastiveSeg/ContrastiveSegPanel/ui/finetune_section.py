@@ -1,0 +1,210 @@
+"""Section Fine-tune: from a few labeled volumes of the scene to a checkpoint that segments the others."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from contrastiveseg.descriptions import FinetuneJob
+from contrastiveseg.errors import InputError
+
+from ..mrml.parameters import Parameters
+from ..timer import single_shot
+from ..workflows.cases import TRAIN, UNLABELED, VALIDATION, Case, Cases, Structure
+from ..workflows.session import Session
+from ..workflows.task import duration
+from ..workflows.training import Training
+from ..workflows.training_files import hand_over
+from .budget_box import Budget
+from .cases_table import CasesTable, StructuresTable
+from .chart import chart_in
+from .device_box import chosen_device
+from .held_out_scores import held_out_dice, outcome_html
+from .label_next import LabelNext
+from .methods_box import MethodsBox
+from .section import Section
+
+_MINUTES = (2, 10, 60)
+#: A burst of changes in the scene (a study being read) is shown once.
+_REFRESH_MS = 50
+
+
+class FineTuneSection(Section):
+    def __init__(self, session: Session, ui: Any) -> None:
+        super().__init__(session, ui)
+        self._cases = Cases()
+        self._rows: list[Case] = []
+        self._structures: list[Structure] = []
+        self._dice: dict[str, float] = {}
+        #: Name of a case of the last training -> ID of its volume, while its scene is open.
+        self._volume_ids: dict[str, str] = {}
+        self._cases_table = CasesTable(ui.casesTable, self._cases)
+        self._structures_table = StructuresTable(ui.structuresTable, self._cases)
+        self._methods = MethodsBox(session, ui.methodComboBox, "finetune", self._edited)
+        self._budget = Budget(ui.fineTuneBudgetComboBox, ui.fineTuneStepsSpinBox, _MINUTES, self._edited)
+        self._training = Training(session, ui.fineTuneProgressBar, ui.fineTuneStatusLabel, chart_in(ui.fineTuneChart))
+        self._label_next = LabelNext(session, ui, self._cases)
+        self._timer = single_shot(self.refresh)
+        self._timer.setInterval(_REFRESH_MS)
+        ui.outcomeCard.setVisible(False)
+        ui.compareCheckBox.connect("toggled(bool)", self._edited)
+        ui.fineTuneButton.connect("clicked()", self._start)
+        ui.fineTuneCancelButton.connect("clicked()", self._training.cancel)
+        self.listen(session.scene_closing, self._tell_that_it_goes_on)
+        self.listen(self._cases.changed, self._refresh_soon)
+        self.listen(session.methods_changed, self._methods.fill)
+        self.listen(session.checkpoint_changed, self._refresh_soon)
+        self.listen(session.missing_changed, self._refresh_soon)
+        self.listen(session.training_changed, self._show_state)
+        self.listen(self._training.task.changed, self._show_state)
+        self.listen(self._label_next.task.changed, self._label_next.show_state)
+        self.refresh()
+
+    def set_parameters(self, parameters: Parameters) -> None:
+        self._parameters = None
+        self._dice = {}
+        self._cases.restore(parameters.structures)
+        self._methods.show(parameters.fine_tune_method)
+        self._budget.show(parameters.fine_tune_budget)
+        self.ui.compareCheckBox.setChecked(parameters.compare_scratch)
+        self._parameters = parameters
+        self.refresh()
+
+    def cancel(self) -> None:
+        self._training.leave_scene()
+        # Volumes of the next scene may have the same IDs.
+        self._volume_ids = {}
+        self._label_next.cancel()
+        self.ui.outcomeCard.setVisible(False)
+
+    def cleanup(self) -> None:
+        self._timer.stop()
+        self._cases.cleanup()
+        self._training.cleanup()
+        super().cleanup()
+
+    def refresh(self) -> None:
+        """Show the scene's cases and structures as they are now."""
+        self._rows, self._structures = self._cases.rows(), self._cases.structures()
+        self._cases_table.show(self._rows, self._dice)
+        self._structures_table.show(self._structures)
+        self.ui.casesHint.setText(self._hint())
+        self.ui.nameLineEdit.setPlaceholderText(self._default_name())
+        if self._parameters is not None:
+            self._parameters.structures = self._cases.choices()
+        self._show_state()
+        self._label_next.show_state()
+
+    def _tell_that_it_goes_on(self) -> None:
+        if self._training.task.state == "running":
+            self.session.log(_("The scene was closed. Fine-tuning goes on."))
+
+    def _refresh_soon(self) -> None:
+        self._timer.start()
+
+    def _edited(self) -> None:
+        if self._parameters is not None:
+            self._parameters.fine_tune_method = self._methods.current
+            self._parameters.fine_tune_budget = self._budget.text
+            self._parameters.compare_scratch = self.ui.compareCheckBox.checked
+        self._refresh_soon()
+
+    def _show_state(self) -> None:
+        busy, obstacle = self._training.busy, self._obstacle()
+        self.ui.fineTuneButton.setVisible(not busy)
+        self.ui.fineTuneButton.setEnabled(not obstacle)
+        self.ui.fineTuneButton.setToolTip(obstacle or _("Learn to segment like the labeled volumes"))
+        self.ui.fineTuneCancelButton.setVisible(busy)
+        if busy:
+            self.ui.fineTuneChart.setVisible(True)
+        self.ui.fineTuneCancelButton.setEnabled(self._training.task.state in ("writing", "running"))
+
+    def _hint(self) -> str:
+        if not self._rows:
+            return _("Load volumes (Sample Data has some to try), then segment two or three in the Segment Editor.")
+        count = {role: sum(case.role == role for case in self._rows) for role in (TRAIN, UNLABELED, VALIDATION)}
+        if not count[TRAIN]:
+            return _("None to learn from yet: segment two or three in the Segment Editor.")
+        told = _("{train} to learn from, {validation} to validate on.").format(**count)
+        if count[UNLABELED]:
+            used = self._methods.uses_unlabeled
+            told += " " + (
+                _("{unlabeled} unlabeled, also learned from.") if used else _("{unlabeled} unlabeled, not used.")
+            ).format(**count)
+        if count[TRAIN] > 1 and not count[VALIDATION]:
+            told += " " + _("Give one the role Validation to see how good the result is.")
+        return told
+
+    def _obstacle(self) -> str:
+        """Why nothing can be learned now, or ""."""
+        entry = self.session.checkpoint
+        if self.session.obstacle:
+            return self.session.obstacle
+        if self.session.training and not self._training.busy:
+            return _("Another training is running.")
+        if entry is None or entry.card is None:
+            return _("Choose a checkpoint to start from in the section Model.")
+        if len(entry.card.plan.channels) > 1 and any(c.modality != "any" for c in entry.card.plan.channels):
+            return _("This checkpoint takes several volumes a case; fine-tune it from the terminal.")
+        trained_on = sum(case.role == TRAIN for case in self._rows)
+        if not trained_on:
+            return _("Give at least one volume a segmentation and the role Train.")
+        if not any(structure.learn for structure in self._structures):
+            return _("Tick at least one segment to learn.")
+        validated = any(case.role == VALIDATION for case in self._rows)
+        if self.ui.compareCheckBox.checked and not validated and trained_on < 2:
+            return _("To compare, one more labeled volume is needed that is not learned from.")
+        return ""
+
+    def _default_name(self) -> str:
+        names = list(dict.fromkeys(s.learn_as for s in self._structures if s.learn))
+        told = "-".join(names[:3]) + (_("-and-more") if len(names) > 3 else "")
+        return f"{told or 'checkpoint'}-{datetime.date.today().isoformat()}"
+
+    def _start(self) -> None:
+        self.refresh()
+        entry = self.session.checkpoint
+        if self._training.busy or self._obstacle() or entry is None or entry.card is None:
+            return
+        self._training.prepare(self.ui.nameLineEdit.text.strip() or self._default_name())
+        try:
+            given = hand_over(
+                self._rows,
+                self._structures,
+                entry.card.labels,
+                self._training.folder,
+                self._methods.uses_unlabeled,
+                self.session.log,
+            )
+        except (InputError, OSError) as problem:
+            self._training.discard()
+            self.session.report(problem)
+            return
+        job = FinetuneJob(
+            checkpoint=str(entry.path),
+            output=str(self._training.output),
+            method=self._methods.current,
+            compare_scratch=self.ui.compareCheckBox.checked,
+            device=chosen_device(self.session),
+            **self._budget.fields,
+            **given.fields,
+        )
+        self._volume_ids = given.volume_ids
+        self.ui.outcomeCard.setVisible(False)
+        self._training.start(given.steps, job, self._done)
+
+    def _done(self, result: dict[str, Any]) -> None:
+        scored = held_out_dice(result)
+        self._dice = {self._volume_ids[name]: dice for name, dice in scored.items() if name in self._volume_ids}
+        nodes = {name: slicer.mrmlScene.GetNodeByID(identifier) for name, identifier in self._volume_ids.items()}
+        told = outcome_html(result, {name: node.GetName() for name, node in nodes.items() if node is not None})
+        self.ui.outcomeLabel.setText(told)
+        self.ui.outcomeCard.setVisible(bool(told))
+        self.ui.fineTuneStatusLabel.setText(
+            _("Done in {time}: {name}.").format(time=duration(60 * result["minutes"]), name=self._training.told_output)
+        )
+        self.ui.nameLineEdit.setText("")
+        self.refresh()

@@ -1,0 +1,133 @@
+"""Label next: which unlabeled volumes would teach the most, as a part of the Fine-tune section."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from contrastiveseg.descriptions import RankJob
+from contrastiveseg.events import Event
+
+from ..mrml.slice_views import show_place
+from ..workflows.cases import UNLABELED, Cases
+from ..workflows.session import Session
+from ..workflows.task import Steps, Task
+from ..workflows.training_files import write_volumes
+from .device_box import chosen_device
+
+_VOLUME, _SCORE, _UNCERTAINTY, _NOVELTY = range(4)
+
+
+class LabelNext:
+    """Ranks on the session's worker, so that it goes beside a training. A click on a row shows its volume."""
+
+    def __init__(self, session: Session, ui: Any, cases: Cases) -> None:
+        self._session, self._ui, self._cases = session, ui, cases
+        self.task = Task(session.worker, ui.rankProgressBar, ui.rankStatusLabel)
+        self._sweep = Steps()
+        self._dropped = False
+        #: Of each row: the volume's ID and the place to show.
+        self._ranked: list[tuple[str, list[float]]] = []
+        header = ui.rankTable.horizontalHeader()
+        header.setSectionResizeMode(_VOLUME, qt.QHeaderView.Stretch)
+        for column in (_SCORE, _UNCERTAINTY, _NOVELTY):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        ui.rankButton.connect("clicked()", self._start)
+        ui.rankCancelButton.connect("clicked()", self.task.cancel)
+        ui.rankTable.connect("cellClicked(int,int)", self._show)
+        ui.rankTable.connect("cellActivated(int,int)", self._show)
+        self._fill([])
+
+    def cancel(self) -> None:
+        self._dropped = True
+        self.task.cancel()
+        self._fill([])
+        self._ui.rankStatusLabel.setText("")
+
+    def show_state(self) -> None:
+        busy, obstacle = self.task.busy, self._obstacle()
+        self._ui.rankButton.setVisible(not busy)
+        self._ui.rankButton.setEnabled(not obstacle)
+        self._ui.rankButton.setToolTip(obstacle or _("Sort the unlabeled volumes by what labeling them would teach"))
+        self._ui.rankCancelButton.setVisible(busy)
+        self._ui.rankCancelButton.setEnabled(self.task.state in ("writing", "running"))
+
+    def _obstacle(self) -> str:
+        """Why nothing can be ranked now, or ""."""
+        entry = self._session.checkpoint
+        if self._session.obstacle:
+            return self._session.obstacle
+        if entry is None or entry.card is None:
+            return _("Choose a checkpoint in the section Model.")
+        if len(entry.card.plan.channels) > 1:
+            return _("This checkpoint takes several volumes a case; rank from the terminal.")
+        if not any(case.role == UNLABELED for case in self._cases.rows()):
+            return _("There is no volume with the role Unlabeled.")
+        return ""
+
+    def _start(self) -> None:
+        entry = self._session.checkpoint
+        if self.task.busy or self._obstacle() or entry is None:
+            return
+        rows = self._cases.rows()
+        unlabeled = [case for case in rows if case.role == UNLABELED]
+        labeled = [case for case in rows if case.labeled]
+        self._folder = Path(tempfile.mkdtemp(prefix="rank-", dir=self._session.folder()))
+        steps, files = write_volumes([*unlabeled, *labeled], self._folder / "images")
+        self._volume_ids = {Path(files[case.volume_id]).stem: case.volume_id for case in unlabeled}
+        job = RankJob(
+            checkpoint=str(entry.path),
+            input=tuple(files[case.volume_id] for case in unlabeled),
+            labeled=tuple(files[case.volume_id] for case in labeled),
+            device=chosen_device(self._session),
+        )
+        self._dropped = False
+        self._fill([])
+        self.task.start(steps, job, self._done, self._failed, self._hear)
+
+    def _hear(self, event: Event) -> None:
+        if event["event"] == "log":
+            self._session.log(event["text"])
+
+    def _done(self, value: dict[str, Any]) -> None:
+        self._remove_files()
+        if not self._dropped:
+            self._fill([c for c in value["cases"] if slicer.mrmlScene.GetNodeByID(self._volume_ids[c["name"]])])
+            self._ui.rankStatusLabel.setText(_("Click a volume to see where the checkpoint is least sure."))
+
+    def _failed(self, problem: Exception | str, cancelled: bool) -> None:
+        self._remove_files()
+        if not cancelled:
+            self._session.report(problem)
+
+    def _remove_files(self) -> None:
+        files = [*sorted(self._folder.rglob("*"), reverse=True), self._folder]
+        self._sweep.start([("", path.rmdir if path.is_dir() else path.unlink) for path in files], lambda problem: None)
+
+    def _fill(self, ranked: list[dict[str, Any]]) -> None:
+        table = self._ui.rankTable
+        table.setRowCount(len(ranked))
+        for row, case in enumerate(ranked):
+            volume = slicer.mrmlScene.GetNodeByID(self._volume_ids[case["name"]])
+            name = qt.QTableWidgetItem(volume.GetName())
+            name.setToolTip(volume.GetName())
+            table.setItem(row, _VOLUME, name)
+            for column, key in ((_SCORE, "score"), (_UNCERTAINTY, "uncertainty"), (_NOVELTY, "novelty")):
+                item = qt.QTableWidgetItem("" if case[key] is None else f"{case[key]:.2f}")
+                item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
+                table.setItem(row, column, item)
+        table.setVisible(bool(ranked))
+        self._ranked = [(self._volume_ids[case["name"]], case["world"]) for case in ranked]
+
+    def _show(self, row: int) -> None:
+        identifier, place = self._ranked[row]
+        volume = slicer.mrmlScene.GetNodeByID(identifier)
+        if volume is None:
+            self._ui.rankStatusLabel.setText(_("This volume is no longer in the scene."))
+        else:
+            show_place(volume, place)

@@ -1,0 +1,25 @@
+"""The log: what the panel and its processes said, capped in size by the widget itself."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import slicer
+
+from ..workflows.session import Session
+from .section import Section
+
+
+class LogSection(Section):
+    def __init__(self, session: Session, ui: Any) -> None:
+        super().__init__(session, ui)
+        self.listen(session.log_line, self._append)
+        ui.logCopyButton.connect("clicked()", self._copy)
+        ui.logClearButton.connect("clicked()", ui.logText.clear)
+
+    def _append(self, text: str) -> None:
+        self.ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
+
+    def _copy(self) -> None:
+        slicer.app.clipboard().setText(self.ui.logText.toPlainText())

@@ -1,0 +1,63 @@
+"""A combo box of the methods of one stage, as the engine tells them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+
+from ..workflows.session import Session
+
+
+class MethodsBox:
+    def __init__(self, session: Session, combo: Any, stage: str, on_change: Callable[[], None]) -> None:
+        self._session, self._combo, self._stage, self._on_change = session, combo, stage, on_change
+        self._wanted = ""
+        self.fill()
+        combo.connect("currentIndexChanged(int)", self._changed)
+
+    @property
+    def current(self) -> str:
+        """The method's name."""
+        return self._combo.currentText
+
+    @property
+    def uses_labels(self) -> bool:
+        return self._says("uses_labels")
+
+    @property
+    def uses_unlabeled(self) -> bool:
+        return self._says("uses_unlabeled")
+
+    def _says(self, what: str) -> bool:
+        return any(m["name"] == self.current and m.get(what) for m in self._methods)
+
+    def show(self, name: str) -> None:
+        """Choose a method; one the engine has not told of yet is chosen when it does."""
+        self._wanted = name
+        self._combo.setCurrentIndex(max(0, self._combo.findText(name)))
+
+    def fill(self) -> None:
+        """Offer the methods the session knows now."""
+        wanted = self._wanted or self.current
+        was = self._combo.blockSignals(True)
+        self._combo.clear()
+        for number, method in enumerate(self._methods):
+            self._combo.addItem(method["name"])
+            self._combo.setItemData(number, method["description"], qt.Qt.ToolTipRole)
+        self._combo.setCurrentIndex(max(0, self._combo.findText(wanted)))
+        self._combo.blockSignals(was)
+        self._tell()
+
+    @property
+    def _methods(self) -> list[dict[str, Any]]:
+        return self._session.methods[self._stage]
+
+    def _changed(self) -> None:
+        self._wanted = self.current
+        self._tell()
+        self._on_change()
+
+    def _tell(self) -> None:
+        self._combo.setToolTip(next((m["description"] for m in self._methods if m["name"] == self.current), ""))

@@ -1,0 +1,193 @@
+"""Section Model: which checkpoint, and what it is."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from contrastiveseg.checkpoints.card import Card, Label
+
+from .. import settings
+from ..mrml.parameters import Parameters
+from ..workflows.catalog import Entry
+from ..workflows.compatibility import millimeters
+from ..workflows.session import Session
+from .section import Section
+
+#: More labels than these are counted only; the tool tip has them all.
+_MOST_LABELS = 24
+_ROWS = ("method", "backbone", "expects", "labels", "origin", "scores", "license", "citation")
+
+
+class ModelSection(Section):
+    """The combo box offers what :attr:`Session.catalog` holds; the session knows which one is chosen."""
+
+    def __init__(self, session: Session, ui: Any) -> None:
+        super().__init__(session, ui)
+        self._entries: list[Entry] = []
+        ui.checkpointComboBox.connect("activated(int)", self._on_activated)
+        ui.adviceButton.connect("clicked()", self._on_advice)
+        menu = qt.QMenu(ui.modelsFolderButton)
+        for text, do in (
+            (_("Show in the file manager"), self._show_folder),
+            (_("Use another folder…"), self._choose_folder),
+            (_("Read again"), session.refresh_catalog),
+        ):
+            menu.addAction(text).connect("triggered()", do)
+        ui.modelsFolderButton.setMenu(menu)
+        self.listen(session.catalog_changed, self._fill)
+        self.listen(session.checkpoint_changed, self._show)
+        self._fill()
+
+    def set_parameters(self, parameters: Parameters) -> None:
+        wanted = (parameters.checkpoint, settings.text("LastCheckpoint"))
+        usable = [e for e in self._entries if e.card is not None]
+        by_name = {e.path.name: e for e in usable}
+        chosen = next((by_name[name] for name in wanted if name in by_name), None)
+        chosen = chosen or next((e for e in usable if e.segments), None) or next(iter(usable), None)
+        self.session.set_checkpoint(chosen.path if chosen else None)
+
+    def _fill(self) -> None:
+        self._entries = self.session.catalog.entries()
+        combo = self.ui.checkpointComboBox
+        combo.clear()
+        for entry in self._entries:
+            combo.addItem(_title(entry))
+            combo.setItemData(combo.count - 1, entry.problem or str(entry.path), qt.Qt.ToolTipRole)
+        combo.insertSeparator(combo.count)
+        combo.addItem(_("Browse…"))
+        # The chosen one may have gone, or have been written anew.
+        chosen = self.session.checkpoint
+        self.session.set_checkpoint(chosen.path if chosen else None)
+
+    def _on_activated(self, index: int) -> None:
+        if index < len(self._entries):
+            self.session.set_checkpoint(self._entries[index].path)
+            return
+        self._show()
+        path = qt.QFileDialog.getOpenFileName(
+            self.ui.checkpointComboBox,
+            _("Choose a checkpoint"),
+            settings.text("LastCheckpointFolder"),
+            _("Checkpoints") + " (*.safetensors)",
+        )
+        if path:
+            settings.set_text("LastCheckpointFolder", str(Path(path).parent))
+            self.session.add_checkpoint(Path(path))
+
+    def _show(self) -> None:
+        """The chosen checkpoint in the box and on its card."""
+        entry = self.session.checkpoint
+        paths = [e.path for e in self._entries]
+        self.ui.checkpointComboBox.setCurrentIndex(paths.index(entry.path) if entry else -1)
+        card = entry.card if entry else None
+        self.ui.card.setVisible(card is not None)
+        if card is not None:
+            self._show_card(card)
+        advice = _advice(entry)
+        self.ui.adviceLabel.setText(advice)
+        self.ui.adviceLabel.setVisible(bool(advice))
+        self.ui.adviceButton.setVisible(card is not None and card.kind == "pretrained")
+        if entry is not None and card is not None:
+            settings.set_text("LastCheckpoint", entry.path.name)
+            if self.session.parameters is not None:
+                self.session.parameters.checkpoint = entry.path.name
+
+    def _show_card(self, card: Card) -> None:
+        origin = card.provenance
+        values = {
+            "method": card.method,
+            "backbone": f"{card.network.name}, {card.network.dimensions}D",
+            "expects": _expects(card),
+            "labels": _swatches(card.labels),
+            "origin": _origin(card),
+            "scores": ", ".join(f"{_spoken(name)} {value:.3f}" for name, value in origin.scores.items()),
+            "license": origin.license,
+            "citation": origin.citation,
+        }
+        for row in _ROWS:
+            label, value = getattr(self.ui, f"{row}Label"), getattr(self.ui, f"{row}Value")
+            value.setText(values[row])
+            label.setVisible(bool(values[row]))
+            value.setVisible(bool(values[row]))
+        self.ui.labelsValue.toolTip = ", ".join(label.name for label in card.labels)
+        self.ui.originValue.toolTip = ", ".join(case.name for case in origin.cases[:100])
+
+    def _on_advice(self) -> None:
+        self.session.section_wanted.emit("fineTune")
+
+    def _show_folder(self) -> None:
+        folder = self.session.catalog.models
+        folder.mkdir(parents=True, exist_ok=True)
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
+
+    def _choose_folder(self) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(
+            self.ui.checkpointComboBox, _("Folder of your checkpoints"), str(self.session.catalog.models)
+        )
+        if folder:
+            self.session.set_models_folder(Path(folder))
+
+
+def _title(entry: Entry) -> str:
+    if entry.card is None:
+        return _("{name} (cannot be used)").format(name=entry.name)
+    if not entry.segments:
+        return _("{name} (pre-trained)").format(name=entry.name)
+    return entry.name
+
+
+def _advice(entry: Entry | None) -> str:
+    if entry is None:
+        return _("Choose a checkpoint above, or drop a .safetensors file on this panel.")
+    if entry.card is None:
+        return entry.problem
+    if not entry.segments:
+        return _("Fine-tune me first: I was only pre-trained and know no labels yet. A few labeled volumes are enough.")
+    return ""
+
+
+def _expects(card: Card) -> str:
+    plan = card.plan
+    channels = len(plan.channels)
+    told = [_("1 channel") if channels == 1 else _("{count} channels").format(count=channels)]
+    if all(channel.modality == "any" for channel in plan.channels):
+        told.append(_("any modality and spacing (follows your data when fine-tuned)"))
+    else:
+        told.append(" + ".join(f"{c.name} ({c.modality})" if channels > 1 else c.modality for c in plan.channels))
+        told.append(_("voxels of {spacing} mm").format(spacing=millimeters(plan.spacing)))
+    return ", ".join(told)
+
+
+def _swatches(labels: tuple[Label, ...]) -> str:
+    """Rich text: a square in each label's color before its name; Slicer chooses a color for those without."""
+    parts = []
+    for label in labels[:_MOST_LABELS]:
+        name = html.escape(label.name).replace(" ", "&nbsp;")
+        if label.color is not None:
+            red, green, blue = label.color
+            name = f'<span style="color:rgb({red},{green},{blue})">■</span>&nbsp;{name}'
+        parts.append(name)
+    if len(labels) > _MOST_LABELS:
+        parts.append(_("and {count} more").format(count=len(labels) - _MOST_LABELS))
+    # Where the squares do not part them, commas do.
+    return ("&ensp; " if all(label.color is not None for label in labels) else ", ").join(parts)
+
+
+def _origin(card: Card) -> str:
+    origin = card.provenance
+    labeled = sum(case.label_used for case in origin.cases)
+    cases = _("{labeled} labeled and {others} unlabeled volumes").format(
+        labeled=labeled, others=origin.case_count - labeled
+    )
+    base = _("from {base} weights").format(base=origin.base_method) if origin.base else _("from scratch")
+    effort = _("{steps} steps").format(steps=origin.steps)
+    return ", ".join(filter(None, (cases, base, effort, origin.created)))
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,146 @@
+"""The panel: its sections, put together and kept in step with the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+import vtk
+
+from ..mrml.parameters import Parameters
+from ..timer import single_shot
+from ..workflows.session import Session
+from .drop_area import DropArea
+from .finetune_section import FineTuneSection
+from .install_section import InstallSection
+from .log_section import LogSection
+from .model_section import ModelSection
+from .pretrain_section import PreTrainSection
+from .results_section import ResultsSection
+from .section import Section
+from .segment_section import SegmentSection
+
+#: Start of the name of the collapsible button, the .ui file in it, and what brings it to life; from top to bottom.
+_SECTIONS: tuple[tuple[str, str, type[Section]], ...] = (
+    ("model", "Model", ModelSection),
+    ("segment", "Segment", SegmentSection),
+    ("fineTune", "FineTune", FineTuneSection),
+    ("preTrain", "PreTrain", PreTrainSection),
+    ("results", "Results", ResultsSection),
+)
+#: What the layout takes to make room for an opened section: several turns of the event loop.
+_LAYOUT_MS = 100
+
+
+class Panel(slicer.util.VTKObservationMixin):
+    """Everything the user sees of the module.
+
+    Args:
+        layout: where to put it.
+        resource: gives the path of a file in the module's Resources.
+        parameter_node: gives the scene's parameter node.
+    """
+
+    def __init__(
+        self, layout: Any, resource: Callable[[str], str], parameter_node: Callable[[], Any], session: Session
+    ) -> None:
+        super().__init__()
+        self.session, self._parameter_node = session, parameter_node
+        self._nodes_timer = single_shot(session.nodes_changed.emit)
+        # Selectors look at a new scene only after it has told that it is there.
+        self._scene_timer = single_shot(self._take_parameters)
+        self._opened: Any = None
+        self._scroll_timer = single_shot(self._scroll_to_opened)
+        self.widget = DropArea((".safetensors",), session.add_checkpoint)
+        self.widget.setLayout(qt.QVBoxLayout())
+        self.widget.layout().setContentsMargins(0, 0, 0, 0)
+        shell = slicer.util.loadUI(resource("UI/ContrastiveSeg.ui"))
+        shell.setMRMLScene(slicer.mrmlScene)
+        self.widget.layout().addWidget(shell)
+        layout.addWidget(self.widget)
+        self.ui = slicer.util.childWidgetVariables(shell)
+        self.sections: dict[str, Section] = {
+            "log": LogSection(session, self.ui),
+            "install": InstallSection(session, self.ui),
+        }
+        for name, file, section in _SECTIONS:
+            widget = slicer.util.loadUI(resource(f"UI/{file}.ui"))
+            widget.setMRMLScene(slicer.mrmlScene)
+            getattr(self.ui, f"{name}Section").layout().addWidget(widget)
+            self.sections[name] = section(session, slicer.util.childWidgetVariables(widget))
+        session.section_wanted.connect(self._open)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
+        self.addObserver(scene, scene.StartImportEvent, self._forget_parameters)
+        self.addObserver(scene, scene.EndCloseEvent, self._on_scene_changed)
+        self.addObserver(scene, scene.EndImportEvent, self._on_scene_changed)
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
+            self.addObserver(scene, event, self._on_nodes)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._on_node_leaving)
+        self._take_parameters()
+
+    def enter(self) -> None:
+        """The user comes to the module: look at what may have changed, and let the worker warm up."""
+        self.session.refresh_catalog()
+        self.session.warm_up()
+
+    def close(self) -> None:
+        """Stop what runs and let go of everything but the session."""
+        self.removeObservers()
+        self._nodes_timer.stop()
+        self._scene_timer.stop()
+        self._scroll_timer.stop()
+        for section in self.sections.values():
+            section.cancel()
+            section.cleanup()
+        self._forget_parameters()
+        self.session.section_wanted.disconnect(self._open)
+        self.widget.hide()
+        self.widget.deleteLater()
+
+    def _on_scene_closing(self, caller: Any, event: Any) -> None:
+        for section in self.sections.values():
+            section.cancel()
+        self.session.scene_closing.emit()
+        self._forget_parameters()
+
+    def _on_scene_changed(self, caller: Any, event: Any) -> None:
+        self._scene_timer.start(0)
+
+    def _take_parameters(self) -> None:
+        self._forget_parameters()
+        parameters = Parameters(self._parameter_node())
+        self.session.parameters = parameters
+        for section in self.sections.values():
+            section.set_parameters(parameters)
+
+    def _forget_parameters(self, caller: Any = None, event: Any = None) -> None:
+        for section in self.sections.values():
+            section.forget_parameters()
+        if self.session.parameters is not None:
+            self.session.parameters.close()
+            self.session.parameters = None
+
+    def _on_nodes(self, caller: Any, event: Any) -> None:
+        # Loading a scene adds many nodes in a row: tell of them once.
+        self._nodes_timer.start(0)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_node_leaving(self, caller: Any, event: Any, node: Any) -> None:
+        self.session.node_leaving.emit(node)
+
+    def _open(self, name: str) -> None:
+        section = getattr(self.ui, f"{name}Section")
+        section.collapsed = False
+        self._opened = section
+        self._scroll_timer.start(_LAYOUT_MS)
+
+    def _scroll_to_opened(self) -> None:
+        """Let Slicer's module panel begin with the section, as far as it goes."""
+        area = self.widget.parentWidget()
+        while area is not None and not area.inherits("QScrollArea"):
+            area = area.parentWidget()
+        if area is not None:
+            area.verticalScrollBar().setValue(self._opened.mapTo(area.widget(), qt.QPoint(0, 0)).y())

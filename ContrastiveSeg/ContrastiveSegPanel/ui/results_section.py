@@ -1,0 +1,167 @@
+"""Section Results: how well a segmentation agrees with a reference."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from contrastiveseg.errors import ContrastiveSegError
+
+from .. import settings
+from ..mrml import scene
+from ..mrml.parameters import Parameters
+from ..mrml.score_table import export_table, write_table
+from ..mrml.segments import segments_of
+from ..workflows.cases import volume_of
+from ..workflows.comparison import compare
+from ..workflows.session import Session
+from ..workflows.task import Task
+from .section import Section
+
+
+class ResultsSection(Section):
+    def __init__(self, session: Session, ui: Any) -> None:
+        super().__init__(session, ui)
+        self._task = Task(session.worker, ui.measureProgressBar, ui.measureStatusLabel)
+        self._dropped = False
+        ui.predictionSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._chosen)
+        ui.referenceSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._chosen)
+        ui.measureButton.connect("clicked()", self._start)
+        ui.measureCancelButton.connect("clicked()", self._task.cancel)
+        ui.exportButton.connect("clicked()", self._export)
+        ui.resultsTable.verticalHeader().setVisible(False)
+        ui.resultsTable.setVisible(False)
+        self.listen(self._task.changed, self._show_state)
+        self.listen(session.missing_changed, self._show_state)
+        self.listen(session.nodes_changed, self._show_state)
+        self.listen(session.node_leaving, self._on_node_leaving)
+        self._show_state()
+
+    def set_parameters(self, parameters: Parameters) -> None:
+        self._parameters = None
+        self.ui.predictionSelector.setCurrentNode(parameters.prediction)
+        self.ui.referenceSelector.setCurrentNode(parameters.reference)
+        self._parameters = parameters
+        self._show_table(None)
+
+    def cancel(self) -> None:
+        self._dropped = True
+        self._task.cancel()
+        self._show_table(None)
+        self.ui.measureStatusLabel.setText("")
+
+    def _chosen(self) -> None:
+        if self._parameters is not None:
+            self._parameters.prediction = self.ui.predictionSelector.currentNode()
+            self._parameters.reference = self.ui.referenceSelector.currentNode()
+        self._show_state()
+
+    def _on_node_leaving(self, node: Any) -> None:
+        # A selector would go on to the next segmentation, whose scores would pass for the other's.
+        for selector in (self.ui.predictionSelector, self.ui.referenceSelector):
+            if node is selector.currentNode():
+                selector.setCurrentNode(None)
+
+    def _show_state(self) -> None:
+        busy, obstacle = self._task.busy, self._obstacle()
+        self.ui.measureButton.setVisible(not busy)
+        self.ui.measureButton.setEnabled(not obstacle)
+        self.ui.measureButton.setToolTip(obstacle or _("Overlap and surface distances, segment by segment"))
+        self.ui.measureCancelButton.setVisible(busy)
+        table = self.ui.resultsTable.mrmlTableNode()
+        if table is not None and slicer.mrmlScene.GetNodeByID(table.GetID()) is None:
+            self._show_table(None)
+        self._show_export()
+
+    def _obstacle(self) -> str:
+        """Why nothing can be measured now, or ""."""
+        prediction, reference = self.ui.predictionSelector.currentNode(), self.ui.referenceSelector.currentNode()
+        if self.session.obstacle:
+            return self.session.obstacle
+        if prediction is None or reference is None:
+            return _("Choose a segmentation and its reference.")
+        if prediction is reference:
+            return _("Choose two different segmentations.")
+        if not segments_of(reference):
+            return _("The reference has no segments.")
+        if volume_of(reference) is None and volume_of(prediction) is None:
+            return _("Neither segmentation says which volume it was made on, so there is no voxel grid to compare on.")
+        return ""
+
+    def _start(self) -> None:
+        if self._task.busy or self._obstacle():
+            return
+        prediction, reference = self.ui.predictionSelector.currentNode(), self.ui.referenceSelector.currentNode()
+        volume = volume_of(reference) or volume_of(prediction)
+        folder = Path(tempfile.mkdtemp(prefix="measure-", dir=self.session.folder()))
+        comparison = compare(prediction, reference, volume, folder)
+        self._names = comparison.names
+        others = ", ".join(comparison.unmatched)
+        self._note = _("Not in the reference: {names}.").format(names=others) if others else ""
+        self._title = _("{prediction} against {reference}").format(
+            prediction=prediction.GetName(), reference=reference.GetName()
+        )
+        self._dropped, self._folder = False, folder
+        self._task.start(comparison.steps, comparison.job, self._done, self._failed)
+
+    def _done(self, value: dict[str, Any]) -> None:
+        self._remove_files()
+        if self._dropped:
+            return
+        table = self.ui.resultsTable.mrmlTableNode()
+        if table is None or table.GetName() != self._title:
+            table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", self._title)
+        write_table(table, value["rows"], self._names)
+        self._show_table(table)
+        self.ui.measureStatusLabel.setText(self._note)
+
+    def _failed(self, problem: Exception | str, cancelled: bool) -> None:
+        self._remove_files()
+        if not cancelled:
+            self.session.report(problem)
+
+    def _remove_files(self) -> None:
+        for file in self._folder.iterdir():
+            file.unlink()
+        self._folder.rmdir()
+
+    def _show_table(self, node: Any) -> None:
+        table = self.ui.resultsTable
+        table.setMRMLTableNode(node)
+        table.setVisible(node is not None)
+        if node is not None:
+            table.resizeColumnsToContents()
+        self._show_export()
+
+    def _show_export(self) -> None:
+        measured = self.ui.resultsTable.mrmlTableNode() is not None
+        self.ui.exportButton.setEnabled(measured and not self._task.busy)
+        self.ui.exportButton.setToolTip(
+            _("Write the table to a CSV file") if measured else _("Measure first; the table can then be exported.")
+        )
+
+    def _export(self) -> None:
+        node = self.ui.resultsTable.mrmlTableNode()
+        proposed = str(Path(settings.text("ExportFolder")) / f"{scene.safe_names([node])[node.GetID()]}.csv")
+        chosen = qt.QFileDialog.getSaveFileName(
+            slicer.util.mainWindow(), _("Export the table"), proposed, _("Comma-separated values") + " (*.csv)"
+        )
+        if not chosen:
+            return
+        path = Path(chosen) if Path(chosen).suffix else Path(chosen + ".csv")
+        # The file dialog has asked about the name that was typed.
+        asked = _("{path} exists already. Replace it?").format(path=path)
+        if path != Path(chosen) and path.exists() and not self.session.confirm(asked):
+            return
+        try:
+            export_table(node, path)
+        except (ContrastiveSegError, OSError) as problem:
+            self.session.report(problem)
+            return
+        settings.set_text("ExportFolder", str(path.parent))
+        self.ui.measureStatusLabel.setText(_("Written to {path}.").format(path=path))

@@ -1,0 +1,116 @@
+"""What the panel does, as functions that return when it is done: for the module's logic, scripts and self tests."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from contrastiveseg.checkpoints.header import read_card
+from contrastiveseg.descriptions import FinetuneJob
+from contrastiveseg.errors import ContrastiveSegError, InputError
+from contrastiveseg.events import Event
+
+from ..engine.blocking import run_blocking
+from ..engine.requirements import how_to_install
+from ..mrml import scene
+from .cases import TRAIN, UNLABELED, VALIDATION, Case, structures_of, volume_of
+from .comparison import compare
+from .segmenting import Options, Segmenting
+from .session import Session
+from .training_files import hand_over
+
+OnEvent = Callable[[Event], None]
+
+
+def segment(
+    session: Session,
+    volumes: Sequence[Any],
+    checkpoint: Path,
+    segmentation: Any,
+    options: Options,
+    on_event: OnEvent | None,
+) -> Any:
+    """See ``ContrastiveSegLogic.segment``."""
+    _check_packages(session)
+    if segmentation is not None:
+        scene.check_takes_labels(segmentation, volumes[0])
+    work = Segmenting(checkpoint, read_card(checkpoint), [volumes], options, segmentation, session.folder())
+    try:
+        for _words, do in work.steps():
+            do()
+        run_blocking(session.worker, work.job(), on_event)
+        work.take_finished()
+    finally:
+        work.close()
+    for told in work.diverted:
+        session.log(told)
+    if not work.segmentation_ids:
+        raise InputError(_("The volume or the segmentation was removed from the scene meanwhile."))
+    return slicer.mrmlScene.GetNodeByID(work.segmentation_ids[0])
+
+
+def fine_tune(
+    session: Session,
+    cases: Sequence[tuple[Any, Any]],
+    checkpoint: Path | None,
+    output: Path,
+    validation: Sequence[tuple[Any, Any]],
+    unlabeled: Sequence[Any],
+    on_event: OnEvent | None,
+    fields: dict[str, Any],
+) -> dict[str, Any]:
+    """See ``ContrastiveSegLogic.fine_tune``."""
+    _check_packages(session)
+    given = [_case(volume, segmentation, TRAIN) for volume, segmentation in cases]
+    given += [_case(volume, segmentation, VALIDATION) for volume, segmentation in validation]
+    given += [_case(volume, None, UNLABELED) for volume in unlabeled]
+    known = read_card(checkpoint).labels if checkpoint is not None else ()
+    with _folder(session) as folder:
+        handed = hand_over(given, structures_of(given), known, folder, bool(unlabeled), session.log)
+        job = FinetuneJob(
+            checkpoint=str(checkpoint) if checkpoint is not None else "none",
+            output=str(output),
+            **{**handed.fields, **fields},
+        )
+        for _words, do in handed.steps:
+            do()
+        return run_blocking(session.worker, job, on_event)
+
+
+def evaluate(session: Session, segmentation: Any, reference: Any, volume: Any) -> dict[str, dict[str, float | None]]:
+    """See ``ContrastiveSegLogic.evaluate``."""
+    _check_packages(session)
+    volume = volume or volume_of(reference) or volume_of(segmentation)
+    if volume is None:
+        raise InputError(_("Neither segmentation says which volume it was made on. Name the volume to compare on."))
+    with _folder(session) as folder:
+        comparison = compare(segmentation, reference, volume, folder)
+        for _words, do in comparison.steps:
+            do()
+        rows = run_blocking(session.worker, comparison.job)["rows"]
+    return {comparison.names[row.pop("label")]: {k: v for k, v in row.items() if k != "case"} for row in rows}
+
+
+def _check_packages(session: Session) -> None:
+    if session.missing:
+        raise ContrastiveSegError(how_to_install())
+
+
+def _case(volume: Any, segmentation: Any, role: str) -> Case:
+    return Case(volume.GetID(), volume.GetName(), segmentation.GetID() if segmentation is not None else None, role)
+
+
+@contextmanager
+def _folder(session: Session) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="script-", dir=session.folder()))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

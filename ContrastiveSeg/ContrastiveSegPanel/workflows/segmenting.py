@@ -1,0 +1,242 @@
+"""Segmenting volumes of the scene: what goes to the engine and what comes back, for the panel and the logic alike."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import slicer
+from slicer.i18n import tr as _
+
+from contrastiveseg.checkpoints.card import Card
+from contrastiveseg.descriptions import Pieces, SegmentJob
+from contrastiveseg.errors import InputError
+
+from ..mrml import scene
+from ..mrml.undo import State, states
+from .cases import IGNORE, PREDICTED, ROLE, TRAIN, VALIDATION, segmentation_of
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to segment; the words of ``SegmentJob``. ``uncertainty``: also make an uncertainty map."""
+
+    mirror: bool = False
+    pieces: Pieces = "auto"
+    uncertainty: bool = False
+    device: str = "auto"
+
+
+class Made(NamedTuple):
+    """A result as it came into the scene: the ID of its volume (of several channels the first), and its segments."""
+
+    volume_id: str
+    segments: State
+
+
+@dataclass(frozen=True)
+class _Case:
+    name: str
+    volume_ids: tuple[str, ...]
+
+
+class Segmenting:
+    """Some volumes on their way through the engine and back: write, run the job, take.
+
+    Only IDs of nodes are kept: they may be gone when the engine has done its part.
+
+    Args:
+        cases: for each segmentation to make, its volumes, one a channel of the model.
+        segmentation: the node to write into, for one case; None makes a new one for every case.
+        within: a folder to make this work's own folder in; it holds images of patients until :meth:`close`.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        card: Card,
+        cases: Sequence[Sequence[Any]],
+        options: Options,
+        segmentation: Any,
+        within: Path,
+    ) -> None:
+        names = scene.safe_names([volumes[0] for volumes in cases])
+        self._cases = [_Case(names[v[0].GetID()], tuple(volume.GetID() for volume in v)) for v in cases]
+        self._segmentation_id = segmentation.GetID() if segmentation is not None else None
+        self._checkpoint, self._card, self._options = checkpoint, card, options
+        #: Whoever asked for the result knows of these segments, as they are now, that it replaces them.
+        self._known = self._replaced_in(segmentation) if segmentation is not None else {}
+        self._folder = Path(tempfile.mkdtemp(prefix="segment-", dir=within))
+        self._taken: set[str] = set()
+        self._undo: list[scene.Undo] = []
+        self._map_ids: list[str] = []
+        #: Node ID, attribute, and what it was before.
+        self._attributes: list[tuple[str, str, str | None]] = []
+        #: IDs of the segmentations made or written into, in the order of the cases.
+        self.segmentation_ids: list[str] = []
+        #: ID of a segmentation -> what was made in it.
+        self.as_made: dict[str, Made] = {}
+        #: Sentences on results that were put into a new segmentation instead of the one to write into.
+        self.diverted: list[str] = []
+        #: Names of cases whose nodes were gone when their result came.
+        self.dropped: list[str] = []
+
+    def steps(self) -> list[tuple[str, Callable[[], None]]]:
+        """What has to be done before the job, one file a step, with words for it."""
+        return [
+            (_("Handing over {name}").format(name=case.name), partial(self._write, case, i))
+            for case in self._cases
+            for i in range(len(case.volume_ids))
+        ]
+
+    def job(self) -> SegmentJob:
+        """The job for the engine."""
+        files = [str(self._input(case, i)) for case in self._cases for i in range(len(case.volume_ids))]
+        return SegmentJob(
+            checkpoint=str(self._checkpoint),
+            input=tuple(files),
+            output=str(self._folder / "labels"),
+            mirror=self._options.mirror,
+            pieces=self._options.pieces,
+            uncertainty=str(self._folder / "uncertainty") if self._options.uncertainty else None,
+            device=self._options.device,
+            uncompressed=True,
+        )
+
+    def take_finished(self) -> None:
+        """Put into the scene what the engine has finished since last asked; nothing for volumes that are gone.
+
+        Raises:
+            InputError: as :func:`.scene.read_labels_into`.
+        """
+        for case in self._cases:
+            labels, uncertainty = self._output("labels", case), self._output("uncertainty", case)
+            finished = labels.exists() and (uncertainty.exists() or not self._options.uncertainty)
+            if finished and case.name not in self._taken:
+                self._taken.add(case.name)
+                self._take(case, labels, uncertainty)
+
+    @property
+    def changed_scene(self) -> bool:
+        return bool(self._undo)
+
+    @property
+    def edited_since(self) -> bool:
+        """Whether the user has corrected what was made, which undoing would throw away."""
+        return any(undo.edited_since for undo in self._undo)
+
+    def undo(self) -> None:
+        """Put the scene back as it was before.
+
+        Raises:
+            InputError: something could not be put back, and why; the rest was.
+        """
+        for node in map(slicer.mrmlScene.GetNodeByID, self._map_ids):
+            if node is not None:
+                slicer.mrmlScene.RemoveNode(node)
+        refused = []
+        for undo in reversed(self._undo):
+            try:
+                undo()
+            except InputError as problem:
+                refused.append(str(problem))
+        for identifier, attribute, value in self._attributes:
+            node = slicer.mrmlScene.GetNodeByID(identifier)
+            if node is not None:
+                node.SetAttribute(attribute, value)
+        self._undo, self._map_ids, self._attributes = [], [], []
+        if refused:
+            raise InputError("\n".join(dict.fromkeys(refused)))
+
+    def close(self) -> None:
+        """Remove the files; what is in the scene stays, and can still be undone."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _take(self, case: _Case, labels: Path, uncertainty: Path) -> None:
+        volume = slicer.mrmlScene.GetNodeByID(case.volume_ids[0])
+        segmentation = slicer.mrmlScene.GetNodeByID(self._segmentation_id) if self._segmentation_id else None
+        if volume is None or (self._segmentation_id and segmentation is None):
+            self.dropped.append(case.name)
+            return
+        why_not = self._why_not_into(segmentation, volume) if segmentation is not None else ""
+        if why_not:
+            segmentation = None
+        shown = segmentation_of(volume)
+        name = _free_name(_("{name} segmentation").format(name=volume.GetName()))
+        node, undo = scene.read_labels_into(labels, self._card.labels, volume, segmentation, name)
+        if why_not:
+            told = _("{why} The result is in a new segmentation, {name}.")
+            self.diverted.append(told.format(why=why_not, name=node.GetName()))
+        self._undo.append(undo)
+        if undo.written.issuperset(node.GetSegmentation().GetSegmentIDs()):
+            self._mark_as_predicted(node, volume, learned=shown in (None, node))
+        self.segmentation_ids.append(node.GetID())
+        self.as_made[node.GetID()] = Made(volume.GetID(), undo.as_written)
+        if self._options.uncertainty:
+            name = _free_name(_("{name} uncertainty").format(name=volume.GetName()))
+            found = scene.load_volume(uncertainty, volume, name)
+            # A map of a volume is no volume to learn from, nor to segment with all the others.
+            found.SetAttribute(ROLE, IGNORE)
+            self._map_ids.append(found.GetID())
+
+    def _why_not_into(self, segmentation: Any, volume: Any) -> str:
+        """Why the volume's result should not go into the segmentation that was to be written into, or ""."""
+        try:
+            scene.check_takes_labels(segmentation, volume)
+        except InputError as problem:
+            return str(problem)
+        if any(self._known.get(identifier) != now for identifier, now in self._replaced_in(segmentation).items()):
+            return _("{name} was changed while the result was being computed.").format(name=segmentation.GetName())
+        return ""
+
+    def _replaced_in(self, segmentation: Any) -> State:
+        """The segments that a result replaces there, as they are now."""
+        replaced = scene.replaced_by_name(segmentation, self._card.labels).values()
+        return states(segmentation.GetSegmentation(), replaced)
+
+    def _mark_as_predicted(self, segmentation: Any, volume: Any, learned: bool) -> None:
+        """Nothing in it is anybody's own work any more: it is not to be learned from unasked.
+
+        Args:
+            learned: the volume's role goes for this segmentation, not for another one that the user has worked on.
+        """
+        learned = learned and volume.GetAttribute(ROLE) in (TRAIN, VALIDATION)
+        for node, attribute in ((segmentation, PREDICTED), *([(volume, ROLE)] if learned else [])):
+            self._attributes.append((node.GetID(), attribute, node.GetAttribute(attribute)))
+        segmentation.SetAttribute(PREDICTED, self._checkpoint.name)
+        if learned:
+            volume.RemoveAttribute(ROLE)
+
+    def _write(self, case: _Case, index: int) -> None:
+        scene.write_volume(slicer.mrmlScene.GetNodeByID(case.volume_ids[index]), self._input(case, index))
+
+    def _input(self, case: _Case, index: int) -> Path:
+        channel = f"_{index:04d}" if len(case.volume_ids) > 1 else ""
+        return self._folder / f"{case.name}{channel}{scene.FILE_ENDING}"
+
+    def _output(self, kind: str, case: _Case) -> Path:
+        return self._folder / kind / f"{case.name}{scene.FILE_ENDING}"
+
+
+def volumes_in_scene() -> list[Any]:
+    """The scalar volumes that may be segmented: no label maps, colors or uncertainty maps, none without voxels."""
+    found = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [
+        v
+        for v in found
+        if v.GetClassName() == "vtkMRMLScalarVolumeNode"
+        and v.GetImageData() is not None
+        and not v.GetHideFromEditors()
+        and v.GetAttribute(ROLE) != IGNORE
+    ]
+
+
+def _free_name(name: str) -> str:
+    # GenerateUniqueName numbers also names that nobody has any longer.
+    taken = slicer.mrmlScene.GetFirstNodeByName(name) is not None
+    return slicer.mrmlScene.GenerateUniqueName(name) if taken else name

@@ -1,0 +1,182 @@
+"""What the panel's sections share: the processes, the catalog, the chosen checkpoint, and this session's files."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from contrastiveseg.errors import ContrastiveSegError
+
+from .. import settings
+from ..engine.requirements import missing
+from ..signal import Signal
+from .catalog import Catalog, Entry
+
+if TYPE_CHECKING:
+    from ..engine.client import EngineClient
+    from ..mrml.parameters import Parameters
+
+#: Until the worker has answered: what every version of the engine has.
+_METHODS: dict[str, list[dict[str, Any]]] = {
+    "pretrain": [{"name": "ideal", "description": "", "settings": {}}],
+    "finetune": [{"name": "supervised", "description": "", "settings": {}}],
+}
+_DEVICES: list[dict[str, Any]] = [{"name": "cpu", "label": "CPU", "free_bytes": 0}]
+
+#: Seconds; see :attr:`..engine.client.EngineClient.GRACE` and ``QUIT``.
+_TRAINER_GRACE = 60.0
+
+#: The module's folder, in which the starters ship.
+_MODULE = Path(__file__).resolve().parents[2]
+
+
+class Session:
+    """Made when the panel opens, closed with it.
+
+    Attributes:
+        worker: segments, ranks, evaluates and answers queries; stays warm.
+        trainer: a process of its own for fine-tuning and pre-training, so that one can go on segmenting meanwhile.
+            Whoever submits to it starts it and stops it afterwards.
+        catalog: the checkpoints there are.
+        checkpoint: the one chosen, or None; set by :meth:`set_checkpoint`.
+        parameters: what the scene remembers; set by the panel whenever the scene changes.
+        methods: stage -> [{"name", "description", "citation", "settings"}], from the engine's registry.
+        devices: [{"name", "label", "free_bytes"}], from the engine.
+        training: whether the trainer has work, or is about to get it; told by ``training_changed``.
+        missing: Python packages that have to be installed before anything can be computed.
+        checkpoint_changed, catalog_changed, methods_changed, devices_changed, missing_changed: signals, no values.
+        nodes_changed: signal that volumes or segmentations came or went; it may come often in a row.
+        node_leaving: signal with a node that is about to be removed; selectors still have it.
+        scene_closing: signal that all nodes are about to go.
+        section_wanted: signal with the name of a section ("fineTune") that the user is to be shown.
+        log_line: signal with a line for the panel's log.
+    """
+
+    def __init__(self, worker: EngineClient | None = None, trainer: EngineClient | None = None) -> None:
+        from ..engine.client import EngineClient
+
+        self.worker = worker or EngineClient()
+        self.trainer = trainer or EngineClient()
+        # A cancelled training still validates and writes what it has learned.
+        self.trainer.GRACE = self.trainer.QUIT = _TRAINER_GRACE
+        self.catalog = Catalog(_MODULE / "contrastiveseg" / "starters", settings.models_folder())
+        self.checkpoint: Entry | None = None
+        self.parameters: Parameters | None = None
+        self.methods = dict(_METHODS)
+        self.devices = list(_DEVICES)
+        self.missing = _missing()
+        self.checkpoint_changed = Signal()
+        self.catalog_changed = Signal()
+        self.methods_changed = Signal()
+        self.devices_changed = Signal()
+        self.missing_changed = Signal()
+        self.nodes_changed = Signal()
+        self.training = False
+        self.training_changed = Signal()
+        self.node_leaving = Signal()
+        self.scene_closing = Signal()
+        self.section_wanted = Signal()
+        self.log_line = Signal()
+        self._folder: Path | None = None
+        self.worker.log_line.connect(self.log_line.emit)
+        self.trainer.log_line.connect(self.log_line.emit)
+
+    def warm_up(self) -> None:
+        """Start the worker, if it could work, and ask it what there is; returns at once."""
+        if self.missing or self.worker.running:
+            return
+        self.worker.query("methods", self._take_methods)
+        self.worker.query("devices", self._take_devices)
+
+    def look_for_packages(self) -> None:
+        """Find out anew what is missing, as after an installation."""
+        self.missing = _missing()
+        self.missing_changed.emit()
+        self.warm_up()
+
+    @property
+    def obstacle(self) -> str:
+        """Why nothing at all can be computed now, or ""."""
+        return _("Install the missing Python packages first: see the top of the panel.") if self.missing else ""
+
+    def set_checkpoint(self, path: Path | None) -> None:
+        """Choose the checkpoint at ``path``, one of the catalog's entries (None: no checkpoint)."""
+        self.checkpoint = next((e for e in self.catalog.entries() if e.path == path), None)
+        self.checkpoint_changed.emit()
+
+    def refresh_catalog(self, select: Path | None = None) -> None:
+        """Read the catalog's folders anew, and choose the checkpoint at ``select`` if it lies in one of them."""
+        self.catalog_changed.emit()
+        if any(entry.path == select for entry in self.catalog.entries()):
+            self.set_checkpoint(select)
+
+    def add_checkpoint(self, path: Path) -> None:
+        """Take a checkpoint file into the catalog and choose it; the user is told what is wrong with it."""
+        try:
+            self.refresh_catalog(select=self.catalog.add(path))
+        except (ContrastiveSegError, OSError) as problem:
+            self.report(problem)
+
+    def set_models_folder(self, folder: Path) -> None:
+        """Keep the user's own checkpoints in ``folder`` from now on."""
+        settings.set_models_folder(folder)
+        self.catalog = Catalog(self.catalog.starters, folder)
+        self.catalog_changed.emit()
+
+    def folder(self) -> Path:
+        """This session's own folder for files that go between Slicer and the engine."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="ContrastiveSeg-", dir=slicer.app.temporaryPath))
+        return self._folder
+
+    def log(self, text: str) -> None:
+        """A line for the panel's log."""
+        self.log_line.emit(text)
+
+    def report(self, problem: Exception | str) -> None:
+        """Tell the user what went wrong; what is no mistake of theirs also goes to Slicer's log with its trace."""
+        if isinstance(problem, Exception) and not isinstance(problem, ContrastiveSegError):
+            logging.error("ContrastiveSeg", exc_info=problem)
+            problem = f"{type(problem).__name__}: {problem}"
+        self.log(str(problem))
+        slicer.util.errorDisplay(str(problem))
+
+    def confirm(self, question: str) -> bool:
+        """Ask the user; whether the answer is yes."""
+        return slicer.util.confirmYesNoDisplay(question)
+
+    def close(self) -> None:
+        """End both processes and remove the files."""
+        folder, self._folder = self._folder, None
+        ending = [self.worker, self.trainer]
+
+        def ended() -> None:
+            # A process that is still ending may write what it has, which would make the folder anew.
+            ending.pop()
+            if not ending and folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+        for worker in tuple(ending):
+            worker.stop(ended)
+        self.worker.log_line.disconnect(self.log_line.emit)
+        self.trainer.log_line.disconnect(self.log_line.emit)
+
+    def _take_methods(self, methods: list[dict[str, Any]]) -> None:
+        self.methods = {
+            stage: [m for m in methods if m["stage"] == stage] or known for stage, known in _METHODS.items()
+        }
+        self.methods_changed.emit()
+
+    def _take_devices(self, devices: list[dict[str, Any]]) -> None:
+        self.devices = devices
+        self.devices_changed.emit()
+
+
+def _missing() -> list[str]:
+    return [requirement.name for requirement in missing()]

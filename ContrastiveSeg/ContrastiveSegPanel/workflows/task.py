@@ -1,0 +1,182 @@
+"""Longer work of the panel: files written one by one, then a job on a worker, told by a bar and a line of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from contrastiveseg.descriptions import Job
+from contrastiveseg.errors import Cancelled
+from contrastiveseg.events import Event
+
+from ..engine.client import EngineClient
+from ..signal import Signal
+from ..timer import single_shot
+
+#: What is done, in words for the user, and the function that does it.
+Step = tuple[str, Callable[[], None]]
+
+
+class Steps:
+    """Does one step a turn of the event loop, so that Slicer stays usable in between."""
+
+    def __init__(self) -> None:
+        self._timer = single_shot(self._next)
+        self._left: list[Step] = []
+        self._total = 0
+
+    def start(
+        self,
+        steps: Sequence[Step],
+        on_end: Callable[[Exception | None], None],
+        on_step: Callable[[int, int, str], None] = lambda done, total, text: None,
+    ) -> None:
+        """``on_step(done, total, text)`` comes before each step; ``on_end`` gets what a step raised, which ends it."""
+        self._left, self._total, self._on_end, self._on_step = list(steps), len(steps), on_end, on_step
+        self._timer.start(0)
+
+    def stop(self) -> None:
+        """Do no more; ``on_end`` is not called."""
+        self._timer.stop()
+        self._left = []
+
+    def _next(self) -> None:
+        if not self._left:
+            self._on_end(None)
+            return
+        text, do = self._left.pop(0)
+        self._on_step(self._total - len(self._left), self._total, text)
+        try:
+            do()
+        except Exception as problem:
+            self._left = []
+            self._on_end(problem)
+            return
+        self._timer.start(0)
+
+
+class Task:
+    """One work at a time, from its files to its end.
+
+    Attributes:
+        state: "idle", "writing", "running", or "stopping" from the click on Cancel to the end.
+        changed: told after every change of ``state``.
+    """
+
+    def __init__(self, worker: EngineClient, bar: Any, status: Any) -> None:
+        self.worker, self._bar, self._status = worker, bar, status
+        self.state = "idle"
+        self.changed = Signal()
+        self._steps = Steps()
+        self._job_id = ""
+        self._bar.setVisible(False)
+        self._status.setText("")
+
+    @property
+    def busy(self) -> bool:
+        return self.state != "idle"
+
+    def start(
+        self,
+        steps: Sequence[Step],
+        job: Job,
+        on_result: Callable[[Any], None],
+        on_problem: Callable[[Exception | str, bool], None],
+        on_event: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        """Do ``steps``, then ``job``. It ends with ``on_result(value)``, or with ``on_problem(problem, cancelled)``;
+        ``on_event`` gets what the job tells on its way."""
+        self._job, self._on_result, self._on_problem, self._on_event = job, on_result, on_problem, on_event
+        self._stage = ""
+        self._bar.setVisible(True)
+        self._set_state("writing")
+        self._steps.start(steps, self._written, self._writes)
+
+    def cancel(self) -> None:
+        """Stop as soon as possible; the end comes by ``on_problem`` like any other."""
+        if self.state == "writing":
+            self._steps.stop()
+            self._end(_("Stopped."), lambda: self._on_problem(_("Stopped."), True))
+        elif self.state == "running":
+            self._set_state("stopping")
+            self._show(0, 0, _("Stopping"))
+            self.worker.cancel(self._job_id)
+
+    def _writes(self, done: int, total: int, text: str) -> None:
+        self._show(done - 1, total, f"{text} ({done}/{total})")
+
+    def _written(self, problem: Exception | None) -> None:
+        if problem is not None:
+            self._end(_("Failed."), lambda: self._on_problem(problem, False))
+            return
+        self._set_state("running")
+        self._show(0, 0, _("Starting"))
+        self._job_id = self.worker.submit(self._job, self._hear)
+
+    def _hear(self, event: Event) -> None:
+        kind = event["event"]
+        if kind == "result":
+            self._end(_("Done."), lambda: self._on_result(event["value"]))
+        elif kind == "error":
+            cancelled = self.state == "stopping" or event["exit_code"] == Cancelled.exit_code
+            text = _("Stopped.") if cancelled else _("Failed.")
+            self._end(text, lambda: self._on_problem(event["what"], cancelled))
+        elif self.state == "running":
+            if kind == "stage":
+                self._stage = stage_words(event["name"])
+                self._show(0, 0, self._stage)
+            elif kind == "progress":
+                left = event["seconds_left"]
+                told = f"{self._stage}, {time_left(left)}" if left is not None else self._stage
+                self._show(event["done"], event["total"], told)
+            self._on_event(event)
+
+    def _end(self, text: str, tell: Callable[[], None]) -> None:
+        self._bar.setVisible(False)
+        self._status.setText(text)
+        self._set_state("idle")
+        tell()
+
+    def _show(self, done: float, total: float, text: str) -> None:
+        """A ``total`` of 0 shows that something happens, not how much."""
+        self._bar.setRange(0, 1000 if total else 0)
+        self._bar.setValue(round(1000 * done / total) if total else 0)
+        self._status.setText(text)
+
+    def _set_state(self, state: str) -> None:
+        self.state = state
+        self.changed.emit()
+
+
+def time_left(seconds: float) -> str:
+    """``seconds`` that something will take, as a person would say it."""
+    return _("{duration} left").format(duration=duration(seconds))
+
+
+def duration(seconds: float) -> str:
+    """``seconds`` as a person would say it."""
+    if seconds < 90:
+        return _("{count} s").format(count=max(1, round(seconds)))
+    if seconds < 90 * 60:
+        return _("{count} min").format(count=round(seconds / 60))
+    return _("{count} h").format(count=f"{seconds / 3600:.1f}")
+
+
+def stage_words(name: str) -> str:
+    """A stage of the engine's jobs in words for the user."""
+    words = {
+        "import": _("Loading the libraries"),
+        "load": _("Loading the model"),
+        "plan": _("Looking at the volumes"),
+        "preprocess": _("Preparing the volumes"),
+        "segment": _("Segmenting"),
+        "train": _("Training"),
+        "train from scratch": _("Training from scratch"),
+        "score": _("Scoring on the volumes held out"),
+        "score the checkpoint": _("Scoring the checkpoint it started from"),
+        "rank": _("Ranking"),
+        "evaluate": _("Measuring"),
+    }
+    return words.get(name, name.capitalize())

@@ -1,0 +1,140 @@
+"""A training on the panel: its files, its curve, and its checkpoint into the catalog."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from contrastiveseg.descriptions import Job
+from contrastiveseg.events import Event
+from contrastiveseg.files import leftovers
+
+from .session import Session
+from .task import Step, Task
+
+#: Stages of the engine's jobs that begin a curve.
+_CURVES = ("train", "train from scratch")
+
+
+class Training:
+    """One training at a time, on the session's second process, which ends with it.
+
+    Attributes:
+        task: its progress.
+        chart: its curves.
+        output: the checkpoint it writes.
+        folder: for the files it needs, removed at its end.
+    """
+
+    def __init__(self, session: Session, bar: Any, status: Any, chart: Any) -> None:
+        self.session = session
+        self.task = Task(session.trainer, bar, status)
+        self.chart = chart
+        self.output = Path()
+        self.folder = Path()
+        self._status = status
+        self._selects = True
+
+    @property
+    def busy(self) -> bool:
+        return self.task.busy
+
+    @property
+    def told_output(self) -> str:
+        """The checkpoint as the user finds it: its name in the catalog, or its path where that lists it not."""
+        listed = any(entry.path == self.output for entry in self.session.catalog.entries())
+        return self.output.stem if listed else str(self.output)
+
+    def prepare(self, name: str) -> None:
+        """Choose where the checkpoint called ``name`` goes, and make the folder for its files."""
+        self.output = self.session.catalog.new_path(name)
+        self.folder = Path(tempfile.mkdtemp(prefix="training-", dir=self.session.folder()))
+        self._selects = True
+
+    def start(
+        self, steps: Sequence[Step], job: Job, on_result: Callable[[Any], None], resuming_command: str = ""
+    ) -> None:
+        """After :meth:`prepare`: do ``steps``, then train; ``on_result`` comes with the checkpoint in the catalog.
+
+        Args:
+            resuming_command: what goes on with it in a terminal, should the engine crash; "" where it cannot go on,
+                since what it learns from ends with it.
+        """
+        self.chart.clear()
+        self.session.training = True
+        self.session.training_changed.emit()
+        self._on_result, self._resuming_command = on_result, resuming_command
+        self.task.start(steps, job, self._done, self._failed, self._hear)
+
+    def discard(self) -> None:
+        """After :meth:`prepare`, when nothing comes of it."""
+        _remove_files(self.output, self.folder)
+
+    def cancel(self) -> None:
+        """Stop; what was learned so far is kept in the catalog, and chosen."""
+        self.task.cancel()
+
+    def leave_scene(self) -> None:
+        """The scene that it learns from closes: with all its files it goes on, but another scene's checkpoint stays."""
+        self._selects = False
+        if self.task.state == "writing":
+            self.task.cancel()
+
+    def cleanup(self) -> None:
+        """The panel closes: end the process, which still writes what was learned; with that the training ends."""
+        if self.task.state == "writing":
+            self.task.cancel()
+        elif self.busy:
+            self.session.trainer.stop()
+
+    def _hear(self, event: Event) -> None:
+        if event["event"] == "stage" and event["name"] in _CURVES:
+            self.chart.begin()
+        elif event["event"] == "metric" and event["name"] == "loss":
+            self.chart.add_loss(event["step"], event["value"])
+        elif event["event"] == "metric" and event["name"] == "validation_dice":
+            self.chart.add_dice(event["step"], event["value"])
+        elif event["event"] == "log":
+            self.session.log(event["text"])
+
+    def _done(self, value: Any) -> None:
+        self._end()
+        self._on_result(value)
+
+    def _failed(self, problem: Exception | str, cancelled: bool) -> None:
+        resume = self.output.with_name(self.output.name + ".resume")
+        goes_on = not cancelled and self._resuming_command and resume.is_file() and not self.output.is_file()
+        self._end(keep_resume=bool(goes_on))
+        if goes_on:
+            told = _("What was learned is kept in {path}. To go on from there, type in a terminal:")
+            problem = f"{problem}\n\n{told.format(path=resume)}\n{self._resuming_command}"
+        if not cancelled:
+            self.session.report(problem)
+        elif self.output.is_file():
+            self._status.setText(_("Stopped. What was learned so far is kept as {name}.").format(name=self.told_output))
+        self.session.log(str(problem))
+
+    def _end(self, keep_resume: bool = False) -> None:
+        self.session.training = False
+        self.session.training_changed.emit()
+        if self.output.is_file():
+            self.session.refresh_catalog(self.output if self._selects else None)
+        # The process may be writing until it is gone, and the next training may have begun by then.
+        self.session.trainer.stop(partial(_remove_files, self.output, self.folder, keep_resume))
+
+
+def _remove_files(output: Path, folder: Path, keep_resume: bool = False) -> None:
+    """All but the checkpoint: volumes written for it, their preprocessed copies, what was half-written, and (unless
+    ``keep_resume``) the files to resume from. At once: when Slicer quits, there is no later."""
+    for path in (*leftovers(output), *(() if keep_resume else output.parent.glob(f"{output.name}.*"))):
+        with contextlib.suppress(OSError):
+            path.unlink()
+    # What cannot be removed goes with the session's folder.
+    shutil.rmtree(folder, ignore_errors=True)

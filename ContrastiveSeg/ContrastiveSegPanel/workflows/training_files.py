@@ -1,0 +1,120 @@
+"""Cases of the scene on their way to a training: which files they become, written one a step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from contrastiveseg.checkpoints.card import Label
+from contrastiveseg.errors import InputError
+from contrastiveseg.serialization import to_json
+
+from ..mrml import scene
+from .cases import UNLABELED, VALIDATION, Case, Structure, labels_to_learn, segment_values
+from .task import Step
+
+
+@dataclass(frozen=True)
+class Handover:
+    """Files a training needs.
+
+    Attributes:
+        steps: what writes them; to be done before the job.
+        fields: those of ``FinetuneJob`` that name them.
+        labels: what is learned.
+        volume_ids: name of a case in files and results -> ID of its volume.
+    """
+
+    steps: list[Step]
+    fields: dict[str, Any]
+    labels: list[Label]
+    volume_ids: dict[str, str]
+
+
+def hand_over(
+    cases: Sequence[Case],
+    structures: Sequence[Structure],
+    known: Sequence[Label],
+    folder: Path,
+    with_unlabeled: bool,
+    log: Callable[[str], None],
+) -> Handover:
+    """``cases`` as files of a fine-tuning in ``folder``.
+
+    Args:
+        known: labels of the checkpoint to start from.
+        with_unlabeled: also hand over the unlabeled cases.
+        log: gets a sentence where segments of a case hide each other.
+
+    Raises:
+        InputError: no case holds anything to learn, or there are too many labels.
+    """
+    labels = labels_to_learn(structures, known)
+    values = {c.volume_id: segment_values(structures, labels, c.segmentation_id) for c in cases if c.labeled}
+    labeled = [c for c in cases if values.get(c.volume_id)]
+    unlabeled = [c for c in cases if c.role == UNLABELED] if with_unlabeled else []
+    if not labeled:
+        raise InputError(_("None of the volumes has a segment to learn. Tick one, or give a volume a segmentation."))
+    names = case_names([*labeled, *unlabeled])
+    for part in ("images", "labels", "unlabeled"):
+        (folder / part).mkdir()
+    files = {case.volume_id: names[case.volume_id] + scene.FILE_ENDING for case in [*labeled, *unlabeled]}
+    steps = []
+    for case in labeled:
+        steps.append(_volume_step(case, folder / "images" / files[case.volume_id]))
+        path = folder / "labels" / files[case.volume_id]
+        write = partial(_write_labels, case, values[case.volume_id], path, log)
+        steps.append((_("Writing the labels of {name}").format(name=case.name), write))
+    steps += [_volume_step(case, folder / "unlabeled" / files[case.volume_id]) for case in unlabeled]
+    (folder / "labels.json").write_text(json.dumps([to_json(label) for label in labels]), encoding="utf-8")
+    # Each name with its comma: a volume called "2" is not the number of cases to hold out.
+    held_out = "".join(f"{names[case.volume_id]}," for case in labeled if case.role == VALIDATION)
+    fields = {
+        "images": (str(folder / "images"),),
+        "labels": (str(folder / "labels"),),
+        "label_table": str(folder / "labels.json"),
+        "unlabeled": (str(folder / "unlabeled"),) if unlabeled else (),
+        "validation": held_out or "none",
+        "cache": str(folder / "cache"),
+    }
+    return Handover(steps, fields, labels, {names[case.volume_id]: case.volume_id for case in labeled})
+
+
+def write_volumes(cases: Sequence[Case], folder: Path) -> tuple[list[Step], dict[str, str]]:
+    """Steps that write the volumes of ``cases`` into ``folder``, and volume ID -> file."""
+    folder.mkdir()
+    files = {identifier: str(folder / (name + scene.FILE_ENDING)) for identifier, name in case_names(cases).items()}
+    return [_volume_step(case, Path(files[case.volume_id])) for case in cases], files
+
+
+def case_names(cases: Sequence[Case]) -> Mapping[str, str]:
+    """Volume ID -> name of its files."""
+    nodes = [slicer.mrmlScene.GetNodeByID(case.volume_id) for case in cases]
+    return scene.safe_names(nodes)
+
+
+def _volume_step(case: Case, path: Path) -> Step:
+    def write() -> None:
+        scene.write_volume(_node(case.volume_id, case), path)
+
+    return _("Writing {name}").format(name=case.name), write
+
+
+def _write_labels(case: Case, values: Mapping[str, int], path: Path, log: Callable[[str], None]) -> None:
+    segmentation = _node(case.segmentation_id, case)
+    for overlap in scene.write_labels(segmentation, _node(case.volume_id, case), values, path):
+        log(overlap)
+
+
+def _node(identifier: str | None, case: Case) -> Any:
+    node = slicer.mrmlScene.GetNodeByID(identifier) if identifier else None
+    if node is None:
+        raise InputError(_("{name} or its segmentation is no longer in the scene.").format(name=case.name))
+    return node

@@ -1,0 +1,497 @@
+"""The worker as the panel sees it: with an engine that misbehaves in every way, and once with the real one."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+#: Stands in for the engine: does what a job's ``predictions`` say. Real are the pipes, the group and the processes.
+ENGINE = """
+import json, os, subprocess, sys, threading, time
+
+os.setpgid(0, 0)
+cancelled = set()
+
+def say(identifier, kind, **content):
+    sys.stdout.write(json.dumps({"id": identifier, "event": kind, **content}) + "\\n")
+    sys.stdout.flush()
+
+def serve(identifier, job):
+    what = job["predictions"]
+    say(identifier, "stage", name="import")
+    if what == "die":
+        print("first\\nhalf of it\\rlast words: \\u00e9", file=sys.stderr, flush=True)
+        os._exit(7)
+    if what == "crash":
+        os.abort()
+    if what == "chatter":
+        print("no JSON at all")
+        print(json.dumps({"event": "log", "id": ["7"]}))
+        print(json.dumps([1, 2]), json.dumps({"event": "result"}), sep="\\n")
+        say("another", "result", value=0)
+        text = json.dumps({"id": identifier, "event": "log", "level": "info", "text": "\\u00e9"}, ensure_ascii=False)
+        for byte in text.encode() + b"\\n":
+            os.write(1, bytes([byte]))
+    if what == "flood":
+        for step in range(3000):
+            say(identifier, "metric", name="loss", step=step, value=0.5)
+            say(identifier, "progress", done=step + 1, total=3000, seconds_left=None, unit="steps")
+    if what == "deaf":
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        say(identifier, "log", level="info", text=f"{os.getpid()} {child.pid}")
+        time.sleep(600)
+    if what == "slow":
+        say(identifier, "log", level="info", text="at work")
+        time.sleep(1)
+        open(job["references"], "w").close()
+    while what == "polite":
+        say(identifier, "progress", done=1, total=2, seconds_left=1.0, unit="steps")
+        if identifier in cancelled:
+            return say(identifier, "error", what="Cancelled as asked.", exit_code=130)
+        time.sleep(0.01)
+    policy = os.environ.get("OMP_WAIT_POLICY")
+    say(identifier, "result", value={"did": what, "pid": os.getpid(), "threads_wait": policy})
+
+def listen():
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "cancel" in request:
+            cancelled.add(request["cancel"])
+        else:
+            waiting.append(request)
+    waiting.append(None)
+
+waiting = []
+say(None, "ready", version="0", pid=os.getpid())
+threading.Thread(target=listen, daemon=True).start()
+while True:
+    if not waiting:
+        time.sleep(0.005)
+        continue
+    request = waiting.pop(0)
+    if request is None:
+        break
+    if "query" in request:
+        known = request["query"] == "methods"
+        answer = {"value": ["macl"]} if known else {"what": "There is no such query.", "exit_code": 2}
+        say(request["id"], "result" if known else "error", **answer)
+    else:
+        serve(request["id"], request["job"])
+"""
+
+
+def job(what: str, references: str = ""):
+    from contrastiveseg.descriptions import EvaluateJob
+
+    return EvaluateJob(predictions=what, references=references, output="")
+
+
+class Watched:
+    """The events of one job."""
+
+    def __init__(self) -> None:
+        self.events: list[dict] = []
+
+    def __call__(self, event: dict) -> None:
+        self.events.append(event)
+
+    def ended(self) -> bool:
+        return bool(self.events) and self.events[-1]["event"] in ("result", "error")
+
+    def of(self, kind: str) -> list[dict]:
+        return [event for event in self.events if event["event"] == kind]
+
+
+@pytest.fixture
+def engine(tmp_path):
+    """A program that takes the place of PythonSlicer and runs ENGINE."""
+    (tmp_path / "engine.py").write_text(ENGINE)
+    path = tmp_path / "engine"
+    # A "#!" line could not name a Python whose path has a space.
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path}/engine.py" "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def new_worker(engine, wait_for):
+    from ContrastiveSegPanel.engine.client import EngineClient
+
+    made = []
+
+    def make(python: str = engine):
+        made.append(EngineClient(python))
+        made[-1].GRACE = 0.5
+        return made[-1]
+
+    yield make
+    stopped = []
+    for worker in made:
+        worker.stop(lambda: stopped.append(True))
+    wait_for(lambda: len(stopped) == len(made))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def quit_slicer() -> None:
+    import qt
+    import slicer
+
+    qt.QTimer.singleShot(0, lambda: slicer.app.exit(0))
+    slicer.app.exec_()
+
+
+def test_jobs_and_queries_end_in_their_results_by_one_process(new_worker, wait_for):
+    worker, first, second, methods = new_worker(), Watched(), Watched(), []
+    worker.start()
+    assert (worker.running, worker.busy) == (True, False)
+    worker.query("methods", methods.append)
+    worker.submit(job("a"), first)
+    worker.submit(job("b"), second)
+    assert worker.busy
+    assert first.events == []
+    wait_for(second.ended)
+    assert methods == [["macl"]]
+    assert [event["event"] for event in first.events] == ["stage", "result"]
+    assert second.events[-1]["value"]["did"] == "b"
+    assert second.events[-1]["value"]["pid"] == first.events[-1]["value"]["pid"]
+    assert (worker.running, worker.busy) == (True, False)
+
+
+@pytest.mark.parametrize("chosen", [None, "active"])
+def test_threads_leave_the_processor_to_the_other_worker_while_they_wait(new_worker, wait_for, monkeypatch, chosen):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if chosen:
+        monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
+    worker, watched = new_worker(), Watched()
+    worker.submit(job("a"), watched)
+    wait_for(watched.ended)
+    assert watched.events[-1]["value"]["threads_wait"] == (chosen or "passive")
+
+
+def test_a_query_nobody_knows_goes_to_the_log_alone(new_worker, wait_for):
+    worker, lines, answers = new_worker(), [], []
+    worker.log_line.connect(lines.append)
+    worker.query("weather", answers.append)
+    wait_for(lambda: lines)
+    assert lines == ["There is no such query."]
+    assert answers == []
+
+
+def test_a_python_that_is_not_there_is_an_error_of_the_job(new_worker, wait_for):
+    worker, watched = new_worker("/nowhere/PythonSlicer"), Watched()
+    worker.submit(job("a"), watched)
+    wait_for(watched.ended)
+    (event,) = watched.events
+    assert event["exit_code"] == 1
+    assert "/nowhere/PythonSlicer" in event["what"]
+    assert "could not be started" in event["what"]
+    assert not worker.running
+
+
+def test_a_worker_that_dies_tells_its_last_words_and_the_next_job_starts_afresh(new_worker, wait_for):
+    worker, dying, waiting, lines = new_worker(), Watched(), Watched(), []
+    worker.log_line.connect(lines.append)
+    worker.submit(job("die"), dying)
+    worker.submit(job("a"), waiting)
+    wait_for(lambda: dying.ended() and waiting.ended())
+    for watched in (dying, waiting):
+        assert len(watched.of("error")) == 1
+        assert "exit code 7" in watched.events[-1]["what"]
+    assert dying.events[-1]["what"].endswith("first\nhalf of it\nlast words: é")
+    assert lines == ["first", "half of it", "last words: é"]
+    again = Watched()
+    worker.submit(job("a"), again)
+    wait_for(again.ended)
+    assert again.events[-1]["event"] == "result"
+
+    crashed = Watched()
+    worker.submit(job("crash"), crashed)
+    wait_for(crashed.ended)
+    assert "crashed or was ended from outside" in crashed.events[-1]["what"]
+    assert "last words: é" not in crashed.events[-1]["what"]
+
+
+def test_what_is_no_event_goes_to_the_log_and_characters_cut_in_two_come_whole(new_worker, wait_for):
+    worker, watched, lines = new_worker(), Watched(), []
+    worker.log_line.connect(lines.append)
+    worker.submit(job("chatter"), watched)
+    wait_for(watched.ended)
+    assert lines == ["no JSON at all", '{"event": "log", "id": ["7"]}', "[1, 2]", '{"event": "result"}']
+    assert [event["text"] for event in watched.of("log")] == ["é"]
+    assert watched.events[-1]["event"] == "result"
+
+
+def test_of_a_flood_every_metric_comes_and_of_progress_the_newest(new_worker, wait_for, monkeypatch):
+    import qt
+    from ContrastiveSegPanel.engine.client import EngineClient
+
+    # So short that a flood takes many turns, however fast or busy the machine is.
+    monkeypatch.setattr(EngineClient, "_TURN", 0.001)
+    worker, watched, turns = new_worker(), Watched(), []
+    timer = qt.QTimer()
+    timer.connect("timeout()", lambda: turns.append(len(watched.events)))
+    timer.start(0)
+    worker.submit(job("flood"), watched)
+    wait_for(watched.ended, 30)
+    timer.stop()
+    assert [event["step"] for event in watched.of("metric")] == list(range(3000))
+    progress = [event["done"] for event in watched.of("progress")]
+    assert len(progress) < 300
+    assert progress == sorted(progress)
+    assert progress[-1] == 3000
+    assert watched.events[-1]["event"] == "result"
+    # The flood came in pieces, between which Slicer could do other things.
+    assert len(set(turns)) > 2
+
+
+def test_a_cancelled_job_ends_politely_and_the_worker_goes_on(new_worker, wait_for):
+    worker, watched, following = new_worker(), Watched(), Watched()
+    identifier = worker.submit(job("polite"), watched)
+    worker.submit(job("a"), following)
+    wait_for(lambda: watched.of("progress"))
+    worker.cancel(identifier)
+    worker.cancel(identifier)
+    wait_for(following.ended)
+    assert [(event["what"], event["exit_code"]) for event in watched.of("error")] == [("Cancelled as asked.", 130)]
+    assert following.events[-1]["event"] == "result"
+    worker.cancel(identifier)
+    worker.cancel("never heard of")
+
+
+def test_a_job_that_waits_is_cancelled_at_once_and_never_hurts_the_one_before_it(new_worker, wait_for):
+    worker, running, waiting = new_worker(), Watched(), Watched()
+    identifier = worker.submit(job("polite"), running)
+    wait_for(lambda: running.of("progress"))
+    cancelled = worker.submit(job("a"), waiting)
+    worker.cancel(cancelled)
+    assert waiting.events == []
+    wait_for(waiting.ended)
+    assert [event["exit_code"] for event in waiting.events] == [130]
+    assert not running.ended()
+    worker.cancel(identifier)
+    wait_for(running.ended)
+    assert running.events[-1]["what"] == "Cancelled as asked."
+    assert len(waiting.events) == 1
+
+
+def test_a_job_that_does_not_listen_is_killed_with_its_children_and_the_next_one_is_served(new_worker, wait_for):
+    worker, deaf, following = new_worker(), Watched(), Watched()
+    identifier = worker.submit(job("deaf"), deaf)
+    worker.submit(job("a"), following)
+    wait_for(lambda: deaf.of("log"))
+    pids = [int(pid) for pid in deaf.of("log")[0]["text"].split()]
+    assert all(map(alive, pids))
+    worker.cancel(identifier)
+    wait_for(lambda: deaf.ended() and following.ended())
+    assert [event["exit_code"] for event in deaf.of("error")] == [130]
+    assert following.events[-1]["value"]["pid"] not in pids
+    wait_for(lambda: not any(map(alive, pids)))
+
+
+def test_stopping_ends_open_jobs_before_it_returns_and_leaves_no_process(new_worker, wait_for):
+    worker, deaf, waiting, stopped = new_worker(), Watched(), Watched(), []
+    worker.submit(job("deaf"), deaf)
+    worker.submit(job("a"), waiting)
+    wait_for(lambda: deaf.of("log"))
+    pids = [int(pid) for pid in deaf.of("log")[0]["text"].split()]
+    worker.stop(lambda: stopped.append(True))
+    assert [watched.events[-1]["exit_code"] for watched in (deaf, waiting)] == [130, 130]
+    assert (worker.running, worker.busy, stopped) == (False, False, [])
+
+    wait_for(lambda: stopped and not any(map(alive, pids)))
+    assert len(deaf.of("error")) == 1
+
+
+def test_who_hears_that_the_worker_was_stopped_may_submit_the_next_job(new_worker, wait_for):
+    worker, again, stopped = new_worker(), Watched(), []
+    started = []
+
+    def once_more(event: dict) -> None:
+        started.append(True)
+        if event["event"] == "error":
+            worker.submit(job("a"), again)
+
+    worker.submit(job("deaf"), once_more)
+    wait_for(lambda: started)
+    worker.stop(lambda: stopped.append(True))
+    assert worker.running
+    wait_for(lambda: again.ended() and stopped)
+    assert again.events[-1]["event"] == "result"
+
+
+def test_stopping_an_idle_worker_and_one_that_never_ran(new_worker, wait_for):
+    worker, watched, stopped = new_worker(), Watched(), []
+    worker.stop(lambda: stopped.append("never ran"))
+    assert stopped == ["never ran"]
+    worker.submit(job("a"), watched)
+    wait_for(watched.ended)
+    worker.GRACE = 60
+    worker.stop(lambda: stopped.append("idle"))
+    wait_for(lambda: len(stopped) == 2)
+    assert not alive(watched.events[-1]["value"]["pid"])
+
+
+def test_no_process_is_left_when_slicer_quits(new_worker, wait_for, monkeypatch):
+    from ContrastiveSegPanel.engine.client import EngineClient
+
+    monkeypatch.setattr(EngineClient, "QUIT", 0.3)
+    worker, deaf, waiting, stopped = new_worker(), Watched(), Watched(), []
+    identifier = worker.submit(job("deaf"), deaf)
+    worker.submit(job("a"), waiting)
+    wait_for(lambda: deaf.of("log"))
+    pids = [int(pid) for pid in deaf.of("log")[0]["text"].split()]
+    worker.cancel(identifier)
+    quit_slicer()
+    wait_for(lambda: not any(map(alive, pids)))
+    # Modules are cleaned up only now, and nothing turns the event loop any more.
+    worker.stop(lambda: stopped.append(True))
+    assert stopped == [True]
+    assert [watched.events[-1]["exit_code"] for watched in (deaf, waiting)] == [130, 130]
+
+
+def test_slicer_waits_for_what_is_still_being_saved_when_it_quits(new_worker, wait_for, monkeypatch, tmp_path):
+    from ContrastiveSegPanel.engine.client import EngineClient
+
+    monkeypatch.setattr(EngineClient, "QUIT", 60.0)
+    slow = Watched()
+    new_worker().submit(job("slow", str(tmp_path / "saved")), slow)
+    wait_for(lambda: slow.of("log"))
+    quit_slicer()
+    assert (tmp_path / "saved").exists()
+
+
+def test_slicer_waits_for_all_at_once_when_it_quits(new_worker, wait_for, monkeypatch):
+    from ContrastiveSegPanel.engine.client import EngineClient
+
+    monkeypatch.setattr(EngineClient, "QUIT", 2.0)
+    deaf = [Watched() for _ in range(3)]
+    for watched in deaf:
+        new_worker().submit(job("deaf"), watched)
+    wait_for(lambda: all(watched.of("log") for watched in deaf))
+    start = time.monotonic()
+    quit_slicer()
+    assert time.monotonic() - start < 5
+    wait_for(lambda: not any(alive(int(pid)) for watched in deaf for pid in watched.of("log")[0]["text"].split()))
+
+
+def test_who_stops_once_more_waits_for_what_the_stopped_process_still_saves(new_worker, wait_for, tmp_path):
+    saved, stopped = tmp_path / "saved", []
+    worker, slow = new_worker(), Watched()
+    worker.GRACE = 60
+
+    def stop(event):
+        if event["event"] == "error":
+            worker.stop(lambda: stopped.append(("heard", saved.exists())))
+
+    worker.submit(job("slow", str(saved)), slow)
+    worker.submit(job("a"), stop)
+    wait_for(lambda: slow.of("log"))
+    worker.stop(lambda: stopped.append(("first", saved.exists())))
+    worker.stop(lambda: stopped.append(("second", saved.exists())))
+    assert stopped == []
+    wait_for(lambda: len(stopped) == 3)
+    assert stopped == [("heard", True), ("first", True), ("second", True)]
+
+
+def test_another_process_does_not_keep_the_stopped_one_from_being_gone(new_worker, wait_for):
+    worker, first, second, stopped = new_worker(), Watched(), Watched(), []
+    worker.submit(job("a"), first)
+    wait_for(first.ended)
+    worker.stop(lambda: stopped.append(True))
+    worker.submit(job("polite"), second)
+    wait_for(lambda: stopped)
+    assert not second.ended()
+
+
+def test_a_worker_killed_from_outside_and_two_workers_beside_one_another(new_worker, wait_for):
+    killed, other = new_worker(), new_worker()
+    dying, living = Watched(), Watched()
+    killed.submit(job("deaf"), dying)
+    identifier = other.submit(job("polite"), living)
+    wait_for(lambda: dying.of("log") and living.of("progress"))
+    pids = [int(pid) for pid in dying.of("log")[0]["text"].split()]
+    os.kill(pids[0], 9)
+    wait_for(dying.ended)
+    assert dying.events[-1]["exit_code"] == 1
+    # What the engine had started does not outlive it.
+    wait_for(lambda: not any(map(alive, pids)))
+    assert not living.ended()
+    other.cancel(identifier)
+    wait_for(living.ended)
+
+
+def test_a_fault_in_a_listener_is_told_and_the_others_are_served(new_worker, wait_for):
+    from bench import failures
+
+    def faulty(event: dict) -> None:
+        raise ZeroDivisionError(event["event"])
+
+    worker, watched = new_worker(), Watched()
+    worker.submit(job("a"), faulty)
+    worker.submit(job("a"), watched)
+    wait_for(watched.ended)
+    told = failures.take()
+    assert [text for text in told if "ZeroDivisionError: result" in text]
+
+
+def test_waiting_for_a_job_gives_its_result_or_raises_its_error(new_worker):
+    from ContrastiveSegPanel.engine.blocking import run_blocking
+
+    from contrastiveseg.errors import Cancelled, ContrastiveSegError
+
+    worker, watched = new_worker(), Watched()
+    assert run_blocking(worker, job("a"), watched)["did"] == "a"
+    assert watched.events[-1]["event"] == "result"
+    with pytest.raises(ContrastiveSegError, match="exit code 7"):
+        run_blocking(worker, job("die"))
+    identifier = []
+
+    def cancel_or_wait_too(event: dict) -> None:
+        if event["event"] == "progress" and not identifier:
+            identifier.append(event["id"])
+            with pytest.raises(ContrastiveSegError, match="busy"):
+                run_blocking(worker, job("a"))
+            worker.cancel(event["id"])
+
+    with pytest.raises(Cancelled, match="as asked"):
+        run_blocking(worker, job("polite"), cancel_or_wait_too)
+
+
+@pytest.mark.timeout(120)
+def test_the_real_engine_segments_answers_and_refuses(new_worker, segmenter, image, tmp_path):
+    from ContrastiveSegPanel.engine.blocking import run_blocking
+
+    from contrastiveseg.descriptions import SegmentJob
+    from contrastiveseg.errors import InputError
+
+    worker, watched, devices = new_worker(sys.executable), Watched(), []
+    worker.query("devices", devices.extend)
+    given = {"checkpoint": str(segmenter), "input": (str(image),), "threads": 1, "precision": "32"}
+    result = run_blocking(worker, SegmentJob(output=str(tmp_path / "a.nii.gz"), **given), watched)
+    assert result["written"] == [str(tmp_path / "a.nii.gz")]
+    assert "cpu" in [device["name"] for device in devices]
+    assert {"segment"} < {event["name"] for event in watched.of("stage")}
+    with pytest.raises(InputError, match="exists already"):
+        run_blocking(worker, SegmentJob(output=str(tmp_path / "a.nii.gz"), **given))
+
+
+def test_a_session_removes_its_files_when_its_processes_are_gone(new_worker, wait_for):
+    from ContrastiveSegPanel.workflows.session import Session
+
+    worker, deaf = new_worker(), Watched()
+    session = Session(worker, new_worker())
+    folder = session.folder()
+    worker.submit(job("deaf"), deaf)
+    wait_for(lambda: deaf.of("log"))
+    pids = [int(pid) for pid in deaf.of("log")[0]["text"].split()]
+    session.close()
+    assert folder.exists()
+    wait_for(lambda: not folder.exists() and not any(map(alive, pids)))
