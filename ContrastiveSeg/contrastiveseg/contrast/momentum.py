@@ -1,25 +1,38 @@
-"""The momentum teacher: a slowly following copy of a network, which nothing is back-propagated into."""
+"""Exponential moving averages of weights, and the momentum teacher: an averaged copy that receives no gradient."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-#: The warm momentum of step t is t / (t + WARM): the teacher is made of the last eighth or so of the steps.
+#: The warm momentum of step t is t / (t + WARM): the teacher averages about the last eighth of the steps.
 WARM = 9
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
+@torch.no_grad()
+def update_average(average: Mapping[str, Tensor], values: Mapping[str, Tensor], momentum: float) -> None:
+    """One step in place: average <- momentum * average + (1 - momentum) * value; integers (counters) are copied.
+
+    Tensors pair by name; ``values`` may hold more than ``average``.
+    """
+    floating = {name: tensor for name, tensor in average.items() if tensor.is_floating_point()}
+    torch._foreach_mul_(list(floating.values()), momentum)
+    torch._foreach_add_(list(floating.values()), [values[name] for name in floating], alpha=1 - momentum)
+    for name in average.keys() - floating.keys():
+        average[name].copy_(values[name])
+
+
 class Teacher(nn.Module, Generic[Network]):
     """An exponential moving average of ``student``: its parameters averaged, its buffers copied.
 
-    It stays in evaluation mode and its parameters ask for no gradient. Being a module, it is part of what resuming
-    needs.
+    It stays in evaluation mode and its parameters require no gradient. It is a module, so its state is saved for
+    resuming.
 
     Args:
         without: names of the student's child lists that the teacher does not need, e.g. ("decoder",).
@@ -46,20 +59,18 @@ class Teacher(nn.Module, Generic[Network]):
 
     @torch.no_grad()
     def follow(self, student: Network, momentum: float, warm: bool = True) -> None:
-        """One step: parameter <- momentum * parameter + (1 - momentum) * student's; to be called after each update.
+        """:func:`update_average` of the parameters toward the student's; to be called after each optimizer step.
 
         Args:
             warm: in step t = 0, 1, ... the momentum is at most t / (t + 9): a copy at first, then ever slower. The
-                usual 1 - 1 / (t + 1) (Tarvainen and Valpola; UA-MT's code) makes the mean of all steps since the
+                usual 1 - 1 / (t + 1) (Tarvainen and Valpola; UA-MT's code) gives the mean of all steps since the
                 random start, which in a run of some hundred steps is far behind its student.
         """
         if warm:
             steps = int(self.updates)
             momentum = min(steps / (steps + WARM), momentum)
         self.updates += 1
-        theirs, buffers = dict(student.named_parameters()), dict(student.named_buffers())
-        own = dict(self.network.named_parameters())
-        torch._foreach_mul_(list(own.values()), momentum)
-        torch._foreach_add_(list(own.values()), [theirs[name] for name in own], alpha=1 - momentum)
+        update_average(dict(self.network.named_parameters()), dict(student.named_parameters()), momentum)
+        buffers = dict(student.named_buffers())
         for name, buffer in self.network.named_buffers():
             buffer.copy_(buffers[name])

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
+from ..contrast.momentum import update_average
 from ..methods.method import Optimization
 
 
@@ -48,22 +49,16 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 class AveragedWeights:
-    """Exponential moving average of a module's state; integers (counters) are copied."""
+    """Exponential moving average of a module's state dict (:func:`.contrast.momentum.update_average`)."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay, self.updates = decay, 0
         self.state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
-    @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """One step toward ``module``; the decay grows from small, so that the start is soon forgotten."""
         self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, tensor in module.state_dict().items():
-            if tensor.is_floating_point():
-                self.state[name].lerp_(tensor.detach().to(self.state[name]), 1 - decay)
-            else:
-                self.state[name].copy_(tensor)
+        update_average(self.state, module.state_dict(), min(self.decay, (1 + self.updates) / (10 + self.updates)))
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
