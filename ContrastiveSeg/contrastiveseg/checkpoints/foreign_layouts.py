@@ -43,7 +43,7 @@ _LAYERS = ("conv", "adn.N")
 
 
 def _macl_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
-    """The released 2D network (Documentation/methods/macl.md, section 2): levels 1..4, a center, blocks 5..2."""
+    """The released 2D network (docs/methods/macl.md, section 2): levels 1..4, a center, blocks 5..2."""
     if found := re.fullmatch(r"share_encoder\.contr_(\d)_(\d)\.([01])\.(\w+)", name):
         level, place = int(found[1]) - 1, int(found[2]) - 1
         # Below the first level a pooling comes before the convolutions.

@@ -5,7 +5,7 @@ Segmentation", MICCAI 2022, arXiv 2105.07059, of which only the abstract could b
 contrast along batch and feature dimension, voxels of one image that are not all alike, a momentum teacher. Every
 formula is reconstructed from the authors' later line of work (ACTION, MONA, ARCO) and its parents.
 
-Sections are those of the specification, Documentation/methods/cvrl.md.
+Sections are those of the specification, docs/methods/cvrl.md.
 Marks in this file: [R] reconstructed there, [A] our adaptation to small volumes, networks and budgets.
 """
 

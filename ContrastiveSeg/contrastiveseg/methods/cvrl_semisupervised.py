@@ -1,7 +1,7 @@
 """CVRL-style semi-supervised fine-tuning: stage S, from a pre-trained checkpoint (stages P1 and P2) or from scratch.
 
 Supervision on labeled crops; on all crops consistency with a momentum teacher, contrast of volumes and of voxels by
-class, both along the feature dimension too. Sections are those of Documentation/methods/cvrl.md, where every formula
+class, both along the feature dimension too. Sections are those of docs/methods/cvrl.md, where every formula
 but the first and the consistency is marked as reconstructed.
 """
 

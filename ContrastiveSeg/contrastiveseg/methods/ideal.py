@@ -7,7 +7,7 @@ views make the pairs, and that the encoder alone is pre-trained is the paper's; 
 Stage B: that two different decoders on one encoder supervise each other by their hard predictions is the paper's; how
 they differ, the losses' mix and the ramp are those of cross pseudo supervision in SSL4MIS.
 
-Sections are those of the specification, Documentation/methods/ideal.md. Marks: [S] from the source, [R] reconstructed
+Sections are those of the specification, docs/methods/ideal.md. Marks: [S] from the source, [R] reconstructed
 there, [A] our adaptation to small volumes and budgets.
 """
 

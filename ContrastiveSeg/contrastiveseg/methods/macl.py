@@ -5,7 +5,7 @@ arXiv 2309.11876 (IEEE JBHI 2026). Both branches share one encoder and gradients
 teacher, no queue and no stop-gradient. The auxiliary branch sees the full crop and has an encoder only; the dominant
 branch sees it shrunk by s and has N decoder blocks too, so that both end on the same grid.
 
-Sections are those of the specification, Documentation/methods/macl.md.
+Sections are those of the specification, docs/methods/macl.md.
 Marks in this file: [P] paper, [C] the authors' code, [A] our adaptation to 3D patches and small batches.
 """
 

@@ -1,6 +1,6 @@
 """MCSC (Liu et al., BMVC 2023): a CNN and a Transformer that teach each other, contrasted together at two scales.
 
-Sections are those of Documentation/methods/mcsc.md. The 3D form is our reading (its section 3).
+Sections are those of docs/methods/mcsc.md. The 3D form is our reading (its section 3).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ abstract and the start of the introduction could be read and no code exists. Tha
 MoCo's queue, supervised pixel contrast (Hu et al. 2021), contrast with reconstruction in one network (PCRL).
 
 It learns from labels where there are any: a checkpoint says of which cases. Sections are those of the specification,
-Documentation/methods/mixcl.md. Marks: [R] reconstructed there, [A] our adaptation to small volumes and budgets.
+docs/methods/mixcl.md. Marks: [R] reconstructed there, [A] our adaptation to small volumes and budgets.
 """
 
 from __future__ import annotations
