@@ -161,9 +161,15 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
             self._session.close()
             self._session = None
 
-    def starter(self) -> Path:
-        """A pre-trained checkpoint that ships with the module, to be fine-tuned."""
-        return next(entry.path for entry in self.session.catalog.entries() if entry.origin == "starter")
+    def starter(self, name: str = "macl-3d-tiny") -> Path:
+        """The file of a pre-trained checkpoint that ships with the module, to be fine-tuned.
+
+        Raises:
+            InputError: there is none of that name; the message lists those there are.
+        """
+        from contrastiveseg.checkpoints.starters import starter
+
+        return starter(name)
 
     def segment(
         self,
@@ -196,9 +202,11 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
         """
         from ContrastiveSegPanel.workflows import scripting
 
+        from contrastiveseg.checkpoints.starters import checkpoint_path
+
         volumes = volume if isinstance(volume, (list, tuple)) else [volume]
         options = scripting.Options(mirror, pieces, uncertainty, device)
-        return scripting.segment(self.session, volumes, Path(checkpoint), segmentation, options, on_event)
+        return scripting.segment(self.session, volumes, checkpoint_path(checkpoint), segmentation, options, on_event)
 
     def fine_tune(
         self,
@@ -216,7 +224,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
 
         Args:
             cases: volume nodes with their segmentation nodes. Segments are told apart by their names.
-            checkpoint: where to start from; None: from scratch.
+            checkpoint: where to start from, a file or ``starter:NAME``; None: from scratch.
             output: the checkpoint to write.
             validation: labeled cases to score on, not learned from.
             unlabeled: volume nodes without segmentation, for the methods that use them.
@@ -229,7 +237,9 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
         """
         from ContrastiveSegPanel.workflows import scripting
 
-        start = Path(checkpoint) if checkpoint is not None else None
+        from contrastiveseg.checkpoints.starters import checkpoint_path
+
+        start = checkpoint_path(checkpoint) if checkpoint is not None else None
         return scripting.fine_tune(self.session, cases, start, Path(output), validation, unlabeled, on_event, fields)
 
     def evaluate(self, segmentation: Any, reference: Any, volume: Any = None) -> dict[str, dict[str, float | None]]:

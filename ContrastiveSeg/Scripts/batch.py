@@ -27,6 +27,7 @@ from ContrastiveSegPanel.engine.requirements import how_to_install, missing
 
 from contrastiveseg import cli, events
 from contrastiveseg.checkpoints.header import read_card
+from contrastiveseg.checkpoints.starters import checkpoint_path
 from contrastiveseg.descriptions import Job, SegmentJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.files import stem, volume_suffix
@@ -77,7 +78,7 @@ def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.Cancelled) ->
             f"({problem}). Or choose an output ending in .nii.gz."
         ) from problem
     outputs = _outputs(job)
-    labels = read_card(Path(job.checkpoint)).labels
+    labels = read_card(checkpoint_path(job.checkpoint)).labels
     written: list[str] = []
     with tempfile.TemporaryDirectory(prefix="ContrastiveSeg-") as scratch:
 

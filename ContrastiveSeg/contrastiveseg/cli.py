@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
     card = "What a checkpoint is, what it expects, where it comes from."
     inspect = commands.add_parser("inspect", help=card, description=card)
-    inspect.add_argument("checkpoint", type=_path, metavar="PATH", help="a checkpoint (.safetensors)")
+    inspect.add_argument("checkpoint", type=_path, metavar="PATH", help="a checkpoint (.safetensors), or starter:NAME")
     worker = "Take jobs as JSON lines on stdin, give events as JSON lines on stdout."
     commands.add_parser("worker", help=worker, description=f"{worker} {_REQUESTS}")
     methods = "The methods to pre-train and fine-tune with, and their settings."
@@ -182,8 +182,9 @@ class _KeyValue(argparse.Action):
 def _inspect(checkpoint: str) -> int:
     from .checkpoints.describe import describe
     from .checkpoints.header import read_card
+    from .checkpoints.starters import checkpoint_path
 
-    print(describe(read_card(Path(checkpoint))))
+    print(describe(read_card(checkpoint_path(checkpoint))))
     return 0
 
 

@@ -72,7 +72,7 @@ class FinetuneJob(Training):
     """Learn to segment from a few labeled volumes."""
 
     kind: ClassVar[str] = "finetune"
-    checkpoint: str = required("checkpoint to start from, or 'none' to start from scratch")
+    checkpoint: str = required("checkpoint to start from; starter:NAME for one that ships, 'none' for none")
     labels: tuple[str, ...] = option(
         (), "label folders or files; not needed when --images names a dataset.json with labels"
     )

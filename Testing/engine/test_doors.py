@@ -19,7 +19,6 @@ WITHOUT_WIDGETS = {"workflows", "mrml"}
 
 #: Room -> rooms it may import, besides itself and the base modules. Downward only.
 DOORS = {
-    "starters": set(),
     "volumes": set(),
     "networks": set(),
     "planning": {"networks", "volumes"},

@@ -169,6 +169,9 @@ def test_the_logic_is_found_as_any_modules_is(kept, models, module):
     logic = slicer.util.getModuleLogic("ContrastiveSeg")
     assert logic is module.logic
     assert logic.starter().name == "macl-3d-tiny.safetensors"
+    assert logic.starter("macl-3d-tiny") == logic.starter()
+    with pytest.raises(InputError, match="There are: macl-3d-tiny"):
+        logic.starter("liver")
 
 
 def test_the_logic_says_what_is_wrong(kept, models, module, scene):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
+from contrastiveseg.checkpoints.starters import FOLDER
 from contrastiveseg.errors import ContrastiveSegError
 
 from .. import settings
@@ -31,9 +32,6 @@ _DEVICES: list[dict[str, Any]] = [{"name": "cpu", "label": "CPU", "free_bytes": 
 
 #: Seconds; see :attr:`..engine.client.EngineClient.GRACE` and ``QUIT``.
 _TRAINER_GRACE = 60.0
-
-#: The module's folder, in which the starters ship.
-_MODULE = Path(__file__).resolve().parents[2]
 
 
 class Session:
@@ -65,7 +63,7 @@ class Session:
         self.trainer = trainer or EngineClient()
         # A cancelled training still validates and writes what it has learned.
         self.trainer.GRACE = self.trainer.QUIT = _TRAINER_GRACE
-        self.catalog = Catalog(_MODULE / "contrastiveseg" / "starters", settings.models_folder())
+        self.catalog = Catalog(FOLDER, settings.models_folder())
         self.checkpoint: Entry | None = None
         self.parameters: Parameters | None = None
         self.methods = dict(_METHODS)

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import events
-from ..descriptions import Job, SegmentJob
+from ..checkpoints.starters import PREFIX, checkpoint_path
+from ..descriptions import EvaluateJob, FinetuneJob, Job, RankJob, SegmentJob
 from ..errors import InputError
 
 #: Which function does which kind of job.
@@ -34,13 +35,14 @@ _BOUNDS: dict[str, tuple[int, float]] = {
 
 
 def run(job: Job, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> dict[str, Any]:
-    """Do ``job`` and return its result as JSON types.
+    """Do ``job`` and return its result as JSON types. Its checkpoint is a path, or ``starter:NAME``.
 
     Raises:
-        InputError: as :func:`check`.
+        InputError: as :func:`check`, or no starter has that name.
         ContrastiveSegError: as the job's own function; nothing else is expected.
     """
     check(job)
+    job = _with_checkpoint_path(job)
     module, name = _DOERS[job.kind]
     emit(events.stage("import"))
     start = time.perf_counter()
@@ -49,6 +51,13 @@ def run(job: Job, emit: events.Emit = events.silent, cancelled: events.Cancelled
     told = {"import_seconds": time.perf_counter() - start} if isinstance(job, SegmentJob) else {}
     with _threads_given_back(job):
         return function(job, emit, cancelled, **told)
+
+
+def _with_checkpoint_path(job: Job) -> Job:
+    """``job`` with its starter's file; a path stays as typed, since a run to resume is known by it."""
+    if isinstance(job, (FinetuneJob, SegmentJob, EvaluateJob, RankJob)) and (job.checkpoint or "").startswith(PREFIX):
+        return dataclasses.replace(job, checkpoint=str(checkpoint_path(job.checkpoint or "")))
+    return job
 
 
 @contextmanager

@@ -1,0 +1,48 @@
+"""The pre-trained checkpoints that ship with the package, by name; light to import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+
+#: Wherever a checkpoint is named, ``starter:NAME`` means the one of that name that ships.
+PREFIX = "starter:"
+
+#: Data beside the code, in an installed package and in Slicer's module folder alike.
+FOLDER = Path(__file__).resolve().parents[1] / "starters"
+
+
+def starters() -> tuple[str, ...]:
+    """The names of the pre-trained checkpoints that ship.
+
+    >>> import contrastiveseg as cs
+    >>> cs.starters()
+    ('macl-3d-tiny',)
+    """
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.safetensors")))
+
+
+def starter(name: str = "macl-3d-tiny") -> Path:
+    """The file of the pre-trained checkpoint ``name`` that ships, to fine-tune from.
+
+    Raises:
+        InputError: there is none of that name; the message lists those there are.
+
+    >>> import contrastiveseg as cs
+    >>> cs.starter("macl-3d-tiny").name
+    'macl-3d-tiny.safetensors'
+    """
+    if name not in starters():
+        raise InputError(f"There is no starter {name!r}. There are: {', '.join(starters())}.")
+    return FOLDER / f"{name}.safetensors"
+
+
+def checkpoint_path(checkpoint: str | Path) -> Path:
+    """The file that ``checkpoint`` names: a path, or ``starter:NAME``.
+
+    Raises:
+        InputError: as :func:`starter`.
+    """
+    named = str(checkpoint)
+    return starter(named.removeprefix(PREFIX)) if named.startswith(PREFIX) else Path(checkpoint)

@@ -1,1 +1,0 @@
-"""The starter checkpoints that ship, as data: NAME.safetensors."""
