@@ -315,11 +315,11 @@ def test_a_volume_unlike_those_of_the_training_is_segmented_with_a_warning(sharp
     assert told(image) == []
     made = sitk.ReadImage(str(image))
     sitk.WriteImage(sitk.Cast(made, sitk.sitkInt16) - 1000, str(tmp_path / "ct.nrrd"))
-    assert told(tmp_path / "ct.nrrd") == ["ct: The checkpoint was trained on MR, and channel 'image' looks like CT."]
+    assert told(tmp_path / "ct.nrrd") == ["ct looks like CT; the model was trained on MR."]
     made.SetSpacing((20.0, 20.0, 50.0))
     sitk.WriteImage(made, str(tmp_path / "thick.nrrd"))
     (warning,) = told(tmp_path / "thick.nrrd")
-    assert "voxels of 50 x 20 x 20 mm (z, y, x) are far from" in warning
+    assert warning.startswith("Voxels of thick are 20 x 20 x 50 mm; the model was trained on")
 
 
 def test_a_job_gives_its_threads_back(sharp, image, tmp_path):

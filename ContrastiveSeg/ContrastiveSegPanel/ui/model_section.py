@@ -10,11 +10,11 @@ import qt
 from slicer.i18n import tr as _
 
 from contrastiveseg.checkpoints.card import Card, Label
+from contrastiveseg.planning.plan import millimeters
 
 from .. import settings
 from ..mrml.parameters import Parameters
 from ..workflows.catalog import Entry
-from ..workflows.compatibility import millimeters
 from ..workflows.session import Session
 from .section import Section
 

@@ -5,6 +5,7 @@ Derived once from the training data (:mod:`.fingerprint`), stored in the checkpo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -69,3 +70,8 @@ class Plan:
         if self.dimensions == 3:
             return self.spacing
         return tuple(s for axis, s in enumerate(self.spacing) if axis != self.slice_axis)
+
+
+def millimeters(zyx: Sequence[float]) -> str:
+    """Lengths along z, y and x as text, x first."""
+    return " x ".join(f"{length:.3g}" for length in reversed(zyx))

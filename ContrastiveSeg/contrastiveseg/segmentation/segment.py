@@ -22,7 +22,7 @@ from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
 from ..files import check_outputs, volume_suffix, write_text
 from ..networks.registry import available_backbones
-from ..planning.compatibility import misfits
+from ..planning.compatibility import incompatibilities, warning_text
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.reading import read_channels
 from ..volumes.writing import WRITTEN, check_writable_kind, write_labels, write_maps
@@ -136,8 +136,11 @@ def _segment_case(
     if found.left_out:
         told = ", ".join(f"{label} {ml:.3g} ml" for label, ml in found.left_out.items())
         emit(events.log(f"{name}: left out, apart from the largest piece: {told}. 'All pieces' keeps it."))
-    for misfit in misfits(volume, predictor.card.plan):
-        emit(events.warning(f"{name}: {misfit}"))
+    channels = predictor.card.plan.channels
+    for problem in incompatibilities(predictor.card.plan, volume.geometry, list(volume.array)):
+        single = problem.channel is None or len(channels) == 1
+        subject = name if single else f"{name}, channel {channels[problem.channel or 0].name!r},"
+        emit(events.warning(warning_text(problem, subject)))
     return found.left_out
 
 

@@ -16,6 +16,7 @@ from ..checkpoints.header import digest
 from ..descriptions import FinetuneJob
 from ..networks.registry import build
 from ..networks.spec import NetworkSpec
+from ..planning.compatibility import modality_mismatch, warning_text
 from ..planning.fingerprint import adapt, fingerprint, plan_for
 from ..planning.patch import PatchRule
 from ..planning.plan import Plan
@@ -55,13 +56,9 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
     card, weights = load(path)
     rule = PatchRule(build(card.network).total_stride)
     plan = adapt(card.plan, seen, rule, patch_voxels(card.network))
-    for ours, theirs in zip(plan.channels, seen.channels, strict=True):
-        if ours.modality != theirs.modality:
-            run.emit(
-                events.warning(
-                    f"The checkpoint was trained on {ours.modality}, and channel {theirs.name!r} of these volumes "
-                    f"looks like {theirs.modality}: scaled as {ours.modality} is, it may lose its contrast."
-                )
-            )
+    for index, (expected, found) in enumerate(zip(plan.channels, seen.channels, strict=True)):
+        if mismatch := modality_mismatch(expected.modality, found.modality, index):
+            text = warning_text(mismatch, f"channel {found.name!r} of these volumes")
+            run.emit(events.warning(f"{text} It is scaled like {expected.modality} and may lose its contrast."))
     # A generic starter may meet several channels: its first convolution is refitted to them.
     return Start(dataclasses.replace(card.network, in_channels=len(plan.channels)), plan, card, weights, digest(path))
