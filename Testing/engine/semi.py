@@ -43,7 +43,8 @@ def batch(labeled: int = 2, unlabeled: int = 2, dimensions: int = 3) -> Batch:
     images = torch.randn(count, 1, *shape, generator=generator)
     labels = torch.bucketize(images[:, 0], torch.tensor([-0.4, 0.4]))
     labels[labeled:] = -1
-    return Batch(images, labels, torch.zeros(count, 4), torch.zeros(count, 4), torch.arange(count))
+    zeros, data_sets = torch.zeros(count, 3), torch.zeros(count, dtype=torch.int64)
+    return Batch(images, labels, zeros, zeros, data_sets, torch.arange(count))
 
 
 def falls(made: SegmentationMethod, given: Batch, steps: int = 12, to: float = 0.8) -> bool:

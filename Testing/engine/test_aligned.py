@@ -13,7 +13,7 @@ from contrastiveseg.contrast.geometry import sample
 from contrastiveseg.data.batch import Batch
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods import aligned as module
-from contrastiveseg.methods.aligned import Aligned, AlignedSettings, far, places, point_contrast
+from contrastiveseg.methods.aligned import Aligned, AlignedSettings, far, point_contrast, positions_of
 from contrastiveseg.methods.registry import find_method
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 
@@ -63,41 +63,41 @@ def test_both_views_are_looked_at_in_the_same_place(monkeypatch, dimensions):
     monkeypatch.setattr(module, "sample", lambda maps, points: seen.append(sample(maps, points)) or seen[-1])
     aligned.backbone.encode = aligned.backbone.decode = lambda x: [x] if torch.is_tensor(x) else x
     aligned.head = aligned.reconstruction = torch.nn.Identity()
-    positions, extents = torch.full((2, 4), 0.5), torch.ones(2, 4)
+    positions, extents, one_data_set = torch.full((2, 3), 0.5), torch.ones(2, 3), torch.zeros(2, dtype=torch.int64)
     torch.manual_seed(0)
-    aligned.step(Batch(ramps.expand(2, *ramps.shape), None, positions, extents, torch.arange(2)))
+    aligned.step(Batch(ramps.expand(2, *ramps.shape), None, positions, extents, one_data_set, torch.arange(2)))
     first, second = seen[0].split(2)
     both = ((first.abs() < 0.3) & (second.abs() < 0.3)).all(-1)
     assert both.float().mean() > 0.1
     torch.testing.assert_close(first[both], second[both], atol=0.02, rtol=0)
 
 
-def at(positions: list[list[float]], extent: float = 0.5) -> Batch:
-    rows = torch.tensor(positions)
-    nothing = torch.zeros(len(rows), 1, 2, 2, 2)
-    extents = torch.tensor([extent] * 3 + [0.0]).expand(len(rows), 4)
-    return Batch(nothing, None, rows, extents, torch.arange(len(rows)))
+def at(positions: list[list[float]], data_sets: list[int]) -> Batch:
+    """Empty crops at ``positions`` that extend over half of their volumes."""
+    count = len(positions)
+    images, extents = torch.zeros(count, 1, 2, 2, 2), torch.full((count, 3), 0.5)
+    return Batch(images, None, torch.tensor(positions), extents, torch.tensor(data_sets), torch.arange(count))
 
 
-def test_points_know_their_place_in_the_body():
-    batch = at([[0.5, 0.5, 0.5, 0], [0.25, 0.5, 0.5, 1]])
+def test_positions_of_points_in_the_body():
+    batch = at([[0.5, 0.5, 0.5], [0.25, 0.5, 0.5]], [0, 1])
     points = torch.tensor([[[0.0, 0.5, 1.0]], [[0.5, 0.5, 0.5]]])
-    expected = torch.tensor([[[0.25, 0.5, 0.75, 0]], [[0.25, 0.5, 0.5, 1]]])
-    torch.testing.assert_close(places(points, batch, toy_plan()), expected)
-    flat = places(points[..., :2], batch, toy_plan(2))
-    torch.testing.assert_close(flat[0], torch.tensor([[0.5, 0.25, 0.5, 0]]))
+    expected = torch.tensor([[[0.25, 0.5, 0.75]], [[0.25, 0.5, 0.5]]])
+    torch.testing.assert_close(positions_of(points, batch, toy_plan()), expected)
+    flat = positions_of(points[..., :2], batch, toy_plan(2))
+    torch.testing.assert_close(flat[0], torch.tensor([[0.5, 0.25, 0.5]]))
 
 
-def test_near_places_do_not_repel_in_one_data_set():
+def test_near_positions_do_not_repel_in_one_data_set():
     aligned = made()
-    batch = at([[0.5, 0.5, 0.5, 0], [0.55, 0.5, 0.5, 0], [0.6, 0.5, 0.5, 0], [0.5, 0.5, 0.5, 1]])
+    batch = at([[0.5, 0.5, 0.5], [0.55, 0.5, 0.5], [0.6, 0.5, 0.5], [0.5, 0.5, 0.5]], [0, 0, 0, 1])
     reach = aligned.reach(batch)
-    assert torch.allclose(reach[:, :3], torch.tensor(0.0625))
-    apart = far(batch.positions[:, None], reach)
+    assert torch.allclose(reach, torch.tensor(0.0625))
+    apart = far(batch.positions[:, None], reach, batch.data_sets)
     expected = [[0, 0, 1, 1], [0, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 0]]
     assert apart.int().tolist() == expected
-    slices = made(2).reach(at([[0.5, 0.5, 0.5, 0]]))
-    torch.testing.assert_close(slices, torch.tensor([[0.125, 0.0625, 0.0625, 0.5]]))
+    slices = made(2).reach(at([[0.5, 0.5, 0.5]], [0]))
+    torch.testing.assert_close(slices, torch.tensor([[0.125, 0.0625, 0.0625]]))
 
 
 # The contrast

@@ -20,18 +20,26 @@ def network() -> nn.Module:
     )
 
 
-def data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Images of both branches, positions and data sets; each position of the first half is near one of the second."""
     random = torch.Generator().manual_seed(1)
     first, second = torch.rand(2, 4, 1, 6, 6, generator=random)
-    return first, second, torch.tensor([[0.1], [0.5], [0.15], [0.9]])
+    return first, second, torch.tensor([[0.1], [0.5], [0.15], [0.5]]), torch.tensor([0, 0, 0, 1])
 
 
 def loss_of(
-    net: nn.Module, first: torch.Tensor, second: torch.Tensor, where: torch.Tensor, gather: bool
+    net: nn.Module,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    where: torch.Tensor,
+    data_sets: torch.Tensor,
+    gather: bool,
 ) -> torch.Tensor:
     one, other = net(first), net(second)
-    dense = dense_position_contrast(one, other, where, 0.1, gather=gather)
-    return dense + position_contrast(one.mean((2, 3)), other.mean((2, 3)), where, 0.1, gather=gather)
+    dense = dense_position_contrast(one, other, where, 0.1, gather=gather, data_sets=data_sets)
+    return dense + position_contrast(
+        one.mean((2, 3)), other.mean((2, 3)), where, 0.1, gather=gather, data_sets=data_sets
+    )
 
 
 def train(rank: int, folder: str) -> None:

@@ -110,7 +110,8 @@ def test_matches_show_the_same_place(monkeypatch, dimensions):
     ideal.backbone.encode, ideal.head, contrast = encode, torch.nn.Identity(), module.dense_contrast
     monkeypatch.setattr(module, "dense_contrast", lambda *given: seen.append(given[:3]) or contrast(*given))
     torch.manual_seed(0)
-    terms = ideal.step(Batch(ramps, None, torch.full((4, 4), 0.5), torch.ones(4, 4), torch.arange(4)))
+    one_data_set = torch.zeros(4, dtype=torch.int64)
+    terms = ideal.step(Batch(ramps, None, torch.full((4, 3), 0.5), torch.ones(4, 3), one_data_set, torch.arange(4)))
     assert float(terms["agreement"]) > 0.98
     queries, keys, match = seen[0]
     attracted = keys.gather(1, match.clamp_min(0).unsqueeze(-1).expand(-1, -1, keys.shape[-1]))

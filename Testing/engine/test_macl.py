@@ -10,11 +10,11 @@ from toy_volumes import check_a_step_in_bfloat16
 
 from contrastiveseg import serialization
 from contrastiveseg.contrast.collapse import CollapseGuard
-from contrastiveseg.contrast.positions import paired_places
+from contrastiveseg.contrast.positions import paired_positions
 from contrastiveseg.contrast.views import decoder_blocks, down
 from contrastiveseg.data.batch import Batch
 from contrastiveseg.errors import ContrastiveSegError, InputError
-from contrastiveseg.methods.macl import MACL, MACLSettings, cell_places, equivariance
+from contrastiveseg.methods.macl import MACL, MACLSettings, cell_positions, equivariance
 from contrastiveseg.methods.registry import find_method
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import load_transferred
@@ -46,9 +46,9 @@ def unet_3d() -> NetworkSpec:
 def at(images: torch.Tensor, positions: torch.Tensor) -> Batch:
     """A batch whose crops lie at ``positions`` (B, 1) along z, in the middle of a box twice their size."""
     count = len(images)
-    rest = torch.tensor([0.5, 0.5, 0.0]).expand(count, 3)
-    extents = torch.tensor([0.5, 0.5, 0.5, 0.0]).expand(count, 4)
-    return Batch(images, None, torch.cat([positions, rest], 1), extents, torch.arange(count))
+    middle, extents = torch.full((count, 2), 0.5), torch.full((count, 3), 0.5)
+    data_sets = torch.zeros(count, dtype=torch.int64)
+    return Batch(images, None, torch.cat([positions, middle], 1), extents, data_sets, torch.arange(count))
 
 
 def batch_for(macl: MACL, count: int = 4) -> Batch:
@@ -317,42 +317,40 @@ class Arrays:
         return array[tuple(slice(s + 32, s + 32 + n) for s, n in zip(start, size, strict=True))][None]
 
 
-def test_groups_share_a_place_across_volumes():
+def test_groups_share_a_position_across_volumes():
     source, random = Arrays((64, 80, 72), (70, 64, 90), (60, 90, 64), border=4), np.random.default_rng(0)
     for _ in range(50):
-        places = paired_places(source, plan(32, 32, 32), "center3d", 2, 2, 0.2, random)
-        where = np.array([place.position for place in places])
-        assert places[0].case != places[1].case
-        assert places[2].case != places[3].case
+        crops = paired_positions(source, plan(32, 32, 32), "center3d", 2, 2, 0.2, random)
+        where = np.array([crop.position for crop in crops])
+        assert crops[0].case != crops[1].case
+        assert crops[2].case != crops[3].case
         # Jitter is at most a quarter of the threshold each; starts are rounded to voxels of boxes of 52 or more.
         assert np.abs(where[0] - where[1]).max() < 0.1 + 2 * 0.5 / 52
         assert np.abs(where[0] - where[2]).max() > 0.2 - 0.1 - 2 * 0.5 / 52
-        for place in places:
-            size = np.subtract(source.shape(place.case), 8)
-            assert (np.array(place.start) >= 4).all()
-            assert (np.array(place.start) + 32 <= size + 4).all()
-            np.testing.assert_allclose(place.position[:3], (np.array(place.start) + 16 - 4) / size)
+        for crop in crops:
+            size = np.subtract(source.shape(crop.case), 8)
+            assert (np.array(crop.start) >= 4).all()
+            assert (np.array(crop.start) + 32 <= size + 4).all()
+            np.testing.assert_allclose(crop.position, (np.array(crop.start) + 16 - 4) / size)
 
 
-def test_places_are_shared_within_a_data_set_only():
+def test_positions_are_shared_within_a_data_set_only():
     source = Arrays((64, 64, 64), (64, 64, 64), (64, 64, 64), (64, 64, 64), data_sets=(0, 0, 1, 1))
     random, seen = np.random.default_rng(0), set()
     for _ in range(20):
-        places = paired_places(source, plan(16, 16, 16), "center3d", 2, 2, 0.1, random)
-        where = np.array([place.position for place in places])
-        sets = np.array([source.data_set(place.case) for place in places])
-        near = np.abs(where[:, None] - where[None]).max(-1) < 0.1
+        crops = paired_positions(source, plan(16, 16, 16), "center3d", 2, 2, 0.1, random)
+        sets = np.array([source.data_set(crop.case) for crop in crops])
+        assert [crop.data_set for crop in crops] == sets.tolist()
         assert sets[0] == sets[1]
         assert sets[2] == sets[3]
-        assert not near[sets[:, None] != sets[None]].any()
         seen.add((int(sets[0]), int(sets[2])))
     assert len(seen) == 4
 
 
 def test_one_volume_gives_more_groups_instead_of_pairs():
-    places = paired_places(Arrays((64, 64, 64)), plan(16, 16, 16), "center3d", 2, 2, 0.1, np.random.default_rng(0))
-    assert len(places) == 4
-    where = np.array([place.position for place in places])
+    crops = paired_positions(Arrays((64, 64, 64)), plan(16, 16, 16), "center3d", 2, 2, 0.1, np.random.default_rng(0))
+    assert len(crops) == 4
+    where = np.array([crop.position for crop in crops])
     assert np.abs(where[:, None] - where[None]).max(-1)[~np.eye(4, dtype=bool)].min() > 0.05
 
 
@@ -361,19 +359,19 @@ def test_a_data_set_of_one_volume_leaves_the_others_their_pairs():
     for groups, per_group in ((2, 2), (1, 3), (3, 3)):
         paired = 0
         for _ in range(20):
-            places = paired_places(source, plan(16, 16, 16), "center3d", groups, per_group, 0.1, random)
-            assert len(places) == groups * per_group
-            where = np.array([place.position for place in places])
+            crops = paired_positions(source, plan(16, 16, 16), "center3d", groups, per_group, 0.1, random)
+            assert len(crops) == groups * per_group
+            where = np.array([crop.position for crop in crops])
             near = np.abs(where[:, None] - where[None]).max(-1) < 0.1
-            other = np.array([[a.case != b.case for a in places] for b in places])
+            other = np.array([[a.case != b.case for a in crops] for b in crops])
             paired += (near & other).any()
         assert paired > 15
 
 
 def test_a_box_smaller_than_the_patch_is_centered():
-    places = paired_places(Arrays((20, 64, 64)), plan(32, 32, 32), "center3d", 2, 1, 0.1, np.random.default_rng(0))
-    assert {place.start[0] for place in places} == {-6}
-    assert {place.position[0] for place in places} == {0.5}
+    crops = paired_positions(Arrays((20, 64, 64)), plan(32, 32, 32), "center3d", 2, 1, 0.1, np.random.default_rng(0))
+    assert {crop.start[0] for crop in crops} == {-6}
+    assert {crop.position[0] for crop in crops} == {0.5}
 
 
 def test_slices_get_the_published_position_and_meet_positives():
@@ -381,7 +379,7 @@ def test_slices_get_the_published_position_and_meet_positives():
     source, random = Arrays((40, 32, 32), (50, 32, 32)), np.random.default_rng(0)
     batch = macl.draw(source, random)
     assert batch.images.shape == (8, 1, 40, 40)
-    assert batch.positions.shape == (8, 4)
+    assert batch.positions.shape == (8, 3)
     for image, position, case in zip(batch.images, batch.positions, batch.cases, strict=True):
         n = source.shape(int(case))[0]
         index = round(float(position[0]) * n - 1)
@@ -398,17 +396,32 @@ def test_drawn_crops_train_from_one_volume_and_are_reproducible():
     assert torch.isfinite(macl.step(drawn[0])["loss"])
 
 
-def test_cells_know_their_own_place():
+def test_positions_of_cells():
     batch = at(torch.zeros(2, 1, 4, 4, 4), torch.tensor([[0.25], [0.75]]))
-    places = cell_places(batch, (2, 1, 1), plan(32, 32, 32))
-    expected = [[0.125, 0.5, 0.5, 0], [0.375, 0.5, 0.5, 0], [0.625, 0.5, 0.5, 0], [0.875, 0.5, 0.5, 0]]
-    torch.testing.assert_close(places, torch.tensor(expected))
-    flat = cell_places(batch, (1, 2), plan(1, 32, 32, dimensions=2))
-    torch.testing.assert_close(flat[:2], torch.tensor([[0.25, 0.5, 0.375, 0], [0.25, 0.5, 0.625, 0]]))
+    batch = replace(batch, data_sets=torch.tensor([0, 1]))
+    positions, data_sets = cell_positions(batch, (2, 1, 1), plan(32, 32, 32))
+    expected = [[0.125, 0.5, 0.5], [0.375, 0.5, 0.5], [0.625, 0.5, 0.5], [0.875, 0.5, 0.5]]
+    torch.testing.assert_close(positions, torch.tensor(expected))
+    assert data_sets.tolist() == [0, 0, 1, 1]
+    flat, _ = cell_positions(batch, (1, 2), plan(1, 32, 32, dimensions=2))
+    torch.testing.assert_close(flat[:2], torch.tensor([[0.25, 0.5, 0.375], [0.25, 0.5, 0.625]]))
+
+
+@pytest.mark.parametrize("dense", ["crop", "cell"])
+def test_crops_of_different_data_sets_do_not_attract(dense):
+    torch.manual_seed(0)
+    macl = made(3, replace(SMALL, dense=dense)).eval()
+    joint = at(torch.randn(4, 1, 40, 56, 40), torch.full((4, 1), 0.5))
+    losses = []
+    for batch in (joint, replace(joint, data_sets=torch.arange(4))):
+        torch.manual_seed(0)
+        losses.append(macl.step(batch))
+    for name in ("global", "dense"):
+        assert not torch.isclose(losses[0][name], losses[1][name], rtol=1e-3), name
 
 
 def test_dense_loss_over_cells_tells_the_cells_of_one_crop_apart():
-    # Crops that all lie at the same place: as published there are only positives, cell by cell there are negatives.
+    # Crops that all lie at the same position: as published there are only positives, cell by cell there are negatives.
     torch.manual_seed(0)
     published, by_cell = (made(3, replace(SMALL, dense=dense)) for dense in ("crop", "cell"))
     batch = at(torch.randn(4, 1, 40, 56, 40), torch.full((4, 1), 0.5))

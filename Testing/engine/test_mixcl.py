@@ -119,8 +119,7 @@ def test_a_step_compares_what_belongs_together(monkeypatch):
     mixcl = filled(made())
     drawn_crops = drawn(mixcl)
     subjects, data_sets = torch.tensor([7, 7, 3, 5]), torch.tensor([0, 1, 0, 2])
-    positions = torch.cat([drawn_crops.positions[:, :3], data_sets[:, None]], 1)
-    batch = replace(drawn_crops, cases=subjects, positions=positions)
+    batch = replace(drawn_crops, cases=subjects, data_sets=data_sets)
     view, damaged = mixcl.views(batch), torch.randn(8, 1, 16, 16, 16)
     monkeypatch.setattr(mixcl, "views", lambda batch: view)
     monkeypatch.setattr(module, "cut_out", lambda *_: damaged)
@@ -182,7 +181,7 @@ def test_data_sets_are_compared_apart():
     mixcl = made(settings=replace(SMALL, spatial=FLIPS, intensity=NEVER, lost=(0.0, 0.0), cells=10**6))
     source = ToyVolumes(data_sets=(0, 0, 1, 1))
     batch = drawn(mixcl, source)
-    assert sorted(batch.positions[:, -1].tolist()) == [0, 0, 1, 1]
+    assert sorted(batch.data_sets.tolist()) == [0, 0, 1, 1]
     maps = torch.randn(4, 16, 8, 8, 8)
     labels = torch.randint(0, 3, (4, 16, 16, 16))
     sets = torch.tensor([0, 0, 1, 1])
@@ -204,8 +203,8 @@ def test_labels_move_with_their_view(dimensions):
     mixcl = made(dimensions, replace(SMALL, spatial=FLIPS))
     labels = torch.randint(-1, 3, (2, *mixcl.plan.patch_shape))
     images = labels.unsqueeze(1).float()
-    zeros = torch.zeros(2, 4)
-    view = mixcl.views(Batch(images, labels, zeros, zeros, torch.arange(2)))
+    zeros, indices = torch.zeros(2, 3), torch.arange(2)
+    view = mixcl.views(Batch(images, labels, zeros, zeros, indices, indices))
     assert len(view.images) == 4
     assert torch.equal(view.images[:, 0].round().long(), view.labels)
     assert not torch.equal(view.labels[:2], view.labels[2:])

@@ -10,7 +10,7 @@ from contrastiveseg.contrast.position_contrast import dense_position_contrast, p
 CROSS = torch.eye(2, dtype=torch.float64)
 
 
-def places(*values: float) -> torch.Tensor:
+def positions_at(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64).unsqueeze(1)
 
 
@@ -32,7 +32,7 @@ def by_hand(first, second, positions, threshold, temperature, base=None):
 
 @pytest.mark.parametrize(("where", "expected"), [((0.1, 0.9), 0.551445), ((0.50, 0.55), 1.218111)])
 def test_hand_values(where, expected):
-    loss = position_contrast(CROSS, CROSS, places(*where), 0.1, temperature=1.0)
+    loss = position_contrast(CROSS, CROSS, positions_at(*where), 0.1, temperature=1.0)
     assert loss.item() == pytest.approx(expected, abs=1e-6)
 
 
@@ -42,13 +42,13 @@ def test_hand_values(where, expected):
 def test_hand_values_of_oblique_rows(temperature, base, expected):
     first = torch.tensor([[1, 0], [0.6, 0.8]], dtype=torch.float64)
     second = torch.tensor([[0.8, 0.6], [0, 1]], dtype=torch.float64)
-    loss = position_contrast(first, second, places(0.1, 0.9), 0.1, temperature, base)
+    loss = position_contrast(first, second, positions_at(0.1, 0.9), 0.1, temperature, base)
     assert loss.item() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(("threshold", "expected"), [(0.125, 0.551445), (0.126, 1.218111), (0.0, 0.551445)])
 def test_threshold_is_strict_and_zero_leaves_the_own_view(threshold, expected):
-    loss = position_contrast(CROSS, CROSS, places(0.25, 0.375), threshold, temperature=1.0)
+    loss = position_contrast(CROSS, CROSS, positions_at(0.25, 0.375), threshold, temperature=1.0)
     assert loss.item() == pytest.approx(expected, abs=1e-6)
 
 
@@ -56,6 +56,13 @@ def test_all_axes_must_be_near():
     far_on_one = torch.tensor([[0.5, 0.5, 0.1], [0.5, 0.5, 0.9]], dtype=torch.float64)
     loss = position_contrast(CROSS, CROSS, far_on_one, 0.1, temperature=1.0)
     assert loss.item() == pytest.approx(0.551445, abs=1e-6)
+
+
+def test_samples_of_different_data_sets_do_not_attract():
+    loss = position_contrast(CROSS, CROSS, positions_at(0.5, 0.5), 0.1, temperature=1.0, data_sets=torch.tensor([0, 1]))
+    assert loss.item() == pytest.approx(0.551445, abs=1e-6)
+    one = position_contrast(CROSS, CROSS, positions_at(0.5, 0.5), 0.1, temperature=1.0, data_sets=torch.tensor([3, 3]))
+    assert one.item() == pytest.approx(1.218111, abs=1e-6)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Crops to train on: where they lie, and that every class is seen."""
+"""Drawing of training patches: where they lie, and that every class is seen."""
 
 from collections import Counter
 from dataclasses import replace
@@ -95,7 +95,7 @@ def test_batches_joined():
     one, two = (draw_patches(Source(), (4, 8, 8), n, 0.5, random, [c]) for n, c in ((2, 0), (1, 1)))
     both = Batch.joined([one, two])
     assert both.cases.tolist() == [0, 0, 1]
-    for name in ("images", "labels", "positions", "extents"):
+    for name in ("images", "labels", "positions", "extents", "data_sets"):
         assert torch.equal(getattr(both, name), torch.cat([getattr(one, name), getattr(two, name)])), name
     assert Batch.joined([one, replace(two, labels=None)]).labels is None
 
@@ -105,8 +105,9 @@ def test_shapes_types_and_pairing():
     assert (batch.images.shape, batch.images.dtype) == ((3, 1, 4, 8, 10), torch.float32)
     assert (batch.labels.shape, batch.labels.dtype) == ((3, 4, 8, 10), torch.int64)
     assert batch.positions.dtype == torch.float32
-    assert len(batch.positions) == 3
-    assert 0 <= batch.positions[:, :3].min() <= batch.positions[:, :3].max() <= 1
+    assert batch.positions.shape == batch.extents.shape == (3, 3)
+    assert 0 <= batch.positions.min() <= batch.positions.max() <= 1
+    assert (batch.data_sets.tolist(), batch.data_sets.dtype) == (batch.cases.tolist(), torch.int64)
     assert batch.images[:, 0, 0, 0, 0].tolist() == batch.cases.tolist()
     assert set(batch.cases.tolist()) == {0, 1}
 

@@ -1,8 +1,9 @@
-"""Drawing crops by their place in the body, in groups that share a place across volumes."""
+"""Drawing crops by their position in the body, in groups that share a position across volumes."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,28 +14,32 @@ from ..data.batch import Batch
 from ..data.sampling import PatchSource, network_axes
 from ..planning.plan import Plan
 
-#: Which coordinates of a place are compared: "axis" the one along the slice axis, "center3d" all three.
+#: Which coordinates of positions are compared: "axis" the one along the slice axis, "center3d" all three.
 Mode = Literal["axis", "center3d"]
 
-#: Draws of a new center before the one farthest from the others is taken.
+#: Random centers that are tried before the one farthest from the others is taken.
 TRIES = 50
 
 
 @dataclass(frozen=True)
-class Place:
-    """A crop: which volume, its first voxel (z, y, x), and its place.
+class CropPosition:
+    """Where a crop of the plan's patch lies, axes z, y, x.
 
-    The place is the crop's center in [0, 1]^3 of the volume's foreground box, then the number of its data set; the
-    extent is how far the patch reaches in the same coordinates.
+    Attributes:
+        case: index of the volume. data_set: number of the volume's data set.
+        start: first voxel of the patch.
+        position: center of the patch in [0, 1]^3 of the volume's foreground box.
+        extent: size of the patch in the same coordinates.
     """
 
     case: int
+    data_set: int
     start: tuple[int, int, int]
-    position: tuple[float, ...]
-    extent: tuple[float, ...]
+    position: tuple[float, float, float]
+    extent: tuple[float, float, float]
 
 
-def paired_places(
+def paired_positions(
     source: PatchSource,
     plan: Plan,
     mode: Mode,
@@ -42,7 +47,7 @@ def paired_places(
     per_group: int,
     threshold: float,
     random: np.random.Generator,
-) -> list[Place]:
+) -> list[CropPosition]:
     """Crops of the plan's patch in groups around common centers (MACL specification, section 4).
 
     ``groups`` centers lie at least ``threshold`` apart on some compared axis where the volumes leave room for it;
@@ -54,45 +59,46 @@ def paired_places(
     data_sets = np.array([source.data_set(case) for case in range(cases)])
     compared = compared_axes(plan, mode)
     centers: list[np.ndarray] = []
-    places: list[Place] = []
-    while left := groups * per_group - len(places):
+    crops: list[CropPosition] = []
+    while left := groups * per_group - len(crops):
         leader = int(random.integers(cases))
         members = min(per_group, left, int(np.sum(data_sets == data_sets[leader])))
         center = _center_apart(centers, *_reach(source, leader, plan.patch), compared, threshold, random)
         centers.append(center)
-        # A few more candidates than needed: volumes in which the place can be reached come first.
+        # A few more candidates than needed: volumes in which the center can be reached come first.
         others = random.permutation(np.flatnonzero(data_sets == data_sets[leader]))[: 4 * members]
         near = sorted((c for c in others if c != leader), key=lambda c: _miss(source, int(c), plan.patch, center))
         for case in [leader, *map(int, near[: members - 1])]:
             low, high = _reach(source, case, plan.patch)
             jittered = center + random.uniform(-threshold / 4, threshold / 4, 3)
-            places.append(_place(source, plan, case, np.clip(jittered, low, high)))
-    return places
+            crops.append(_crop_at(source, plan, case, np.clip(jittered, low, high)))
+    return crops
 
 
-def random_places(source: PatchSource, plan: Plan, count: int, random: np.random.Generator) -> list[Place]:
+def random_positions(source: PatchSource, plan: Plan, count: int, random: np.random.Generator) -> list[CropPosition]:
     """``count`` crops of the plan's patch anywhere in the foreground boxes, of all volumes as equally as possible."""
     rounds = [random.permutation(len(source)) for _ in range(math.ceil(count / len(source)))]
     cases = [int(case) for case in np.concatenate(rounds)[:count]]
-    return [_place(source, plan, case, random.uniform(*_reach(source, case, plan.patch))) for case in cases]
+    return [_crop_at(source, plan, case, random.uniform(*_reach(source, case, plan.patch))) for case in cases]
 
 
 def compared_axes(plan: Plan, mode: Mode) -> list[int]:
-    """The axes on which ``mode`` compares places."""
+    """The axes on which ``mode`` compares positions."""
     return [plan.slice_axis] if mode == "axis" else [0, 1, 2]
 
 
-def crops(source: PatchSource, plan: Plan, places: list[Place], margin: float) -> Batch:
-    """Image crops concentric with ``places``, ``margin`` times the patch (rounded up by pairs of voxels); no labels."""
+def cut_crops(source: PatchSource, plan: Plan, crops: Sequence[CropPosition], margin: float) -> Batch:
+    """The images at ``crops``, ``margin`` times the patch (rounded up by pairs of voxels), concentric; no labels."""
     border = [math.ceil(n * (margin - 1) / 2) if n > 1 else 0 for n in plan.patch]
     size = [n + 2 * b for n, b in zip(plan.patch, border, strict=True)]
-    images = [source.crop(p.case, [s - b for s, b in zip(p.start, border, strict=True)], size) for p in places]
+    images = [source.crop(c.case, [s - b for s, b in zip(c.start, border, strict=True)], size) for c in crops]
     batch = Batch(
         images=torch.from_numpy(np.stack(images)),
         labels=None,
-        positions=torch.tensor([place.position for place in places], dtype=torch.float32),
-        extents=torch.tensor([place.extent for place in places], dtype=torch.float32),
-        cases=torch.tensor([place.case for place in places]),
+        positions=torch.tensor([crop.position for crop in crops], dtype=torch.float32),
+        extents=torch.tensor([crop.extent for crop in crops], dtype=torch.float32),
+        data_sets=torch.tensor([crop.data_set for crop in crops]),
+        cases=torch.tensor([crop.case for crop in crops]),
     )
     return network_axes(batch, plan)
 
@@ -132,7 +138,7 @@ def _center_apart(
     return best
 
 
-def _place(source: PatchSource, plan: Plan, case: int, center: np.ndarray) -> Place:
+def _crop_at(source: PatchSource, plan: Plan, case: int, center: np.ndarray) -> CropPosition:
     first, size = _box(source, case)
     start = np.round(first + center * size - np.asarray(plan.patch) / 2).astype(int)
     position = (start + np.asarray(plan.patch) / 2 - first) / size
@@ -140,7 +146,11 @@ def _place(source: PatchSource, plan: Plan, case: int, center: np.ndarray) -> Pl
         # Slice i of n is at (i + 1) / n, as published.
         axis = plan.slice_axis
         position[axis] = (start[axis] - first[axis] + 1) / size[axis]
-    # A coordinate of its own keeps volumes of different data sets apart: their places show different anatomy.
-    position, reach = np.append(position, source.data_set(case)), np.append(np.asarray(plan.patch) / size, 0)
-    where = (int(start[0]), int(start[1]), int(start[2]))
-    return Place(case, where, tuple(map(float, position)), tuple(map(float, reach)))
+    extent = np.asarray(plan.patch) / size
+    return CropPosition(
+        case,
+        source.data_set(case),
+        (int(start[0]), int(start[1]), int(start[2])),
+        (float(position[0]), float(position[1]), float(position[2])),
+        (float(extent[0]), float(extent[1]), float(extent[2])),
+    )

@@ -1,4 +1,4 @@
-"""What a training step gets: crops of several volumes as tensors."""
+"""The input of a training step: crops of several volumes as tensors."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ class Batch:
     Attributes:
         images: (B, C, *patch) float32, normalized.
         labels: (B, *patch) int64 class indices, -1 in crops of unlabeled volumes; or None when the method uses none.
-        positions: (B, 4) float32; the crop's center in [0, 1]^3 of its volume's foreground box (axes z, y, x; MACL's
-            slice i of n is at (i + 1) / n), and the number of its data set.
-        extents: (B, 4) float32; how far the crop reaches in those coordinates, from end to end.
-        cases: (B,) int64, which volume each crop comes from.
+        positions: (B, 3) float32; the crop's center in [0, 1]^3 of its volume's foreground box (axes z, y, x; MACL's
+            slice i of n is at (i + 1) / n). Comparable within one data set only.
+        extents: (B, 3) float32; the crop's size in those coordinates.
+        data_sets: (B,) int64, number of the data set that the crop's volume belongs to.
+        cases: (B,) int64, index of the volume that the crop comes from.
     """
 
     images: Tensor
     labels: Tensor | None
     positions: Tensor
     extents: Tensor
+    data_sets: Tensor
     cases: Tensor
 
     @staticmethod
@@ -37,6 +39,7 @@ class Batch:
             torch.cat(labels) if len(labels) == len(parts) else None,
             torch.cat([part.positions for part in parts]),
             torch.cat([part.extents for part in parts]),
+            torch.cat([part.data_sets for part in parts]),
             torch.cat([part.cases for part in parts]),
         )
 

@@ -1,4 +1,4 @@
-"""Where crops come from: preprocessed volumes of any number, read piece by piece."""
+"""Drawing training patches from preprocessed volumes, of which only the crops are read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PatchSource(Protocol):
         """Label crop (z, y, x) int16 of class indices, 0 outside the volume; -1 everywhere for an unlabeled one."""
 
     def data_set(self, case: int) -> int:
-        """Which of the pooled data sets a volume belongs to; places in the body compare only within one."""
+        """Which of the pooled data sets a volume belongs to; positions in the body compare only within one."""
 
     def foreground_voxels(self, case: int) -> np.ndarray:
         """(n, 4) rows class, z, y, x: voxels of the foreground classes to center crops on."""
@@ -63,29 +63,30 @@ def draw_patches(
         cases: the volumes to draw from, by default the labeled ones; in crops of others all labels are -1.
     """
     drawn = _spread(source.labeled if cases is None else cases, batch, random)
-    centered, chance = divmod(batch * foreground, 1)
-    if chance:
-        centered += random.random() < chance
+    centered, remainder = divmod(batch * foreground, 1)
+    if remainder:
+        centered += random.random() < remainder
     images, labels, positions, extents = [], [], [], []
     for index, case in enumerate(drawn):
-        places = source.foreground_voxels(case)
-        if index < centered and len(places):
-            wanted = random.choice(np.unique(places[:, 0]))
+        voxels = source.foreground_voxels(case)
+        if index < centered and len(voxels):
+            label = random.choice(np.unique(voxels[:, 0]))
             # The voxel's middle: without the half, a crop one voxel thick would miss the voxel it is centered on.
-            center = tuple(n + 0.5 for n in random.choice(places[places[:, 0] == wanted])[1:])
+            center = tuple(n + 0.5 for n in random.choice(voxels[voxels[:, 0] == label])[1:])
         else:
             center = tuple(random.uniform(0, n) for n in source.shape(case))
         start = crop_start(center, size, source.shape(case))
         images.append(source.crop(case, start, size))
         labels.append(source.label_crop(case, start, size))
         box = source.box(case)
-        positions.append([*position(start, size, box), source.data_set(case)])
-        extents.append([*(n / max(high - low, 1) for n, (low, high) in zip(size, box, strict=True)), 0])
+        positions.append(position(start, size, box))
+        extents.append([n / max(high - low, 1) for n, (low, high) in zip(size, box, strict=True)])
     return Batch(
         torch.from_numpy(np.stack(images)),
         torch.from_numpy(np.stack(labels)).long(),
         torch.tensor(positions, dtype=torch.float32),
         torch.tensor(extents, dtype=torch.float32),
+        torch.tensor([source.data_set(case) for case in drawn]),
         torch.tensor(drawn),
     )
 

@@ -117,7 +117,7 @@ class Aligned(TwoViews):
             first,
             second,
             (seen[:count] & seen[count:]).flatten(),
-            far(places(points, batch, self.plan), self.reach(batch)),
+            far(positions_of(points, batch, self.plan), self.reach(batch), batch.data_sets),
             s.temperature,
         )
         reconstruction = reconstruction_loss(self.reconstruction(maps), view.images, s.error)
@@ -127,12 +127,10 @@ class Aligned(TwoViews):
         return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}
 
     def reach(self, batch: Batch) -> Tensor:
-        """(B, 4): how near a place is on each axis of the body; between slices, as a share of the whole volume."""
+        """(B, 3): how near a position is on each axis of the body; between slices, as a share of the whole volume."""
         reach = batch.extents * self.settings.near
         if self.plan.dimensions == 2:
             reach[:, self.plan.slice_axis] = self.settings.near
-        # Any two data sets are apart.
-        reach[:, -1] = 0.5
         return reach
 
     @property
@@ -141,21 +139,26 @@ class Aligned(TwoViews):
         return ("encoder", "decoder")
 
 
-def places(points: Tensor, batch: Batch, plan: Plan) -> Tensor:
-    """(B, N, 4): where in the body (and in which data set) ``points`` (B, N, d) in [0, 1]^d of the patches lie."""
-    offsets = torch.zeros(*points.shape[:2], 4, device=points.device)
+def positions_of(points: Tensor, batch: Batch, plan: Plan) -> Tensor:
+    """(B, N, 3): where in the body ``points`` (B, N, d) in [0, 1]^d of the patches lie."""
+    offsets = torch.zeros(*points.shape[:2], 3, device=points.device)
     axes = [axis for axis in range(3) if plan.dimensions == 3 or axis != plan.slice_axis]
     offsets[..., axes] = points - 0.5
     return batch.positions[:, None] + offsets * batch.extents[:, None]
 
 
-def far(places: Tensor, reach: Tensor) -> Tensor:
-    """(B N, B N): which places (B, N, 4) differ by ``reach`` (B, 4), that of the first, or more on some axis."""
-    rows, limits = places.flatten(0, 1), reach.repeat_interleave(places.shape[1], 0)
-    apart = torch.zeros(len(rows), len(rows), dtype=torch.bool, device=rows.device)
+def far(positions: Tensor, reach: Tensor, data_sets: Tensor) -> Tensor:
+    """(B N, B N): which positions (B, N, 3) differ by ``reach`` (B, 3), that of the first, or more on some axis.
+
+    Positions in different ``data_sets`` (B,) are always far.
+    """
+    points = positions.shape[1]
+    rows, limits = positions.flatten(0, 1), reach.repeat_interleave(points, 0)
+    sets = data_sets.repeat_interleave(points)
+    apart = sets[:, None] != sets
     # Axis by axis: all differences at once would be the largest tensor of a step with many crops.
-    for place, limit in zip(rows.unbind(-1), limits.unbind(-1), strict=True):
-        apart |= (place[:, None] - place).abs() >= limit[:, None]
+    for coordinate, limit in zip(rows.unbind(-1), limits.unbind(-1), strict=True):
+        apart |= (coordinate[:, None] - coordinate).abs() >= limit[:, None]
     return apart
 
 

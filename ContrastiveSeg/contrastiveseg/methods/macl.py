@@ -23,7 +23,7 @@ from ..contrast.collapse import CollapseGuard
 from ..contrast.gather import processes
 from ..contrast.heads import InstanceHead, norm_of, pixel_head
 from ..contrast.position_contrast import dense_position_contrast, position_contrast
-from ..contrast.positions import Mode, compared_axes, crops, paired_places
+from ..contrast.positions import Mode, compared_axes, cut_crops, paired_positions
 from ..contrast.views import center, clean, decoder_blocks, down, reduction
 from ..data.batch import Batch
 from ..data.sampling import PatchSource
@@ -151,8 +151,7 @@ class MACL(Method):
         flat = plan.dimensions == 2
         self.dense = ("crop" if flat else "cell") if settings.dense == "auto" else settings.dense
         self.jitter = not flat if settings.jitter_invariant is None else settings.jitter_invariant
-        # Places of different data sets are always compared apart.
-        self.compared = [*compared_axes(plan, self.mode), -1]
+        self.compared = compared_axes(plan, self.mode)
         self.guard = CollapseGuard(settings.collapse_warmup, settings.collapse_window)
         # No loss reaches the blocks above N: the optimizer is to leave them out, and several processes need not
         # exchange zeros for them.
@@ -170,10 +169,10 @@ class MACL(Method):
         return PatchRule(multiple, least=2, max_coverage=0.6 if len(multiple) == 3 else 1.0)
 
     def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
-        """Crops of G places, each from m volumes, with a margin around the patch."""
+        """Crops at G positions, each from m volumes of one data set, with a margin around the patch."""
         s = self.settings
-        places = paired_places(source, self.plan, self.mode, s.groups, s.per_group, s.threshold, random)
-        return crops(source, self.plan, places, s.margin)
+        crops = paired_positions(source, self.plan, self.mode, s.groups, s.per_group, s.threshold, random)
+        return cut_crops(source, self.plan, crops, s.margin)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """The terms "loss", "global" (L_g), "dense" (L_d), "equivariance" (L_ER) and "bottleneck_scale" (mean |Y|)."""
@@ -193,19 +192,20 @@ class MACL(Method):
         pixels = self.backbone.decode(levels, self.blocks)[-1]
         instances = self.dominant_instances(self.decoded(down(moved_1, self.factor)))
 
-        kind = (batch.positions[:, self.compared], s.threshold, s.temperature, s.base_temperature, s.gather)
-        global_loss = position_contrast(deep_instances, instances, *kind)
+        kind = (s.threshold, s.temperature, s.base_temperature, s.gather)
+        crops = (batch.positions[:, self.compared], *kind, batch.data_sets)
+        global_loss = position_contrast(deep_instances, instances, *crops)
         if self.dense == "crop":
-            dense_loss = dense_position_contrast(deep_pixels, pixels, *kind)
+            dense_loss = dense_position_contrast(deep_pixels, pixels, *crops)
             watched, rows = global_loss, 2 * len(batch.images)
         else:
-            places = cell_places(batch, deep_pixels.shape[2:], self.plan)
-            chosen = torch.randperm(len(places), device=places.device)[: s.most_cells]
+            positions, data_sets = cell_positions(batch, deep_pixels.shape[2:], self.plan)
+            chosen = torch.randperm(len(positions), device=positions.device)[: s.most_cells]
             deep_cells, dominant_cells = (
                 maps.flatten(2).movedim(1, 2).flatten(0, 1)[chosen] for maps in (deep_pixels, pixels)
             )
-            dense_loss = position_contrast(deep_cells, dominant_cells, places[chosen], *kind[1:])
-            # Crops of whole volumes all lie at one place and cannot be told apart; their cells can.
+            dense_loss = position_contrast(deep_cells, dominant_cells, positions[chosen], *kind, data_sets[chosen])
+            # Crops of whole volumes all lie at one position and cannot be told apart; their cells can.
             watched, rows = dense_loss, 2 * len(chosen)
         equivariance_loss = equivariance(small, deep, self.factor, s.equivariance_norm)
         loss = s.lambda_global * global_loss + s.lambda_dense * dense_loss + s.lambda_equivariance * equivariance_loss
@@ -244,13 +244,14 @@ class MACL(Method):
         return ("encoder", *(f"decoder.{block}" for block in range(self.blocks)))
 
 
-def cell_places(batch: Batch, grid: tuple[int, ...], plan: Plan) -> Tensor:
-    """(B * cells, 4): the place of each cell of a map of ``grid`` cells over unmoved crops."""
+def cell_positions(batch: Batch, grid: tuple[int, ...], plan: Plan) -> tuple[Tensor, Tensor]:
+    """Position (B * cells, 3) and data set (B * cells,) of each cell of a map of ``grid`` cells over unmoved crops."""
     steps = [(torch.arange(n, device=batch.positions.device) + 0.5) / n - 0.5 for n in grid]
     if plan.dimensions == 2:
         steps.insert(plan.slice_axis, torch.zeros(1, device=batch.positions.device))
-    offsets = torch.cartesian_prod(*steps, torch.zeros(1, device=batch.positions.device))
-    return (batch.positions[:, None] + offsets * batch.extents[:, None]).flatten(0, 1)
+    offsets = torch.cartesian_prod(*steps)
+    positions = batch.positions[:, None] + offsets * batch.extents[:, None]
+    return positions.flatten(0, 1), batch.data_sets.repeat_interleave(len(offsets))
 
 
 def equivariance(

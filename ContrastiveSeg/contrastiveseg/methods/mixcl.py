@@ -165,7 +165,7 @@ class MixCL(TwoViews):
         identity = instance_contrast(
             queries, keys.roll(count, 0), cases, self.queue, s.identity_temperature, in_batch=False
         )
-        data_sets = batch.positions[:, -1].long().repeat(2)
+        data_sets = batch.data_sets.repeat(2)
         label = self.label_loss(self.pixels(maps[self.tapped]), view.labels, data_sets)
         rebuilt = self.reconstruction(maps[-1])
         reconstruction = reconstruction_loss(rebuilt, view.images, s.error)

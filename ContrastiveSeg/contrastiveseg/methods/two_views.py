@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ..contrast.geometry import View, moved_view
-from ..contrast.positions import crops, random_places
+from ..contrast.positions import cut_crops, random_positions
 from ..data.batch import Batch
 from ..data.sampling import PatchSource
 from ..networks.backbone import Backbone
@@ -47,8 +47,8 @@ class TwoViews(Method):
 
     def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
         """Crops of different volumes, with a margin around the patch."""
-        places = random_places(source, self.plan, self.settings.batch, random)
-        return crops(source, self.plan, places, self.settings.margin)
+        crops = random_positions(source, self.plan, self.settings.batch, random)
+        return cut_crops(source, self.plan, crops, self.settings.margin)
 
     def moved_twice(self, images: Tensor, labels: Tensor | None = None) -> View:
         """Two views of each of ``images`` (B, C, ...), each moved on its own with its ``labels``; first views first."""
