@@ -21,8 +21,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import add_common_options, machine, markdown
+from common import add_common_options, machine
 from results_file import write_report
+from tables import markdown
 
 from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 

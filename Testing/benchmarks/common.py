@@ -1,4 +1,4 @@
-"""What the benchmarks share: where the data are, which machine computes, how runs are scored, tables."""
+"""What the benchmarks share: where the data are, which machine computes, how runs are scored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +124,3 @@ def score(predictions: Path, folder: Path, cases: Sequence[str]) -> dict[str, An
     by_label = {str(s.label): s.statistics["dice"].mean for s in found.summary}
     by_case = {case.case: [s.dice for s in case.scores] for case in found.cases}
     return {**means, "dice_by_label": by_label, "dice_by_case": by_case, "empty": found.overall.n_empty_prediction}
-
-
-def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; columns after the first are right-aligned."""
-    lines = ["| " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

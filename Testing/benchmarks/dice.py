@@ -36,11 +36,11 @@ from common import (
     image,
     label,
     machine,
-    markdown,
     score,
     split,
 )
 from results_file import Run, add_run, is_finished, read_runs
+from tables import markdown, spread
 
 from contrastiveseg import events
 from contrastiveseg.checkpoints.header import digest, read_card
@@ -327,7 +327,7 @@ def table(runs: Sequence[Run]) -> str:
             told += f" ({pretrain_steps} steps)" if pretrain_steps else f" ({pretrain_minutes:g} min)"
         told += ", with labels" if labels else ""
         means = [
-            _spread([r[metric] for r in members], digits)
+            spread([r[metric] for r in members], digits)
             for metric, digits in (("dice", 3), ("hd95_mm", 2), ("assd_mm", 2))
         ]
         seeds = ", ".join(f"{r['dice']:.3f}" for r in members)
@@ -337,14 +337,6 @@ def table(runs: Sequence[Run]) -> str:
         missed = f"{statistics.fmean(r['empty'] for r in members):g}"
         rows.append([f"{name} {labeled}", told, str(done), *means, missed, seeds, *times])
     return markdown(columns, rows)
-
-
-def _spread(values: Sequence[float | None], digits: int) -> str:
-    known = [v for v in values if v is not None]
-    if not known:
-        return "-"
-    mean = f"{statistics.fmean(known):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else mean
 
 
 def _minutes(spent: Sequence[dict[str, float]]) -> str:

@@ -95,8 +95,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to put the files meanwhile (default: the system's)")
     given = parser.parse_args()
 
-    from common import machine, markdown
+    from common import machine
     from results_file import write_report
+    from tables import markdown
 
     sys.path.insert(0, str(MODULE))
     from ContrastiveSegPanel.mrml.grids import volume_holding

@@ -11,7 +11,6 @@ grids by the job that users run. In LA_half, ACDC and Hippocampus every label of
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -23,7 +22,6 @@ from common import (
     data_set,
     image,
     machine,
-    markdown,
     score,
     split,
 )
@@ -34,7 +32,6 @@ from contrastiveseg.errors import ContrastiveSegError
 from contrastiveseg.jobs.run import run
 
 PIECES: tuple[Pieces, ...] = ("all", "largest")
-_METRICS = ("dice", "hd95_mm", "assd_mm")
 
 
 def main() -> int:
@@ -56,7 +53,7 @@ def main() -> int:
     except ContrastiveSegError as problem:
         print(problem, file=sys.stderr)
         return problem.exit_code
-    print(table(read_runs(options.output)))
+    print(pieces(read_runs(options.output)))
     return 0
 
 
@@ -74,22 +71,6 @@ def _scores(options: argparse.Namespace, folder: Path, path: Path, pieces: Piece
         )
         run(job)
         return score(Path(predictions), folder, cases)
-
-
-def table(runs: list[dict[str, Any]]) -> str:
-    """For each set the means over its checkpoints, and the smallest and largest gain in Dice of one of them."""
-    rows = []
-    for name in sorted({r["set"] for r in runs}):
-        all_of, one_of = ({r["checkpoint"]: r for r in runs if (r["set"], r["pieces"]) == (name, p)} for p in PIECES)
-        both = sorted(all_of.keys() & one_of.keys())
-        cells = [
-            f"{statistics.fmean(all_of[c][m] for c in both):.3f} / {statistics.fmean(one_of[c][m] for c in both):.3f}"
-            for m in _METRICS
-        ]
-        gains = [one_of[c]["dice"] - all_of[c]["dice"] for c in both]
-        rows.append([f"{name}, {len(both)} checkpoints", *cells, f"{min(gains):+.3f} to {max(gains):+.3f}"])
-    columns = ["Set", "Dice, all pieces / largest", "HD95 (mm)", "ASSD (mm)", "Gain in Dice by checkpoint"]
-    return markdown(columns, rows)
 
 
 if __name__ == "__main__":

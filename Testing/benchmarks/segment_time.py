@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import add_common_options, machine, markdown
+from common import add_common_options, machine
 from monai.inferers import sliding_window_inference
 from results_file import write_report
+from tables import markdown
 from torch import Tensor, nn
 
 from contrastiveseg.checkpoints.card import Card, Label

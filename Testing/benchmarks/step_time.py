@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import add_common_options, machine, markdown
+from common import add_common_options, machine
 from results_file import add_run
+from tables import markdown
 from torch import Tensor
 
 from contrastiveseg.data.cache import CachedVolumes, preprocess

@@ -19,8 +19,9 @@ from typing import Any
 from unittest import mock
 
 import torch
-from common import add_common_options, add_data_options, data_set, image, label, machine, markdown, split
+from common import add_common_options, add_data_options, data_set, image, label, machine, split
 from results_file import write_report
+from tables import markdown
 
 from contrastiveseg.device import autocast_dtype
 from contrastiveseg.errors import ContrastiveSegError

@@ -10,8 +10,8 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import dice  # noqa: E402
-import pieces_dice  # noqa: E402
 from results_file import CASES, add_run, is_finished, read_runs, write_report  # noqa: E402
+from tables import pieces  # noqa: E402
 
 SCORED = [path for path in sorted((BENCHMARKS / "results").glob("*.json")) if any(CASES in r for r in read_runs(path))]
 
@@ -52,5 +52,4 @@ def test_the_tables_are_made_from_the_stored_runs():
     runs = [run for path in SCORED for run in read_runs(path) if "row" in run]
     table = dice.table(runs)
     assert "| LA_half labelled_5 | From scratch | 100 | 0.721 ± 0.018 | 16.68 ± 1.57 |" in table
-    pieces = pieces_dice.table(read_runs(BENCHMARKS / "results" / "pieces_dice.json"))
-    assert "| ACDC, 3 checkpoints | 0.562 / 0.588 |" in pieces
+    assert "| ACDC, 3 networks | 0.562 / 0.588 |" in pieces(read_runs(BENCHMARKS / "results" / "pieces_dice.json"))

@@ -1,0 +1,245 @@
+"""The tables of the documentation, made from the results files.
+
+A page of docs/ names a table as ``<!-- table: NAME -->``; the site's build puts it there (ci/docs_hooks.py), and a test
+holds the table of README.md to it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from results_file import Run, read_runs
+from tables import markdown, pieces, spread
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one row of ``dice.py`` with one budget, over all seeds."""
+
+    set: str
+    row: str
+    steps: int
+    labeled: str = "labelled_5"
+    dimensions: int = 3
+    pretrain_minutes: float | None = None
+    pretrain_steps: int | None = None
+    pretrain_labels: str | None = None
+
+    def runs(self) -> list[Run]:
+        wanted = vars(self)
+        return [r for r in _all_runs() if all(r.get(key) == value for key, value in wanted.items())]
+
+    def dice(self) -> str:
+        """Dice over the seeds, and their number in brackets."""
+        runs = self.runs()
+        return f"{spread([r['dice'] for r in runs], 3)} ({len(runs)})" if runs else "-"
+
+    def distances(self, digits: int) -> str:
+        """HD95 and ASSD in mm over the seeds."""
+        runs = self.runs()
+        return ", ".join(spread([r[key] for r in runs], digits) for key in ("hd95_mm", "assd_mm")) if runs else "-"
+
+    def minutes(self) -> str:
+        """Mean processor minutes of fine-tuning."""
+        runs = self.runs()
+        return f"{statistics.fmean(r['training']['cpu_minutes'] for r in runs):.1f}" if runs else "-"
+
+
+@functools.cache
+def _all_runs() -> list[Run]:
+    return [run for path in sorted(RESULTS.glob("*.json")) for run in read_runs(path) if "row" in run]
+
+
+def _report(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def _starts(at: Group, minutes: float) -> list[tuple[str, Group]]:
+    """From scratch, from the starter, and from each pre-training method, fine-tuned on labels alone."""
+    pretrained = functools.partial(replace, at, pretrain_minutes=minutes)
+    return [
+        ("From scratch", at),
+        ("Shipped MACL starter", replace(at, row="starter")),
+        (f"`macl`, {minutes:g} min", pretrained(row="macl")),
+        (f"`cvrl`, {minutes:g} min", pretrained(row="cvrl")),
+        (f"`mixcl`, no labels, {minutes:g} min", pretrained(row="mixcl")),
+        (f"`mixcl`, with the labels, {minutes:g} min", pretrained(row="mixcl", pretrain_labels="labelled_5")),
+        (f"`ideal`, {minutes:g} min", pretrained(row="ideal")),
+        (f"`aligned`, {minutes:g} min", pretrained(row="aligned")),
+        ("From scratch, all train labels", replace(at, row="all")),
+    ]
+
+
+def _with_unlabeled(at: Group, minutes: float) -> list[tuple[str, Group]]:
+    """Fine-tuning methods with the unlabeled volumes, from several starts."""
+    methods = ("supervised", "mean-teacher", "bcp", "cvrl", "ideal", "mcsc")
+    rows = [
+        (f"From scratch, `{m}`", replace(at, row="scratch" if m == "supervised" else f"scratch+{m}")) for m in methods
+    ]
+    rows += [(f"`{m}`, `{m}`", replace(at, row=f"{m}+{m}", pretrain_minutes=minutes)) for m in ("cvrl", "ideal")]
+    for m in ("supervised", "mean-teacher", "cvrl"):
+        rows.append((f"Starter, `{m}`", replace(at, row="starter" if m == "supervised" else f"starter+{m}")))
+    return rows
+
+
+LEFT_ATRIUM = Group("LA_half", "scratch", 100)
+HIPPOCAMPUS = Group("Hippocampus", "scratch", 150)
+ACDC = Group("ACDC", "scratch", 400, dimensions=2)
+
+
+def left_atrium() -> str:
+    columns = (
+        "Left atrium, 100 steps (1.3 min)",
+        "5 %: 4 labels",
+        "HD95, ASSD (mm)",
+        "10 %: 8 labels",
+        "20 %: 16 labels",
+    )
+    rows = [
+        (name, g.dice(), g.distances(1), *(replace(g, labeled=f"labelled_{n}").dice() for n in (10, 20)))
+        for name, g in _starts(LEFT_ATRIUM, 12)
+    ]
+    return markdown(columns, rows)
+
+
+def hippocampus() -> str:
+    columns = ("Hippocampus", "5 %: 10 labels, 50 steps (0.2 min)", "150 steps (0.6 min)", "HD95, ASSD (mm), 150 steps")
+    rows = [
+        (
+            name,
+            replace(g, steps=50).dice(),
+            g.dice(),
+            g.distances(2),
+            replace(g, steps=50, labeled="labelled_10").dice(),
+        )
+        for name, g in _starts(HIPPOCAMPUS, 2)
+    ]
+    return markdown((*columns, "10 %: 20 labels, 50 steps"), rows)
+
+
+def unlabeled() -> str:
+    columns = ("Start, method", "Left atrium, 100 steps", "HD95, ASSD (mm)", "CPU minutes")
+    rows = [
+        (name, atrium.dice(), atrium.distances(1), atrium.minutes(), other.dice(), other.minutes())
+        for (name, atrium), (_, other) in zip(
+            _with_unlabeled(LEFT_ATRIUM, 12), _with_unlabeled(HIPPOCAMPUS, 2), strict=True
+        )
+    ]
+    return markdown((*columns, "Hippocampus, 150 steps", "CPU minutes"), rows)
+
+
+def acdc() -> str:
+    groups = [(name, group) for name, group in (*_starts(ACDC, 3), *_with_unlabeled(ACDC, 3)[1:]) if group.runs()]
+    grid = replace(ACDC, row="ideal", pretrain_steps=1)
+    groups.insert(1, ("From scratch, on the grid of the rows that are pre-trained", grid))
+    columns = ("ACDC in 2D, 10 labeled volumes, 400 steps", "Dice", "HD95, ASSD (mm)", "CPU minutes")
+    return markdown(columns, [(name, g.dice(), g.distances(0), g.minutes()) for name, g in groups])
+
+
+def summary() -> str:
+    """The table of README.md: scratch, starter, the default method and all labels, on all three sets."""
+    starts = {"From scratch": None, "Shipped starter, pre-trained on synthetic anatomy": "starter"}
+    starts |= {"Pre-trained on the train images (`ideal`)": "ideal", "From scratch, with all train labels": "all"}
+    sets = ((LEFT_ATRIUM, 12.0), (HIPPOCAMPUS, 2.0), (replace(HIPPOCAMPUS, steps=50), 2.0), (ACDC, 3.0))
+    rows = []
+    for name, row in starts.items():
+        groups = [
+            replace(at, row=row or "scratch", pretrain_minutes=minutes if row == "ideal" else None)
+            for at, minutes in sets
+        ]
+        rows.append((name, *(group.dice() for group in groups)))
+    columns = ("Dice on held-out cases", "Left atrium, 4 labels, 100 steps", "Hippocampus, 10 labels, 150 steps")
+    return markdown((*columns, "the same, 50 steps", "ACDC in 2D, 10 labels, 400 steps"), rows)
+
+
+def nnunet() -> str:
+    def row(name: str, group: str, **budget: float) -> tuple[str, ...]:
+        wanted = {"set": "Hippocampus", "labeled": "labelled_5", "row": group, "dimensions": None, **budget}
+        runs = [r for r in _all_runs() if all(r.get(k) == v for k, v in wanted.items())]
+        steps = statistics.fmean(r.get("steps") or r["nnunet"]["iterations"] for r in runs)
+        minutes = statistics.fmean(r["training"]["cpu_minutes"] for r in runs)
+        return name, f"{minutes:.1f}", f"{steps:.0f}", f"{spread([r['dice'] for r in runs], 3)} ({len(runs)})"
+
+    rows = [row("nnU-Net", "nnunet"), row("nnU-Net, with mirroring", "nnunet-mirror")]
+    rows += [row("Ours from scratch", "scratch", steps=150, dimensions=3)]
+    rows += [row("Ours from the starter", "starter", steps=150, dimensions=3)]
+    return markdown(("Hippocampus, 10 labels", "Processor minutes", "Iterations", "Dice"), rows)
+
+
+_STAGES = ("import", "load", "preprocess", "network", "blend", "restore", "write", "total")
+_VOLUMES = {"ct_abdomen": "CT abdomen 512x512x20"}
+
+
+def segment_time() -> str:
+    rows = []
+    for case in _report("segment_time")["volumes"]:
+        name = _VOLUMES.get(case["volume"], "Left atrium 180x135x88")
+        cold, warm = case["cold"], case["warm"]
+        rows.append(
+            (f"{name}, cold", *(f"{cold[s]:.2f}" for s in _STAGES), f"{cold['peak_memory_bytes'] / 2**30:.1f} GiB")
+        )
+        rows.append(("warm", *(f"{warm[s]:.2f}" for s in _STAGES), ""))
+    return markdown(("Seconds", *_STAGES, "Peak memory"), rows)
+
+
+def windows() -> str:
+    rows = []
+    for case in _report("segment_time")["volumes"]:
+        name = _VOLUMES.get(case["volume"], "Left atrium 180x135x88")
+        for row in case["windows"]:
+            label = "ours, evenly spread" if row["windows"] == "fitted" else row["windows"]
+            rows.append((f"{name}: {label}", "x".join(map(str, row["tile"])), str(row["count"]), f"{row['ratio']:.1f}"))
+    return markdown(("Windows", "Tile (z, y, x)", "Count", "CPU time, relative to ours"), rows)
+
+
+def step_time() -> str:
+    rows: dict[str, list[str]] = {}
+    for run in read_runs(RESULTS / "step_time.json"):
+        rows.setdefault(run["method"], []).append(f"{run['ratio']:.2f}")
+    columns = ("Step / its own network passes", "at the start", "at the end of the budget")
+    return markdown(columns, [(f"`{method}`", *ratios) for method, ratios in rows.items()])
+
+
+def handover() -> str:
+    columns = ("write volume", "read volume", "write labels", "read labels", "total")
+    rows = [
+        (f"{row['voxels']}, {row['way']}", *(f"{row[column.replace(' ', '_')]:.3f}" for column in columns))
+        for row in _report("handover")["results"]
+    ]
+    return markdown(("Seconds, 600x600x90 voxels", *columns), rows)
+
+
+def beside_training() -> str:
+    seconds = _report("beside_training")["seconds"]
+    parts = ("segment_alone", "segment_beside", "train_alone", "train_beside")
+    names = {"passive": "threads that sleep while they wait (the panel's)", "default": "OpenMP's own choice"}
+    rows = [(name, *(f"{seconds[policy][part]:.1f}" for part in parts)) for policy, name in names.items()]
+    columns = ("Seconds", "segment, alone", "beside a training", "training step, alone", "beside a segmentation")
+    return markdown(columns, rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    f.__name__.replace("_", "-"): f
+    for f in (left_atrium, hippocampus, unlabeled, acdc, summary, nnunet, segment_time, windows, step_time)
+} | {
+    "handover": handover,
+    "beside-training": beside_training,
+    "pieces": lambda: pieces(read_runs(RESULTS / "pieces_dice.json")),
+}
+
+
+def main(names: Sequence[str] = tuple(TABLES)) -> None:
+    for name in names:
+        print(f"{name}\n\n{TABLES[name]()}\n")
+
+
+if __name__ == "__main__":
+    main()
