@@ -180,7 +180,7 @@ def _swatches(labels: tuple[Label, ...]) -> str:
 
 def _origin(card: Card) -> str:
     origin = card.provenance
-    labeled = sum(case.label_used for case in origin.cases)
+    labeled = len(origin.labeled_cases)
     cases = _("{labeled} labeled and {others} unlabeled volumes").format(
         labeled=labeled, others=origin.case_count - labeled
     )

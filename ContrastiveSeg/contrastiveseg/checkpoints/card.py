@@ -63,6 +63,11 @@ class Provenance:
     license: str = ""
     citation: str = ""
 
+    @property
+    def labeled_cases(self) -> tuple[TrainingCase, ...]:
+        """The listed cases whose label was used."""
+        return tuple(case for case in self.cases if case.label_used)
+
 
 @dataclass(frozen=True)
 class Card:

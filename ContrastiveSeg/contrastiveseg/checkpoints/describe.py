@@ -26,7 +26,7 @@ def describe(card: Card) -> str:
         piece = ", in one piece" if label.value in card.one_piece else ""
         lines.append(f"label        {label.value} {label.name}{piece}")
     lines += [f"score        {name} {value:.4f}" for name, value in origin.scores.items()]
-    labeled = sum(case.label_used for case in origin.cases)
+    labeled = len(origin.labeled_cases)
     without = len(origin.cases) - labeled if card.kind == "segmenter" else 0
     with_labels = labeled if card.kind == "pretrained" else 0
     labels = f" ({without} of them without labels)" if without else ""

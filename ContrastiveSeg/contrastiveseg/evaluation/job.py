@@ -6,9 +6,9 @@ from pathlib import Path
 
 from .. import events
 from ..checkpoints.header import read_card
+from ..checkpoints.learned_cases import first_names, learned_cases
 from ..descriptions import EvaluateJob
 from ..files import check_outputs, write_text
-from ..volumes.dataset import case_of
 from .evaluate import evaluate, files_of
 from .tables import to_csv, to_json, to_markdown, to_rows
 
@@ -19,8 +19,7 @@ def run_evaluation(
     """Run ``job``; returns the paths written, the mean Dice, the rows of the table and what could not be paired.
 
     Raises:
-        InputError: as :func:`.evaluate.evaluate` and :func:`.files.check_outputs`, or the checkpoint cannot
-            be read.
+        InputError: as :func:`.evaluate.evaluate` and :func:`.files.check_outputs`, or the checkpoint cannot be read.
     """
     outputs = [Path(p) for p in (job.output, job.csv) if p]
     inputs = files_of(Path(job.predictions), Path(job.references))
@@ -32,13 +31,11 @@ def run_evaluation(
     if job.csv:
         write_text(outputs[1], to_csv(evaluation))
     emit(events.log(to_markdown(evaluation)))
-    learned = {case.name for case in card.provenance.cases if case.label_used} if card else set()
-    known = [case.case for case in evaluation.cases if case_of(case.case, learned)]
-    if known:
-        told = f"{', '.join(known[:5])}{', ...' if len(known) > 5 else ''}"
-        emit(
-            events.warning(f"The checkpoint has learned from labels of cases named {told}: their scores prove nothing.")
+    if learned := learned_cases(card, [(case.case, None) for case in evaluation.cases]).same_name:
+        text = (
+            f"The checkpoint has learned from labels of cases named {first_names(learned)}: their scores prove nothing."
         )
+        emit(events.warning(text))
     dice = evaluation.overall.statistics["dice"].mean
     failures = [{"input": name, "what": "no prediction"} for name in evaluation.missing]
     failures += [{"input": name, "what": why} for name, why in evaluation.refused.items()]

@@ -264,8 +264,8 @@ class FineTuning:
             citation=_citations(base.provenance.citation if base else "", self.method.citation),
         )
         # What was learned from once stays so, even if the volume comes back without its label.
-        again = {case.digest for case in origin.cases if case.label_used}
-        earlier = [c for c in (base.provenance.cases if base else ()) if c.label_used and c.digest not in again]
+        again = {case.digest for case in origin.labeled_cases}
+        earlier = [case for case in (base.provenance.labeled_cases if base else ()) if case.digest not in again]
         known = {case.digest for case in earlier}
         cases = (*(case for case in origin.cases if case.digest not in known), *earlier)
         count = origin.case_count + len(cases) - len(origin.cases)

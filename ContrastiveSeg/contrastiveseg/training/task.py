@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .. import events
 from ..checkpoints.card import Card, Label
+from ..checkpoints.learned_cases import first_names, learned_cases
 from ..data.cache import CachedCase, CachedVolumes
 from ..descriptions import FinetuneJob
 from ..errors import InputError
@@ -83,7 +84,7 @@ def held_out(job: FinetuneJob, cases: Sequence[CaseFiles]) -> list[int]:
             raise InputError(
                 "--validation takes a number of cases, names of labeled cases joined by commas, 'leave-one-out' or "
                 f"'none'. There is no labeled case {(unknown or [job.validation])[0]!r}; there are: "
-                f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}."
+                f"{first_names(names, 10)}."
             )
         held = sorted({names.index(name) for name in asked})
         wanted = len(held)
@@ -95,34 +96,24 @@ def held_out(job: FinetuneJob, cases: Sequence[CaseFiles]) -> list[int]:
     return held
 
 
-def check_unseen(base: Card | None, held: Sequence[CachedCase], emit: events.Emit) -> None:
-    """Mind that a score proves nothing on cases whose labels the checkpoint has learned from already.
+def check_unseen(base: Card | None, cases: Sequence[CachedCase], emit: events.Emit) -> None:
+    """Refuse to score on ``cases`` whose labels went into the pre-training of ``base``; warn if ``base`` segments.
 
-    With a pre-trained checkpoint that is refused; with a segmenter, which is tuned further, it is said. A case of the
-    same name in another file may be the same volume in another format, so that is said too.
+    A case of the same name in another file may be the same volume in another format, so that is warned of too.
 
     Raises:
-        InputError: ``held`` holds a case whose label went into the pre-training of ``base``.
+        InputError: there is such a case and ``base`` is only pre-trained.
     """
-    learned = [case for case in base.provenance.cases if case.label_used] if base else []
-    digests, names = {case.digest for case in learned}, {case.name for case in learned}
-    known = [case.name for case in held if case.digest in digests]
-    alike = [case.name for case in held if case.digest not in digests and case.name in names]
-    told = "The checkpoint has learned from the labels of"
-    if base and base.kind == "pretrained" and known:
-        raise InputError(f"{told} {_some(known)}: held out, they would prove nothing. Hold out other cases, or none.")
-    if known:
-        emit(events.warning(f"{told} {_some(known)}: scores on them are better than on new cases."))
-    if alike:
-        emit(
-            events.warning(
-                f"{told} other files named {_some(alike)}. If they are the same volumes, scores prove nothing."
-            )
-        )
-
-
-def _some(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+    learned = learned_cases(base, [(case.name, case.digest) for case in cases])
+    start = "The checkpoint has learned from the labels of"
+    if learned.same_files:
+        names = first_names(learned.same_files)
+        if base and base.kind == "pretrained":
+            raise InputError(f"{start} {names}: held out, they would prove nothing. Hold out other cases, or none.")
+        emit(events.warning(f"{start} {names}: scores on them are better than on new cases."))
+    if learned.same_name:
+        names = first_names(learned.same_name)
+        emit(events.warning(f"{start} other files named {names}. If they are the same volumes, scores prove nothing."))
 
 
 def one_piece(cases: Sequence[CachedCase]) -> tuple[int, ...]:
