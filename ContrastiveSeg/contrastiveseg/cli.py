@@ -111,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("worker", help=worker, description=f"{worker} {_REQUESTS}")
     methods = "The methods to pre-train and fine-tune with, and their settings."
     commands.add_parser("methods", help=methods, description=methods)
+    networks = "The networks (backbones) to pre-train and fine-tune."
+    commands.add_parser("networks", help=networks, description=networks)
     foreign = "Make a checkpoint to fine-tune from other people's weights."
     imported = commands.add_parser("import", help=foreign, description=foreign)
     imported.add_argument("file", type=_path, metavar="FILE", help=".pth or .pt of tensors alone, or .safetensors")
@@ -202,9 +204,23 @@ def _methods() -> int:
     from .jobs.queries import methods
 
     for method in methods():
-        print(f"{method['stage']} --method {method['name']}: {method['description']}\n  Cite: {method['citation']}")
+        print(f"{method['stage']} --method {method['name']}{_of_package(method)}: {method['description']}")
+        print(f"  Cite: {method['citation']}")
         print("".join(f"  --set {key}={json.dumps(value)}\n" for key, value in method["settings"].items()))
     return 0
+
+
+def _networks() -> int:
+    from .jobs.queries import networks
+
+    for network in networks():
+        print(f"--network {network['name']}{_of_package(network)}: {network['description']}")
+    return 0
+
+
+def _of_package(described: dict[str, Any]) -> str:
+    """The package that a method or network comes from, where it is not this one."""
+    return "" if described["package"] == __package__ else f" (of {described['package']})"
 
 
 def _import(file: str, source: str, output: str, overwrite: bool) -> int:
@@ -235,5 +251,6 @@ _OTHERS: dict[str, Callable[..., int]] = {
     "import": _import,
     "worker": _worker,
     "methods": _methods,
+    "networks": _networks,
     "sample-data": _sample_data,
 }

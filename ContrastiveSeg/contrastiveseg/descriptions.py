@@ -63,7 +63,7 @@ class PretrainJob(Training):
     method: str = option("ideal", "pre-training method (see 'methods')")
     dimensions: Literal[2, 3] = option(3, "3 for volumes, 2 for slice by slice")
     size: Size = option("auto", "network size; auto: tiny on a CPU, base on a GPU")
-    network: str = option("unet", "backbone (segresnet, unet, unetr, vnet)")
+    network: str = option("unet", "backbone (see 'networks')")
     generic: bool = option(False, "mark the checkpoint as fit for any modality and spacing (a starter)")
 
 
@@ -85,7 +85,7 @@ class FinetuneJob(Training):
     method: str = option("supervised", "fine-tuning method (see 'methods')")
     dimensions: Literal[2, 3] = option(3, "without checkpoint: 3 for volumes, 2 for slice by slice")
     size: Size = option("auto", "without checkpoint: network size")
-    network: str = option("unet", "without checkpoint: backbone (segresnet, unet, unetr, vnet)")
+    network: str = option("unet", "without checkpoint: backbone (see 'networks')")
     validation: str = option("none", "K labeled cases to hold out, or their names joined by commas; or 'leave-one-out'")
     compare_scratch: bool = option(False, "also train from scratch with the same budget and say which won")
     transferred_rate: float | None = option(None, "learning-rate factor for weights from the checkpoint")

@@ -38,7 +38,7 @@ DOORS = {
     },
 }
 #: Modules any room may import; they import no room.
-BASE = {"errors", "serialization", "events", "files", "descriptions", "device"}
+BASE = {"errors", "registration", "serialization", "events", "files", "descriptions", "device"}
 #: Modules at the top that may import everything.
 TOP = {"cli", "terminal", "__main__"}
 
@@ -53,6 +53,7 @@ PANEL_BASE = {"settings", "signal", "timer", "translation"}
 
 #: Importing these must not load any of HEAVY: the terminal answers --help, and the panel opens, without waiting.
 LIGHT = (
+    "registration",
     "errors",
     "serialization",
     "events",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from contrastiveseg.descriptions import FinetuneJob, PretrainJob
+from contrastiveseg.cli import main
 from contrastiveseg.errors import InputError
 from contrastiveseg.networks.backbone import Backbone, NetworkSpec
 from contrastiveseg.networks.registry import available_backbones, build
@@ -52,10 +50,11 @@ MACL_2D = NetworkSpec(
 )
 
 
-@pytest.mark.parametrize("job", [PretrainJob, FinetuneJob])
-def test_help_names_every_backbone(job):
-    (field,) = (f for f in dataclasses.fields(job) if f.name == "network")
-    assert field.metadata["help"].endswith(f"backbone ({', '.join(available_backbones())})")
+def test_the_terminal_names_every_backbone(capsys):
+    assert main(["networks"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [f"--network {name}" for name in available_backbones()]
+    assert all(line.partition(": ")[2] for line in lines)
 
 
 def parameters(module: nn.Module) -> int:
@@ -186,7 +185,7 @@ def test_what_cannot_be_built_is_refused_with_what_there_is(make, says) -> None:
 
 
 def test_all_backbones_are_found_by_name() -> None:
-    assert available_backbones() == ["segresnet", "unet", "unetr", "vnet"]
+    assert list(available_backbones()) == ["segresnet", "unet", "unetr", "vnet"]
 
 
 def test_deep_logits_are_finest_first() -> None:

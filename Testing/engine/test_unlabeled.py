@@ -47,8 +47,7 @@ class Confident(Supervised):
 @pytest.fixture(autouse=True)
 def confident(monkeypatch):
     """The method "confident", registered for one test."""
-    registry.available_methods()
-    monkeypatch.setitem(registry._METHODS, ("finetune", "confident"), Confident)
+    monkeypatch.setitem(registry._METHODS.entries, ("finetune", "confident"), Confident)
     Confident.drawn, Confident.sources = [], []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from typing import Any
@@ -12,25 +13,48 @@ from ..serialization import to_json
 def methods() -> list[dict[str, Any]]:
     """Every method of both stages, sorted: stage, name, description, citation, settings (defaults), and what it uses.
 
-    "uses_labels" and "uses_unlabeled" are whether it learns from volumes with labels, and from those without.
+    "uses_labels" and "uses_unlabeled" are whether it learns from volumes with labels, and from those without;
+    "package" is the Python package that it is part of.
     """
     from ..methods.registry import available_methods, find_method
+    from ..registration import package_of
 
-    told = []
+    described = []
     for stage, name in available_methods():
-        found = find_method(stage, name)
-        told.append(
+        method = find_method(stage, name)
+        described.append(
             {
                 "stage": stage,
                 "name": name,
-                "description": found.description,
-                "citation": found.citation,
-                "uses_labels": stage == "finetune" or found.uses_labels,
-                "uses_unlabeled": stage == "pretrain" or getattr(found, "uses_unlabeled", False),
-                "settings": to_json(found.Settings()),
+                "description": method.description,
+                "citation": method.citation,
+                "uses_labels": stage == "finetune" or method.uses_labels,
+                "uses_unlabeled": stage == "pretrain" or getattr(method, "uses_unlabeled", False),
+                "settings": to_json(method.Settings()),
+                "package": package_of(method),
             }
         )
-    return told
+    return described
+
+
+def networks() -> list[dict[str, Any]]:
+    """Every backbone, sorted: name, description, arguments (defaults), package."""
+    from ..networks.registry import available_backbones
+    from ..registration import package_of
+
+    return [
+        {
+            "name": name,
+            "description": (inspect.getdoc(builder) or "").partition("\n")[0],
+            "arguments": {
+                p.name: None if p.default is p.empty else to_json(p.default)
+                for p in inspect.signature(builder).parameters.values()
+                if p.kind is p.KEYWORD_ONLY
+            },
+            "package": package_of(builder),
+        }
+        for name, builder in available_backbones().items()
+    ]
 
 
 def devices() -> list[dict[str, Any]]:

@@ -1,27 +1,52 @@
-"""Methods by name and stage; reading this folder's files is what registers ours."""
+"""Methods by name and stage: the files of this folder, and what other packages add.
+
+Adding a method is writing one file with a class under :func:`register_method`; see :mod:`.method` for what the class
+has, :mod:`...registration` for a method in a package of its own, and :mod:`...testing` for tests that hold it to its
+contract.
+"""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from ..errors import InputError
-from .method import Method
+from ..registration import Registry
+from .method import Method, SegmentationMethod
 
 Stage = Literal["pretrain", "finetune"]
 MethodType = TypeVar("MethodType", bound=type[Method])
 
-_METHODS: dict[tuple[Stage, str], type[Method]] = {}
+_METHODS: Registry[tuple[Stage, str], type[Method]] = Registry(__package__, "contrastiveseg.methods")
 
 
 def register_method(name: str, stage: Stage) -> Callable[[MethodType], MethodType]:
-    """Class decorator: register a :class:`.method.Method` as ``name`` of ``stage``."""
+    """Class decorator: the :class:`.method.Method` below it is the method ``name`` of ``stage``.
+
+    In "finetune" it is a :class:`.method.SegmentationMethod`.
+
+    Raises:
+        InputError: the stage or the class is of the wrong kind, the class lacks an attribute that every method has, or
+            another class has that name.
+
+    >>> import contrastiveseg as cs
+    >>> from contrastiveseg.methods.supervised import Supervised
+    >>> @cs.register_method("supervised-calm", stage="finetune")
+    ... class Calm(Supervised):
+    ...     '''Supervised fine-tuning at a third of the rate.'''
+    ...     optimization = dataclasses.replace(Supervised.optimization, learning_rate=2e-3)
+    """
+    if stage not in get_args(Stage):
+        raise InputError(f"There is no stage {stage!r}. There are: {', '.join(get_args(Stage))}.")
 
     def register(cls: MethodType) -> MethodType:
-        _METHODS[stage, name] = cls
+        base = SegmentationMethod if stage == "finetune" else Method
+        if not issubclass(cls, base):
+            raise InputError(f"{cls.__qualname__} is no {base.__name__}, which a method to {stage} with must be.")
+        for attribute in ("Settings", "optimization", "description", "citation"):
+            if not hasattr(cls, attribute):
+                raise InputError(f"{cls.__qualname__} has no {attribute}. See contrastiveseg.methods.method.Method.")
+        _METHODS.add((stage, name), cls)
         return cls
 
     return register
@@ -33,19 +58,21 @@ def find_method(stage: Stage, name: str) -> type[Method]:
     Raises:
         InputError: there is none; the message lists those there are.
     """
-    methods = methods_of(stage)
-    if name not in methods:
-        raise InputError(f"There is no method {name!r} to {stage} with. There are: {', '.join(methods)}.")
-    return methods[name]
+    method = _METHODS.get((stage, name))
+    if method is None:
+        known = ", ".join(methods_of(stage))
+        raise InputError(
+            f"There is no method {name!r} to {stage} with. There are: {known}. If it is from another package, install "
+            "that."
+        )
+    return method
 
 
 def available_methods() -> list[tuple[Stage, str]]:
-    """Every registered (stage, name), after reading all files of this folder."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        importlib.import_module(f"{__package__}.{module.name}")
-    return sorted(_METHODS)
+    """(stage, name) of every method, sorted."""
+    return list(_METHODS.all())
 
 
 def methods_of(stage: Stage) -> dict[str, type[Method]]:
     """All methods of ``stage`` by name."""
-    return {name: _METHODS[s, name] for s, name in available_methods() if s == stage}
+    return {name: method for (s, name), method in _METHODS.all().items() if s == stage}

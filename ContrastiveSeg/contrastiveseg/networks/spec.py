@@ -11,8 +11,8 @@ from typing import Any, Literal
 class NetworkSpec:
     """Names a backbone and its arguments; with it a checkpoint rebuilds exactly the network it was trained with.
 
-    ``name`` is a key of :data:`.registry.BACKBONES`; ``arguments`` are the keyword arguments of that function (JSON
-    types only).
+    ``name`` is one of :func:`.registry.available_backbones`; ``arguments`` are the keyword arguments of that function
+    (JSON types only).
     """
 
     name: str
