@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from contrastiveseg.checkpoints.card import SCHEMA, Card, Label, Provenance, TrainingCase
-from contrastiveseg.checkpoints.describe import describe
+from contrastiveseg.checkpoints.describe import card_rows, describe
 from contrastiveseg.checkpoints.format import load, save
 from contrastiveseg.checkpoints.header import CARD_KEY, digest, read_card
 from contrastiveseg.errors import InputError
@@ -222,15 +222,16 @@ def test_description_of_a_segmenter():
     told = describe(CARD)
     for words in (
         "ready to segment",
-        "unet, 3D, 2 channel(s), widths [4, 8]",
-        "CT (CT, window); image (any, zscore)",
-        "3 x 0.7 x 0.7 mm",
-        "8 x 16 x 16 voxels",
+        "network      unet, 3D\n",
+        "architecture widths [4, 8]",
+        "2 channels, CT (CT) + image (any), voxels of 0.7 x 0.7 x 3 mm",
+        "CT: window; image: zscore",
+        "8 x 16 x 16 voxels (z, y, x)",
         "label        1 liver, in one piece",
         "label        7 Milz äöü",
-        "held_out_dice 0.9100",
+        "held out dice 0.9100",
         "macl checkpoint abababababab",
-        "1 volumes, 100 steps, 2.5 min, seed 3",
+        "1 labeled and 0 unlabeled volumes, 100 steps, 2.5 min, seed 3",
         "cite         Zeng",
     ):
         assert words in told
@@ -247,8 +248,16 @@ def test_a_description_gives_a_terminal_no_orders():
 def test_description_of_a_segmenter_that_learned_from_unlabeled_volumes_too():
     cases = tuple(TrainingCase(str(i), "00", i == 0) for i in range(3))
     card = replace(CARD, provenance=replace(CARD.provenance, cases=cases, case_count=3))
-    assert "trained on   3 volumes (2 of them without labels), 100 steps" in describe(card)
-    assert "trained on   3 volumes (1 of them with labels), 100 steps" in describe(replace(card, kind="pretrained"))
+    for kind in ("segmenter", "pretrained"):
+        text = describe(replace(card, kind=kind))
+        assert "trained on   1 labeled and 2 unlabeled volumes, 100 steps" in text
+
+
+def test_rows_are_translated_before_their_values_are_filled_in():
+    texts = []
+    rows = dict(card_rows(CARD, lambda text: texts.append(text) or text.replace(" steps", " pas")))
+    assert "100 pas" in rows["trained on"]
+    assert not any("100" in text for text in texts)
 
 
 def test_description_of_a_pre_trained_starter():

@@ -10,7 +10,7 @@ import qt
 from slicer.i18n import tr as _
 
 from contrastiveseg.checkpoints.card import Card, Label
-from contrastiveseg.planning.plan import millimeters
+from contrastiveseg.checkpoints.describe import card_rows
 
 from .. import settings
 from ..mrml.parameters import Parameters
@@ -98,16 +98,19 @@ class ModelSection(Section):
                 self.session.parameters.checkpoint = entry.path.name
 
     def _show_card(self, card: Card) -> None:
-        origin = card.provenance
+        rows: dict[str, list[str]] = {}
+        for title, value in card_rows(card, _):
+            rows.setdefault(title, []).append(value)
+        texts = {title: ", ".join(values) for title, values in rows.items()}
         values = {
-            "method": card.method,
-            "backbone": f"{card.network.name}, {card.network.dimensions}D",
-            "expects": _expects(card),
+            "method": texts["method"],
+            "backbone": texts["network"],
+            "expects": texts["expects"],
             "labels": _swatches(card.labels),
-            "origin": _origin(card),
-            "scores": ", ".join(f"{_spoken(name)} {value:.3f}" for name, value in origin.scores.items()),
-            "license": origin.license,
-            "citation": origin.citation,
+            "origin": _("{data}, from {start}").format(data=texts["trained on"], start=texts["from"]),
+            "scores": texts.get("score", ""),
+            "license": texts.get("license", ""),
+            "citation": texts.get("cite", ""),
         }
         for row in _ROWS:
             label, value = getattr(self.ui, f"{row}Label"), getattr(self.ui, f"{row}Value")
@@ -115,7 +118,7 @@ class ModelSection(Section):
             label.setVisible(bool(values[row]))
             value.setVisible(bool(values[row]))
         self.ui.labelsValue.toolTip = ", ".join(label.name for label in card.labels)
-        self.ui.originValue.toolTip = ", ".join(case.name for case in origin.cases[:100])
+        self.ui.originValue.toolTip = ", ".join(case.name for case in card.provenance.cases[:100])
 
     def _on_advice(self) -> None:
         self.session.section_wanted.emit("fineTune")
@@ -151,18 +154,6 @@ def _advice(entry: Entry | None) -> str:
     return ""
 
 
-def _expects(card: Card) -> str:
-    plan = card.plan
-    channels = len(plan.channels)
-    told = [_("1 channel") if channels == 1 else _("{count} channels").format(count=channels)]
-    if all(channel.modality == "any" for channel in plan.channels):
-        told.append(_("any modality and spacing (follows your data when fine-tuned)"))
-    else:
-        told.append(" + ".join(f"{c.name} ({c.modality})" if channels > 1 else c.modality for c in plan.channels))
-        told.append(_("voxels of {spacing} mm").format(spacing=millimeters(plan.spacing)))
-    return ", ".join(told)
-
-
 def _swatches(labels: tuple[Label, ...]) -> str:
     """Rich text: a square in each label's color before its name; Slicer chooses a color for those without."""
     parts = []
@@ -176,18 +167,3 @@ def _swatches(labels: tuple[Label, ...]) -> str:
         parts.append(_("and {count} more").format(count=len(labels) - _MOST_LABELS))
     # Where the squares do not part them, commas do.
     return ("&ensp; " if all(label.color is not None for label in labels) else ", ").join(parts)
-
-
-def _origin(card: Card) -> str:
-    origin = card.provenance
-    labeled = len(origin.labeled_cases)
-    cases = _("{labeled} labeled and {others} unlabeled volumes").format(
-        labeled=labeled, others=origin.case_count - labeled
-    )
-    base = _("from {base} weights").format(base=origin.base_method) if origin.base else _("from scratch")
-    effort = _("{steps} steps").format(steps=origin.steps)
-    return ", ".join(filter(None, (cases, base, effort, origin.created)))
-
-
-def _spoken(name: str) -> str:
-    return name.replace("_", " ")

@@ -1,47 +1,73 @@
-"""A card in plain words, for ``inspect``."""
+"""A card in words: the rows that ``inspect`` prints and the panel shows."""
 
 from __future__ import annotations
 
-from .card import Card
+from collections.abc import Callable
+
+from ..planning.plan import Plan, millimeters
+from .card import Card, Provenance
+
+
+def card_rows(card: Card, _: Callable[[str], str] = str) -> list[tuple[str, str]]:
+    """(title, value) of everything a user may want to know of a checkpoint; a title may occur several times.
+
+    Args:
+        _: translates a text before its values are filled in; titles are left in English.
+    """
+    plan, origin = card.plan, card.provenance
+    ready = _("ready to segment")
+    unready = _("pre-trained only: fine-tune it before it can segment")
+    rows = [
+        ("kind", f"{card.kind}: {ready if card.kind == 'segmenter' else unready}"),
+        ("method", card.method),
+        ("network", f"{card.network.name}, {card.network.dimensions}D"),
+        ("architecture", ", ".join(f"{name} {value}" for name, value in card.network.arguments.items())),
+        ("expects", _expects(plan, _)),
+        ("intensities", "; ".join(f"{channel.name}: {channel.normalization.scheme}" for channel in plan.channels)),
+        ("patch", _("{patch} voxels (z, y, x)").format(patch=" x ".join(map(str, plan.patch)))),
+        ("transfers", ", ".join(card.transferred)),
+    ]
+    for label in card.labels:
+        piece = ", " + _("in one piece") if label.value in card.one_piece else ""
+        rows.append(("label", f"{label.value} {label.name}{piece}"))
+    rows += [("score", f"{name.replace('_', ' ')} {value:.4f}") for name, value in origin.scores.items()]
+    rows += [
+        ("from", _("{method} checkpoint {digest}").format(method=origin.base_method, digest=origin.base[:12]))
+        if origin.base
+        else ("from", _("scratch")),
+        ("trained on", _training(origin, _)),
+        ("made", origin.created and _("{date} by {software}").format(date=origin.created, software=origin.software)),
+        ("weights", origin.kept),
+        ("license", origin.license),
+        ("cite", origin.citation),
+    ]
+    return [(title, value) for title, value in rows if value]
 
 
 def describe(card: Card) -> str:
-    """Several lines: what the checkpoint is, what it expects, what it labels, where it comes from."""
-    plan, origin = card.plan, card.provenance
-    kind = "ready to segment" if card.kind == "segmenter" else "pre-trained only: fine-tune it before it can segment"
-    channels = "; ".join(f"{c.name} ({c.modality}, {c.normalization.scheme})" for c in plan.channels)
-    generic = all(c.modality == "any" for c in plan.channels)
-    spacing = " x ".join(f"{s:.3g}" for s in plan.spacing)
-    lines = [
-        f"kind         {card.kind}: {kind}",
-        f"method       {card.method}",
-        f"network      {card.network.name}, {card.network.dimensions}D, {card.network.in_channels} channel(s), "
-        + ", ".join(f"{k} {v}" for k, v in card.network.arguments.items()),
-        f"channels     {channels}",
-        f"spacing      {spacing} mm (z, y, x)" + ("; follows your data when fine-tuned" if generic else ""),
-        f"patch        {' x '.join(map(str, plan.patch))} voxels",
-        f"transfers    {', '.join(card.transferred)}",
-    ]
-    for label in card.labels:
-        piece = ", in one piece" if label.value in card.one_piece else ""
-        lines.append(f"label        {label.value} {label.name}{piece}")
-    lines += [f"score        {name} {value:.4f}" for name, value in origin.scores.items()]
+    """:func:`card_rows` as lines for a terminal."""
+    return "\n".join(_printable(f"{title:<12} {value}") for title, value in card_rows(card))
+
+
+def _expects(plan: Plan, _: Callable[[str], str]) -> str:
+    count = len(plan.channels)
+    parts = [_("1 channel") if count == 1 else _("{count} channels").format(count=count)]
+    if all(channel.modality == "any" for channel in plan.channels):
+        return ", ".join([*parts, _("any modality and spacing (follows your data when fine-tuned)")])
+    parts.append(" + ".join(f"{c.name} ({c.modality})" if count > 1 else c.modality for c in plan.channels))
+    parts.append(_("voxels of {spacing} mm").format(spacing=millimeters(plan.spacing)))
+    return ", ".join(parts)
+
+
+def _training(origin: Provenance, _: Callable[[str], str]) -> str:
     labeled = len(origin.labeled_cases)
-    without = len(origin.cases) - labeled if card.kind == "segmenter" else 0
-    with_labels = labeled if card.kind == "pretrained" else 0
-    labels = f" ({without} of them without labels)" if without else ""
-    labels = f" ({with_labels} of them with labels)" if with_labels else labels
-    base = f"{origin.base_method} checkpoint {origin.base[:12]}" if origin.base else "scratch"
-    lines += [
-        f"from         {base}",
-        f"trained on   {origin.case_count} volumes{labels}, {origin.steps} steps, {origin.minutes:g} min, "
-        f"seed {origin.seed}",
-        f"made         {origin.created} by {origin.software}",
-    ]
-    lines += [f"weights      {origin.kept}"] if origin.kept else []
-    lines += [f"license      {origin.license}"] if origin.license else []
-    lines += [f"cite         {origin.citation}"] if origin.citation else []
-    return "\n".join(map(_printable, lines))
+    return _("{labeled} labeled and {others} unlabeled volumes, {steps} steps, {minutes:g} min, seed {seed}").format(
+        labeled=labeled,
+        others=origin.case_count - labeled,
+        steps=origin.steps,
+        minutes=origin.minutes,
+        seed=origin.seed,
+    )
 
 
 def _printable(line: str) -> str:
