@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 from results_file import write_report
 
-from contrastiveseg.data.cache import CachedCase, CachedVolumes
+from contrastiveseg.data.cache import CachedCase
+from contrastiveseg.data.cached_volumes import CachedVolumes
 from contrastiveseg.data.sampling import draw_patches
 
 COUNTS = (20, 200)
@@ -39,7 +40,7 @@ def make(folder: Path, shape: tuple[int, int, int], count: int) -> None:
     rows = np.concatenate([np.ones((len(places), 1), int), places], 1).astype(np.int32)
     for index in range(count):
         image[0, 0, 0, 0] = index  # no two files alike
-        for part, array in (("", image), (".labels", labels), (".places", rows)):
+        for part, array in (("", image), (".labels", labels), (".foreground", rows)):
             np.save(folder / f"{index}{part}.npy", array)
 
 

@@ -28,7 +28,8 @@ from results_file import add_run
 from tables import markdown
 from torch import Tensor
 
-from contrastiveseg.data.cache import CachedVolumes, preprocess
+from contrastiveseg.data.cache import preprocess
+from contrastiveseg.data.cached_volumes import CachedVolumes
 from contrastiveseg.device import (
     autocast,
     autocast_dtype,

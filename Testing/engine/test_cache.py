@@ -1,4 +1,4 @@
-"""Preprocessed volumes: made once, found again by content and plan, and read without filling memory."""
+"""Preprocessed volumes: prepared once, recognized by content and plan, and read without filling memory."""
 
 import dataclasses
 import os
@@ -10,7 +10,8 @@ import pytest
 import SimpleITK as sitk
 
 from contrastiveseg.data import cache
-from contrastiveseg.data.cache import CachedCase, CachedVolumes, preprocess, working_shape
+from contrastiveseg.data.cache import CachedCase, preprocess
+from contrastiveseg.data.cached_volumes import CachedVolumes
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.planning.plan import Channel, Plan
 from contrastiveseg.volumes.dataset import find_cases
@@ -24,16 +25,16 @@ def cases(dataset):
 
 
 @pytest.fixture
-def made(monkeypatch):
-    """Names of the cases that were really preprocessed, in order."""
+def prepared(monkeypatch):
+    """Names of the cases that were preprocessed, not taken from the cache, in order."""
     names: list[str] = []
-    make = cache._make
+    preprocess_case = cache._preprocess_case
 
     def counted(case, *rest):
         names.append(case.name)
-        return make(case, *rest)
+        return preprocess_case(case, *rest)
 
-    monkeypatch.setattr(cache, "_make", counted)
+    monkeypatch.setattr(cache, "_preprocess_case", counted)
     return names
 
 
@@ -41,40 +42,48 @@ def one_worker(monkeypatch):
     monkeypatch.setattr(cache.os, "cpu_count", lambda: 1)
 
 
-def test_a_cancelled_run_is_continued_and_not_repeated(cases, made, tmp_path, monkeypatch):
+def test_a_cancelled_run_is_continued_and_not_repeated(cases, prepared, tmp_path, monkeypatch):
     one_worker(monkeypatch)
     with pytest.raises(Cancelled, match="kept"):
-        preprocess(cases, PLAN, tmp_path, cancelled=lambda: len(made) >= 2)
-    assert made == [c.name for c in cases[:2]]
+        preprocess(cases, PLAN, tmp_path, cancelled=lambda: len(prepared) >= 2)
+    assert prepared == [c.name for c in cases[:2]]
     seen: list[dict] = []
-    found = preprocess(cases, PLAN, tmp_path, emit=seen.append)
-    assert made == [c.name for c in cases]
-    assert [c.name for c in found] == made
+    cached = preprocess(cases, PLAN, tmp_path, emit=seen.append)
+    assert prepared == [c.name for c in cases]
+    assert [c.name for c in cached] == prepared
     assert [e["done"] for e in seen] == [1, 2, 3, 4]
-    assert preprocess(cases, PLAN, tmp_path) == found
-    assert len(made) == 4
+    assert preprocess(cases, PLAN, tmp_path) == cached
+    assert len(prepared) == 4
 
 
-def test_a_killed_run_leaves_nothing_that_counts(cases, made, tmp_path):
-    """Killed between the arrays and the record: the case is made again."""
-    (found,) = preprocess(cases[:1], PLAN, tmp_path)
-    (tmp_path / f"{found.key}.json").unlink()
-    assert preprocess(cases[:1], PLAN, tmp_path) == [found]
-    assert len(made) == 2
+def test_a_killed_run_leaves_nothing_that_counts(cases, prepared, tmp_path):
+    """Killed between the arrays and the record: the case is prepared again."""
+    (cached,) = preprocess(cases[:1], PLAN, tmp_path)
+    (tmp_path / f"{cached.key}.json").unlink()
+    assert preprocess(cases[:1], PLAN, tmp_path) == [cached]
+    assert len(prepared) == 2
 
 
-@pytest.mark.parametrize("part", [".json", ".npy", ".labels.npy", ".places.npy"])
+@pytest.mark.parametrize("part", [".json", ".npy", ".labels.npy", ".foreground.npy"])
 @pytest.mark.parametrize("left", [None, 0.0, 0.5])
-def test_what_was_damaged_is_made_again(cases, made, tmp_path, part, left):
-    (found,) = preprocess(cases[:1], PLAN, tmp_path, with_labels=True)
-    damaged = tmp_path / f"{found.key}{part}"
-    whole = damaged.read_bytes()
+def test_damaged_files_are_prepared_again(cases, prepared, tmp_path, part, left):
+    (cached,) = preprocess(cases[:1], PLAN, tmp_path, with_labels=True)
+    damaged = tmp_path / f"{cached.key}{part}"
+    intact = damaged.read_bytes()
     damaged.unlink()
     if left is not None:
-        damaged.write_bytes(whole[: int(len(whole) * left)])
-    assert preprocess(cases[:1], PLAN, tmp_path, with_labels=True) == [found]
-    assert len(made) == 2
-    assert damaged.read_bytes() == whole
+        damaged.write_bytes(intact[: int(len(intact) * left)])
+    assert preprocess(cases[:1], PLAN, tmp_path, with_labels=True) == [cached]
+    assert len(prepared) == 2
+    assert damaged.read_bytes() == intact
+
+
+def test_the_cache_of_an_earlier_version_is_prepared_anew_and_said(cases, prepared, tmp_path):
+    (tmp_path / "0123.places.npy").touch()
+    events: list[dict] = []
+    preprocess(cases[:1], PLAN, tmp_path, emit=events.append)
+    assert prepared == [cases[0].name]
+    assert "earlier version" in events[0]["text"]
 
 
 def test_key_follows_content_and_plan_and_not_the_name(cases, dataset, tmp_path):
@@ -129,8 +138,8 @@ def test_voxels_and_labels_are_those_of_the_file(cases, tmp_path):
         assert (image.shape, image.dtype) == ((1, *shape), np.float32)
         raw = sitk.GetArrayFromImage(sitk.ReadImage(str(case.images[0]))).ravel()
         assert np.corrcoef(raw, image.ravel())[0, 1] > 0.99
-        for value, *place in source.foreground_voxels(index):
-            assert labels[tuple(place)] == value
+        for value, *voxel in source.foreground_voxels(index):
+            assert labels[tuple(voxel)] == value
         assert {int(v) for v in np.unique(source.foreground_voxels(index)[:, 0])} == set(np.unique(labels)) - {0}
 
 
@@ -143,7 +152,7 @@ def test_classes_are_numbered_in_order_and_other_values_are_background(cases, tm
     assert set(some.foreground_voxels(0)[:, 0]) == {1, 2}
 
 
-def test_an_unlabeled_volume_has_no_class_and_no_places(cases, tmp_path):
+def test_an_unlabeled_volume_has_neither_classes_nor_foreground_voxels(cases, tmp_path):
     mixed = [cases[0], dataclasses.replace(cases[1], labels=None)]
     source = CachedVolumes(tmp_path, preprocess(mixed, PLAN, tmp_path, with_labels=True), [1, 2, 3])
     assert (source.labeled, source.unlabeled) == ((0,), (1,))
@@ -184,12 +193,6 @@ def test_crops_are_copies(cases, tmp_path):
     first = source.crop(0, (0, 0, 0), (12, 16, 16))
     first[:] = 99
     assert source.crop(0, (0, 0, 0), (12, 16, 16)).max() < 99
-
-
-def test_slices_keep_their_distance_in_2d():
-    plan = Plan(2, (Channel(),), (5.0, 1.0, 1.0), (1, 16, 16), slice_axis=0)
-    assert working_shape((7, 20, 20), (9.0, 2.0, 2.0), plan) == (7, 40, 40)
-    assert working_shape((7, 20, 20), (9.0, 2.0, 2.0), dataclasses.replace(plan, dimensions=3)) == (13, 40, 40)
 
 
 def test_the_case_that_cannot_be_used_is_named(cases, tmp_path):

@@ -55,7 +55,7 @@ def fingerprint(cases: Sequence[CaseFiles]) -> Fingerprint:
         counts.setdefault(channels * len(case.images), case.name)
         axes = canonical_axes(geometry)
         spacings.append(axes.spacing_zyx(geometry))
-        shapes.append(tuple(geometry.shape[a] for a in axes.permutation))
+        shapes.append(axes.shape_zyx(geometry))
     if len(counts) > 1:
         told = ", ".join(f"{name} has {n}" for n, name in counts.items())
         raise InputError(f"The volumes differ in their number of channels ({told}). Train on one kind at a time.")

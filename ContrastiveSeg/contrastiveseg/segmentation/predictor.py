@@ -16,14 +16,12 @@ from torch.nn import functional as F
 
 from ..checkpoints.card import Card
 from ..checkpoints.open import open_segmenter
-from ..data.cache import working_shape
+from ..data.preprocessor import Preprocessor
 from ..descriptions import Pieces
 from ..device import keep_large_buffers
 from ..networks.segmenter import Segmenter
-from ..planning.normalize import normalize
 from ..volumes.components import keep_largest_component
 from ..volumes.orientation import canonical_axes
-from ..volumes.resample import resample_image
 from ..volumes.volume import LabelMap, Volume
 from .sliding_window import OnTile, segment_logits
 from .uncertainty import Entropy, entropy_of
@@ -74,6 +72,7 @@ class Predictor:
             keep_large_buffers()
         self.card, self.device, self.dtype = card, device, dtype
         self.network = network.to(device).eval()
+        self.preprocessor = Preprocessor(card.plan)
 
     @classmethod
     def open(cls, path: Path, device: torch.device, dtype: torch.dtype | None) -> Predictor:
@@ -85,11 +84,8 @@ class Predictor:
         return cls(*open_segmenter(path), device, dtype)
 
     def prepare(self, volume: Volume) -> Tensor:
-        """The volume as the network sees it: canonical, normalized, at the plan's spacing; (C, z, y, x) float32."""
-        axes = canonical_axes(volume.geometry)
-        array = axes.apply(volume.array)
-        shape = working_shape(array.shape[1:], axes.spacing_zyx(volume.geometry), self.card.plan)
-        return torch.from_numpy(np.ascontiguousarray(resample_image(normalize(array, self.card.plan.channels), shape)))
+        """The volume as the network sees it, as in training: (C, z, y, x) float32."""
+        return torch.from_numpy(np.ascontiguousarray(self.preprocessor.image(volume)))
 
     def logits(
         self, image: Tensor, *, mirror: bool = False, on_tile: OnTile | None = None, timings: Timings | None = None

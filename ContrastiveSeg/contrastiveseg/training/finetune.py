@@ -15,7 +15,7 @@ from .. import events
 from ..checkpoints.card import Card
 from ..checkpoints.format import save
 from ..checkpoints.open import build_segmenter
-from ..data.cache import CachedVolumes
+from ..data.cached_volumes import CachedVolumes
 from ..descriptions import FinetuneJob
 from ..errors import Cancelled, InputError
 from ..methods.method import SegmentationMethod

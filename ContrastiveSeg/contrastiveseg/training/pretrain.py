@@ -10,7 +10,7 @@ from typing import Any
 from .. import events
 from ..checkpoints.card import Card
 from ..checkpoints.format import save
-from ..data.cache import CachedVolumes
+from ..data.cached_volumes import CachedVolumes
 from ..descriptions import PretrainJob
 from ..errors import Cancelled, InputError
 from ..methods.method import Method

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import events
 from ..checkpoints.card import Card
-from ..data.cache import CachedVolumes
+from ..data.cached_volumes import CachedVolumes
 from ..errors import Cancelled
 from ..evaluation.metrics import measure
 from ..methods.method import SegmentationMethod

@@ -12,7 +12,8 @@ from pathlib import Path
 from .. import events
 from ..checkpoints.card import Card, Label
 from ..checkpoints.learned_cases import first_names, learned_cases
-from ..data.cache import CachedCase, CachedVolumes
+from ..data.cache import CachedCase
+from ..data.cached_volumes import CachedVolumes
 from ..descriptions import FinetuneJob
 from ..errors import InputError
 from ..methods.method import SegmentationMethod
@@ -119,8 +120,8 @@ def check_unseen(base: Card | None, cases: Sequence[CachedCase], emit: events.Em
 def one_piece(cases: Sequence[CachedCase]) -> tuple[int, ...]:
     """The labels that are in one piece in each of the ``cases`` that have them; fewer than three prove nothing."""
     having = Counter(value for case in cases for value in case.values or ())
-    whole = Counter(value for case in cases for value in case.whole)
-    return tuple(value for value in sorted(having) if having[value] == whole[value] >= _PROOF)
+    connected = Counter(value for case in cases for value in case.one_piece)
+    return tuple(value for value in sorted(having) if having[value] == connected[value] >= _PROOF)
 
 
 def prepared_task(

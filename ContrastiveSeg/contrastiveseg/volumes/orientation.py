@@ -43,6 +43,11 @@ class Axes:
         z, y, x = (geometry.spacing_zyx[axis] for axis in self.permutation)
         return (z, y, x)
 
+    def shape_zyx(self, geometry: Geometry) -> tuple[int, int, int]:
+        """Voxels along canonical z, y, x."""
+        z, y, x = (geometry.shape[axis] for axis in self.permutation)
+        return (z, y, x)
+
     def _steps(self) -> tuple[Any, ...]:
         return (..., *(slice(None, None, -1) if flip else slice(None) for flip in self.flips))
 
