@@ -102,12 +102,13 @@ class ModelSection(Section):
         for title, value in card_rows(card, _):
             rows.setdefault(title, []).append(value)
         texts = {title: ", ".join(values) for title, values in rows.items()}
+        start = _("from {start}").format(start=texts["from"])
         values = {
             "method": texts["method"],
             "backbone": texts["network"],
             "expects": texts["expects"],
             "labels": _swatches(card.labels),
-            "origin": _("{data}, from {start}").format(data=texts["trained on"], start=texts["from"]),
+            "origin": ", ".join(filter(None, (texts["trained on"], start, texts.get("made")))),
             "scores": texts.get("score", ""),
             "license": texts.get("license", ""),
             "citation": texts.get("cite", ""),

@@ -20,9 +20,9 @@ from ..data.preprocessor import Preprocessor
 from ..descriptions import Pieces
 from ..device import keep_large_buffers
 from ..networks.segmenter import Segmenter
-from ..volumes.components import keep_largest_component
 from ..volumes.orientation import canonical_axes
 from ..volumes.volume import LabelMap, Volume
+from .one_piece import without_islands
 from .sliding_window import OnTile, segment_logits
 from .uncertainty import Entropy, entropy_of
 
@@ -139,7 +139,7 @@ class Predictor:
 
         Args:
             mirror: average over mirrored copies.
-            pieces: keep all of each label, only the largest, or ("auto") only that of the card's ``one_piece``.
+            pieces: see :func:`.one_piece.without_islands`.
             probabilities: also return the class probabilities. uncertainty: also their entropy, in [0, 1].
             on_tile: told (done, total); may raise to stop.
 
@@ -157,9 +157,7 @@ class Predictor:
             values = np.array([0, *(label.value for label in self.card.labels)])
             values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
             found = values[np.ascontiguousarray(axes.undo(restored.classes))]
-            kept = found
-            if pieces == "largest" or (pieces == "auto" and self.card.one_piece):
-                kept = keep_largest_component(found, None if pieces == "largest" else self.card.one_piece)
+            kept = without_islands(found, pieces, self.card.one_piece)
             soft, unsure = (
                 None if array is None else np.ascontiguousarray(axes.undo(array))
                 for array in (restored.probabilities, restored.uncertainty)

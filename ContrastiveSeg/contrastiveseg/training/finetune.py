@@ -22,6 +22,7 @@ from ..methods.method import SegmentationMethod
 from ..methods.registry import find_method
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter, TransferReport, load_transferred
+from ..segmentation.one_piece import one_piece_labels
 from ..serialization import to_json
 from . import distributed
 from .loop import Run, Trained, train
@@ -36,7 +37,7 @@ from .setup import (
     told,
 )
 from .start import Start, open_start
-from .task import Task, check_unseen, held_out, labeled_cases, one_piece, prepared_task, unlabeled_cases
+from .task import Task, check_unseen, held_out, labeled_cases, prepared_task, unlabeled_cases
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ class FineTuning:
         """What a network trained here without ``held`` is, but for its provenance."""
         start, cases = self.start, self.trained_on(held).cases
         settings, labels = to_json(self.settings), self.task.labels
-        return Card("segmenter", self.job.method, start.network, start.plan, settings, labels, one_piece(cases))
+        return Card("segmenter", self.job.method, start.network, start.plan, settings, labels, one_piece_labels(cases))
 
     def trained_on(self, held: Sequence[int]) -> CachedVolumes:
         """All cases but ``held``."""

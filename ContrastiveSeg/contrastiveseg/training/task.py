@@ -24,9 +24,6 @@ from ..volumes.dataset import CaseFiles, label_names
 from .loop import Run
 from .setup import cases_of, prepared
 
-#: So many cases show that a structure is always in one piece.
-_PROOF = 3
-
 
 @dataclass(frozen=True)
 class Task:
@@ -115,13 +112,6 @@ def check_unseen(base: Card | None, cases: Sequence[CachedCase], emit: events.Em
     if learned.same_name:
         names = first_names(learned.same_name)
         emit(events.warning(f"{start} other files named {names}. If they are the same volumes, scores prove nothing."))
-
-
-def one_piece(cases: Sequence[CachedCase]) -> tuple[int, ...]:
-    """The labels that are in one piece in each of the ``cases`` that have them; fewer than three prove nothing."""
-    having = Counter(value for case in cases for value in case.values or ())
-    connected = Counter(value for case in cases for value in case.one_piece)
-    return tuple(value for value in sorted(having) if having[value] == connected[value] >= _PROOF)
 
 
 def prepared_task(
