@@ -31,7 +31,8 @@ from contrastiveseg.jobs.run import run
 from contrastiveseg.networks.registry import build
 from contrastiveseg.planning.presets import size_of
 from contrastiveseg.serialization import to_json
-from contrastiveseg.volumes.dataset import CaseFiles, find_cases, label_names
+from contrastiveseg.volumes.dataset import CaseFiles, find_cases
+from contrastiveseg.volumes.dataset_json import declared_label_names, label_names
 from contrastiveseg.volumes.reading import read_channels, read_labels
 from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 
@@ -121,7 +122,7 @@ def _demo(options: argparse.Namespace) -> int:
     if options.images:
         own = find_cases([Path(p) for p in options.images], [Path(p) for p in options.labels or ()])
         training, held_out = _split([c for c in own if c.labels])
-        names = _names_beside([*options.images, *(options.labels or ())])
+        names = declared_label_names(Path(path) for path in [*options.images, *(options.labels or ())])
         _clear(output, options.overwrite)
     else:
         _clear(output, options.overwrite)
@@ -230,15 +231,6 @@ def _split(cases: Sequence[CaseFiles]) -> tuple[list[CaseFiles], list[CaseFiles]
     held_out = list(cases[1::3])
     rest = [c for c in cases if c not in held_out]
     return rest[:: -(-len(rest) // MOST_LABELED)], held_out
-
-
-def _names_beside(paths: Sequence[str]) -> dict[int, str]:
-    """Label names from a dataset.json that is named, lies in a folder named, or beside it; {} without one."""
-    for path in map(Path, paths):
-        for candidate in (path, path / "dataset.json", path.parent / "dataset.json"):
-            if candidate.name == "dataset.json" and candidate.is_file():
-                return label_names(candidate)
-    return {}
 
 
 def _write_list(folder: Path, cases: Sequence[CaseFiles], names: dict[int, str]) -> Path:

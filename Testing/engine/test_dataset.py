@@ -9,7 +9,8 @@ import pytest
 
 from contrastiveseg.errors import InputError
 from contrastiveseg.volumes import dataset
-from contrastiveseg.volumes.dataset import CaseFiles, find_cases, label_names
+from contrastiveseg.volumes.dataset import CaseFiles, find_cases
+from contrastiveseg.volumes.dataset_json import declared_label_names, label_names
 
 
 def touch(folder, *names):
@@ -195,3 +196,12 @@ def test_not_json_and_wrong_labels(tmp_path):
         label_names(write(tmp_path / "z.json", {"labels": {"a": 1, "b": 1}}))
     with pytest.raises(InputError, match="labels"):
         label_names(write(tmp_path / "w.json", {}))
+
+
+def test_label_names_of_a_data_set_that_is_named_or_beside(tmp_path):
+    images = touch(tmp_path / "imagesTr", "a.nii")
+    assert declared_label_names([images]) == {}
+    listing = write(tmp_path / "dataset.json", {"labels": {"background": 0, "organ": 1}})
+    other = write(touch(tmp_path / "other") / "dataset.json", {"labels": {"background": 0, "bone": 1}})
+    for path in (listing, tmp_path, images):
+        assert declared_label_names([tmp_path / "nowhere" / "x", path, other]) == {0: "background", 1: "organ"}

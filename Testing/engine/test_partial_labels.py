@@ -83,6 +83,12 @@ def test_names_that_two_data_sets_have_are_refused(folders):
     assert labeled(folders, "one", images=("two", "one"))["b"] == "b.nii.gz"
 
 
+def test_two_label_maps_of_one_volume_are_refused(folders):
+    (folders / "marks" / "d_label.nii.gz").touch()
+    with pytest.raises(InputError, match="Case d has two label files"):
+        labeled(folders, "marks")
+
+
 def test_labels_of_nothing_are_refused(folders):
     with pytest.raises(InputError, match="labels none of the volumes"):
         labeled(folders, "marks/stranger.nii.gz")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..volumes.dataset import case_of
+from ..volumes.pairing import matching_case
 from .card import Card
 
 
@@ -25,7 +25,7 @@ class LearnedCases:
 def learned_cases(card: Card | None, cases: Iterable[tuple[str, str | None]]) -> LearnedCases:
     """Those of ``cases``, each (name, SHA-256 of its image files or None), that ``card`` lists with a used label.
 
-    A name may end like a label file's (:func:`.volumes.dataset.case_of`). Without a card there are none.
+    A name may end like a label file's (:func:`.volumes.pairing.matching_case`). Without a card there are none.
     """
     learned = card.provenance.labeled_cases if card else ()
     digests, names = {case.digest for case in learned}, {case.name for case in learned}
@@ -33,7 +33,7 @@ def learned_cases(card: Card | None, cases: Iterable[tuple[str, str | None]]) ->
     for name, digest in cases:
         if digest in digests:
             same_files.append(name)
-        elif case_of(name, names):
+        elif matching_case(name, names):
             same_name.append(name)
     return LearnedCases(tuple(same_files), tuple(same_name))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median, stdev
@@ -14,7 +14,7 @@ from .. import files
 from ..errors import Cancelled, InputError
 from ..events import Cancelled as IsCancelled
 from ..events import Emit, Progress, never, silent, stage, warning
-from ..volumes.dataset import case_of
+from ..volumes.pairing import FolderPairs, pair_folders
 from ..volumes.reading import read_labels
 from .metrics import METRICS, LabelScores, measure
 
@@ -96,7 +96,8 @@ def evaluate(
         InputError: nothing to pair, a reference that cannot be read as labels, or not one pair that can be compared.
         Cancelled: ``cancelled`` said so between two cases.
     """
-    pairs, missing, unreferenced = _pair(predictions, references)
+    paired = _paired(predictions, references)
+    pairs, missing, unreferenced = paired.pairs, paired.only_second, paired.only_first
     for case in missing:
         emit(warning(f"{case}: no prediction for this reference; it is in no mean."))
     emit(stage("evaluate"))
@@ -139,52 +140,25 @@ def evaluate(
 
 def files_of(predictions: Path, references: Path) -> list[Path]:
     """The files that :func:`evaluate` compares; raises as it does where there are none."""
-    pairs, _, _ = _pair(predictions, references)
-    return [file for pair in pairs.values() for file in pair]
+    return [file for pair in _paired(predictions, references).pairs.values() for file in pair]
 
 
-def _pair(predictions: Path, references: Path) -> tuple[dict[str, tuple[Path, Path]], tuple[str, ...], tuple[str, ...]]:
+def _paired(predictions: Path, references: Path) -> FolderPairs:
+    """Predictions first, references second; two files are one pair whatever their names."""
     for path in (predictions, references):
         if not path.exists():
             raise InputError(f"There is no {path}.")
     if predictions.is_dir() != references.is_dir():
         raise InputError("Give two files, or two folders: one of them is a file and the other a folder.")
     if not predictions.is_dir():
-        return {files.stem(references): (predictions, references)}, (), ()
-    found = _cases(predictions)
-    wanted = _renamed(_cases(references), found)
-    found = _renamed(found, wanted)
-    pairs = {case: (found[case], wanted[case]) for case in wanted if case in found}
-    if not pairs:
+        return FolderPairs({files.stem(references): (predictions, references)}, (), ())
+    paired = pair_folders(predictions, references)
+    if not paired.pairs:
         raise InputError(
             f"No file in {predictions} is named like one in {references}. A prediction pairs with the reference of the "
             "same name; the file ending may differ, and _seg, _label and the like may follow."
         )
-    return pairs, tuple(c for c in wanted if c not in found), tuple(c for c in found if c not in wanted)
-
-
-def _renamed(cases: dict[str, Path], others: Collection[str]) -> dict[str, Path]:
-    """``CASE_seg`` as ``CASE`` where only that has a partner in ``others``."""
-    renamed: dict[str, Path] = {}
-    for name, path in cases.items():
-        other = case_of(name, others)
-        case = name if other is None or other in cases else other
-        if case in renamed:
-            raise InputError(f"{renamed[case]} and {path.name} are two files for case {case}. Keep one of them.")
-        renamed[case] = path
-    return renamed
-
-
-def _cases(folder: Path) -> dict[str, Path]:
-    cases: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or not files.volume_suffix(path) or path.name.startswith("."):
-            continue
-        case = files.stem(path)
-        if case in cases:
-            raise InputError(f"{cases[case]} and {path.name} are two files for case {case}. Keep one of them.")
-        cases[case] = path
-    return cases
+    return paired
 
 
 def _labels_in(references: Sequence[Path], cancelled: IsCancelled) -> dict[int, str]:

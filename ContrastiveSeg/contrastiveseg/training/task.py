@@ -20,7 +20,8 @@ from ..methods.method import SegmentationMethod
 from ..methods.registry import methods_of
 from ..planning.plan import Plan
 from ..serialization import from_json
-from ..volumes.dataset import CaseFiles, label_names
+from ..volumes.dataset import CaseFiles
+from ..volumes.dataset_json import declared_label_names
 from .loop import Run
 from .setup import cases_of, prepared
 
@@ -161,10 +162,7 @@ def _labels(job: FinetuneJob, made: Sequence[CachedCase], base: Card | None) -> 
         where = job.label_table
         known = {label.value: label for label in label_table(Path(job.label_table))}
         names = {value: label.name for value, label in known.items()}
-    for path in (*job.images, *job.labels):
-        for candidate in (Path(path), Path(path) / "dataset.json", Path(path).parent / "dataset.json"):
-            if candidate.name == "dataset.json" and candidate.is_file():
-                names = names or label_names(candidate)
+    names = names or declared_label_names(Path(path) for path in (*job.images, *job.labels))
     for case in made:
         undeclared = [str(v) for v in case.values or () if names and v not in names]
         if undeclared:

@@ -1,4 +1,4 @@
-"""Which of pooled volumes have labels to learn from: only those that the user names, however many lie beside them."""
+"""Label maps for some of the volumes of pooled data sets: only those that the user names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .. import files
 from ..errors import InputError
-from .dataset import CaseFiles, case_of, find_cases
+from .dataset import CaseFiles, find_cases
+from .pairing import labels_by_case, volume_files
 
 
 def with_named_labels(data_sets: Sequence[Sequence[CaseFiles]], labels: Sequence[Path]) -> list[list[CaseFiles]]:
@@ -20,7 +20,8 @@ def with_named_labels(data_sets: Sequence[Sequence[CaseFiles]], labels: Sequence
             that has these names. Volumes without a label are unlabeled, labels without a volume are ignored.
 
     Raises:
-        InputError: a path that does not exist or labels no volume, or names that several data sets have.
+        InputError: a path that does not exist or labels no volume, two label maps of one volume, or names that
+            several data sets have.
     """
     pooled = [[replace(case, labels=None) for case in cases] for cases in data_sets]
     for path in labels:
@@ -39,7 +40,7 @@ def with_named_labels(data_sets: Sequence[Sequence[CaseFiles]], labels: Sequence
 def _lists_cases(path: Path) -> bool:
     if path.is_file():
         return path.suffix.lower() == ".json"
-    return (path / "dataset.json").is_file() and not _volumes(path)
+    return (path / "dataset.json").is_file() and not volume_files(path)
 
 
 def _by_volume(data_sets: Sequence[Sequence[CaseFiles]], path: Path) -> dict[tuple[Path, ...], Path]:
@@ -50,28 +51,23 @@ def _by_volume(data_sets: Sequence[Sequence[CaseFiles]], path: Path) -> dict[tup
 
 
 def _by_name(data_sets: Sequence[Sequence[CaseFiles]], path: Path) -> dict[tuple[Path, ...], Path]:
-    """Labels by the volumes' files, paired by name within one data set; where one lies at ``path`` too, within that."""
-    here = path.resolve()
-    beside = [cases for cases in data_sets if any(here in f.parents for c in cases for f in _resolved(c.images))]
-    data_sets = beside or data_sets
+    """Labels by the volumes' files, paired by name within one data set: one with volumes below ``path`` if there is."""
+    folder = path.resolve()
+    below = [cases for cases in data_sets if any(folder in f.parents for c in cases for f in _resolved(c.images))]
+    data_sets = below or data_sets
     images = {file for cases in data_sets for case in cases for file in _resolved(case.images)}
-    maps = [file for file in (_volumes(path) if path.is_dir() else [path]) if file.resolve() not in images]
-    found = []
+    maps = [file for file in (volume_files(path) if path.is_dir() else [path]) if file.resolve() not in images]
+    matches = []
     for cases in data_sets:
         by_name = {case.name: case for case in cases}
-        named = {name: file for file in maps if (name := case_of(files.stem(file), by_name)) is not None}
-        if named:
-            found.append({by_name[name].images: file for name, file in named.items()})
-    if len(found) > 1:
+        if labels := labels_by_case(maps, by_name):
+            matches.append({by_name[name].images: file for name, file in labels.items()})
+    if len(matches) > 1:
         raise InputError(
-            f"{path} has labels with the names of volumes in {len(found)} of the data sets. Give the dataset.json (or "
-            "a JSON list of image and label) of the data set they belong to instead."
+            f"{path} has labels with the names of volumes in {len(matches)} of the data sets. Give the dataset.json "
+            "(or a JSON list of image and label) of the data set they belong to instead."
         )
-    return found[0] if found else {}
-
-
-def _volumes(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.is_file() and files.volume_suffix(f) and not f.name.startswith("."))
+    return matches[0] if matches else {}
 
 
 def _resolved(paths: Sequence[Path]) -> tuple[Path, ...]:
