@@ -86,6 +86,11 @@ class FinetuneJob(Training):
     dimensions: Literal[2, 3] = option(3, "without checkpoint: 3 for volumes, 2 for slice by slice")
     size: Size = option("auto", "without checkpoint: network size")
     network: str = option("unet", "without checkpoint: backbone (see 'networks')")
+    resolution: str = option(
+        "auto",
+        "working voxel spacing: native, a length in mm, or auto: coarser than the volumes where the budget is short "
+        "and the labeled structures allow it; a checkpoint for one modality keeps its own",
+    )
     validation: str = option("none", "K labeled cases to hold out, or their names joined by commas; or 'leave-one-out'")
     compare_scratch: bool = option(False, "also train from scratch with the same budget and say which won")
     transferred_rate: float | None = option(None, "learning-rate factor for weights from the checkpoint")

@@ -102,7 +102,7 @@ def check_card(card: Card, where: str) -> None:
     """
     plan, values = card.plan, [label.value for label in card.labels]
     for holds, words in (
-        (min(plan.spacing) > 0, "plan.spacing must be above 0"),
+        (min(*plan.spacing, *(plan.volume_spacing or ())) > 0, "plan.spacing must be above 0"),
         (min(plan.patch) >= 1, "plan.patch must be 1 or more"),
         (0 <= plan.slice_axis <= 2, "plan.slice_axis must be 0, 1 or 2"),
         (len(plan.channels) > 0, "plan.channels is empty"),

@@ -52,10 +52,12 @@ def describe(card: Card) -> str:
 def _expects(plan: Plan, _: Callable[[str], str]) -> str:
     count = len(plan.channels)
     parts = [_("1 channel") if count == 1 else _("{count} channels").format(count=count)]
-    if all(channel.modality == "any" for channel in plan.channels):
+    if plan.generic:
         return ", ".join([*parts, _("any modality and spacing (follows your data when fine-tuned)")])
     parts.append(" + ".join(f"{c.name} ({c.modality})" if count > 1 else c.modality for c in plan.channels))
-    parts.append(_("voxels of {spacing} mm").format(spacing=millimeters(plan.spacing)))
+    parts.append(_("voxels of {spacing} mm").format(spacing=millimeters(plan.volume_spacing or plan.spacing)))
+    if plan.volume_spacing:
+        parts.append(_("resampled to {spacing} mm").format(spacing=millimeters(plan.spacing)))
     return ", ".join(parts)
 
 

@@ -60,9 +60,10 @@ def incompatibilities(plan: Plan, geometry: Geometry, channels: Sequence[np.ndar
     spacing = axes.spacing_zyx(geometry)
     # In 2D the slices keep their own distance.
     used = [axis for axis in range(3) if plan.dimensions == 3 or axis != plan.slice_axis]
-    ratios = [spacing[axis] / plan.spacing[axis] for axis in used]
+    trained_on = plan.volume_spacing or plan.spacing
+    ratios = [spacing[axis] / trained_on[axis] for axis in used]
     if max(ratios) > _COARSE or min(ratios) < 1 / _FINE:
-        problems.append(Incompatibility("spacing", spacing, plan.spacing))
+        problems.append(Incompatibility("spacing", spacing, trained_on))
     cosines = [abs(geometry.direction[3 * patient + 2 - axes.permutation[2 - patient]]) for patient in range(3)]
     tilt = math.degrees(math.acos(min(1.0, *cosines)))
     if tilt > _MAX_TILT:

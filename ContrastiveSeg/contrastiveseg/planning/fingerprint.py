@@ -99,21 +99,25 @@ def plan_for(seen: Fingerprint, dimensions: int, rule: PatchRule, voxels: int) -
     return Plan(3, seen.channels, seen.spacing, (z, y, x), seen.slice_axis)
 
 
-def adapt(base: Plan, seen: Fingerprint, rule: PatchRule, voxels: int) -> Plan:
+def adapt(base: Plan, seen: Fingerprint, rule: PatchRule, voxels: int, keep_spacing: bool = True) -> Plan:
     """The plan for fine-tuning a network that was pre-trained with ``base`` on data like ``seen``.
 
     Spacing and normalization stay as pre-training had them, so that both phases see the same kind of input; only the
     patch follows the new data. A generic starter (modality "any") takes spacing and normalization from the data.
 
+    Args:
+        keep_spacing: False takes the spacing from ``seen`` in any case.
+
     Raises:
         InputError: the number of channels differs.
     """
-    if all(c.modality == "any" for c in base.channels):
+    if base.generic:
         return plan_for(seen, base.dimensions, rule, voxels)
     if len(base.channels) != len(seen.channels):
         raise InputError(
             f"The checkpoint expects {len(base.channels)} channel(s) and the volumes have {len(seen.channels)}."
         )
-    shape = resampled_shape(seen.shape, seen.spacing, base.spacing)
+    spacing = base.spacing if keep_spacing else seen.spacing
+    shape = resampled_shape(seen.shape, seen.spacing, spacing)
     adapted = plan_for(replace(seen, shape=shape), base.dimensions, rule, voxels)
-    return replace(adapted, channels=base.channels, spacing=base.spacing)
+    return replace(adapted, channels=base.channels, spacing=spacing)

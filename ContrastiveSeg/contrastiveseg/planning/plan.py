@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Modality = Literal["any", "MR", "CT"]
+#: Voxel spacing in mm, (z, y, x) of the canonical orientation.
+Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,23 @@ class Plan:
         channels: one entry an input channel.
         spacing: working voxel spacing in mm; with ``dimensions == 2`` the slice axis keeps the volume's own spacing
             and its entry here is only a typical value.
+        volume_spacing: median spacing of the training volumes where the network works at a coarser one
+            (:mod:`.resolution`); None where it works at theirs.
         patch: training patch in voxels; 1 on the slice axis when ``dimensions == 2``.
         slice_axis: 0, 1 or 2, the axis slices are cut along (used in 2D, and for MACL's slice position).
     """
 
     dimensions: Literal[2, 3]
     channels: tuple[Channel, ...]
-    spacing: tuple[float, float, float]
+    spacing: Spacing
     patch: tuple[int, int, int]
     slice_axis: int = 0
+    volume_spacing: Spacing | None = None
+
+    @property
+    def generic(self) -> bool:
+        """Whether it is a starter's, which takes spacing and normalization from the data it is fine-tuned on."""
+        return all(channel.modality == "any" for channel in self.channels)
 
     @property
     def patch_shape(self) -> tuple[int, ...]:

@@ -71,6 +71,8 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
     held = held_out(job, cases)
     run = open_run(job, emit, cancelled)
     start = open_start(job, cases, run)
+    # A budget in minutes may call for another resolution on another device; such a run is not resumed.
+    run = dataclasses.replace(run, identity=f"{run.identity} {start.plan.spacing}")
     with cache_folder(job, keep_if_refused=False) as folder:
         emit(events.stage("preprocess"))
         task = prepared_task(job, cases, unlabeled, start.plan, start.card, folder, run)

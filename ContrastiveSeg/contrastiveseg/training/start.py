@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import torch
 from torch import Tensor
 
 from .. import events
@@ -17,10 +19,11 @@ from ..descriptions import FinetuneJob
 from ..networks.registry import build
 from ..networks.spec import NetworkSpec
 from ..planning.compatibility import modality_mismatch, warning_text
-from ..planning.fingerprint import adapt, fingerprint, plan_for
+from ..planning.fingerprint import Fingerprint, adapt, fingerprint, plan_for
 from ..planning.patch import PatchRule
-from ..planning.plan import Plan
+from ..planning.plan import Plan, Spacing
 from ..planning.presets import choose_network, patch_voxels
+from ..planning.resolution import at_spacing, choose_resolution, resolution_text, steps_affordable
 from ..volumes.dataset import CaseFiles
 from .loop import Run
 
@@ -48,17 +51,40 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
     Raises:
         InputError: the checkpoint cannot be read, or does not fit the volumes.
     """
-    seen = fingerprint(cases)
+    native = fingerprint(cases)
     if job.checkpoint == "none":
-        spec, voxels = choose_network(job.network, job.size, job.dimensions, seen, run.device)
-        return Start(spec, plan_for(seen, job.dimensions, PatchRule(build(spec).total_stride), voxels))
+        # The size of the patch does not depend on the resolution, but the network's levels do.
+        _, voxels = choose_network(job.network, job.size, job.dimensions, native, run.device)
+        seen = _at_working_spacing(job, native, job.dimensions, voxels, cases, run)
+        spec, _ = choose_network(job.network, job.size, job.dimensions, seen, run.device)
+        plan = plan_for(seen, job.dimensions, PatchRule(build(spec).total_stride), voxels)
+        return Start(spec, dataclasses.replace(plan, volume_spacing=_finer(native.spacing, plan.spacing)))
     path = Path(job.checkpoint)
     card, weights = load(path)
-    rule = PatchRule(build(card.network).total_stride)
-    plan = adapt(card.plan, seen, rule, patch_voxels(card.network))
+    rule, voxels, seen = PatchRule(build(card.network).total_stride), patch_voxels(card.network), native
+    if card.plan.generic or job.resolution != "auto":
+        seen = _at_working_spacing(job, native, card.plan.dimensions, voxels, cases, run)
+    plan = adapt(card.plan, seen, rule, voxels, keep_spacing=job.resolution == "auto")
+    plan = dataclasses.replace(plan, volume_spacing=_finer(native.spacing, plan.spacing))
     for index, (expected, found) in enumerate(zip(plan.channels, seen.channels, strict=True)):
         if mismatch := modality_mismatch(expected.modality, found.modality, index):
             text = warning_text(mismatch, f"channel {found.name!r} of these volumes")
             run.emit(events.warning(f"{text} It is scaled like {expected.modality} and may lose its contrast."))
     # A generic starter may meet several channels: its first convolution is refitted to them.
     return Start(dataclasses.replace(card.network, in_channels=len(plan.channels)), plan, card, weights, digest(path))
+
+
+def _at_working_spacing(
+    job: FinetuneJob, native: Fingerprint, dimensions: Literal[2, 3], voxels: int, cases: Sequence[CaseFiles], run: Run
+) -> Fingerprint:
+    """``native`` at the spacing that ``job.resolution`` asks for or the budget calls for, which is logged."""
+    minutes, kind = run.budget.minutes, run.device.type
+    steps = steps_affordable(minutes, voxels, kind, torch.get_num_threads()) if minutes else run.budget.steps or 0
+    chosen = choose_resolution(job.resolution, native, dimensions, steps, voxels, cases)
+    run.emit(events.log(resolution_text(chosen, native.spacing)))
+    return at_spacing(native, chosen.spacing)
+
+
+def _finer(native: Spacing, working: Spacing) -> Spacing | None:
+    """``native`` where the network works at a coarser spacing, else None."""
+    return native if any(own < ours for own, ours in zip(native, working, strict=True)) else None

@@ -1,0 +1,181 @@
+"""The working voxel spacing: coarser than the volumes where the budget is too short for their own resolution.
+
+At a coarse spacing a patch holds more of the body and a step costs less. With few labels and minutes on a CPU that is
+worth more than fine voxels: on the left atrium, at 1.25 mm, 400 steps at 2.5 mm take a quarter of the time and give a
+higher Dice on the volumes' own grid (docs/explanation/what-we-tried.md). Segmenting resamples the logits back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Literal
+
+import numpy as np
+
+from ..errors import InputError
+from ..volumes.dataset import CaseFiles
+from ..volumes.orientation import canonical_axes
+from ..volumes.reading import read_geometry, read_labels
+from ..volumes.resample import resample_image, resample_labels, resampled_shape
+from .fingerprint import Fingerprint
+from .plan import Spacing, millimeters
+
+#: With so many steps of the largest patch, training at the volumes' own resolution is worth its time.
+FULL_STEPS = 2000
+#: A volume is not made smaller than this; about what the left atrium has at 2.5 mm.
+LEAST_VOXELS = 40_000
+#: Mean Dice that each structure must keep on the way to the coarse grid and back: 0.96 for the left atrium at 2.5 mm,
+#: 0.93 for the hippocampus, whose volumes are small, at 1.2 mm instead of 1.
+LEAST_DICE = 0.95
+#: Fewer voxels of a structure in any case are too few to learn it from.
+LEAST_STRUCTURE = 10
+#: Labeled cases that are looked at, evenly spread.
+_CASES = 4
+#: Each candidate is coarser than the one before by this factor.
+_STEP = 2**0.25
+#: Voxels of a training step (two patches of PATCH_VOXELS) that a device processes a second: one CPU thread, a GPU.
+_CPU_THREAD, _GPU = 400_000, 20_000_000
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The working spacing in mm, (z, y, x), and in words why it was chosen."""
+
+    spacing: Spacing
+    reason: str
+
+
+def check_resolution(wanted: str) -> float | None:
+    """Millimeters, None for "auto" and "native".
+
+    Raises:
+        InputError: none of these.
+    """
+    if wanted in ("auto", "native"):
+        return None
+    try:
+        length = float(wanted)
+    except ValueError:
+        length = math.nan
+    if not 0 < length < math.inf:
+        raise InputError(f"--resolution takes auto, native or a voxel spacing in mm, not {wanted!r}.")
+    return length
+
+
+def steps_affordable(minutes: float, voxels: int, device: Literal["cpu", "cuda", "mps"], threads: int) -> float:
+    """About how many steps of two patches of ``voxels`` a network of matching size makes in ``minutes``.
+
+    A rough figure from the kind of the device alone, so that the same job always gets the same resolution: a factor of
+    2 changes the spacing by 1.26.
+    """
+    speed = _CPU_THREAD * min(threads, 4) if device == "cpu" else _GPU
+    return minutes * 60 * speed / (2 * voxels)
+
+
+def choose_resolution(
+    wanted: str, seen: Fingerprint, dimensions: Literal[2, 3], steps: float, voxels: int, cases: Sequence[CaseFiles]
+) -> Resolution:
+    """The working spacing for data like ``seen``.
+
+    "native" is the median spacing of the volumes, a number of millimeters the spacing of all axes that are not coarser
+    already. "auto" takes the finest spacing at which the median volume has no more voxels than the budget can train:
+    ``voxels`` with FULL_STEPS or more steps, proportionally fewer below, but at least LEAST_VOXELS. It stays fine
+    enough for every structure of the labeled ``cases``. Slice by slice, and without label maps, "auto" is "native".
+
+    Args:
+        steps: how many steps of two patches of ``voxels`` the budget has, or would have time for.
+
+    Raises:
+        InputError: ``wanted`` is none of these, or a label map cannot be read.
+    """
+    length = check_resolution(wanted)
+    if length is not None:
+        chosen = coarser(seen.spacing, length, seen.slice_axis if dimensions == 2 else None)
+        return Resolution(chosen, "as asked for")
+    if wanted == "native":
+        return Resolution(seen.spacing, "the volumes' own, as asked for")
+    labeled = [case for case in cases if case.labels]
+    if dimensions == 2 or not labeled:
+        return Resolution(seen.spacing, "the volumes' own")
+    if steps >= FULL_STEPS:
+        return Resolution(seen.spacing, "the volumes' own, which the budget allows")
+    most = max(voxels * steps / FULL_STEPS, LEAST_VOXELS)
+    if math.prod(seen.shape) <= most:
+        return Resolution(seen.spacing, "the volumes' own, which the budget allows")
+    masks = list(_structures(labeled))
+    best, reason = seen.spacing, "the volumes' own, as coarser voxels would lose its structures"
+    for spacing in _candidates(seen.spacing):
+        if not _kept(masks, spacing):
+            break
+        best, reason = spacing, "coarser for the short budget, as far as its structures allow"
+        if math.prod(resampled_shape(seen.shape, seen.spacing, spacing)) <= most:
+            reason = "coarser, so that the short budget reaches more of each volume"
+            break
+    return Resolution(best, reason)
+
+
+def coarser(spacing: Sequence[float], length: float, slice_axis: int | None = None) -> Spacing:
+    """``spacing`` with every axis at least ``length`` mm, but for ``slice_axis``."""
+    z, y, x = (s if axis == slice_axis else max(s, length) for axis, s in enumerate(spacing))
+    return (z, y, x)
+
+
+def at_spacing(seen: Fingerprint, spacing: Spacing) -> Fingerprint:
+    """``seen`` as it is after resampling to ``spacing``."""
+    return replace(seen, shape=resampled_shape(seen.shape, seen.spacing, spacing), spacing=spacing)
+
+
+def resolution_text(resolution: Resolution, native: Spacing) -> str:
+    """A sentence for the log."""
+    own = "" if resolution.spacing == native else f" (the volumes have {millimeters(native)} mm)"
+    return f"Working at {millimeters(resolution.spacing)} mm{own}: {resolution.reason}."
+
+
+@dataclass(frozen=True)
+class _Structure:
+    """One label of one case, cut to its box: ``mask`` (z, y, x) of 0 and 1 at ``spacing``."""
+
+    value: int
+    mask: np.ndarray
+    spacing: Spacing
+
+
+def _structures(cases: Sequence[CaseFiles]) -> Iterator[_Structure]:
+    for index in np.unique(np.linspace(0, len(cases) - 1, _CASES).astype(int)):
+        case = cases[int(index)]
+        assert case.labels is not None
+        geometry, _ = read_geometry(case.images[0])
+        axes = canonical_axes(geometry)
+        labels = axes.apply(read_labels(case.labels, geometry).array)
+        for value in np.unique(labels[labels > 0]):
+            inside = np.nonzero(labels == value)
+            box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in inside)
+            yield _Structure(int(value), (labels[box] == value).astype(np.uint8), axes.spacing_zyx(geometry))
+
+
+def _candidates(native: Spacing) -> Iterator[Spacing]:
+    """Spacings coarser than ``native``, finest first, until each axis has been coarsened eightfold."""
+    for step in count(1):
+        length = min(native) * _STEP**step
+        if length > 8 * max(native):
+            return
+        yield coarser(native, length)
+
+
+def _kept(structures: Sequence[_Structure], spacing: Spacing) -> bool:
+    """Whether every structure survives being resampled to ``spacing`` and back."""
+    scores: dict[int, list[float]] = {}
+    for structure in structures:
+        target = [max(own, wanted) for own, wanted in zip(structure.spacing, spacing, strict=True)]
+        margin = [(math.ceil(2 * t / s),) * 2 for t, s in zip(target, structure.spacing, strict=True)]
+        mask = np.pad(structure.mask, margin)
+        small = resample_labels(mask, resampled_shape(mask.shape, structure.spacing, target))
+        if int(small.sum()) < LEAST_STRUCTURE:
+            return False
+        again = resample_image(small[None], mask.shape)[0] > 0.5
+        both = np.count_nonzero(again & (mask > 0))
+        scores.setdefault(structure.value, []).append(2 * both / (np.count_nonzero(again) + int(mask.sum())))
+    return all(float(np.mean(dice)) >= LEAST_DICE for dice in scores.values())
