@@ -65,8 +65,8 @@ def check_resolution(wanted: str) -> float | None:
     return length
 
 
-def steps_affordable(minutes: float, voxels: int, device: Literal["cpu", "cuda", "mps"], threads: int) -> float:
-    """About how many steps of two patches of ``voxels`` a network of matching size makes in ``minutes``.
+def steps_affordable(minutes: float, voxels: int, device: str, threads: int) -> float:
+    """About how many steps of two patches of ``voxels`` a network of matching size makes in ``minutes`` on a device type.
 
     A rough figure from the kind of the device alone, so that the same job always gets the same resolution: a factor of
     2 changes the spacing by 1.26.
