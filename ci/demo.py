@@ -25,7 +25,7 @@ from contrastiveseg.errors import ContrastiveSegError, InputError
 from contrastiveseg.evaluation.evaluate import evaluate
 from contrastiveseg.evaluation.overlay import overlay_figure
 from contrastiveseg.evaluation.tables import write_tables
-from contrastiveseg.events import Event
+from contrastiveseg.events import Event, Log, Metric, Progress
 from contrastiveseg.files import stem, write_text
 from contrastiveseg.jobs.run import run
 from contrastiveseg.networks.registry import build
@@ -69,16 +69,16 @@ class Watch:
         self.every, self.last, self.loss = every, time.monotonic(), ""
 
     def __call__(self, event: Event) -> None:
-        if event["event"] == "metric" and event["name"] == "loss":
-            self.loss = f", loss {event['value']:.3f}"
-        elif event["event"] == "progress":
-            if time.monotonic() - self.last < self.every or event["done"] >= event["total"]:
+        if isinstance(event, Metric) and event.name == "loss":
+            self.loss = f", loss {event.value:.3f}"
+        elif isinstance(event, Progress):
+            if time.monotonic() - self.last < self.every or event.done >= event.total:
                 return
-            left = "" if event["seconds_left"] is None else f", {event['seconds_left']:.0f} s left"
-            print(f"  {event['done']:.0f} of {event['total']:.0f} {event['unit']}{self.loss}{left}", flush=True)
+            left = "" if event.seconds_left is None else f", {event.seconds_left:.0f} s left"
+            print(f"  {event.done:.0f} of {event.total:.0f} {event.unit}{self.loss}{left}", flush=True)
             self.last = time.monotonic()
-        elif event["event"] == "log":
-            print(f"  {'Warning: ' if event['level'] == 'warning' else ''}{event['text']}", flush=True)
+        elif isinstance(event, Log):
+            print(f"  {'Warning: ' if event.level == 'warning' else ''}{event.text}", flush=True)
 
 
 def main() -> int:

@@ -75,22 +75,22 @@ def _run(job: Job, as_json: bool, run: Run) -> int:
     try:
         with interruptible(stop.set), system_refusals():
             value = run(job, emit, stop.is_set)
-        emit(events.result(value))
+        emit(events.Result(value))
         return 3 if value.get("failures") else 0
     except ContrastiveSegError as problem:
-        emit(events.error(str(problem), problem.exit_code))
+        emit(events.Error(str(problem), problem.exit_code))
         return problem.exit_code
     except BrokenPipeError:
         raise
     except Exception as problem:  # a fault of ours; who reports it needs the trace, who watches the events an end
         traceback.print_exc()
-        emit(events.error(f"Unexpected {type(problem).__name__}: {problem}.", 1))
+        emit(events.Error(f"Unexpected {type(problem).__name__}: {problem}.", 1))
         return 1
 
 
 def _errors_of(emit: events.Emit) -> events.Emit:
     """Of the processes that torchrun starts the first speaks; the others tell what went wrong with them."""
-    return lambda event: emit(event) if event["event"] == "error" else None
+    return lambda event: emit(event) if isinstance(event, events.Error) else None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ British spelling, as it was written before version 0.2, stands for the American 
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import json
 import math
@@ -40,14 +41,14 @@ def american(name: str) -> str:
 
 
 def to_json(value: Any) -> Any:
-    """``value`` (dataclass, tuple, mapping or scalar) as JSON types. Tuples become lists."""
+    """``value`` (dataclass, tuple, mapping, enum or scalar) as JSON types. Tuples become lists, enums their values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_json(v) for v in value]
-    return value
+    return value.value if isinstance(value, enum.Enum) else value
 
 
 def from_json(cls: type[T], data: Any, where: str = "") -> T:
@@ -110,6 +111,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise InputError(f"{where}: expected an object, found {value!r}.")
         return {str(k): _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return _member(hint, value, where)
     if dataclasses.is_dataclass(hint):
         return from_json(hint, value, where)  # type: ignore[arg-type]
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -117,6 +120,14 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, type) and (not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool)):
         raise InputError(f"{where}: expected {hint.__name__}, found {value!r}.")
     return value
+
+
+def _member(kind: type[enum.Enum], value: Any, where: str) -> enum.Enum:
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(repr(member.value) for member in kind)
+        raise InputError(f"{where}: {value!r} is not one of {known}.") from None
 
 
 def _finite(value: float, where: str) -> float:

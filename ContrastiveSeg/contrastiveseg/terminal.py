@@ -7,17 +7,19 @@ import sys
 import time
 from typing import Any
 
+from . import events
 from .errors import Cancelled
-from .events import Emit, Event
+from .events import Emit, Error, Event, Log, Metric, Progress, Result, StageStarted
+from .serialization import to_json
 
-#: Seconds between two lines of progress in a log; a stage's first and last are always told.
+#: Seconds between two lines of progress in a log; a stage's first and last are always printed.
 _LINE_SECONDS = 5.0
 
 
 def watcher(as_json: bool) -> Emit:
     """The ``Emit`` for stdout and stderr as they are: JSON, a terminal, or a file."""
     if as_json:
-        return lambda event: print(json.dumps(event), flush=True)
+        return lambda event: print(json.dumps(events.to_json(event)), flush=True)
     return _Bars() if sys.stderr.isatty() else _Lines()
 
 
@@ -30,27 +32,26 @@ class _Lines:
         self.done, self.next_line = -1.0, 0.0
 
     def __call__(self, event: Event) -> None:
-        kind = event["event"]
-        if kind == "stage":
-            self.stage = event["name"]
+        if isinstance(event, StageStarted):
+            self.stage = _words(event)
             self.metrics.clear()
             self.done, self.next_line = -1.0, 0.0
-        elif kind == "metric":
-            if event["name"].startswith("validation"):
-                print(f"{self.stage}: {event['name']} {event['value']:.4f} at step {event['step']}", flush=True)
+        elif isinstance(event, Metric):
+            if event.name.startswith("validation"):
+                print(f"{self.stage}: {event.name} {event.value:.4f} at step {event.step}", flush=True)
             else:
-                self.metrics[event["name"]] = event["value"]
-        elif kind == "progress":
+                self.metrics[event.name] = event.value
+        elif isinstance(event, Progress):
             self._progress(event)
         else:
-            _say(event)
+            _print(event)
 
-    def _progress(self, event: Event) -> None:
-        now, last = time.monotonic(), event["done"] >= event["total"]
-        if event["done"] != self.done and (last or now >= self.next_line):
+    def _progress(self, event: Progress) -> None:
+        now, last = time.monotonic(), event.done >= event.total
+        if event.done != self.done and (last or now >= self.next_line):
             print(f"{self.stage}: {_amount(event)}{self._terms()}", flush=True)
             self.next_line = now + _LINE_SECONDS
-        self.done = event["done"]
+        self.done = event.done
         self.metrics.clear()
 
     def _terms(self) -> str:
@@ -68,29 +69,31 @@ class _Bars:
         self.stage = ""
 
     def __call__(self, event: Event) -> None:
-        kind = event["event"]
-        if kind == "progress":
+        if isinstance(event, Progress):
             if self.bar is None:
-                self.bar = self._make(total=event["total"], desc=self.stage, unit=event["unit"], leave=False)
-            self.bar.update(min(event["done"], event["total"]) - self.bar.n)
+                self.bar = self._make(total=event.total, desc=self.stage, unit=event.unit, leave=False)
+            self.bar.update(min(event.done, event.total) - self.bar.n)
             return
-        if kind == "metric":
-            if self.bar is not None and event["name"] in ("loss", "validation_dice"):
-                self.bar.set_postfix({event["name"]: f"{event['value']:.4g}"}, refresh=False)
+        if isinstance(event, Metric):
+            if self.bar is not None and event.name in ("loss", "validation_dice"):
+                self.bar.set_postfix({event.name: f"{event.value:.4g}"}, refresh=False)
             return
         if self.bar is not None:
             self.bar.close()
             self.bar = None
-        if kind == "stage":
-            self.stage = event["name"]
+        if isinstance(event, StageStarted):
+            self.stage = _words(event)
         else:
-            _say(event)
+            _print(event)
 
 
-def _amount(event: Event) -> str:
-    left = event["seconds_left"]
-    told = "" if left is None else f", {_duration(max(left, 0))} left"
-    return f"{_short(event['done'])}/{_short(event['total'])} {event['unit']}{told}"
+def _words(stage: StageStarted) -> str:
+    return f"{stage.name.value.replace('_', ' ')} {stage.detail}".rstrip()
+
+
+def _amount(event: Progress) -> str:
+    left = "" if event.seconds_left is None else f", {_duration(max(event.seconds_left, 0))} left"
+    return f"{_short(event.done)}/{_short(event.total)} {event.unit}{left}"
 
 
 def _short(amount: float) -> str:
@@ -102,25 +105,30 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _say(event: Event) -> None:
+def _print(event: Event) -> None:
     """A log, warning, error or result in plain words."""
-    if event["event"] == "log":
-        mark = "Warning: " if event["level"] == "warning" else ""
-        print(f"{mark}{event['text']}", file=sys.stderr if mark else sys.stdout, flush=True)
-    elif event["event"] == "error":
-        # Stopping when asked to is no error.
-        mark = "" if event["exit_code"] == Cancelled.exit_code else "Error: "
-        print(f"{mark}{event['what']}", file=sys.stderr, flush=True)
-    elif event["event"] == "result":
-        for name, value in event["value"].items():
-            if name == "failures":
-                for failure in value:
-                    print(f"Failed: {failure['input']}: {failure['what']}", file=sys.stderr)
-            elif isinstance(value, list) and all(isinstance(part, str) for part in value):
-                print("".join(f"{name.replace('_', ' ')}: {part}\n" for part in value), end="")
-            elif name == "peak_memory":
-                print(f"peak memory: {value / 2**20:.0f} MiB")
-            elif isinstance(value, float):
-                print(f"{name.replace('_', ' ')}: {value:.4g}")
-            elif isinstance(value, (str, int)):
-                print(f"{name.replace('_', ' ')}: {value}")
+    if isinstance(event, Log):
+        mark = "Warning: " if event.level == "warning" else ""
+        print(f"{mark}{event.text}", file=sys.stderr if mark else sys.stdout, flush=True)
+    elif isinstance(event, Error):
+        # A cancelled job is no error.
+        mark = "" if event.exit_code == Cancelled.exit_code else "Error: "
+        print(f"{mark}{event.what}", file=sys.stderr, flush=True)
+    elif isinstance(event, Result):
+        for name, value in to_json(event.value).items():
+            _print_value(name, value)
+
+
+def _print_value(name: str, value: Any) -> None:
+    """One field of a result; lists and objects are for programs, but for files and failures."""
+    if name == "failures":
+        for failure in value:
+            print(f"Failed: {failure['input']}: {failure['what']}", file=sys.stderr)
+    elif isinstance(value, list) and all(isinstance(part, str) for part in value):
+        print("".join(f"{name.replace('_', ' ')}: {part}\n" for part in value), end="")
+    elif name == "peak_memory":
+        print(f"peak memory: {value / 2**20:.0f} MiB")
+    elif isinstance(value, float):
+        print(f"{name.replace('_', ' ')}: {value:.4g}")
+    elif isinstance(value, (str, int)):
+        print(f"{name.replace('_', ' ')}: {value}")

@@ -66,8 +66,8 @@ class StageClock:
         self.marks: list[tuple[str, float, float]] = []
 
     def __call__(self, event: events.Event) -> None:
-        if event["event"] == "stage":
-            self.mark(event["name"])
+        if isinstance(event, events.StageStarted):
+            self.mark(event.name.value)
 
     def mark(self, name: str) -> None:
         self.marks.append((name, time.process_time(), time.perf_counter()))

@@ -13,6 +13,7 @@ from contrastiveseg.data import cache
 from contrastiveseg.data.cache import CachedCase, preprocess
 from contrastiveseg.data.cached_volumes import CachedVolumes
 from contrastiveseg.errors import Cancelled, InputError
+from contrastiveseg.events import Event
 from contrastiveseg.planning.plan import Channel, Plan
 from contrastiveseg.volumes.dataset import find_cases
 
@@ -47,11 +48,11 @@ def test_a_cancelled_run_is_continued_and_not_repeated(cases, prepared, tmp_path
     with pytest.raises(Cancelled, match="kept"):
         preprocess(cases, PLAN, tmp_path, cancelled=lambda: len(prepared) >= 2)
     assert prepared == [c.name for c in cases[:2]]
-    seen: list[dict] = []
+    seen: list[Event] = []
     cached = preprocess(cases, PLAN, tmp_path, emit=seen.append)
     assert prepared == [c.name for c in cases]
     assert [c.name for c in cached] == prepared
-    assert [e["done"] for e in seen] == [1, 2, 3, 4]
+    assert [e.done for e in seen] == [1, 2, 3, 4]
     assert preprocess(cases, PLAN, tmp_path) == cached
     assert len(prepared) == 4
 
@@ -80,10 +81,10 @@ def test_damaged_files_are_prepared_again(cases, prepared, tmp_path, part, left)
 
 def test_the_cache_of_an_earlier_version_is_prepared_anew_and_said(cases, prepared, tmp_path):
     (tmp_path / "0123.places.npy").touch()
-    events: list[dict] = []
+    events: list[Event] = []
     preprocess(cases[:1], PLAN, tmp_path, emit=events.append)
     assert prepared == [cases[0].name]
-    assert "earlier version" in events[0]["text"]
+    assert "earlier version" in events[0].text
 
 
 def test_key_follows_content_and_plan_and_not_the_name(cases, dataset, tmp_path):

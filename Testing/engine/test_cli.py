@@ -198,23 +198,15 @@ def test_a_log_gets_a_line_every_few_seconds_in_numbers_people_read(monkeypatch,
     clock = iter(range(100))
     monkeypatch.setattr(terminal, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
     log = terminal._Lines()
-    log(events.stage("train"))
+    log(events.StageStarted(events.Stage.TRAIN))
     for done in range(1, 9):
-        log(events.metric("loss", done, 0.5))
-        log(
-            {
-                "event": "progress",
-                "done": done * 1.03125,
-                "total": 8,
-                "seconds_left": 60.0 * (8 - done),
-                "unit": "seconds",
-            }
-        )
-    log({"event": "progress", "done": 8.25, "total": 8, "seconds_left": -0.3, "unit": "seconds"})
-    log(events.metric("validation_dice", 8, 0.75))
-    log(events.stage("score"))
-    log({"event": "progress", "done": 9, "total": 8, "seconds_left": -1.0, "unit": "cases"})
-    log(events.result({"peak_memory": 3 * 2**20, "dice": 0.123456789}))
+        log(events.Metric("loss", done, 0.5))
+        log(events.Progress(done * 1.03125, 8, 60.0 * (8 - done), "seconds"))
+    log(events.Progress(8.25, 8, -0.3, "seconds"))
+    log(events.Metric("validation_dice", 8, 0.75))
+    log(events.StageStarted(events.Stage.SCORE))
+    log(events.Progress(9, 8, -1.0, "cases"))
+    log(events.Result({"peak_memory": 3 * 2**20, "dice": 0.123456789}))
     assert capsys.readouterr().out.splitlines() == [
         "train: 1/8 seconds, 7 min left, loss 0.5",
         "train: 6.2/8 seconds, 2 min left, loss 0.5",
@@ -246,10 +238,10 @@ def test_bars_on_a_terminal(capsys):
             n=0, update=lambda n: made.append(n), close=lambda: made.append("closed"), set_postfix=lambda *_, **__: None
         )
     )
-    progress = events.Progress(bars, 4, "steps")
-    bars(events.stage("train"))
+    progress = events.ProgressMeter(bars, 4, "steps")
+    bars(events.StageStarted(events.Stage.TRAIN))
     progress(1)
-    bars(events.metric("loss", 1, 0.5))
+    bars(events.Metric("loss", 1, 0.5))
     progress(2)
     bars(events.log("half way"))
     assert made == [{"total": 4, "desc": "train", "unit": "steps", "leave": False}, 1, 2, "closed"]

@@ -15,6 +15,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from contrastiveseg.checkpoints.header import read_card
+from contrastiveseg.events import Event, Progress
 from contrastiveseg.methods.method import Method, Optimization
 from contrastiveseg.training import distributed, loop
 from contrastiveseg.training.loop import Budget, Run, train
@@ -75,7 +76,7 @@ def process(rank: int, port: int, folder: str) -> None:
         Budget(steps=9),
         device,
         output=Path(folder) / "fit.safetensors",
-        emit=lambda e: asked.append(1) if e["event"] == "progress" else None,
+        emit=lambda e: asked.append(1) if isinstance(e, Progress) else None,
         cancelled=lambda: rank == 0 and len(asked) == 3,
     )
     found = train(Fit(), None, HOW, run)
@@ -97,8 +98,8 @@ def test_two_processes_take_the_steps_of_the_joint_batch(tmp_path):
     assert (steps, cancelled) == (other_steps, other_cancelled) == (3, True)
 
     def alone(joint):
-        seen: list[dict] = []
-        stop = lambda: sum(e["event"] == "progress" for e in seen) == 3  # noqa: E731
+        seen: list[Event] = []
+        stop = lambda: sum(isinstance(e, Progress) for e in seen) == 3  # noqa: E731
         return train(
             Fit(joint), None, HOW, Run(Budget(steps=9), torch.device("cpu"), emit=seen.append, cancelled=stop)
         ).state

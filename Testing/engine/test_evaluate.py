@@ -14,6 +14,7 @@ from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.evaluation.evaluate import evaluate
 from contrastiveseg.evaluation.job import run_evaluation
 from contrastiveseg.evaluation.tables import to_csv, to_json, to_markdown, write_tables
+from contrastiveseg.events import Log, Progress
 
 LABELS = {1: "wall", 2: "cavity"}
 
@@ -76,7 +77,7 @@ def test_empties_and_undeclared_values_are_reported(folders):
     assert wall.status == "measured"
     assert found.cases[1].undeclared_in_prediction == (9,)
     assert found.cases[1].undeclared_in_reference == ()
-    texts = " ".join(e["text"] for e in events if e["event"] == "log")
+    texts = " ".join(e.text for e in events if isinstance(e, Log))
     assert "c: no prediction" in texts
     assert "b: the prediction holds 9" in texts
 
@@ -111,14 +112,14 @@ def test_two_files_pair_whatever_their_names(folders):
 def test_progress_covers_every_case(folders):
     events = []
     evaluate(*folders, LABELS, emit=events.append)
-    assert [e["done"] for e in events if e["event"] == "progress"] == [0, 1, 2]
+    assert [e.done for e in events if isinstance(e, Progress)] == [0, 1, 2]
 
 
 def test_cancelling_stops_between_cases(folders):
     seen = []
     with pytest.raises(Cancelled):
-        evaluate(*folders, LABELS, emit=seen.append, cancelled=lambda: any(e["event"] == "progress" for e in seen))
-    assert [e["done"] for e in seen if e["event"] == "progress"] == [0]
+        evaluate(*folders, LABELS, emit=seen.append, cancelled=lambda: any(isinstance(e, Progress) for e in seen))
+    assert [e.done for e in seen if isinstance(e, Progress)] == [0]
 
 
 def test_what_cannot_be_paired_is_refused(folders, tmp_path):

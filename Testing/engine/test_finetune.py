@@ -15,6 +15,7 @@ from contrastiveseg.checkpoints.format import load, save
 from contrastiveseg.checkpoints.header import digest, read_card
 from contrastiveseg.descriptions import FinetuneJob, PretrainJob, SegmentJob
 from contrastiveseg.errors import Cancelled, InputError
+from contrastiveseg.events import Event, Log, Metric, Stage, StageStarted
 from contrastiveseg.segmentation.segment import segment
 from contrastiveseg.training import pretrain as pretraining
 from contrastiveseg.training.finetune import finetune
@@ -64,13 +65,13 @@ def test_from_scratch(segmenter, dataset):
 
 
 def test_from_a_pre_trained_checkpoint(pretrained, dataset, out):
-    seen: list[dict] = []
+    seen: list[Event] = []
     result = finetune(job(dataset, out, checkpoint=str(pretrained), steps=1, learning_rate=1e-12), seen.append)
     base, card = read_card(pretrained), read_card(out)
     report = result["transfer"]
     assert report["loaded"] == ["encoder", *(m for m in base.transferred if m != "encoder")]
     assert report["loaded_parameters"] > report["fresh_parameters"] > 0
-    assert any("Loaded encoder" in e.get("text", "") for e in seen)
+    assert any("Loaded encoder" in getattr(e, "text", "") for e in seen)
     assert card.network == base.network
     assert (card.provenance.base, card.provenance.base_method) == (digest(pretrained), "macl")
     assert "Zeng" in card.provenance.citation
@@ -116,10 +117,10 @@ def test_what_is_one_piece_in_all_of_three_cases_is_noted(dataset, tmp_path, out
 
 @pytest.mark.parametrize(("validation", "held"), [("2", 2), ("none", 0)])
 def test_validation_on_held_out_cases(dataset, out, validation, held):
-    seen: list[dict] = []
+    seen: list[Event] = []
     result = finetune(job(dataset, out, validation=validation), seen.append)
     assert len(result["held_out"]) == held
-    assert sum("Held out synthetic_" in e.get("text", "") for e in seen) == held
+    assert sum("Held out synthetic_" in getattr(e, "text", "") for e in seen) == held
     assert result["kept"] == ("best" if held else "average")
     card = read_card(out)
     assert set(card.provenance.scores) == ({"held_out_dice"} if held else set())
@@ -128,7 +129,7 @@ def test_validation_on_held_out_cases(dataset, out, validation, held):
 
 
 def test_leave_one_out_scores_every_case_once_and_trains_on_all(dataset, out):
-    seen: list[dict] = []
+    seen: list[Event] = []
     result = finetune(job(dataset, out, validation="leave-one-out", steps=1), seen.append)
     names = [c["name"] for c in result["leave_one_out"]["cases"]]
     assert names == [f"synthetic_{i:05d}" for i in range(4)]
@@ -139,7 +140,7 @@ def test_leave_one_out_scores_every_case_once_and_trains_on_all(dataset, out):
     card = read_card(out)
     assert card.provenance.case_count == 4
     assert card.provenance.scores == {"leave_one_out_dice": pytest.approx(result["leave_one_out"]["dice"])}
-    assert any("Leave-one-out Dice" in e.get("text", "") for e in seen)
+    assert any("Leave-one-out Dice" in getattr(e, "text", "") for e in seen)
 
 
 def test_validation_on_cases_given_by_name(dataset, out):
@@ -243,10 +244,14 @@ def test_labels_of_the_base_keep_name_and_color_unless_the_data_say_otherwise(se
 
 
 def test_cancelling_keeps_the_weights_and_resuming_finishes_them(dataset, out, tmp_path):
-    seen: list[dict] = []
+    seen: list[Event] = []
     begun = job(dataset, out, steps=4, validation="1")
+
+    def second_loss_seen() -> bool:
+        return any(isinstance(e, Metric) and (e.name, e.step) == ("loss", 1) for e in seen)
+
     with pytest.raises(Cancelled, match=r"Stopped after 2 steps.*--resume") as stopped:
-        finetune(begun, seen.append, lambda: any(e.get("name") == "loss" and e["step"] == 1 for e in seen))
+        finetune(begun, seen.append, second_loss_seen)
     assert stopped.value.exit_code == 130
     assert read_card(out).provenance.steps == 2
     assert resume_path(out).exists()
@@ -259,41 +264,41 @@ def test_cancelling_keeps_the_weights_and_resuming_finishes_them(dataset, out, t
 
 
 def test_cancelling_the_comparison_says_that_the_model_is_finished(pretrained, dataset, out):
-    seen: list[dict] = []
+    seen: list[Event] = []
     with pytest.raises(Cancelled, match=r"organs\.safetensors is finished"):
         finetune(
             job(dataset, out, checkpoint=str(pretrained), compare_scratch=True),
             seen.append,
-            lambda: any(e.get("name") == "train from scratch" for e in seen),
+            lambda: StageStarted(Stage.TRAIN_FROM_SCRATCH) in seen,
         )
     assert read_card(out).provenance.steps == 2
 
 
 def test_cancelling_before_the_first_step_writes_no_checkpoint(dataset, out):
-    seen: list[dict] = []
+    seen: list[Event] = []
     with pytest.raises(Cancelled, match="before the first step"):
-        finetune(job(dataset, out), seen.append, lambda: any(e.get("name") == "train" for e in seen))
+        finetune(job(dataset, out), seen.append, lambda: StageStarted(Stage.TRAIN) in seen)
     assert not out.exists()
 
 
 def test_cancelling_while_validating_keeps_the_best_so_far(dataset, out):
     """Cancelled in the last of ten validations, which follows the last step at once: the best of the nine is kept."""
-    seen: list[dict] = []
+    seen: list[Event] = []
 
     def cancelled() -> bool:
-        return any(e.get("name") == "loss" and e["step"] == 9 for e in seen)
+        return any(isinstance(e, Metric) and e.name == "loss" and e.step == 9 for e in seen)
 
     with pytest.raises(Cancelled, match=r"holds the best weights so far"):
         finetune(job(dataset, out, steps=10, validation="1"), seen.append, cancelled)
-    scores = [e["value"] for e in seen if e.get("name") == "validation_dice"]
+    scores = [e.value for e in seen if isinstance(e, Metric) and e.name == "validation_dice"]
     assert len(scores) == 9
     assert (read_card(out).kind, read_card(out).provenance.kept) == ("segmenter", "best")
 
 
 def test_cancelling_while_scoring_leaves_the_finished_checkpoint(dataset, out):
-    seen: list[dict] = []
+    seen: list[Event] = []
     with pytest.raises(Cancelled, match=r"Stopped while scoring.*organs\.safetensors is finished") as stopped:
-        finetune(job(dataset, out, validation="2"), seen.append, lambda: any(e.get("name") == "score" for e in seen))
+        finetune(job(dataset, out, validation="2"), seen.append, lambda: StageStarted(Stage.SCORE) in seen)
     assert stopped.value.exit_code == 130
     assert read_card(out).provenance.steps == 2
     assert read_card(out).provenance.scores == {}
@@ -311,7 +316,7 @@ def test_before_and_after_on_the_held_out_cases(segmenter, dataset, tmp_path, ou
     told: list[dict] = []
     result = finetune(job(dataset, out, checkpoint=str(base), validation="2", steps=1), told.append)
     assert [c["name"] for c in result["before"]] == [c["name"] for c in result["held_out"]]
-    assert any("before and" in e.get("text", "") for e in told)
+    assert any("before and" in getattr(e, "text", "") for e in told)
     for scored in result["before"]:
         path = dataset / "imagesTr" / f"{scored['name']}.nii.gz"
         found = tmp_path / path.name
@@ -396,9 +401,9 @@ def test_a_checkpoint_for_pre_training_resumes_too(dataset, tmp_path):
         output = str(tmp_path / f"{name}.safetensors")
         return PretrainJob(images=(str(dataset),), output=output, steps=3, precision="32", threads=1, **more)
 
-    seen: list[dict] = []
+    seen: list[Event] = []
     with pytest.raises(Cancelled, match="Stopped after 1 steps"):
-        pretrain(begin("parts"), seen.append, lambda: any(e.get("name") == "loss" for e in seen))
+        pretrain(begin("parts"), seen.append, lambda: any(isinstance(e, Metric) and e.name == "loss" for e in seen))
     (tmp_path / "parts.safetensors").unlink()
     with pytest.raises(InputError, match=r"interrupted run\. Add --resume"):
         pretrain(begin("parts"))
@@ -414,7 +419,7 @@ def test_pre_training_stopped_before_its_first_step_leaves_no_checkpoint(dataset
     output, seen = tmp_path / "none.safetensors", []
     job = PretrainJob(images=(str(dataset),), output=str(output), steps=3, precision="32", threads=1)
     with pytest.raises(Cancelled, match="no checkpoint was written"):
-        pretrain(job, seen.append, lambda: any(e.get("name") == "train" for e in seen))
+        pretrain(job, seen.append, lambda: StageStarted(Stage.TRAIN) in seen)
     assert not output.exists()
     assert not resume_path(output).exists()
 
@@ -446,10 +451,10 @@ def test_more_labels_than_class_indices_are_refused(dataset, tmp_path, out):
     ("given", "words"), [({"resume": True}, "nothing to resume"), ({"device": "tpu"}, "no device")]
 )
 def test_refused_before_any_volume_is_prepared(dataset, out, given, words):
-    seen: list[dict] = []
+    seen: list[Event] = []
     with pytest.raises(InputError, match=words):
         finetune(job(dataset, out, validation="leave-one-out", **given), seen.append)
-    assert [e["name"] for e in seen] == ["plan"]
+    assert seen == [StageStarted(Stage.PLAN)]
     assert not out.parent.exists()
 
 
@@ -458,9 +463,9 @@ def test_another_modality_than_the_checkpoints_is_said(pretrained, dataset, tmp_
     write_dataset(ct, 1, 0, SyntheticSettings(size=(12, 16, 16), spacing=(20.0, 20.0, 22.0), contrast="CT"))
     told = {}
     for folder in (dataset, ct):
-        seen: list[dict] = []
+        seen: list[Event] = []
         finetune(job(folder, out, checkpoint=str(pretrained), steps=1, overwrite=True), seen.append)
-        told[folder] = [e["text"] for e in seen if e.get("level") == "warning"]
+        told[folder] = [e.text for e in seen if isinstance(e, Log) and e.level == "warning"]
     assert told[dataset] == []
     assert len(told[ct]) == 1
     assert "trained on MR" in told[ct][0]
@@ -472,7 +477,7 @@ def test_tuning_further_on_the_same_labels_keeps_the_head(segmenter, dataset, ou
     finetune(job(dataset, out, checkpoint=str(segmenter), steps=1, learning_rate=1e-9), told.append)
     before, after = load(segmenter)[1], load(out)[1]
     torch.testing.assert_close(after["head.weight"], before["head.weight"], atol=1e-6, rtol=0)
-    assert any("head: loaded" in e.get("text", "") for e in told)
+    assert any("head: loaded" in getattr(e, "text", "") for e in told)
 
 
 def test_held_out_cases_are_not_listed_as_trained_on(dataset, out):
@@ -495,7 +500,7 @@ def test_a_label_table_gives_names_colors_and_codes(segmenter, dataset, tmp_path
     finetune(job(dataset, out, label_table=given, checkpoint=str(segmenter), steps=1), told.append)
     assert read_card(out).labels == tuple(Label(v, names[v - 1], (v, 2, 255), f"SCT~{v}") for v in (1, 2, 3))
     # Another color is no other structure: what the head knows stays.
-    assert any("head: loaded" in e.get("text", "") for e in told)
+    assert any("head: loaded" in getattr(e, "text", "") for e in told)
 
 
 @pytest.mark.parametrize(

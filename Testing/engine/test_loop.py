@@ -16,6 +16,7 @@ from torch import nn
 from contrastiveseg.checkpoints.format import load
 from contrastiveseg.descriptions import FinetuneJob
 from contrastiveseg.errors import ContrastiveSegError, InputError
+from contrastiveseg.events import Event, Log, Metric, Progress
 from contrastiveseg.methods.method import Method, Optimization
 from contrastiveseg.training import loop
 from contrastiveseg.training.finetune import finetune
@@ -163,15 +164,15 @@ def test_budgets_refused(steps, minutes):
 
 
 def test_budget_in_steps_and_what_is_told(tmp_path):
-    seen: list[dict] = []
+    seen: list[Event] = []
     toy = Toy()
     output = tmp_path / "new" / "toy.safetensors"
     found = train(toy, None, PLAIN, run(5, output=output, emit=seen.append))
     assert (found.steps, found.kept, found.cancelled, toy.updates) == (5, "last", False, 5)
     assert_same(found.state, toy.state_dict())
-    assert [e["done"] for e in seen if e["event"] == "progress"] == [1, 2, 3, 4, 5]
+    assert [e.done for e in seen if isinstance(e, Progress)] == [1, 2, 3, 4, 5]
     lines = curve(output)
-    assert [(e["step"], e["value"]) for e in seen if e.get("name") == "plain"] == [
+    assert [(e.step, e.value) for e in seen if isinstance(e, Metric) and e.name == "plain"] == [
         (x["step"], x["plain"]) for x in lines
     ]
     assert [line["lr"] for line in lines] == [pytest.approx(learning_rate(PLAIN, s / 5)) for s in range(5)]
@@ -219,11 +220,11 @@ def test_the_best_validated_weights_are_kept():
         states.append({k: v.clone() for k, v in state.items()})
         return next(scores)
 
-    seen: list[dict] = []
+    seen: list[Event] = []
     found = train(Toy(), None, replace(PLAIN, ema=0.9), run(8, validations=4, emit=seen.append), validate=validate)
     assert (found.kept, found.best_score) == ("best", 0.8)
     assert_same(found.state, states[1])
-    assert [(e["step"], e["value"]) for e in seen if e.get("name") == "validation_dice"] == [
+    assert [(e.step, e.value) for e in seen if isinstance(e, Metric) and e.name == "validation_dice"] == [
         (2, 0.2),
         (4, 0.8),
         (6, 0.5),
@@ -261,9 +262,9 @@ def test_a_cancelled_run_resumes_on_the_same_curve(tmp_path, optimizer, cut):
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
     expected = train(Toy(), None, how, run(9, output=whole, validations=3), validate=score)
 
-    seen: list[dict] = []
+    seen: list[Event] = []
     one = run(9, output=parts, validations=3, emit=seen.append)
-    stop = replace(one, cancelled=lambda: sum(e["event"] == "progress" for e in seen) >= cut)
+    stop = replace(one, cancelled=lambda: sum(isinstance(e, Progress) for e in seen) >= cut)
     first = train(Toy(), None, how, stop, validate=score)
     assert (first.cancelled, first.steps) == (True, cut)
     second = train(Toy(), None, how, replace(one, resume=True), validate=score)
@@ -319,7 +320,7 @@ def test_a_fresh_run_empties_the_curve(tmp_path):
 
 
 def test_a_disk_that_fills_up_does_not_end_the_training(tmp_path, monkeypatch):
-    seen: list[dict] = []
+    seen: list[Event] = []
 
     def failing(problem):
         def write(*_):
@@ -329,14 +330,14 @@ def test_a_disk_that_fills_up_does_not_end_the_training(tmp_path, monkeypatch):
 
     def fill(event):
         seen.append(event)
-        if event.get("name") == "plain" and event["step"] == 1:
+        if isinstance(event, Metric) and event.name == "plain" and event.step == 1:
             monkeypatch.setattr(loop.json, "dumps", failing(OSError("full")))
 
     monkeypatch.setattr(loop, "save_resume_state", failing(InputError("No space left.")))
     output = tmp_path / "toy.safetensors"
     found = train(Toy(), None, PLAIN, run(5, output=output, save_seconds=-1.0, emit=fill))
     assert found.steps == 5
-    told = [e["text"] for e in seen if e.get("level") == "warning"]
+    told = [e.text for e in seen if isinstance(e, Log) and e.level == "warning"]
     assert len(told) == 2
     assert told[0] == "No space left. Training goes on, but could not be resumed from here."
     assert "metrics.jsonl ends here: full" in told[1]
@@ -357,16 +358,16 @@ def test_steps_without_a_finite_loss_are_skipped(tmp_path):
     assert (found.steps, toy.updates) == (8, 5)
     assert [line["step"] for line in curve(output)] == [0, 3, 4, 6, 7]
     assert all(torch.isfinite(p).all() for p in toy.parameters())
-    (told,) = [e["text"] for e in seen if e.get("level") == "warning"]
+    (told,) = [e.text for e in seen if isinstance(e, Log) and e.level == "warning"]
     assert told.startswith("3 of 8 steps were skipped")
 
 
 def test_skipped_steps_are_counted_across_a_resume(tmp_path):
     output, asked = tmp_path / "toy.safetensors", iter([False] * 3)
     train(Toy(broken=(1,)), None, PLAIN, run(output=output, cancelled=lambda: next(asked, True)))
-    seen: list[dict] = []
+    seen: list[Event] = []
     train(Toy(broken=(0,)), None, PLAIN, run(output=output, resume=True, emit=seen.append))
-    assert any(e.get("text", "").startswith("2 of 8 steps were skipped") for e in seen)
+    assert any(getattr(e, "text", "").startswith("2 of 8 steps were skipped") for e in seen)
 
 
 @pytest.mark.parametrize(
@@ -402,11 +403,12 @@ def test_gradients_are_clipped():
 SCRIPT = """
 import functools, os, signal, sys
 from contrastiveseg.descriptions import FinetuneJob
+from contrastiveseg.events import Metric
 from contrastiveseg.training import setup
 from contrastiveseg.training.finetune import finetune
 
 def emit(event):
-    if event.get("name") == "loss" and event["step"] == 3:
+    if isinstance(event, Metric) and event.name == "loss" and event.step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 
 setup.Run = functools.partial(setup.Run, save_seconds=0.0)

@@ -16,6 +16,7 @@ from contrastiveseg.cli import main
 from contrastiveseg.descriptions import EvaluateJob, FinetuneJob, PretrainJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.evaluation.job import run_evaluation
+from contrastiveseg.events import Event, Log
 from contrastiveseg.training import setup
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.training.pretrain import pretrain
@@ -86,9 +87,9 @@ def test_cases_whose_labels_were_used_are_not_held_out(dataset, mixcl, tmp_path)
     for validation in ("synthetic_00000", "synthetic_00001,synthetic_00002", "leave-one-out"):
         with pytest.raises(InputError, match="learned from the labels of synthetic_0000"):
             tuned(dataset, mixcl, tmp_path / "refused.safetensors", validation)
-    seen: list[dict] = []
+    seen: list[Event] = []
     tuned(dataset, mixcl, tmp_path / "organs.safetensors", "synthetic_00001", seen)
-    assert [e for e in seen if e.get("level") == "warning"] == []
+    assert [e for e in seen if isinstance(e, Log) and e.level == "warning"] == []
     origin = read_card(tmp_path / "organs.safetensors").provenance
     assert sorted(case.name[-1] for case in origin.cases if case.label_used) == ["0", "2", "3"]
 
@@ -128,7 +129,7 @@ def test_the_same_case_in_another_format_is_told_of(dataset, mixcl, tmp_path):
             sitk.WriteImage(sitk.ReadImage(str(file)), str(copy / part / file.name.replace(".nii.gz", ".mha")))
     (copy / "dataset.json").write_text((dataset / "dataset.json").read_text().replace(".nii.gz", ".mha"))
     tuned(copy, mixcl, tmp_path / "organs.safetensors", "synthetic_00000,synthetic_00001", seen)
-    (told,) = [e["text"] for e in seen if e.get("level") == "warning"]
+    (told,) = [e.text for e in seen if isinstance(e, Log) and e.level == "warning"]
     assert "other files named synthetic_00000." in told
 
 
@@ -140,9 +141,9 @@ def test_what_was_learned_is_remembered_through_fine_tuning(dataset, mixcl, tmp_
     assert sorted(case.name[-1] for case in origin.cases if case.label_used) == ["0", "1", "2", "3"]
     assert origin.case_count == 4
     # A segmenter that is tuned further is not refused, but told of.
-    seen: list[dict] = []
+    seen: list[Event] = []
     tuned(dataset, organs, tmp_path / "further.safetensors", "synthetic_00000", seen)
-    assert any("synthetic_00000" in e["text"] for e in seen if e.get("level") == "warning")
+    assert any("synthetic_00000" in e.text for e in seen if isinstance(e, Log) and e.level == "warning")
 
 
 def test_evaluation_warns_of_cases_that_were_learned_from(dataset, mixcl, tmp_path):
@@ -150,13 +151,13 @@ def test_evaluation_warns_of_cases_that_were_learned_from(dataset, mixcl, tmp_pa
     job = EvaluateJob(
         predictions=references, references=references, output=str(tmp_path / "scores.json"), checkpoint=str(mixcl)
     )
-    seen: list[dict] = []
+    seen: list[Event] = []
     run_evaluation(job, seen.append)
-    (told,) = [e["text"] for e in seen if e.get("level") == "warning"]
+    (told,) = [e.text for e in seen if isinstance(e, Log) and e.level == "warning"]
     assert "synthetic_00000, synthetic_00002:" in told
     seen.clear()
     run_evaluation(replace(job, checkpoint=None, overwrite=True), seen.append)
-    assert [e for e in seen if e.get("level") == "warning"] == []
+    assert [e for e in seen if isinstance(e, Log) and e.level == "warning"] == []
 
 
 @pytest.mark.parametrize("ending", ["_seg", "_label"])
@@ -170,9 +171,9 @@ def test_evaluation_knows_a_case_with_an_ending_in_both_folders(dataset, mixcl, 
         output=str(tmp_path / "scores.json"),
         checkpoint=str(mixcl),
     )
-    seen: list[dict] = []
+    seen: list[Event] = []
     run_evaluation(job, seen.append)
-    assert any("learned from labels of cases named synthetic_00002" in e.get("text", "") for e in seen)
+    assert any("learned from labels of cases named synthetic_00002" in getattr(e, "text", "") for e in seen)
 
 
 def test_every_case_with_a_label_is_named_and_first(monkeypatch, dataset, mixcl, tmp_path):

@@ -11,6 +11,7 @@ import torch
 
 from contrastiveseg.descriptions import PretrainJob, RankJob
 from contrastiveseg.errors import Cancelled, InputError
+from contrastiveseg.events import Event, Log, Progress
 from contrastiveseg.jobs.run import run
 from contrastiveseg.segmentation import features
 from contrastiveseg.segmentation.rank import order, rank
@@ -101,9 +102,9 @@ def test_the_result_is_written_and_told(sharp, dataset, tmp_path):
         assert set(case) == {"name", "score", "uncertainty", "novelty", "slice", "world"}
         assert 0 < case["uncertainty"] < 1
     assert json.loads(output.read_text())["cases"] == result["cases"]
-    told = [e["text"] for e in seen if e["event"] == "log"]
+    told = [e.text for e in seen if isinstance(e, Log)]
     assert told[0].startswith(f"1. {names(result)[0]}: score")
-    assert [e["done"] for e in seen if e["event"] == "progress"][-1] == 4
+    assert [e.done for e in seen if isinstance(e, Progress)][-1] == 4
     with pytest.raises(InputError, match="exists already"):
         rank(given)
 
@@ -141,12 +142,12 @@ def test_what_is_read_is_not_replaced(sharp, image, tmp_path, output):
 
 
 def test_cancelling_writes_nothing(sharp, dataset, tmp_path):
-    seen: list[dict] = []
+    seen: list[Event] = []
     with pytest.raises(Cancelled, match="Nothing was written"):
         rank(
             job(sharp, dataset / "imagesTr", output=str(tmp_path / "next.json")),
             seen.append,
-            lambda: any(e.get("done", 0) >= 1 for e in seen),
+            lambda: any(isinstance(e, Progress) and e.done >= 1 for e in seen),
         )
     assert not list(tmp_path.iterdir())
 

@@ -16,6 +16,7 @@ import torch
 from contrastiveseg.checkpoints.format import load, save
 from contrastiveseg.descriptions import SegmentJob
 from contrastiveseg.errors import Cancelled, InputError
+from contrastiveseg.events import Event, Log, Progress
 from contrastiveseg.jobs.run import run
 from contrastiveseg.segmentation.segment import STAGES, segment
 from contrastiveseg.segmentation.uncertainty import entropy_of
@@ -210,10 +211,10 @@ def test_what_was_always_one_piece_is_kept_as_one(sharp, image, tmp_path):
         for whole in ((), (2, 3)):
             checkpoint, path = tmp_path / f"{len(whole)}.safetensors", tmp_path / f"{pieces}-{len(whole)}.nii.gz"
             save(checkpoint, weights, replace(card, one_piece=whole))
-            seen: list[dict] = []
+            seen: list[Event] = []
             result = segment(job(checkpoint, image, path, pieces=pieces), seen.append)
             maps[pieces, whole] = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-            told[pieces, whole] = [e["text"] for e in seen if e["event"] == "log" and "left out" in e["text"]]
+            told[pieces, whole] = [e.text for e in seen if isinstance(e, Log) and "left out" in e.text]
             assert bool(result["left_out"]) == bool(told[pieces, whole])
     everything = maps["all", ()]
     assert set(in_one_piece(everything)).isdisjoint({2, 3}), "the checkpoint is to find scattered pieces"
@@ -274,15 +275,15 @@ def test_one_bad_file_of_a_batch_is_named_and_the_rest_is_written(sharp, dataset
     folder = tmp_path / "in"
     shutil.copytree(dataset / "imagesTr", folder)
     (folder / "synthetic_00001.nii.gz").write_bytes((folder / "synthetic_00000.nii.gz").read_bytes()[:200])
-    seen: list[dict] = []
+    seen: list[Event] = []
     result = segment(job(sharp, folder, tmp_path / "out"), seen.append)
     assert [Path(p).name for p in result["written"]] == [f"synthetic_0000{i}.nii.gz" for i in (0, 2, 3)]
     assert {p.name for p in (tmp_path / "out").iterdir()} == {Path(p).name for p in result["written"]}
     (failure,) = result["failures"]
     assert failure["input"].endswith("synthetic_00001.nii.gz")
     assert "cut short" in failure["what"]
-    assert any(e.get("level") == "warning" and "synthetic_00001" in e["text"] for e in seen)
-    assert [e["done"] for e in seen if e["event"] == "progress"][-1] == 4
+    assert any(isinstance(e, Log) and e.level == "warning" and "synthetic_00001" in e.text for e in seen)
+    assert [e.done for e in seen if isinstance(e, Progress)][-1] == 4
 
 
 @pytest.mark.parametrize("fails", ["probabilities", "uncertainty", "labels"])
@@ -308,9 +309,9 @@ def test_a_case_that_cannot_be_written_whole_leaves_nothing(monkeypatch, sharp, 
 
 def test_a_volume_unlike_those_of_the_training_is_segmented_with_a_warning(sharp, image, tmp_path):
     def told(path: Path) -> list[str]:
-        seen: list[dict] = []
+        seen: list[Event] = []
         segment(job(sharp, path, tmp_path / "l.nrrd", overwrite=True), seen.append)
-        return [e["text"] for e in seen if e.get("level") == "warning"]
+        return [e.text for e in seen if isinstance(e, Log) and e.level == "warning"]
 
     assert told(image) == []
     made = sitk.ReadImage(str(image))

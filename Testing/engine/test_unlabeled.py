@@ -130,7 +130,7 @@ def test_a_listing_with_labels_gives_its_images_alone(folders, dataset, out):
     told: list[dict] = []
     finetune(job(folders, out, dataset), told.append)
     assert Confident.sources[0].unlabeled == (2, 3)
-    assert any("2 of the unlabeled volumes are labeled cases" in e.get("text", "") for e in told)
+    assert any("2 of the unlabeled volumes are labeled cases" in getattr(e, "text", "") for e in told)
 
 
 def test_the_card_tells_which_labels_were_used(folders, out):

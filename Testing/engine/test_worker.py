@@ -19,6 +19,7 @@ MAIN = [sys.executable, "-m", "contrastiveseg", "worker"]
 #: A worker whose job is to print in every way a library can.
 NOISY = """
 import os, sys
+from contrastiveseg import events
 from contrastiveseg.jobs import worker
 from contrastiveseg.cli import main
 
@@ -38,7 +39,7 @@ sys.exit(main(["worker"]))
 #: A worker whose jobs say that they have begun, and go on until they are cancelled.
 ENDLESS = NOISY.replace(
     'print("from Python", flush=True)',
-    'emit({"event": "stage", "name": "begun"})\n    while not cancelled(): pass',
+    "emit(events.StageStarted(events.Stage.SEGMENT))\n    while not cancelled(): pass",
 )
 
 
@@ -226,7 +227,7 @@ def test_what_waits_when_stdin_closes_never_begins(start):
     job = {"kind": "segment", "checkpoint": "c", "input": ["i"], "output": "o"}
     for identifier in ("1", "2"):
         worker.say({"id": identifier, "job": job})
-    worker.until(lambda e: e.get("name") == "begun")
+    worker.until(lambda e: e.get("name") == "segment")
     worker.process.stdin.close()
     assert worker.end_of("1")[-1]["event"] == "result"
     (end,) = worker.end_of("2")
@@ -267,7 +268,7 @@ def test_ctrl_c_at_a_terminal_ends_the_worker_and_its_job():
     try:
         assert json.loads(process.stdout.readline())["event"] == "ready"
         os.write(ours, json.dumps({"id": "1", "job": job}).encode() + b"\n")
-        assert json.loads(process.stdout.readline())["name"] == "begun"
+        assert json.loads(process.stdout.readline())["name"] == "segment"
         os.write(ours, b"\x03")
         assert json.loads(process.stdout.readline())["id"] == "1"
         out, errors = process.communicate()

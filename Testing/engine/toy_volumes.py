@@ -13,6 +13,7 @@ from torch import nn
 from contrastiveseg.contrast.momentum import WARM
 from contrastiveseg.data.batch import Batch
 from contrastiveseg.device import shield_thin_convolutions
+from contrastiveseg.events import Event, Progress
 from contrastiveseg.methods.method import Method, Optimization
 from contrastiveseg.networks.backbone import Backbone
 from contrastiveseg.networks.registry import build
@@ -157,14 +158,14 @@ def check_it_resumes(
     """A run of ``made(False)``, cancelled and taken up by ``made(True)``, ends bit for bit where an uncut one ends."""
 
     def run(output: str, stop: int | None = None, resume: bool = False) -> Trained:
-        seen: list[dict] = []
+        seen: list[Event] = []
         settings = Run(
             Budget(steps=4),
             torch.device("cpu"),
             output=folder / output,
             resume=resume,
             emit=seen.append,
-            cancelled=lambda: stop is not None and sum(e["event"] == "progress" for e in seen) >= stop,
+            cancelled=lambda: stop is not None and sum(isinstance(e, Progress) for e in seen) >= stop,
         )
         return train(made(resume), source, replace(optimization, ema=0.0), settings)
 

@@ -13,6 +13,7 @@ import pytest
 
 from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.errors import Cancelled, ContrastiveSegError
+from contrastiveseg.events import Progress, Stage, StageStarted
 from contrastiveseg.jobs import run as runner
 from contrastiveseg.volumes.reading import read_labels
 
@@ -113,7 +114,7 @@ def test_what_was_finished_before_a_cancel_stays(batch, words, images, tmp_path,
     def cancelled_after_the_first(job, emit, cancelled):
         def watch(event):
             emit(event)
-            if event["event"] == "progress" and event["done"] > 1:
+            if isinstance(event, Progress) and event.done > 1:
                 raise Cancelled("Stopped.")
 
         return native(job, watch, cancelled)
@@ -215,7 +216,7 @@ class PythonQtOutput:
 )
 def test_as_slicer_runs_it_the_exit_code_is_always_told(happens, code, words, images, tmp_path, monkeypatch):
     def run(job, emit, cancelled):
-        emit({"event": "stage", "name": "segment"})
+        emit(StageStarted(Stage.SEGMENT))
         if happens is not None:
             raise happens
         return {"written": [job.output], "failures": []}

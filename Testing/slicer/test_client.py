@@ -4,8 +4,11 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from contrastiveseg.events import Error, Event, Log, Metric, Progress, Result, Stage, StageStarted
 
 #: Stands in for the engine: does what a job's ``predictions`` say. Real are the pipes, the group and the processes.
 ENGINE = """
@@ -92,16 +95,16 @@ class Watched:
     """The events of one job."""
 
     def __init__(self) -> None:
-        self.events: list[dict] = []
+        self.events: list[Event] = []
 
-    def __call__(self, event: dict) -> None:
+    def __call__(self, event: Event) -> None:
         self.events.append(event)
 
     def ended(self) -> bool:
-        return bool(self.events) and self.events[-1]["event"] in ("result", "error")
+        return bool(self.events) and isinstance(self.events[-1], Result | Error)
 
-    def of(self, kind: str) -> list[dict]:
-        return [event for event in self.events if event["event"] == kind]
+    def of(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
 
 
 @pytest.fixture
@@ -159,9 +162,9 @@ def test_jobs_and_queries_end_in_their_results_by_one_process(new_worker, wait_f
     assert first.events == []
     wait_for(second.ended)
     assert methods == [["macl"]]
-    assert [event["event"] for event in first.events] == ["stage", "result"]
-    assert second.events[-1]["value"]["did"] == "b"
-    assert second.events[-1]["value"]["pid"] == first.events[-1]["value"]["pid"]
+    assert [type(event) for event in first.events] == [StageStarted, Result]
+    assert second.events[-1].value["did"] == "b"
+    assert second.events[-1].value["pid"] == first.events[-1].value["pid"]
     assert (worker.running, worker.busy) == (True, False)
 
 
@@ -173,7 +176,7 @@ def test_threads_leave_the_processor_to_the_other_worker_while_they_wait(new_wor
     worker, watched = new_worker(), Watched()
     worker.submit(job("a"), watched)
     wait_for(watched.ended)
-    assert watched.events[-1]["value"]["threads_wait"] == (chosen or "passive")
+    assert watched.events[-1].value["threads_wait"] == (chosen or "passive")
 
 
 def test_a_query_nobody_knows_goes_to_the_log_alone(new_worker, wait_for):
@@ -190,9 +193,9 @@ def test_a_python_that_is_not_there_is_an_error_of_the_job(new_worker, wait_for)
     worker.submit(job("a"), watched)
     wait_for(watched.ended)
     (event,) = watched.events
-    assert event["exit_code"] == 1
-    assert "/nowhere/PythonSlicer" in event["what"]
-    assert "could not be started" in event["what"]
+    assert event.exit_code == 1
+    assert "/nowhere/PythonSlicer" in event.what
+    assert "could not be started" in event.what
     assert not worker.running
 
 
@@ -203,20 +206,20 @@ def test_a_worker_that_dies_tells_its_last_words_and_the_next_job_starts_afresh(
     worker.submit(job("a"), waiting)
     wait_for(lambda: dying.ended() and waiting.ended())
     for watched in (dying, waiting):
-        assert len(watched.of("error")) == 1
-        assert "exit code 7" in watched.events[-1]["what"]
-    assert dying.events[-1]["what"].endswith("first\nhalf of it\nlast words: é")
+        assert len(watched.of(Error)) == 1
+        assert "exit code 7" in watched.events[-1].what
+    assert dying.events[-1].what.endswith("first\nhalf of it\nlast words: é")
     assert lines == ["first", "half of it", "last words: é"]
     again = Watched()
     worker.submit(job("a"), again)
     wait_for(again.ended)
-    assert again.events[-1]["event"] == "result"
+    assert isinstance(again.events[-1], Result)
 
     crashed = Watched()
     worker.submit(job("crash"), crashed)
     wait_for(crashed.ended)
-    assert "crashed or was ended from outside" in crashed.events[-1]["what"]
-    assert "last words: é" not in crashed.events[-1]["what"]
+    assert "crashed or was ended from outside" in crashed.events[-1].what
+    assert "last words: é" not in crashed.events[-1].what
 
 
 def test_what_is_no_event_goes_to_the_log_and_characters_cut_in_two_come_whole(new_worker, wait_for):
@@ -225,8 +228,8 @@ def test_what_is_no_event_goes_to_the_log_and_characters_cut_in_two_come_whole(n
     worker.submit(job("chatter"), watched)
     wait_for(watched.ended)
     assert lines == ["no JSON at all", '{"event": "log", "id": ["7"]}', "[1, 2]", '{"event": "result"}']
-    assert [event["text"] for event in watched.of("log")] == ["é"]
-    assert watched.events[-1]["event"] == "result"
+    assert [event.text for event in watched.of(Log)] == ["é"]
+    assert isinstance(watched.events[-1], Result)
 
 
 def test_of_a_flood_every_metric_comes_and_of_progress_the_newest(new_worker, wait_for, monkeypatch):
@@ -242,12 +245,12 @@ def test_of_a_flood_every_metric_comes_and_of_progress_the_newest(new_worker, wa
     worker.submit(job("flood"), watched)
     wait_for(watched.ended, 30)
     timer.stop()
-    assert [event["step"] for event in watched.of("metric")] == list(range(3000))
-    progress = [event["done"] for event in watched.of("progress")]
+    assert [event.step for event in watched.of(Metric)] == list(range(3000))
+    progress = [event.done for event in watched.of(Progress)]
     assert len(progress) < 300
     assert progress == sorted(progress)
     assert progress[-1] == 3000
-    assert watched.events[-1]["event"] == "result"
+    assert isinstance(watched.events[-1], Result)
     # The flood came in pieces, between which Slicer could do other things.
     assert len(set(turns)) > 2
 
@@ -256,12 +259,12 @@ def test_a_cancelled_job_ends_politely_and_the_worker_goes_on(new_worker, wait_f
     worker, watched, following = new_worker(), Watched(), Watched()
     identifier = worker.submit(job("polite"), watched)
     worker.submit(job("a"), following)
-    wait_for(lambda: watched.of("progress"))
+    wait_for(lambda: watched.of(Progress))
     worker.cancel(identifier)
     worker.cancel(identifier)
     wait_for(following.ended)
-    assert [(event["what"], event["exit_code"]) for event in watched.of("error")] == [("Cancelled as asked.", 130)]
-    assert following.events[-1]["event"] == "result"
+    assert [(event.what, event.exit_code) for event in watched.of(Error)] == [("Cancelled as asked.", 130)]
+    assert isinstance(following.events[-1], Result)
     worker.cancel(identifier)
     worker.cancel("never heard of")
 
@@ -269,16 +272,16 @@ def test_a_cancelled_job_ends_politely_and_the_worker_goes_on(new_worker, wait_f
 def test_a_job_that_waits_is_cancelled_at_once_and_never_hurts_the_one_before_it(new_worker, wait_for):
     worker, running, waiting = new_worker(), Watched(), Watched()
     identifier = worker.submit(job("polite"), running)
-    wait_for(lambda: running.of("progress"))
+    wait_for(lambda: running.of(Progress))
     cancelled = worker.submit(job("a"), waiting)
     worker.cancel(cancelled)
     assert waiting.events == []
     wait_for(waiting.ended)
-    assert [event["exit_code"] for event in waiting.events] == [130]
+    assert [event.exit_code for event in waiting.events] == [130]
     assert not running.ended()
     worker.cancel(identifier)
     wait_for(running.ended)
-    assert running.events[-1]["what"] == "Cancelled as asked."
+    assert running.events[-1].what == "Cancelled as asked."
     assert len(waiting.events) == 1
 
 
@@ -286,13 +289,13 @@ def test_a_job_that_does_not_listen_is_killed_with_its_children_and_the_next_one
     worker, deaf, following = new_worker(), Watched(), Watched()
     identifier = worker.submit(job("deaf"), deaf)
     worker.submit(job("a"), following)
-    wait_for(lambda: deaf.of("log"))
-    pids = [int(pid) for pid in deaf.of("log")[0]["text"].split()]
+    wait_for(lambda: deaf.of(Log))
+    pids = [int(pid) for pid in deaf.of(Log)[0].text.split()]
     assert all(map(alive, pids))
     worker.cancel(identifier)
     wait_for(lambda: deaf.ended() and following.ended())
-    assert [event["exit_code"] for event in deaf.of("error")] == [130]
-    assert following.events[-1]["value"]["pid"] not in pids
+    assert [event.exit_code for event in deaf.of(Error)] == [130]
+    assert following.events[-1].value["pid"] not in pids
     wait_for(lambda: not any(map(alive, pids)))
 
 
@@ -300,14 +303,14 @@ def test_stopping_ends_open_jobs_before_it_returns_and_leaves_no_process(new_wor
     worker, deaf, waiting, stopped = new_worker(), Watched(), Watched(), []
     worker.submit(job("deaf"), deaf)
     worker.submit(job("a"), waiting)
-    wait_for(lambda: deaf.of("log"))
-    pids = [int(pid) for pid in deaf.of("log")[0]["text"].split()]
+    wait_for(lambda: deaf.of(Log))
+    pids = [int(pid) for pid in deaf.of(Log)[0].text.split()]
     worker.stop(lambda: stopped.append(True))
-    assert [watched.events[-1]["exit_code"] for watched in (deaf, waiting)] == [130, 130]
+    assert [watched.events[-1].exit_code for watched in (deaf, waiting)] == [130, 130]
     assert (worker.running, worker.busy, stopped) == (False, False, [])
 
     wait_for(lambda: stopped and not any(map(alive, pids)))
-    assert len(deaf.of("error")) == 1
+    assert len(deaf.of(Error)) == 1
 
 
 def test_who_hears_that_the_worker_was_stopped_may_submit_the_next_job(new_worker, wait_for):
@@ -316,7 +319,7 @@ def test_who_hears_that_the_worker_was_stopped_may_submit_the_next_job(new_worke
 
     def once_more(event: dict) -> None:
         started.append(True)
-        if event["event"] == "error":
+        if isinstance(event, Error):
             worker.submit(job("a"), again)
 
     worker.submit(job("deaf"), once_more)
@@ -324,7 +327,7 @@ def test_who_hears_that_the_worker_was_stopped_may_submit_the_next_job(new_worke
     worker.stop(lambda: stopped.append(True))
     assert worker.running
     wait_for(lambda: again.ended() and stopped)
-    assert again.events[-1]["event"] == "result"
+    assert isinstance(again.events[-1], Result)
 
 
 def test_stopping_an_idle_worker_and_one_that_never_ran(new_worker, wait_for):
@@ -336,7 +339,7 @@ def test_stopping_an_idle_worker_and_one_that_never_ran(new_worker, wait_for):
     worker.GRACE = 60
     worker.stop(lambda: stopped.append("idle"))
     wait_for(lambda: len(stopped) == 2)
-    assert not alive(watched.events[-1]["value"]["pid"])
+    assert not alive(watched.events[-1].value["pid"])
 
 
 def test_no_process_is_left_when_slicer_quits(new_worker, wait_for, monkeypatch):
@@ -346,15 +349,15 @@ def test_no_process_is_left_when_slicer_quits(new_worker, wait_for, monkeypatch)
     worker, deaf, waiting, stopped = new_worker(), Watched(), Watched(), []
     identifier = worker.submit(job("deaf"), deaf)
     worker.submit(job("a"), waiting)
-    wait_for(lambda: deaf.of("log"))
-    pids = [int(pid) for pid in deaf.of("log")[0]["text"].split()]
+    wait_for(lambda: deaf.of(Log))
+    pids = [int(pid) for pid in deaf.of(Log)[0].text.split()]
     worker.cancel(identifier)
     quit_slicer()
     wait_for(lambda: not any(map(alive, pids)))
     # Modules are cleaned up only now, and nothing turns the event loop any more.
     worker.stop(lambda: stopped.append(True))
     assert stopped == [True]
-    assert [watched.events[-1]["exit_code"] for watched in (deaf, waiting)] == [130, 130]
+    assert [watched.events[-1].exit_code for watched in (deaf, waiting)] == [130, 130]
 
 
 def test_slicer_waits_for_what_is_still_being_saved_when_it_quits(new_worker, wait_for, monkeypatch, tmp_path):
@@ -363,7 +366,7 @@ def test_slicer_waits_for_what_is_still_being_saved_when_it_quits(new_worker, wa
     monkeypatch.setattr(EngineClient, "QUIT", 60.0)
     slow = Watched()
     new_worker().submit(job("slow", str(tmp_path / "saved")), slow)
-    wait_for(lambda: slow.of("log"))
+    wait_for(lambda: slow.of(Log))
     quit_slicer()
     assert (tmp_path / "saved").exists()
 
@@ -375,11 +378,11 @@ def test_slicer_waits_for_all_at_once_when_it_quits(new_worker, wait_for, monkey
     deaf = [Watched() for _ in range(3)]
     for watched in deaf:
         new_worker().submit(job("deaf"), watched)
-    wait_for(lambda: all(watched.of("log") for watched in deaf))
+    wait_for(lambda: all(watched.of(Log) for watched in deaf))
     start = time.monotonic()
     quit_slicer()
     assert time.monotonic() - start < 5
-    wait_for(lambda: not any(alive(int(pid)) for watched in deaf for pid in watched.of("log")[0]["text"].split()))
+    wait_for(lambda: not any(alive(int(pid)) for watched in deaf for pid in watched.of(Log)[0].text.split()))
 
 
 def test_who_stops_once_more_waits_for_what_the_stopped_process_still_saves(new_worker, wait_for, tmp_path):
@@ -388,12 +391,12 @@ def test_who_stops_once_more_waits_for_what_the_stopped_process_still_saves(new_
     worker.GRACE = 60
 
     def stop(event):
-        if event["event"] == "error":
+        if isinstance(event, Error):
             worker.stop(lambda: stopped.append(("heard", saved.exists())))
 
     worker.submit(job("slow", str(saved)), slow)
     worker.submit(job("a"), stop)
-    wait_for(lambda: slow.of("log"))
+    wait_for(lambda: slow.of(Log))
     worker.stop(lambda: stopped.append(("first", saved.exists())))
     worker.stop(lambda: stopped.append(("second", saved.exists())))
     assert stopped == []
@@ -416,11 +419,11 @@ def test_a_worker_killed_from_outside_and_two_workers_beside_one_another(new_wor
     dying, living = Watched(), Watched()
     killed.submit(job("deaf"), dying)
     identifier = other.submit(job("polite"), living)
-    wait_for(lambda: dying.of("log") and living.of("progress"))
-    pids = [int(pid) for pid in dying.of("log")[0]["text"].split()]
+    wait_for(lambda: dying.of(Log) and living.of(Progress))
+    pids = [int(pid) for pid in dying.of(Log)[0].text.split()]
     os.kill(pids[0], 9)
     wait_for(dying.ended)
-    assert dying.events[-1]["exit_code"] == 1
+    assert dying.events[-1].exit_code == 1
     # What the engine had started does not outlive it.
     wait_for(lambda: not any(map(alive, pids)))
     assert not living.ended()
@@ -431,15 +434,15 @@ def test_a_worker_killed_from_outside_and_two_workers_beside_one_another(new_wor
 def test_a_fault_in_a_listener_is_told_and_the_others_are_served(new_worker, wait_for):
     from bench import failures
 
-    def faulty(event: dict) -> None:
-        raise ZeroDivisionError(event["event"])
+    def faulty(event: Event) -> None:
+        raise ZeroDivisionError(type(event).__name__)
 
     worker, watched = new_worker(), Watched()
     worker.submit(job("a"), faulty)
     worker.submit(job("a"), watched)
     wait_for(watched.ended)
     told = failures.take()
-    assert [text for text in told if "ZeroDivisionError: result" in text]
+    assert [text for text in told if "ZeroDivisionError: Result" in text]
 
 
 def test_waiting_for_a_job_gives_its_result_or_raises_its_error(new_worker):
@@ -449,17 +452,17 @@ def test_waiting_for_a_job_gives_its_result_or_raises_its_error(new_worker):
 
     worker, watched = new_worker(), Watched()
     assert run_blocking(worker, job("a"), watched)["did"] == "a"
-    assert watched.events[-1]["event"] == "result"
+    assert isinstance(watched.events[-1], Result)
     with pytest.raises(ContrastiveSegError, match="exit code 7"):
         run_blocking(worker, job("die"))
-    identifier = []
+    cancelled = []
 
-    def cancel_or_wait_too(event: dict) -> None:
-        if event["event"] == "progress" and not identifier:
-            identifier.append(event["id"])
+    def cancel_or_wait_too(event: Event) -> None:
+        if isinstance(event, Progress) and not cancelled:
+            cancelled.extend(worker._open)
             with pytest.raises(ContrastiveSegError, match="busy"):
                 run_blocking(worker, job("a"))
-            worker.cancel(event["id"])
+            worker.cancel(*cancelled)
 
     with pytest.raises(Cancelled, match="as asked"):
         run_blocking(worker, job("polite"), cancel_or_wait_too)
@@ -478,7 +481,7 @@ def test_the_real_engine_segments_answers_and_refuses(new_worker, segmenter, ima
     result = run_blocking(worker, SegmentJob(output=str(tmp_path / "a.nii.gz"), **given), watched)
     assert result["written"] == [str(tmp_path / "a.nii.gz")]
     assert "cpu" in [device["name"] for device in devices]
-    assert {"segment"} < {event["name"] for event in watched.of("stage")}
+    assert {Stage.SEGMENT} < {event.name for event in watched.of(StageStarted)}
     with pytest.raises(InputError, match="exists already"):
         run_blocking(worker, SegmentJob(output=str(tmp_path / "a.nii.gz"), **given))
 
@@ -490,8 +493,8 @@ def test_a_session_removes_its_files_when_its_processes_are_gone(new_worker, wai
     session = Session(worker, new_worker())
     folder = session.folder()
     worker.submit(job("deaf"), deaf)
-    wait_for(lambda: deaf.of("log"))
-    pids = [int(pid) for pid in deaf.of("log")[0]["text"].split()]
+    wait_for(lambda: deaf.of(Log))
+    pids = [int(pid) for pid in deaf.of(Log)[0].text.split()]
     session.close()
     assert folder.exists()
     wait_for(lambda: not folder.exists() and not any(map(alive, pids)))

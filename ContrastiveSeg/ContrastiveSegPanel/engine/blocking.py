@@ -29,12 +29,12 @@ def run_blocking(
     if worker.busy:
         raise ContrastiveSegError(_("The engine is busy with another job. Wait for its end or cancel it."))
     loop = qt.QEventLoop()
-    ends: list[events.Event] = []
+    ends: list[events.Result | events.Error] = []
 
     def watch(event: events.Event) -> None:
         if on_event is not None:
             on_event(event)
-        if event["event"] in ("result", "error"):
+        if isinstance(event, events.Result | events.Error):
             ends.append(event)
             loop.quit()
 
@@ -44,7 +44,7 @@ def run_blocking(
         worker.cancel(identifier)
         raise Cancelled(_("Slicer was closed before the job had ended."))
     end = ends[0]
-    if end["event"] == "error":
-        kinds = {kind.exit_code: kind for kind in (InputError, Cancelled)}
-        raise kinds.get(end["exit_code"], ContrastiveSegError)(end["what"])
-    return end["value"]
+    if isinstance(end, events.Error):
+        kinds: dict[int, type[ContrastiveSegError]] = {kind.exit_code: kind for kind in (InputError, Cancelled)}
+        raise kinds.get(end.exit_code, ContrastiveSegError)(end.what)
+    return end.value

@@ -23,7 +23,7 @@ from slicer.i18n import tr as _
 
 from contrastiveseg import events
 from contrastiveseg.descriptions import Job
-from contrastiveseg.errors import Cancelled
+from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.serialization import to_json
 
 from ..signal import Signal
@@ -67,6 +67,14 @@ class _Request:
     ended: bool = False
 
 
+@dataclass
+class _Pending:
+    """What waits to be delivered: an event of a request, or (without one) a line for the log."""
+
+    request: _Request | None
+    content: Any
+
+
 class EngineClient:
     """Jobs go in, events come out, from the event loop. Several workers may run beside one another.
 
@@ -95,8 +103,8 @@ class EngineClient:
         self._numbers = itertools.count(1)
         self._open: dict[str, _Request] = {}
         self._last_words: deque[str] = deque(maxlen=10)
-        self._pending: deque[tuple[_Request | None, Any]] = deque()
-        self._progress: dict[int, events.Event] = {}
+        self._pending: deque[_Pending] = deque()
+        self._progress: dict[int, _Pending] = {}
         self._flush_timer = single_shot(self._deliver)
 
     @property
@@ -115,8 +123,10 @@ class EngineClient:
             self.query("methods", lambda value: None)
 
     def submit(self, job: Job, on_event: Callable[[events.Event], None]) -> str:
-        """Ask for ``job``; returns its id. ``on_event`` gets its events, of which exactly one, the last, is "result" or
-        "error"; an "error" comes also when the worker cannot start, dies or is stopped. It is never called from here.
+        """Ask for ``job``; returns its id.
+
+        ``on_event`` gets its events, of which exactly one, the last, is a ``Result`` or an ``Error``; an ``Error``
+        comes also when the worker cannot start, dies or is stopped. It is never called from here.
         """
         return self._ask({"job": {"kind": job.kind, **to_json(job)}}, on_event, is_job=True)
 
@@ -124,10 +134,10 @@ class EngineClient:
         """Ask the engine what it knows ("methods", "devices"). A failure goes to the log only."""
 
         def answer(event: events.Event) -> None:
-            if event["event"] == "result":
-                on_result(event["value"])
-            elif event["event"] == "error" and event["exit_code"] != Cancelled.exit_code:
-                self.log_line.emit(event["what"])
+            if isinstance(event, events.Result):
+                on_result(event.value)
+            elif isinstance(event, events.Error) and event.exit_code != Cancelled.exit_code:
+                self.log_line.emit(event.what)
 
         self._ask({"query": name}, answer, is_job=False)
 
@@ -205,7 +215,7 @@ class EngineClient:
         if self._last_words:
             what += " " + _("Its last words:") + "\n" + "\n".join(self._last_words)
         if not self._open:
-            self._pending.append((None, what))
+            self._pending.append(_Pending(None, what))
         was_killed = any(request.cancelled and not request.ended for request in self._open.values())
         for request in self._open.values():
             if request.cancelled:
@@ -235,52 +245,52 @@ class EngineClient:
         """The end that the worker did not tell, if it did not."""
         if not request.ended:
             request.ended = True
-            self._pending.append((request, events.error(what, exit_code)))
+            self._pending.append(_Pending(request, events.Error(what, exit_code)))
 
     # What comes back
 
     def _log(self, lines: list[str]) -> None:
         self._last_words.extend(lines)
-        self._pending.extend((None, line) for line in lines)
+        self._pending.extend(_Pending(None, line) for line in lines)
         self._tell()
 
     def _hear(self, lines: list[str]) -> None:
         ended = False
         for line in lines:
             try:
-                event = json.loads(line)
-                kind, identifier = event["event"], event["id"]
-                request = self._open.get(identifier)
-            except (ValueError, TypeError, KeyError):
+                identifier, event = _parse(line)
+                request = self._open.get(identifier) if identifier is not None else None
+            except (ValueError, TypeError, KeyError, AttributeError, InputError):
                 self._log([line])
                 continue
-            if kind == "ready" and self._process is not None:
-                self._process.group = event.get("pid")
+            if isinstance(event, events.Ready) and self._process is not None:
+                self._process.group = event.pid
                 self._ready = True
                 for waiting in self._open.values():
                     if not waiting.ended:
                         self._write(waiting.line)
             elif request is None or request.ended:
                 if identifier is None:
-                    self._log([event.get("what", line)])
+                    self._log([event.what if isinstance(event, events.Error) else line])
             else:
-                self._take(request, kind, event)
+                self._take(request, event)
                 ended = ended or request.ended
         self._tell(ended)
 
-    def _take(self, request: _Request, kind: str, event: events.Event) -> None:
+    def _take(self, request: _Request, event: events.Event) -> None:
         request.started = True
-        request.ended = kind in ("result", "error")
+        request.ended = isinstance(event, events.Result | events.Error)
         newest = self._progress.get(id(request))
-        if kind == "progress" and newest is not None:
-            newest.update(event)
+        if isinstance(event, events.Progress) and newest is not None:
+            newest.content = event
             return
-        if kind == "progress":
-            self._progress[id(request)] = event
-        elif kind != "metric":
+        pending = _Pending(request, event)
+        if isinstance(event, events.Progress):
+            self._progress[id(request)] = pending
+        elif not isinstance(event, events.Metric):
             # Progress of another stage, or after an end, must not move before it.
             self._progress.pop(id(request), None)
-        self._pending.append((request, event))
+        self._pending.append(pending)
 
     def _tell(self, at_once: bool = False) -> None:
         """Hand events on now, unless that was done just before; an end does not wait."""
@@ -296,17 +306,24 @@ class EngineClient:
         self._flush_timer.start(0 if self._pending else self._FLUSH_MS)
 
     def _deliver_one(self) -> None:
-        request, event = self._pending.popleft()
+        pending = self._pending.popleft()
+        request = pending.request
         try:
             if request is None:
-                self.log_line.emit(event)
+                self.log_line.emit(pending.content)
                 return
-            if self._progress.get(id(request)) is event:
+            if self._progress.get(id(request)) is pending:
                 del self._progress[id(request)]
-            if event["event"] in ("result", "error"):
+            if isinstance(pending.content, events.Result | events.Error):
                 request.timer.stop()
                 self._open = {i: r for i, r in self._open.items() if r is not request}
-            request.on_event(event)
+            request.on_event(pending.content)
         except Exception:
             # A fault in one listener must not keep the others from hearing their end.
             sys.excepthook(*sys.exc_info())
+
+
+def _parse(line: str) -> tuple[str | None, events.Event]:
+    """The id of the request that an answer of the worker belongs to (None: to none), and its event."""
+    data = json.loads(line)
+    return data.pop("id"), events.from_json(data)

@@ -11,7 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from contrastiveseg.descriptions import RankJob
-from contrastiveseg.events import Event
+from contrastiveseg.events import Event, Log
 
 from ..mrml.slice_views import show_place
 from ..workflows.cases import UNLABELED, Cases
@@ -91,8 +91,8 @@ class LabelNext:
         self.task.start(steps, job, self._done, self._failed, self._hear)
 
     def _hear(self, event: Event) -> None:
-        if event["event"] == "log":
-            self._session.log(event["text"])
+        if isinstance(event, Log):
+            self._session.log(event.text)
 
     def _done(self, value: dict[str, Any]) -> None:
         self._remove_files()

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from contrastiveseg.checkpoints.card import Label
 from contrastiveseg.descriptions import Pieces
 from contrastiveseg.errors import InputError
+from contrastiveseg.events import Event, Log, Progress
 
 from ..mrml import scene
 from ..mrml.parameters import Parameters
@@ -323,10 +324,10 @@ class SegmentSection(Section):
         # The widgets live a little longer, and lose their nodes.
         self._refresh_timer.blockSignals(True)
 
-    def _on_event(self, event: dict[str, Any]) -> None:
-        if event["event"] == "log":
-            self.session.log(event["text"])
-        elif event["event"] == "progress" and self._current is not None:
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, Log):
+            self.session.log(event.text)
+        elif isinstance(event, Progress) and self._current is not None:
             self._take(self._current)
 
     def _on_result(self, value: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from contrastiveseg.descriptions import Job
 from contrastiveseg.errors import Cancelled
-from contrastiveseg.events import Event
+from contrastiveseg.events import Error, Event, Progress, Result, Stage, StageStarted
 
 from ..engine.client import EngineClient
 from ..signal import Signal
@@ -116,21 +116,20 @@ class Task:
         self._job_id = self.worker.submit(self._job, self._hear)
 
     def _hear(self, event: Event) -> None:
-        kind = event["event"]
-        if kind == "result":
-            self._end(_("Done."), lambda: self._on_result(event["value"]))
-        elif kind == "error":
-            cancelled = self.state == "stopping" or event["exit_code"] == Cancelled.exit_code
+        if isinstance(event, Result):
+            self._end(_("Done."), lambda: self._on_result(event.value))
+        elif isinstance(event, Error):
+            cancelled = self.state == "stopping" or event.exit_code == Cancelled.exit_code
             text = _("Stopped.") if cancelled else _("Failed.")
-            self._end(text, lambda: self._on_problem(event["what"], cancelled))
+            self._end(text, lambda: self._on_problem(event.what, cancelled))
         elif self.state == "running":
-            if kind == "stage":
-                self._stage = stage_words(event["name"])
+            if isinstance(event, StageStarted):
+                self._stage = stage_words(event)
                 self._show(0, 0, self._stage)
-            elif kind == "progress":
-                left = event["seconds_left"]
-                told = f"{self._stage}, {time_left(left)}" if left is not None else self._stage
-                self._show(event["done"], event["total"], told)
+            elif isinstance(event, Progress):
+                left = event.seconds_left
+                text = f"{self._stage}, {time_left(left)}" if left is not None else self._stage
+                self._show(event.done, event.total, text)
             self._on_event(event)
 
     def _end(self, text: str, tell: Callable[[], None]) -> None:
@@ -164,19 +163,20 @@ def duration(seconds: float) -> str:
     return _("{count} h").format(count=f"{seconds / 3600:.1f}")
 
 
-def stage_words(name: str) -> str:
+def stage_words(started: StageStarted) -> str:
     """A stage of the engine's jobs in words for the user."""
     words = {
-        "import": _("Loading the libraries"),
-        "load": _("Loading the model"),
-        "plan": _("Looking at the volumes"),
-        "preprocess": _("Preparing the volumes"),
-        "segment": _("Segmenting"),
-        "train": _("Training"),
-        "train from scratch": _("Training from scratch"),
-        "score": _("Scoring on the volumes held out"),
-        "score the checkpoint": _("Scoring the checkpoint it started from"),
-        "rank": _("Ranking"),
-        "evaluate": _("Measuring"),
+        Stage.IMPORT: _("Loading the libraries"),
+        Stage.LOAD: _("Loading the model"),
+        Stage.PLAN: _("Looking at the volumes"),
+        Stage.PREPROCESS: _("Preparing the volumes"),
+        Stage.SEGMENT: _("Segmenting"),
+        Stage.TRAIN: _("Training"),
+        Stage.TRAIN_FROM_SCRATCH: _("Training from scratch"),
+        Stage.LEAVE_OUT: _("Training without {case}"),
+        Stage.SCORE: _("Scoring on the volumes held out"),
+        Stage.SCORE_CHECKPOINT: _("Scoring the checkpoint it started from"),
+        Stage.RANK: _("Ranking"),
+        Stage.EVALUATE: _("Measuring"),
     }
-    return words.get(name, name.capitalize())
+    return words[started.name].format(case=started.detail)

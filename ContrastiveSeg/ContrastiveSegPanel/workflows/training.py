@@ -13,14 +13,14 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from contrastiveseg.descriptions import Job
-from contrastiveseg.events import Event
+from contrastiveseg.events import Event, Log, Metric, Stage, StageStarted
 from contrastiveseg.files import leftovers
 
 from .session import Session
 from .task import Step, Task
 
 #: Stages of the engine's jobs that begin a curve.
-_CURVES = ("train", "train from scratch")
+_CURVES = (Stage.TRAIN, Stage.TRAIN_FROM_SCRATCH)
 
 
 class Training:
@@ -95,14 +95,14 @@ class Training:
             self.session.trainer.stop()
 
     def _hear(self, event: Event) -> None:
-        if event["event"] == "stage" and event["name"] in _CURVES:
+        if isinstance(event, StageStarted) and event.name in _CURVES:
             self.chart.begin()
-        elif event["event"] == "metric" and event["name"] == "loss":
-            self.chart.add_loss(event["step"], event["value"])
-        elif event["event"] == "metric" and event["name"] == "validation_dice":
-            self.chart.add_dice(event["step"], event["value"])
-        elif event["event"] == "log":
-            self.session.log(event["text"])
+        elif isinstance(event, Metric) and event.name == "loss":
+            self.chart.add_loss(event.step, event.value)
+        elif isinstance(event, Metric) and event.name == "validation_dice":
+            self.chart.add_dice(event.step, event.value)
+        elif isinstance(event, Log):
+            self.session.log(event.text)
 
     def _done(self, value: Any) -> None:
         self._end()

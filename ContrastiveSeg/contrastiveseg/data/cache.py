@@ -22,7 +22,7 @@ import numpy as np
 
 from ..errors import Cancelled, InputError
 from ..events import Cancelled as CancelledCheck
-from ..events import Emit, Progress, log, never, silent
+from ..events import Emit, ProgressMeter, log, never, silent
 from ..files import replacing, write_text
 from ..planning.plan import Plan
 from ..serialization import from_json, to_json
@@ -87,7 +87,7 @@ def preprocess(
     if any(folder.glob(_OLD_FILES)):
         emit(log(f"The cache {folder} is of an earlier version: volumes are prepared again. Its old files can go."))
     cached: list[CachedCase] = []
-    progress = Progress(emit, len(cases), "volumes")
+    progress = ProgressMeter(emit, len(cases), "volumes")
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
         for case in pool.map(lambda c: _cached_case(c, plan, folder, with_labels, cancelled), cases):
             cached.append(case)

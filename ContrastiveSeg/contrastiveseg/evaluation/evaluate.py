@@ -13,7 +13,7 @@ import numpy as np
 from .. import files
 from ..errors import Cancelled, InputError
 from ..events import Cancelled as IsCancelled
-from ..events import Emit, Progress, never, silent, stage, warning
+from ..events import Emit, ProgressMeter, Stage, StageStarted, never, silent, warning
 from ..volumes.pairing import FolderPairs, pair_folders
 from ..volumes.reading import read_labels
 from .metrics import METRICS, LabelScores, measure
@@ -100,10 +100,10 @@ def evaluate(
     pairs, missing, unreferenced = paired.pairs, paired.only_second, paired.only_first
     for case in missing:
         emit(warning(f"{case}: no prediction for this reference; it is in no mean."))
-    emit(stage("evaluate"))
+    emit(StageStarted(Stage.EVALUATE))
     if labels is None:
         labels = _labels_in([reference for _, reference in pairs.values()], cancelled)
-    progress = Progress(emit, len(pairs), "cases")
+    progress = ProgressMeter(emit, len(pairs), "cases")
     cases: list[CaseScores] = []
     refused: dict[str, str] = {}
     for done, (case, (prediction, reference)) in enumerate(pairs.items()):

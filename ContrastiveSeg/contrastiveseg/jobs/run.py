@@ -44,7 +44,7 @@ def run(job: Job, emit: events.Emit = events.silent, cancelled: events.Cancelled
     check(job)
     job = _with_checkpoint_path(job)
     module, name = _DOERS[job.kind]
-    emit(events.stage("import"))
+    emit(events.StageStarted(events.Stage.IMPORT))
     start = time.perf_counter()
     function = getattr(importlib.import_module(f"..{module}", __package__), name)
     # Only segmenting tells its seconds, and what a user waits for includes the libraries.

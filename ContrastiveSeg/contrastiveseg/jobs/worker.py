@@ -49,7 +49,7 @@ def work(requests: TextIO, answers: TextIO) -> int:
 
     def say(identifier: str | None, event: events.Event) -> None:
         with lock:
-            answers.write(json.dumps({"id": identifier, **event}) + "\n")
+            answers.write(json.dumps({"id": identifier, **events.to_json(event)}) + "\n")
             answers.flush()
 
     def take(line: str) -> None:
@@ -80,7 +80,7 @@ def work(requests: TextIO, answers: TextIO) -> int:
 
     threading.Thread(target=listen, daemon=True).start()
     with interruptible(interrupt):
-        say(None, {"event": "ready", "version": __version__, "pid": os.getpid()})
+        say(None, events.Ready(__version__, os.getpid()))
         while (request := waiting.get()) is not None:
             identifier, do = request
             _serve(do, lambda e, i=identifier: say(i, e), lambda i=identifier: i in cancelled or closed.is_set())  # type: ignore[misc]
@@ -101,7 +101,7 @@ def _serve(do: Doing, say: events.Emit, cancelled: events.Cancelled) -> None:
     with _failures_told(say):
         if cancelled():
             raise Cancelled("Stopped before it began.")
-        say(events.result(do(say, cancelled)))
+        say(events.Result(do(say, cancelled)))
 
 
 @contextlib.contextmanager
@@ -111,12 +111,12 @@ def _failures_told(say: events.Emit) -> Iterator[None]:
         with system_refusals():
             yield
     except ContrastiveSegError as problem:
-        say(events.error(str(problem), problem.exit_code))
+        say(events.Error(str(problem), problem.exit_code))
     except BrokenPipeError:  # nobody is left to be told
         raise
     except Exception as problem:  # a worker outlives any failure; the trace goes to its log
         traceback.print_exc(file=sys.stderr)
-        say(events.error(f"Unexpected {type(problem).__name__}: {problem}. See the log.", 1))
+        say(events.Error(f"Unexpected {type(problem).__name__}: {problem}. See the log.", 1))
 
 
 def _read(line: str) -> tuple[str, dict[str, Any] | str | None]:

@@ -68,12 +68,12 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
     inputs = [Path(p) for p in (job.checkpoint, *job.input, *job.labeled)]
     inputs += [image for case in (*labeled, *unlabeled) for image in case.images]
     check_outputs([Path(job.output)] if job.output else [], inputs, job.overwrite)
-    emit(events.stage("load"))
+    emit(events.StageStarted(events.Stage.LOAD))
     device = resolve_device(job.device)
     dtype = autocast_dtype(device, job.precision)
     extractor = FeatureExtractor.open(Path(job.checkpoint), [*labeled, *unlabeled], device, dtype)
-    emit(events.stage("rank"))
-    progress = events.Progress(emit, len(labeled) + len(unlabeled), "volumes")
+    emit(events.StageStarted(events.Stage.RANK))
+    progress = events.ProgressMeter(emit, len(labeled) + len(unlabeled), "volumes")
     failures: list[dict[str, str]] = []
     unlabeled_features: list[tuple[CaseFiles, VolumeFeatures, Geometry]] = []
     labeled_features: list[np.ndarray] = []

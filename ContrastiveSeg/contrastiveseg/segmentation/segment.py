@@ -64,7 +64,7 @@ def segment(
     if job.threads:
         torch.set_num_threads(job.threads)
     outputs = _outputs(job)
-    emit(events.stage("load"))
+    emit(events.StageStarted(events.Stage.LOAD))
     with timings.of("import"):
         available_backbones()  # brings in MONAI, which would count as loading the checkpoint otherwise
     with timings.of("load"):
@@ -73,8 +73,8 @@ def segment(
     written: list[str] = []
     failures: list[dict[str, str]] = []
     left_out: dict[str, Mapping[str, float]] = {}
-    progress = events.Progress(emit, len(outputs), "volumes")
-    emit(events.stage("segment"))
+    progress = events.ProgressMeter(emit, len(outputs), "volumes")
+    emit(events.StageStarted(events.Stage.SEGMENT))
     for done, output in enumerate(outputs):
 
         def on_tile(tile: int, tiles: int, done: int = done) -> None:

@@ -66,7 +66,7 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
         raise InputError(
             "--compare-scratch compares a checkpoint with training from scratch; with 'none' they are one."
         )
-    emit(events.stage("plan"))
+    emit(events.StageStarted(events.Stage.PLAN))
     cases, unlabeled = labeled_cases(job), unlabeled_cases(job, method)
     held = held_out(job, cases)
     run = open_run(job, emit, cancelled)
@@ -74,7 +74,7 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
     # A budget in minutes may call for another resolution on another device; such a run is not resumed.
     run = dataclasses.replace(run, identity=f"{run.identity} {start.plan.spacing}")
     with cache_folder(job, keep_if_refused=False) as folder:
-        emit(events.stage("preprocess"))
+        emit(events.StageStarted(events.Stage.PREPROCESS))
         task = prepared_task(job, cases, unlabeled, start.plan, start.card, folder, run)
         proving = range(len(cases)) if job.validation == "leave-one-out" else held
         check_unseen(start.card, [task.source.cases[i] for i in proving], emit)
@@ -83,7 +83,7 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
         if job.validation == "leave-one-out":
             result["leave_one_out"] = tuning.leave_one_out()
             emit(events.log(f"Leave-one-out Dice {result['leave_one_out']['dice']:.3f} over {len(cases)} cases."))
-        emit(events.stage("train"))
+        emit(events.StageStarted(events.Stage.TRAIN))
         outcome = tuning.train(held)
         trained = outcome.trained
         if trained.cancelled and not trained.steps:
@@ -153,7 +153,7 @@ class FineTuning:
 
     def score(self, held: Sequence[int], outcome: Outcome) -> list[CaseScores]:
         """Segment the ``held`` cases on their own grids and measure them."""
-        self.run.emit(events.stage("score"))
+        self.run.emit(events.StageStarted(events.Stage.SCORE))
         return score_cases(outcome.network, self.card(held), [self.task.files[i] for i in held], self.run)
 
     def prove(
@@ -204,7 +204,7 @@ class FineTuning:
         base, names = self.start.card, {label.name: label.value for label in self.task.labels}
         if not held or not base or not self.start.weights or not names.keys() <= {x.name for x in base.labels}:
             return None
-        self.run.emit(events.stage("score the checkpoint"))
+        self.run.emit(events.StageStarted(events.Stage.SCORE_CHECKPOINT))
         # Its other labels count as background, which is what they are in these label maps.
         labels = tuple(dataclasses.replace(label, value=names.get(label.name, 0)) for label in base.labels)
         whole = tuple(names[x.name] for x in base.labels if x.value in base.one_piece and x.name in names)
@@ -214,7 +214,7 @@ class FineTuning:
 
     def compare(self, held: Sequence[int], scores: Sequence[CaseScores]) -> dict[str, Any]:
         """The same training from scratch, and which won on the held-out cases."""
-        self.run.emit(events.stage("train from scratch"))
+        self.run.emit(events.StageStarted(events.Stage.TRAIN_FROM_SCRATCH))
         rival = self.beside(Start(self.start.network, self.start.plan))
         outcome = rival.train(held)
         if outcome.trained.cancelled:
@@ -238,7 +238,7 @@ class FineTuning:
         beside = self.beside(self.start)
         scores: list[CaseScores] = []
         for left_out, case in enumerate(files):
-            self.run.emit(events.stage(f"leave out {case.name}"))
+            self.run.emit(events.StageStarted(events.Stage.LEAVE_OUT, case.name))
             outcome = beside.train([left_out], select=False)
             if outcome.trained.cancelled:
                 raise Cancelled("Stopped during leave-one-out; nothing was written.")

@@ -147,7 +147,7 @@ def train(
             if terms is not None and main:
                 curve.note({"step": state.step, "seconds": round(state.seconds, 3), "lr": rate, **terms})
                 for name, value in terms.items():
-                    run.emit(events.metric(name, state.step, value))
+                    run.emit(events.Metric(name, state.step, value))
             failures = 0 if terms is not None else failures + 1
             state.skipped += terms is None
             if failures >= _PATIENCE:
@@ -161,7 +161,7 @@ def train(
                 if main and validate:
                     with suppress(Cancelled):  # in the middle of a validation: the loop ends above, with what it has
                         score = state.judge(validate)
-                        run.emit(events.metric("validation_dice", state.step, score))
+                        run.emit(events.Metric("validation_dice", state.step, score))
                         curve.note({"step": state.step - 1, "validation_dice": score})
             if time.monotonic() - last_save > run.save_seconds:
                 state.try_to_save()
@@ -305,8 +305,8 @@ def _checkpoints(count: int, used: float) -> list[float]:
 
 def _progress(run: Run, step: int, seconds: float) -> Callable[[float], None]:
     if run.budget.steps:
-        return events.Progress(run.emit, run.budget.steps, "steps", step)
-    return events.Progress(run.emit, 60 * (run.budget.minutes or 0), "seconds", seconds)
+        return events.ProgressMeter(run.emit, run.budget.steps, "steps", step)
+    return events.ProgressMeter(run.emit, 60 * (run.budget.minutes or 0), "seconds", seconds)
 
 
 def _curve(run: Run, step: int, main: bool) -> _Curve:

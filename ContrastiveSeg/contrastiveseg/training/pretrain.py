@@ -46,7 +46,7 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
     """
     method = find_method("pretrain", job.method)
     settings = method_settings(method, job.settings)
-    emit(events.stage("plan"))
+    emit(events.StageStarted(events.Stage.PLAN))
     data_sets = with_named_labels(_data_sets(job.images), _labels(job, method))
     cases = [case for data_set in data_sets for case in data_set]
     seen = fingerprint(cases)
@@ -61,10 +61,10 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
     counted = f"{len(cases)} volumes" + (f", {labeled} of them with labels" if labeled else "")
     emit(events.log(f"{counted}; spacing {_mm(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
     with cache_folder(job) as folder:
-        emit(events.stage("preprocess"))
+        emit(events.StageStarted(events.Stage.PREPROCESS))
         made = prepared(cases, plan, folder, run, with_labels=True)
         values = sorted({value for case in made for value in case.values or ()})
-        emit(events.stage("train"))
+        emit(events.StageStarted(events.Stage.TRAIN))
         how = optimization(method, job)
         trained = train(
             objective,

@@ -75,7 +75,7 @@ def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run:
     """
     predictor = Predictor(card, network, run.device, run.dtype)
     names = {label.value: label.name for label in card.labels if label.value}
-    progress = events.Progress(run.emit, len(files), "cases")
+    progress = events.ProgressMeter(run.emit, len(files), "cases")
     scores = []
     for done, case in enumerate(files):
         assert case.labels is not None

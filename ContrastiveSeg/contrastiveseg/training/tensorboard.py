@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError
-from ..events import Emit, Event
+from ..events import Emit, Event, Metric
 
 
 def tensorboard(emit: Emit, folder: Path) -> Emit:
@@ -23,8 +23,8 @@ def tensorboard(emit: Emit, folder: Path) -> Emit:
     writer = SummaryWriter(str(folder))
 
     def both(event: Event) -> None:
-        if event["event"] == "metric":
-            writer.add_scalar(event["name"], event["value"], event["step"])
+        if isinstance(event, Metric):
+            writer.add_scalar(event.name, event.value, event.step)
             writer.flush()
         emit(event)
 
