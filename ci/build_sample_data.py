@@ -16,8 +16,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from contrastiveseg.checkpoints.card import Label
+from contrastiveseg.synthetic.settings import SyntheticSettings
+from contrastiveseg.synthetic.subject import synthesize
 from contrastiveseg.volumes.itk import image_on
-from contrastiveseg.volumes.synthetic import SyntheticSettings, synthesize
 from contrastiveseg.volumes.volume import LabelMap, Volume
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from contrastiveseg.descriptions import PretrainJob
 from contrastiveseg.jobs.run import run
+from contrastiveseg.synthetic.dataset import write_dataset
+from contrastiveseg.synthetic.settings import SyntheticSettings
 from contrastiveseg.terminal import watcher
-from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTER = ROOT / "ContrastiveSeg" / "contrastiveseg" / "starters" / "macl-3d-tiny.safetensors"

@@ -31,10 +31,11 @@ from contrastiveseg.jobs.run import run
 from contrastiveseg.networks.registry import build
 from contrastiveseg.planning.presets import size_of
 from contrastiveseg.serialization import to_json
+from contrastiveseg.synthetic.dataset import write_dataset
+from contrastiveseg.synthetic.settings import SyntheticSettings
 from contrastiveseg.volumes.dataset import CaseFiles, find_cases
 from contrastiveseg.volumes.dataset_json import declared_label_names, label_names
 from contrastiveseg.volumes.reading import read_channels, read_labels
-from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTER = ROOT / "ContrastiveSeg" / "contrastiveseg" / "starters" / "macl-3d-tiny.safetensors"

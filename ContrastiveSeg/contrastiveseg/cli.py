@@ -235,7 +235,8 @@ def _import(file: str, source: str, output: str, overwrite: bool) -> int:
 
 def _sample_data(output: str, cases: int, labeled: int | None, seed: int) -> int:
     from .files import check_output
-    from .volumes.synthetic import SyntheticSettings, write_dataset
+    from .synthetic.dataset import write_dataset
+    from .synthetic.settings import SyntheticSettings
 
     listing = Path(output) / "dataset.json"
     if listing.exists():

@@ -25,7 +25,8 @@ from common import add_common_options, machine
 from results_file import write_report
 from tables import markdown
 
-from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
+from contrastiveseg.synthetic.dataset import write_dataset
+from contrastiveseg.synthetic.settings import SyntheticSettings
 
 _POLICIES: dict[str, dict[str, str]] = {"default": {}, "passive": {"OMP_WAIT_POLICY": "passive"}}
 #: Steps of a training that is timed alone, and more than one beside segmentations can make.

@@ -43,8 +43,9 @@ from contrastiveseg.networks.backbone import Backbone
 from contrastiveseg.networks.registry import build
 from contrastiveseg.planning.fingerprint import fingerprint, plan_for
 from contrastiveseg.planning.presets import choose_network
+from contrastiveseg.synthetic.dataset import write_dataset
+from contrastiveseg.synthetic.settings import SyntheticSettings
 from contrastiveseg.training.setup import cases_of
-from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 
 #: When in the budget a step is timed.
 SHARES = (0.0, 0.99)

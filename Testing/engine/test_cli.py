@@ -286,10 +286,10 @@ def test_inspect(pretrained, tmp_path, capsys):
 
 
 def test_sample_data(tmp_path, monkeypatch, capsys):
-    from contrastiveseg.volumes import synthetic
+    from contrastiveseg.synthetic import settings
 
-    small = synthetic.SyntheticSettings(size=(8, 8, 8))
-    monkeypatch.setattr(synthetic, "SyntheticSettings", lambda: small)
+    small = settings.SyntheticSettings(size=(8, 8, 8))
+    monkeypatch.setattr(settings, "SyntheticSettings", lambda: small)
     assert main(["sample-data", "--output", str(tmp_path / "s"), "--cases", "3", "--labeled", "2", "--seed", "5"]) == 0
     assert sorted(p.name for p in (tmp_path / "s" / "imagesTr").iterdir()) == [
         f"synthetic_0000{i}.nii.gz" for i in (5, 6, 7)

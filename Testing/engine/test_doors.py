@@ -20,6 +20,7 @@ WITHOUT_WIDGETS = {"workflows", "mrml"}
 #: Room -> rooms it may import, besides itself and the base modules. Downward only.
 DOORS = {
     "volumes": set(),
+    "synthetic": {"volumes"},
     "networks": set(),
     "planning": {"networks", "volumes"},
     "data": {"planning", "volumes"},

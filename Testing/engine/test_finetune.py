@@ -17,11 +17,12 @@ from contrastiveseg.descriptions import FinetuneJob, PretrainJob, SegmentJob
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.events import Event, Log, Metric, Stage, StageStarted
 from contrastiveseg.segmentation.segment import segment
+from contrastiveseg.synthetic.dataset import write_dataset
+from contrastiveseg.synthetic.settings import SyntheticSettings
 from contrastiveseg.training import pretrain as pretraining
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.training.pretrain import pretrain
 from contrastiveseg.training.resume import metrics_path, resume_path
-from contrastiveseg.volumes.synthetic import SyntheticSettings, write_dataset
 
 
 def job(images, output: Path, **more) -> FinetuneJob:

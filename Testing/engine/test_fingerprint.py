@@ -11,8 +11,9 @@ from contrastiveseg.errors import InputError
 from contrastiveseg.planning.fingerprint import Fingerprint, adapt, fingerprint, plan_for
 from contrastiveseg.planning.patch import PatchRule, fit_patch
 from contrastiveseg.planning.plan import Channel, Normalization, Plan
+from contrastiveseg.synthetic.settings import SyntheticSettings
+from contrastiveseg.synthetic.subject import synthesize
 from contrastiveseg.volumes.dataset import CaseFiles
-from contrastiveseg.volumes.synthetic import SyntheticSettings, synthesize
 
 TINY = 32 * 64 * 80
 

@@ -7,8 +7,10 @@ import pytest
 import SimpleITK as sitk
 
 from contrastiveseg.errors import InputError
-from contrastiveseg.volumes.anatomy import LABEL_NAMES
-from contrastiveseg.volumes.synthetic import SyntheticSettings, synthesize, write_dataset
+from contrastiveseg.synthetic.anatomy import LABEL_NAMES
+from contrastiveseg.synthetic.dataset import write_dataset
+from contrastiveseg.synthetic.settings import SyntheticSettings
+from contrastiveseg.synthetic.subject import synthesize
 
 SMALL = SyntheticSettings(size=(24, 32, 32))
 
@@ -113,7 +115,7 @@ def test_a_dataset_is_written_with_both_formats_keys(tmp_path):
 @pytest.mark.parametrize("change", [{"labels": 0}, {"labels": 99}, {"zoom": 0.0}, {"size": (4, 32, 32)}])
 def test_settings_that_cannot_be_imaged_are_refused(change):
     with pytest.raises(InputError):
-        synthesize(0, SyntheticSettings(**change))
+        SyntheticSettings(**change)
 
 
 def test_more_labels_than_cases_are_refused(tmp_path):

@@ -59,7 +59,7 @@ def test_samples_are_on_this_disk_with_a_picture_each(sources):
 def test_volumes_are_what_the_command_makes(sources, build, tmp_path):
     import slicer
 
-    from contrastiveseg.volumes.synthetic import synthesize
+    from contrastiveseg.synthetic.subject import synthesize
 
     for name, seed in build.CASES.items():
         node = load(sources[name], tmp_path)[0]
@@ -74,7 +74,7 @@ def test_the_labeled_one_has_segments_on_its_volume(sources, build, tmp_path):
     import slicer
     from ContrastiveSegPanel.mrml.segments import segments_of
 
-    from contrastiveseg.volumes.synthetic import synthesize
+    from contrastiveseg.synthetic.subject import synthesize
 
     volume, segmentation = load(sources["SyntheticHeart1"], tmp_path)
     _, labels = synthesize(build.CASES["SyntheticHeart1"], build.SETTINGS)
