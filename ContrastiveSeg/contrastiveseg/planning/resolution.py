@@ -66,10 +66,10 @@ def check_resolution(wanted: str) -> float | None:
 
 
 def steps_affordable(minutes: float, voxels: int, device: str, threads: int) -> float:
-    """About how many steps of two patches of ``voxels`` a network of matching size makes in ``minutes`` on a device type.
+    """About how many steps of two patches of ``voxels`` a network of matching size makes in ``minutes``.
 
-    A rough figure from the kind of the device alone, so that the same job always gets the same resolution: a factor of
-    2 changes the spacing by 1.26.
+    A rough figure from the type of the ``device`` alone, so that the same job always gets the same resolution. A factor
+    of 2 changes the spacing by 1.26.
     """
     speed = _CPU_THREAD * min(threads, 4) if device == "cpu" else _GPU
     return minutes * 60 * speed / (2 * voxels)
