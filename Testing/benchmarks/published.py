@@ -32,6 +32,7 @@ class Group:
     pretrain_minutes: float | None = None
     pretrain_steps: int | None = None
     pretrain_labels: str | None = None
+    resolution: str | None = None
 
     def runs(self) -> list[Run]:
         wanted = vars(self)

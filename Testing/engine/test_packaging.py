@@ -18,6 +18,7 @@ else:  # pytest brings it for Python 3.10
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "ContrastiveSeg"
+METHODS_OF_PAPERS = {"macl", "cvrl", "mixcl", "ideal", "mcsc", "bcp", "mean-teacher"}
 
 
 def shipped(name: str) -> list[str]:
@@ -84,14 +85,14 @@ def test_one_version_everywhere():
 
 def test_the_tested_set_names_every_dependency(project):
     extras = project["optional-dependencies"]
-    direct = wanted(project["dependencies"], extras["plots"], extras["slicer"], extras["test"], extras["lint"])
+    direct = wanted(project["dependencies"], *(extras[name] for name in ("plots", "slicer", "test", "lint", "docs")))
     assert {"torch", "pytest", "ruff", "matplotlib", "slicer-core"} <= set(direct)
     assert set(direct) - set(pinned()) == set()
 
 
 def test_the_tested_set_lies_within_the_declared_ranges(project):
     extras = project["optional-dependencies"]
-    direct = wanted(project["dependencies"], extras["plots"], extras["slicer"], extras["test"], extras["lint"])
+    direct = wanted(project["dependencies"], *(extras[name] for name in ("plots", "slicer", "test", "lint", "docs")))
     versions = pinned()
     outside = [
         f"{name}=={version}{allowed}"
@@ -106,7 +107,10 @@ def test_constraints_are_exact():
     assert [name for name, versions in pinned().items() if not all(versions)] == []
 
 
-def test_the_citation_names_the_five_papers():
+def test_the_citation_names_the_papers_of_all_methods():
     text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     papers = set(re.findall(r"arXiv:(\d{4}\.\d{5})", text))
-    assert papers == {"2309.11876", "2105.07059", "2203.02114", "2210.15075", "2306.14293"}
+    contrastive = {"2309.11876", "2105.07059", "2203.02114", "2210.15075", "2306.14293"}
+    assert papers == contrastive | {"2305.00673", "1703.01780"}
+    assert set(re.findall(r"The method \"([\w-]+)\"", text)) == METHODS_OF_PAPERS
+    assert "planned" not in text
