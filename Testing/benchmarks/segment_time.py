@@ -40,7 +40,7 @@ from contrastiveseg.evaluation.metrics import measure
 from contrastiveseg.files import stem
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter
-from contrastiveseg.planning.fingerprint import fingerprint, plan_for
+from contrastiveseg.planning.fingerprint import fingerprint_of, make_plan
 from contrastiveseg.planning.patch import PatchRule
 from contrastiveseg.planning.presets import choose_network
 from contrastiveseg.segmentation.predictor import Predictor, Timings
@@ -124,10 +124,10 @@ def _case(options: argparse.Namespace, index: int, work: Path) -> dict[str, Any]
 def _random_segmenter(volume: Path, output: Path) -> Path:
     """A checkpoint of a tiny network, two classes, random weights, with the plan that the volume gets."""
     torch.manual_seed(0)
-    seen = fingerprint(cases_of([str(volume)]))
+    seen = fingerprint_of(cases_of([str(volume)]))
     spec, voxels = choose_network("unet", "tiny", 3, seen, CPU)
     network = Segmenter(build(spec), 2)
-    plan = plan_for(seen, 3, PatchRule(network.backbone.total_stride), voxels)
+    plan = make_plan(seen, 3, PatchRule(network.backbone.total_stride), voxels)
     save(output, network.state_dict(), Card("segmenter", "supervised", spec, plan, labels=(Label(1, "label 1"),)))
     return output
 

@@ -41,7 +41,7 @@ from contrastiveseg.methods.method import Method
 from contrastiveseg.methods.registry import available_methods, find_method
 from contrastiveseg.networks.backbone import Backbone
 from contrastiveseg.networks.registry import build
-from contrastiveseg.planning.fingerprint import fingerprint, plan_for
+from contrastiveseg.planning.fingerprint import fingerprint_of, make_plan
 from contrastiveseg.planning.presets import choose_network
 from contrastiveseg.synthetic.dataset import write_dataset
 from contrastiveseg.synthetic.settings import SyntheticSettings
@@ -177,13 +177,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(Path(folder), 4, 0, SyntheticSettings(size=(80, 112, 128), spacing=(3.0, 2.5, 2.5)))
         cases = cases_of([folder])
-        seen = fingerprint(cases)
+        seen = fingerprint_of(cases)
         spec, voxels = choose_network("unet", options.size, options.dimensions, seen, device)
         for name in options.methods.split(","):
             method = find_method("pretrain", name)
             torch.manual_seed(0)
             backbone = build(spec)
-            plan = plan_for(seen, options.dimensions, method.patch_rule(backbone, method.Settings()), voxels)
+            plan = make_plan(seen, options.dimensions, method.patch_rule(backbone, method.Settings()), voxels)
             source = CachedVolumes(
                 Path(folder) / "cache", preprocess(cases, plan, Path(folder) / "cache", with_labels=True), (1, 2, 3, 4)
             )

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from contrastiveseg.errors import InputError
-from contrastiveseg.planning.fingerprint import Fingerprint, adapt, fingerprint, plan_for
+from contrastiveseg.planning.fingerprint import Fingerprint, adapt_plan, fingerprint_of, make_plan
 from contrastiveseg.planning.patch import PatchRule, fit_patch
 from contrastiveseg.planning.plan import Channel, Normalization, Plan
 from contrastiveseg.synthetic.settings import SyntheticSettings
@@ -56,7 +56,7 @@ def test_two_dimensional_patch_is_one_voxel_thick_across_the_thick_slices():
     for axis in range(3):
         spacing, shape = [1.5, 1.5, 1.5], [192, 192, 192]
         spacing[axis], shape[axis] = 8.0, 10
-        plan = plan_for(Fingerprint((Channel(),), tuple(spacing), tuple(shape), 1), 2, PatchRule((16, 16)), 192**2)
+        plan = make_plan(Fingerprint((Channel(),), tuple(spacing), tuple(shape), 1), 2, PatchRule((16, 16)), 192**2)
         assert (plan.dimensions, plan.slice_axis, plan.patch[axis]) == (2, axis, 1)
         assert plan.patch_shape == (192, 192)
         assert plan.aspect == (1.5, 1.5)
@@ -69,7 +69,7 @@ def test_spacing_and_size_are_medians_in_canonical_orientation(tmp_path):
         save(tmp_path / "b.nii.gz", noise(30, 10, 20), (1.0, 4.0, 1.0), turned),
         save(tmp_path / "c.nii.gz", noise(8, 40, 50), (0.5, 0.5, 9.0)),
     ]
-    seen = fingerprint(cases)
+    seen = fingerprint_of(cases)
     assert seen.spacing == pytest.approx((4.0, 1.0, 1.0))
     assert seen.shape == (10, 20, 30)
     assert (seen.slice_axis, seen.cases) == (0, 3)
@@ -85,7 +85,7 @@ def test_modality_decides_normalization(tmp_path, contrast, modality, scheme):
     for seed in range(2):
         volume, _ = synthesize(seed, SyntheticSettings(size=(12, 24, 24), contrast=contrast))
         cases.append(save(tmp_path / f"{seed}.nii.gz", volume.array[0]))
-    (channel,) = fingerprint(cases).channels
+    (channel,) = fingerprint_of(cases).channels
     assert (channel.name, channel.modality, channel.normalization.scheme) == ("image", modality, scheme)
     if modality == "CT":
         window = channel.normalization
@@ -96,21 +96,21 @@ def test_modality_decides_normalization(tmp_path, contrast, modality, scheme):
 def test_one_volume_without_air_makes_the_set_no_ct(tmp_path):
     ct, _ = synthesize(0, SyntheticSettings(size=(12, 24, 24), contrast="CT"))
     cases = [save(tmp_path / "a.nii.gz", ct.array[0]), save(tmp_path / "b.nii.gz", noise(12, 24, 24))]
-    assert fingerprint(cases).channels[0].modality == "MR"
+    assert fingerprint_of(cases).channels[0].modality == "MR"
 
 
 def test_channels_are_counted_over_files_and_vectors(tmp_path):
     first, second = save(tmp_path / "a.nrrd", noise(4, 5, 6)), save(tmp_path / "b.nrrd", noise(4, 5, 6))
     both = CaseFiles("both", (*first.images, *second.images), None)
     vector = save(tmp_path / "v.nrrd", noise(2, 4, 5, 6))
-    assert [c.name for c in fingerprint([both, vector]).channels] == ["image 1", "image 2"]
+    assert [c.name for c in fingerprint_of([both, vector]).channels] == ["image 1", "image 2"]
     with pytest.raises(InputError, match=r"differ in their number of channels \(both has 2, a has 1\)"):
-        fingerprint([both, first])
+        fingerprint_of([both, first])
 
 
 def test_nothing_to_look_at():
     with pytest.raises(InputError, match="no volumes"):
-        fingerprint([])
+        fingerprint_of([])
 
 
 SEEN = Fingerprint((Channel("image", "MR"),), (2.0, 1.0, 1.0), (32, 64, 64), 3)
@@ -118,32 +118,35 @@ SEEN = Fingerprint((Channel("image", "MR"),), (2.0, 1.0, 1.0), (32, 64, 64), 3)
 
 def test_a_generic_starter_follows_the_data():
     base = Plan(3, (Channel(),), (9.0, 9.0, 9.0), (16, 16, 16))
-    plan = adapt(base, SEEN, PatchRule((8, 8, 8)), TINY)
-    assert plan == plan_for(SEEN, 3, PatchRule((8, 8, 8)), TINY)
+    plan = adapt_plan(base, SEEN, PatchRule((8, 8, 8)), TINY)
+    assert plan == make_plan(SEEN, 3, PatchRule((8, 8, 8)), TINY)
     assert plan.spacing == (2.0, 1.0, 1.0)
 
 
 def test_any_other_checkpoint_keeps_spacing_and_normalization():
     channel = Channel("CT", "CT", Normalization("window", -100, 300, 50, 80))
-    plan = adapt(Plan(3, (channel,), (4.0, 2.0, 2.0), (16, 16, 16)), SEEN, PatchRule((8, 8, 8)), TINY)
+    plan = adapt_plan(Plan(3, (channel,), (4.0, 2.0, 2.0), (16, 16, 16)), SEEN, PatchRule((8, 8, 8)), TINY)
     assert (plan.channels, plan.spacing) == ((channel,), (4.0, 2.0, 2.0))
     assert plan.patch == (16, 32, 32)  # the new data's extent at the checkpoint's spacing
 
 
 def test_number_of_channels_must_agree():
     with pytest.raises(InputError, match=r"expects 2 channel\(s\) and the volumes have 1"):
-        adapt(Plan(3, (Channel("a", "MR"),) * 2, (1, 1, 1), (8, 8, 8)), SEEN, PatchRule((8, 8, 8)), TINY)
+        adapt_plan(Plan(3, (Channel("a", "MR"),) * 2, (1, 1, 1), (8, 8, 8)), SEEN, PatchRule((8, 8, 8)), TINY)
 
 
 def test_a_generic_starter_takes_as_many_channels_as_there_are():
     two = replace(SEEN, channels=(Channel("a", "MR"), Channel("b", "MR")))
-    assert adapt(Plan(3, (Channel(),), (1, 1, 1), (8, 8, 8)), two, PatchRule((8, 8, 8)), TINY).channels == two.channels
+    assert (
+        adapt_plan(Plan(3, (Channel(),), (1, 1, 1), (8, 8, 8)), two, PatchRule((8, 8, 8)), TINY).channels
+        == two.channels
+    )
 
 
 def test_the_window_does_not_come_from_one_column_of_voxels(tmp_path):
     """Every 32nd voxel of rows of 32 voxels would be the air at the border alone."""
     array = np.random.default_rng(0).integers(-100, 200, (100, 1000, 32)).astype(np.int16)
     array[..., :2] = -1000
-    (channel,) = fingerprint([save(tmp_path / "a.nii", array)]).channels
+    (channel,) = fingerprint_of([save(tmp_path / "a.nii", array)]).channels
     assert channel.modality == "CT"
     assert channel.normalization.low == pytest.approx(-98, abs=3)

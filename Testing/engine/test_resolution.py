@@ -12,7 +12,7 @@ from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.descriptions import SegmentJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.planning.compatibility import incompatibilities
-from contrastiveseg.planning.fingerprint import fingerprint
+from contrastiveseg.planning.fingerprint import fingerprint_of
 from contrastiveseg.planning.resolution import FULL_STEPS, at_spacing, choose_resolution, coarser, steps_affordable
 from contrastiveseg.segmentation.segment import segment
 from contrastiveseg.training.finetune import finetune
@@ -37,7 +37,7 @@ def case(folder: Path, radius: float, shape=(64, 64, 64), spacing=(1.0, 1.0, 1.0
 
 
 def chosen(cases, steps: float, wanted: str = "auto", dimensions=3):
-    return choose_resolution(wanted, fingerprint(cases), dimensions, steps, TINY, cases).spacing
+    return choose_resolution(wanted, fingerprint_of(cases), dimensions, steps, TINY, cases).spacing
 
 
 def test_a_short_budget_works_on_coarser_voxels_and_a_longer_one_on_finer(tmp_path):
@@ -69,7 +69,7 @@ def test_the_resolution_asked_for(tmp_path):
     cases = [case(tmp_path, radius=2)]
     assert chosen(cases, 50, "native") == chosen(cases, 50, "0.5") == (1.0, 1.0, 1.0)
     assert chosen(cases, 50, "3") == (3.0, 3.0, 3.0)
-    seen = at_spacing(fingerprint(cases), (3.0, 3.0, 3.0))
+    seen = at_spacing(fingerprint_of(cases), (3.0, 3.0, 3.0))
     assert (seen.shape, seen.spacing) == ((21, 21, 21), (3.0, 3.0, 3.0))
 
 

@@ -1,4 +1,4 @@
-"""From training data to a plan: look at the headers of all cases and the voxels of a few."""
+"""From training data to a plan: by the headers of all cases and the voxels of a few."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Fingerprint:
         return int(np.argmax([round(s, 3) for s in self.spacing]))
 
 
-def fingerprint(cases: Sequence[CaseFiles]) -> Fingerprint:
-    """Look at ``cases``.
+def fingerprint_of(cases: Sequence[CaseFiles]) -> Fingerprint:
+    """The fingerprint of ``cases``: the grid of all, modality and intensities of a few.
 
     Raises:
         InputError: no cases, a file that cannot be read, or cases with different numbers of channels.
@@ -57,8 +57,8 @@ def fingerprint(cases: Sequence[CaseFiles]) -> Fingerprint:
         spacings.append(axes.spacing_zyx(geometry))
         shapes.append(axes.shape_zyx(geometry))
     if len(counts) > 1:
-        told = ", ".join(f"{name} has {n}" for n, name in counts.items())
-        raise InputError(f"The volumes differ in their number of channels ({told}). Train on one kind at a time.")
+        different = ", ".join(f"{name} has {n}" for n, name in counts.items())
+        raise InputError(f"The volumes differ in their number of channels ({different}). Train on one kind at a time.")
     median = np.median(np.array(spacings), axis=0)
     spacing = (float(median[0]), float(median[1]), float(median[2]))
     resampled = np.array([resampled_shape(s, p, spacing) for s, p in zip(shapes, spacings, strict=True)])
@@ -68,56 +68,56 @@ def fingerprint(cases: Sequence[CaseFiles]) -> Fingerprint:
 
 def _channels(cases: Sequence[CaseFiles], count: int) -> tuple[Channel, ...]:
     """Modality and normalization of each channel, from the voxels of a few cases spread over the list."""
-    chosen = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, _READ_CASES).astype(int))]
+    read = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, _READ_CASES).astype(int))]
     votes: list[list[bool]] = [[] for _ in range(count)]
     samples: list[list[np.ndarray]] = [[] for _ in range(count)]
-    for case in chosen:
+    for case in read:
         array = read_channels(case.images).array
         for channel in range(count):
             votes[channel].append(looks_like_ct(array[channel]))
             samples[channel].append(sample(array[channel], _VOXELS))
-    made = []
+    channels = []
     for index in range(count):
         name = "image" if count == 1 else f"image {index + 1}"
         if all(votes[index]):
-            made.append(Channel(name, "CT", window_from(np.concatenate(samples[index]))))
+            channels.append(Channel(name, "CT", window_from(np.concatenate(samples[index]))))
         else:
-            made.append(Channel(name, "MR", Normalization()))
-    return tuple(made)
+            channels.append(Channel(name, "MR", Normalization()))
+    return tuple(channels)
 
 
-def plan_for(seen: Fingerprint, dimensions: int, rule: PatchRule, voxels: int) -> Plan:
-    """A plan for data like ``seen``, 2D or 3D, with a patch of at most ``voxels``."""
-    shape = seen.shape
+def make_plan(fingerprint: Fingerprint, dimensions: int, rule: PatchRule, voxels: int) -> Plan:
+    """A plan for data with this ``fingerprint``, 2D or 3D, with a patch of at most ``voxels``."""
+    shape = fingerprint.shape
     if dimensions == 2:
-        plane = tuple(n for a, n in enumerate(shape) if a != seen.slice_axis)
+        plane = tuple(n for a, n in enumerate(shape) if a != fingerprint.slice_axis)
         flat = list(fit_patch(plane, rule, voxels))
-        flat.insert(seen.slice_axis, 1)
+        flat.insert(fingerprint.slice_axis, 1)
         patch = (flat[0], flat[1], flat[2])
-        return Plan(2, seen.channels, seen.spacing, patch, seen.slice_axis)
+        return Plan(2, fingerprint.channels, fingerprint.spacing, patch, fingerprint.slice_axis)
     z, y, x = fit_patch(shape, rule, voxels)
-    return Plan(3, seen.channels, seen.spacing, (z, y, x), seen.slice_axis)
+    return Plan(3, fingerprint.channels, fingerprint.spacing, (z, y, x), fingerprint.slice_axis)
 
 
-def adapt(base: Plan, seen: Fingerprint, rule: PatchRule, voxels: int, keep_spacing: bool = True) -> Plan:
-    """The plan for fine-tuning a network that was pre-trained with ``base`` on data like ``seen``.
+def adapt_plan(base: Plan, fingerprint: Fingerprint, rule: PatchRule, voxels: int, keep_spacing: bool = True) -> Plan:
+    """The plan for fine-tuning a network that was pre-trained with ``base`` on data with ``fingerprint``.
 
     Spacing and normalization stay as pre-training had them, so that both phases see the same kind of input; only the
     patch follows the new data. A generic starter (modality "any") takes spacing and normalization from the data.
 
     Args:
-        keep_spacing: False takes the spacing from ``seen`` in any case.
+        keep_spacing: False takes the spacing of ``fingerprint`` in any case.
 
     Raises:
         InputError: the number of channels differs.
     """
     if base.generic:
-        return plan_for(seen, base.dimensions, rule, voxels)
-    if len(base.channels) != len(seen.channels):
+        return make_plan(fingerprint, base.dimensions, rule, voxels)
+    if len(base.channels) != len(fingerprint.channels):
         raise InputError(
-            f"The checkpoint expects {len(base.channels)} channel(s) and the volumes have {len(seen.channels)}."
+            f"The checkpoint expects {len(base.channels)} channel(s) and the volumes have {len(fingerprint.channels)}."
         )
-    spacing = base.spacing if keep_spacing else seen.spacing
-    shape = resampled_shape(seen.shape, seen.spacing, spacing)
-    adapted = plan_for(replace(seen, shape=shape), base.dimensions, rule, voxels)
+    spacing = base.spacing if keep_spacing else fingerprint.spacing
+    shape = resampled_shape(fingerprint.shape, fingerprint.spacing, spacing)
+    adapted = make_plan(replace(fingerprint, shape=shape), base.dimensions, rule, voxels)
     return replace(adapted, channels=base.channels, spacing=spacing)

@@ -63,7 +63,7 @@ def looks_like_ct(array: np.ndarray) -> bool:
     """Whether intensities look like Hounsfield units: whole numbers, air at or below -500, nothing below -8192
     (scanners' padding), nothing above 32767, and at least 2 % of the voxels soft tissue (-200 to 300).
 
-    A guess for a default; the user's own word goes before it.
+    A default only: what the user states about the modality takes precedence.
     """
     samples = sample(array)
     if not np.issubdtype(samples.dtype, np.integer) and not np.array_equal(samples, np.round(samples)):

@@ -30,9 +30,9 @@ def fit_patch(shape: Sequence[int], rule: PatchRule, voxels: int) -> tuple[int, 
     """
     patch = []
     for n, d in zip(shape, rule.multiple, strict=True):
-        wanted = n * rule.max_coverage
-        down = int(wanted // d) * d
-        patch.append(max(rule.least * d, down if down >= 0.75 * wanted else math.ceil(wanted / d) * d))
+        extent = n * rule.max_coverage
+        down = int(extent // d) * d
+        patch.append(max(rule.least * d, down if down >= 0.75 * extent else math.ceil(extent / d) * d))
     while math.prod(patch) > voxels:
         spare = [n - d if n > rule.least * d else 0 for n, d in zip(patch, rule.multiple, strict=True)]
         if not any(spare):

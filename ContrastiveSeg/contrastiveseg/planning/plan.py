@@ -1,6 +1,6 @@
 """The plan: everything about the data that pre-training, fine-tuning and inference must agree on.
 
-Derived once from the training data (:mod:`.fingerprint`), stored in the checkpoint, read by everybody.
+Derived once from the training data (:mod:`.fingerprint`), stored in the checkpoint, used by every later stage.
 """
 
 from __future__ import annotations

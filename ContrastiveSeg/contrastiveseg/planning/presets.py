@@ -42,18 +42,18 @@ _RESIDUAL_BLOCKS = (1, 3, 4, 6, 6, 6)
 
 
 def choose_network(
-    name: str, size: Size, dimensions: Literal[2, 3], seen: Fingerprint, device: torch.device
+    name: str, size: Size, dimensions: Literal[2, 3], fingerprint: Fingerprint, device: torch.device
 ) -> tuple[NetworkSpec, int]:
-    """A fresh network for data like ``seen``, and the most voxels of its patch."""
+    """A fresh network for data with this ``fingerprint``, and the most voxels of its patch."""
     chosen: NetworkSize = ("base" if device.type == "cuda" else "tiny") if size == "auto" else size
     voxels = PATCH_VOXELS[dimensions, chosen]
     if name != "unet":
-        return NetworkSpec(name, dimensions, len(seen.channels)), voxels
-    axes = [a for a in range(3) if dimensions == 3 or a != seen.slice_axis]
-    shape = [seen.shape[a] for a in axes]
+        return NetworkSpec(name, dimensions, len(fingerprint.channels)), voxels
+    axes = [a for a in range(3) if dimensions == 3 or a != fingerprint.slice_axis]
+    shape = [fingerprint.shape[a] for a in axes]
     # Long axes are to be halved four times if need be; a short one (few thick slices) as often as its size allows.
     patch = fit_patch(shape, PatchRule(tuple(16 if n >= 24 else 4 if n >= 4 else 1 for n in shape)), voxels)
-    return preset(chosen, dimensions, len(seen.channels), patch, [seen.spacing[a] for a in axes]), voxels
+    return preset(chosen, dimensions, len(fingerprint.channels), patch, [fingerprint.spacing[a] for a in axes]), voxels
 
 
 def patch_voxels(spec: NetworkSpec) -> int:

@@ -17,7 +17,7 @@ from ..checkpoints.format import load
 from ..checkpoints.open import build_segmenter
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter, load_transferred
-from ..planning.fingerprint import adapt, fingerprint
+from ..planning.fingerprint import adapt_plan, fingerprint_of
 from ..planning.patch import PatchRule
 from ..volumes.dataset import CaseFiles
 from ..volumes.orientation import canonical_axes
@@ -75,7 +75,7 @@ class FeatureExtractor:
             recorder = FeatureRecorder(build_segmenter(card, weights, path))
             return cls(Predictor(card, recorder, device, dtype))
         rule = PatchRule(build(card.network).total_stride)
-        plan = adapt(card.plan, fingerprint(cases), rule, prod(card.plan.patch))
+        plan = adapt_plan(card.plan, fingerprint_of(cases), rule, prod(card.plan.patch))
         backbone = build(dataclasses.replace(card.network, in_channels=len(plan.channels)))
         load_transferred(backbone, weights, card.transferred)
         recorder = FeatureRecorder(Segmenter(backbone, 1), knows_labels=False)

@@ -16,7 +16,7 @@ from ..errors import Cancelled, InputError
 from ..methods.method import Method
 from ..methods.registry import find_method, methods_of
 from ..networks.registry import build
-from ..planning.fingerprint import fingerprint, plan_for
+from ..planning.fingerprint import fingerprint_of, make_plan
 from ..planning.plan import Plan
 from ..planning.presets import choose_network
 from ..serialization import to_json
@@ -49,13 +49,13 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
     emit(events.StageStarted(events.Stage.PLAN))
     data_sets = with_named_labels(_data_sets(job.images), _labels(job, method))
     cases = [case for data_set in data_sets for case in data_set]
-    seen = fingerprint(cases)
+    seen = fingerprint_of(cases)
     run = open_run(job, emit, cancelled)
     spec, voxels = choose_network(job.network, job.size, job.dimensions, seen, run.device)
     # The seed decides the initial weights too.
     distributed.seed(job.seed)
     backbone = build(spec)
-    plan = plan_for(seen, job.dimensions, method.patch_rule(backbone, settings), voxels)
+    plan = make_plan(seen, job.dimensions, method.patch_rule(backbone, settings), voxels)
     objective = method(backbone, plan, settings)
     labeled = sum(case.labels is not None for case in cases)
     counted = f"{len(cases)} volumes" + (f", {labeled} of them with labels" if labeled else "")

@@ -19,7 +19,7 @@ from ..descriptions import FinetuneJob
 from ..networks.registry import build
 from ..networks.spec import NetworkSpec
 from ..planning.compatibility import modality_mismatch, warning_text
-from ..planning.fingerprint import Fingerprint, adapt, fingerprint, plan_for
+from ..planning.fingerprint import Fingerprint, adapt_plan, fingerprint_of, make_plan
 from ..planning.patch import PatchRule
 from ..planning.plan import Plan, Spacing
 from ..planning.presets import choose_network, patch_voxels
@@ -51,20 +51,20 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
     Raises:
         InputError: the checkpoint cannot be read, or does not fit the volumes.
     """
-    native = fingerprint(cases)
+    native = fingerprint_of(cases)
     if job.checkpoint == "none":
         # The size of the patch does not depend on the resolution, but the network's levels do.
         _, voxels = choose_network(job.network, job.size, job.dimensions, native, run.device)
         seen = _at_working_spacing(job, native, job.dimensions, voxels, cases, run)
         spec, _ = choose_network(job.network, job.size, job.dimensions, seen, run.device)
-        plan = plan_for(seen, job.dimensions, PatchRule(build(spec).total_stride), voxels)
+        plan = make_plan(seen, job.dimensions, PatchRule(build(spec).total_stride), voxels)
         return Start(spec, dataclasses.replace(plan, volume_spacing=_finer(native.spacing, plan.spacing)))
     path = Path(job.checkpoint)
     card, weights = load(path)
     rule, voxels, seen = PatchRule(build(card.network).total_stride), patch_voxels(card.network), native
     if card.plan.generic or job.resolution != "auto":
         seen = _at_working_spacing(job, native, card.plan.dimensions, voxels, cases, run)
-    plan = adapt(card.plan, seen, rule, voxels, keep_spacing=job.resolution == "auto")
+    plan = adapt_plan(card.plan, seen, rule, voxels, keep_spacing=job.resolution == "auto")
     plan = dataclasses.replace(plan, volume_spacing=_finer(native.spacing, plan.spacing))
     for index, (expected, found) in enumerate(zip(plan.channels, seen.channels, strict=True)):
         if mismatch := modality_mismatch(expected.modality, found.modality, index):

@@ -1,4 +1,4 @@
-"""Label maps of one voxel lattice, stored in different axis orders, brought onto one array."""
+"""Label maps of one voxel grid, stored in different axis orders, brought onto one array."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from .volume import Geometry, LabelMap
 def aligned(label_map: LabelMap, geometry: Geometry, of: str) -> np.ndarray:
     """``label_map``'s array (z, y, x) turned so that it lies on ``geometry``: axes swapped or flipped, never resampled.
 
-    Tools differ in the axis order they write; two files of the same voxels should compare whatever the order.
+    Tools differ in the axis order they write.
 
     Args:
-        of: what ``geometry`` belongs to, for the message.
+        of: the image or label map that ``geometry`` belongs to, for the message.
 
     Raises:
-        InputError: the lattices differ: in size, or some voxel lies over a hundredth of a voxel elsewhere.
+        InputError: the grids differ in size, or a voxel lies more than a hundredth of a voxel apart.
     """
-    stored, wanted = canonical_axes(label_map.geometry), canonical_axes(geometry)
+    source, target = canonical_axes(label_map.geometry), canonical_axes(geometry)
     name = label_map.name or "The label map"
-    array = wanted.undo(stored.apply(label_map.array))
+    array = target.undo(source.apply(label_map.array))
     if array.shape != geometry.shape:
         raise InputError(
             f"{name} and {of} have different sizes, {label_map.geometry.size} and {geometry.size}. "
             "Export both on the grid of the same image."
         )
-    # Turn the corners' numbers as the voxels were turned: which corner of the file came to lie on which of the grid?
-    turned = wanted.undo(stored.apply(np.arange(8).reshape(2, 2, 2))).ravel()
+    # The corners' indices turned as the voxels were: which corner of the file lies on which corner of the grid.
+    turned = target.undo(source.apply(np.arange(8).reshape(2, 2, 2))).ravel()
     shift = float(np.linalg.norm(_corners(label_map.geometry)[turned] - _corners(geometry), axis=1).max())
     if shift > 0.01 * min(geometry.spacing):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Which files make a case: from folders, dataset.json files, JSON lists, DICOM folders or files named one by one."""
+"""The files of each case: from folders, dataset.json files, JSON lists, DICOM folders or files named one by one."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
             with DICOM slices, a folder of such folders, a volume file, a ``dataset.json`` (Decathlon or nnU-Net) or the
             folder it lies in, a JSON list of ``{"image": ..., "label": ...}`` with paths relative to it.
         labels: folders or files. A label belongs to the case whose name it has, with or without ``_seg``, ``_label``
-            and the like; files named one by one whose names tell nothing are paired in the order given. Labels without
+            and the like; files named one by one whose names do not match are paired in the order given. Labels without
             an image are ignored.
 
     Raises:
         InputError: nothing found, a missing file, two cases of one name, a case without its label, or a JSON file of
-            another form (the place in it is named).
+            another form (the message names the entry).
     """
     for path in images:
         with files.readable(path):

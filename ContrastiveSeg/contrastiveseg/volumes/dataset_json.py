@@ -18,7 +18,7 @@ def listed_files(path: Path) -> list[tuple[tuple[Path, ...], Path | None]] | Non
     None where it lists no cases, as a ``dataset.json`` of nnU-Net v2.
 
     Raises:
-        InputError: not JSON, of another form (the place in it is named), or a file that does not exist.
+        InputError: not JSON, of another form (the message names the entry), or a file that does not exist.
     """
     data = _load(path)
     if isinstance(data, list):

@@ -36,16 +36,16 @@ def find_series(folder: Path) -> Series:
     Raises:
         InputError: no series, several, or slices that are not evenly stacked.
     """
-    found = {name: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), name) for name in series_ids(folder)}
-    if not found:
+    series = {name: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), name) for name in series_ids(folder)}
+    if not series:
         state = "is empty" if not any(folder.iterdir()) else "holds no DICOM series"
         raise InputError(
             f"The folder {folder} {state}. Give a volume file, or the folder with the slices of one series."
         )
-    if len(found) > 1:
-        listed = "; ".join(f"{_description(f[0])} ({len(f)} slices)" for f in found.values())
-        raise InputError(f"{folder} holds {len(found)} DICOM series: {listed}. Give a folder with one series.")
-    (files,) = found.values()
+    if len(series) > 1:
+        listed = "; ".join(f"{_description(f[0])} ({len(f)} slices)" for f in series.values())
+        raise InputError(f"{folder} holds {len(series)} DICOM series: {listed}. Give a folder with one series.")
+    (files,) = series.values()
     headers = [_header(f) for f in files]
     first = headers[0]
     geometry = geometry_of(first)

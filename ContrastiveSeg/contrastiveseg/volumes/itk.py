@@ -1,4 +1,4 @@
-"""Between our volumes and SimpleITK: geometry, arrays and ITK's errors in plain words."""
+"""Conversion between volumes and SimpleITK images, and ITK's errors in plain words."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """NIfTI-1 where ITK is not enough.
 
-ITK reads a file that is cut short as if the rest were zeros, reads NaN as 0, replaces a spacing of 0 by 1, writes past
-a full disk without a word, and rounds an oblique direction anew with every writing. So files are checked here before
-ITK reads them, and written here.
+ITK reads a truncated file as if the rest were zeros, reads NaN as 0, replaces a spacing of 0 by 1, does not report a
+full disk, and rounds an oblique direction again with every writing. So files are checked here before ITK reads them,
+and written here.
 Field names and offsets: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 """
 
@@ -28,7 +28,7 @@ GZIP_LEVEL = 3
 
 
 def check_nifti(path: Path) -> None:
-    """Refuse what ITK would read in silence: a file cut short, a spacing of 0 or not a number.
+    """Refuse what ITK reads without an error: a truncated file, a spacing of 0 or not a number.
 
     Raises:
         InputError: saying which of them it is.
@@ -53,8 +53,8 @@ def check_nifti(path: Path) -> None:
     if not 1 <= n <= 7 or any(d < 1 for d in dimensions[1 : n + 1]) or not math.isfinite(offset):
         raise InputError(f"{path} has a damaged NIfTI header (dimensions {dimensions[: max(n, 0) + 1]}).")
     if any(not math.isfinite(s) or s == 0 for s in spacing[1 : min(n, 3) + 1]):
-        said = " x ".join(f"{s:g}" for s in spacing[1 : min(n, 3) + 1])
-        raise InputError(f"{path} has a voxel spacing of {said} mm in its header. Correct the header (pixdim).")
+        values = " x ".join(f"{s:g}" for s in spacing[1 : min(n, 3) + 1])
+        raise InputError(f"{path} has a voxel spacing of {values} mm in its header. Correct the header (pixdim).")
     needed = int(offset) + math.prod(dimensions[1 : n + 1]) * bits // 8
     if _stored_bytes(path, compressed, needed) < needed:
         raise InputError(f"{path} is cut short: its voxels are not all there. Copy it again from where it came.")
@@ -104,7 +104,7 @@ def write_nifti(path: Path, array: np.ndarray, geometry: Geometry, compress: boo
     """Write ``array``, (z, y, x) or (C, z, y, x), as a single-file NIfTI-1.
 
     Raises:
-        OSError: the disk is full or the place not writable.
+        OSError: the disk is full or the folder not writable.
     """
     header = _header(array, geometry)
     voxels = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
@@ -141,10 +141,11 @@ def _header(array: np.ndarray, geometry: Geometry) -> bytes:
 
 
 def _affine(geometry: Geometry) -> np.ndarray:
-    """The sform (3, 4), float32, in NIfTI's RAS axes, that ITK reads back as this direction wherever there is one.
+    """The sform (3, 4), float32, in NIfTI's RAS axes, that ITK reads back as exactly this direction if one does.
 
-    ITK divides each column by its length; the column's own rounding is lost. It is found again by trying the float32
-    neighbors of the largest entry: the right one makes the other two entries float32 numbers as well.
+    ITK divides each column by its length, in double precision, so the float32 column that a direction came from is not
+    known. Half of all oblique directions would change in the last bits with each writing. The float32 neighbors of the
+    column's largest entry are tried; the right one makes the other two entries float32 numbers as well.
     """
     to_ras = np.array([-1.0, -1.0, 1.0])
     steps = np.arange(-64, 65, dtype=np.int32)

@@ -1,7 +1,7 @@
 """Turning arrays to the canonical orientation and back, without resampling.
 
-Canonical is LPS: x runs to the patient's left, y to the back, z to the head. Networks see every volume this way up,
-whatever way it was stored. Oblique volumes are turned by their nearest axes.
+Canonical is LPS: x runs to the patient's left, y to the back, z to the head. Networks get every volume in this
+orientation, however it was stored. Oblique volumes are turned by their nearest axes.
 """
 
 from __future__ import annotations

@@ -78,23 +78,23 @@ def read_labels(path: Path, reference: Geometry | None = None) -> LabelMap:
         )
     if high > np.iinfo(np.uint16).max:
         raise InputError(f"{path} holds the label {high:g}; the largest possible is 65535. Is it an image?")
-    found = LabelMap(labels.astype(np.uint8 if high <= 255 else np.uint16, copy=False), geometry, files.stem(path))
+    label_map = LabelMap(labels.astype(np.uint8 if high <= 255 else np.uint16, copy=False), geometry, files.stem(path))
     if reference is None:
-        return found
+        return label_map
     if canonical_axes(geometry) != canonical_axes(reference):
-        return LabelMap(aligned(found, reference, "its image"), reference, found.name)
+        return LabelMap(aligned(label_map, reference, "its image"), reference, label_map.name)
     check_same_grid(path, geometry, reference, "its image")
-    return found
+    return label_map
 
 
 def read_geometry(path: Path) -> tuple[Geometry, int]:
     """The grid and the number of channels, from the header alone.
 
     Raises:
-        InputError: as :func:`read_volume`, except for what only the voxels can tell.
+        InputError: as :func:`read_volume`, except for what depends on the voxels.
     """
     with files.readable(path):
-        _check_is_there(path)
+        _check_exists(path)
         if path.is_dir():
             series = find_series(path)
             return series.geometry, series.channels
@@ -113,11 +113,11 @@ def check_same_grid(path: Path, geometry: Geometry, reference: Geometry, of: str
         if not np.allclose(getattr(geometry, name), getattr(reference, name), rtol=0, atol=TOLERANCE):
             differing.append(name)
     if differing:
-        said = "; ".join(
+        differences = "; ".join(
             f"{name} ({_list(getattr(geometry, name))}) instead of ({_list(getattr(reference, name))})"
             for name in differing
         )
-        raise InputError(f"{path} is not on the grid of {of}: {said}. Resample it to that grid first.")
+        raise InputError(f"{path} is not on the grid of {of}: {differences}. Resample it to that grid first.")
 
 
 def _list(values: Sequence[float]) -> str:
@@ -125,41 +125,47 @@ def _list(values: Sequence[float]) -> str:
 
 
 def _read(path: Path) -> tuple[np.ndarray, Geometry]:
+    """Voxels (C, z, y, x) and grid of a volume file or DICOM folder."""
     with files.readable(path):
-        return _read_whole(path)
-
-
-def _read_whole(path: Path) -> tuple[np.ndarray, Geometry]:
-    _check_is_there(path)
-    try:
-        if path.is_dir():
-            series = find_series(path)
-            image = sitk.ReadImage(series.files if len(series.files) > 1 else series.files[0])
-        else:
-            reader = _header(path)
-            if reader.GetDimension() > 3:
-                reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (reader.GetDimension() - 3)])
-            image = reader.Execute()
-    except RuntimeError as problem:
-        raise InputError(f"{path} {in_plain_words(problem)}.") from problem
-    array = sitk.GetArrayFromImage(image)
+        _check_exists(path)
+        image = _read_image(path)
+        array = sitk.GetArrayFromImage(image)
+        broken = _broken_voxels(path, array)
     if np.iscomplexobj(array):
         raise InputError(f"{path} holds complex numbers. Save its magnitude as an image and give that.")
     geometry = _checked(path, geometry_of(image))
+    if broken:
+        raise InputError(
+            f"{path} has {broken} voxels that are not numbers (NaN or infinite). Replace them in the source first."
+        )
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.ascontiguousarray(np.moveaxis(array, -1, 0))
-    array = array.reshape(-1, *geometry.shape)
-    if np.issubdtype(array.dtype, np.floating):
-        nifti = path.is_file() and files.volume_suffix(path) in (".nii", ".nii.gz")
-        broken = broken_voxels(path) if nifti else array.size - int(np.count_nonzero(np.isfinite(array)))
-        if broken:
-            raise InputError(
-                f"{path} has {broken} voxels that are not numbers (NaN or infinite). Replace them in the source first."
-            )
-    return array, geometry
+    return array.reshape(-1, *geometry.shape), geometry
 
 
-def _check_is_there(path: Path) -> None:
+def _broken_voxels(path: Path, array: np.ndarray) -> int:
+    """How many voxels are NaN or infinite in the file; in the ``array`` of a NIfTI file ITK has replaced them by 0."""
+    if not np.issubdtype(array.dtype, np.floating):
+        return 0
+    if path.is_file() and files.volume_suffix(path) in (".nii", ".nii.gz"):
+        return broken_voxels(path)
+    return array.size - int(np.count_nonzero(np.isfinite(array)))
+
+
+def _read_image(path: Path) -> sitk.Image:
+    try:
+        if path.is_dir():
+            series = find_series(path)
+            return sitk.ReadImage(series.files if len(series.files) > 1 else series.files[0])
+        reader = _header(path)
+        if reader.GetDimension() > 3:
+            reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (reader.GetDimension() - 3)])
+        return reader.Execute()
+    except RuntimeError as problem:
+        raise InputError(f"{path} {in_plain_words(problem)}.") from problem
+
+
+def _check_exists(path: Path) -> None:
     if not path.exists():
         raise InputError(f"{path} does not exist.")
     if path.is_dir():

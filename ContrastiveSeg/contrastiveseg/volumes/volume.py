@@ -1,4 +1,4 @@
-"""A volume and where it lies in the patient. Nobody passes bare arrays with spacing beside them."""
+"""Voxel arrays with their grid in patient space."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Geometry:
         return self.spacing[0] * self.spacing[1] * self.spacing[2] / 1000.0
 
     def position(self, index: Sequence[int]) -> tuple[float, float, float]:
-        """(x, y, z) in mm of the middle of voxel ``index`` (z, y, x)."""
+        """(x, y, z) in mm of the center of voxel ``index`` (z, y, x)."""
         steps = np.array(index[::-1]) * self.spacing
         x, y, z = (float(v) for v in np.reshape(self.direction, (3, 3)) @ steps + self.origin)
         return (x, y, z)

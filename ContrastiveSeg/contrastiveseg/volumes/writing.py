@@ -1,4 +1,4 @@
-"""Writing label maps, probabilities and the like on the very grid they belong to."""
+"""Writing label maps, probabilities and other maps on the grid they belong to."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _write(path: Path, array: np.ndarray, geometry: Geometry, compress: bool) ->
         try:
             writer.Execute(image)
         except RuntimeError as problem:
-            # ITK does not always say why; the operating system does when asked for a little more room.
+            # ITK does not always give the reason; the operating system does when a little more is written.
             with temporary.open("ab") as file:
                 file.write(bytes(1 << 16))
             raise InputError(f"{path} {in_plain_words(problem)}.") from problem
