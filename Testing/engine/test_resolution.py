@@ -99,7 +99,7 @@ def test_a_coarse_checkpoint_segments_on_the_volumes_own_grid(tmp_path):
     finetune(job(images, output, labels=tuple(str(c.labels) for c in cases), resolution="2"), told.append)
     plan = read_card(output).plan
     assert (plan.spacing, plan.volume_spacing) == ((2.0, 2.0, 2.0), (1.0, 1.0, 1.0))
-    assert any("Working at 2 x 2 x 2 mm (the volumes have 1 x 1 x 1 mm)" in e.get("text", "") for e in told)
+    assert any("Working at 2 x 2 x 2 mm (the volumes have 1 x 1 x 1 mm)" in getattr(e, "text", "") for e in told)
     segment(SegmentJob(checkpoint=str(output), input=(images[0],), output=str(tmp_path / "labels.nii.gz")))
     assert read_geometry(tmp_path / "labels.nii.gz")[0] == read_geometry(cases[0].images[0])[0]
     # Volumes as fine as those it was trained on are like them, however coarse the network works.
