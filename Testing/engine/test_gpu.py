@@ -6,7 +6,8 @@ import torch
 
 from contrastiveseg.descriptions import FinetuneJob, PretrainJob
 from contrastiveseg.segmentation.predictor import Predictor
-from contrastiveseg.segmentation.sliding_window import segment_logits
+from contrastiveseg.segmentation.sliding_window import sliding_window, within_memory
+from contrastiveseg.segmentation.tiles import fit_tiles
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.training.pretrain import pretrain
 from contrastiveseg.volumes.reading import read_volume
@@ -27,19 +28,19 @@ def test_gpu_and_cpu_give_the_same_labels(segmenter, image):
     assert np.mean(on_cpu.labels.array == on_gpu.labels.array) > 0.999
 
 
-def test_out_of_memory_is_answered_with_smaller_tiles():
+def test_out_of_memory_is_answered_with_smaller_batches():
     device, sizes = torch.device("cuda"), []
 
     def hungry(tiles: torch.Tensor) -> torch.Tensor:
-        sizes.append(tiles[0, 0].numel())
-        if sizes[-1] > 32**3:
+        sizes.append(len(tiles))
+        if sizes[-1] > 1:
             torch.empty(2**50, device=device)
         return tiles
 
     image = torch.randn(1, 64, 64, 64)
-    found = segment_logits(
-        hungry, image, 1, divisor=(8,) * 3, patch=(16,) * 3, max_voxels=64**3, batch=1, device=device
+    tiling = fit_tiles((64, 64, 64), (8, 8, 8), (16, 16, 16))
+    found = within_memory(
+        lambda batch: sliding_window(hungry, image, tiling, 1, batch=batch, device=device), 4, tiling.tile, device
     )
     torch.testing.assert_close(found.cpu(), image, atol=1e-4, rtol=1e-4)
-    assert sizes[0] == 64**3
-    assert sizes[-1] <= 32**3
+    assert sizes[:3] == [4, 2, 1]

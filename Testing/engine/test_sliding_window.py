@@ -12,7 +12,7 @@ from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.networks.backbone import NetworkSpec
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter
-from contrastiveseg.segmentation.sliding_window import segment_logits, sliding_window
+from contrastiveseg.segmentation.sliding_window import sliding_window, within_memory
 from contrastiveseg.segmentation.tiles import fit_tiles
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def network(dimensions: int) -> Segmenter:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_an_identity_network_gives_the_image_back(shape, batch) -> None:
     image = noise(2, *shape)
-    tiling = fit_tiles(shape, (4, 4, 4), (8, 8, 8), 1024)
+    tiling = fit_tiles(shape, (4, 4, 4), (8, 8, 8))
     result = sliding_window(lambda x: x, image, tiling, 2, batch=batch, device=CPU)
     torch.testing.assert_close(result, image, rtol=1e-6, atol=1e-6)
 
@@ -41,7 +41,7 @@ def test_an_identity_network_gives_the_image_back(shape, batch) -> None:
 def test_slices_along_any_axis_come_back_in_place(slice_axis: int) -> None:
     image = noise(2, 9, 10, 11)
     plane = [n for axis, n in enumerate((9, 10, 11)) if axis != slice_axis]
-    tiling = fit_tiles(plane, (4, 4), (4, 4), 64)
+    tiling = fit_tiles(plane, (4, 4), (4, 4))
     assert tiling.count > 1
     result = sliding_window(lambda x: x, image, tiling, 2, batch=4, device=CPU, dimensions=2, slice_axis=slice_axis)
     torch.testing.assert_close(result, image, rtol=1e-6, atol=1e-6)
@@ -51,7 +51,7 @@ def test_slices_along_any_axis_come_back_in_place(slice_axis: int) -> None:
 def test_it_agrees_with_monai_on_the_same_tiles(batch: int) -> None:
     # MONAI steps by whole intervals: 24 voxels in tiles of 16 with half overlap is where both grids are the same
     image, model = noise(2, 24, 16, 24), network(3)
-    tiling = fit_tiles((24, 16, 24), (16, 16, 16), (16, 16, 16), 16**3, 0.5)
+    tiling = fit_tiles((24, 16, 24), (16, 16, 16), (16, 16, 16), 0.5)
     assert tiling.starts == ((0, 8), (0,), (0, 8))
     centered = torch.arange(16) - 7.5
     bell = torch.exp(-0.5 * (centered / 2) ** 2)
@@ -65,14 +65,14 @@ def test_it_agrees_with_monai_on_the_same_tiles(batch: int) -> None:
 
 def test_one_tile_is_the_network_itself() -> None:
     image, model = noise(2, 8, 12, 8), network(3)
-    result = sliding_window(model, image, fit_tiles((8, 12, 8), (2, 2, 2), (8, 8, 8), 10**6), 3, batch=1, device=CPU)
+    result = sliding_window(model, image, fit_tiles((8, 12, 8), (2, 2, 2), (8, 12, 8)), 3, batch=1, device=CPU)
     with torch.inference_mode():
         torch.testing.assert_close(result, model(image[None])[0], rtol=1e-5, atol=1e-6)
 
 
 def test_slices_are_the_network_slice_by_slice() -> None:
     image, model = noise(2, 5, 8, 12), network(2)
-    tiling = fit_tiles((8, 12), (2, 2), (8, 12), 10**6)
+    tiling = fit_tiles((8, 12), (2, 2), (8, 12))
     result = sliding_window(model, image, tiling, 3, batch=2, device=CPU, dimensions=2)
     with torch.inference_mode():
         expected = torch.stack([model(image[None, :, n])[0] for n in range(5)], dim=1)
@@ -81,7 +81,7 @@ def test_slices_are_the_network_slice_by_slice() -> None:
 
 def test_mirroring_averages_over_all_flips() -> None:
     image, model = noise(2, 8, 8, 8), network(3)
-    tiling = fit_tiles((8, 8, 8), (2, 2, 2), (8, 8, 8), 10**6)
+    tiling = fit_tiles((8, 8, 8), (2, 2, 2), (8, 8, 8))
     result = sliding_window(model, image, tiling, 3, batch=1, device=CPU, mirror_axes=(0, 2))
     with torch.inference_mode():
         answers = [model(image[None].flip(f)).flip(f)[0] for f in ([], [2], [4], [2, 4])]
@@ -90,7 +90,7 @@ def test_mirroring_averages_over_all_flips() -> None:
 
 def test_bfloat16_stays_close_to_float32_and_comes_back_as_float32() -> None:
     image, model = noise(2, 8, 16, 16), network(3)
-    tiling = fit_tiles((8, 16, 16), (2, 2, 2), (8, 8, 8), 1024)
+    tiling = fit_tiles((8, 16, 16), (2, 2, 2), (8, 8, 8))
     exact = sliding_window(model, image, tiling, 3, batch=2, device=CPU)
     rough = sliding_window(model, image, tiling, 3, batch=2, device=CPU, autocast=torch.bfloat16)
     assert rough.dtype == torch.float32
@@ -100,7 +100,7 @@ def test_bfloat16_stays_close_to_float32_and_comes_back_as_float32() -> None:
 def test_many_classes_are_blended_in_half_the_memory(monkeypatch) -> None:
     monkeypatch.setattr(window_module, "_MOST_FLOAT32", 1000)
     image = noise(3, 9, 20, 20)
-    tiling = fit_tiles((9, 20, 20), (4, 4, 4), (8, 8, 8), 1024)
+    tiling = fit_tiles((9, 20, 20), (4, 4, 4), (8, 8, 8))
     result = sliding_window(lambda x: x, image, tiling, 3, batch=1, device=CPU)
     assert result.dtype == torch.float16
     torch.testing.assert_close(result.float(), image, rtol=5e-3, atol=5e-3)
@@ -108,7 +108,7 @@ def test_many_classes_are_blended_in_half_the_memory(monkeypatch) -> None:
 
 def test_progress_counts_to_the_end_and_an_exception_stops() -> None:
     image, seen, calls = noise(1, 8, 24, 24), [], []
-    tiling = fit_tiles((8, 24, 24), (8, 8, 8), (8, 8, 8), 512, 0.0)
+    tiling = fit_tiles((8, 24, 24), (8, 8, 8), (8, 8, 8), 0.0)
 
     def model(x: Tensor) -> Tensor:
         calls.append(len(x))
@@ -128,7 +128,7 @@ def test_progress_counts_to_the_end_and_an_exception_stops() -> None:
 
 
 def test_results_may_be_changed_in_place_and_need_no_gradient() -> None:
-    tiling = fit_tiles((8, 8, 8), (2, 2, 2), (8, 8, 8), 10**6)
+    tiling = fit_tiles((8, 8, 8), (2, 2, 2), (8, 8, 8))
     result = sliding_window(network(3), noise(2, 8, 8, 8), tiling, 3, batch=1, device=CPU)
     assert not result.requires_grad
     result.exp_()
@@ -146,38 +146,35 @@ def limited(voxels: int) -> tuple[list[tuple[int, ...]], object]:
     return tried, model
 
 
-def test_out_of_memory_halves_the_batch_then_the_tile() -> None:
+def test_out_of_memory_halves_the_batch() -> None:
     image = noise(1, 16, 32, 32)
-    tried, model = limited(8 * 16 * 32)
-    options = {"divisor": (8, 8, 8), "patch": (8, 8, 8), "max_voxels": 8 * 32 * 32, "batch": 2, "device": CPU}
-    result = segment_logits(model, image, 1, **options)  # type: ignore[arg-type]
+    tried, model = limited(8 * 8 * 8)
+    tiling = fit_tiles((16, 32, 32), (8, 8, 8), (8, 8, 8))
+
+    def blended(batch: int) -> Tensor:
+        return sliding_window(model, image, tiling, 1, batch=batch, device=CPU)  # type: ignore[arg-type]
+
+    result = within_memory(blended, 4, tiling.tile, CPU)
     torch.testing.assert_close(result, image, rtol=1e-6, atol=1e-6)
-    assert tried[0][0] == 2
-    assert tried[1][0] == 1
-    assert tried[-1][2] * tried[-1][3] * tried[-1][4] <= 8 * 16 * 32
-
-
-def test_out_of_memory_with_the_smallest_tile_is_said() -> None:
-    tried, model = limited(0)
-    with pytest.raises(InputError, match="8x8x8"):
-        segment_logits(
-            model,  # type: ignore[arg-type]
-            noise(1, 16, 16, 16),
-            1,
-            divisor=(8, 8, 8),
-            patch=(8, 8, 8),
-            max_voxels=10**6,
-            batch=4,
-            device=CPU,
-        )
+    assert [shape[0] for shape in tried[:4]] == [4, 2, 1, 1]
     assert tried[-1][2:] == (8, 8, 8)
 
 
+def test_out_of_memory_with_one_tile_is_an_input_error() -> None:
+    tried = []
+
+    def hungry(batch: int) -> Tensor:
+        tried.append(batch)
+        raise torch.OutOfMemoryError("out of memory")
+
+    with pytest.raises(InputError, match="8x8x8"):
+        within_memory(hungry, 4, (8, 8, 8), CPU)
+    assert tried == [4, 2, 1]
+
+
 def test_other_errors_of_the_network_pass_through() -> None:
-    def broken(x: Tensor) -> Tensor:
+    def broken(batch: int) -> Tensor:
         raise RuntimeError("size mismatch")
 
     with pytest.raises(RuntimeError, match="size mismatch"):
-        segment_logits(
-            broken, noise(1, 8, 8, 8), 1, divisor=(8, 8, 8), patch=(8, 8, 8), max_voxels=512, batch=1, device=CPU
-        )
+        within_memory(broken, 1, (8, 8, 8), CPU)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,8 @@ from ..networks.segmenter import Segmenter
 from ..volumes.orientation import canonical_axes
 from ..volumes.volume import LabelMap, Volume
 from .one_piece import without_islands
-from .sliding_window import OnTile, segment_logits
+from .sliding_window import OnTile, sliding_window, within_memory
+from .tiles import fit_tiles
 from .uncertainty import Entropy, entropy_of
 
 
@@ -90,7 +90,11 @@ class Predictor:
     def logits(
         self, image: Tensor, *, mirror: bool = False, on_tile: OnTile | None = None, timings: Timings | None = None
     ) -> Tensor:
-        """Logits (classes, z, y, x) of a prepared image."""
+        """Logits (classes, z, y, x) of a prepared image.
+
+        Raises:
+            InputError: the memory does not hold one tile.
+        """
         timings = timings or Timings()
         plan = self.card.plan
 
@@ -102,27 +106,29 @@ class Predictor:
             return answer
 
         start, before = time.perf_counter(), timings.seconds.get("network", 0.0)
-        patch = plan.patch_shape
-        found = segment_logits(
-            network,
-            image,
-            len(self.card.labels) + 1,
-            divisor=self.network.backbone.total_stride,
-            patch=patch,
-            # Larger tiles would waste less, but instance norm then sees other statistics than in training: on the left
-            # atrium tiles of twice the patch cost 2 points of Dice (Testing/benchmarks/tile_dice.py).
-            max_voxels=prod(patch),
-            batch=1 if plan.dimensions == 3 and self.device.type == "cpu" else 4,
-            device=self.device,
-            mirror_axes=range(plan.dimensions) if mirror else (),
-            autocast=self.dtype,
-            on_tile=on_tile,
-            dimensions=plan.dimensions,
-            slice_axis=plan.slice_axis,
-        )
+        shape = [n for axis, n in enumerate(image.shape[1:]) if plan.dimensions == 3 or axis != plan.slice_axis]
+        tiling = fit_tiles(shape, self.network.backbone.total_stride, plan.patch_shape)
+
+        def blended(batch: int) -> Tensor:
+            return sliding_window(
+                network,
+                image,
+                tiling,
+                len(self.card.labels) + 1,
+                batch=batch,
+                device=self.device,
+                mirror_axes=range(plan.dimensions) if mirror else (),
+                autocast=self.dtype,
+                on_tile=on_tile,
+                dimensions=plan.dimensions,
+                slice_axis=plan.slice_axis,
+            )
+
+        batch = 1 if plan.dimensions == 3 and self.device.type == "cpu" else 4
+        logits = within_memory(blended, batch, tiling.tile, self.device)
         in_network = timings.seconds.get("network", 0.0) - before
         timings.add("blend", time.perf_counter() - start - in_network)
-        return found
+        return logits
 
     def predict(
         self,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..device import out_of_memory
 from ..errors import InputError
-from .tiles import OVERLAP, Tiling, fit_tiles
+from .tiles import Tiling
 
 Network = Callable[[Tensor], Tensor]
 OnTile = Callable[[int, int], None]
@@ -85,67 +85,27 @@ def sliding_window(
     return logits[0] if dimensions == 3 else logits.movedim(0, slice_axis + 1)
 
 
-def segment_logits(
-    network: Network,
-    image: Tensor,
-    classes: int,
-    *,
-    divisor: Sequence[int],
-    patch: Sequence[int],
-    max_voxels: int,
-    overlap: float = OVERLAP,
-    batch: int,
-    device: torch.device,
-    mirror_axes: Sequence[int] = (),
-    autocast: torch.dtype | None = None,
-    on_tile: OnTile | None = None,
-    dimensions: int = 3,
-    slice_axis: int = 0,
-) -> Tensor:
-    """:func:`sliding_window` over tiles fitted to ``image`` (:func:`.tiles.fit_tiles`), smaller if memory runs out.
-
-    When it does, the batch is halved down to 1, then the tile down to the training patch, and all starts again.
-
-    Args:
-        divisor: the network's total stride, and ``patch`` the training patch as the network sees it (2 axes in 2D).
-        max_voxels: most voxels a tile.
+def within_memory(compute: Callable[[int], Tensor], batch: int, tile: Sequence[int], device: torch.device) -> Tensor:
+    """``compute(batch)``; when memory runs out, again with half the batch, down to one tile.
 
     Raises:
-        InputError: the smallest tile does not fit the memory either.
+        InputError: one tile does not fit the memory either.
     """
-    shape = [n for axis, n in enumerate(image.shape[1:]) if dimensions == 3 or axis != slice_axis]
     while True:
-        tiling = fit_tiles(shape, divisor, patch, max_voxels, overlap)
         try:
-            return sliding_window(
-                network,
-                image,
-                tiling,
-                classes,
-                batch=batch,
-                device=device,
-                mirror_axes=mirror_axes,
-                autocast=autocast,
-                on_tile=on_tile,
-                dimensions=dimensions,
-                slice_axis=slice_axis,
-            )
+            return compute(batch)
         except RuntimeError as problem:
             if not out_of_memory(problem):
                 raise
-            voxels = prod(tiling.tile)
         # outside of the except clause, whose traceback would keep the failed tensors alive
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        if batch > 1:
-            batch //= 2
-            continue
-        max_voxels = voxels // 2
-        if prod(fit_tiles(shape, divisor, patch, max_voxels, overlap).tile) >= voxels:
+        if batch == 1:
             raise InputError(
-                f"Not enough memory on {device} for one tile of {'x'.join(map(str, tiling.tile))} voxels. Close other "
+                f"Not enough memory on {device} for one tile of {'x'.join(map(str, tile))} voxels. Close other "
                 "programs that use it, compute on the CPU, or use a smaller network."
             )
+        batch //= 2
 
 
 def _fits(size: int, device: torch.device) -> bool:
