@@ -18,7 +18,8 @@ from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.events import Event, Progress
 from contrastiveseg.methods.method import Method, Optimization
 from contrastiveseg.training import distributed, loop
-from contrastiveseg.training.loop import Budget, Run, train
+from contrastiveseg.training.loop import train
+from contrastiveseg.training.run import Budget, Run
 
 HOW = Optimization("sgd", 0.1, momentum=0.9, weight_decay=0.0, clip=0.5)
 

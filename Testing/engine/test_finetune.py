@@ -20,9 +20,10 @@ from contrastiveseg.segmentation.segment import segment
 from contrastiveseg.synthetic.dataset import write_dataset
 from contrastiveseg.synthetic.settings import SyntheticSettings
 from contrastiveseg.training import pretrain as pretraining
+from contrastiveseg.training.curve import metrics_path
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.training.pretrain import pretrain
-from contrastiveseg.training.resume import metrics_path, resume_path
+from contrastiveseg.training.resume import resume_path
 
 
 def job(images, output: Path, **more) -> FinetuneJob:

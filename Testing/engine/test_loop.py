@@ -18,11 +18,15 @@ from contrastiveseg.descriptions import FinetuneJob
 from contrastiveseg.errors import ContrastiveSegError, InputError
 from contrastiveseg.events import Event, Log, Metric, Progress
 from contrastiveseg.methods.method import Method, Optimization
+from contrastiveseg.training import curve as curve_module
 from contrastiveseg.training import loop
+from contrastiveseg.training import state as state_module
+from contrastiveseg.training.curve import cut_metrics, metrics_path
 from contrastiveseg.training.finetune import finetune
-from contrastiveseg.training.loop import Budget, Run, train
+from contrastiveseg.training.loop import train
 from contrastiveseg.training.optimizer import AveragedWeights, learning_rate, make_optimizer, set_learning_rate
-from contrastiveseg.training.resume import cut_metrics, metrics_path, resume_path
+from contrastiveseg.training.resume import resume_path
+from contrastiveseg.training.run import Budget, Run
 
 CPU = torch.device("cpu")
 PLAIN = Optimization("sgd", 0.1, momentum=0.0, weight_decay=0.0, clip=1e9)
@@ -331,9 +335,9 @@ def test_a_disk_that_fills_up_does_not_end_the_training(tmp_path, monkeypatch):
     def fill(event):
         seen.append(event)
         if isinstance(event, Metric) and event.name == "plain" and event.step == 1:
-            monkeypatch.setattr(loop.json, "dumps", failing(OSError("full")))
+            monkeypatch.setattr(curve_module.json, "dumps", failing(OSError("full")))
 
-    monkeypatch.setattr(loop, "save_resume_state", failing(InputError("No space left.")))
+    monkeypatch.setattr(state_module, "save_resume_state", failing(InputError("No space left.")))
     output = tmp_path / "toy.safetensors"
     found = train(Toy(), None, PLAIN, run(5, output=output, save_seconds=-1.0, emit=fill))
     assert found.steps == 5
@@ -346,7 +350,7 @@ def test_a_disk_that_fills_up_does_not_end_the_training(tmp_path, monkeypatch):
 
 
 def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path):
-    path = tmp_path / "curve.jsonl"
+    path = tmp_path / "curve_module.jsonl"
     path.write_text('{"step": 0}\n{"step": 1}\n{"step": 2}\n{"ste')
     cut_metrics(path, 2)
     assert path.read_text() == '{"step": 0}\n{"step": 1}\n'

@@ -19,7 +19,8 @@ from contrastiveseg.networks.backbone import Backbone
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.spec import NetworkSpec
 from contrastiveseg.planning.plan import Channel, Plan
-from contrastiveseg.training.loop import Budget, Run, Trained, train
+from contrastiveseg.training.loop import train
+from contrastiveseg.training.run import Budget, Run, Trained
 
 
 class ToyVolumes:

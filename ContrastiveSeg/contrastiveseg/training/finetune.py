@@ -25,7 +25,8 @@ from ..networks.segmenter import Segmenter, TransferReport, load_transferred
 from ..segmentation.one_piece import one_piece_labels
 from ..serialization import to_json
 from . import distributed
-from .loop import Run, Trained, train
+from .loop import train
+from .run import Run, Trained
 from .scoring import CaseScores, score_cases, working_dice
 from .setup import (
     cache_folder,

@@ -1,4 +1,4 @@
-"""What a killed or cancelled run leaves beside its output, so that ``--resume`` continues the same curve."""
+"""The resume file that a killed or cancelled run leaves beside its output; ``--resume`` continues from it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,21 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import replacing, write_text
+from ..files import replacing
 from ..serialization import from_json, to_json
+
+#: Key of the state in the file's metadata; the name is that of the first version.
+_STATE_KEY = "mark"
 
 
 @dataclass(frozen=True)
 class ResumeState:
-    """Where the run stands. ``identity`` names the job: another job may not continue it."""
+    """The progress of an interrupted run.
+
+    Attributes:
+        identity: hash of the job; another job may not continue the run.
+        step, seconds: of training so far. averages: updates of the averaged weights. skipped: steps without update.
+    """
 
     identity: str
     step: int
@@ -34,24 +42,19 @@ def resume_path(output: Path) -> Path:
     return output.with_name(output.name + ".resume")
 
 
-def metrics_path(output: Path) -> Path:
-    """The curve beside a checkpoint: one JSON object a line."""
-    return output.with_name(output.name + ".metrics.jsonl")
-
-
-def save_resume_state(path: Path, mark: ResumeState, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Write ``parts`` (e.g. "objective", "optimizer", "average", "best") and ``mark`` by write-then-rename."""
+def save_resume_state(path: Path, state: ResumeState, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write ``parts`` ("objective", "optimizer", "average", "best") and ``state`` by write-then-rename."""
     tensors = {
         f"{part}/{name}": tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for part, named in parts.items()
         for name, tensor in named.items()
     }
     with replacing(path) as temporary:
-        safetensors.torch.save_file(tensors, str(temporary), metadata={"mark": json.dumps(to_json(mark))})
+        safetensors.torch.save_file(tensors, str(temporary), metadata={_STATE_KEY: json.dumps(to_json(state))})
 
 
 def check_resumable(path: Path) -> None:
-    """Refuse to resume where there is no resume file; to be asked before any work is done.
+    """Refuse to resume where there is no resume file; to be called before any work is done.
 
     Raises:
         InputError: ``path`` does not exist.
@@ -61,7 +64,7 @@ def check_resumable(path: Path) -> None:
 
 
 def check_fresh(path: Path, overwrite: bool) -> None:
-    """Refuse to begin anew, unasked, over what an interrupted run has learned.
+    """Refuse to begin anew over an interrupted run, unless ``overwrite`` is set.
 
     Raises:
         InputError: ``path`` exists and ``overwrite`` is false.
@@ -82,11 +85,11 @@ def load_resume_state(path: Path, identity: str) -> tuple[ResumeState, dict[str,
     check_resumable(path)
     try:
         with safetensors.safe_open(str(path), "pt") as file:
-            mark = from_json(ResumeState, json.loads((file.metadata() or {}).get("mark", "null")), path.name)
+            state = from_json(ResumeState, json.loads((file.metadata() or {}).get(_STATE_KEY, "null")), path.name)
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (safetensors.SafetensorError, OSError, ValueError) as problem:
         raise InputError(f"{path} cannot be read ({problem}). Delete it and start anew without --resume.") from problem
-    if mark.identity != identity:
+    if state.identity != identity:
         raise InputError(
             f"{path} belongs to a run with other data, network, method or settings. Give the same options as then, or "
             "delete it and start anew without --resume."
@@ -95,12 +98,4 @@ def load_resume_state(path: Path, identity: str) -> tuple[ResumeState, dict[str,
     for name, tensor in flat.items():
         part, key = name.split("/", 1)
         parts.setdefault(part, {})[key] = tensor
-    return mark, parts
-
-
-def cut_metrics(path: Path, step: int) -> None:
-    """Drop the lines of the curve from ``step`` on: the resumed run writes them again."""
-    if path.exists():
-        # What follows the last line break was cut short when the run was killed.
-        whole = path.read_text(encoding="utf-8").split("\n")[:-1]
-        write_text(path, "".join(line + "\n" for line in whole if json.loads(line)["step"] < step))
+    return state, parts

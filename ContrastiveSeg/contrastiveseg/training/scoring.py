@@ -21,7 +21,7 @@ from ..segmentation.predictor import Predictor
 from ..segmentation.sliding_window import OnTile
 from ..volumes.dataset import CaseFiles
 from ..volumes.reading import read_channels, read_labels
-from .loop import Run
+from .run import Run
 
 
 @dataclass(frozen=True)

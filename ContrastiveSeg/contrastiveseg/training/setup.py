@@ -26,8 +26,9 @@ from ..planning.plan import Plan
 from ..serialization import from_json, to_json
 from ..volumes.dataset import CaseFiles, find_cases
 from . import distributed
-from .loop import Budget, Run, Trained
-from .resume import check_fresh, check_resumable, metrics_path, resume_path
+from .curve import metrics_path
+from .resume import check_fresh, check_resumable, resume_path
+from .run import Budget, Run, Trained
 from .tensorboard import tensorboard
 
 #: Fields of a job that may differ between a run and its resumption.

@@ -25,7 +25,7 @@ from ..planning.plan import Plan, Spacing
 from ..planning.presets import choose_network, patch_voxels
 from ..planning.resolution import at_spacing, choose_resolution, resolution_text, steps_affordable
 from ..volumes.dataset import CaseFiles
-from .loop import Run
+from .run import Run
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ..planning.plan import Plan
 from ..serialization import from_json
 from ..volumes.dataset import CaseFiles
 from ..volumes.dataset_json import declared_label_names
-from .loop import Run
+from .run import Run
 from .setup import cases_of, prepared
 
 

@@ -1,0 +1,90 @@
+"""The state of a training, and how it is saved and restored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+from torch import Tensor
+
+from .. import events
+from ..errors import InputError
+from ..methods.method import Method, Optimization
+from . import distributed
+from .optimizer import AveragedWeights, load_optimizer_tensors, make_optimizer, optimizer_tensors
+from .resume import ResumeState, load_resume_state, resume_path, save_resume_state
+from .run import Run
+
+
+class TrainingState:
+    """What changes during training: weights, optimizer, averaged weights, the best validated weights."""
+
+    def __init__(self, method: Method, how: Optimization, run: Run, transferred: Collection[str]) -> None:
+        self.method, self.run = method, run
+        self.optimizer = make_optimizer(method, how, transferred, method.rates)
+        self.average = AveragedWeights(method, how.ema) if how.ema else None
+        self.step, self.skipped, self.seconds = 0, 0, 0.0
+        self.best: dict[str, Tensor] = {}
+        self.best_score: float | None = None
+        self._warned = False
+
+    def after_step(self) -> None:
+        """Update what follows the weights, after an optimizer step."""
+        self.method.after_step()
+        if self.average:
+            self.average.update(self.method)
+
+    def validate(self, score_weights: Callable[[dict[str, Tensor]], float]) -> float:
+        """Score the current (averaged) weights, and keep a copy if they are the best."""
+        weights = self.average.state if self.average else self.method.state_dict()
+        score = score_weights(weights)
+        self.method.train()
+        if self.best_score is None or score > self.best_score:
+            self.best_score, self.best = score, copy_to_cpu(weights)
+        return score
+
+    def final_weights(self) -> tuple[str, dict[str, Tensor]]:
+        """Which weights to keep ("best", "average" or "last"), and those."""
+        if self.best:
+            return "best", self.best
+        return ("average", self.average.state) if self.average else ("last", self.method.state_dict())
+
+    def save(self) -> None:
+        """Write the resume file (process 0 only)."""
+        if distributed.rank() or not self.run.output:
+            return
+        parts = {
+            "objective": self.method.state_dict(),
+            "optimizer": optimizer_tensors(self.optimizer),
+            "best": self.best,
+            "average": self.average.state if self.average else {},
+        }
+        updates = self.average.updates if self.average else 0
+        state = ResumeState(self.run.identity, self.step, self.seconds, updates, self.best_score, self.skipped)
+        save_resume_state(resume_path(self.run.output), state, parts)
+
+    def try_to_save(self) -> None:
+        """Write the resume file; if that fails, warn once and go on training."""
+        try:
+            self.save()
+        except (InputError, OSError) as problem:
+            if not self._warned:
+                self.run.emit(events.warning(f"{problem} Training goes on, but could not be resumed from here."))
+            self._warned = True
+
+    def restore(self) -> None:
+        """Continue from the resume file."""
+        assert self.run.output is not None
+        state, parts = load_resume_state(resume_path(self.run.output), self.run.identity)
+        self.method.load_state_dict(parts["objective"])
+        load_optimizer_tensors(self.optimizer, parts.get("optimizer", {}))
+        self.step, self.skipped, self.seconds = state.step, state.skipped, state.seconds
+        self.best_score = state.best_score
+        self.best = parts.get("best", {})
+        if self.average:
+            self.average.updates = state.averages
+            self.average.state = {name: t.to(self.run.device) for name, t in parts["average"].items()}
+
+
+def copy_to_cpu(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A detached copy of ``weights``."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
