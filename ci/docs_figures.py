@@ -39,7 +39,14 @@ def pre_training() -> str:
 
 def unlabeled() -> str:
     """Dice of every seed on the left atrium and the hippocampus by fine-tuning method, with the unlabeled volumes"""
-    rows = ("scratch", "scratch+mean-teacher", "scratch+bcp", "scratch+mcsc", "scratch+ideal", "scratch+cvrl")
+    rows: tuple[str, ...] = (
+        "scratch",
+        "scratch+mean-teacher",
+        "scratch+bcp",
+        "scratch+mcsc",
+        "scratch+ideal",
+        "scratch+cvrl",
+    )
     rows += ("starter", "starter+mean-teacher", "starter+cvrl")
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
     for axis, (title, at) in zip(

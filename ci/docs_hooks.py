@@ -51,7 +51,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         kind, name = mark.groups()
         if kind == "figure":
             place = posixpath.relpath(f"figures/{name}.svg", posixpath.dirname(source) or ".")
-            return f"![{FIGURES[name].__doc__.splitlines()[0]}]({place})"
+            return f"![{(FIGURES[name].__doc__ or name).splitlines()[0]}]({place})"
         return (TABLES if kind == "table" else GENERATED)[name]()
 
     def linked(link: re.Match[str]) -> str:

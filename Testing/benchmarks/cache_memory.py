@@ -4,7 +4,7 @@
 
 Volumes of a usual CT's size are made up in a temporary folder (200 of them take 5 GB) and deleted afterwards. Each
 number of volumes is measured in a process of its own. "rss" is what the process holds by itself and of files together;
-the pages of files that the system keeps for later are not the process's and are given back when somebody needs them.
+the pages of files that the system keeps for later are not the process's and are given back when a program needs them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def make(folder: Path, shape: tuple[int, int, int], count: int) -> None:
     image = np.random.default_rng(0).standard_normal((1, *shape)).astype(np.float16)
     labels = np.zeros(shape, np.uint8)
     labels[tuple(slice(n // 4, n // 2) for n in shape)] = 1
-    places = np.argwhere(labels)[:: max(1, labels.sum() // 2000)]
-    rows = np.concatenate([np.ones((len(places), 1), int), places], 1).astype(np.int32)
+    positions = np.argwhere(labels)[:: max(1, labels.sum() // 2000)]
+    rows = np.concatenate([np.ones((len(positions), 1), int), positions], 1).astype(np.int32)
     for index in range(count):
         image[0, 0, 0, 0] = index  # no two files alike
         for part, array in (("", image), (".labels", labels), (".foreground", rows)):
@@ -76,22 +76,31 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=400)
     parser.add_argument("--folder", type=Path, help="where to put the volumes meanwhile")
     parser.add_argument("--draw", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    size = tuple(given.size)
-    if given.draw:
-        print(json.dumps(draw(given.folder, size, given.draw, given.crops)))
+    options = parser.parse_args()
+    size = tuple(options.size)
+    if options.draw:
+        print(json.dumps(draw(options.folder, size, options.draw, options.crops)))
         return
     rows = []
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         make(Path(folder), size, max(COUNTS))
         for count in COUNTS:
-            command = [sys.executable, __file__, "--draw", str(count), "--folder", folder, "--crops", str(given.crops)]
+            command = [
+                sys.executable,
+                __file__,
+                "--draw",
+                str(count),
+                "--folder",
+                folder,
+                "--crops",
+                str(options.crops),
+            ]
             done = subprocess.run([*command, "--size", *map(str, size)], check=True, capture_output=True, text=True)
             rows.append(json.loads(done.stdout))
-    found = {"size": size, "patch": PATCH, "crops": given.crops, "machine": platform.machine(), "results": rows}
-    if given.output:
-        write_report(given.output, found)
-    print(json.dumps(found, indent=1))
+    report = {"size": size, "patch": PATCH, "crops": options.crops, "machine": platform.machine(), "results": rows}
+    if options.output:
+        write_report(options.output, report)
+    print(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":

@@ -117,10 +117,10 @@ def score(predictions: Path, folder: Path, cases: Sequence[str]) -> dict[str, An
     with tempfile.TemporaryDirectory() as temporary:
         for case in cases:
             (Path(temporary) / f"{case}.nii.gz").symlink_to(label(folder, case))
-        found = evaluate(predictions, Path(temporary))
-    if found.missing:
-        raise InputError(f"There is no label map of {', '.join(found.missing)} in {predictions}.")
-    means = {metric: found.overall.statistics[metric].mean for metric in ("dice", "hd95_mm", "assd_mm")}
-    by_label = {str(s.label): s.statistics["dice"].mean for s in found.summary}
-    by_case = {case.case: [s.dice for s in case.scores] for case in found.cases}
-    return {**means, "dice_by_label": by_label, "dice_by_case": by_case, "empty": found.overall.n_empty_prediction}
+        scores = evaluate(predictions, Path(temporary))
+    if scores.missing:
+        raise InputError(f"There is no label map of {', '.join(scores.missing)} in {predictions}.")
+    means = {metric: scores.overall.statistics[metric].mean for metric in ("dice", "hd95_mm", "assd_mm")}
+    by_label = {str(s.label): s.statistics["dice"].mean for s in scores.summary}
+    by_case = {case.case: [s.dice for s in case.scores] for case in scores.cases}
+    return {**means, "dice_by_label": by_label, "dice_by_case": by_case, "empty": scores.overall.n_empty_prediction}

@@ -144,8 +144,8 @@ def _benchmark(options: argparse.Namespace, work: Path) -> None:
             _check_plans([r for r in read_runs(options.output) if _same_task(r, wanted) and "plan" in r])
 
 
-def _pretraining(options: argparse.Namespace, method: Method) -> dict[str, Any]:
-    """The budget of rows that pre-train, and the list whose labels they learn from, as a run tells it."""
+def _pretraining(options: argparse.Namespace, method: MethodChoice) -> dict[str, Any]:
+    """The budget of rows that pre-train, and the list whose labels they learn from, as a run stores it."""
     if options.pretrain_steps is None and options.pretrain_minutes is None:
         raise InputError("Give the pre-training budget as --pretrain-steps N or --pretrain-minutes M.")
     with_labels = options.pretrain_labels and find_method("pretrain", method.name).uses_labels
@@ -208,7 +208,7 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
 
 
 def _pretrained(
-    options: argparse.Namespace, folder: Path, work: Path, method: Method, wanted: Run, shared: dict[str, Any]
+    options: argparse.Namespace, folder: Path, work: Path, method: MethodChoice, wanted: Run, shared: dict[str, Any]
 ) -> tuple[str, dict[str, float]]:
     """The checkpoint pre-trained on the train cases' images, and the minutes it took; made once a seed."""
     seed, labels = wanted["pretrain_seed"], wanted["pretrain_labels"]
@@ -216,8 +216,8 @@ def _pretrained(
     name = f"{options.set}-{options.dimensions}d-{_file_name(method.text)}-{budget}"
     name += f"-{labels}" if labels else ""
     output = work / f"{name}-{options.precision}-{seed}.safetensors"
-    told = output.with_suffix(".minutes.json")
-    if not told.is_file():
+    minutes_file = output.with_suffix(".minutes.json")
+    if not minutes_file.is_file():
         clock = StageClock()
         images = _listed([{"image": str(image(folder, c))} for c in split(folder, "train")], work)
         job = PretrainJob(
@@ -235,17 +235,17 @@ def _pretrained(
         )
         run(job, clock)
         clock.mark("end")
-        told.write_text(json.dumps(clock.minutes("train")))
-    return str(output), json.loads(told.read_text())
+        minutes_file.write_text(json.dumps(clock.minutes("train")))
+    return str(output), json.loads(minutes_file.read_text())
 
 
 def _file_name(row: str) -> str:
     """Short, and another one for other settings."""
-    bare = "+".join(Method.read(part).name for part in row.split("+"))
+    bare = "+".join(MethodChoice.read(part).name for part in row.split("+"))
     return bare if ":" not in row else f"{bare}-{hashlib.sha256(row.encode()).hexdigest()[:8]}"
 
 
-class Method(NamedTuple):
+class MethodChoice(NamedTuple):
     """A method's name, the settings in which it differs from its defaults, and both as they were typed."""
 
     name: str
@@ -253,7 +253,7 @@ class Method(NamedTuple):
     text: str
 
     @classmethod
-    def read(cls, text: str) -> Method:
+    def read(cls, text: str) -> MethodChoice:
         name, *pairs = text.split(":")
         return cls(name, dict(map(key_value, pairs)), text)
 
@@ -261,17 +261,17 @@ class Method(NamedTuple):
         return self.name + "".join(f", {key} {value}" for key, value in self.settings.items())
 
 
-def _parts(row: str) -> tuple[Method, Method]:
+def _parts(row: str) -> tuple[MethodChoice, MethodChoice]:
     """Start and fine-tuning method of a row."""
     start, _, method = row.partition("+")
-    return Method.read(start), Method.read(method or "supervised")
+    return MethodChoice.read(start), MethodChoice.read(method or "supervised")
 
 
 def _name(row: str) -> str:
     """A row in words."""
     start, method = _parts(row)
-    told = NAMES.get(start.name) or f"{start} on the train cases"
-    return told if method.text == "supervised" else f"{told}, {method}"
+    words = NAMES.get(start.name) or f"{start} on the train cases"
+    return words if method.text == "supervised" else f"{words}, {method}"
 
 
 def _listed(cases: Sequence[dict[str, str]], work: Path) -> str:
@@ -288,9 +288,9 @@ def _same_task(run: Run, other: Run) -> bool:
 def _check_plans(runs: Sequence[Run]) -> None:
     """Rows can only be compared if their networks see the same input: say so if they do not."""
     for name in ("patch", "spacing"):
-        found = {row["row"]: row["plan"][name] for row in runs}
-        if len({tuple(v) for v in found.values()}) > 1:
-            print(f"Warning: the rows differ in their {name}: {found}", file=sys.stderr)
+        values = {row["row"]: row["plan"][name] for row in runs}
+        if len({tuple(v) for v in values.values()}) > 1:
+            print(f"Warning: the rows differ in their {name}: {values}", file=sys.stderr)
     schemes = {row["row"]: [c["normalization"] for c in row["plan"]["channels"]] for row in runs}
     if len({json.dumps(v) for v in schemes.values()}) > 1:
         print(f"Warning: the rows differ in their normalization: {schemes}", file=sys.stderr)
@@ -309,11 +309,11 @@ _COLUMNS = (
 def table(runs: Sequence[Run]) -> str:
     """Mean ± standard deviation over the seeds, a row for each start and budget.
 
-    "Missed" counts the labels of cases that were not found at all: they have Dice 0 and are in no distance.
+    "Missed" counts the labels of cases that were missed altogether: they have Dice 0 and no distance.
     """
     groups: dict[tuple, list[Run]] = {}
-    for found in runs:
-        groups.setdefault(tuple(found.get(k) for k in _COLUMNS), []).append(found)
+    for one in runs:
+        groups.setdefault(tuple(one.get(k) for k in _COLUMNS), []).append(one)
     columns = ["Set", "Start", "Steps", "Dice", "HD95 (mm)", "ASSD (mm)", "Missed", "Dice by seed"]
     columns += ["Training (CPU / clock min)", "Pre-training (CPU / clock min)"]
     order = {row: place for place, row in enumerate(("scratch", *sorted({r["row"] for r in runs}), "all", *NAMES))}
@@ -322,10 +322,10 @@ def table(runs: Sequence[Run]) -> str:
         name, labeled, row, steps, _, dimensions, pretrain_steps, pretrain_minutes, labels, _ = key
         members = sorted(members, key=lambda r: r["seed"])
         name += ", 2D" if dimensions == 2 else ""
-        told = _name(row)
+        start = _name(row)
         if pretrain_steps or pretrain_minutes:
-            told += f" ({pretrain_steps} steps)" if pretrain_steps else f" ({pretrain_minutes:g} min)"
-        told += ", with labels" if labels else ""
+            start += f" ({pretrain_steps} steps)" if pretrain_steps else f" ({pretrain_minutes:g} min)"
+        start += ", with labels" if labels else ""
         means = [
             spread([r[metric] for r in members], digits)
             for metric, digits in (("dice", 3), ("hd95_mm", 2), ("assd_mm", 2))
@@ -335,7 +335,7 @@ def table(runs: Sequence[Run]) -> str:
         times = [_minutes([r["training"] for r in members]), _minutes(before) if before else "-"]
         done = steps or round(statistics.fmean(r["nnunet"]["iterations"] for r in members))
         missed = f"{statistics.fmean(r['empty'] for r in members):g}"
-        rows.append([f"{name} {labeled}", told, str(done), *means, missed, seeds, *times])
+        rows.append([f"{name} {labeled}", start, str(done), *means, missed, seeds, *times])
     return markdown(columns, rows)
 
 

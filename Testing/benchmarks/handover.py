@@ -29,7 +29,7 @@ MODULE = Path(__file__).resolve().parents[2] / "ContrastiveSeg"
 
 
 def engine(connection: Connection) -> None:
-    """The other process: takes volumes and gives label maps until told None."""
+    """The other process: takes volumes and gives label maps until it gets None."""
     import SimpleITK as sitk
 
     connection.send("ready")
@@ -68,7 +68,7 @@ def hand_over(connection: Connection, way: str, volume: Any, folder: Path, numbe
         there, back = memory.name, f"{memory.name}-back"
     else:
         write_image(volume, Path(there), compress=way == "nii.gz")
-    given = time.perf_counter() - start
+    written = time.perf_counter() - start
     connection.send((way, array.shape, array.dtype.name, there, back))
     taken, returned = connection.recv()
     start = time.perf_counter()
@@ -84,7 +84,7 @@ def hand_over(connection: Connection, way: str, volume: Any, folder: Path, numbe
         for block in (memory, answer):
             block.close()
             block.unlink()
-    return {"write_volume": given, "read_volume": taken, "write_labels": returned, "read_labels": received}
+    return {"write_volume": written, "read_volume": taken, "write_labels": returned, "read_labels": received}
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=3, default=(600, 600, 90), help="voxels along i, j, k")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where to put the files meanwhile (default: the system's)")
-    given = parser.parse_args()
+    options = parser.parse_args()
 
     from common import machine
     from results_file import write_report
@@ -109,24 +109,24 @@ def main() -> None:
     connection.recv()
     # Other programs' processes: with more than the machine has cores, seconds tell an order rather than a speed.
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    found: dict[str, Any] = {"machine": {**machine(1), "load": load}, "size": list(given.size)}
-    found |= {"repeats": given.repeats, "results": []}
+    report: dict[str, Any] = {"machine": {**machine(1), "load": load}, "size": list(options.size)}
+    report |= {"repeats": options.repeats, "results": []}
     for dtype in (np.int16, np.float32):
-        noise = np.random.default_rng(0).normal(0, 300, given.size[::-1])
+        noise = np.random.default_rng(0).normal(0, 300, options.size[::-1])
         volume = volume_holding(noise.astype(dtype), np.diag([0.7, 0.7, 2.5, 1.0]))
         del noise
         for way in (*FORMATS, SHARED):
-            with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-                repeats = 1 if way == "nii.gz" else given.repeats
+            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+                repeats = 1 if way == "nii.gz" else options.repeats
                 runs = [hand_over(connection, way, volume, Path(folder), n) for n in range(repeats)]
             steps = {step: round(min(run[step] for run in runs), 4) for step in runs[0]}
             row = {"voxels": np.dtype(dtype).name, "way": way, **steps, "total": round(sum(steps.values()), 4)}
-            found["results"].append(row)
+            report["results"].append(row)
     connection.send(None)
     process.join()
-    columns = list(found["results"][0])
-    print(markdown(columns, [[str(value) for value in row.values()] for row in found["results"]]))
-    write_report(given.output, found)
+    columns = list(report["results"][0])
+    print(markdown(columns, [[str(value) for value in row.values()] for row in report["results"]]))
+    write_report(options.output, report)
 
 
 if __name__ == "__main__":

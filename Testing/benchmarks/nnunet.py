@@ -94,11 +94,11 @@ def _benchmark(options: argparse.Namespace, folder: Path, minutes: float, work: 
         command = [programs / "python", Path(__file__).with_name("nnunet_trainer.py"), "--seed", seed]
         command += ["--minutes", minutes, "--threads", options.threads, "--preprocessed", work / "preprocessed" / NAME]
         command += ["--images", work / "val", "--output", work / f"seed-{seed}"]
-        told = json.loads(_run(command, variables).splitlines()[-1])
-        training = {key: told.pop(key) for key in ("cpu_minutes", "wall_minutes")}
+        trained = json.loads(_run(command, variables).splitlines()[-1])
+        training = {key: trained.pop(key) for key in ("cpu_minutes", "wall_minutes")}
         for name, row in names.items():
             run = {"row": row, **wanted, "seed": seed, **score(work / f"seed-{seed}" / name, folder, val)}
-            run |= {"training": training, "nnunet": told, "machine": machine(options.threads)}
+            run |= {"training": training, "nnunet": trained, "machine": machine(options.threads)}
             if not is_finished(options.output, {**wanted, "seed": seed, "row": row}):
                 add_run(options.output, run)
 
@@ -125,8 +125,8 @@ def _prepare(
         (raw / "labelsTr" / f"{case}.nii.gz").symlink_to(label(folder, case))
     for case in val:
         (work / "val" / f"{case}_0000.nii.gz").symlink_to(image(folder, case))
-    told: dict[str, Any] = json.loads((folder / "dataset.json").read_text())
-    described = {key: told[key] for key in ("channel_names", "labels", "file_ending")}
+    description: dict[str, Any] = json.loads((folder / "dataset.json").read_text())
+    described = {key: description[key] for key in ("channel_names", "labels", "file_ending")}
     (raw / "dataset.json").write_text(json.dumps(described | {"numTraining": len(labeled)}))
     variables = {f"nnUNet_{name}": str(work / name) for name in ("raw", "preprocessed", "results")}
     variables |= {"nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": str(threads)}

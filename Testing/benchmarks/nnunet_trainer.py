@@ -83,7 +83,7 @@ def main() -> None:
         predictor.predict_from_files_sequential(str(options.images), str(options.output / name))
         seconds[name] = round(time.perf_counter() - start, 1)
     configuration = trainer.configuration_manager
-    told = {
+    trained = {
         "cpu_minutes": round(trainer.cpu_minutes, 3),
         "wall_minutes": round(trainer.wall_minutes, 3),
         "iterations": trainer.iterations,
@@ -95,7 +95,7 @@ def main() -> None:
         "version": version("nnunetv2"),
         "torch": torch.__version__,
     }
-    print(json.dumps(told))
+    print(json.dumps(trained))
 
 
 if __name__ == "__main__":

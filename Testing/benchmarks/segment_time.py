@@ -5,7 +5,7 @@
 Each volume: ``contrastiveseg segment --timings`` in a fresh process (median of --repeats), the same again as the later
 jobs of a worker, and in this process our tiles against ``monai.inferers.sliding_window_inference`` with cubes of 64 and
 96 voxels and with our tile: same network, same preprocessing, same Gaussian. The ratio is of processor time, which
-other programs on the machine disturb less. With --labels the Dice of each is told.
+other programs on the machine disturb less. With --labels the Dice of each is printed.
 
 Without --checkpoint a tiny network with random weights and a plan made from the volume is timed: times do not depend on
 the weights, but the Dice then says nothing.
@@ -69,9 +69,9 @@ class MonaiPredictor(Predictor):
 
         start = time.perf_counter()
         with torch.inference_mode(), autocast(self.device, self.dtype):
-            found = sliding_window_inference(image[None], self.window, 1, network, self.overlap, mode="gaussian")
+            logits = sliding_window_inference(image[None], self.window, 1, network, self.overlap, mode="gaussian")
         timings.add("blend", time.perf_counter() - start - timings.seconds["network"])
-        return found[0]
+        return logits[0]
 
 
 def main() -> int:
@@ -83,7 +83,9 @@ def main() -> int:
     )
     parser.add_argument("--checkpoint", type=Path, help="a fine-tuned 3D checkpoint that fits all volumes")
     parser.add_argument("--precision", choices=("32", "bf16"), default="32")
-    parser.add_argument("--repeats", type=int, default=3, help="the median of so many is told (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="so many runs, of which the median is stored (default: %(default)s)"
+    )
     parser.add_argument("--window-repeats", type=int, default=1, help="of the windows side by side")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -97,7 +99,7 @@ def main() -> int:
         return problem.exit_code
     report = {"machine": machine(options.threads), "precision": options.precision, "volumes": cases}
     write_report(options.output, report)
-    print(_told(cases))
+    print(_tables(cases))
     return 0
 
 
@@ -205,8 +207,8 @@ def _windows(
     return made
 
 
-def _dice(found: LabelMap, truth: LabelMap, card: Card) -> float | None:
-    scores = measure(found, truth, {label.value: label.name for label in card.labels})
+def _dice(labels: LabelMap, truth: LabelMap, card: Card) -> float | None:
+    scores = measure(labels, truth, {label.value: label.name for label in card.labels})
     known = [s.dice for s in scores if s.dice is not None]
     return round(statistics.fmean(known), 4) if known else None
 
@@ -215,15 +217,15 @@ def _noting(seen: list[tuple[int, ...]]) -> Callable[[nn.Module, tuple[Tensor, .
     return lambda module, inputs: seen.append(tuple(inputs[0].shape[2:]))
 
 
-def _told(cases: Sequence[dict[str, Any]]) -> str:
+def _tables(cases: Sequence[dict[str, Any]]) -> str:
     """Two tables: seconds by stage, and the windows."""
     stages, windows = [], []
     for case in cases:
         for kind in ("cold", "warm"):
-            told = case[kind]
-            memory = f"{told['peak_memory_bytes'] / 2**20:.0f}" if kind == "cold" else "-"
-            process = f"{told['process']:.2f}" if kind == "cold" else "-"
-            seconds = [f"{told[stage]:.2f}" for stage in STAGES]
+            timings = case[kind]
+            memory = f"{timings['peak_memory_bytes'] / 2**20:.0f}" if kind == "cold" else "-"
+            process = f"{timings['process']:.2f}" if kind == "cold" else "-"
+            seconds = [f"{timings[stage]:.2f}" for stage in STAGES]
             stages.append([f"{case['volume']} ({case['network']}), {kind}", *seconds, process, memory])
         for row in case["windows"]:
             dice = "-" if row["dice"] is None else f"{row['dice']:.4f}"

@@ -53,7 +53,7 @@ def main() -> int:
         return problem.exit_code
     report = {"machine": machine(options.threads), "precision": options.precision, "set": options.set, "tiles": runs}
     write_report(options.output, report)
-    print(_told(runs))
+    print(_table(runs))
     return 0
 
 
@@ -71,9 +71,9 @@ def _run(options: argparse.Namespace, folder: Path, path: Path, times: float) ->
         for case in split(folder, "val"):
             volume = read_volume(image(folder, case))
             start = time.process_time()
-            found = segmenter.predict(volume).labels
+            labels = segmenter.predict(volume).labels
             seconds.append(time.process_time() - start)
-            scores = measure(found, read_labels(label(folder, case), volume.geometry), names)
+            scores = measure(labels, read_labels(label(folder, case), volume.geometry), names)
             dice.append(statistics.fmean(s.dice for s in scores if s.dice is not None))
     return {
         "checkpoint": path.name,
@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace, folder: Path, path: Path, times: float) ->
     }
 
 
-def _told(runs: list[dict[str, Any]]) -> str:
+def _table(runs: list[dict[str, Any]]) -> str:
     """Dice by checkpoint, and its mean difference from the smallest tiles."""
     rows = []
     smallest = min(r["times"] for r in runs)
