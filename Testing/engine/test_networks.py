@@ -12,7 +12,6 @@ from contrastiveseg.errors import InputError
 from contrastiveseg.networks.backbone import Backbone, NetworkSpec
 from contrastiveseg.networks.registry import available_backbones, build
 from contrastiveseg.networks.segmenter import Segmenter, load_transferred
-from contrastiveseg.planning.presets import plan_strides, preset
 from contrastiveseg.serialization import from_json, to_json
 
 ANISOTROPIC = NetworkSpec(
@@ -117,45 +116,8 @@ def test_macl_public_network_has_its_published_number_of_parameters() -> None:
     assert nn.BatchNorm2d not in bottleneck
 
 
-@pytest.mark.parametrize(
-    ("size", "patch", "spacing"),
-    [
-        ("tiny", (32, 48, 32), (1.0, 1.0, 1.0)),
-        ("tiny", (10, 200, 200), (10.0, 1.0, 1.0)),
-        ("tiny", (256, 256), (0.7, 0.7)),
-        ("tiny", (1, 64, 64), (5.0, 1.0, 1.0)),
-        ("base", (16, 96, 96), (3.0, 1.0, 1.0)),
-        ("large", (32, 32, 32), (1.0, 1.0, 1.0)),
-        ("large", (64, 64), (1.0, 1.0)),
-    ],
-)
-def test_a_preset_takes_the_patch_it_was_made_for(size, patch, spacing) -> None:
-    network = build(preset(size, len(patch), 1, patch, spacing)).eval()  # type: ignore[arg-type]
-    assert all(n % s == 0 for n, s in zip(patch, network.total_stride, strict=True))
-    with torch.inference_mode():
-        features = network.encode(torch.randn(1, 1, *patch))
-        assert network.decode(features)[-1].shape == (1, network.channels[0], *patch)
-    assert all(n >= min(4, p) for n, p in zip(features[-1].shape[2:], patch, strict=True))
-
-
-def test_tiny_has_three_down_samplings_and_at_most_two_million_parameters() -> None:
-    network = build(preset("tiny", 3, 1, (64, 64, 64), (1.0, 1.0, 1.0)))
-    assert network.channels == (16, 32, 64, 128)
-    assert network.strides == ((2, 2, 2),) * 3
-    assert parameters(network) <= 2_000_000
-
-
-def test_coarse_axes_wait_until_the_others_have_caught_up() -> None:
-    strides, kernels = plan_strides((16, 128, 128), (4.0, 1.0, 1.0), 4)
-    assert strides == [[1, 2, 2], [1, 2, 2], [2, 2, 2], [2, 2, 2]]
-    assert kernels == [[1, 3, 3], [1, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]]
-    strides, kernels = plan_strides((8, 16, 16), (1.0, 1.0, 1.0), 4)
-    assert strides == [[2, 2, 2], [1, 2, 2]]
-    assert kernels == [[3, 3, 3]] * 3
-
-
 def test_a_spec_survives_the_checkpoint_header() -> None:
-    spec = preset("large", 3, 2, (16, 32, 32), (3.0, 1.0, 1.0))
+    spec = RESIDUAL
     again = from_json(NetworkSpec, to_json(spec))
     ours, theirs = build(spec), build(again)
     assert {n: t.shape for n, t in ours.state_dict().items()} == {n: t.shape for n, t in theirs.state_dict().items()}
@@ -175,8 +137,6 @@ def test_a_spec_survives_the_checkpoint_header() -> None:
         (lambda: build(NetworkSpec("vnet", 3, -1)), "'vnet' cannot be built"),
         (lambda: build(NetworkSpec("vnet", 3, 1, {"width": 2**62})), "'vnet' cannot be built"),
         (lambda: build(NetworkSpec("vnet", 3, 1, {"width": 10**30})), "'vnet' cannot be built"),
-        (lambda: preset("huge", 3, 1, (32, 32, 32), (1.0, 1.0, 1.0)), "tiny, base, large"),  # type: ignore[arg-type]
-        (lambda: preset("tiny", 3, 1, (5, 7, 7), (1.0, 1.0, 1.0)), "multiples of 16"),
     ],
 )
 def test_what_cannot_be_built_is_refused_with_what_there_is(make, says) -> None:

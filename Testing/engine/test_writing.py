@@ -133,6 +133,7 @@ def test_writing_is_fast(tmp_path):
     labels = np.zeros((100, 512, 512), np.uint8)
     labels[20:80, 100:400, 150:350] = 1
     labels[30:50, 200:300, 200:300] = 2
-    began = time.perf_counter()
+    began = time.process_time()
     write_labels(tmp_path / "a.nii.gz", labels, Geometry((512, 512, 100), GRID.spacing, GRID.origin, GRID.direction))
-    assert time.perf_counter() - began < 2
+    # Of this process alone: others on the machine do not count.
+    assert time.process_time() - began < 2
