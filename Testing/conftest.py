@@ -21,11 +21,10 @@ def _same_locale() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with imagesTr, labelsTr (labels 1 to 3) and dataset.json: four volumes of 12 x 16 x 16 voxels."""
-    from contrastiveseg.synthetic.dataset import write_dataset
-    from contrastiveseg.synthetic.settings import SyntheticSettings
+    from contrastiveseg.testing.volumes import write_tiny_dataset
 
     folder = tmp_path_factory.mktemp("dataset")
-    write_dataset(folder, 4, 0, SyntheticSettings(size=(12, 16, 16), spacing=(20.0, 20.0, 22.0)))
+    write_tiny_dataset(folder)
     return folder
 
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy_volumes import ToyVolumes, check_a_step_in_bfloat16, mean_of, reached, toy_backbone, toy_plan, trained
 
 from contrastiveseg import serialization
 from contrastiveseg.contrast.geometry import sample
@@ -15,6 +14,8 @@ from contrastiveseg.errors import InputError
 from contrastiveseg.methods import aligned as module
 from contrastiveseg.methods.aligned import Aligned, AlignedSettings, far, point_contrast, positions_of
 from contrastiveseg.methods.registry import find_method
+from contrastiveseg.testing.steps import check_a_step_in_bfloat16, mean_of, parts_with_gradient, trained
+from contrastiveseg.testing.volumes import ToyVolumes, toy_backbone, toy_plan
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 
 SMALL = AlignedSettings(width=16, points=64)
@@ -39,7 +40,7 @@ def stepped(aligned: Aligned, source: ToyVolumes | None = None) -> dict[str, tor
 def test_each_term_reaches_the_whole_network(dimensions, weights, head):
     aligned = made(dimensions, replace(SMALL, weight_contrast=weights[0], weight_reconstruction=weights[1]))
     stepped(aligned)["loss"].backward()
-    assert reached(aligned) == {"encoder", "decoder.0", "decoder.1", head}
+    assert parts_with_gradient(aligned) == {"encoder", "decoder.0", "decoder.1", head}
     assert aligned.transferred == ("encoder", "decoder")
 
 

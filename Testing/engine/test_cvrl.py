@@ -6,17 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy_volumes import (
-    ToyVolumes,
-    changed,
-    check_a_step_in_bfloat16,
-    copied,
-    mean_of,
-    reached,
-    toy_backbone,
-    toy_plan,
-    trained,
-)
 
 from contrastiveseg import serialization
 from contrastiveseg.contrast.infonce import unit
@@ -27,6 +16,15 @@ from contrastiveseg.errors import InputError
 from contrastiveseg.methods.cvrl import CVRL, CVRLSettings, pooled, voxel_contrast
 from contrastiveseg.methods.registry import find_method
 from contrastiveseg.networks.backbone import Backbone
+from contrastiveseg.testing.steps import (
+    changed,
+    check_a_step_in_bfloat16,
+    copied,
+    mean_of,
+    parts_with_gradient,
+    trained,
+)
+from contrastiveseg.testing.volumes import ToyVolumes, toy_backbone, toy_plan
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 
 SMALL = CVRLSettings(width=16, voxels=64, queue=32)
@@ -116,7 +114,7 @@ def test_keys_join_the_queue_after_the_step_with_their_volumes():
 
 def test_two_crops_of_one_volume_are_no_negatives():
     cvrl = made()
-    trained(cvrl, ToyVolumes(1), 3, share=0.0)
+    trained(cvrl, ToyVolumes(1), 3, progress=0.0)
     assert set(cvrl.queue.ids[:12].tolist()) == {0}
     assert float(cvrl.step(batch_of(cvrl, ToyVolumes(1)))["volume"]) == 0
 
@@ -146,18 +144,18 @@ def test_keys_of_past_steps_are_negatives():
 def test_gradients_of_each_stage(dimensions, stages, expected):
     cvrl = made(dimensions, replace(SMALL, stages=stages))
     cvrl.step(batch_of(cvrl))["loss"].backward()
-    assert reached(cvrl) == expected
+    assert parts_with_gradient(cvrl) == expected
 
 
 def test_what_a_stage_does_not_train_stays_bit_for_bit():
     cvrl = made(settings=replace(SMALL, stages="P1,P2"), norm="batch")
     before = copied(cvrl.backbone)
-    trained(cvrl, ToyVolumes(), 5, share=0.49)
+    trained(cvrl, ToyVolumes(), 5, progress=0.49)
     moved = changed(before, cvrl.backbone)
     assert moved
     assert all(name.startswith("encoder.") for name in moved)
     before = copied(cvrl.backbone)
-    terms = trained(cvrl, ToyVolumes(), 5, share=0.5)
+    terms = trained(cvrl, ToyVolumes(), 5, progress=0.5)
     moved = changed(before, cvrl.backbone)
     assert any("running_mean" in name for name in moved)
     assert all(name.startswith("decoder.") for name in moved)
@@ -167,9 +165,9 @@ def test_what_a_stage_does_not_train_stays_bit_for_bit():
 
 def test_the_teachers_decoder_forgets_its_random_start():
     cvrl = made(settings=replace(SMALL, stages="P1,P2"))
-    trained(cvrl, ToyVolumes(), 20, share=0.49)
+    trained(cvrl, ToyVolumes(), 20, progress=0.49)
     start = [p.clone() for p in cvrl.teacher.network.decoder.parameters()]
-    trained(cvrl, ToyVolumes(), 10, share=0.5)
+    trained(cvrl, ToyVolumes(), 10, progress=0.5)
     teacher, student = (list(n.decoder.parameters()) for n in (cvrl.teacher.network, cvrl.backbone))
     moved, left = (
         sum((a - b).square().sum() for a, b in zip(teacher, other, strict=True)) for other in (start, student)
@@ -179,7 +177,7 @@ def test_the_teachers_decoder_forgets_its_random_start():
 
 def test_stages_follow_the_budget():
     cvrl = made(settings=replace(SMALL, stages="P1,P2", first=0.25))
-    assert "volume" in trained(cvrl, ToyVolumes(), 1, share=0.2)[0]
+    assert "volume" in trained(cvrl, ToyVolumes(), 1, progress=0.2)[0]
     assert cvrl.transferred == ("encoder",), "the decoder is as it was, should the run be cancelled here"
     seen = trained(cvrl, ToyVolumes(), 8)
     assert ["volume" in terms for terms in seen] == [True] * 2 + [False] * 6

@@ -6,7 +6,6 @@ import pytest
 import semi
 import torch
 from semi import batch
-from toy_volumes import check_a_step_in_bfloat16
 
 from contrastiveseg.contrast.infonce import unit
 from contrastiveseg.contrast.momentum import WARM
@@ -18,6 +17,7 @@ from contrastiveseg.methods.cvrl_semisupervised import (
     class_contrast,
     trusted,
 )
+from contrastiveseg.testing.steps import check_a_step_in_bfloat16
 
 SETTINGS = CVRLTuningSettings(**semi.STILL, width=8, voxels=16)
 

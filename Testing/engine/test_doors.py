@@ -37,6 +37,9 @@ DOORS = {
         *("checkpoints", "contrast", "data", "evaluation", "methods", "networks", "planning", "segmentation"),
         *("training", "volumes"),
     },
+    "testing": {
+        *("checkpoints", "data", "jobs", "methods", "networks", "planning", "synthetic", "training", "volumes"),
+    },
 }
 #: Modules any room may import; they import no room.
 BASE = {"errors", "registration", "serialization", "events", "files", "descriptions", "device"}
@@ -232,6 +235,11 @@ def names_in(path: Path) -> set[str]:
 
 def test_every_import_of_the_engine_exists():
     assert imports_of_nothing(ENGINE) == []
+
+
+def test_pytest_is_imported_in_one_module():
+    loading = [name for name, path in modules(ENGINE).items() if "pytest" in imports(path, name, ENGINE.name, True)]
+    assert loading == ["testing.with_pytest"]
 
 
 def test_every_room_has_its_door():

@@ -1,4 +1,5 @@
-"""Every fine-tuning method through the same doors: the job in 3D and 2D, labels it must not read, and resuming."""
+"""Every fine-tuning method is held to the conformance tests that other packages' methods are, and reads no label of an
+unlabeled volume."""
 
 import shutil
 from pathlib import Path
@@ -7,14 +8,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from toy_volumes import ToyVolumes, check_it_resumes, toy_backbone, toy_plan
 
 from contrastiveseg.checkpoints.format import load
 from contrastiveseg.descriptions import FinetuneJob
-from contrastiveseg.methods.method import Method
 from contrastiveseg.methods.registry import available_methods, find_method
-from contrastiveseg.networks.registry import build
-from contrastiveseg.networks.segmenter import Segmenter
+from contrastiveseg.testing import method_checks
+from contrastiveseg.testing.with_pytest import each
 from contrastiveseg.training.finetune import finetune
 
 METHODS = [name for stage, name in available_methods() if stage == "finetune"]
@@ -22,6 +21,14 @@ SEMI_SUPERVISED = [name for name in METHODS if find_method("finetune", name).use
 
 #: MCSC's Transformer and blocks at their usual size take seconds a step.
 SMALL = {"mcsc": {"embedding": 12, "heads": 2, "depth": 2, "width": 8, "fine_block": 4, "coarse_block": 2}}
+
+
+CHECKS = {
+    f"{name}-{check}": run
+    for name in METHODS
+    for check, run in method_checks(name, "finetune", SMALL.get(name)).items()
+    if check != "trains_in_two_processes"  # test_distributed.py has those of all methods together
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +54,15 @@ def folders(dataset, tmp_path_factory) -> Path:
     return root
 
 
-def job(folders: Path, output: Path, method: str, unlabeled: str = "unlabeled", dimensions: int = 3) -> FinetuneJob:
+def job(folders: Path, output: Path, method: str, unlabeled: str) -> FinetuneJob:
     return FinetuneJob(
         images=(str(folders / "labeled" / "imagesTr"),),
         labels=(str(folders / "labeled" / "labelsTr"),),
-        unlabeled=(str(folders / unlabeled),) if method in SEMI_SUPERVISED else (),
+        unlabeled=(str(folders / unlabeled),),
         checkpoint="none",
         method=method,
         settings=SMALL.get(method, {}),
         output=str(output),
-        dimensions=dimensions,
         steps=2,
         precision="32",
         threads=1,
@@ -68,25 +74,16 @@ def test_the_methods_there_are():
     assert set(METHODS) - set(SEMI_SUPERVISED) == {"supervised"}
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_what_inspect_and_the_panel_say(name):
+@each(CHECKS)
+def test_conformance(check, tmp_path):
+    check(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cvrl", "ideal"])
+def test_reconstructed_methods_say_so(name):
     method = find_method("finetune", name)
-    assert len(method.description) > 40
-    assert method.citation
-    if name in ("cvrl", "ideal"):
-        assert "-style" in method.description
-        assert "econstructed" in method.description
-
-
-@pytest.mark.parametrize("dimensions", [2, 3])
-@pytest.mark.parametrize("name", METHODS)
-def test_a_job_makes_a_segmenter_and_nothing_else(name, dimensions, folders, tmp_path):
-    path = tmp_path / "organs.safetensors"
-    assert finetune(job(folders, path, name, dimensions=dimensions))["steps"] == 2
-    card, weights = load(path)
-    assert (card.kind, card.method, card.plan.dimensions) == ("segmenter", name, dimensions)
-    assert set(weights) == set(Segmenter(build(card.network), len(card.labels) + 1).state_dict())
-    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+    assert "-style" in method.description
+    assert "econstructed" in method.description
 
 
 @pytest.mark.parametrize("name", SEMI_SUPERVISED)
@@ -98,15 +95,3 @@ def test_labels_of_unlabeled_volumes_are_never_used(name, folders, tmp_path):
         weights.append(load(path)[1])
     different = [n for n, tensor in weights[0].items() if not torch.equal(tensor, weights[1][n])]
     assert different == []
-
-
-@pytest.mark.parametrize("name", SEMI_SUPERVISED)
-def test_a_cancelled_run_resumes_on_the_same_curve(name, tmp_path):
-    method, source = find_method("finetune", name), ToyVolumes(labeled=(0, 1))
-
-    def made(resume: bool) -> Method:
-        # Whatever a resumed run was made with, it goes on with what the interrupted one had.
-        backbone = toy_backbone(seed=int(resume))
-        return method(backbone, toy_plan(), method.Settings(**SMALL.get(name, {})), classes=3)
-
-    check_it_resumes(made, source, method.optimization, tmp_path)

@@ -5,18 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy_volumes import (
-    ToyVolumes,
-    changed,
-    check_a_step_in_bfloat16,
-    check_the_key_encoder_follows,
-    copied,
-    mean_of,
-    reached,
-    toy_backbone,
-    toy_plan,
-    trained,
-)
+from key_encoder import check_the_key_encoder_follows
 
 from contrastiveseg import serialization
 from contrastiveseg.data.batch import Batch
@@ -25,6 +14,15 @@ from contrastiveseg.methods import ideal as module
 from contrastiveseg.methods.ideal import IDEAL, IDEALSettings
 from contrastiveseg.methods.registry import find_method
 from contrastiveseg.networks.segmenter import load_transferred
+from contrastiveseg.testing.steps import (
+    changed,
+    check_a_step_in_bfloat16,
+    copied,
+    mean_of,
+    parts_with_gradient,
+    trained,
+)
+from contrastiveseg.testing.volumes import ToyVolumes, toy_backbone, toy_plan
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 
 SMALL = IDEALSettings(projection=16, others=64)
@@ -52,7 +50,7 @@ def stepped(ideal: IDEAL, source: ToyVolumes | None = None, share: float = 1.0) 
 def test_gradients(dimensions, key, negatives):
     ideal = made(dimensions, replace(SMALL, key=key, negatives=negatives), size=32 if dimensions == 2 else 16)
     stepped(ideal)["loss"].backward()
-    assert reached(ideal) == {"encoder", "head"}
+    assert parts_with_gradient(ideal) == {"encoder", "head"}
     assert all(p.grad is None and not p.requires_grad for n, p in ideal.named_parameters() if n.startswith("teacher"))
     assert not any(p.requires_grad for p in ideal.backbone.decoder.parameters())
     assert hasattr(ideal, "teacher") == (key == "ema")

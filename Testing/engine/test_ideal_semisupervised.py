@@ -8,7 +8,6 @@ import semi
 import torch
 import torch.nn.functional as F
 from semi import batch
-from toy_volumes import check_a_step_in_bfloat16
 
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods.ideal import IDEALTuning, IDEALTuningSettings
@@ -18,6 +17,7 @@ from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter, load_transferred
 from contrastiveseg.networks.spec import NetworkSpec
 from contrastiveseg.planning.plan import Channel, Plan
+from contrastiveseg.testing.steps import check_a_step_in_bfloat16
 
 SETTINGS = IDEALTuningSettings(**semi.STILL)
 

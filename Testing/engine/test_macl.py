@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy_volumes import check_a_step_in_bfloat16
 
 from contrastiveseg import serialization
 from contrastiveseg.contrast.collapse import CollapseGuard
@@ -21,6 +20,7 @@ from contrastiveseg.networks.segmenter import load_transferred
 from contrastiveseg.networks.spec import NetworkSpec
 from contrastiveseg.planning.plan import Channel, Plan
 from contrastiveseg.planning.presets import preset
+from contrastiveseg.testing.steps import check_a_step_in_bfloat16
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 
 SMALL = MACLSettings(dense="crop", jitter_invariant=False, margin=1.0, projection=8)

@@ -6,16 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from toy_volumes import (
-    ToyVolumes,
-    check_a_step_in_bfloat16,
-    check_the_key_encoder_follows,
-    mean_of,
-    reached,
-    toy_backbone,
-    toy_plan,
-    trained,
-)
+from key_encoder import check_the_key_encoder_follows
 
 from contrastiveseg import serialization
 from contrastiveseg.contrast.infonce import unit
@@ -24,6 +15,8 @@ from contrastiveseg.errors import InputError
 from contrastiveseg.methods import mixcl as module
 from contrastiveseg.methods.mixcl import MixCL, MixCLSettings
 from contrastiveseg.methods.registry import find_method
+from contrastiveseg.testing.steps import check_a_step_in_bfloat16, mean_of, parts_with_gradient, trained
+from contrastiveseg.testing.volumes import ToyVolumes, toy_backbone, toy_plan
 from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 
 SMALL = MixCLSettings(projection=16, pixel_projection=16, queue=32)
@@ -67,7 +60,7 @@ def test_gradients_of_each_term(dimensions, weights, expected):
     names = ("weight_identity", "weight_label", "weight_reconstruction")
     mixcl = filled(made(dimensions, replace(SMALL, **dict(zip(names, weights, strict=True)))))
     terms_of(mixcl, drawn(mixcl))["loss"].backward()
-    assert reached(mixcl) == expected
+    assert parts_with_gradient(mixcl) == expected
     assert all(p.grad is None for name, p in mixcl.named_parameters() if name.startswith("teacher"))
 
 
@@ -97,7 +90,7 @@ def test_without_labels_the_other_two_terms_remain(how):
     terms["loss"].backward()
     assert float(terms["label"]) == 0
     assert float(terms["loss"].detach()) == pytest.approx(float(terms["identity"] + terms["reconstruction"]), rel=1e-6)
-    assert reached(mixcl) == {"encoder", "decoder.0", "decoder.1", "identity", "reconstruction"}
+    assert parts_with_gradient(mixcl) == {"encoder", "decoder.0", "decoder.1", "identity", "reconstruction"}
 
 
 def test_the_target_is_the_view_before_the_damage():

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from contrastiveseg.cli import main
 from contrastiveseg.errors import InputError
-from contrastiveseg.networks.backbone import Backbone, NetworkSpec
+from contrastiveseg.networks.backbone import NetworkSpec
 from contrastiveseg.networks.registry import available_backbones, build
 from contrastiveseg.networks.segmenter import Segmenter, load_transferred
 from contrastiveseg.serialization import from_json, to_json
+from contrastiveseg.testing import backbone_checks
+from contrastiveseg.testing.backbones import example, spec_checks
+from contrastiveseg.testing.with_pytest import each
 
 ANISOTROPIC = NetworkSpec(
     "unet",
@@ -56,46 +58,18 @@ def test_the_terminal_names_every_backbone(capsys):
     assert all(line.partition(": ")[2] for line in lines)
 
 
+@each({f"{n}-{name}": check for n, spec in enumerate(ALL) for name, check in spec_checks(spec).items()})
+def test_conformance(check, tmp_path) -> None:
+    check(tmp_path)
+
+
+@each({name: backbone_checks(name)["trains_as_a_job"] for name in available_backbones()})
+def test_every_backbone_trains_as_a_job(check, tmp_path) -> None:
+    check(tmp_path)
+
+
 def parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-def example(network: Backbone, batch: int = 2) -> Tensor:
-    shape = [4 * s for s in network.total_stride]
-    return torch.randn(batch, network.spec.in_channels, *shape, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.mark.parametrize("spec", ALL)
-def test_every_level_has_the_promised_width_and_grid(spec: NetworkSpec) -> None:
-    network = build(spec)
-    x = example(network)
-    grids = [tuple(x.shape[2:])]
-    for stride in network.strides:
-        grids.append(tuple(n // s for n, s in zip(grids[-1], stride, strict=True)))
-    features = network.encode(x)
-    assert [tuple(f.shape) for f in features] == [(2, c, *g) for c, g in zip(network.channels, grids, strict=True)]
-    maps = network.decode(features)
-    promised = zip(network.decoder_channels, grids[-2::-1], strict=True)
-    assert [tuple(m.shape) for m in maps] == [(2, c, *g) for c, g in promised]
-
-
-@pytest.mark.parametrize("spec", ALL)
-def test_partial_decoding_gives_the_first_maps_of_the_full_one(spec: NetworkSpec) -> None:
-    network = build(spec).eval()
-    features = network.encode(example(network))
-    full = network.decode(features)
-    for blocks in range(network.levels + 1):
-        part = network.decode(features, blocks)
-        assert len(part) == blocks
-        assert all(torch.equal(p, f) for p, f in zip(part, full, strict=False))
-
-
-@pytest.mark.parametrize("spec", ALL)
-def test_every_parameter_gets_a_gradient_and_is_stored_once(spec: NetworkSpec, tmp_path) -> None:
-    network = Segmenter(build(spec), classes=3, auxiliary=1)
-    sum(logits.square().mean() for logits in network.forward_deep(example(network.backbone))).backward()
-    assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
-    save_file(network.state_dict(), tmp_path / "weights.safetensors")  # refuses shared tensors
 
 
 def test_the_encoder_sees_no_gradient_from_a_decoder_block_that_was_not_run() -> None:

@@ -62,8 +62,8 @@ def load_transferred(backbone: Backbone, tensors: Mapping[str, Tensor], modules:
         tensors: named as in ``backbone.state_dict()``; entries of other sub-modules are ignored.
         modules: "encoder", "decoder" (all blocks) or "decoder.0" (deepest) .. "decoder.L-1".
 
-    A first convolution for one channel is repeated over several and divided by their number, so that equal channels
-    give the old response; one for several channels is summed into one.
+    A convolution over one input channel is repeated over several and divided by their number, so that equal channels
+    give the old response; one over several channels is summed into one.
 
     Raises:
         InputError: a sub-module that is not there, or tensors that are missing, unexpected or of another shape.
@@ -79,12 +79,11 @@ def load_transferred(backbone: Backbone, tensors: Mapping[str, Tensor], modules:
     problems = [f"missing {name}" for name in sorted(wanted - given)]
     problems += [f"unexpected {name}" for name in sorted(given - wanted)]
 
-    first = next(f"encoder.{name}" for name, _ in backbone.encoder.named_parameters())
     fitted = {name: tensors[name] for name in wanted & given}
-    adapted: tuple[str, ...] = ()
-    if first in fitted and fitted[first].shape != own[first].shape:
-        fitted[first] = _fit_channels(fitted[first], own[first].shape[1])
-        adapted = (first,)
+    channels = backbone.spec.in_channels
+    adapted = tuple(name for name in sorted(fitted) if _differs_in_channels(fitted[name], own[name], channels))
+    for name in adapted:
+        fitted[name] = _fit_channels(fitted[name], channels)
     for name in sorted(fitted):
         if fitted[name].shape != own[name].shape:
             problems.append(f"{name} is {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}")
@@ -105,6 +104,12 @@ def load_transferred(backbone: Backbone, tensors: Mapping[str, Tensor], modules:
 
 def _inside(name: str, modules: Sequence[str]) -> bool:
     return any(name.startswith(f"{module}.") for module in modules)
+
+
+def _differs_in_channels(theirs: Tensor, ours: Tensor, channels: int) -> bool:
+    """Whether both are weights of a convolution over the input's channels, of which we have ``channels``."""
+    same = theirs.ndim == ours.ndim > 2 and theirs.shape[0] == ours.shape[0] and theirs.shape[2:] == ours.shape[2:]
+    return same and ours.shape[1] == channels != theirs.shape[1]
 
 
 def _fit_channels(weight: Tensor, channels: int) -> Tensor:
