@@ -1,5 +1,6 @@
 """The benchmarks' results files: runs come back as they were stored, and the tables can be made from them."""
 
+import importlib
 import statistics
 import sys
 from pathlib import Path
@@ -53,3 +54,10 @@ def test_the_tables_are_made_from_the_stored_runs():
     table = dice.table(runs)
     assert "| LA_half labelled_5 | From scratch | 100 | 0.721 ± 0.018 | 16.68 ± 1.57 |" in table
     assert "| ACDC, 3 networks | 0.562 / 0.588 |" in pieces(read_runs(BENCHMARKS / "results" / "pieces_dice.json"))
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_benchmarks_can_be_imported(path):
+    if path.stem == "nnunet_trainer":
+        pytest.importorskip("nnunetv2")
+    importlib.import_module(path.stem)
