@@ -31,9 +31,9 @@ from .setup import (
     method_settings,
     open_run,
     optimization,
+    output_files,
     prepared,
     provenance,
-    told,
 )
 
 
@@ -92,7 +92,7 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
                 f"Stopped after {trained.steps} steps. {run.output} holds the weights so far; --resume goes on."
             )
     finish(run.output)
-    result: dict[str, Any] = {**told(run.output), "steps": trained.steps, "minutes": round(trained.minutes, 2)}
+    result: dict[str, Any] = {**output_files(run.output), "steps": trained.steps, "minutes": round(trained.minutes, 2)}
     return result
 
 

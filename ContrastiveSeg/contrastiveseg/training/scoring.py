@@ -26,9 +26,9 @@ from .run import Run
 
 @dataclass(frozen=True)
 class CaseScores:
-    """A held-out case: mean Dice over the labels in it or in the prediction, Dice by label, worst HD95 in mm.
+    """A held-out case: mean Dice over the labels in reference or prediction, Dice by label, worst HD95 in mm.
 
-    ``dice`` is None when nothing was there and nothing was found; ``hd95_mm`` when a label was missed or invented too.
+    ``dice`` is None when neither reference nor prediction has a label; ``hd95_mm`` also when only one of them has.
     """
 
     name: str
@@ -38,32 +38,34 @@ class CaseScores:
 
 
 def working_dice(
-    objective: SegmentationMethod, card: Card, state: Mapping[str, Tensor], source: CachedVolumes, run: Run
+    method: SegmentationMethod, card: Card, state: Mapping[str, Tensor], source: CachedVolumes, run: Run
 ) -> float:
-    """Mean Dice of ``state`` over cases and labels, on ``source``'s preprocessed grids; the objective is restored.
+    """Mean Dice of the weights ``state`` over cases and labels of ``source``; ``method`` gets its own weights back.
 
     Raises:
         Cancelled: ``run`` was.
     """
-    own = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
-    objective.load_state_dict(state)
-    predictor = Predictor(card, objective.segmenter, run.device, run.dtype)
+    own = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    method.load_state_dict(state)
+    predictor = Predictor(card, method.segmenter, run.device, run.dtype)
     scores = []
     try:
         for case in range(len(source)):
             shape = source.shape(case)
             image = torch.from_numpy(source.crop(case, (0, 0, 0), shape))
-            found = predictor.logits(image, on_tile=_stopping(run)).argmax(0).cpu().numpy()
-            scores += dice_by_class(found, source.label_crop(case, (0, 0, 0), shape), len(card.labels) + 1)
+            predicted = predictor.logits(image, on_tile=_stopping(run)).argmax(0).cpu().numpy()
+            scores += dice_by_class(predicted, source.label_crop(case, (0, 0, 0), shape), len(card.labels) + 1)
     finally:
-        objective.load_state_dict(own)
+        method.load_state_dict(own)
     return statistics.fmean(scores) if scores else 0.0
 
 
-def dice_by_class(found: np.ndarray, truth: np.ndarray, classes: int) -> list[float]:
-    """Dice of each foreground class that occurs in ``found`` or ``truth``."""
-    both = np.bincount(truth[found == truth], minlength=classes)[1:]
-    total = (np.bincount(found.reshape(-1), minlength=classes) + np.bincount(truth.reshape(-1), minlength=classes))[1:]
+def dice_by_class(predicted: np.ndarray, truth: np.ndarray, classes: int) -> list[float]:
+    """Dice of each foreground class that occurs in ``predicted`` or ``truth``."""
+    both = np.bincount(truth[predicted == truth], minlength=classes)[1:]
+    total = (np.bincount(predicted.reshape(-1), minlength=classes) + np.bincount(truth.reshape(-1), minlength=classes))[
+        1:
+    ]
     return [float(2 * b / t) for b, t in zip(both, total, strict=True) if t]
 
 
@@ -80,8 +82,8 @@ def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run:
     for done, case in enumerate(files):
         assert case.labels is not None
         volume = read_channels(case.images)
-        found = predictor.predict(volume, on_tile=_stopping(run)).labels
-        measured = measure(found, read_labels(case.labels, volume.geometry), names)
+        predicted = predictor.predict(volume, on_tile=_stopping(run)).labels
+        measured = measure(predicted, read_labels(case.labels, volume.geometry), names)
         dice = {m.name: m.dice for m in measured if m.dice is not None}
         distances = [m.hd95_mm for m in measured if m.status != "absent"]
         worst = None if None in distances or not distances else max(d for d in distances if d is not None)
@@ -91,7 +93,7 @@ def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run:
 
 
 def _stopping(run: Run) -> OnTile:
-    """Lets a cancelled run end between two tiles."""
+    """A callback that ends a cancelled run between two tiles."""
 
     def on_tile(tile: int, tiles: int) -> None:
         if run.cancelled():

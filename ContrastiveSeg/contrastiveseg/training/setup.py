@@ -160,11 +160,11 @@ def provenance(
 
 
 def finish(output: Path) -> None:
-    """The checkpoint is written: the resume file and the process group have served."""
+    """Remove the resume file and leave the process group, after the checkpoint is written."""
     resume_path(output).unlink(missing_ok=True)
     distributed.stop()
 
 
-def told(output: Path) -> dict[str, str]:
+def output_files(output: Path) -> dict[str, str]:
     """The files of a finished run, for its result event."""
     return {"checkpoint": str(output), "metrics": str(metrics_path(output))}

@@ -1,0 +1,120 @@
+"""What a fine-tuning is worth: scores on held-out cases, the baseline, training from scratch, and leave-one-out."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import events
+from ..checkpoints.open import build_segmenter
+from ..errors import Cancelled, InputError
+from ..serialization import to_json
+from .scoring import CaseScores, score_cases
+from .segmenter_training import SegmenterTraining, TrainedSegmenter
+from .start import Start
+
+
+def evaluate_held_out(
+    training: SegmenterTraining,
+    held: Sequence[int],
+    outcome: TrainedSegmenter,
+    leave_one_out_result: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Score ``outcome`` on the ``held`` cases, log it, note it in the checkpoint, and compare it as the job asks.
+
+    Returns:
+        "held_out" and "before", the scores of the new checkpoint and of the one it started from, and "comparison" with
+        training from scratch, for the job's result.
+    """
+    scores = training.score(held, outcome)
+    for case in scores:
+        training.run.emit(events.log(_scores_text(case)))
+    scores_noted = {"held_out_dice": _mean_dice(scores)} if scores else {}
+    if leave_one_out_result:
+        scores_noted["leave_one_out_dice"] = leave_one_out_result["dice"]
+    if scores_noted:
+        training.save(held, outcome, scores_noted)
+    baseline = baseline_scores(training, held)
+    if baseline:
+        training.run.emit(
+            events.log(f"Held-out Dice {_mean_dice(baseline):.3f} before and {_mean_dice(scores):.3f} after.")
+        )
+    result: dict[str, Any] = {"held_out": to_json(scores), "before": to_json(baseline)}
+    if training.job.compare_scratch:
+        result["comparison"] = compare_with_scratch(training, held, scores)
+    return result
+
+
+def baseline_scores(training: SegmenterTraining, held: Sequence[int]) -> list[CaseScores] | None:
+    """The scores of the checkpoint that training starts from; None if it lacks a label of the task, by name."""
+    base, names = training.start.card, {label.name: label.value for label in training.task.labels}
+    if not held or not base or not training.start.weights or not names.keys() <= {x.name for x in base.labels}:
+        return None
+    training.run.emit(events.StageStarted(events.Stage.SCORE_CHECKPOINT))
+    # Its other labels count as background, as they are in these label maps.
+    labels = tuple(dataclasses.replace(label, value=names.get(label.name, 0)) for label in base.labels)
+    one_piece = tuple(names[x.name] for x in base.labels if x.value in base.one_piece and x.name in names)
+    network = build_segmenter(base, training.start.weights, Path(training.job.checkpoint))
+    files = [training.task.files[i] for i in held]
+    return score_cases(network, dataclasses.replace(base, labels=labels, one_piece=one_piece), files, training.run)
+
+
+def compare_with_scratch(
+    training: SegmenterTraining, held: Sequence[int], scores: Sequence[CaseScores]
+) -> dict[str, Any]:
+    """Train the same from scratch, and say which is better on the ``held`` cases, whose ``scores`` are given.
+
+    Raises:
+        Cancelled: stopped.
+    """
+    training.run.emit(events.StageStarted(events.Stage.TRAIN_FROM_SCRATCH))
+    scratch = training.without_output(Start(training.start.network, training.start.plan))
+    outcome = scratch.train(held)
+    if outcome.trained.cancelled:
+        raise Cancelled("Stopped while training from scratch to compare.")
+    scratch_scores = scratch.score(held, outcome)
+    dice, scratch_dice = _mean_dice(scores), _mean_dice(scratch_scores)
+    won = "checkpoint" if dice > scratch_dice else "scratch" if scratch_dice > dice else "neither"
+    training.run.emit(
+        events.log(
+            f"Held-out Dice {dice:.3f} from the checkpoint, {scratch_dice:.3f} from scratch with the same budget: "
+            + {"checkpoint": "pre-training paid.", "scratch": "scratch won.", "neither": "a draw."}[won]
+        )
+    )
+    return {"won": won, "checkpoint_dice": dice, "scratch_dice": scratch_dice, "scratch": to_json(scratch_scores)}
+
+
+def leave_one_out(training: SegmenterTraining) -> dict[str, Any]:
+    """Train once without each case and score it there; no weights are selected by its score.
+
+    Raises:
+        InputError: there is only one labeled case.
+        Cancelled: stopped.
+    """
+    files = training.task.files
+    if len(files) < 2:
+        raise InputError("Leave-one-out needs at least 2 labeled cases.")
+    repeated = training.without_output(training.start)
+    scores: list[CaseScores] = []
+    for left_out, case in enumerate(files):
+        training.run.emit(events.StageStarted(events.Stage.LEAVE_OUT, case.name))
+        outcome = repeated.train([left_out], select=False)
+        if outcome.trained.cancelled:
+            raise Cancelled("Stopped during leave-one-out; nothing was written.")
+        scores += repeated.score([left_out], outcome)
+    return {"dice": _mean_dice(scores), "cases": to_json(scores)}
+
+
+def _mean_dice(scores: Sequence[CaseScores]) -> float:
+    """Over the cases where it is defined; 0 if there is none."""
+    return statistics.fmean([s.dice for s in scores if s.dice is not None] or [0.0])
+
+
+def _scores_text(case: CaseScores) -> str:
+    by_label = ", ".join(f"{name} {dice:.3f}" for name, dice in case.labels.items())
+    if case.dice is None:
+        return f"Held out {case.name}: nothing to find, and nothing found."
+    return f"Held out {case.name}: Dice {case.dice:.3f}" + (f" ({by_label})." if by_label else ".")
