@@ -67,9 +67,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.Cancelled) -> dict[str, Any]:
     """The segment job with segmentation files as output; each is written as soon as its label map is there."""
-    from contrastiveseg.jobs.run import check, run
+    from contrastiveseg.jobs.run import run
 
-    check(job)
     try:
         from ContrastiveSegPanel.mrml.segmentation_files import write_segmentation
     except (ImportError, AttributeError) as problem:

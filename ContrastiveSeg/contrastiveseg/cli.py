@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import sys
 import threading
 import traceback
-import types
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import __version__, events
 from .descriptions import JOBS, Job
 from .errors import Cancelled, ContrastiveSegError, InputError, system_refusals
-from .serialization import from_json, key_value
+from .parameters import Parameter, ParameterError, parameters_of
+from .reference import described_methods, listed_methods, of_package, option_flag
+from .serialization import american, from_json, key_value
 from .terminal import watcher
 
-#: What to type after options that take words but no path.
-_METAVARS = {"method": "NAME", "network": "NAME", "device": "NAME", "license": "NAME", "validation": "WHICH"}
+#: What the help shows for the value of an option that names nothing better.
+_PLACEHOLDERS = {"text": "PATH", "texts": "PATH", "table": "KEY=VALUE", "int": "N", "float": "X", "interval": "X"}
 _REQUESTS = (
     'A request is {"id": "1", "job": {"kind": "segment", "checkpoint": "...", ...}}, with the options of that command, '
     'a question like {"id": "2", "query": "methods"} or "devices", or {"cancel": "1"}. Closing stdin cancels what '
@@ -40,7 +39,8 @@ def main(arguments: Sequence[str] | None = None, run: Run | None = None) -> int:
     Args:
         run: does the jobs in place of :func:`.jobs.run.run`, for a caller with more kinds of output.
     """
-    given = vars(_parser().parse_args(arguments))
+    words = sys.argv[1:] if arguments is None else arguments
+    given = vars(_parser().parse_args([_american_option(word) for word in words]))
     command, as_json = given.pop("command"), given.pop("json", False)
     try:
         with system_refusals():
@@ -62,10 +62,25 @@ def _do(command: str, given: dict[str, Any], as_json: bool, run: Run | None) -> 
         return _OTHERS[command](**given)
     from .jobs.run import run as run_here
 
-    return _run(from_json(JOBS[command], given, command), as_json, run or run_here)
+    return _run(lambda: _job(command, given), as_json, run or run_here)
 
 
-def _run(job: Job, as_json: bool, run: Run) -> int:
+def _american_option(word: str) -> str:
+    """An option in British spelling, as of version 0.1, in that of today; other words as they are."""
+    flag, equals, value = word.partition("=")
+    return american(flag) + equals + value if flag.startswith("--") else word
+
+
+def _job(command: str, given: dict[str, Any]) -> Job:
+    """The job of the options ``given``; one that it refuses is called as it was typed."""
+    try:
+        return from_json(JOBS[command], given, command)
+    except ParameterError as refused:
+        option = refused.name.removeprefix(f"{command}.").replace("_", "-")
+        raise InputError(f"--{option} {refused.rule}") from refused
+
+
+def _run(make_job: Callable[[], Job], as_json: bool, run: Run) -> int:
     from .jobs.interrupt import interruptible
 
     stop = threading.Event()
@@ -74,7 +89,7 @@ def _run(job: Job, as_json: bool, run: Run) -> int:
         emit = _errors_of(emit)
     try:
         with interruptible(stop.set), system_refusals():
-            value = run(job, emit, stop.is_set)
+            value = run(make_job(), emit, stop.is_set)
         emit(events.Result(value))
         return 3 if value.get("failures") else 0
     except ContrastiveSegError as problem:
@@ -100,17 +115,18 @@ def _parser() -> argparse.ArgumentParser:
     for name, job in JOBS.items():
         summary = (job.__doc__ or "").strip()
         command = commands.add_parser(name, help=summary, description=summary)
-        hints = typing.get_type_hints(job)
-        for field in dataclasses.fields(job):
-            _add(command, field, hints[field.name])
+        for option in parameters_of(job):
+            _add(command, option)
         command.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
     card = "What a checkpoint is, what it expects, where it comes from."
     inspect = commands.add_parser("inspect", help=card, description=card)
     inspect.add_argument("checkpoint", type=_path, metavar="PATH", help="a checkpoint (.safetensors), or starter:NAME")
     worker = "Take jobs as JSON lines on stdin, give events as JSON lines on stdout."
     commands.add_parser("worker", help=worker, description=f"{worker} {_REQUESTS}")
-    methods = "The methods to pre-train and fine-tune with, and their settings."
-    commands.add_parser("methods", help=methods, description=methods)
+    known = "The methods to pre-train and fine-tune with; with a NAME, all parameters of those so called."
+    methods = commands.add_parser("methods", help=known, description=known)
+    methods.add_argument("name", nargs="?", metavar="NAME", help="a method")
+    methods.add_argument("--json", dest="as_json", action="store_true", help="as JSON, with all parameters")
     networks = "The networks (backbones) to pre-train and fine-tune."
     commands.add_parser("networks", help=networks, description=networks)
     foreign = "Make a checkpoint to fine-tune from other people's weights."
@@ -131,34 +147,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint: Any) -> None:
-    """One option from one field of a job."""
-    flag = "--set" if typing.get_origin(hint) is Mapping else "--" + field.name.replace("_", "-")
-    options: dict[str, Any] = {"dest": field.name, "help": field.metadata["help"], "default": argparse.SUPPRESS}
-    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-        options["required"] = True
-    elif field.default not in (None, (), "", dataclasses.MISSING) and field.default is not False:
-        options["help"] += f" (default: {field.default})"
-    kinds = [k for k in typing.get_args(hint) if k is not type(None)] if _optional(hint) else [hint]
-    kind = kinds[0]
-    if kind is bool:
+def _add(parser: argparse.ArgumentParser, option: Parameter) -> None:
+    """One option from one parameter of a job."""
+    notes = [words for words in (option.unit, str(option.bounds)) if words]
+    if option.kind != "bool" and option.default not in (None, (), "", {}):
+        notes.append(f"default: {option.default}")
+    options: dict[str, Any] = {"dest": option.name, "default": argparse.SUPPRESS, "required": option.required}
+    options["help"] = option.help + (f" ({'; '.join(notes)})" if notes else "")
+    if option.kind == "bool":
         options["action"] = "store_true"
-    elif typing.get_origin(kind) is tuple:
-        options |= {"nargs": "+", "action": "extend", "metavar": "PATH"}
-    elif typing.get_origin(kind) is Mapping:
-        options |= {"action": _KeyValue, "metavar": "KEY=VALUE"}
-    elif typing.get_origin(kind) is typing.Literal:
-        values = typing.get_args(kind)
-        options |= {"choices": values, "type": type(values[0])}
+    elif option.kind == "choice":
+        options |= {"choices": option.choices, "type": type(option.choices[0])}
     else:
-        options |= {"type": kind, "metavar": {str: "PATH", int: "N", float: "X"}[kind]}
-        if kind is str and field.name in _METAVARS:
-            options["metavar"] = _METAVARS[field.name]
-    parser.add_argument(flag, **options)
-
-
-def _optional(hint: Any) -> bool:
-    return typing.get_origin(hint) in (typing.Union, types.UnionType) and type(None) in typing.get_args(hint)
+        options["metavar"] = option.placeholder or _PLACEHOLDERS[option.kind]
+        options |= _VALUES[option.kind]
+    parser.add_argument(option_flag(option), **options)
 
 
 def _path(text: str) -> str:
@@ -181,6 +184,17 @@ class _KeyValue(argparse.Action):
         setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), key: value})
 
 
+#: How argparse reads the values of each kind of parameter.
+_VALUES: dict[str, dict[str, Any]] = {
+    "text": {"type": str},
+    "texts": {"nargs": "+", "action": "extend"},
+    "table": {"action": _KeyValue},
+    "int": {"type": int},
+    "float": {"type": float},
+    "interval": {"nargs": 2, "type": float},
+}
+
+
 def _inspect(checkpoint: str) -> int:
     from .checkpoints.describe import describe
     from .checkpoints.header import read_card
@@ -200,13 +214,18 @@ def _worker() -> int:
     return work(sys.stdin, answers)
 
 
-def _methods() -> int:
+def _methods(name: str | None, as_json: bool) -> int:
     from .jobs.queries import methods
 
-    for method in methods():
-        print(f"{method['stage']} --method {method['name']}{_of_package(method)}: {method['description']}")
-        print(f"  Cite: {method['citation']}")
-        print("".join(f"  --set {key}={json.dumps(value)}\n" for key, value in method["settings"].items()))
+    known = methods()
+    chosen = [method for method in known if name in (None, method["name"])]
+    if not chosen:
+        names = ", ".join(sorted({method["name"] for method in known}))
+        raise InputError(f"There is no method {name!r}. There are: {names}.")
+    if as_json:
+        print(json.dumps(chosen, indent=2))
+    else:
+        print(described_methods(chosen) if name else listed_methods(chosen), end="")
     return 0
 
 
@@ -214,13 +233,8 @@ def _networks() -> int:
     from .jobs.queries import networks
 
     for network in networks():
-        print(f"--network {network['name']}{_of_package(network)}: {network['description']}")
+        print(f"--network {network['name']}{of_package(network)}: {network['description']}")
     return 0
-
-
-def _of_package(described: dict[str, Any]) -> str:
-    """The package that a method or network comes from, where it is not this one."""
-    return "" if described["package"] == __package__ else f" (of {described['package']})"
 
 
 def _import(file: str, source: str, output: str, overwrite: bool) -> int:

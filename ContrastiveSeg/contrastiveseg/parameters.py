@@ -19,15 +19,15 @@ from typing import Any, ClassVar, Literal
 from .errors import InputError
 
 #: What a parameter holds. An interval is two numbers, the smaller first; texts are several texts; a table is KEY=VALUE
-#: pairs.
-Kind = Literal["bool", "int", "float", "text", "choice", "interval", "texts", "table"]
+#: pairs; json is anything else, as a method of another package may have.
+Kind = Literal["bool", "int", "float", "text", "choice", "interval", "texts", "table", "json"]
 
 #: The marks in :attr:`Description.source`, in words.
 SOURCES = {
     "P": "the paper",
     "C": "the authors' code",
     "S": "the paper's abstract, figures or project page",
-    "R": "reconstructed, see Documentation/methods",
+    "R": "reconstructed, see the method's specification",
     "A": "our adaptation",
 }
 
@@ -66,16 +66,15 @@ class Bounds:
     def __str__(self) -> str:
         """The bounds in words, "" where there are none."""
         if self.at_least is not None and self.at_most is not None:
-            return f"from {self.at_least} to {self.at_most}"
+            return f"from {_written(self.at_least)} to {_written(self.at_most)}"
         if self.at_least is not None and self.below is None:
-            return f"{self.at_least} or more"
-        named = {
-            "at least": self.at_least,
-            "more than": self.above,
-            "at most": self.at_most,
-            "below": self.below,
-        }
-        return " and ".join(f"{word} {number}" for word, number in named.items() if number is not None)
+            return f"{_written(self.at_least)} or more"
+        limits = {"at least": self.at_least, "more than": self.above, "at most": self.at_most, "below": self.below}
+        return " and ".join(f"{word} {_written(limit)}" for word, limit in limits.items() if limit is not None)
+
+
+def _written(number: float) -> str:
+    return str(int(number) if number == int(number) else number)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +119,16 @@ def parameter(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def as_in(cls: type[Parameters], name: str, default: Any = dataclasses.MISSING, *, source: str | None = None) -> Any:
+    """A field described as ``name`` of ``cls`` is; ``default`` and ``source`` are its own where they are given."""
+    (field,) = (field for field in dataclasses.fields(cls) if field.name == name)  # type: ignore[arg-type]
+    described = _description(field)
+    if source is not None:
+        described = dataclasses.replace(described, source=source)
+    default = field.default if default is dataclasses.MISSING else default
+    return dataclasses.field(default=default, metadata={_DESCRIPTION: described})
+
+
 class Parameters:
     """Base of the frozen dataclasses whose fields are parameters; their values are checked when one is made.
 
@@ -134,14 +143,15 @@ class Parameters:
     strengths: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+        cls: Any = type(self)
+        for field in dataclasses.fields(cls):
             value, bounds = getattr(self, field.name), _description(field).bounds
             for name, part in _parts(field.name, value):
                 if part == "" and field.default != "":
                     raise ParameterError(name, "is empty. Is a variable not set?")
                 if isinstance(part, (int, float)) and not bounds.allow(part):
-                    raise ParameterError(name, f"must be {bounds or 'a finite number'}, not {part}.")
-            if isinstance(value, tuple) and field.name in _intervals(type(self)) and value[0] > value[1]:
+                    raise ParameterError(name, f"must be {str(bounds) or 'a finite number'}, not {part}.")
+            if isinstance(value, tuple) and field.name in _intervals(cls) and value[0] > value[1]:
                 raise ParameterError(field.name, f"must be two numbers, the smaller first, not {value}.")
 
     @property
@@ -151,7 +161,8 @@ class Parameters:
 
 
 def _description(field: dataclasses.Field) -> Description:
-    return field.metadata[_DESCRIPTION]
+    # Methods of other packages may have settings without descriptions.
+    return field.metadata.get(_DESCRIPTION, Description(help=""))
 
 
 def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -170,6 +181,7 @@ class Parameter:
 
     Attributes:
         name: dotted where it lies in others, as "intensity.noise.high".
+        kind: what it holds, see :data:`Kind`.
         default: None where it has none: it is ``required``, or ``optional``, that is, may be None.
         choices: what a "choice" may be.
     """
@@ -198,18 +210,17 @@ class Parameter:
         return ", ".join(words for words in (self.unit, choices, str(self.bounds)) if words)
 
 
-def parameters_of(of: Parameters | type[Parameters], prefix: str = "") -> list[Parameter]:
-    """The parameters of a class, with its defaults, or of an instance, with its values; those within others follow.
-
-    ``prefix`` is put before the names.
+def parameters_of(of: Any, prefix: str = "") -> list[Parameter]:
+    """The parameters of a dataclass, with its defaults, or of an instance, with its values; ``prefix`` is put before
+    their names. A parameter that is a dataclass itself is replaced by its own parameters.
     """
-    cls = of if isinstance(of, type) else type(of)
+    cls: Any = of if isinstance(of, type) else type(of)
     listed: list[Parameter] = []
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+    for field in dataclasses.fields(cls):
         described, hint = _description(field), _hints(cls)[field.name]
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         value = _default(field) if isinstance(of, type) else getattr(of, field.name)
-        if isinstance(value, Parameters):
+        if dataclasses.is_dataclass(value):
             listed += _within(value, described, f"{prefix}{field.name}.")
             continue
         bare = _without_none(hint)
@@ -231,14 +242,14 @@ def parameters_of(of: Parameters | type[Parameters], prefix: str = "") -> list[P
     return listed
 
 
-def _within(value: Parameters, outer: Description, prefix: str) -> list[Parameter]:
+def _within(value: Any, outer: Description, prefix: str) -> list[Parameter]:
     """The parameters of ``value``, whose strengths are those of the parameter that ``outer`` describes."""
-    listed = []
+    listed, strengths = [], getattr(value, "strengths", ())
     for inner in parameters_of(value, prefix):
         changes: dict[str, Any] = {"source": inner.source or outer.source}
-        if value.strengths:
+        if strengths:
             changes["help"] = f"{outer.help}: {inner.help}"
-        if inner.name.removeprefix(prefix) in value.strengths:
+        if inner.name.removeprefix(prefix) in strengths:
             changes |= {"unit": outer.unit, "bounds": outer.bounds}
         listed.append(dataclasses.replace(inner, **changes))
     return listed
@@ -263,8 +274,8 @@ def _intervals(cls: type) -> frozenset[str]:
 def _without_none(hint: Any) -> Any:
     if typing.get_origin(hint) not in (typing.Union, types.UnionType):
         return hint
-    (kind,) = (kind for kind in typing.get_args(hint) if kind is not type(None))
-    return kind
+    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+    return kinds[0] if len(kinds) == 1 else hint
 
 
 def _kind(hint: Any) -> Kind:
@@ -274,5 +285,7 @@ def _kind(hint: Any) -> Kind:
         return simple[hint]
     if hint == tuple[float, float]:
         return "interval"
-    kinds: dict[Any, Kind] = {Literal: "choice", tuple: "texts", Mapping: "table"}
-    return kinds[typing.get_origin(hint)]
+    if hint == tuple[str, ...]:
+        return "texts"
+    kinds: dict[Any, Kind] = {Literal: "choice", Mapping: "table"}
+    return kinds.get(typing.get_origin(hint), "json")

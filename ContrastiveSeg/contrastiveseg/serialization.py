@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from .errors import InputError
+from .parameters import ParameterError
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ def from_json(cls: type[T], data: Any, where: str = "") -> T:
 
     Raises:
         InputError: unknown or missing keys, or a value that is not of the field's type. ``where`` names the place.
+        ParameterError: a value that its parameter cannot have.
     """
     where = where or cls.__name__
     if not isinstance(data, Mapping):
@@ -71,7 +73,10 @@ def from_json(cls: type[T], data: Any, where: str = "") -> T:
             values[name] = _convert(hints[name], data[name], f"{where}.{name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise InputError(f"{where}: {name} is missing.")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except ParameterError as refused:
+        raise refused.within(where) from refused
 
 
 @functools.cache

@@ -38,16 +38,15 @@ def only(name: str, low: float, high: float) -> IntensitySettings:
         (lambda: SpatialSettings(translation=math.nan), "translation must be 0 or more"),
         (lambda: SpatialSettings(elastic=-0.1), "elastic must be 0 or more"),
         (lambda: SpatialSettings(scale=(0.0, 1.0)), "scale must be more than 0"),
-        (lambda: SpatialSettings(scale=(1.2, 1.1)), "scale must be .* the smaller first"),
-        (lambda: RandomRange(2.0, 0.0, 1.0), "probability of a change must be from 0 to 1, not 2"),
+        (lambda: SpatialSettings(scale=(1.2, 1.1)), "scale must be two numbers, the smaller first"),
+        (lambda: RandomRange(2.0, 0.0, 1.0), "probability must be from 0 to 1, not 2"),
         (lambda: RandomRange(0.5, 1.0, 0.5), "low must not be above high"),
-        (lambda: only("contrast", -0.5, 1.0), "contrast: its strength must be more than 0, not -0.5 to 1.0"),
-        (lambda: only("gamma", 0.0, 1.0), "gamma: .* more than 0"),
-        (lambda: only("noise", -0.1, 1.0), "noise: .* 0 or more"),
-        (lambda: only("blur", 0.0, 1.0), "blur: .* more than 0"),
-        (lambda: only("low_resolution", 0.5, 1.5), "low_resolution: .* at most 1"),
-        (lambda: only("cutout", 0.5, 1.5), "cutout: .* from 0 to 1"),
-        (lambda: only("curve", 1, 4), "curve: .* 2 knots or more"),
+        (lambda: only("contrast", -0.5, 1.0), "contrast.low must be more than 0, not -0.5"),
+        (lambda: only("gamma", 0.0, 1.0), "gamma.low must be more than 0"),
+        (lambda: only("noise", -0.1, 1.0), "noise.low must be 0 or more"),
+        (lambda: only("blur", 0.0, 1.0), "blur.low must be more than 0"),
+        (lambda: only("low_resolution", 0.5, 1.5), "low_resolution.high must be more than 0 and at most 1"),
+        (lambda: only("curve", 1, 4), "curve.low must be 2 or more"),
     ],
 )
 def test_settings_that_no_change_can_have_are_refused(make, words):
@@ -190,8 +189,6 @@ def test_strengths_mean_what_they_say():
     np.testing.assert_allclose(intensity(images, only("blur", 1.0, 1.0))[0, 0].numpy(), blurred, atol=1e-5)
     noise = intensity(images, only("noise", 0.2, 0.2)) - images
     assert noise.std() == pytest.approx(0.2, rel=0.05)
-    cut = intensity(images, only("cutout", 0.25, 0.25)) != images
-    assert cut.float().mean() == pytest.approx(0.25, rel=0.15)
 
 
 @pytest.mark.parametrize("shape", [(24, 28), (12, 20, 16)])

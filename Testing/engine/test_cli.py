@@ -59,8 +59,9 @@ def test_help_is_quick_and_loads_nothing_heavy():
         assert done.returncode == 0, done.stderr
 
 
-def sample(field: dataclasses.Field, hint) -> tuple[list[str], object]:
+def sample(job, name: str) -> tuple[list[str], object]:
     """Words to type for a field, and the value the job then has."""
+    hint = typing.get_type_hints(job)[name]
     kinds = [k for k in typing.get_args(hint) if k is not type(None)]
     kind = kinds[0] if typing.get_origin(hint) in (typing.Union, types.UnionType) else hint
     if kind is bool:
@@ -78,12 +79,11 @@ def sample(field: dataclasses.Field, hint) -> tuple[list[str], object]:
 @pytest.mark.parametrize(("kind", "name"), [(k, f.name) for k, j in JOBS.items() for f in dataclasses.fields(j)])
 def test_every_field_of_every_job_has_a_flag(given, kind, name):
     job = JOBS[kind]
-    field = next(f for f in dataclasses.fields(job) if f.name == name)
     if name == "settings":
         words = ["--set", "batch=2", "--set", "spatial.flip=0.5", "--set", "mode=axis", "--set", "size=[1, 2]"]
         value: object = {"batch": 2, "spatial.flip": 0.5, "mode": "axis", "size": [1, 2]}
     else:
-        typed, value = sample(field, typing.get_type_hints(job)[name])
+        typed, value = sample(job, name)
         flag, required = "--" + name.replace("_", "-"), REQUIRED[kind]
         words = [flag, *typed]
         if isinstance(value, tuple) and flag in required:
@@ -91,6 +91,34 @@ def test_every_field_of_every_job_has_a_flag(given, kind, name):
             value = (required[required.index(flag) + 1], *value)
     assert main([kind, *REQUIRED[kind], *words]) == 0
     assert getattr(given[-1], name) == value
+
+
+BRITISH = {"labeled": "labelled", "unlabeled": "unlabelled", "optimizer": "optimiser", "license": "licence"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(k, f.name) for k, j in JOBS.items() for f in dataclasses.fields(j) if f.name in BRITISH]
+)
+def test_british_options_are_taken_and_not_shown(given, kind, name, capsys):
+    typed, value = sample(JOBS[kind], name)
+    for words in ([f"--{BRITISH[name]}", *typed], [f"--{BRITISH[name]}={typed[0]}", *typed[1:]]):
+        if len(typed) == 1 or "=" not in words[0]:
+            assert main([kind, *REQUIRED[kind], *words]) == 0
+            assert getattr(given[-1], name) == value
+    with pytest.raises(SystemExit):
+        main([kind, "--help"])
+    assert BRITISH[name] not in capsys.readouterr().out
+
+
+def test_british_words_in_values_stay(given):
+    main(["evaluate", "--predictions", "labelled", "--references=licence/labelled", "--output", "c"])
+    assert (given[0].predictions, given[0].references) == ("labelled", "licence/labelled")
+
+
+def test_what_a_job_refuses_is_an_event_too(capsys):
+    assert main(["evaluate", *REQUIRED["evaluate"], "--csv", "", "--json"]) == 2
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last == {"event": "error", "what": "--csv is empty. Is a variable not set?", "exit_code": 2}
 
 
 def test_defaults_are_those_of_the_description(given):
@@ -139,7 +167,7 @@ def test_what_the_jobs_refuse_is_wrong_usage_too(dataset, tmp_path, capsys):
         (["--steps", "1", "--set", "temperature=warm"], "settings.temperature: expected float"),
         ([], "budget either in steps or in minutes"),
         (["--steps", "1", "--minutes", "1"], "budget either in steps or in minutes"),
-        (["--minutes", "0"], "above 0"),
+        (["--minutes", "0"], "--minutes must be more than 0"),
         (["--steps", "1", "--method", "guess"], "no method 'guess' to pretrain with. There are:"),
         (["--steps", "1", "--network", "guess"], "There is no backbone 'guess'"),
         (["--steps", "1", "--device", "tpu"], "There is no device 'tpu'"),
@@ -273,9 +301,34 @@ def test_handlers_are_given_back(given):
 
 def test_methods_are_listed_with_their_settings(capsys):
     assert main(["methods"]) == 0
-    told = capsys.readouterr().out
-    for words in ("pretrain --method macl", "finetune --method supervised", "Cite: Zeng", "--set temperature=0.1"):
-        assert words in told
+    said = capsys.readouterr().out
+    for words in ("pretrain --method macl", "finetune --method supervised", "Cite: Zeng", "methods NAME"):
+        assert words in said
+
+
+def test_a_method_is_shown_with_all_its_parameters(capsys):
+    assert main(["methods", "ideal"]) == 0
+    said = capsys.readouterr().out
+    for words in (
+        "pretrain --method ideal",
+        "finetune --method ideal",
+        "  temperature = 0.2  (more than 0)\n      temperature of the contrast. DenseCL\n",
+        '  match = "features"  (one of features, geometric)',
+        "  radius = 0  (cells, 0 or more)",
+        "  spatial.rotation = 15.0  (degrees, 0 or more)",
+        "  intensity.blur.low = 0.5  (voxels, more than 0)",
+        "  optimization.learning_rate = 0.002  (0 or more)\n      peak learning rate.\n",
+        "  optimization.learning_rate = 0.006",
+        "[R] reconstructed",
+    ):
+        assert words in said
+    assert main(["methods", "ideal", "--json"]) == 0
+    methods = json.loads(capsys.readouterr().out)
+    assert [method["stage"] for method in methods] == ["finetune", "pretrain"]
+    found = {p["name"]: p for p in methods[0]["parameters"]}["optimization.learning_rate"]
+    assert (found["default"], found["bounds"]["at_least"], found["help"]) == (0.006, 0, "peak learning rate")
+    assert main(["methods", "guess"]) == 2
+    assert "There is no method 'guess'. There are: aligned," in capsys.readouterr().err
 
 
 def test_inspect(pretrained, tmp_path, capsys):
@@ -314,7 +367,9 @@ def test_every_option_of_every_command_is_explained():
         assert command.description, name
         assert all(action.help for action in command._actions), name
         assert "(default: )" not in command.format_help()
-    assert "same weights (default: 0)" in " ".join(commands.choices["pretrain"].format_help().split())
+    assert "same weights (from 0 to 4294967295; default: 0)" in " ".join(
+        commands.choices["pretrain"].format_help().split()
+    )
 
 
 @pytest.mark.parametrize(
@@ -393,7 +448,7 @@ def test_a_library_that_cannot_be_loaded_is_one(monkeypatch, capsys):
 
 
 def test_other_commands_can_be_interrupted(monkeypatch):
-    def interrupted():
+    def interrupted(**_):
         raise KeyboardInterrupt
 
     monkeypatch.setitem(cli._OTHERS, "methods", interrupted)

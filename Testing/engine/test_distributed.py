@@ -27,7 +27,7 @@ from contrastiveseg.training.run import Budget, Run
 #: MCSC's Transformer and blocks at their usual size take seconds a step.
 SMALL = {"mcsc": {"embedding": 12, "heads": 2, "depth": 2, "width": 8, "fine_block": 4, "coarse_block": 2}}
 
-HOW = Optimization("sgd", 0.1, momentum=0.9, weight_decay=0.0, clip=0.5)
+HOW = Optimization(optimizer="sgd", learning_rate=0.1, weight_decay=0.0, schedule="cosine", clip=0.5)
 
 
 class Images(SimpleNamespace):

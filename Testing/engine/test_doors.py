@@ -42,9 +42,9 @@ DOORS = {
     },
 }
 #: Modules any room may import; they import no room.
-BASE = {"errors", "registration", "serialization", "events", "files", "descriptions", "device"}
+BASE = {"errors", "parameters", "registration", "serialization", "events", "files", "descriptions", "device"}
 #: Modules at the top that may import everything.
-TOP = {"cli", "terminal", "__main__"}
+TOP = {"cli", "terminal", "reference", "__main__"}
 
 #: The same for the panel, whose modules at the top are its base.
 PANEL_DOORS = {
@@ -59,6 +59,7 @@ PANEL_BASE = {"settings", "signal", "timer", "translation"}
 LIGHT = (
     "registration",
     "errors",
+    "parameters",
     "serialization",
     "events",
     "files",
@@ -66,6 +67,7 @@ LIGHT = (
     "planning.plan",
     "planning.patch",
     "terminal",
+    "reference",
     "cli",
 )
 HEAVY = ("torch", "monai", "SimpleITK", "numpy", "scipy", "matplotlib")

@@ -195,7 +195,8 @@ def test_questions_are_answered_in_order_with_the_jobs(start):
     assert [(e["id"], e["event"]) for e in ends] == [("1", "result"), ("2", "result"), ("3", "result")]
     methods = {(m["stage"], m["name"]): m for m in ends[1]["value"]}
     supervised = methods["finetune", "supervised"]
-    assert supervised["settings"]["batch"] == 2
+    defaults = {parameter["name"]: parameter["default"] for parameter in supervised["parameters"]}
+    assert (defaults["batch"], defaults["optimization.learning_rate"]) == (2, 0.006)
     assert (supervised["uses_labels"], supervised["uses_unlabeled"]) == (True, False)
     assert "Dice" in supervised["description"]
     assert "nnU-Net" in supervised["citation"]

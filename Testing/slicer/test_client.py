@@ -88,7 +88,7 @@ while True:
 def job(what: str, references: str = ""):
     from contrastiveseg.descriptions import EvaluateJob
 
-    return EvaluateJob(predictions=what, references=references, output="")
+    return EvaluateJob(predictions=what, references=references, output="scores.json")
 
 
 class Watched:

@@ -11,18 +11,20 @@ from ..serialization import to_json
 
 
 def methods() -> list[dict[str, Any]]:
-    """Every method of both stages, sorted: stage, name, description, citation, settings (defaults), and what it uses.
+    """Every method of both stages, sorted: stage, name, description, citation, parameters, and what it uses.
 
     "uses_labels" and "uses_unlabeled" are whether it learns from volumes with labels, and from those without;
-    "package" is the Python package that it is part of.
+    "package" is the Python package that it is part of. "parameters" are :class:`..parameters.Parameter` as JSON, with
+    the defaults; a job's ``settings`` hold others.
     """
+    from ..methods.configuration import method_parameters
     from ..methods.registry import available_methods, find_method
     from ..registration import package_of
 
-    described = []
+    listed = []
     for stage, name in available_methods():
         method = find_method(stage, name)
-        described.append(
+        listed.append(
             {
                 "stage": stage,
                 "name": name,
@@ -30,11 +32,11 @@ def methods() -> list[dict[str, Any]]:
                 "citation": method.citation,
                 "uses_labels": stage == "finetune" or method.uses_labels,
                 "uses_unlabeled": stage == "pretrain" or getattr(method, "uses_unlabeled", False),
-                "settings": to_json(method.Settings()),
+                "parameters": to_json(method_parameters(method)),
                 "package": package_of(method),
             }
         )
-    return described
+    return listed
 
 
 def networks() -> list[dict[str, Any]]:

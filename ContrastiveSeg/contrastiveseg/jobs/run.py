@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from typing import Any
 from .. import events
 from ..checkpoints.starters import PREFIX, checkpoint_path
 from ..descriptions import EvaluateJob, FinetuneJob, Job, RankJob, SegmentJob
-from ..errors import InputError
 
 #: Which function does which kind of job.
 _DOERS = {
@@ -24,24 +22,14 @@ _DOERS = {
     "rank": ("segmentation.rank", "rank"),
 }
 
-#: The numbers that libraries, and the arithmetic of seeds and progress, can take.
-_BOUNDS: dict[str, tuple[int, float]] = {
-    "steps": (1, 10**12),
-    "threads": (1, 1024),
-    "seed": (0, 2**32 - 1),
-    "learning_rate": (0, math.inf),
-    "transferred_rate": (0, math.inf),
-}
-
 
 def run(job: Job, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> dict[str, Any]:
     """Do ``job`` and return its result as JSON types. Its checkpoint is a path, or ``starter:NAME``.
 
     Raises:
-        InputError: as :func:`check`, or no starter has that name.
+        InputError: no starter has that name.
         ContrastiveSegError: as the job's own function; nothing else is expected.
     """
-    check(job)
     job = _with_checkpoint_path(job)
     module, name = _DOERS[job.kind]
     emit(events.StageStarted(events.Stage.IMPORT))
@@ -73,25 +61,3 @@ def _threads_given_back(job: Job) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def check(job: Job) -> None:
-    """Refuse at once what would fail, or write where nobody asked for, only after the volumes were preprocessed.
-
-    Raises:
-        InputError: an option that is empty, or a number that no job can use.
-    """
-    for field in dataclasses.fields(job):
-        value = getattr(job, field.name)
-        # "" as a path is the folder one stands in, and comes from a shell's variable that is not set.
-        if field.default != "" and "" in (value if isinstance(value, tuple) else (value,)):
-            raise InputError(f"{_flag(field.name)} is empty. Is a variable of your shell not set?")
-    for name, (least, most) in _BOUNDS.items():
-        value = getattr(job, name, None)
-        if value is not None and not (least <= value <= most and value < math.inf):
-            allowed = f"{least} or more" if most == math.inf else f"from {least} to {most}"
-            raise InputError(f"{_flag(name)} must be {allowed}, not {value}.")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -8,7 +8,7 @@ and reconstruction as the anchor that keeps features from losing the image (MixC
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,63 +20,42 @@ from ..contrast.reconstruction import Error, cut_out, reconstruction_loss
 from ..contrast.views import clean
 from ..contrast.voxels import strata, stratified_points
 from ..data.batch import Batch
-from ..errors import InputError
 from ..networks.backbone import Backbone
+from ..parameters import Parameters, parameter
 from ..planning.plan import Plan
 from ..volumes.augment import IntensitySettings, SpatialSettings
-from .method import Optimization
+from .method import Optimization, margin
 from .registry import register_method
 from .two_views import TwoViews, strong_changes
 
 
-def _moves() -> SpatialSettings:
-    # Volumes come in one orientation, hence no mirroring.
-    return SpatialSettings(flip=0.0, scale=(0.8, 1.2))
-
-
-def _changes() -> IntensitySettings:
-    # Strong and independent for each view: intensity alone must not tell which voxels belong together.
-    return strong_changes(0.3, blur=0.2)
-
-
 @dataclass(frozen=True)
-class AlignedSettings:
-    """Hyper-parameters, all ours.
+class AlignedSettings(Parameters):
+    """Hyper-parameters, all ours."""
 
-    Attributes:
-        weight_contrast, weight_reconstruction: of the two terms.
-        temperature: of the contrast. width: length of a point's embedding.
-        points: places compared in each crop, one from each stratum of the patch.
-        near: points of any crops of one data set whose places in the body differ by less than this share of the patch
-            on every axis are neither positive nor negative: they usually are the same tissue.
-        lost: smallest and largest share of a view's voxels that are replaced by noise. box: side of the boxes.
-        error: reconstruction's measure.
-        batch: crops a step, of each of which there are two views. margin: crops are drawn this much larger than the
-            patch, so that moved views bring in little padding.
-        spatial, intensity: augmentation of each view on its own.
-    """
-
-    weight_contrast: float = 0.3
-    weight_reconstruction: float = 1.0
-    temperature: float = 0.1
-    width: int = 64
-    points: int = 256
-    near: float = 0.125
-    lost: tuple[float, float] = (0.1, 0.3)
-    box: int = 6
-    error: Error = "absolute"
-    batch: int = 4
-    margin: float = 1.15
-    spatial: SpatialSettings = field(default_factory=_moves)
-    intensity: IntensitySettings = field(default_factory=_changes)
-
-    def __post_init__(self) -> None:
-        if self.temperature <= 0 or self.near < 0 or self.margin < 1:
-            raise InputError("temperature must be more than 0, near 0 or more, margin 1 or more.")
-        if self.batch < 1 or self.points < 2 or min(self.width, self.box) < 1:
-            raise InputError("batch, width and box must be 1 or more, points 2 or more.")
-        if not 0 <= self.lost[0] <= self.lost[1] < 1:
-            raise InputError("lost must be two shares from 0 to below 1, the smaller one first.")
+    weight_contrast: float = parameter(0.3, help="weight of the contrast", at_least=0)
+    weight_reconstruction: float = parameter(1.0, help="weight of the reconstruction", at_least=0)
+    temperature: float = parameter(0.1, help="temperature of the contrast", above=0)
+    width: int = parameter(64, help="length of a point's embedding", at_least=1)
+    points: int = parameter(256, help="points compared in each crop, one from each stratum of the patch", at_least=2)
+    near: float = parameter(
+        0.125,
+        help="points of crops of one data set that are nearer in the body than this on every axis are neither positive "
+        "nor negative, as they usually are the same tissue",
+        unit="share of the patch",
+        at_least=0,
+    )
+    lost: tuple[float, float] = parameter(
+        (0.1, 0.3), help="smallest and largest share of a view's voxels replaced by noise", at_least=0, below=1
+    )
+    box: int = parameter(6, help="side of the boxes that are replaced by noise", unit="voxels", at_least=1)
+    error: Error = parameter("absolute", help="how reconstruction is measured")
+    batch: int = parameter(4, help="crops a step, of each of which there are two views", at_least=1)
+    margin: float = margin()
+    # Volumes come in one orientation, hence no mirroring.
+    spatial: SpatialSettings = parameter(SpatialSettings(flip=0.0, scale=(0.8, 1.2)), help="moves of each view")
+    # Strong and independent for each view: intensity alone must not tell which voxels belong together.
+    intensity: IntensitySettings = parameter(strong_changes(0.3, blur=0.2), help="intensities of each view")
 
 
 @register_method("aligned", stage="pretrain")
@@ -84,7 +63,9 @@ class Aligned(TwoViews):
     """Each point of a view against the same place of the other view, behind the whole network, and reconstruction."""
 
     Settings = AlignedSettings
-    optimization = Optimization("adamw", 2e-3, weight_decay=1e-5, schedule="cosine", warm_up=0.05)
+    optimization = Optimization(
+        optimizer="adamw", learning_rate=2e-3, weight_decay=1e-5, schedule="cosine", warm_up=0.05
+    )
     description = (
         "Aligned (our own): contrast of voxels at the same place of two views, on decoder features, and reconstruction "
         "of clean views: encoder and decoder, no labels. Combines ideas of MACL, CVRL and MixCL; no paper of this name."

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.batch import Batch
-from ..errors import InputError
+from ..parameters import as_in, parameter
 from ..volumes.components import keep_largest_component
 from .registry import register_method
 from .semisupervised import Taught, TaughtSettings, labeled_count
@@ -19,30 +19,34 @@ from .supervised import at_level
 
 @dataclass(frozen=True)
 class BCPSettings(TaughtSettings):
-    """Hyper-parameters (the paper's where not ours).
+    """Hyper-parameters, the paper's where not ours; two labeled and two unlabeled crops, mixed both ways, make four."""
 
-    Attributes:
-        batch, unlabeled: 2 crops each, mixed both ways, make 4.
-        weight: of the part of a mixed crop that carries pseudo-labels (alpha), relative to 1 for the labeled part.
-        ramp: not used by the paper: 0.
-        first: share of the budget in which labeled crops are pasted into each other alone (2000 of 17 000 iterations
-            in the paper; more here, as a short run's first teacher would otherwise be a bad one).
-        box: side of the pasted box, as a share of the crop's (beta = 2/3).
-        largest_component: keep only the largest piece of each class in a crop's pseudo-labels. The paper does. It is
-            right for an organ in one piece (7 % fewer wrong voxels on crops of the left atrium, for a network of 200
-            steps) and wrong where true pieces lie apart, hence off.
-    """
-
-    weight: float = 0.5
-    ramp: float = 0.0
-    first: float = 0.3
-    box: float = 2 / 3
-    largest_component: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.first < 1 or not 0 < self.box < 1:
-            raise InputError("first must be at least 0 and below 1, box between 0 and 1.")
+    weight: float = parameter(
+        0.5,
+        help="alpha, weight of the part of a mixed crop that carries pseudo-labels, relative to 1 for the labeled part",
+        source="[P]",
+        at_least=0,
+    )
+    ramp: float = as_in(TaughtSettings, "ramp", 0.0, source="[P] uses none")
+    first: float = parameter(
+        0.3,
+        help="part in which labeled crops are pasted into each other alone; more than in the paper, as a short run's "
+        "first teacher would otherwise be a bad one",
+        unit="share of the budget",
+        source="[A], 2000 of 17 000 iterations [P]",
+        at_least=0,
+        below=1,
+    )
+    box: float = parameter(
+        2 / 3, help="beta, side of the pasted box", unit="share of the crop's side", source="[P]", above=0, below=1
+    )
+    # Right for an organ in one piece (7 % fewer wrong voxels on crops of the left atrium, for a network of 200 steps)
+    # and wrong where true pieces lie apart, hence off.
+    largest_component: bool = parameter(
+        False,
+        help="keep only the largest piece of each class in a crop's pseudo-labels, as the paper does",
+        source="[A], on [P]",
+    )
 
 
 #: MONAI's, in the Dice loss of supervised training.

@@ -11,7 +11,7 @@ Marks in this file: [R] reconstructed there, [A] our adaptation to small volumes
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
@@ -27,11 +27,11 @@ from ..contrast.queue import KeyQueue, instance_contrast
 from ..contrast.views import clean
 from ..contrast.voxels import apart, strata, stratified_voxels, voxel_features
 from ..data.batch import Batch
-from ..errors import InputError
 from ..networks.backbone import Backbone
+from ..parameters import Parameters, parameter
 from ..planning.plan import Plan
-from ..volumes.augment import IntensitySettings, RandomRange, SpatialSettings, spatial
-from .method import Optimization
+from ..volumes.augment import NEVER, IntensitySettings, RandomRange, SpatialSettings, spatial
+from .method import Optimization, margin
 from .registry import register_method
 from .two_views import BIAS, CURVE, TwoViews
 
@@ -42,71 +42,66 @@ CITATION = (
 )
 
 
-def _moves() -> SpatialSettings:
-    # UA-MT turns by right angles and mirrors; volumes of ours come in one orientation, hence small turns instead [A].
-    return SpatialSettings(flip=0.0)
-
-
-def _jitter() -> IntensitySettings:
-    # Noise 0.1, contrast 0.75-1.25, shift 0.1, blur up to 1 half of the time, for each view [R]; bias and curves [A].
-    never = RandomRange(0.0, 0.0, 0.0)
-    return IntensitySettings(
-        brightness=RandomRange(1.0, -0.1, 0.1),
-        contrast=RandomRange(1.0, 0.75, 1.25),
-        gamma=never,
-        noise=RandomRange(1.0, 0.1, 0.1),
-        blur=RandomRange(0.5, 0.3, 1.0),
-        low_resolution=never,
-        cutout=never,
-        bias=BIAS,
-        curve=CURVE,
-    )
+# Noise 0.1, contrast 0.75-1.25, shift 0.1, blur up to 1 half of the time, for each view [R]; bias and curves [A].
+_JITTER = IntensitySettings(
+    brightness=RandomRange(1.0, -0.1, 0.1),
+    contrast=RandomRange(1.0, 0.75, 1.25),
+    gamma=NEVER,
+    noise=RandomRange(1.0, 0.1, 0.1),
+    blur=RandomRange(0.5, 0.3, 1.0),
+    low_resolution=NEVER,
+    bias=BIAS,
+    curve=CURVE,
+)
 
 
 @dataclass(frozen=True)
-class CVRLSettings:
-    """Hyper-parameters; the paper's own are not known.
+class CVRLSettings(Parameters):
+    """Hyper-parameters; the paper's own are not known."""
 
-    Attributes:
-        stages: "P1" contrasts the bottleneck and trains the encoder, "P2" contrasts voxels and trains the decoder
-            behind a frozen encoder, which by itself (an ablation) stays random; "P1,P2" is one after the other, as in
-            GCL and ACTION [R]; "joint" both at once, everything trained [A].
-        first: share of the budget that P1 takes of "P1,P2" [A].
-        batch: crops a step. margin: crops are drawn this much larger, so that turning brings in little padding [A].
-        temperature, dimension_temperature: tau and tau_d; 0.1 and 0.1 (GCL, ARCO).
-        lambda_dimension: weight of the feature-dimension contrast beside that of volumes or voxels; 0.1 [R].
-        width: M, length of the projections; 64, lowered where fewer rows than 3 M are at hand [R].
-        tokens: the most cells that the bottleneck is pooled to; 64, which makes 4 x 4 x 4 of 7 x 7 x 5 [A], for 48 [R].
-        queue: keys of past steps; 256 [R].
-        voxels: voxels drawn of each crop, one from each stratum; 256 [R].
-        distance: voxels of one crop nearer than this (in voxels, on every axis) are no negatives; 8 [R].
-        momentum: of the teacher; 0.996 in pre-training [R].
-        spatial: augmentation that both views share; intensity: what each view gets for itself.
-    """
-
-    stages: Literal["P1,P2", "P1", "P2", "joint"] = "P1,P2"
-    first: float = 0.5
-    batch: int = 4
-    margin: float = 1.15
-    temperature: float = 0.1
-    dimension_temperature: float = 0.1
-    lambda_dimension: float = 0.1
-    width: int = 64
-    tokens: int = 64
-    queue: int = 256
-    voxels: int = 256
-    distance: float = 8.0
-    momentum: float = 0.996
-    spatial: SpatialSettings = field(default_factory=_moves)
-    intensity: IntensitySettings = field(default_factory=_jitter)
-
-    def __post_init__(self) -> None:
-        if min(self.temperature, self.dimension_temperature) <= 0:
-            raise InputError("Temperatures must be more than 0.")
-        if not 0 <= self.first <= 1 or not 0 <= self.momentum < 1 or self.margin < 1:
-            raise InputError("first must be from 0 to 1, momentum from 0 to below 1, margin 1 or more.")
-        if self.batch < 2 or min(self.width, self.tokens, self.voxels) < 2 or self.queue < 1:
-            raise InputError("batch, width, tokens and voxels must be 2 or more, queue 1 or more.")
+    stages: Literal["P1,P2", "P1", "P2", "joint"] = parameter(
+        "P1,P2",
+        help="P1 contrasts the bottleneck and trains the encoder; P2 contrasts voxels and trains the decoder behind a "
+        "frozen encoder, which by itself (an ablation) stays random; P1,P2 is one after the other, as in GCL and "
+        "ACTION; joint is both at once, everything trained",
+        source="[R], joint [A]",
+    )
+    first: float = parameter(
+        0.5, help="part that P1 takes of P1,P2", unit="share of the budget", source="[A]", at_least=0, at_most=1
+    )
+    batch: int = parameter(4, help="crops a step", at_least=2)
+    margin: float = margin()
+    temperature: float = parameter(0.1, help="tau of volumes and voxels", source="GCL, ARCO", above=0)
+    dimension_temperature: float = parameter(0.1, help="tau_d of feature dimensions", source="GCL, ARCO", above=0)
+    lambda_dimension: float = parameter(
+        0.1, help="weight of the feature-dimension contrast beside that of volumes or voxels", source="[R]", at_least=0
+    )
+    width: int = parameter(
+        64, help="M, length of the projections, lowered where there are fewer rows than 3 M", source="[R]", at_least=2
+    )
+    tokens: int = parameter(
+        64,
+        help="the most cells that the bottleneck is pooled to, which makes 4 x 4 x 4 of 7 x 7 x 5",
+        source="[A], for 48 [R]",
+        at_least=2,
+    )
+    queue: int = parameter(256, help="keys of past steps", source="[R]", at_least=1)
+    voxels: int = parameter(256, help="voxels drawn of each crop, one from each stratum", source="[R]", at_least=2)
+    distance: float = parameter(
+        8.0,
+        help="voxels of one crop nearer than this on every axis are no negatives",
+        unit="voxels",
+        source="[R]",
+        at_least=0,
+    )
+    momentum: float = parameter(0.996, help="momentum of the teacher", source="[R]", at_least=0, below=1)
+    spatial: SpatialSettings = parameter(
+        # UA-MT turns by right angles and mirrors; volumes of ours come in one orientation, hence small turns.
+        SpatialSettings(flip=0.0),
+        help="moves that both views share",
+        source="[A]",
+    )
+    intensity: IntensitySettings = parameter(_JITTER, help="intensities of each view", source="[R], bias and curve [A]")
 
 
 @register_method("cvrl", stage="pretrain")
@@ -115,7 +110,7 @@ class CVRL(TwoViews):
 
     Settings = CVRLSettings
     # SGD 0.01 in the whole line of work [R]; like MACL's it hardly moves in the hundreds of steps a CPU affords [A].
-    optimization = Optimization("adamw", 2e-3, weight_decay=1e-5, schedule="cosine")
+    optimization = Optimization(optimizer="adamw", learning_rate=2e-3, weight_decay=1e-5, schedule="cosine")
     description = (
         "CVRL-style momentum contrast of volumes, voxels and feature dimensions: encoder, then decoder, no labels. "
         "Reconstructed from the abstract and the authors' later code; the paper's own text and code could not be had."

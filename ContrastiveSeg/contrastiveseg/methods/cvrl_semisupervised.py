@@ -20,41 +20,34 @@ from ..contrast.momentum import Teacher
 from ..contrast.queue import KeyQueue, instance_contrast
 from ..contrast.voxels import strata, stratified_voxels, voxel_features
 from ..data.batch import Batch
-from ..errors import InputError
 from ..networks.backbone import Backbone
+from ..parameters import as_in, parameter
 from ..planning.plan import Plan
-from .cvrl import CITATION, pooled
+from .cvrl import CITATION, CVRLSettings, pooled
 from .registry import register_method
 from .semisupervised import Taught, TaughtSettings, labeled_count
 
 
 @dataclass(frozen=True)
 class CVRLTuningSettings(TaughtSettings):
-    """Hyper-parameters of stage S (section 4; the supervised loss is the mean of Dice and cross-entropy).
+    """Hyper-parameters of stage S (section 4; the supervised loss is the mean of Dice and cross-entropy)."""
 
-    Attributes:
-        weight, ramp: of the consistency with the teacher; 0.1 (UA-MT).
-        beta_low, beta_high: weights of the contrast of volumes and of voxels; 0.1 and 0.1, reconstructed.
-        confidence: an unlabeled voxel takes part where the teacher gives its class at least this probability; 0.9.
-    """
-
-    beta_low: float = 0.1
-    beta_high: float = 0.1
-    confidence: float = 0.9
-    temperature: float = 0.1
-    dimension_temperature: float = 0.1
-    lambda_dimension: float = 0.1
-    width: int = 64
-    tokens: int = 64
-    queue: int = 256
-    voxels: int = 256
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if min(self.temperature, self.dimension_temperature) <= 0 or not 0 <= self.confidence <= 1:
-            raise InputError("Temperatures must be more than 0, confidence from 0 to 1.")
-        if min(self.width, self.tokens, self.voxels) < 2 or self.queue < 1:
-            raise InputError("width, tokens and voxels must be 2 or more, queue 1 or more.")
+    beta_low: float = parameter(0.1, help="weight of the contrast of volumes", source="[R]", at_least=0)
+    beta_high: float = parameter(0.1, help="weight of the contrast of voxels", source="[R]", at_least=0)
+    confidence: float = parameter(
+        0.9,
+        help="an unlabeled voxel takes part where the teacher gives its class at least this probability",
+        source="[R]",
+        at_least=0,
+        at_most=1,
+    )
+    temperature: float = as_in(CVRLSettings, "temperature")
+    dimension_temperature: float = as_in(CVRLSettings, "dimension_temperature")
+    lambda_dimension: float = as_in(CVRLSettings, "lambda_dimension")
+    width: int = as_in(CVRLSettings, "width")
+    tokens: int = as_in(CVRLSettings, "tokens")
+    queue: int = as_in(CVRLSettings, "queue")
+    voxels: int = as_in(CVRLSettings, "voxels")
 
 
 @register_method("cvrl", stage="finetune")

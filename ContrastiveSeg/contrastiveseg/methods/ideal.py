@@ -13,7 +13,7 @@ there, [A] our adaptation to small volumes and budgets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
@@ -29,13 +29,13 @@ from ..contrast.momentum import Teacher
 from ..contrast.queue import KeyQueue
 from ..contrast.views import clean
 from ..data.batch import Batch
-from ..errors import InputError
 from ..networks.backbone import Backbone
 from ..networks.segmenter import Segmenter
 from ..networks.unet import SLOPE, DecoderBlock, norm_layer
+from ..parameters import Parameters, as_in, parameter
 from ..planning.plan import Plan
 from ..volumes.augment import IntensitySettings, SpatialSettings
-from .method import Optimization
+from .method import Optimization, margin
 from .registry import register_method
 from .semisupervised import SemiSupervised, SemiSupervisedSettings, labeled_count
 from .two_views import TwoViews, strong_changes
@@ -46,63 +46,63 @@ _CITATION = (
 )
 
 
-def _moves() -> SpatialSettings:
-    # Parts of half the crop or more, rotation 15 [R]; no mirroring, as volumes of ours come in one orientation [A].
-    return SpatialSettings(flip=0.0, scale=(1.0, 1.25), translation=0.1)
-
-
-def _changes() -> IntensitySettings:
-    # Brightness and contrast 0.4, gamma 0.7-1.5, noise and blur [R].
-    return strong_changes(0.4, blur=0.3)
-
-
 @dataclass(frozen=True)
-class IDEALSettings:
-    """Hyper-parameters; the paper's own are not known.
+class IDEALSettings(Parameters):
+    """Hyper-parameters; the paper's own are not known."""
 
-    Attributes:
-        temperature: 0.2 (DenseCL). projection: P, length of a location's embedding; 128 [R].
-        head: "linear", one 1x1 convolution [S], or "mlp", two with a ReLU between them (DenseCL).
-        key: "ema", the key side is a momentum teacher [R], or "shared", one network with gradients on both sides.
-        momentum: of the teacher; 0.99 for short runs [R].
-        match: "features", by the encoder's features after a geometric start-up [R], or "geometric" throughout.
-        start_up: share of the budget matched by geometry, since random features match nothing; 1000 steps [R].
-        negatives: beside the other locations of the image: locations of the "batch" [R] or a "queue" of pooled keys of
-            past steps (DenseCL). others: at most so many; 256 [R], and the length of the queue.
-        radius: key locations this near to the match (in cells) are neither positive nor negative; 0 [R].
-        swap: with a teacher, each view is the query once [R].
-        least, most, queries: a map of fewer than ``least`` cells is replaced by the one above it; of a map of more than
-            ``most`` cells, ``queries`` locations are drawn; 32, 4096 and 1024 [R].
-        batch: crops a step; 4 [R]. margin: crops are drawn this much larger than the patch [A].
-        spatial, intensity: augmentation of each view on its own.
-    """
-
-    temperature: float = 0.2
-    projection: int = 128
-    head: Literal["linear", "mlp"] = "linear"
-    key: Literal["ema", "shared"] = "ema"
-    momentum: float = 0.99
-    match: Literal["features", "geometric"] = "features"
-    start_up: float = 0.25
-    negatives: Literal["batch", "queue"] = "batch"
-    others: int = 256
-    radius: int = 0
-    swap: bool = True
-    least: int = 32
-    most: int = 4096
-    queries: int = 1024
-    batch: int = 4
-    margin: float = 1.15
-    spatial: SpatialSettings = field(default_factory=_moves)
-    intensity: IntensitySettings = field(default_factory=_changes)
-
-    def __post_init__(self) -> None:
-        if self.temperature <= 0 or not 0 <= self.momentum < 1 or not 0 <= self.start_up <= 1 or self.margin < 1:
-            raise InputError(
-                "temperature must be more than 0, momentum from 0 to below 1, start_up from 0 to 1, margin 1 or more."
-            )
-        if min(self.batch, self.projection, self.others, self.queries) < 1 or self.radius < 0:
-            raise InputError("batch, projection, others and queries must be 1 or more, radius 0 or more.")
+    temperature: float = parameter(0.2, help="temperature of the contrast", source="DenseCL", above=0)
+    projection: int = parameter(128, help="P, length of a location's embedding", source="[R]", at_least=1)
+    head: Literal["linear", "mlp"] = parameter(
+        "linear", help="linear: one 1x1 convolution; mlp: two with a ReLU between them", source="[S], mlp DenseCL"
+    )
+    key: Literal["ema", "shared"] = parameter(
+        "ema", help="the key side: a momentum teacher, or one network with gradients on both sides", source="[R]"
+    )
+    momentum: float = parameter(0.99, help="momentum of the teacher, for short runs", source="[R]", at_least=0, below=1)
+    match: Literal["features", "geometric"] = parameter(
+        "features", help="how locations are matched: by the encoder's features, or by geometry throughout", source="[R]"
+    )
+    start_up: float = parameter(
+        0.25,
+        help="part in which features are not used and geometry matches, since random features match nothing",
+        unit="share of the budget",
+        source="[A], for 1000 steps [R]",
+        at_least=0,
+        at_most=1,
+    )
+    negatives: Literal["batch", "queue"] = parameter(
+        "batch",
+        help="beside the other locations of the image: locations of the batch, or a queue of pooled keys of past steps",
+        source="[R], queue DenseCL",
+    )
+    others: int = parameter(
+        256, help="the most locations of other images, and the length of the queue", source="[R]", at_least=1
+    )
+    radius: int = parameter(
+        0,
+        help="key locations this near to the match are neither positive nor negative",
+        unit="cells",
+        source="[R]",
+        at_least=0,
+    )
+    swap: bool = parameter(True, help="with a teacher, each view is the query once", source="[R]")
+    least: int = parameter(
+        32, help="a map of fewer cells than this is replaced by the one above it", unit="cells", source="[R]"
+    )
+    most: int = parameter(
+        4096, help="of a map of more cells than this only some locations are drawn", unit="cells", source="[R]"
+    )
+    queries: int = parameter(1024, help="locations that are then drawn", source="[R]", at_least=1)
+    batch: int = parameter(4, help="crops a step", source="[R]", at_least=1)
+    margin: float = margin()
+    # Parts of half the crop or more, rotation 15 [R]; no mirroring, as volumes of ours come in one orientation [A].
+    spatial: SpatialSettings = parameter(
+        SpatialSettings(flip=0.0, scale=(1.0, 1.25), translation=0.1), help="moves of each view", source="[R, A]"
+    )
+    # Brightness and contrast 0.4, gamma 0.7-1.5, noise and blur [R].
+    intensity: IntensitySettings = parameter(
+        strong_changes(0.4, blur=0.3), help="intensities of each view", source="[R], bias and curve [A]"
+    )
 
 
 @register_method("ideal", stage="pretrain")
@@ -111,7 +111,7 @@ class IDEAL(TwoViews):
 
     Settings = IDEALSettings
     # Adam at 1e-3 is one of the starting points named [R]; the rate is ours for short runs [A].
-    optimization = Optimization("adamw", 2e-3, weight_decay=1e-5, schedule="cosine")
+    optimization = Optimization(optimizer="adamw", learning_rate=2e-3, weight_decay=1e-5, schedule="cosine")
     description = (
         "IDEAL-style dense local contrast of two views: encoder only, no labels. Structure from the paper's figures; "
         "matching, loss and all numbers reconstructed after DenseCL, as the method's text and code could not be had."
@@ -185,21 +185,20 @@ def _rows(maps: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class IDEALTuningSettings(SemiSupervisedSettings):
-    """Hyper-parameters of stage B; the paper's own are not known.
+    """Hyper-parameters of stage B; the paper's own are not known."""
 
-    Attributes:
-        weight, ramp: of the cross supervision; 0.1 (SSL4MIS), and 40 % of the run [R].
-        cross_on: crops on which the streams teach each other: "unlabeled" [R] or "all".
-        confidence: voxels of whose class the teaching stream is less sure than this are left out; 0 for none [R].
-    """
-
-    cross_on: Literal["unlabeled", "all"] = "unlabeled"
-    confidence: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.confidence < 1:
-            raise InputError("confidence must be at least 0 and below 1.")
+    weight: float = as_in(SemiSupervisedSettings, "weight", source="SSL4MIS")
+    ramp: float = as_in(SemiSupervisedSettings, "ramp", source="[R]")
+    cross_on: Literal["unlabeled", "all"] = parameter(
+        "unlabeled", help="crops on which the streams teach each other", source="[R]"
+    )
+    confidence: float = parameter(
+        0.0,
+        help="voxels of whose class the teaching stream is less sure than this are left out, 0 for none",
+        source="[R]",
+        at_least=0,
+        below=1,
+    )
 
 
 @register_method("ideal", stage="finetune")

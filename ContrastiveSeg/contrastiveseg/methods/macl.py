@@ -11,7 +11,7 @@ Marks in this file: [P] paper, [C] the authors' code, [A] our adaptation to 3D p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -29,90 +29,106 @@ from ..data.batch import Batch
 from ..data.sampling import PatchSource
 from ..errors import InputError
 from ..networks.backbone import Backbone
+from ..parameters import Parameters, parameter
 from ..planning.patch import PatchRule
 from ..planning.plan import Plan
-from ..volumes.augment import IntensitySettings, RandomRange, SpatialSettings, spatial
-from .method import Method, Optimization
+from ..volumes.augment import NEVER, IntensitySettings, RandomRange, SpatialSettings, spatial
+from .method import Method, Optimization, margin
 from .registry import register_method
 
-
-def _moves() -> SpatialSettings:
-    # Flips, 20 degrees, 0.9-1.1, shifts of 0.1: the BraTS script [C], the mildest of the published ones; no shear.
-    return SpatialSettings(flip=0.5, rotation=20.0, scale=(0.9, 1.1), translation=0.1)
-
-
-def _jitter() -> IntensitySettings:
-    # Brightness +-0.2 (BraTS) and contrast 0.8-1.2 (CHD, KiTS) [C]. Their brightness factor U(0, 1), which can turn a
-    # slice black, and their rounding to 8 bit are left out; blur is milder than theirs as 3D voxels are coarser [A].
-    never = RandomRange(0.0, 0.0, 0.0)
-    return IntensitySettings(
-        brightness=RandomRange(0.8, -0.2, 0.2),
-        contrast=RandomRange(0.8, 0.8, 1.2),
-        gamma=never,
-        noise=never,
-        blur=RandomRange(0.3, 0.5, 1.0),
-        low_resolution=never,
-        cutout=never,
-    )
+# Brightness +-0.2 (BraTS) and contrast 0.8-1.2 (CHD, KiTS) [C]. Their brightness factor U(0, 1), which can turn a slice
+# black, and their rounding to 8 bit are left out; blur is milder than theirs as 3D voxels are coarser [A].
+_JITTER = IntensitySettings(
+    brightness=RandomRange(0.8, -0.2, 0.2),
+    contrast=RandomRange(0.8, 0.8, 1.2),
+    gamma=NEVER,
+    noise=NEVER,
+    blur=RandomRange(0.3, 0.5, 1.0),
+    low_resolution=NEVER,
+)
 
 
 @dataclass(frozen=True)
-class MACLSettings:
-    """Hyper-parameters of MACL.
+class MACLSettings(Parameters):
+    """Hyper-parameters of MACL."""
 
-    Attributes:
-        temperature: tau; 0.1 [P, C].
-        base_temperature: multiplies the contrastive losses by tau / base; None for 1 [P]; 0.07 reproduces [C].
-        threshold: samples whose places differ by less on every axis attract; 0.1 for CHD and KiTS, 0.05 BraTS [C].
-        lambda_global, lambda_dense, lambda_equivariance: weights of the three losses; 1.0, 0.5, 1.0 [P, C].
-        equivariance_norm: "channel" compares directions of feature vectors, so that this loss cannot win by shrinking
-            the bottleneck to nothing [A]; "none" is as published.
-        dense: which cells the dense loss compares. "crop", as published: the same cell of every crop, and crops
-            attract when their centers are near. "cell": every cell with every other, and cells attract when they
-            themselves are near: the cells of one crop are told apart too, and crops of whole volumes still teach [A].
-            "auto" takes the first for slices and the second for 3D patches.
-        most_cells: of each branch, drawn at random where a step has more ("cell" only) [A].
-        decoder_blocks: N, decoder blocks to pre-train; 2 [P, C]; None for the most of 1 and 2 that the patch allows.
-        projection: length of the image embeddings; 128 [C].
-        position: "axis" compares the place along the slice axis [P], "center3d" the crop's center on three axes [A];
-            "auto" takes the first for slices and the second for 3D patches.
-        groups, per_group: G places an optimization step, each cropped from m volumes; 2 and 2 to start with in 3D [A].
-        margin: crops are drawn this much larger than the patch, so that moved views bring in little padding [A].
-        jitter_invariant: intensity jitter of the unmoved views too; off: identity is better [P], on is [C]; None is
-            off for slices and on for 3D patches [A].
-        spatial, intensity: augmentation of the moved views.
-        gather: with several processes, all of them supply negatives to each other [A]; [C] keeps them apart.
-        collapse_warmup, collapse_window: a run whose global loss ("cell": dense loss) stays at that of equal embeddings
-            for ``window`` steps after the first ``warmup`` is stopped; healthy trials left it within 150 steps [A].
-    """
-
-    temperature: float = 0.1
-    base_temperature: float | None = None
-    threshold: float = 0.1
-    lambda_global: float = 1.0
-    lambda_dense: float = 0.5
-    lambda_equivariance: float = 1.0
-    equivariance_norm: Literal["channel", "none"] = "channel"
-    dense: Literal["auto", "crop", "cell"] = "auto"
-    most_cells: int = 2048
-    decoder_blocks: int | None = None
-    projection: int = 128
-    position: Literal["auto", "axis", "center3d"] = "auto"
-    groups: int = 2
-    per_group: int = 2
-    margin: float = 1.15
-    jitter_invariant: bool | None = None
-    spatial: SpatialSettings = field(default_factory=_moves)
-    intensity: IntensitySettings = field(default_factory=_jitter)
-    gather: bool = True
-    collapse_warmup: int = 500
-    collapse_window: int = 500
-
-    def __post_init__(self) -> None:
-        if self.temperature <= 0 or (self.base_temperature is not None and self.base_temperature <= 0):
-            raise InputError("Temperatures must be more than 0.")
-        if min(self.groups, self.per_group, self.projection) < 1 or self.most_cells < 2 or self.margin < 1:
-            raise InputError("groups, per_group and projection must be 1 or more, most_cells 2, margin 1 or more.")
+    temperature: float = parameter(0.1, help="tau of the contrastive losses", source="[P, C]", above=0)
+    base_temperature: float | None = parameter(
+        None,
+        help="multiplies the contrastive losses by tau / base; null for 1, 0.07 reproduces the authors' code",
+        source="[P]",
+        above=0,
+    )
+    threshold: float = parameter(
+        0.1,
+        help="samples whose positions differ by less on every axis attract: 0.1 for CHD and KiTS, 0.05 for BraTS",
+        unit="share of the volume",
+        source="[C]",
+        at_least=0,
+    )
+    lambda_global: float = parameter(1.0, help="weight of the global loss", source="[P, C]", at_least=0)
+    lambda_dense: float = parameter(0.5, help="weight of the dense loss", source="[P, C]", at_least=0)
+    lambda_equivariance: float = parameter(1.0, help="weight of the equivariance loss", source="[P, C]", at_least=0)
+    equivariance_norm: Literal["channel", "none"] = parameter(
+        "channel",
+        help="channel compares directions of feature vectors, so that this loss cannot win by shrinking the bottleneck "
+        "to nothing; none is as published",
+        source="[A], none [P, C]",
+    )
+    dense: Literal["auto", "crop", "cell"] = parameter(
+        "auto",
+        help="what the dense loss compares; crop, as published: the same cell of every crop, and crops attract when "
+        "their centers are near; cell: every cell with every other, and cells attract when they themselves are near, "
+        "so that crops of whole volumes still differ; auto: crop for slices, cell for 3D patches",
+        source="[P, C], cell [A]",
+    )
+    most_cells: int = parameter(
+        2048, help="cells of each branch, drawn where a step has more (dense: cell)", source="[A]", at_least=2
+    )
+    decoder_blocks: int | None = parameter(
+        None,
+        help="N, decoder blocks to pre-train, 2 in the paper; null for the most of 1 and 2 that the patch allows",
+        source="[P, C]",
+    )
+    projection: int = parameter(128, help="length of the image embeddings", source="[C]", at_least=1)
+    position: Literal["auto", "axis", "center3d"] = parameter(
+        "auto",
+        help="axis compares the position along the slice axis, center3d the crop's center on three axes; auto: axis "
+        "for slices, center3d for 3D patches",
+        source="[P], center3d [A]",
+    )
+    groups: int = parameter(2, help="G, positions a step", source="[A]", at_least=1)
+    per_group: int = parameter(2, help="m, volumes of which a crop is drawn at each position", source="[A]", at_least=1)
+    margin: float = margin()
+    jitter_invariant: bool | None = parameter(
+        None,
+        help="change the intensities of the unmoved views too; null for no in slices, where identity is better, and "
+        "yes in 3D patches",
+        source="[P] no, [C] yes, null [A]",
+    )
+    # Flips, 20 degrees, 0.9-1.1, shifts of 0.1: the BraTS script [C], the mildest of the published ones; no shear.
+    spatial: SpatialSettings = parameter(
+        SpatialSettings(flip=0.5, rotation=20.0, scale=(0.9, 1.1), translation=0.1),
+        help="moves of the moved views",
+        source="[C]",
+    )
+    intensity: IntensitySettings = parameter(_JITTER, help="intensities of the moved views", source="[C, A]")
+    gather: bool = parameter(
+        True,
+        help="with several processes, each contrasts with the samples of all; off keeps them apart",
+        source="[A], off [C]",
+    )
+    collapse_warmup: int = parameter(
+        500, help="steps after which a collapse is looked for", unit="steps", source="[A]", at_least=0
+    )
+    collapse_window: int = parameter(
+        500,
+        help="a run whose global loss (dense: cell: dense loss) stays at that of equal embeddings for so long is "
+        "stopped; healthy trials left it within 150 steps",
+        unit="steps",
+        source="[A]",
+        at_least=1,
+    )
 
 
 @register_method("macl", stage="pretrain")
@@ -126,7 +142,9 @@ class MACL(Method):
     Settings = MACLSettings
     # Weight decay 1e-5, cosine to 0 without warm-up [C]. Their SGD at 0.01 (--optimizer sgd --learning-rate 0.01; the
     # paper's 0.1 does not learn) hardly moves in the hundreds of steps a CPU affords, hence AdamW [A].
-    optimization = Optimization("adamw", 2e-3, momentum=0.9, weight_decay=1e-5, schedule="cosine")
+    optimization = Optimization(
+        optimizer="adamw", learning_rate=2e-3, momentum=0.9, weight_decay=1e-5, schedule="cosine"
+    )
     description = (
         "Multi-level asymmetric contrast (MACL): encoder and deepest decoder blocks, no labels. In 2D the contrastive "
         "losses are as published; image vectors standardized where there is no batch norm, the normalized equivariance "

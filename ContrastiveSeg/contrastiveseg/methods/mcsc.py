@@ -6,7 +6,6 @@ Sections are those of docs/methods/mcsc.md. The 3D form is our reading (its sect
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,11 +15,11 @@ from torch import Tensor, nn
 
 from ..contrast.balanced_contrast import balanced_contrast, sample_blocks
 from ..data.batch import Batch
-from ..errors import InputError
 from ..networks.backbone import Backbone
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter
 from ..networks.spec import NetworkSpec
+from ..parameters import as_in, parameter
 from ..planning.plan import Plan
 from .registry import register_method
 from .semisupervised import SemiSupervised, SemiSupervisedSettings, labeled_count
@@ -29,40 +28,52 @@ from .supervised import at_level
 
 @dataclass(frozen=True)
 class MCSCSettings(SemiSupervisedSettings):
-    """Hyper-parameters (section 4); shares of the budget stand for the public code's iterations out of 40 000.
+    """Hyper-parameters (section 4); shares of the budget stand for the public code's iterations out of 40 000."""
 
-    Attributes:
-        weight, ramp: of the cross pseudo-supervision (0.1; iteration 30 000).
-        contrast: weight of each scale's contrast in either network's loss, and so counted twice (0.001).
-        unlabeled_from: share of the budget after which unlabeled crops enter the contrast (iteration 3000).
-        temperature: of the contrast.
-        fine_block: side of a block at full resolution, in voxels; None for 19 in 2D, as published, and 7 in 3D.
-        fine_groups: blocks of each map that are drawn a step; all in the public code, 16 in our 3D reading, fewer here.
-        coarse_block: side of a block on the deepest decoder map, of which all are used; None for 14 in 2D, 7 in 3D.
-        width: channels of the embeddings.
-        embedding, heads, depth: of the Transformer.
-    """
-
-    ramp: float = 0.75
-    contrast: float = 0.001
-    unlabeled_from: float = 0.075
-    temperature: float = 0.1
-    fine_block: int | None = None
-    fine_groups: int = 4
-    coarse_block: int | None = None
-    width: int = 128
-    embedding: int = 96
-    heads: int = 6
-    depth: int = 6
-    deep_levels: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.deep_levels:
-            raise InputError("MCSC supervises the finest level only: deep_levels must be 0.")
-        sizes = (self.fine_block, self.fine_groups, self.coarse_block, self.width)
-        if min(size for size in sizes if size is not None) < 1 or self.temperature <= 0:
-            raise InputError("fine_block, fine_groups, coarse_block and width must be 1 or more, temperature above 0.")
+    weight: float = as_in(SemiSupervisedSettings, "weight", source="[C]")
+    ramp: float = as_in(SemiSupervisedSettings, "ramp", 0.75, source="[C], iteration 30 000")
+    contrast: float = parameter(
+        0.001,
+        help="weight of each scale's contrast in the loss of either network, and so counted twice",
+        source="[C]",
+        at_least=0,
+    )
+    unlabeled_from: float = parameter(
+        0.075,
+        help="part after which unlabeled crops enter the contrast",
+        unit="share of the budget",
+        source="[C], iteration 3000",
+        at_least=0,
+    )
+    temperature: float = parameter(0.1, help="temperature of the contrast", source="[C]", above=0)
+    fine_block: int | None = parameter(
+        None,
+        help="side of a block at full resolution; null for 19 in 2D, as published, and 7 in 3D",
+        unit="voxels",
+        source="[P, C], 3D [A]",
+        at_least=1,
+    )
+    fine_groups: int = parameter(
+        4,
+        help="blocks of each map that are drawn a step; all in the public code, 16 in our 3D reading",
+        source="[A]",
+        at_least=1,
+    )
+    coarse_block: int | None = parameter(
+        None,
+        help="side of a block on the deepest decoder map, of which all are used; null for 14 in 2D, 7 in 3D",
+        unit="cells",
+        source="[P, C], 3D [A]",
+        at_least=1,
+    )
+    width: int = parameter(128, help="channels of the embeddings", source="[C]", at_least=1)
+    embedding: int = parameter(96, help="channels of the Transformer's tokens", source="[A]", at_least=1)
+    heads: int = parameter(6, help="attention heads of the Transformer", source="[A]", at_least=1)
+    depth: int = parameter(6, help="blocks of the Transformer", source="[A]", at_least=1)
+    rival_rate: float = parameter(0.2, help="factor on the learning rate for the Transformer", source="[C]", at_least=0)
+    deep_levels: int = parameter(
+        0, help="lower decoder levels that are supervised too: none, MCSC supervises the finest", at_least=0, at_most=0
+    )
 
 
 @register_method("mcsc", stage="finetune")
@@ -71,8 +82,6 @@ class MCSC(SemiSupervised):
 
     Settings = MCSCSettings
     settings: MCSCSettings
-    #: The Transformer learns at a fifth of the CNN's rate (section 4).
-    rates = MappingProxyType({"rival.": 0.2})
     description = (
         "MCSC: CNN and Transformer supervise each other on unlabeled volumes, with balanced contrast at two scales. "
         "The public code's faults are mended (labels aligned, blocks cover the map); in 3D it is our reading."
@@ -94,6 +103,7 @@ class MCSC(SemiSupervised):
             },
         )
         self.rival = Segmenter(build(rival), classes)
+        self.rates = {"rival.": settings.rival_rate}
         self.projectors = nn.ModuleList(
             _Projector(backbone.decoder_channels[level], self.rival.backbone.decoder_channels[level], settings.width)
             for level in (-1, 0)

@@ -1,8 +1,8 @@
 """What a method is: the class that pre-training and fine-tuning minimize.
 
-A method is one file of this folder, named like the method. It holds a frozen dataclass of hyper-parameters (each with
-its source) and a :class:`Method`, registered by :func:`.registry.register_method`. Nothing else in the engine names a
-method.
+A method is one file of this folder, named like the method. It holds a frozen dataclass of hyper-parameters, each
+described with its source (:mod:`..parameters`), and a :class:`Method`, registered by
+:func:`.registry.register_method`. Nothing else in the engine names a method.
 """
 
 from __future__ import annotations
@@ -19,33 +19,42 @@ from ..data.batch import Batch
 from ..data.sampling import PatchSource
 from ..networks.backbone import Backbone
 from ..networks.segmenter import Segmenter
+from ..parameters import Parameters, parameter
 from ..planning.patch import PatchRule
 from ..planning.plan import Plan
 from ..volumes.augment import IntensitySettings, intensity
 
 
-@dataclass(frozen=True)
-class Optimization:
-    """How a method wants to be minimized.
+@dataclass(frozen=True, kw_only=True)
+class Optimization(Parameters):
+    """How a method is minimized; each method states its own optimizer, learning rate, weight decay and schedule."""
 
-    Attributes:
-        optimizer: "sgd" (Nesterov-free momentum) or "adamw".
-        learning_rate: peak rate. transferred_rate: factor on it for weights that come from a checkpoint.
-        schedule: "cosine" or "poly" (power 0.9) decay over the budget, down to ``floor`` times the peak.
-        warm_up: share of the budget in which the rate rises linearly from 0.
-        clip: largest norm of the gradient. ema: decay of the averaged weights that are kept, 0 for none.
-    """
+    optimizer: Literal["sgd", "adamw"] = parameter(help="sgd with momentum (not Nesterov's), or adamw")
+    learning_rate: float = parameter(help="peak learning rate", at_least=0)
+    transferred_rate: float = parameter(
+        1.0, help="factor on the learning rate of weights that come from a checkpoint", at_least=0
+    )
+    momentum: float = parameter(0.9, help="momentum of sgd", at_least=0, below=1)
+    weight_decay: float = parameter(help="weight decay", at_least=0)
+    schedule: Literal["cosine", "poly"] = parameter(
+        help="decay of the rate over the budget to 0: by a cosine, or polynomial with power 0.9"
+    )
+    warm_up: float = parameter(
+        0.0, help="part in which the rate rises linearly from 0", unit="share of the budget", at_least=0, at_most=1
+    )
+    clip: float = parameter(12.0, help="largest norm of the gradient", above=0)
+    ema: float = parameter(0.0, help="decay of the averaged weights that are kept, 0 for none", at_least=0, below=1)
 
-    optimizer: Literal["sgd", "adamw"] = "adamw"
-    learning_rate: float = 2e-3
-    transferred_rate: float = 1.0
-    momentum: float = 0.9
-    weight_decay: float = 1e-5
-    schedule: Literal["cosine", "poly"] = "cosine"
-    floor: float = 0.0
-    warm_up: float = 0.0
-    clip: float = 12.0
-    ema: float = 0.0
+
+def margin() -> Any:
+    """The parameter ``margin`` of methods that move the crops they draw."""
+    return parameter(
+        1.15,
+        help="size of the crops that are drawn, so that moving them brings in little padding",
+        unit="times the patch",
+        source="[A]",
+        at_least=1,
+    )
 
 
 class Method(nn.Module):
@@ -72,7 +81,7 @@ class Method(nn.Module):
     #: In pre-training: whether it learns from labels too, where volumes have some.
     uses_labels: ClassVar[bool] = False
     #: Factors on the learning rate of the parameters whose names begin so.
-    rates: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    rates: Mapping[str, float] = MappingProxyType({})
 
     def __init__(self, backbone: Backbone, plan: Plan, settings: Any) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ docs/methods/mixcl.md. Marks: [R] reconstructed there, [A] our adaptation to sma
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,76 +29,79 @@ from ..contrast.reconstruction import Error, cut_out, reconstruction_loss
 from ..contrast.views import clean
 from ..data.batch import Batch
 from ..data.sampling import PatchSource, draw_patches, network_axes
-from ..errors import InputError
 from ..networks.backbone import Backbone
+from ..parameters import Parameters, parameter
 from ..planning.plan import Plan
 from ..volumes.augment import IntensitySettings, SpatialSettings
-from .method import Optimization
+from .method import Optimization, margin
 from .registry import register_method
 from .two_views import TwoViews, strong_changes
 
 
-def _moves() -> SpatialSettings:
-    # Rotation 15, scale 0.85-1.15, mirroring [R]; volumes of ours come in one orientation, hence no mirroring [A].
-    return SpatialSettings(flip=0.0, scale=(0.85, 1.15))
-
-
-def _changes() -> IntensitySettings:
-    # Brightness and contrast 0.3, gamma 0.7-1.5, and noise and blur as part of the corruption [R].
-    return strong_changes(0.3, blur=0.3)
-
-
 @dataclass(frozen=True)
-class MixCLSettings:
-    """Hyper-parameters; the paper's own are not known.
+class MixCLSettings(Parameters):
+    """Hyper-parameters; the paper's own are not known."""
 
-    Attributes:
-        weight_identity, weight_label, weight_reconstruction: of the three terms; 1, 1, 1 [R].
-        identity_temperature, label_temperature: 0.2 (PCRL) and 0.1 (Hu et al.).
-        queue: keys of past steps; 4096 [R] is more than a run of hundreds of steps fills, hence 1024 [A].
-        momentum: of the key encoder; 0.99 for short runs [R].
-        projection, pixel_projection: length of image and pixel embeddings; 128 and 64 [R].
-        pixel_level: the decoder map for the label term, 2 for stride 4 [R]; the deepest one if there are fewer.
-        cells: at most so many cells of each class of each data set a step; 128 [R].
-        batch: crops a step. labeled: share of them from volumes with labels, where there are both kinds; 0.5 [R].
-        foreground: share of the labeled crops that are centered on a labeled voxel [A].
-        margin: crops are drawn this much larger than the patch, so that moved views bring in little padding [A].
-        lost: smallest and largest share of the voxels replaced by noise; 0.1 and 0.3 [R]. box: side of the boxes in
-            voxels [A].
-        error: reconstruction's measure, "squared" [R] or "absolute".
-        spatial: augmentation of each view on its own; intensity: of its values, after which boxes are cut out.
-    """
-
-    weight_identity: float = 1.0
-    weight_label: float = 1.0
-    weight_reconstruction: float = 1.0
-    identity_temperature: float = 0.2
-    label_temperature: float = 0.1
-    queue: int = 1024
-    momentum: float = 0.99
-    projection: int = 128
-    pixel_projection: int = 64
-    pixel_level: int = 2
-    cells: int = 128
-    batch: int = 4
-    labeled: float = 0.5
-    foreground: float = 0.5
-    margin: float = 1.15
-    lost: tuple[float, float] = (0.1, 0.3)
-    box: int = 6
-    error: Error = "squared"
-    spatial: SpatialSettings = field(default_factory=_moves)
-    intensity: IntensitySettings = field(default_factory=_changes)
-
-    def __post_init__(self) -> None:
-        if min(self.identity_temperature, self.label_temperature) <= 0:
-            raise InputError("Temperatures must be more than 0.")
-        if self.batch < 2 or min(self.queue, self.projection, self.pixel_projection, self.cells, self.box) < 1:
-            raise InputError("batch must be 2 or more; queue, projections, cells and box 1 or more.")
-        if not (0 <= self.momentum < 1 and 0 <= self.labeled <= 1 and 0 <= self.foreground <= 1):
-            raise InputError("momentum must be from 0 to below 1, labeled and foreground from 0 to 1.")
-        if not 0 <= self.lost[0] <= self.lost[1] < 1 or self.margin < 1 or self.pixel_level < 0:
-            raise InputError("lost must be two shares from 0 to below 1, margin 1 or more, pixel_level 0 or more.")
+    weight_identity: float = parameter(1.0, help="weight of the identity contrast", source="[R]", at_least=0)
+    weight_label: float = parameter(1.0, help="weight of the label contrast", source="[R]", at_least=0)
+    weight_reconstruction: float = parameter(1.0, help="weight of the reconstruction", source="[R]", at_least=0)
+    identity_temperature: float = parameter(0.2, help="temperature of the identity contrast", source="PCRL", above=0)
+    label_temperature: float = parameter(0.1, help="temperature of the label contrast", source="Hu et al.", above=0)
+    queue: int = parameter(
+        1024,
+        help="keys of past steps; 4096 is more than a run of hundreds of steps fills",
+        source="[A], for 4096 [R]",
+        at_least=1,
+    )
+    momentum: float = parameter(
+        0.99, help="momentum of the key encoder, for short runs", source="[R]", at_least=0, below=1
+    )
+    projection: int = parameter(128, help="length of the image embeddings", source="[R]", at_least=1)
+    pixel_projection: int = parameter(64, help="length of the pixel embeddings", source="[R]", at_least=1)
+    pixel_level: int = parameter(
+        2,
+        help="decoder map of the label term, 2 for stride 4; the deepest if there are fewer",
+        source="[R]",
+        at_least=0,
+    )
+    cells: int = parameter(128, help="the most cells of each class of each data set a step", source="[R]", at_least=1)
+    batch: int = parameter(4, help="crops a step", at_least=2)
+    labeled: float = parameter(
+        0.5,
+        help="share of the crops that are from volumes with labels, where there are both kinds",
+        source="[R]",
+        at_least=0,
+        at_most=1,
+    )
+    foreground: float = parameter(
+        0.5,
+        help="share of the labeled crops that are centered on a labeled voxel",
+        source="[A]",
+        at_least=0,
+        at_most=1,
+    )
+    margin: float = margin()
+    lost: tuple[float, float] = parameter(
+        (0.1, 0.3),
+        help="smallest and largest share of the voxels replaced by noise",
+        source="[R]",
+        at_least=0,
+        below=1,
+    )
+    box: int = parameter(
+        6, help="side of the boxes that are replaced by noise", unit="voxels", source="[A]", at_least=1
+    )
+    error: Error = parameter("squared", help="how reconstruction is measured", source="[R]")
+    # Rotation 15, scale 0.85-1.15, mirroring [R]; volumes of ours come in one orientation, hence no mirroring [A].
+    spatial: SpatialSettings = parameter(
+        SpatialSettings(flip=0.0, scale=(0.85, 1.15)), help="moves of each view", source="[R], flip [A]"
+    )
+    # Brightness and contrast 0.3, gamma 0.7-1.5, and noise and blur as part of the corruption [R].
+    intensity: IntensitySettings = parameter(
+        strong_changes(0.3, blur=0.3),
+        help="intensities of each view, before boxes are cut out",
+        source="[R], bias and curve [A]",
+    )
 
 
 @register_method("mixcl", stage="pretrain")
@@ -108,7 +111,9 @@ class MixCL(TwoViews):
     Settings = MixCLSettings
     uses_labels = True
     # AdamW at 1e-3 with a short warm-up is one of the starting points named [R]; the rate is ours for short runs [A].
-    optimization = Optimization("adamw", 2e-3, weight_decay=1e-5, schedule="cosine", warm_up=0.05)
+    optimization = Optimization(
+        optimizer="adamw", learning_rate=2e-3, weight_decay=1e-5, schedule="cosine", warm_up=0.05
+    )
     description = (
         "MixCL-style contrast of images by identity and of pixels by label (where there are labels), and "
         "reconstruction of clean views: encoder and decoder. Reconstructed from the abstract; the paper's method text "

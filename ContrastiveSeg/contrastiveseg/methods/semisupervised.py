@@ -13,31 +13,28 @@ from ..contrast.momentum import Teacher
 from ..contrast.ramps import ramp
 from ..data.batch import Batch
 from ..data.sampling import PatchSource, draw_patches, network_axes
-from ..errors import InputError
 from ..networks.backbone import Backbone
 from ..networks.segmenter import Segmenter
+from ..parameters import as_in, parameter
 from ..planning.plan import Plan
 from .supervised import Supervised, SupervisedSettings
 
 
 @dataclass(frozen=True)
 class SemiSupervisedSettings(SupervisedSettings):
-    """Hyper-parameters that semi-supervised methods share.
+    """Hyper-parameters that semi-supervised methods share."""
 
-    Attributes:
-        batch, unlabeled: labeled and unlabeled crops a step (UA-MT and its line: 2 and 2).
-        weight: largest weight of the term(s) on unlabeled crops.
-        ramp: share of the budget in which that weight rises to its largest, see :func:`..contrast.ramps.ramp`.
-    """
-
-    unlabeled: int = 2
-    weight: float = 0.1
-    ramp: float = 0.4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.unlabeled < 1 or self.weight < 0 or not 0 <= self.ramp <= 1:
-            raise InputError("unlabeled must be 1 or more, weight 0 or more, ramp from 0 to 1.")
+    batch: int = as_in(SupervisedSettings, "batch", source="UA-MT")
+    unlabeled: int = parameter(2, help="unlabeled crops a step", source="UA-MT", at_least=1)
+    weight: float = parameter(0.1, help="largest weight of the terms on unlabeled crops", source="UA-MT", at_least=0)
+    ramp: float = parameter(
+        0.4,
+        help="part in which that weight rises to its largest",
+        unit="share of the budget",
+        source="[R]",
+        at_least=0,
+        at_most=1,
+    )
 
 
 class SemiSupervised(Supervised):
@@ -67,17 +64,13 @@ def labeled_count(labels: Tensor) -> int:
 
 @dataclass(frozen=True)
 class TaughtSettings(SemiSupervisedSettings):
-    """momentum: by how much the teacher keeps to what it was at each step. Values are those of UA-MT and its line,
-    which halve the supervised loss and let the weight rise over the whole budget.
+    """Hyper-parameters of methods with a teacher, as in UA-MT and its line.
+
+    These halve the supervised loss, and the weight of the unlabeled crops rises over the whole budget.
     """
 
-    ramp: float = 1.0
-    momentum: float = 0.99
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.momentum < 1:
-            raise InputError("momentum must be at least 0 and below 1.")
+    ramp: float = as_in(SemiSupervisedSettings, "ramp", 1.0, source="UA-MT")
+    momentum: float = parameter(0.99, help="momentum of the teacher", source="UA-MT", at_least=0, below=1)
 
 
 class Taught(SemiSupervised):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,59 +14,49 @@ from torch.nn import functional as F
 
 from ..data.batch import Batch
 from ..data.sampling import PatchSource, draw_patches, network_axes
-from ..errors import InputError
 from ..networks.backbone import Backbone
+from ..parameters import Parameters, parameter
 from ..planning.plan import Plan
 from ..volumes.augment import IntensitySettings, RandomRange, SpatialSettings, spatial
-from .method import Optimization, SegmentationMethod
+from .method import Optimization, SegmentationMethod, margin
 from .registry import register_method
 
-
-def _unflipped() -> SpatialSettings:
-    # Volumes come in one orientation and bodies are not symmetric: in a short budget, learning that a mirrored body
-    # may also occur costs more than it gains.
-    return SpatialSettings(flip=0.0)
-
-
-def _varied() -> IntensitySettings:
-    # Blood pool, liver and lung change places on the gray scale from one patient to the next, more than a handful of
-    # labeled volumes shows; a network that has only seen those takes a bright liver for a bright atrium. As networks
-    # with instance norm do not see brightness and contrast, what makes them look at shapes is bias and gamma.
-    return IntensitySettings(
-        brightness=RandomRange(0.8, -0.5, 0.5),
-        contrast=RandomRange(0.8, 0.5, 1.5),
-        gamma=RandomRange(0.5, 0.5, 2.0),
-        bias=RandomRange(0.7, 0.2, 0.8),
-    )
+# Blood pool, liver and lung change places on the gray scale from one patient to the next, more than a handful of
+# labeled volumes shows; a network that has only seen those takes a bright liver for a bright atrium. As networks with
+# instance norm do not see brightness and contrast, what makes them look at shapes is bias and gamma.
+_VARIED = IntensitySettings(
+    brightness=RandomRange(0.8, -0.5, 0.5),
+    contrast=RandomRange(0.8, 0.5, 1.5),
+    gamma=RandomRange(0.5, 0.5, 2.0),
+    bias=RandomRange(0.7, 0.2, 0.8),
+)
 
 
 @dataclass(frozen=True)
-class SupervisedSettings:
-    """Hyper-parameters; the values are ours unless a source is named.
+class SupervisedSettings(Parameters):
+    """Hyper-parameters; the values are ours unless a source is named."""
 
-    Attributes:
-        batch: crops a step (nnU-Net: 2). Many small steps beat few large ones of the same cost.
-        foreground: share of crops centered on a labeled voxel (nnU-Net: one third).
-        margin: crops are drawn this much larger than the patch, so that rotation brings in no padding.
-        deep_levels: lower decoder levels that are supervised too.
-        deep_weight: weight of each such level's loss relative to the one above it (nnU-Net: 0.5).
-    """
-
-    batch: int = 2
-    foreground: float = 0.5
-    margin: float = 1.15
-    deep_levels: int = 1
-    deep_weight: float = 0.5
-    spatial: SpatialSettings = field(default_factory=_unflipped)
-    intensity: IntensitySettings = field(default_factory=_varied)
-
-    def __post_init__(self) -> None:
-        if self.batch < 1 or not 0 <= self.foreground <= 1 or self.margin < 1 or self.deep_levels < 0:
-            raise InputError(
-                "batch must be 1 or more, foreground from 0 to 1, margin 1 or more, deep_levels 0 or more."
-            )
-        if not 0 <= self.deep_weight < math.inf:
-            raise InputError(f"deep_weight must be 0 or more, not {self.deep_weight}.")
+    # Many small steps beat few large ones of the same cost.
+    batch: int = parameter(2, help="labeled crops a step", source="nnU-Net", at_least=1)
+    foreground: float = parameter(
+        0.5,
+        help="share of the labeled crops that are centered on a labeled voxel",
+        source="[A], nnU-Net: one third",
+        at_least=0,
+        at_most=1,
+    )
+    margin: float = margin()
+    deep_levels: int = parameter(1, help="lower decoder levels that are supervised too", source="[A]", at_least=0)
+    deep_weight: float = parameter(
+        0.5,
+        help="weight of the loss of each lower level, relative to the level above it",
+        source="nnU-Net",
+        at_least=0,
+    )
+    # Volumes come in one orientation and bodies are not symmetric: in a short budget, learning that a mirrored body may
+    # also occur costs more than it gains.
+    spatial: SpatialSettings = parameter(SpatialSettings(flip=0.0), help="moves of the crops", source="[A]")
+    intensity: IntensitySettings = parameter(_VARIED, help="intensities of the crops", source="[A]")
 
 
 @register_method("supervised", stage="finetune")
@@ -74,7 +64,9 @@ class Supervised(SegmentationMethod):
     """Minimizes Dice + cross-entropy, averaged over the decoder's levels with falling weights."""
 
     Settings = SupervisedSettings
-    optimization = Optimization("adamw", 6e-3, weight_decay=1e-4, schedule="poly", warm_up=0.05, ema=0.99)
+    optimization = Optimization(
+        optimizer="adamw", learning_rate=6e-3, weight_decay=1e-4, schedule="poly", warm_up=0.05, ema=0.99
+    )
     description = "Supervised fine-tuning with Dice + cross-entropy."
     citation = "Isensee et al., nnU-Net, Nature Methods 2021 (recipe of loss and sampling)."
 

@@ -13,7 +13,7 @@ from ..data.batch import Batch
 from ..data.sampling import PatchSource
 from ..networks.backbone import Backbone
 from ..planning.patch import PatchRule
-from ..volumes.augment import IntensitySettings, RandomRange
+from ..volumes.augment import NEVER, IntensitySettings, RandomRange
 from .method import Method
 
 #: Bias fields and curves, ours in every method that has them. Networks with instance norm are blind to brightness and
@@ -23,15 +23,13 @@ BIAS, CURVE = RandomRange(0.7, 0.2, 0.8), RandomRange(0.8, 4, 8)
 
 def strong_changes(reach: float, blur: float) -> IntensitySettings:
     """Brightness and contrast by up to ``reach``, gamma, noise, curves, bias fields; blur in a share ``blur``."""
-    never = RandomRange(0.0, 0.0, 0.0)
     return IntensitySettings(
         brightness=RandomRange(0.8, -reach, reach),
         contrast=RandomRange(0.8, 1 - reach, 1 + reach),
         gamma=RandomRange(0.3, 0.7, 1.5),
         noise=RandomRange(0.5, 0.0, 0.2),
         blur=RandomRange(blur, 0.5, 1.0),
-        low_resolution=never,
-        cutout=never,
+        low_resolution=NEVER,
         bias=BIAS,
         curve=CURVE,
     )

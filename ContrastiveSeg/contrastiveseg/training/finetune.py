@@ -9,12 +9,13 @@ from typing import Any
 from .. import events
 from ..descriptions import FinetuneJob
 from ..errors import Cancelled, InputError
+from ..methods.configuration import configured
 from ..methods.method import SegmentationMethod
 from ..methods.registry import find_method
 from ..serialization import to_json
 from .comparison import evaluate_held_out, leave_one_out
 from .segmenter_training import SegmenterTraining
-from .setup import cache_folder, finish, method_settings, open_run, optimization, output_files
+from .setup import cache_folder, finish, open_run, output_files
 from .start import open_start
 from .task import check_unseen, held_out, labeled_cases, prepared_task, unlabeled_cases
 
@@ -31,7 +32,7 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
     """
     method = find_method("finetune", job.method)
     assert issubclass(method, SegmentationMethod)
-    settings, how = method_settings(method, job.settings), optimization(method, job)
+    settings, how = configured(method, job)
     if job.compare_scratch and job.checkpoint == "none":
         raise InputError(
             "--compare-scratch compares a checkpoint with training from scratch; with 'none' they are one."

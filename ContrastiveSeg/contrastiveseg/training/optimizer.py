@@ -39,7 +39,7 @@ def learning_rate(how: Optimization, done: float) -> float:
         return how.learning_rate * (done + 1e-3) / (how.warm_up + 1e-3)
     left = 1 - (done - how.warm_up) / max(1 - how.warm_up, 1e-9)
     decay = 0.5 * (1 - math.cos(math.pi * left)) if how.schedule == "cosine" else max(left, 0.0) ** 0.9
-    return how.learning_rate * (how.floor + (1 - how.floor) * decay)
+    return how.learning_rate * decay
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

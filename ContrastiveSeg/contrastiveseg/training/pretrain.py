@@ -13,6 +13,7 @@ from ..checkpoints.format import save
 from ..data.cached_volumes import CachedVolumes
 from ..descriptions import PretrainJob
 from ..errors import Cancelled, InputError
+from ..methods.configuration import configured
 from ..methods.method import Method
 from ..methods.registry import find_method, methods_of
 from ..networks.registry import build
@@ -28,9 +29,7 @@ from .setup import (
     cache_folder,
     cases_of,
     finish,
-    method_settings,
     open_run,
-    optimization,
     output_files,
     prepared,
     provenance,
@@ -45,7 +44,7 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
         Cancelled: stopped; the checkpoint so far and a resume file are kept.
     """
     method = find_method("pretrain", job.method)
-    settings = method_settings(method, job.settings)
+    settings, how = configured(method, job)
     emit(events.StageStarted(events.Stage.PLAN))
     data_sets = with_named_labels(_data_sets(job.images), _labels(job, method))
     cases = [case for data_set in data_sets for case in data_set]
@@ -65,7 +64,6 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
         made = prepared(cases, plan, folder, run, with_labels=True)
         values = sorted({value for case in made for value in case.values or ()})
         emit(events.StageStarted(events.Stage.TRAIN))
-        how = optimization(method, job)
         trained = train(
             objective,
             CachedVolumes(folder, made, values, [len(data_set) for data_set in data_sets]),

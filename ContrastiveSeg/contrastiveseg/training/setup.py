@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from ..descriptions import Training
 from ..device import autocast_dtype, resolve_device
 from ..errors import InputError
 from ..files import check_output
-from ..methods.method import Method, Optimization
+from ..methods.method import Optimization
 from ..planning.plan import Plan
-from ..serialization import from_json, to_json
+from ..serialization import to_json
 from ..volumes.dataset import CaseFiles, find_cases
 from . import distributed
 from .curve import metrics_path
@@ -106,30 +105,6 @@ def prepared(
         preprocess(share, plan, folder, with_labels=with_labels, emit=run.emit, cancelled=run.cancelled)
         distributed.barrier()
     return preprocess(cases, plan, folder, with_labels=with_labels, emit=run.emit, cancelled=run.cancelled)
-
-
-def method_settings(cls: type[Method], given: Mapping[str, Any]) -> Any:
-    """The method's settings with the values ``given`` ("a.b": v reaches into nested settings) in place of defaults."""
-    data: dict[str, Any] = to_json(cls.Settings())
-    for key, value in given.items():
-        *path, last = key.split(".")
-        place = data
-        for part in path:
-            place = place.get(part, {}) if isinstance(place, dict) else {}
-        if not isinstance(place, dict) or last not in place:
-            raise InputError(f"There is no setting {key!r}. Settings: {', '.join(data)}.")
-        place[last] = value
-    return from_json(cls.Settings, data, "settings")
-
-
-def optimization(cls: type[Method], job: Training) -> Optimization:
-    """The method's own optimization with the job's overrides."""
-    given: dict[str, Any] = {
-        "learning_rate": job.learning_rate,
-        "optimizer": job.optimizer,
-        "transferred_rate": getattr(job, "transferred_rate", None),
-    }
-    return dataclasses.replace(cls.optimization, **{k: v for k, v in given.items() if v is not None})
 
 
 def provenance(

@@ -8,109 +8,94 @@ Neither changes its input, nor returns a tensor that shares its storage.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
+from ..parameters import ParameterError, Parameters, parameter
 
 
 @dataclass(frozen=True)
-class SpatialSettings:
-    """How far a crop may be moved; each sample draws its own values, uniformly.
+class SpatialSettings(Parameters):
+    """How far a crop may be moved; each sample draws its own values, uniformly."""
 
-    Attributes:
-        probability: share of samples that are rotated, scaled and translated (flips are drawn apart).
-        flip: probability of mirroring, for each axis.
-        rotation: largest angle in degrees, about each axis.
-        scale: smallest and largest magnification.
-        translation: largest shift an axis, as a share of the output's extent.
-        elastic: largest smooth displacement an axis, as a share of the output's extent; 0 for none.
+    probability: float = parameter(
+        1.0, help="share of the samples that are rotated, scaled and shifted", at_least=0, at_most=1
+    )
+    flip: float = parameter(0.5, help="probability of mirroring, for each axis", at_least=0, at_most=1)
+    rotation: float = parameter(15.0, help="largest angle about each axis", unit="degrees", at_least=0)
+    scale: tuple[float, float] = parameter((0.85, 1.18), help="smallest and largest magnification", above=0)
+    translation: float = parameter(0.05, help="largest shift an axis", unit="share of the patch", at_least=0)
+    elastic: float = parameter(
+        0.0, help="largest smooth displacement an axis, 0 for none", unit="share of the patch", at_least=0
+    )
+
+
+@dataclass(frozen=True)
+class RandomRange(Parameters):
+    """A change that happens with ``probability``, of a strength drawn uniformly from [low, high].
+
+    One that never happens may be of any strength: "never" is written as three zeros.
     """
 
-    probability: float = 1.0
-    flip: float = 0.5
-    rotation: float = 15.0
-    scale: tuple[float, float] = (0.85, 1.18)
-    translation: float = 0.05
-    elastic: float = 0.0
+    strengths: ClassVar = ("low", "high")
+
+    probability: float = parameter(help="share of the samples that are changed", at_least=0, at_most=1)
+    low: float = parameter(help="the smallest")
+    high: float = parameter(help="the largest")
 
     def __post_init__(self) -> None:
-        for name in ("probability", "flip"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} must be from 0 to 1, not {getattr(self, name)}.")
-        for name in ("rotation", "translation", "elastic"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be 0 or more, not {getattr(self, name)}.")
-        if not 0 < self.scale[0] <= self.scale[1] < math.inf:
-            raise InputError(f"scale must be more than 0, the smaller first, not {self.scale}.")
+        super().__post_init__()
+        if self.low > self.high:
+            raise ParameterError("low", f"must not be above high, as {self.low} is above {self.high}.")
+
+    @property
+    def used(self) -> bool:
+        return self.probability > 0
+
+
+NEVER = RandomRange(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
-class RandomRange:
-    """A change that happens with ``probability``, of a strength drawn uniformly from [low, high]."""
+class IntensitySettings(Parameters):
+    """How far intensities may change; each channel of each sample draws its own. Images have deviation about 1."""
 
-    probability: float
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise InputError(f"The probability of a change must be from 0 to 1, not {self.probability}.")
-        if not -math.inf < self.low <= self.high < math.inf:
-            raise InputError(f"low must not be above high, as {self.low} is above {self.high}.")
-
-
-_POSITIVE: tuple[Callable[[RandomRange], bool], str] = (lambda c: c.low > 0, "more than 0")
-#: Which strengths each change can have, and the same in words; the others may have any.
-_STRENGTHS: dict[str, tuple[Callable[[RandomRange], bool], str]] = {
-    "contrast": _POSITIVE,
-    "gamma": _POSITIVE,
-    "noise": (lambda c: c.low >= 0, "0 or more"),
-    "blur": _POSITIVE,
-    "low_resolution": (lambda c: c.low > 0 and c.high <= 1, "more than 0 and at most 1"),
-    "cutout": (lambda c: c.low >= 0 and c.high <= 1, "from 0 to 1"),
-    "curve": (lambda c: c.low >= 2, "2 knots or more"),
-}
-
-
-@dataclass(frozen=True)
-class IntensitySettings:
-    """How far intensities may change; each channel of each sample draws its own. Images have deviation about 1.
-
-    Attributes:
-        brightness: added.
-        contrast: factor on the distance from the mean.
-        gamma: exponent on the range from minimum to maximum.
-        noise: standard deviation of Gaussian noise.
-        blur: standard deviation of a Gaussian, in voxels.
-        low_resolution: share of the voxels an axis that survive.
-        cutout: share of the volume replaced by a box of noise, the same box in all channels of a sample.
-        bias: largest logarithm of a smooth factor on the distance from the minimum, as a coil's sensitivity gives it:
-            the same tissue is brighter here than there.
-        curve: knots of a random curve that values are sent through, up and down: tissues change places on the gray
-            scale, and look as they might in another sequence. Mean and deviation stay, unless the curve is flat.
-    """
-
-    brightness: RandomRange = RandomRange(0.5, -0.2, 0.2)
-    contrast: RandomRange = RandomRange(0.5, 0.75, 1.25)
-    gamma: RandomRange = RandomRange(0.3, 0.7, 1.5)
-    noise: RandomRange = RandomRange(0.2, 0.0, 0.15)
-    blur: RandomRange = RandomRange(0.2, 0.5, 1.0)
-    low_resolution: RandomRange = RandomRange(0.15, 0.5, 1.0)
-    cutout: RandomRange = RandomRange(0.0, 0.05, 0.2)
-    bias: RandomRange = RandomRange(0.0, 0.2, 0.8)
-    curve: RandomRange = RandomRange(0.0, 4, 8)
-
-    def __post_init__(self) -> None:
-        for name, (fits, words) in _STRENGTHS.items():
-            chance = getattr(self, name)
-            # One that never happens may be of any strength: "never" is written as three zeros.
-            if chance.probability and not fits(chance):
-                raise InputError(f"{name}: its strength must be {words}, not {chance.low} to {chance.high}.")
+    brightness: RandomRange = parameter(
+        RandomRange(0.5, -0.2, 0.2), help="number added to all intensities", unit="standard deviations"
+    )
+    contrast: RandomRange = parameter(
+        RandomRange(0.5, 0.75, 1.25), help="factor on the distance from the mean", above=0
+    )
+    gamma: RandomRange = parameter(
+        RandomRange(0.3, 0.7, 1.5), help="exponent on the range from minimum to maximum", above=0
+    )
+    noise: RandomRange = parameter(
+        RandomRange(0.2, 0.0, 0.15),
+        help="standard deviation of Gaussian noise",
+        unit="standard deviations",
+        at_least=0,
+    )
+    blur: RandomRange = parameter(
+        RandomRange(0.2, 0.5, 1.0), help="standard deviation of a Gaussian blur", unit="voxels", above=0
+    )
+    low_resolution: RandomRange = parameter(
+        RandomRange(0.15, 0.5, 1.0), help="share of the voxels an axis that are kept", above=0, at_most=1
+    )
+    bias: RandomRange = parameter(
+        RandomRange(0.0, 0.2, 0.8),
+        help="largest logarithm of a smooth factor on the distance from the minimum, as from a coil's sensitivity",
+    )
+    curve: RandomRange = parameter(
+        RandomRange(0.0, 4, 8),
+        help="random curve that the gray values are sent through, up and down, as if in another sequence; mean and "
+        "deviation stay",
+        unit="knots",
+        at_least=2,
+    )
 
 
 def spatial(
@@ -203,17 +188,13 @@ def intensity(images: Tensor, settings: IntensitySettings) -> Tensor:
             rows[index] = ((row - low) / span).pow(exponent) * span + low
         for index, deviation in _drawn(settings.noise, len(rows)):
             rows[index] += deviation * torch.randn_like(rows[index])
-        changed = rows.view(images.shape)
-        for index, share in _drawn(settings.cutout, len(images)):
-            box: tuple[int | slice, ...] = (index, slice(None), *_box(changed.shape[2:], share))
-            changed[box] = torch.randn_like(changed[box])
-        return changed
+        return rows.view(images.shape)
 
 
-def _drawn(chance: RandomRange, count: int) -> list[tuple[int, float]]:
+def _drawn(change: RandomRange, count: int) -> list[tuple[int, float]]:
     """Which of ``count`` are changed, and how strongly."""
-    chosen = torch.rand(count) < chance.probability
-    strength = chance.low + (chance.high - chance.low) * torch.rand(count)
+    chosen = torch.rand(count) < change.probability
+    strength = change.low + (change.high - change.low) * torch.rand(count)
     return [(i, float(strength[i])) for i in range(count) if chosen[i]]
 
 
@@ -273,9 +254,3 @@ def _curve(row: Tensor, count: int) -> Tensor:
     lower = place.long().clamp_max(count - 2)
     sent = torch.lerp(heights[lower], heights[lower + 1], place - lower)
     return (sent - sent.mean()) / sent.std().clamp_min(1e-3) * deviation + mean
-
-
-def _box(shape: torch.Size, share: float) -> tuple[slice, ...]:
-    sides = [max(1, round(n * share ** (1 / len(shape)))) for n in shape]
-    starts = [int(torch.randint(n - s + 1, ())) for n, s in zip(shape, sides, strict=True)]
-    return tuple(slice(a, a + s) for a, s in zip(starts, sides, strict=True))

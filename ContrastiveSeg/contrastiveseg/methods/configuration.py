@@ -1,0 +1,67 @@
+"""The parameters of a method, its settings and its optimization, and the values that a job gives to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from ..descriptions import Training
+from ..errors import InputError
+from ..parameters import Parameter, Parameters, parameters_of
+from ..serialization import american, from_json, to_json
+from .method import Method, Optimization
+
+_OPTIMIZATION = "optimization"
+#: Options of a job that are parameters of the optimization.
+_OPTIONS = ("learning_rate", "optimizer", "transferred_rate")
+
+Values = TypeVar("Values", bound=Parameters)
+
+
+def method_parameters(cls: type[Method]) -> list[Parameter]:
+    """All parameters of a method with their defaults, as a job's ``settings`` name them."""
+    return [*parameters_of(cls.Settings()), *parameters_of(cls.optimization, f"{_OPTIMIZATION}.")]
+
+
+def configured(cls: type[Method], job: Training) -> tuple[Any, Optimization]:
+    """The method's settings and its optimization, with the values of ``job`` in place of the defaults.
+
+    Raises:
+        InputError: a parameter that the method does not have, one given twice, or a value that it cannot have.
+    """
+    settings: dict[str, Any] = {}
+    optimization: dict[str, Any] = {}
+    for key, value in job.settings.items():
+        first, _, rest = key.partition(".")
+        if american(first) == _OPTIMIZATION and rest:
+            optimization[american(rest)] = value
+        else:
+            settings[key] = value
+    for name in _OPTIONS:
+        value = getattr(job, name, None)
+        if value is None:
+            continue
+        if name in optimization:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} and the setting {_OPTIMIZATION}.{name} are the same. Give one of them.")
+        optimization[name] = value
+    return _changed(cls.Settings(), settings, "settings"), _changed(cls.optimization, optimization, _OPTIMIZATION)
+
+
+def _changed(values: Values, given: Mapping[str, Any], where: str) -> Values:
+    """``values`` with those ``given`` in their place; "a.b" is the parameter b of the parameters a."""
+    data: dict[str, Any] = to_json(values)
+    for key, value in given.items():
+        holder: Any = data
+        *path, last = key.split(".")
+        for part in path:
+            holder = holder.get(_name(part, holder)) if isinstance(holder, dict) else None
+        if not isinstance(holder, dict) or _name(last, holder) not in holder:
+            known = ", ".join([*data, _OPTIMIZATION] if where != _OPTIMIZATION else data)
+            raise InputError(f"There is no setting {key!r}. Settings: {known}.")
+        holder[_name(last, holder)] = value
+    return from_json(type(values), data, where)
+
+
+def _name(given: str, known: Mapping[str, Any]) -> str:
+    return given if given in known else american(given)
