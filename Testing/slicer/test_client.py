@@ -85,7 +85,7 @@ while True:
 """
 
 
-def job(what: str, references: str = ""):
+def job(what: str, references: str = "references"):
     from contrastiveseg.descriptions import EvaluateJob
 
     return EvaluateJob(predictions=what, references=references, output="scores.json")
