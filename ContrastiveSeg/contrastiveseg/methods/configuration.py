@@ -23,6 +23,15 @@ def method_parameters(cls: type[Method]) -> list[Parameter]:
     return [*parameters_of(cls.Settings()), *parameters_of(cls.optimization, f"{_OPTIMIZATION}.")]
 
 
+def method_settings(cls: type[Method], given: Mapping[str, Any]) -> Any:
+    """The method's settings with the values ``given`` by name in place of the defaults.
+
+    Raises:
+        InputError: a setting that the method does not have, or a value that it cannot have.
+    """
+    return _changed(cls.Settings(), given, "settings")
+
+
 def configured(cls: type[Method], job: Training) -> tuple[Any, Optimization]:
     """The method's settings and its optimization, with the values of ``job`` in place of the defaults.
 
@@ -45,7 +54,7 @@ def configured(cls: type[Method], job: Training) -> tuple[Any, Optimization]:
             flag = name.replace("_", "-")
             raise InputError(f"--{flag} and the setting {_OPTIMIZATION}.{name} are the same. Give one of them.")
         optimization[name] = value
-    return _changed(cls.Settings(), settings, "settings"), _changed(cls.optimization, optimization, _OPTIMIZATION)
+    return method_settings(cls, settings), _changed(cls.optimization, optimization, _OPTIMIZATION)
 
 
 def _changed(values: Values, given: Mapping[str, Any], where: str) -> Values:

@@ -24,12 +24,12 @@ from ..descriptions import FinetuneJob, PretrainJob
 from ..errors import InputError
 from ..jobs.queries import methods
 from ..jobs.run import run
+from ..methods.configuration import method_settings
 from ..methods.method import Method, Optimization
 from ..methods.registry import Stage, available_methods, find_method
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter
 from ..serialization import from_json, to_json
-from ..training.setup import method_settings
 from .processes import check_two_processes
 from .steps import check_a_step_in_bfloat16, check_it_resumes, parts_with_gradient, trained_on_one_batch
 from .volumes import ToyVolumes, toy_backbone, toy_plan, write_tiny_dataset
