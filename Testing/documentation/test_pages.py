@@ -53,6 +53,6 @@ def test_figures_are_the_same_whenever_they_are_drawn(name):
 
 
 def test_every_page_stands_in_the_navigation():
-    navigation = re.findall(r"- ([\w./-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
+    navigation = re.findall(r"[-:] ([\w./-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
     docs = ROOT / "docs"
     assert sorted(navigation) == sorted(page.relative_to(docs).as_posix() for page in docs.rglob("*.md"))
