@@ -175,7 +175,7 @@ def _train(options: argparse.Namespace, cases: Path, card: Card, clock: Clock) -
         seed=options.seed,
     )
     with clock.stage(f"Fine-tune {options.checkpoint.name} for {options.minutes:g} min"):
-        steps = run(tuned, Watch())["steps"]
+        steps = run(tuned, Watch()).steps
     scratch = dataclasses.replace(
         tuned,
         checkpoint="none",

@@ -19,7 +19,6 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -31,6 +30,7 @@ from contrastiveseg.checkpoints.starters import checkpoint_path
 from contrastiveseg.descriptions import Job, SegmentJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.files import stem, volume_suffix
+from contrastiveseg.results import JobResult
 
 _FLAG = "--segmentations"
 _ENDING = ".seg.nrrd"
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{_FLAG} is for the command segment.", file=sys.stderr)
         return InputError.exit_code
 
-    def run(job: Job, emit: events.Emit, cancelled: events.Cancelled) -> dict[str, Any]:
+    def run(job: Job, emit: events.Emit, cancelled: events.Cancelled) -> JobResult:
         from contrastiveseg.jobs.run import run
 
         if isinstance(job, SegmentJob) and (everywhere or volume_suffix(Path(job.output)) == _ENDING):
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     return cli.main(words, run)
 
 
-def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.Cancelled) -> dict[str, Any]:
+def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.Cancelled) -> JobResult:
     """The segment job with segmentation files as output; each is written as soon as its label map is there."""
     from contrastiveseg.jobs.run import run
 
@@ -95,7 +95,7 @@ def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.Cancelled) ->
             result = run(replace(job, output=scratch), watch, cancelled)
         finally:
             convert()
-    return {**result, "written": written}
+    return replace(result, written=tuple(written))
 
 
 def _outputs(job: SegmentJob) -> dict[str, Path]:

@@ -17,6 +17,7 @@ from .descriptions import JOBS, Job
 from .errors import Cancelled, ContrastiveSegError, InputError, system_refusals
 from .parameters import Parameter, ParameterError, parameters_of
 from .reference import described_methods, listed_methods, of_package, option_flag
+from .results import JobResult
 from .serialization import american, from_json, key_value
 from .terminal import watcher
 
@@ -30,7 +31,7 @@ _REQUESTS = (
 
 
 #: Does a job, as :func:`.jobs.run.run`.
-Run = Callable[[Job, events.Emit, events.Cancelled], dict[str, Any]]
+Run = Callable[[Job, events.Emit, events.Cancelled], JobResult]
 
 
 def main(arguments: Sequence[str] | None = None, run: Run | None = None) -> int:
@@ -91,7 +92,7 @@ def _run(make_job: Callable[[], Job], as_json: bool, run: Run) -> int:
         with interruptible(stop.set), system_refusals():
             value = run(make_job(), emit, stop.is_set)
         emit(events.Result(value))
-        return 3 if value.get("failures") else 0
+        return 3 if getattr(value, "failures", ()) else 0
     except ContrastiveSegError as problem:
         emit(events.Error(str(problem), problem.exit_code))
         return problem.exit_code

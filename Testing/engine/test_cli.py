@@ -18,6 +18,7 @@ from contrastiveseg.cli import _parser, main
 from contrastiveseg.descriptions import JOBS, FinetuneJob, PretrainJob, SegmentJob
 from contrastiveseg.errors import Cancelled
 from contrastiveseg.jobs import run as runner
+from contrastiveseg.results import Failure, SegmentResult
 from contrastiveseg.serialization import to_json
 
 REQUIRED = {
@@ -194,14 +195,11 @@ def test_json_events(segmenter, image, tmp_path, capsys):
 
 
 def test_files_written_and_failures_are_told_and_some_failed_is_3(monkeypatch, capsys):
-    monkeypatch.setattr(
-        runner,
-        "run",
-        lambda *_: {"written": ["a.nii.gz", "b.nii.gz"], "failures": [{"input": "c.nii.gz", "what": "Bad."}]},
-    )
+    result = SegmentResult(("a.nii.gz", "b.nii.gz"), (Failure("c.nii.gz", "Bad."),), {}, {"total": 1.0}, 2**20)
+    monkeypatch.setattr(runner, "run", lambda *_: result)
     assert main(["segment", *REQUIRED["segment"]]) == 3
     told = capsys.readouterr()
-    assert told.out == "written: a.nii.gz\nwritten: b.nii.gz\n"
+    assert told.out == "written: a.nii.gz\nwritten: b.nii.gz\npeak memory: 1 MiB\n"
     assert told.err == "Failed: c.nii.gz: Bad.\n"
 
 

@@ -42,7 +42,7 @@ DOORS = {
     },
 }
 #: Modules any room may import; they import no room.
-BASE = {"errors", "parameters", "registration", "serialization", "events", "files", "descriptions", "device"}
+BASE = {"results", "errors", "parameters", "registration", "serialization", "events", "files", "descriptions", "device"}
 #: Modules at the top that may import everything.
 TOP = {"cli", "terminal", "reference", "__main__"}
 
@@ -57,6 +57,7 @@ PANEL_BASE = {"settings", "signal", "timer", "translation"}
 
 #: Importing these must not load any of HEAVY: the terminal answers --help, and the panel opens, without waiting.
 LIGHT = (
+    "results",
     "registration",
     "errors",
     "parameters",

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from contrastiveseg import serialization
 from contrastiveseg.descriptions import EvaluateJob
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.evaluation.evaluate import evaluate
 from contrastiveseg.evaluation.job import run_evaluation
 from contrastiveseg.evaluation.tables import to_csv, to_json, to_markdown, write_tables
 from contrastiveseg.events import Log, Progress
+from contrastiveseg.results import result_from_json
 
 LABELS = {1: "wall", 2: "cavity"}
 
@@ -143,7 +145,7 @@ def test_a_pair_that_cannot_be_compared_is_named_and_the_rest_scored(folders, tm
     assert "could not be compared" in to_csv(found)
     assert "**Not compared** and in no mean: b." in to_markdown(found)
     job = EvaluateJob(predictions=str(folders[0]), references=str(folders[1]), output=str(tmp_path / "out.json"))
-    assert {f["input"] for f in run_evaluation(job)["failures"]} == {"b", "c"}
+    assert {f.input for f in run_evaluation(job).failures} == {"b", "c"}
 
 
 def test_the_result_has_a_row_for_every_case_and_label(folders, tmp_path):
@@ -151,12 +153,13 @@ def test_the_result_has_a_row_for_every_case_and_label(folders, tmp_path):
     result = run_evaluation(EvaluateJob(predictions=str(folders[0]), references=str(folders[1]), output=str(output)))
     written = json.loads(output.read_text())["cases"]
     expected = [(case["case"], scores) for case in written for scores in case["scores"]]
-    assert len(result["rows"]) == len(expected) > 2
-    for row, (case, scores) in zip(result["rows"], expected, strict=True):
-        assert (row["case"], row["volume_ml"]) == (case, scores["prediction_ml"])
+    assert len(result.rows) == len(expected) > 2
+    for row, (case, scores) in zip(result.rows, expected, strict=True):
+        assert (row.case, row.volume_ml) == (case, scores["prediction_ml"])
         for name in ("label", "name", "status", "dice", "hd95_mm", "assd_mm", "reference_ml"):
-            assert row[name] == scores[name]
-    assert json.loads(json.dumps(result["rows"], allow_nan=False)) == result["rows"]
+            assert getattr(row, name) == scores[name]
+    as_json = json.dumps(serialization.to_json(result), allow_nan=False)
+    assert result_from_json("evaluate", json.loads(as_json)) == result
 
 
 def test_two_tables_in_one_file_are_refused(folders, tmp_path):

@@ -70,9 +70,9 @@ def test_from_a_pre_trained_checkpoint(pretrained, dataset, out):
     seen: list[Event] = []
     result = finetune(job(dataset, out, checkpoint=str(pretrained), steps=1, learning_rate=1e-12), seen.append)
     base, card = read_card(pretrained), read_card(out)
-    report = result["transfer"]
-    assert report["loaded"] == ["encoder", *(m for m in base.transferred if m != "encoder")]
-    assert report["loaded_parameters"] > report["fresh_parameters"] > 0
+    report = result.transfer
+    assert report.loaded == ("encoder", *(m for m in base.transferred if m != "encoder"))
+    assert report.loaded_parameters > report.fresh_parameters > 0
     assert any("Loaded encoder" in getattr(e, "text", "") for e in seen)
     assert card.network == base.network
     assert (card.provenance.base, card.provenance.base_method) == (digest(pretrained), "macl")
@@ -86,13 +86,13 @@ def test_from_a_pre_trained_checkpoint(pretrained, dataset, out):
 
 def test_the_comparison_trains_the_same_from_scratch(pretrained, dataset, out):
     result = finetune(job(dataset, out, checkpoint=str(pretrained), compare_scratch=True))
-    assert len(result["held_out"]) == 1
-    found = result["comparison"]
-    assert found["checkpoint_dice"] == pytest.approx(result["held_out"][0]["dice"])
-    assert found["scratch_dice"] == pytest.approx(found["scratch"][0]["dice"])
-    order = np.sign(found["checkpoint_dice"] - found["scratch_dice"])
-    assert found["won"] == {1: "checkpoint", -1: "scratch", 0: "neither"}[int(order)]
-    assert read_card(out).provenance.scores == {"held_out_dice": pytest.approx(found["checkpoint_dice"])}
+    assert len(result.held_out) == 1
+    found = result.comparison
+    assert found.checkpoint_dice == pytest.approx(result.held_out[0].dice)
+    assert found.scratch_dice == pytest.approx(found.scratch[0].dice)
+    order = np.sign(found.checkpoint_dice - found.scratch_dice)
+    assert found.won == {1: "checkpoint", -1: "scratch", 0: "neither"}[int(order)]
+    assert read_card(out).provenance.scores == {"held_out_dice": pytest.approx(found.checkpoint_dice)}
     assert read_card(out).provenance.base == digest(pretrained)
 
 
@@ -121,9 +121,9 @@ def test_what_is_one_piece_in_all_of_three_cases_is_noted(dataset, tmp_path, out
 def test_validation_on_held_out_cases(dataset, out, validation, held):
     seen: list[Event] = []
     result = finetune(job(dataset, out, validation=validation), seen.append)
-    assert len(result["held_out"]) == held
+    assert len(result.held_out) == held
     assert sum("Held out synthetic_" in getattr(e, "text", "") for e in seen) == held
-    assert result["kept"] == ("best" if held else "average")
+    assert result.kept == ("best" if held else "average")
     card = read_card(out)
     assert set(card.provenance.scores) == ({"held_out_dice"} if held else set())
     lines = [json.loads(line) for line in metrics_path(out).read_text().splitlines()]
@@ -133,21 +133,19 @@ def test_validation_on_held_out_cases(dataset, out, validation, held):
 def test_leave_one_out_scores_every_case_once_and_trains_on_all(dataset, out):
     seen: list[Event] = []
     result = finetune(job(dataset, out, validation="leave-one-out", steps=1), seen.append)
-    names = [c["name"] for c in result["leave_one_out"]["cases"]]
+    names = [c.name for c in result.leave_one_out.cases]
     assert names == [f"synthetic_{i:05d}" for i in range(4)]
-    assert result["leave_one_out"]["dice"] == pytest.approx(
-        np.mean([c["dice"] for c in result["leave_one_out"]["cases"]])
-    )
-    assert result["held_out"] == []
+    assert result.leave_one_out.dice == pytest.approx(np.mean([c.dice for c in result.leave_one_out.cases]))
+    assert result.held_out == ()
     card = read_card(out)
     assert card.provenance.case_count == 4
-    assert card.provenance.scores == {"leave_one_out_dice": pytest.approx(result["leave_one_out"]["dice"])}
+    assert card.provenance.scores == {"leave_one_out_dice": pytest.approx(result.leave_one_out.dice)}
     assert any("Leave-one-out Dice" in getattr(e, "text", "") for e in seen)
 
 
 def test_validation_on_cases_given_by_name(dataset, out):
     result = finetune(job(dataset, out, validation="synthetic_00003, synthetic_00000,synthetic_00003"))
-    assert [c["name"] for c in result["held_out"]] == ["synthetic_00000", "synthetic_00003"]
+    assert [c.name for c in result.held_out] == ["synthetic_00000", "synthetic_00003"]
     assert [c.name for c in read_card(out).provenance.cases] == ["synthetic_00001", "synthetic_00002"]
 
 
@@ -172,7 +170,7 @@ def test_validation_refused(dataset, out, validation, words):
 
 def test_comparing_holds_a_case_out_even_if_none_is_asked_for(pretrained, dataset, out):
     result = finetune(job(dataset, out, checkpoint=str(pretrained), compare_scratch=True, validation="0", steps=1))
-    assert len(result["held_out"]) == 1
+    assert len(result.held_out) == 1
 
 
 def test_there_is_nothing_to_compare_scratch_with(dataset, out):
@@ -186,7 +184,7 @@ def test_labels_absent_from_a_case_are_learned_from_the_others(dataset, tmp_path
     relabel(label_of(folder, 1), lambda a: a * 0)
     result = finetune(job(folder, out, validation="1"))
     assert [label.value for label in read_card(out).labels] == [1, 2, 3]
-    assert result["steps"] == 2
+    assert result.steps == 2
 
 
 def test_all_labels_empty(dataset, tmp_path, out):
@@ -317,10 +315,10 @@ def test_before_and_after_on_the_held_out_cases(segmenter, dataset, tmp_path, ou
     save(base, sharp, replace(card, labels=labels, one_piece=(3,)))
     told: list[dict] = []
     result = finetune(job(dataset, out, checkpoint=str(base), validation="2", steps=1), told.append)
-    assert [c["name"] for c in result["before"]] == [c["name"] for c in result["held_out"]]
+    assert [c.name for c in result.before] == [c.name for c in result.held_out]
     assert any("before and" in getattr(e, "text", "") for e in told)
-    for scored in result["before"]:
-        path = dataset / "imagesTr" / f"{scored['name']}.nii.gz"
+    for scored in result.before:
+        path = dataset / "imagesTr" / f"{scored.name}.nii.gz"
         found = tmp_path / path.name
         segment(SegmentJob(checkpoint=str(base), input=(str(path),), output=str(found), precision="32", threads=1))
         predicted = sitk.GetArrayFromImage(sitk.ReadImage(str(found)))
@@ -328,8 +326,8 @@ def test_before_and_after_on_the_held_out_cases(segmenter, dataset, tmp_path, ou
         for value, name in enumerate(names, start=1):
             ours = predicted == next(label.value for label in labels if label.name == name)
             overlap = 2 * (ours & (truth == value)).sum() / (ours.sum() + (truth == value).sum())
-            assert scored["labels"][name] == pytest.approx(overlap)
-    assert any(dice > 0 for scored in result["before"] for dice in scored["labels"].values())
+            assert scored.labels[name] == pytest.approx(overlap)
+    assert any(dice > 0 for scored in result.before for dice in scored.labels.values())
 
 
 def test_there_is_no_before_without_these_labels(pretrained, segmenter, dataset, tmp_path, out):
@@ -338,8 +336,8 @@ def test_there_is_no_before_without_these_labels(pretrained, segmenter, dataset,
     save(other, weights, replace(card, labels=(Label(1, "another"), *card.labels[1:])))
     for given in ({"checkpoint": str(pretrained)}, {"checkpoint": str(other)}, {}):
         result = finetune(job(dataset, out, validation="1", steps=1, overwrite=True, **given))
-        assert (result["before"], len(result["held_out"])) == (None, 1)
-    assert finetune(job(dataset, out, checkpoint=str(segmenter), steps=1, overwrite=True))["before"] is None
+        assert (result.before, len(result.held_out)) == (None, 1)
+    assert finetune(job(dataset, out, checkpoint=str(segmenter), steps=1, overwrite=True)).before is None
 
 
 def test_tuning_a_checkpoint_in_its_place_names_what_it_was(segmenter, dataset, out):
@@ -385,7 +383,7 @@ def test_two_dimensions_from_pre_training_to_scores(thick, tmp_path, out):
     card = read_card(out)
     assert (card.plan.dimensions, card.plan.slice_axis, card.plan.patch[0]) == (2, 0, 1)
     assert card.network.dimensions == 2
-    assert 0 <= result["held_out"][0]["dice"] <= 1
+    assert 0 <= result.held_out[0].dice <= 1
 
 
 def test_segresnet_from_pre_training_to_scores(dataset, tmp_path, out):
@@ -395,7 +393,7 @@ def test_segresnet_from_pre_training_to_scores(dataset, tmp_path, out):
     )
     result = finetune(job(dataset, out, checkpoint=str(base), steps=1, validation="1"))
     assert read_card(out).network.name == "segresnet"
-    assert "encoder" in result["transfer"]["loaded"]
+    assert "encoder" in result.transfer.loaded
 
 
 def test_a_checkpoint_for_pre_training_resumes_too(dataset, tmp_path):

@@ -250,7 +250,7 @@ def test_an_imported_checkpoint_is_fine_tuned(dataset, tmp_path, output):
     import_checkpoint(path, "segresnet", output)
     tuned = tmp_path / "tuned.safetensors"
     job = FinetuneJob(checkpoint=str(output), images=(str(dataset),), output=str(tuned), steps=1, precision="32")
-    assert run(job)["transfer"]["fresh"] == []
+    assert run(job).transfer.fresh == ()
     assert load(tuned)[0].provenance.base_method == "segresnet"
 
 

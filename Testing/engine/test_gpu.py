@@ -19,7 +19,7 @@ def test_pretraining_and_fine_tuning_run_on_the_gpu(dataset, tmp_path):
     base, tuned = tmp_path / "base.safetensors", tmp_path / "tuned.safetensors"
     pretrain(PretrainJob(images=(str(dataset / "imagesTr"),), output=str(base), steps=3, size="tiny", device="cuda"))
     job = FinetuneJob(checkpoint=str(base), images=(str(dataset),), output=str(tuned), steps=3, device="cuda")
-    assert finetune(job)["steps"] == 3
+    assert finetune(job).steps == 3
 
 
 def test_gpu_and_cpu_give_the_same_labels(segmenter, image):

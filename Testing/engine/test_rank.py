@@ -15,6 +15,7 @@ from contrastiveseg.events import Event, Log, Progress
 from contrastiveseg.jobs.run import run
 from contrastiveseg.segmentation import features
 from contrastiveseg.segmentation.rank import order, rank
+from contrastiveseg.serialization import to_json
 from contrastiveseg.training.pretrain import pretrain
 from contrastiveseg.volumes.itk import geometry_of
 from contrastiveseg.volumes.orientation import canonical_axes
@@ -30,7 +31,7 @@ def job(checkpoint: Path, volumes, **more) -> RankJob:
 
 
 def names(result: dict) -> list[str]:
-    return [case["name"] for case in result["cases"]]
+    return [case.name for case in result.cases]
 
 
 def test_the_list_is_diverse():
@@ -87,21 +88,21 @@ def test_the_volume_unlike_the_labeled_ones_comes_first(pretrained, dataset, tmp
     labeled = tuple(map(str, images))
     result = rank(job(pretrained, [copies, tmp_path / "noise.nii.gz"], labeled=labeled))
     assert names(result)[0] == "noise"
-    assert [case["uncertainty"] for case in result["cases"]] == [None] * 3
-    assert [case["novelty"] for case in result["cases"][1:]] == pytest.approx([0, 0], abs=1e-3)
+    assert [case.uncertainty for case in result.cases] == [None] * 3
+    assert [case.novelty for case in result.cases[1:]] == pytest.approx([0, 0], abs=1e-3)
     # Where nothing is known of labels the middle is shown.
-    assert result["cases"][0]["slice"][1] in (6, 8)
+    assert result.cases[0].slice[1] in (6, 8)
 
 
 def test_the_result_is_written_and_told(sharp, dataset, tmp_path):
     output, seen = tmp_path / "next.json", []
     given = job(sharp, dataset / "imagesTr", output=str(output))
     result = run(given, seen.append)
-    assert len(result["cases"]) == 4
-    for case in result["cases"]:
-        assert set(case) == {"name", "score", "uncertainty", "novelty", "slice", "world"}
-        assert 0 < case["uncertainty"] < 1
-    assert json.loads(output.read_text())["cases"] == result["cases"]
+    assert len(result.cases) == 4
+    for case in result.cases:
+        assert set(to_json(case)) == {"name", "score", "uncertainty", "novelty", "slice", "world"}
+        assert 0 < case.uncertainty < 1
+    assert json.loads(output.read_text())["cases"] == to_json(result.cases)
     told = [e.text for e in seen if isinstance(e, Log)]
     assert told[0].startswith(f"1. {names(result)[0]}: score")
     assert [e.done for e in seen if isinstance(e, Progress)][-1] == 4
@@ -115,7 +116,7 @@ def test_one_bad_file_is_named_and_the_rest_is_ranked(sharp, dataset, tmp_path):
     (folder / "synthetic_00001.nii.gz").write_bytes(b"")
     result = rank(job(sharp, folder))
     assert sorted(names(result)) == [f"synthetic_0000{i}" for i in (0, 2, 3)]
-    assert result["failures"][0]["input"].endswith("synthetic_00001.nii.gz")
+    assert result.failures[0].input.endswith("synthetic_00001.nii.gz")
     with pytest.raises(InputError, match="None of the 1 volumes could be ranked"):
         rank(job(sharp, folder / "synthetic_00001.nii.gz"))
 
@@ -169,10 +170,10 @@ def test_the_place_is_the_most_uncertain_one_of_the_stored_array(sharp, image, t
         return there >= 0, there
 
     monkeypatch.setattr(features, "_uncertain_region", uncertain_region)
-    (case,) = rank(job(sharp, tmp_path / "a.nrrd"))["cases"]
-    axis, index = case["slice"]
+    (case,) = rank(job(sharp, tmp_path / "a.nrrd")).cases
+    axis, index = case.slice
     assert axis == 0  # the thickest slices, 25 mm
-    place = np.array(made.TransformPhysicalPointToContinuousIndex(case["world"]))[::-1]
+    place = np.array(made.TransformPhysicalPointToContinuousIndex(case.world))[::-1]
     assert place[0] == pytest.approx(index)
     assert np.abs(place - wanted)[1:].max() <= 1
     assert abs(index - wanted[0]) <= 2  # the cube's slices are all alike

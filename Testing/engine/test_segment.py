@@ -66,7 +66,7 @@ def test_the_result_lies_on_the_inputs_own_grid(sharp, image, tmp_path, suffix, 
     source = oblique(image, tmp_path / f"case{suffix}", kind)
     result = segment(job(sharp, source, tmp_path / "out"))
     written = tmp_path / "out" / f"case{suffix}"
-    assert result["written"] == [str(written)]
+    assert result.written == (str(written),)
     assert grid(written) == grid(source)
     found = sitk.GetArrayFromImage(sitk.ReadImage(str(written)))
     assert found.dtype == np.uint8
@@ -121,7 +121,7 @@ def test_a_dicom_series(sharp, image, tmp_path):
         np.testing.assert_allclose(getattr(found, part)(), getattr(source, part)(), atol=1e-5)
     # A folder of such folders is a batch.
     result = segment(job(sharp, tmp_path / "patient", tmp_path / "all"))
-    assert result["written"] == [str(tmp_path / "all" / "series.nii.gz")]
+    assert result.written == (str(tmp_path / "all" / "series.nii.gz"),)
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (12, 16, 1), (3, 5, 4), (1, 1, 1), (40, 9, 21)])
@@ -215,7 +215,7 @@ def test_what_was_always_one_piece_is_kept_as_one(sharp, image, tmp_path):
             result = segment(job(checkpoint, image, path, pieces=pieces), seen.append)
             maps[pieces, whole] = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
             told[pieces, whole] = [e.text for e in seen if isinstance(e, Log) and "left out" in e.text]
-            assert bool(result["left_out"]) == bool(told[pieces, whole])
+            assert bool(result.left_out) == bool(told[pieces, whole])
     everything = maps["all", ()]
     assert set(in_one_piece(everything)).isdisjoint({2, 3}), "the checkpoint is to find scattered pieces"
     for whole in ((), (2, 3)):
@@ -241,7 +241,7 @@ def test_timings_have_all_stages(sharp, image, tmp_path):
         assert written[stage] > 0, stage
     assert sum(written[s] for s in STAGES if s != "total") <= written["total"] * 1.01 + 1e-3
     assert written["peak_memory_bytes"] > 50e6
-    assert result["seconds"] == {s: written[s] for s in STAGES}
+    assert result.seconds == {s: written[s] for s in STAGES}
 
 
 @pytest.mark.parametrize("timings", ["image", "checkpoint", "labels", "old"])
@@ -264,9 +264,9 @@ def test_a_file_of_a_batch_that_may_not_be_read_is_named(monkeypatch, sharp, dat
 
     monkeypatch.setattr(reading, "check_nifti", refuse)
     result = segment(job(sharp, dataset / "imagesTr", tmp_path / "out"))
-    assert len(result["written"]) == 3
-    (failure,) = result["failures"]
-    assert failure["what"].endswith(
+    assert len(result.written) == 3
+    (failure,) = result.failures
+    assert failure.what.endswith(
         "synthetic_00001.nii.gz cannot be read: Permission denied. Check its rights and its disk."
     )
 
@@ -277,11 +277,11 @@ def test_one_bad_file_of_a_batch_is_named_and_the_rest_is_written(sharp, dataset
     (folder / "synthetic_00001.nii.gz").write_bytes((folder / "synthetic_00000.nii.gz").read_bytes()[:200])
     seen: list[Event] = []
     result = segment(job(sharp, folder, tmp_path / "out"), seen.append)
-    assert [Path(p).name for p in result["written"]] == [f"synthetic_0000{i}.nii.gz" for i in (0, 2, 3)]
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {Path(p).name for p in result["written"]}
-    (failure,) = result["failures"]
-    assert failure["input"].endswith("synthetic_00001.nii.gz")
-    assert "cut short" in failure["what"]
+    assert [Path(p).name for p in result.written] == [f"synthetic_0000{i}.nii.gz" for i in (0, 2, 3)]
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {Path(p).name for p in result.written}
+    (failure,) = result.failures
+    assert failure.input.endswith("synthetic_00001.nii.gz")
+    assert "cut short" in failure.what
     assert any(isinstance(e, Log) and e.level == "warning" and "synthetic_00001" in e.text for e in seen)
     assert [e.done for e in seen if isinstance(e, Progress)][-1] == 4
 
@@ -300,8 +300,8 @@ def test_a_case_that_cannot_be_written_whole_leaves_nothing(monkeypatch, sharp, 
         monkeypatch.setattr(f"contrastiveseg.segmentation.segment.{name}", refuse(getattr(writing, name)))
     maps = {name: str(tmp_path / name) for name in ("probabilities", "uncertainty")}
     result = segment(job(sharp, dataset / "imagesTr", tmp_path / "labels", **maps))
-    assert [failure["what"] for failure in result["failures"]] == ["No space left."]
-    whole = {Path(path).name for path in result["written"]}
+    assert [failure.what for failure in result.failures] == ["No space left."]
+    whole = {Path(path).name for path in result.written}
     assert len(whole) == 3
     for folder in ("labels", *maps):
         assert {path.name for path in (tmp_path / folder).iterdir()} == whole

@@ -47,7 +47,7 @@ def test_a_job_fine_tunes_from_a_starter_by_name(dataset, tmp_path):
     output = tmp_path / "organs.safetensors"
     fields = {"images": [str(dataset)], "output": str(output), "steps": 1, "precision": "32", "threads": 1}
     result = run(job_from({"kind": "finetune", "checkpoint": "starter:macl-3d-tiny", **fields}))
-    assert "encoder" in result["transfer"]["loaded"]
+    assert "encoder" in result.transfer.loaded
     assert read_card(output).provenance.base == digest(starter())
 
 

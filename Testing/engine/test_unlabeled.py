@@ -150,12 +150,12 @@ def test_an_unlabeled_volume_is_never_held_out_and_a_held_out_one_never_drawn(fo
     for image in (folders / "imagesTr").iterdir():
         shutil.copy(image, folders / "unlabeled" / f"copy_of_{image.name}")
     result = finetune(job(folders, out, validation=validation, steps=1))
-    scored = result["held_out"] if validation == "1" else result["leave_one_out"]["cases"]
-    assert {c["name"] for c in scored} <= {"synthetic_00000", "synthetic_00001"}
+    scored = result.held_out if validation == "1" else result.leave_one_out.cases
+    assert {c.name for c in scored} <= {"synthetic_00000", "synthetic_00001"}
     for source in Confident.sources:
         assert [source.cases[i].name for i in source.unlabeled] == ["synthetic_00002", "synthetic_00003"]
     if validation == "1":
-        assert scored[0]["name"] not in [case.name for case in source.cases]
+        assert scored[0].name not in [case.name for case in source.cases]
         assert len(source.labeled) == 1
 
 

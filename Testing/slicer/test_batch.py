@@ -15,6 +15,7 @@ from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.errors import Cancelled, ContrastiveSegError
 from contrastiveseg.events import Progress, Stage, StageStarted
 from contrastiveseg.jobs import run as runner
+from contrastiveseg.results import SegmentResult
 from contrastiveseg.volumes.reading import read_labels
 
 SCRIPT = Path(__file__).resolve().parents[2] / "ContrastiveSeg" / "Scripts" / "batch.py"
@@ -219,7 +220,7 @@ def test_as_slicer_runs_it_the_exit_code_is_always_told(happens, code, words, im
         emit(StageStarted(Stage.SEGMENT))
         if happens is not None:
             raise happens
-        return {"written": [job.output], "failures": []}
+        return SegmentResult((job.output,), (), {}, {}, 0)
 
     out, err = PythonQtOutput(), PythonQtOutput()
     monkeypatch.setattr(runner, "run", run)

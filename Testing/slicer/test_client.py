@@ -1,5 +1,6 @@
 """The worker as the panel sees it: with an engine that misbehaves in every way, and once with the real one."""
 
+import json
 import os
 import sys
 import time
@@ -55,7 +56,9 @@ def serve(identifier, job):
             return say(identifier, "error", what="Cancelled as asked.", exit_code=130)
         time.sleep(0.01)
     policy = os.environ.get("OMP_WAIT_POLICY")
-    say(identifier, "result", value={"did": what, "pid": os.getpid(), "threads_wait": policy})
+    # A result of the job's kind, with what the tests ask of the process in one of its texts.
+    process = json.dumps({"pid": os.getpid(), "threads_wait": policy})
+    say(identifier, "result", value=dict(output=what, csv=process, dice=None, cases=0, rows=[], failures=[]))
 
 def listen():
     for line in sys.stdin:
@@ -102,6 +105,10 @@ class Watched:
 
     def ended(self) -> bool:
         return bool(self.events) and isinstance(self.events[-1], Result | Error)
+
+    def process(self) -> dict[str, Any]:
+        """What the result says of the process that did the job."""
+        return json.loads(self.events[-1].value.csv)
 
     def of(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -163,8 +170,8 @@ def test_jobs_and_queries_end_in_their_results_by_one_process(new_worker, wait_f
     wait_for(second.ended)
     assert methods == [["macl"]]
     assert [type(event) for event in first.events] == [StageStarted, Result]
-    assert second.events[-1].value["did"] == "b"
-    assert second.events[-1].value["pid"] == first.events[-1].value["pid"]
+    assert second.events[-1].value.output == "b"
+    assert second.process()["pid"] == first.process()["pid"]
     assert (worker.running, worker.busy) == (True, False)
 
 
@@ -176,7 +183,7 @@ def test_threads_leave_the_processor_to_the_other_worker_while_they_wait(new_wor
     worker, watched = new_worker(), Watched()
     worker.submit(job("a"), watched)
     wait_for(watched.ended)
-    assert watched.events[-1].value["threads_wait"] == (chosen or "passive")
+    assert watched.process()["threads_wait"] == (chosen or "passive")
 
 
 def test_a_query_nobody_knows_goes_to_the_log_alone(new_worker, wait_for):
@@ -295,7 +302,7 @@ def test_a_job_that_does_not_listen_is_killed_with_its_children_and_the_next_one
     worker.cancel(identifier)
     wait_for(lambda: deaf.ended() and following.ended())
     assert [event.exit_code for event in deaf.of(Error)] == [130]
-    assert following.events[-1].value["pid"] not in pids
+    assert following.process()["pid"] not in pids
     wait_for(lambda: not any(map(alive, pids)))
 
 
@@ -339,7 +346,7 @@ def test_stopping_an_idle_worker_and_one_that_never_ran(new_worker, wait_for):
     worker.GRACE = 60
     worker.stop(lambda: stopped.append("idle"))
     wait_for(lambda: len(stopped) == 2)
-    assert not alive(watched.events[-1].value["pid"])
+    assert not alive(watched.process()["pid"])
 
 
 def test_no_process_is_left_when_slicer_quits(new_worker, wait_for, monkeypatch):
@@ -451,7 +458,7 @@ def test_waiting_for_a_job_gives_its_result_or_raises_its_error(new_worker):
     from contrastiveseg.errors import Cancelled, ContrastiveSegError
 
     worker, watched = new_worker(), Watched()
-    assert run_blocking(worker, job("a"), watched)["did"] == "a"
+    assert run_blocking(worker, job("a"), watched).output == "a"
     assert isinstance(watched.events[-1], Result)
     with pytest.raises(ContrastiveSegError, match="exit code 7"):
         run_blocking(worker, job("die"))
@@ -479,7 +486,7 @@ def test_the_real_engine_segments_answers_and_refuses(new_worker, segmenter, ima
     worker.query("devices", devices.extend)
     given = {"checkpoint": str(segmenter), "input": (str(image),), "threads": 1, "precision": "32"}
     result = run_blocking(worker, SegmentJob(output=str(tmp_path / "a.nii.gz"), **given), watched)
-    assert result["written"] == [str(tmp_path / "a.nii.gz")]
+    assert result.written == (str(tmp_path / "a.nii.gz"),)
     assert "cpu" in [device["name"] for device in devices]
     assert {Stage.SEGMENT} < {event.name for event in watched.of(StageStarted)}
     with pytest.raises(InputError, match="exists already"):

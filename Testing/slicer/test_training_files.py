@@ -10,6 +10,7 @@ from patients import SHAPE, add_patient, add_segmentation, add_volume, boxes
 
 from contrastiveseg.checkpoints.card import Label
 from contrastiveseg.errors import InputError
+from contrastiveseg.results import FinetuneResult, HeldOutCase, ScratchComparison
 from contrastiveseg.volumes.dataset import find_cases
 from contrastiveseg.volumes.reading import read_channels, read_labels
 
@@ -117,27 +118,32 @@ def test_a_node_gone_meanwhile_is_named(cases, tmp_path):
 
 
 def scores(name, dice, hd95):
-    return {"name": name, "dice": dice, "hd95_mm": hd95, "labels": {}}
+    return HeldOutCase(name, dice, {}, hd95)
+
+
+def result(held_out, before=None, scratch=None):
+    comparison = ScratchComparison("checkpoint", 0.8, 0.3, scratch) if scratch else None
+    return FinetuneResult("c", "m", 3, 1.0, "best", None, held_out, before, comparison)
 
 
 def test_the_outcome_tells_before_after_and_scratch(scene):
-    from ContrastiveSegPanel.ui.held_out_scores import held_out_dice, outcome_html
+    from ContrastiveSegPanel.ui.held_out_scores import held_out_dice, held_out_html
 
-    result = {
-        "held_out": [scores("a", 0.9, 2.0), scores("b", 0.7, None), scores("c", None, None)],
-        "before": [scores("a", 0.5, 20.0), scores("b", 0.3, 30.0), scores("c", None, None)],
-        "comparison": {"won": "checkpoint", "scratch": [scores("a", 0.4, 9.0), scores("b", 0.2, 8.0)]},
-    }
-    told = outcome_html(result, {"a": "CT <1>", "b": "CT 2"})
-    assert "CT &lt;1&gt;" in told
+    scored = result(
+        held_out=(scores("a", 0.9, 2.0), scores("b", 0.7, None), scores("c", None, None)),
+        before=(scores("a", 0.5, 20.0), scores("b", 0.3, 30.0), scores("c", None, None)),
+        scratch=(scores("a", 0.4, 9.0), scores("b", 0.2, 8.0)),
+    )
+    table = held_out_html(scored, {"a": "CT <1>", "b": "CT 2"})
+    assert "CT &lt;1&gt;" in table
     for cell in ("0.900 (2.0)", "0.700 (-)", "0.800 (-)", "0.400 (-)", "0.300 (8.5)", "0.500 (20.0)"):
-        assert cell in told
-    assert "paid" in told
-    assert held_out_dice(result) == {"a": 0.9, "b": 0.7}
+        assert cell in table
+    assert "paid" in table
+    assert held_out_dice(scored) == {"a": 0.9, "b": 0.7}
 
 
 def test_without_held_out_volumes_there_is_no_outcome(scene):
-    from ContrastiveSegPanel.ui.held_out_scores import held_out_dice, outcome_html
+    from ContrastiveSegPanel.ui.held_out_scores import held_out_dice, held_out_html
 
-    assert outcome_html({"held_out": []}, {}) == ""
-    assert held_out_dice({"held_out": []}) == {}
+    assert held_out_html(result(()), {}) == ""
+    assert held_out_dice(result(())) == {}

@@ -15,10 +15,10 @@ from contrastiveseg.errors import Cancelled, ContrastiveSegError, InputError
 from .client import EngineClient
 
 
-def run_blocking(
-    worker: EngineClient, job: Job, on_event: Callable[[events.Event], None] | None = None
-) -> dict[str, Any]:
-    """The result of ``job``. Slicer's event loop turns meanwhile, so its windows are drawn and clicks are taken.
+def run_blocking(worker: EngineClient, job: Job, on_event: Callable[[events.Event], None] | None = None) -> Any:
+    """The result of ``job``, see :mod:`contrastiveseg.results`.
+
+    Slicer's event loop turns meanwhile, so its windows are drawn and clicks are taken.
 
     Raises:
         InputError: something given cannot be used.

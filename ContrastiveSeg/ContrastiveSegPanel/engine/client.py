@@ -24,6 +24,7 @@ from slicer.i18n import tr as _
 from contrastiveseg import events
 from contrastiveseg.descriptions import Job
 from contrastiveseg.errors import Cancelled, InputError
+from contrastiveseg.results import result_from_json
 from contrastiveseg.serialization import to_json
 
 from ..signal import Signal
@@ -56,11 +57,15 @@ def python_environment() -> dict[str, str]:
 
 @dataclass
 class _Request:
-    """A job or query that has not got its end yet."""
+    """A job or query that has not got its end yet.
+
+    Attributes:
+        kind: of the job; None for a query.
+    """
 
     line: str
     on_event: Callable[[events.Event], None]
-    is_job: bool
+    kind: str | None
     timer: Any
     started: bool = False
     cancelled: bool = False
@@ -115,7 +120,7 @@ class EngineClient:
     @property
     def busy(self) -> bool:
         """Whether a job is waiting for its end."""
-        return any(request.is_job for request in self._open.values())
+        return any(request.kind is not None for request in self._open.values())
 
     def start(self) -> None:
         """Start the process, if there is none, and let it load its libraries, so that the first job need not."""
@@ -125,10 +130,11 @@ class EngineClient:
     def submit(self, job: Job, on_event: Callable[[events.Event], None]) -> str:
         """Ask for ``job``; returns its id.
 
-        ``on_event`` gets its events, of which exactly one, the last, is a ``Result`` or an ``Error``; an ``Error``
-        comes also when the worker cannot start, dies or is stopped. It is never called from here.
+        ``on_event`` gets its events, of which exactly one, the last, is a ``Result`` (with a value of the job's class
+        in :mod:`contrastiveseg.results`) or an ``Error``; an ``Error`` comes also when the worker cannot start, dies or
+        is stopped. It is never called from here.
         """
-        return self._ask({"job": {"kind": job.kind, **to_json(job)}}, on_event, is_job=True)
+        return self._ask({"job": {"kind": job.kind, **to_json(job)}}, on_event, job.kind)
 
     def query(self, name: str, on_result: Callable[[Any], None]) -> None:
         """Ask the engine what it knows ("methods", "devices"). A failure goes to the log only."""
@@ -139,7 +145,7 @@ class EngineClient:
             elif isinstance(event, events.Error) and event.exit_code != Cancelled.exit_code:
                 self.log_line.emit(event.what)
 
-        self._ask({"query": name}, answer, is_job=False)
+        self._ask({"query": name}, answer, None)
 
     def cancel(self, identifier: str) -> None:
         """Ask a job to end; if it has not after ``GRACE`` seconds, its processes are killed."""
@@ -229,10 +235,10 @@ class EngineClient:
 
     # Requests
 
-    def _ask(self, content: dict[str, Any], on_event: Callable[[events.Event], None], is_job: bool) -> str:
+    def _ask(self, content: dict[str, Any], on_event: Callable[[events.Event], None], kind: str | None) -> str:
         identifier = str(next(self._numbers))
         line = json.dumps({"id": identifier, **content})
-        self._open[identifier] = _Request(line, on_event, is_job, single_shot(self._kill))
+        self._open[identifier] = _Request(line, on_event, kind, single_shot(self._kill))
         self._launch()
         self._write(line)
         return identifier
@@ -279,6 +285,8 @@ class EngineClient:
 
     def _take(self, request: _Request, event: events.Event) -> None:
         request.started = True
+        if isinstance(event, events.Result) and request.kind is not None:
+            event = _typed(event, request.kind)
         request.ended = isinstance(event, events.Result | events.Error)
         newest = self._progress.get(id(request))
         if isinstance(event, events.Progress) and newest is not None:
@@ -327,3 +335,11 @@ def _parse(line: str) -> tuple[str | None, events.Event]:
     """The id of the request that an answer of the worker belongs to (None: to none), and its event."""
     data = json.loads(line)
     return data.pop("id"), events.from_json(data)
+
+
+def _typed(result: events.Result, kind: str) -> events.Result | events.Error:
+    """The result of a job of ``kind`` with a value of its class in :mod:`contrastiveseg.results`."""
+    try:
+        return events.Result(result_from_json(kind, result.value))
+    except InputError as problem:
+        return events.Error(str(problem), 1)

@@ -13,6 +13,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from contrastiveseg.files import write_text
+from contrastiveseg.results import ScoreRow
 
 #: Field of a row of the engine's ``evaluate`` -> title, unit and description of its column.
 COLUMNS = {
@@ -26,7 +27,7 @@ COLUMNS = {
 _DIGITS = 4
 
 
-def write_table(node: Any, rows: Sequence[Mapping[str, Any]], names: Mapping[int, str]) -> None:
+def write_table(node: Any, rows: Sequence[ScoreRow], names: Mapping[int, str]) -> None:
     """Fill the table ``node`` with a row a label, rounded to 4 digits; what is undefined is not a number.
 
     Args:
@@ -38,13 +39,14 @@ def write_table(node: Any, rows: Sequence[Mapping[str, Any]], names: Mapping[int
     segments = vtk.vtkStringArray()
     segments.SetName(_("Segment"))
     for row in rows:
-        segments.InsertNextValue(names[row["label"]])
+        segments.InsertNextValue(names[row.label])
     node.AddColumn(segments)
     for field, (title, unit, description) in COLUMNS.items():
         column = vtk.vtkDoubleArray()
         column.SetName(title)
         for row in rows:
-            column.InsertNextValue(math.nan if row[field] is None else round(row[field], _DIGITS))
+            value = getattr(row, field)
+            column.InsertNextValue(math.nan if value is None else round(value, _DIGITS))
         node.AddColumn(column)
         # Slicer's table shows the title with the unit behind it, as "HD95 [mm]"; a CSV has only the name.
         node.SetColumnTitle(title, title.removesuffix(f" ({unit})"))

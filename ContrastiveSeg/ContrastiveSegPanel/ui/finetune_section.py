@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from contrastiveseg.descriptions import FinetuneJob
 from contrastiveseg.errors import InputError
+from contrastiveseg.results import FinetuneResult
 
 from ..mrml.parameters import Parameters
 from ..timer import single_shot
@@ -22,7 +23,7 @@ from .budget_box import Budget
 from .cases_table import CasesTable, StructuresTable
 from .chart import chart_in
 from .device_box import chosen_device
-from .held_out_scores import held_out_dice, outcome_html
+from .held_out_scores import held_out_dice, held_out_html
 from .label_next import LabelNext
 from .methods_box import MethodsBox
 from .section import Section
@@ -196,15 +197,15 @@ class FineTuneSection(Section):
         self.ui.outcomeCard.setVisible(False)
         self._training.start(given.steps, job, self._done)
 
-    def _done(self, result: dict[str, Any]) -> None:
+    def _done(self, result: FinetuneResult) -> None:
         scored = held_out_dice(result)
         self._dice = {self._volume_ids[name]: dice for name, dice in scored.items() if name in self._volume_ids}
         nodes = {name: slicer.mrmlScene.GetNodeByID(identifier) for name, identifier in self._volume_ids.items()}
-        told = outcome_html(result, {name: node.GetName() for name, node in nodes.items() if node is not None})
+        told = held_out_html(result, {name: node.GetName() for name, node in nodes.items() if node is not None})
         self.ui.outcomeLabel.setText(told)
         self.ui.outcomeCard.setVisible(bool(told))
         self.ui.fineTuneStatusLabel.setText(
-            _("Done in {time}: {name}.").format(time=duration(60 * result["minutes"]), name=self._training.told_output)
+            _("Done in {time}: {name}.").format(time=duration(60 * result.minutes), name=self._training.told_output)
         )
         self.ui.nameLineEdit.setText("")
         self.refresh()

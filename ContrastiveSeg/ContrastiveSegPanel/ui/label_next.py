@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from contrastiveseg.descriptions import RankJob
 from contrastiveseg.events import Event, Log
+from contrastiveseg.results import RankedCase, RankResult
 
 from ..mrml.slice_views import show_place
 from ..workflows.cases import UNLABELED, Cases
@@ -32,7 +33,7 @@ class LabelNext:
         self._sweep = Steps()
         self._dropped = False
         #: Of each row: the volume's ID and the place to show.
-        self._ranked: list[tuple[str, list[float]]] = []
+        self._ranked: list[tuple[str, tuple[float, float, float]]] = []
         header = ui.rankTable.horizontalHeader()
         header.setSectionResizeMode(_VOLUME, qt.QHeaderView.Stretch)
         for column in (_SCORE, _UNCERTAINTY, _NOVELTY):
@@ -94,10 +95,10 @@ class LabelNext:
         if isinstance(event, Log):
             self._session.log(event.text)
 
-    def _done(self, value: dict[str, Any]) -> None:
+    def _done(self, result: RankResult) -> None:
         self._remove_files()
         if not self._dropped:
-            self._fill([c for c in value["cases"] if slicer.mrmlScene.GetNodeByID(self._volume_ids[c["name"]])])
+            self._fill([c for c in result.cases if slicer.mrmlScene.GetNodeByID(self._volume_ids[c.name])])
             self._ui.rankStatusLabel.setText(_("Click a volume to see where the checkpoint is least sure."))
 
     def _failed(self, problem: Exception | str, cancelled: bool) -> None:
@@ -109,20 +110,20 @@ class LabelNext:
         files = [*sorted(self._folder.rglob("*"), reverse=True), self._folder]
         self._sweep.start([("", path.rmdir if path.is_dir() else path.unlink) for path in files], lambda problem: None)
 
-    def _fill(self, ranked: list[dict[str, Any]]) -> None:
+    def _fill(self, ranked: list[RankedCase]) -> None:
         table = self._ui.rankTable
         table.setRowCount(len(ranked))
         for row, case in enumerate(ranked):
-            volume = slicer.mrmlScene.GetNodeByID(self._volume_ids[case["name"]])
+            volume = slicer.mrmlScene.GetNodeByID(self._volume_ids[case.name])
             name = qt.QTableWidgetItem(volume.GetName())
             name.setToolTip(volume.GetName())
             table.setItem(row, _VOLUME, name)
-            for column, key in ((_SCORE, "score"), (_UNCERTAINTY, "uncertainty"), (_NOVELTY, "novelty")):
-                item = qt.QTableWidgetItem("" if case[key] is None else f"{case[key]:.2f}")
+            for column, value in ((_SCORE, case.score), (_UNCERTAINTY, case.uncertainty), (_NOVELTY, case.novelty)):
+                item = qt.QTableWidgetItem("" if value is None else f"{value:.2f}")
                 item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
                 table.setItem(row, column, item)
         table.setVisible(bool(ranked))
-        self._ranked = [(self._volume_ids[case["name"]], case["world"]) for case in ranked]
+        self._ranked = [(self._volume_ids[case.name], case.world) for case in ranked]
 
     def _show(self, row: int) -> None:
         identifier, place = self._ranked[row]

@@ -12,6 +12,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from contrastiveseg.descriptions import PretrainJob, Size
+from contrastiveseg.results import PretrainResult
 
 from .. import settings
 from ..mrml.parameters import Parameters
@@ -159,9 +160,9 @@ class PreTrainSection(Section):
         )
         self._training.start(steps, job, self._done, "" if self._on_scene else resuming_command(job))
 
-    def _done(self, result: dict[str, Any]) -> None:
+    def _done(self, result: PretrainResult) -> None:
         told = _("Done in {time}: {name}. Fine-tune it now.")
-        time = duration(60 * result["minutes"])
+        time = duration(60 * result.minutes)
         self.ui.preTrainStatusLabel.setText(told.format(time=time, name=self._training.told_output))
         self.ui.preTrainNameLineEdit.setText("")
 

@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from contrastiveseg.errors import ContrastiveSegError
+from contrastiveseg.results import EvaluateResult
 
 from .. import settings
 from ..mrml import scene
@@ -109,14 +110,14 @@ class ResultsSection(Section):
         self._dropped, self._folder = False, folder
         self._task.start(comparison.steps, comparison.job, self._done, self._failed)
 
-    def _done(self, value: dict[str, Any]) -> None:
+    def _done(self, result: EvaluateResult) -> None:
         self._remove_files()
         if self._dropped:
             return
         table = self.ui.resultsTable.mrmlTableNode()
         if table is None or table.GetName() != self._title:
             table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", self._title)
-        write_table(table, value["rows"], self._names)
+        write_table(table, result.rows, self._names)
         self._show_table(table)
         self.ui.measureStatusLabel.setText(self._note)
 

@@ -14,6 +14,7 @@ from contrastiveseg.checkpoints.card import Label
 from contrastiveseg.descriptions import Pieces
 from contrastiveseg.errors import InputError
 from contrastiveseg.events import Event, Log, Progress
+from contrastiveseg.results import SegmentResult
 
 from ..mrml import scene
 from ..mrml.parameters import Parameters
@@ -330,27 +331,26 @@ class SegmentSection(Section):
         elif isinstance(event, Progress) and self._current is not None:
             self._take(self._current)
 
-    def _on_result(self, value: dict[str, Any]) -> None:
+    def _on_result(self, result: SegmentResult) -> None:
         current = self._current
         if current is None:
             self.ui.statusLabel.setText("")
             return
         self._take(current)
         self._finish(current)
-        failures = value["failures"]
         seconds = time.perf_counter() - self._clicked
         count = len(current.segmentation_ids)
         nodes = [slicer.mrmlScene.GetNodeByID(identifier) for identifier in current.segmentation_ids]
         what = nodes[0].GetName() if count == 1 and nodes[0] is not None else _("{count} volumes").format(count=count)
         told = _("Done: {what}, {seconds:.1f} s.").format(what=what, seconds=seconds)
-        if value["left_out"]:
+        if result.left_out:
             told += " " + _("Islands were left out; the log says of what.")
         self.ui.statusLabel.setText(told)
-        self.session.log(told + " " + ", ".join(f"{k} {v:.2f}" for k, v in value["seconds"].items() if v))
+        self.session.log(told + " " + ", ".join(f"{k} {v:.2f}" for k, v in result.seconds.items() if v))
         self._tell_of_surprises(current)
-        if failures:
-            head = _("{count} volumes could not be segmented:").format(count=len(failures))
-            self.session.report("\n".join([head, *(failure["what"] for failure in failures)]))
+        if result.failures:
+            head = _("{count} volumes could not be segmented:").format(count=len(result.failures))
+            self.session.report("\n".join([head, *(failure.what for failure in result.failures)]))
 
     def _on_problem(self, problem: Exception | str, cancelled: bool) -> None:
         current = self._current

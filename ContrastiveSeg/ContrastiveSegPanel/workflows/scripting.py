@@ -16,6 +16,8 @@ from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.descriptions import FinetuneJob
 from contrastiveseg.errors import ContrastiveSegError, InputError
 from contrastiveseg.events import Event
+from contrastiveseg.results import ScoreRow
+from contrastiveseg.serialization import to_json
 
 from ..engine.blocking import run_blocking
 from ..engine.requirements import how_to_install
@@ -81,7 +83,7 @@ def fine_tune(
         )
         for _words, do in handed.steps:
             do()
-        return run_blocking(session.worker, job, on_event)
+        return to_json(run_blocking(session.worker, job, on_event))
 
 
 def evaluate(session: Session, segmentation: Any, reference: Any, volume: Any) -> dict[str, dict[str, float | None]]:
@@ -94,8 +96,12 @@ def evaluate(session: Session, segmentation: Any, reference: Any, volume: Any) -
         comparison = compare(segmentation, reference, volume, folder)
         for _words, do in comparison.steps:
             do()
-        rows = run_blocking(session.worker, comparison.job)["rows"]
-    return {comparison.names[row.pop("label")]: {k: v for k, v in row.items() if k != "case"} for row in rows}
+        result = run_blocking(session.worker, comparison.job)
+    return {comparison.names[row.label]: _scores(row) for row in result.rows}
+
+
+def _scores(row: ScoreRow) -> dict[str, float | None]:
+    return {key: value for key, value in to_json(row).items() if key not in ("case", "label")}
 
 
 def _check_packages(session: Session) -> None:

@@ -9,13 +9,14 @@ from ..checkpoints.header import read_card
 from ..checkpoints.learned_cases import first_names, learned_cases
 from ..descriptions import EvaluateJob
 from ..files import check_outputs, write_text
+from ..results import EvaluateResult, Failure
 from .evaluate import evaluate, files_of
 from .tables import to_csv, to_json, to_markdown, to_rows
 
 
 def run_evaluation(
     job: EvaluateJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never
-) -> dict:
+) -> EvaluateResult:
     """Run ``job``; returns the paths written, the mean Dice, the rows of the table and what could not be paired.
 
     Raises:
@@ -37,13 +38,7 @@ def run_evaluation(
         )
         emit(events.warning(text))
     dice = evaluation.overall.statistics["dice"].mean
-    failures = [{"input": name, "what": "no prediction"} for name in evaluation.missing]
-    failures += [{"input": name, "what": why} for name, why in evaluation.refused.items()]
-    return {
-        "output": job.output,
-        "csv": job.csv,
-        "dice": dice,
-        "cases": len(evaluation.cases),
-        "rows": to_rows(evaluation),
-        "failures": failures,
-    }
+    failures = [Failure(name, "no prediction") for name in evaluation.missing]
+    failures += [Failure(name, why) for name, why in evaluation.refused.items()]
+    rows = tuple(to_rows(evaluation))
+    return EvaluateResult(job.output, job.csv, dice, len(evaluation.cases), rows, tuple(failures))

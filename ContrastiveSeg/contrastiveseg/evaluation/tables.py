@@ -7,10 +7,10 @@ import io
 import json
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from .. import serialization
 from ..files import write_text
+from ..results import ScoreRow
 from .evaluate import Evaluation, LabelSummary, Statistic
 from .metrics import METRICS, LabelScores
 
@@ -36,20 +36,20 @@ def to_csv(evaluation: Evaluation) -> str:
     return text.getvalue()
 
 
-def to_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """What a panel shows, one row a case and label, as JSON; ``volume_ml`` is the prediction's, None is undefined."""
+def to_rows(evaluation: Evaluation) -> list[ScoreRow]:
+    """One row a case and label."""
     return [
-        {
-            "case": case.case,
-            "label": scores.label,
-            "name": scores.name,
-            "status": scores.status,
-            "dice": scores.dice,
-            "hd95_mm": scores.hd95_mm,
-            "assd_mm": scores.assd_mm,
-            "volume_ml": scores.prediction_ml,
-            "reference_ml": scores.reference_ml,
-        }
+        ScoreRow(
+            case.case,
+            scores.label,
+            scores.name,
+            scores.status,
+            scores.dice,
+            scores.hd95_mm,
+            scores.assd_mm,
+            volume_ml=scores.prediction_ml,
+            reference_ml=scores.reference_ml,
+        )
         for case in evaluation.cases
         for scores in case.scores
     ]

@@ -7,11 +7,12 @@ import importlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import overload
 
 from .. import events
 from ..checkpoints.starters import PREFIX, checkpoint_path
-from ..descriptions import EvaluateJob, FinetuneJob, Job, RankJob, SegmentJob
+from ..descriptions import EvaluateJob, FinetuneJob, Job, PretrainJob, RankJob, SegmentJob
+from ..results import EvaluateResult, FinetuneResult, JobResult, PretrainResult, RankResult, SegmentResult
 
 #: Which function does which kind of job.
 _DOERS = {
@@ -23,8 +24,20 @@ _DOERS = {
 }
 
 
-def run(job: Job, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> dict[str, Any]:
-    """Do ``job`` and return its result as JSON types. Its checkpoint is a path, or ``starter:NAME``.
+@overload
+def run(job: PretrainJob, emit: events.Emit = ..., cancelled: events.Cancelled = ...) -> PretrainResult: ...
+@overload
+def run(job: FinetuneJob, emit: events.Emit = ..., cancelled: events.Cancelled = ...) -> FinetuneResult: ...
+@overload
+def run(job: SegmentJob, emit: events.Emit = ..., cancelled: events.Cancelled = ...) -> SegmentResult: ...
+@overload
+def run(job: EvaluateJob, emit: events.Emit = ..., cancelled: events.Cancelled = ...) -> EvaluateResult: ...
+@overload
+def run(job: RankJob, emit: events.Emit = ..., cancelled: events.Cancelled = ...) -> RankResult: ...
+@overload
+def run(job: Job, emit: events.Emit = ..., cancelled: events.Cancelled = ...) -> JobResult: ...
+def run(job: Job, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> JobResult:
+    """Do ``job`` and return its result. Its checkpoint is a path, or ``starter:NAME``.
 
     Raises:
         InputError: no starter has that name.

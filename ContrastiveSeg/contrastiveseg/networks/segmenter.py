@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..results import TransferReport
 from .backbone import Backbone
 
 
@@ -41,18 +41,6 @@ class Segmenter(nn.Module):
     def deep_logits(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """:meth:`forward_deep`, from the decoder's maps, deepest first."""
         return [head(m) for head, m in zip((self.head, *self.auxiliary), maps[::-1], strict=False)]
-
-
-@dataclass(frozen=True)
-class TransferReport:
-    """What a backbone took over and what it kept as initialized, by sub-module ("encoder", "decoder.0", ...)."""
-
-    loaded: tuple[str, ...]
-    fresh: tuple[str, ...]
-    loaded_parameters: int
-    fresh_parameters: int
-    adapted: tuple[str, ...] = ()
-    """Tensors refitted to another number of input channels."""
 
 
 def load_transferred(backbone: Backbone, tensors: Mapping[str, Tensor], modules: Sequence[str]) -> TransferReport:

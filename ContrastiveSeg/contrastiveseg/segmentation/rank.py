@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +21,7 @@ from ..descriptions import RankJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
 from ..files import check_outputs, write_text
+from ..results import Failure, RankedCase, RankResult
 from ..serialization import to_json
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.reading import read_channels
@@ -30,29 +29,8 @@ from ..volumes.volume import Geometry
 from .features import FeatureExtractor, VolumeFeatures
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """An unlabeled volume in the list.
-
-    Attributes:
-        score: what the list is sorted by, 0 to 1: the mean of novelty and of the uncertainty's rank, or novelty alone.
-        uncertainty: mean normalized entropy in and around the predicted structures; None where no labels are known.
-        novelty: distance of its features to the nearest volume that is labeled or precedes it in the list, 0 (the same)
-            to 1 (as far as any volume of the list is from the labeled ones).
-        slice: axis (0, 1, 2 for z, y, x of the file's array) and index of its most uncertain slice.
-        world: (x, y, z) in mm (LPS) of the most uncertain voxel in it.
-    """
-
-    name: str
-    score: float
-    uncertainty: float | None
-    novelty: float
-    slice: tuple[int, int]
-    world: tuple[float, float, float]
-
-
-def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> dict:
-    """Run ``job``; returns {"cases": list of :class:`Ranked`, best first, "failures": what could not be read}.
+def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> RankResult:
+    """Run ``job``; returns the volumes, best first.
 
     Raises:
         InputError: the checkpoint or the output cannot be used, nothing is left to rank, or no volume could be read.
@@ -74,7 +52,7 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
     extractor = FeatureExtractor.open(Path(job.checkpoint), [*labeled, *unlabeled], device, dtype)
     emit(events.StageStarted(events.Stage.RANK))
     progress = events.ProgressMeter(emit, len(labeled) + len(unlabeled), "volumes")
-    failures: list[dict[str, str]] = []
+    failures: list[Failure] = []
     unlabeled_features: list[tuple[CaseFiles, VolumeFeatures, Geometry]] = []
     labeled_features: list[np.ndarray] = []
     for done, case in enumerate([*labeled, *unlabeled]):
@@ -88,7 +66,7 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
             volume = read_channels(case.images)
             extracted = extractor.extract(volume, on_tile)
         except (InputError, RuntimeError, MemoryError) as problem:
-            failures.append({"input": str(case.images[0]), "what": str(problem)})
+            failures.append(Failure(str(case.images[0]), str(problem)))
             emit(events.warning(f"{case.name} failed: {problem}"))
             continue
         if done < len(labeled):
@@ -96,18 +74,17 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
         else:
             unlabeled_features.append((case, extracted, volume.geometry))
     if not unlabeled_features:
-        raise InputError(f"None of the {len(unlabeled)} volumes could be ranked. {failures[-1]['what']}")
+        raise InputError(f"None of the {len(unlabeled)} volumes could be ranked. {failures[-1].what}")
     ranked = _ranked(unlabeled_features, labeled_features)
     for position, entry in enumerate(ranked, start=1):
         emit(events.log(f"{position}. {_line(entry)}"))
-    result: dict[str, Any] = {"cases": to_json(ranked), "failures": failures}
     if job.output:
-        write_text(Path(job.output), json.dumps(result, indent=1) + "\n")
-        result["output"] = job.output
-    return result
+        written = {"cases": to_json(ranked), "failures": to_json(failures)}
+        write_text(Path(job.output), json.dumps(written, indent=1) + "\n")
+    return RankResult(tuple(ranked), tuple(failures), job.output)
 
 
-def _line(ranked: Ranked) -> str:
+def _line(ranked: RankedCase) -> str:
     uncertainty = "" if ranked.uncertainty is None else f"uncertainty {ranked.uncertainty:.3f}, "
     return f"{ranked.name}: score {ranked.score:.3f} ({uncertainty}novelty {ranked.novelty:.3f})"
 
@@ -118,7 +95,7 @@ def _files(case: CaseFiles) -> tuple[Path, ...]:
 
 def _ranked(
     unlabeled: Sequence[tuple[CaseFiles, VolumeFeatures, Geometry]], labeled: Sequence[np.ndarray]
-) -> list[Ranked]:
+) -> list[RankedCase]:
     values = [extracted.uncertainty for _, extracted, _ in unlabeled]
     uncertainty = None if None in values else np.array(values, float)
     features = np.array([extracted.features for _, extracted, _ in unlabeled])
@@ -127,7 +104,7 @@ def _ranked(
         case, extracted, geometry = unlabeled[index]
         axis, voxel = extracted.slice_axis, extracted.voxel
         ranked.append(
-            Ranked(case.name, score, extracted.uncertainty, novelty, (axis, voxel[axis]), geometry.position(voxel))
+            RankedCase(case.name, score, extracted.uncertainty, novelty, (axis, voxel[axis]), geometry.position(voxel))
         )
     return ranked
 

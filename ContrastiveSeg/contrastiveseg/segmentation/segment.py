@@ -23,6 +23,7 @@ from ..errors import Cancelled, InputError
 from ..files import check_outputs, volume_suffix, write_text
 from ..networks.registry import available_backbones
 from ..planning.compatibility import incompatibilities, warning_text
+from ..results import Failure, SegmentResult
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.reading import read_channels
 from ..volumes.writing import WRITTEN, check_writable_kind, write_labels, write_maps
@@ -49,7 +50,7 @@ def segment(
     emit: events.Emit = events.silent,
     cancelled: events.Cancelled = events.never,
     import_seconds: float = 0.0,
-) -> dict:
+) -> SegmentResult:
     """Run ``job``; returns the files written, the failures, what was left out by case, and seconds per stage.
 
     Args:
@@ -71,7 +72,7 @@ def segment(
         device = resolve_device(job.device)
         predictor = _predictor(os.path.realpath(job.checkpoint), _stamp(job.checkpoint), str(device), job.precision)
     written: list[str] = []
-    failures: list[dict[str, str]] = []
+    failures: list[Failure] = []
     left_out: dict[str, Mapping[str, float]] = {}
     progress = events.ProgressMeter(emit, len(outputs), "volumes")
     emit(events.StageStarted(events.Stage.SEGMENT))
@@ -89,23 +90,17 @@ def segment(
         except (InputError, RuntimeError, MemoryError) as problem:
             if len(outputs) == 1:
                 raise
-            failures.append({"input": str(output.case.images[0]), "what": str(problem)})
+            failures.append(Failure(str(output.case.images[0]), str(problem)))
             emit(events.warning(f"{output.case.name} failed: {problem}"))
         progress(done + 1)
     if not written:
-        raise InputError(f"None of the {len(outputs)} volumes could be segmented. {failures[0]['what']}")
+        raise InputError(f"None of the {len(outputs)} volumes could be segmented. {failures[0].what}")
     timings.add("total", import_seconds + time.perf_counter() - start)
-    told = {stage: round(timings.seconds.get(stage, 0.0), 4) for stage in STAGES}
-    result: dict[str, Any] = {
-        "written": written,
-        "failures": failures,
-        "left_out": left_out,
-        "seconds": told,
-        "peak_memory": peak_memory(device),
-    }
+    seconds = {stage: round(timings.seconds.get(stage, 0.0), 4) for stage in STAGES}
+    peak = peak_memory(device)
     if job.timings:
-        write_text(Path(job.timings), json.dumps({**told, "peak_memory_bytes": result["peak_memory"]}, indent=1))
-    return result
+        write_text(Path(job.timings), json.dumps({**seconds, "peak_memory_bytes": peak}, indent=1))
+    return SegmentResult(tuple(written), tuple(failures), left_out, seconds, peak)
 
 
 def _segment_case(

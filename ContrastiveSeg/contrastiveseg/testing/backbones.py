@@ -135,7 +135,7 @@ def _trains_as_a_job(name: str, dimensions: Dimensions, folder: Path) -> None:
         precision="32",
         threads=1,
     )
-    assert run(job)["steps"] == 1
+    assert run(job).steps == 1
 
 
 _CHECKS: tuple[Callable[[NetworkSpec, Path], None], ...] = (

@@ -208,16 +208,17 @@ def _runs_as_a_job(tested: MethodUnderTest, folder: Path, dimensions: Dimensions
         unlabeled = (images,) if getattr(tested.method, "uses_unlabeled", False) else ()
         labeled = [str(next(Path(part).iterdir())) for part in (images, labels)]
         job = FinetuneJob(checkpoint="none", images=(labeled[0],), labels=(labeled[1],), unlabeled=unlabeled, **fields)
-        assert run(job)["steps"] == 2
+        assert run(job).steps == 2
         card = _check_checkpoint(tested, Path(output), dimensions)
         assert [label.value for label in card.labels] == [1, 2, 3]
         return
-    assert run(PretrainJob(images=(images,), **fields))["steps"] == 2
+    assert run(PretrainJob(images=(images,), **fields)).steps == 2
     _check_checkpoint(tested, Path(output), dimensions)
     tuned = FinetuneJob(
         images=(images,), labels=(labels,), output=str(folder / "tuned.safetensors"), checkpoint=output, **common
     )
-    assert "encoder" in run(tuned)["transfer"]["loaded"], "fine-tuning is to take over the encoder"
+    transfer = run(tuned).transfer
+    assert transfer is not None and "encoder" in transfer.loaded, "fine-tuning is to take over the encoder"  # noqa: PT018
 
 
 def _check_checkpoint(tested: MethodUnderTest, path: Path, dimensions: Dimensions) -> Card:

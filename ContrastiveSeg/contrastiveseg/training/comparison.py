@@ -4,37 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal, NamedTuple
 
 from .. import events
 from ..checkpoints.open import build_segmenter
 from ..errors import Cancelled, InputError
-from ..serialization import to_json
-from .scoring import CaseScores, score_cases
+from ..results import HeldOutCase, LeaveOneOut, ScratchComparison
+from .scoring import score_cases
 from .segmenter_training import SegmenterTraining, TrainedSegmenter
 from .start import Start
+
+
+class HeldOutEvaluation(NamedTuple):
+    """Fields of :class:`.results.FinetuneResult`: scores of the new checkpoint and of the one it started from."""
+
+    held_out: tuple[HeldOutCase, ...]
+    before: tuple[HeldOutCase, ...] | None
+    comparison: ScratchComparison | None
 
 
 def evaluate_held_out(
     training: SegmenterTraining,
     held: Sequence[int],
     outcome: TrainedSegmenter,
-    leave_one_out_result: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Score ``outcome`` on the ``held`` cases, log it, note it in the checkpoint, and compare it as the job asks.
-
-    Returns:
-        "held_out" and "before", the scores of the new checkpoint and of the one it started from, and "comparison" with
-        training from scratch, for the job's result.
-    """
+    leave_one_out_result: LeaveOneOut | None = None,
+) -> HeldOutEvaluation:
+    """Score ``outcome`` on the ``held`` cases, log it, note it in the checkpoint, and compare it as the job asks."""
     scores = training.score(held, outcome)
     for case in scores:
         training.run.emit(events.log(_scores_text(case)))
     scores_noted = {"held_out_dice": _mean_dice(scores)} if scores else {}
     if leave_one_out_result:
-        scores_noted["leave_one_out_dice"] = leave_one_out_result["dice"]
+        scores_noted["leave_one_out_dice"] = leave_one_out_result.dice
     if scores_noted:
         training.save(held, outcome, scores_noted)
     baseline = baseline_scores(training, held)
@@ -42,13 +45,11 @@ def evaluate_held_out(
         training.run.emit(
             events.log(f"Held-out Dice {_mean_dice(baseline):.3f} before and {_mean_dice(scores):.3f} after.")
         )
-    result: dict[str, Any] = {"held_out": to_json(scores), "before": to_json(baseline)}
-    if training.job.compare_scratch:
-        result["comparison"] = compare_with_scratch(training, held, scores)
-    return result
+    comparison = compare_with_scratch(training, held, scores) if training.job.compare_scratch else None
+    return HeldOutEvaluation(tuple(scores), tuple(baseline) if baseline is not None else None, comparison)
 
 
-def baseline_scores(training: SegmenterTraining, held: Sequence[int]) -> list[CaseScores] | None:
+def baseline_scores(training: SegmenterTraining, held: Sequence[int]) -> list[HeldOutCase] | None:
     """The scores of the checkpoint that training starts from; None if it lacks a label of the task, by name."""
     base, names = training.start.card, {label.name: label.value for label in training.task.labels}
     if not held or not base or not training.start.weights or not names.keys() <= {x.name for x in base.labels}:
@@ -63,8 +64,8 @@ def baseline_scores(training: SegmenterTraining, held: Sequence[int]) -> list[Ca
 
 
 def compare_with_scratch(
-    training: SegmenterTraining, held: Sequence[int], scores: Sequence[CaseScores]
-) -> dict[str, Any]:
+    training: SegmenterTraining, held: Sequence[int], scores: Sequence[HeldOutCase]
+) -> ScratchComparison:
     """Train the same from scratch, and say which is better on the ``held`` cases, whose ``scores`` are given.
 
     Raises:
@@ -77,6 +78,7 @@ def compare_with_scratch(
         raise Cancelled("Stopped while training from scratch to compare.")
     scratch_scores = scratch.score(held, outcome)
     dice, scratch_dice = _mean_dice(scores), _mean_dice(scratch_scores)
+    won: Literal["checkpoint", "scratch", "neither"]
     won = "checkpoint" if dice > scratch_dice else "scratch" if scratch_dice > dice else "neither"
     training.run.emit(
         events.log(
@@ -84,10 +86,10 @@ def compare_with_scratch(
             + {"checkpoint": "pre-training paid.", "scratch": "scratch won.", "neither": "a draw."}[won]
         )
     )
-    return {"won": won, "checkpoint_dice": dice, "scratch_dice": scratch_dice, "scratch": to_json(scratch_scores)}
+    return ScratchComparison(won, dice, scratch_dice, tuple(scratch_scores))
 
 
-def leave_one_out(training: SegmenterTraining) -> dict[str, Any]:
+def leave_one_out(training: SegmenterTraining) -> LeaveOneOut:
     """Train once without each case and score it there; no weights are selected by its score.
 
     Raises:
@@ -98,22 +100,22 @@ def leave_one_out(training: SegmenterTraining) -> dict[str, Any]:
     if len(files) < 2:
         raise InputError("Leave-one-out needs at least 2 labeled cases.")
     repeated = training.without_output(training.start)
-    scores: list[CaseScores] = []
+    scores: list[HeldOutCase] = []
     for left_out, case in enumerate(files):
         training.run.emit(events.StageStarted(events.Stage.LEAVE_OUT, case.name))
         outcome = repeated.train([left_out], select=False)
         if outcome.trained.cancelled:
             raise Cancelled("Stopped during leave-one-out; nothing was written.")
         scores += repeated.score([left_out], outcome)
-    return {"dice": _mean_dice(scores), "cases": to_json(scores)}
+    return LeaveOneOut(_mean_dice(scores), tuple(scores))
 
 
-def _mean_dice(scores: Sequence[CaseScores]) -> float:
+def _mean_dice(scores: Sequence[HeldOutCase]) -> float:
     """Over the cases where it is defined; 0 if there is none."""
     return statistics.fmean([s.dice for s in scores if s.dice is not None] or [0.0])
 
 
-def _scores_text(case: CaseScores) -> str:
+def _scores_text(case: HeldOutCase) -> str:
     by_label = ", ".join(f"{name} {dice:.3f}" for name, dice in case.labels.items())
     if case.dice is None:
         return f"Held out {case.name}: nothing to find, and nothing found."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from .. import events
 from ..descriptions import FinetuneJob
@@ -12,19 +11,19 @@ from ..errors import Cancelled, InputError
 from ..methods.configuration import configured
 from ..methods.method import SegmentationMethod
 from ..methods.registry import find_method
-from ..serialization import to_json
+from ..results import FinetuneResult
 from .comparison import evaluate_held_out, leave_one_out
+from .curve import metrics_path
 from .segmenter_training import SegmenterTraining
-from .setup import cache_folder, finish, open_run, output_files
+from .setup import cache_folder, finish, open_run
 from .start import open_start
 from .task import check_unseen, held_out, labeled_cases, prepared_task, unlabeled_cases
 
 
-def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> dict:
+def finetune(
+    job: FinetuneJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never
+) -> FinetuneResult:
     """Run ``job``; returns the paths written, the transfer report and the scores on the held-out cases.
-
-    The result's "held_out" are the scores of the new checkpoint, "before" those of the one it started from (None if
-    it lacks one of these labels, by name), each a list of :class:`.scoring.CaseScores`.
 
     Raises:
         InputError: data, checkpoint, output, settings or budget cannot be used.
@@ -50,10 +49,9 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
         scored = range(len(cases)) if job.validation == "leave-one-out" else held
         check_unseen(start.card, [task.source.cases[i] for i in scored], emit)
         training = SegmenterTraining(job, method, settings, how, start, task, run)
-        result: dict[str, Any] = {}
-        if job.validation == "leave-one-out":
-            result["leave_one_out"] = leave_one_out(training)
-            emit(events.log(f"Leave-one-out Dice {result['leave_one_out']['dice']:.3f} over {len(cases)} cases."))
+        left_out = leave_one_out(training) if job.validation == "leave-one-out" else None
+        if left_out is not None:
+            emit(events.log(f"Leave-one-out Dice {left_out.dice:.3f} over {len(cases)} cases."))
         emit(events.StageStarted(events.Stage.TRAIN))
         outcome = training.train(held)
         trained = outcome.trained
@@ -66,11 +64,21 @@ def finetune(job: FinetuneJob, emit: events.Emit = events.silent, cancelled: eve
                 f"Stopped after {trained.steps} steps. {run.output} holds the {trained.kept} weights so far; "
                 "--resume goes on."
             )
-        result |= {**output_files(Path(job.output)), "steps": trained.steps, "minutes": round(trained.minutes, 2)}
-        result |= {"kept": trained.kept, "transfer": to_json(outcome.report)}
         try:
-            result |= evaluate_held_out(training, held, outcome, result.get("leave_one_out"))
+            evaluation = evaluate_held_out(training, held, outcome, left_out)
         except Cancelled as stop:
             raise Cancelled(f"{stop} {run.output} is finished.") from stop
-    finish(Path(job.output))
-    return result
+    output = Path(job.output)
+    finish(output)
+    return FinetuneResult(
+        checkpoint=str(output),
+        metrics=str(metrics_path(output)),
+        steps=trained.steps,
+        minutes=round(trained.minutes, 2),
+        kept=trained.kept,
+        transfer=outcome.report,
+        held_out=evaluation.held_out,
+        before=evaluation.before,
+        comparison=evaluation.comparison,
+        leave_one_out=left_out,
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from .. import events
 from ..checkpoints.card import Card
@@ -20,23 +19,26 @@ from ..networks.registry import build
 from ..planning.fingerprint import fingerprint_of, make_plan
 from ..planning.plan import Plan
 from ..planning.presets import choose_network
+from ..results import PretrainResult
 from ..serialization import to_json
 from ..volumes.dataset import CaseFiles
 from ..volumes.partial_labels import with_named_labels
 from . import distributed
+from .curve import metrics_path
 from .loop import train
 from .setup import (
     cache_folder,
     cases_of,
     finish,
     open_run,
-    output_files,
     prepared,
     provenance,
 )
 
 
-def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> dict:
+def pretrain(
+    job: PretrainJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never
+) -> PretrainResult:
     """Run ``job``; returns the paths written and the final terms.
 
     Raises:
@@ -90,8 +92,7 @@ def pretrain(job: PretrainJob, emit: events.Emit = events.silent, cancelled: eve
                 f"Stopped after {trained.steps} steps. {run.output} holds the weights so far; --resume goes on."
             )
     finish(run.output)
-    result: dict[str, Any] = {**output_files(run.output), "steps": trained.steps, "minutes": round(trained.minutes, 2)}
-    return result
+    return PretrainResult(str(run.output), str(metrics_path(run.output)), trained.steps, round(trained.minutes, 2))
 
 
 def _labels(job: PretrainJob, method: type[Method]) -> list[Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,24 +16,12 @@ from ..errors import Cancelled
 from ..evaluation.metrics import measure
 from ..methods.method import SegmentationMethod
 from ..networks.segmenter import Segmenter
+from ..results import HeldOutCase
 from ..segmentation.predictor import Predictor
 from ..segmentation.sliding_window import OnTile
 from ..volumes.dataset import CaseFiles
 from ..volumes.reading import read_channels, read_labels
 from .run import Run
-
-
-@dataclass(frozen=True)
-class CaseScores:
-    """A held-out case: mean Dice over the labels in reference or prediction, Dice by label, worst HD95 in mm.
-
-    ``dice`` is None when neither reference nor prediction has a label; ``hd95_mm`` also when only one of them has.
-    """
-
-    name: str
-    dice: float | None
-    labels: Mapping[str, float]
-    hd95_mm: float | None
 
 
 def working_dice(
@@ -69,7 +56,7 @@ def dice_by_class(predicted: np.ndarray, truth: np.ndarray, classes: int) -> lis
     return [float(2 * b / t) for b, t in zip(both, total, strict=True) if t]
 
 
-def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run: Run) -> list[CaseScores]:
+def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run: Run) -> list[HeldOutCase]:
     """Segment ``files`` as a user would and measure them against their labels.
 
     Raises:
@@ -87,7 +74,7 @@ def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run:
         dice = {m.name: m.dice for m in measured if m.dice is not None}
         distances = [m.hd95_mm for m in measured if m.status != "absent"]
         worst = None if None in distances or not distances else max(d for d in distances if d is not None)
-        scores.append(CaseScores(case.name, statistics.fmean(dice.values()) if dice else None, dice, worst))
+        scores.append(HeldOutCase(case.name, statistics.fmean(dice.values()) if dice else None, dice, worst))
         progress(done + 1)
     return scores
 

@@ -16,13 +16,14 @@ from ..data.cached_volumes import CachedVolumes
 from ..descriptions import FinetuneJob
 from ..methods.method import Optimization, SegmentationMethod
 from ..networks.registry import build
-from ..networks.segmenter import Segmenter, TransferReport, load_transferred
+from ..networks.segmenter import Segmenter, load_transferred
+from ..results import HeldOutCase, TransferReport
 from ..segmentation.one_piece import one_piece_labels
 from ..serialization import to_json
 from . import distributed
 from .loop import train
 from .run import Run, Trained
-from .scoring import CaseScores, score_cases, working_dice
+from .scoring import score_cases, working_dice
 from .setup import provenance
 from .start import Start
 from .task import Task
@@ -89,7 +90,7 @@ class SegmenterTraining:
         method.load_state_dict(trained.state)
         return TrainedSegmenter(trained, method.segmenter, report)
 
-    def score(self, held: Sequence[int], outcome: TrainedSegmenter) -> list[CaseScores]:
+    def score(self, held: Sequence[int], outcome: TrainedSegmenter) -> list[HeldOutCase]:
         """Segment the ``held`` cases on their own grids and measure them."""
         self.run.emit(events.StageStarted(events.Stage.SCORE))
         return score_cases(outcome.network, self.card(held), [self.task.files[i] for i in held], self.run)

@@ -25,7 +25,6 @@ from ..planning.plan import Plan
 from ..serialization import to_json
 from ..volumes.dataset import CaseFiles, find_cases
 from . import distributed
-from .curve import metrics_path
 from .resume import check_fresh, check_resumable, resume_path
 from .run import Budget, Run, Trained
 from .tensorboard import tensorboard
@@ -138,8 +137,3 @@ def finish(output: Path) -> None:
     """Remove the resume file and leave the process group, after the checkpoint is written."""
     resume_path(output).unlink(missing_ok=True)
     distributed.stop()
-
-
-def output_files(output: Path) -> dict[str, str]:
-    """The files of a finished run, for its result event."""
-    return {"checkpoint": str(output), "metrics": str(metrics_path(output))}

@@ -1,0 +1,201 @@
+"""What the jobs return: one dataclass a kind of job, whose fields are the keys of the "result" event's JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .serialization import from_json
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be used, and why; the job did the others."""
+
+    input: str
+    what: str
+
+
+@dataclass(frozen=True)
+class HeldOutCase:
+    """A held-out case: mean Dice over the labels in it or in the prediction, Dice by label, worst HD95 in mm.
+
+    ``dice`` is None when nothing was there and nothing was found; ``hd95_mm`` when a label was missed or invented too.
+    """
+
+    name: str
+    dice: float | None
+    labels: Mapping[str, float]
+    hd95_mm: float | None
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What a backbone took over and what it kept as initialized, by sub-module ("encoder", "decoder.0", ...).
+
+    Attributes:
+        adapted: tensors refitted to another number of input channels.
+    """
+
+    loaded: tuple[str, ...]
+    fresh: tuple[str, ...]
+    loaded_parameters: int
+    fresh_parameters: int
+    adapted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """Scores of each case by a network that was trained on all others, and their mean Dice."""
+
+    dice: float
+    cases: tuple[HeldOutCase, ...]
+
+
+@dataclass(frozen=True)
+class ScratchComparison:
+    """The same training from scratch: mean Dice on the held-out cases from the checkpoint and from scratch.
+
+    Attributes:
+        scratch: the scores from scratch, by case.
+    """
+
+    won: Literal["checkpoint", "scratch", "neither"]
+    checkpoint_dice: float
+    scratch_dice: float
+    scratch: tuple[HeldOutCase, ...]
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """Paths of the checkpoint and of the metrics (JSON lines), and what was spent."""
+
+    checkpoint: str
+    metrics: str
+    steps: int
+    minutes: float
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """Paths of the checkpoint and of the metrics (JSON lines), what was spent, and the scores.
+
+    Attributes:
+        kept: which weights the checkpoint holds ("best", "averaged", "last").
+        transfer: None where nothing was transferred.
+        held_out: scores of the new checkpoint on the held-out cases.
+        before: those of the checkpoint it started from; None if that does not know all of these labels, by name.
+        comparison, leave_one_out: None where the job does not ask for them.
+    """
+
+    checkpoint: str
+    metrics: str
+    steps: int
+    minutes: float
+    kept: str
+    transfer: TransferReport | None
+    held_out: tuple[HeldOutCase, ...]
+    before: tuple[HeldOutCase, ...] | None
+    comparison: ScratchComparison | None = None
+    leave_one_out: LeaveOneOut | None = None
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """Label maps written, and what could not be segmented.
+
+    Attributes:
+        left_out: case -> label -> ml that were left out as apart from its largest piece.
+        seconds: by stage, see :data:`.segmentation.segment.STAGES`.
+        peak_memory: bytes (0: unknown).
+    """
+
+    written: tuple[str, ...]
+    failures: tuple[Failure, ...]
+    left_out: Mapping[str, Mapping[str, float]]
+    seconds: Mapping[str, float]
+    peak_memory: int
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """Scores of one label of one case; lengths in mm, volumes in ml, None where undefined.
+
+    Attributes:
+        status: see :class:`.evaluation.metrics.LabelScores`.
+        volume_ml: of the prediction.
+    """
+
+    case: str
+    label: int
+    name: str
+    status: str
+    dice: float | None
+    hd95_mm: float | None
+    assd_mm: float | None
+    volume_ml: float
+    reference_ml: float
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """Paths written, mean Dice over all labels and cases, the number of cases, and a row a case and label."""
+
+    output: str
+    csv: str | None
+    dice: float | None
+    cases: int
+    rows: tuple[ScoreRow, ...]
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class RankedCase:
+    """An unlabeled volume in the list.
+
+    Attributes:
+        score: what the list is sorted by, 0 to 1: the mean of novelty and of the uncertainty's rank, or novelty alone.
+        uncertainty: mean normalized entropy in and around the predicted structures; None where no labels are known.
+        novelty: distance of its features to the nearest volume that is labeled or precedes it in the list, 0 (the same)
+            to 1 (as far as any volume of the list is from the labeled ones).
+        slice: axis (0, 1, 2 for z, y, x of the file's array) and index of its most uncertain slice.
+        world: (x, y, z) in mm (LPS) of the most uncertain voxel in it.
+    """
+
+    name: str
+    score: float
+    uncertainty: float | None
+    novelty: float
+    slice: tuple[int, int]
+    world: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class RankResult:
+    """The volumes, best first, what could not be read, and the file written (None: none was asked for)."""
+
+    cases: tuple[RankedCase, ...]
+    failures: tuple[Failure, ...]
+    output: str | None = None
+
+
+JobResult = PretrainResult | FinetuneResult | SegmentResult | EvaluateResult | RankResult
+
+#: Kind of job -> its result.
+RESULTS: dict[str, type[JobResult]] = {
+    "pretrain": PretrainResult,
+    "finetune": FinetuneResult,
+    "segment": SegmentResult,
+    "evaluate": EvaluateResult,
+    "rank": RankResult,
+}
+
+
+def result_from_json(kind: str, data: Any) -> JobResult:
+    """The result of a job of ``kind`` from the JSON of its "result" event.
+
+    Raises:
+        InputError: fields are missing, unknown or of the wrong type.
+    """
+    return from_json(RESULTS[kind], data, "result")
