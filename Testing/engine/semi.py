@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
+from contrastiveseg.data.augment_intensity import IntensitySettings, RandomRange
+from contrastiveseg.data.augment_spatial import SpatialSettings
 from contrastiveseg.data.batch import Batch
 from contrastiveseg.methods.method import SegmentationMethod
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.spec import NetworkSpec
 from contrastiveseg.planning.plan import Channel, Plan
-from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 
 #: Nothing is moved and no intensity changed, so that a test knows what the network saw.
 NEVER = RandomRange(0.0, 0.0, 0.0)

@@ -9,6 +9,8 @@ import torch
 
 from contrastiveseg import serialization
 from contrastiveseg.contrast.geometry import sample
+from contrastiveseg.data.augment_intensity import IntensitySettings, RandomRange
+from contrastiveseg.data.augment_spatial import SpatialSettings
 from contrastiveseg.data.batch import Batch
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods import aligned as module
@@ -16,7 +18,6 @@ from contrastiveseg.methods.aligned import Aligned, AlignedSettings, far, point_
 from contrastiveseg.methods.registry import find_method
 from contrastiveseg.testing.steps import check_a_step_in_bfloat16, mean_of, parts_with_gradient, trained
 from contrastiveseg.testing.volumes import ToyVolumes, toy_backbone, toy_plan
-from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 
 SMALL = AlignedSettings(width=16, points=64)
 NEVER = IntensitySettings(*[RandomRange(0.0, 0.0, 0.0)] * 8)

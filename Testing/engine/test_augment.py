@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from monai.transforms import AdjustContrast, Affine
 from scipy import ndimage
 
+from contrastiveseg.data import augment_spatial as module
+from contrastiveseg.data.augment_intensity import IntensitySettings, RandomRange, augment_intensity
+from contrastiveseg.data.augment_spatial import SpatialSettings, augment_spatial
 from contrastiveseg.errors import InputError
-from contrastiveseg.volumes import augment
-from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings, intensity, spatial
 
 STILL = SpatialSettings(probability=0.0, flip=0.0)
 NEVER = IntensitySettings(*[RandomRange(0.0, 0.0, 0.0)] * 8)
@@ -59,7 +60,7 @@ def test_no_change_is_the_center(shape):
     images = blobs(2, 1, *shape)
     labels = (images[:, 0] > 0).long()
     out = tuple(n - 4 for n in shape)
-    moved, moved_labels, matrices = spatial(images, labels, STILL, (1.0,) * len(shape), out)
+    moved, moved_labels, matrices = augment_spatial(images, labels, STILL, (1.0,) * len(shape), out)
     inner = (slice(None), slice(None), *[slice(2, n - 2) for n in shape])
     torch.testing.assert_close(moved, images[inner], rtol=0, atol=1e-5)
     assert torch.equal(moved_labels, labels.unsqueeze(1)[inner].squeeze(1))
@@ -69,9 +70,9 @@ def test_no_change_is_the_center(shape):
 def test_rotation_is_rigid_in_millimeters_and_agrees_with_scipy(monkeypatch):
     images, aspect = blobs(1, 1, 30, 40), np.array([3.0, 1.5])
     # Every draw at the upper end of its range: an angle of (nearly) +20 degrees.
-    monkeypatch.setattr(augment.torch, "rand", lambda *size: torch.full(torch.empty(*size).shape, 0.99999))
+    monkeypatch.setattr(module.torch, "rand", lambda *size: torch.full(torch.empty(*size).shape, 0.99999))
     moves = replace(STILL, probability=1.0, rotation=20.0, scale=(1.0, 1.0), translation=0.0)
-    moved, _, _ = spatial(images, None, moves, tuple(aspect), (30, 40))
+    moved, _, _ = augment_spatial(images, None, moves, tuple(aspect), (30, 40))
     x = math.radians(20 * (2 * 0.99999 - 1))
     turn = np.array([[math.cos(x), math.sin(x)], [-math.sin(x), math.cos(x)]])  # (y, x) order, millimeters
     linear = np.diag(1 / aspect) @ turn @ np.diag(aspect)
@@ -86,8 +87,8 @@ def test_rotation_is_rigid_in_millimeters_and_agrees_with_scipy(monkeypatch):
 def test_affine_agrees_with_monai(monkeypatch):
     images = blobs(1, 1, 16, 20, 24)
     matrix = torch.tensor([[[0.9, 0.1, 0.0, 0.05], [-0.1, 0.95, 0.05, 0.0], [0.0, -0.05, 1.1, -0.1]]])
-    monkeypatch.setattr(augment, "_affine", lambda *_: matrix)
-    moved, _, _ = spatial(images, None, STILL, (1.0, 1.0, 1.0), (16, 20, 24))
+    monkeypatch.setattr(module, "_affine", lambda *_: matrix)
+    moved, _, _ = augment_spatial(images, None, STILL, (1.0, 1.0, 1.0), (16, 20, 24))
     # MONAI's matrix acts on centered voxel coordinates, axes z, y, x.
     half = torch.tensor([16.0, 20, 24]) / 2
     full = torch.eye(4)
@@ -106,7 +107,7 @@ def test_matrices_tell_where_a_voxel_came_from(shape):
     own = torch.stack(axes[::-1]).expand(4, d, *shape)
     out = tuple(n - 8 for n in shape)
     aspect = (2.0, 1.0, 1.0)[:d]
-    moved, _, matrices = spatial(own, None, SpatialSettings(rotation=25.0), aspect, out)
+    moved, _, matrices = augment_spatial(own, None, SpatialSettings(rotation=25.0), aspect, out)
     there = F.affine_grid(matrices, [4, 1, *out], align_corners=False).movedim(-1, 1)
     inside = (there.abs().amax(1, keepdim=True) < 0.9).expand_as(moved)
     assert inside.float().mean() > 0.5
@@ -116,7 +117,7 @@ def test_matrices_tell_where_a_voxel_came_from(shape):
 def test_flips_mirror_each_axis_of_images_and_labels():
     images = blobs(64, 1, 5, 6)
     torch.manual_seed(0)
-    moved, labels, _ = spatial(images, (images[:, 0] > 0).int(), replace(STILL, flip=0.5), (1.0, 1.0), (5, 6))
+    moved, labels, _ = augment_spatial(images, (images[:, 0] > 0).int(), replace(STILL, flip=0.5), (1.0, 1.0), (5, 6))
     seen = set()
     for image, result, label in zip(images[:, 0], moved[:, 0], labels, strict=True):
         for name, mirror in {"": [], "y": [0], "x": [1], "yx": [0, 1]}.items():
@@ -129,7 +130,9 @@ def test_flips_mirror_each_axis_of_images_and_labels():
 def test_labels_follow_images_and_keep_their_type():
     torch.manual_seed(0)
     labels = F.interpolate(torch.randint(0, 4, (4, 1, 4, 5, 6)).float(), size=(16, 20, 24)).long().squeeze(1)
-    moved, moved_labels, _ = spatial(labels.unsqueeze(1).float(), labels, SpatialSettings(), (1.0,) * 3, (12, 16, 20))
+    moved, moved_labels, _ = augment_spatial(
+        labels.unsqueeze(1).float(), labels, SpatialSettings(), (1.0,) * 3, (12, 16, 20)
+    )
     assert moved_labels.dtype == torch.int64
     assert set(moved_labels.unique().tolist()) <= {0, 1, 2, 3}
     whole = (moved[:, 0] - moved[:, 0].round()).abs() < 1e-6
@@ -140,7 +143,7 @@ def test_labels_follow_images_and_keep_their_type():
 def test_elastic_is_smooth_and_bounded(shape):
     torch.manual_seed(0)
     ramp = torch.linspace(-1, 1, shape[-1]).expand(shape)
-    out, _, _ = spatial(ramp, None, replace(STILL, elastic=0.05), (1.0,) * (len(shape) - 2), shape[2:])
+    out, _, _ = augment_spatial(ramp, None, replace(STILL, elastic=0.05), (1.0,) * (len(shape) - 2), shape[2:])
     change = (out - ramp).abs().max()
     assert 0.005 < change < 0.16
     assert (out.diff(dim=-1) > -0.05).all()
@@ -152,7 +155,7 @@ def test_each_intensity_change_changes_a_copy(name, shape):
     images = blobs(*shape)
     before = images.clone()
     strength = {"gamma": 1.5, "contrast": 1.5, "low_resolution": 0.5, "blur": 1.0, "curve": 6.0}.get(name, 0.3)
-    changed = intensity(images, only(name, strength, strength))
+    changed = augment_intensity(images, only(name, strength, strength))
     assert torch.equal(images, before)
     assert changed.shape == images.shape
     assert changed.dtype == torch.float32
@@ -163,7 +166,7 @@ def test_each_intensity_change_changes_a_copy(name, shape):
 
 def test_views_share_no_storage():
     images = blobs(2, 1, 16, 16)
-    views = [intensity(images, NEVER), spatial(images, None, STILL, (1.0, 1.0), (16, 16))[0]]
+    views = [augment_intensity(images, NEVER), augment_spatial(images, None, STILL, (1.0, 1.0), (16, 16))[0]]
     torch.testing.assert_close(views[0], images)
     for view in views:
         view.zero_()
@@ -173,21 +176,21 @@ def test_views_share_no_storage():
 
 def test_channels_and_samples_draw_apart():
     torch.manual_seed(0)
-    offset = intensity(torch.zeros(3, 2, 4, 4), only("brightness", -1.0, 1.0))[:, :, 0, 0]
+    offset = augment_intensity(torch.zeros(3, 2, 4, 4), only("brightness", -1.0, 1.0))[:, :, 0, 0]
     assert len(offset.flatten().unique()) == 6
 
 
 def test_strengths_mean_what_they_say():
     images = blobs(1, 1, 24, 28, 20)
     one = images[0, 0]
-    torch.testing.assert_close(intensity(images, only("brightness", 0.4, 0.4)), images + 0.4)
+    torch.testing.assert_close(augment_intensity(images, only("brightness", 0.4, 0.4)), images + 0.4)
     mean = images.mean()
-    torch.testing.assert_close(intensity(images, only("contrast", 2.0, 2.0)), (images - mean) * 2 + mean)
+    torch.testing.assert_close(augment_intensity(images, only("contrast", 2.0, 2.0)), (images - mean) * 2 + mean)
     gamma = torch.as_tensor(AdjustContrast(1.5)(one).as_tensor())
-    torch.testing.assert_close(intensity(images, only("gamma", 1.5, 1.5))[0, 0], gamma, rtol=0, atol=1e-4)
+    torch.testing.assert_close(augment_intensity(images, only("gamma", 1.5, 1.5))[0, 0], gamma, rtol=0, atol=1e-4)
     blurred = ndimage.gaussian_filter(one.numpy(), 1.0, mode="nearest", radius=3)
-    np.testing.assert_allclose(intensity(images, only("blur", 1.0, 1.0))[0, 0].numpy(), blurred, atol=1e-5)
-    noise = intensity(images, only("noise", 0.2, 0.2)) - images
+    np.testing.assert_allclose(augment_intensity(images, only("blur", 1.0, 1.0))[0, 0].numpy(), blurred, atol=1e-5)
+    noise = augment_intensity(images, only("noise", 0.2, 0.2)) - images
     assert noise.std() == pytest.approx(0.2, rel=0.05)
 
 
@@ -195,7 +198,7 @@ def test_strengths_mean_what_they_say():
 def test_bias_is_a_smooth_factor_within_its_reach(shape):
     torch.manual_seed(0)
     images = blobs(3, 1, *shape)
-    changed = intensity(images, only("bias", 0.7, 0.7))
+    changed = augment_intensity(images, only("bias", 0.7, 0.7))
     for image, other in zip(images, changed, strict=True):
         low = image.min()
         inner = image - low > 1e-3
@@ -213,7 +216,7 @@ def test_a_curve_sends_equal_values_to_equal_values_and_some_up_and_others_down(
     torch.manual_seed(0)
     images = (blobs(8, 1, *shape) * 50).round() / 50
     slopes = []
-    for image, other in zip(images, intensity(images, only("curve", 4, 8)), strict=True):
+    for image, other in zip(images, augment_intensity(images, only("curve", 4, 8)), strict=True):
         torch.testing.assert_close(torch.stack(torch.var_mean(other)), torch.stack(torch.var_mean(image)))
         order = image.flatten().argsort()
         along, sent = image.flatten()[order].diff(), other.flatten()[order].diff()
@@ -225,7 +228,7 @@ def test_a_curve_sends_equal_values_to_equal_values_and_some_up_and_others_down(
 
 @pytest.mark.parametrize("value", [0.0, 3.0])
 def test_a_curve_leaves_an_empty_image_finite(value):
-    assert intensity(torch.full((2, 1, 6, 6), value), only("curve", 4, 8)).isfinite().all()
+    assert augment_intensity(torch.full((2, 1, 6, 6), value), only("curve", 4, 8)).isfinite().all()
 
 
 def test_reproducible_from_the_global_seed_and_exact_under_autocast():
@@ -235,6 +238,8 @@ def test_reproducible_from_the_global_seed_and_exact_under_autocast():
     for autocast in (False, False, True):
         torch.manual_seed(5)
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            results.append(intensity(spatial(images, None, SpatialSettings(), (1.0, 1.0), (12, 16))[0], everything))
+            results.append(
+                augment_intensity(augment_spatial(images, None, SpatialSettings(), (1.0, 1.0), (12, 16))[0], everything)
+            )
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])

@@ -12,6 +12,8 @@ from contrastiveseg.contrast.infonce import unit
 from contrastiveseg.contrast.momentum import WARM
 from contrastiveseg.contrast.queue import KeyQueue, instance_contrast
 from contrastiveseg.contrast.voxels import stratified_voxels, voxel_features
+from contrastiveseg.data.augment_intensity import IntensitySettings, RandomRange
+from contrastiveseg.data.augment_spatial import SpatialSettings
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods.cvrl import CVRL, CVRLSettings, pooled, voxel_contrast
 from contrastiveseg.methods.registry import find_method
@@ -25,7 +27,6 @@ from contrastiveseg.testing.steps import (
     trained,
 )
 from contrastiveseg.testing.volumes import ToyVolumes, toy_backbone, toy_plan
-from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 
 SMALL = CVRLSettings(width=16, voxels=64, queue=32)
 STILL = SpatialSettings(probability=0.0, flip=0.0)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
+from contrastiveseg.data.augment_intensity import RandomRange
 from contrastiveseg.descriptions import JOBS, FinetuneJob, PretrainJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods.configuration import configured, method_parameters
@@ -14,7 +15,6 @@ from contrastiveseg.methods.registry import available_methods, find_method
 from contrastiveseg.parameters import Bounds, ParameterError, Parameters, as_in, parameter, parameters_of
 from contrastiveseg.reference import markdown_jobs, markdown_methods
 from contrastiveseg.serialization import from_json, to_json
-from contrastiveseg.volumes.augment import RandomRange
 
 METHODS = [method for method in available_methods() if find_method(*method).__module__.startswith("contrastiveseg.")]
 

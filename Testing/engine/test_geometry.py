@@ -12,7 +12,7 @@ from contrastiveseg.contrast.geometry import (
     sample,
     transform,
 )
-from contrastiveseg.volumes.augment import SpatialSettings
+from contrastiveseg.data.augment_spatial import SpatialSettings
 
 CPU = torch.device("cpu")
 STILL = SpatialSettings(probability=0.0, flip=0.0)

@@ -8,6 +8,8 @@ import torch
 from key_encoder import check_the_key_encoder_follows
 
 from contrastiveseg import serialization
+from contrastiveseg.data.augment_intensity import IntensitySettings, RandomRange
+from contrastiveseg.data.augment_spatial import SpatialSettings
 from contrastiveseg.data.batch import Batch
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods import ideal as module
@@ -23,7 +25,6 @@ from contrastiveseg.testing.steps import (
     trained,
 )
 from contrastiveseg.testing.volumes import ToyVolumes, toy_backbone, toy_plan
-from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 
 SMALL = IDEALSettings(projection=16, others=64)
 STILL = SpatialSettings(probability=0.0, flip=0.0)

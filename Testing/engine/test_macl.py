@@ -11,6 +11,8 @@ from contrastiveseg import serialization
 from contrastiveseg.contrast.collapse import CollapseGuard
 from contrastiveseg.contrast.positions import paired_positions
 from contrastiveseg.contrast.views import decoder_blocks, down
+from contrastiveseg.data.augment_intensity import IntensitySettings, RandomRange
+from contrastiveseg.data.augment_spatial import SpatialSettings
 from contrastiveseg.data.batch import Batch
 from contrastiveseg.errors import ContrastiveSegError, InputError
 from contrastiveseg.methods.macl import MACL, MACLSettings, cell_positions, equivariance
@@ -21,7 +23,6 @@ from contrastiveseg.networks.spec import NetworkSpec
 from contrastiveseg.planning.plan import Channel, Plan
 from contrastiveseg.planning.presets import preset
 from contrastiveseg.testing.steps import check_a_step_in_bfloat16
-from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 
 SMALL = MACLSettings(dense="crop", jitter_invariant=False, margin=1.0, projection=8)
 HEADS = {"auxiliary_instances", "dominant_instances", "pixels"}

@@ -10,6 +10,8 @@ from key_encoder import check_the_key_encoder_follows
 
 from contrastiveseg import serialization
 from contrastiveseg.contrast.infonce import unit
+from contrastiveseg.data.augment_intensity import IntensitySettings, RandomRange
+from contrastiveseg.data.augment_spatial import SpatialSettings
 from contrastiveseg.data.batch import Batch
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods import mixcl as module
@@ -17,7 +19,6 @@ from contrastiveseg.methods.mixcl import MixCL, MixCLSettings
 from contrastiveseg.methods.registry import find_method
 from contrastiveseg.testing.steps import check_a_step_in_bfloat16, mean_of, parts_with_gradient, trained
 from contrastiveseg.testing.volumes import ToyVolumes, toy_backbone, toy_plan
-from contrastiveseg.volumes.augment import IntensitySettings, RandomRange, SpatialSettings
 
 SMALL = MixCLSettings(projection=16, pixel_projection=16, queue=32)
 FLIPS = SpatialSettings(probability=0.0, flip=0.5)

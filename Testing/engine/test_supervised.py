@@ -6,10 +6,10 @@ import pytest
 import semi
 import torch
 
+from contrastiveseg.data.augment_intensity import IntensitySettings
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods.supervised import Supervised, SupervisedSettings
 from contrastiveseg.planning.plan import Channel
-from contrastiveseg.volumes.augment import IntensitySettings
 
 
 @pytest.mark.parametrize("name", ["bias", "curve"])

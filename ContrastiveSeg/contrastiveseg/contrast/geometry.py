@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..volumes.augment import SpatialSettings, spatial
+from ..data.augment_spatial import SpatialSettings, augment_spatial
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def moved_view(
     shape: tuple[int, ...],
 ) -> View:
     """A view of ``shape`` voxels of crops (B, C, ...), each moved on its own; see :func:`.augment.spatial`."""
-    return View(*spatial(images, labels, settings, aspect, shape))
+    return View(*augment_spatial(images, labels, settings, aspect, shape))
 
 
 def transform(matrices: Tensor, points: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Training data: preprocessed volumes, cached on disk, and the batches of patches drawn from them."""
+"""Training data: preprocessed volumes, cached on disk, and the batches of patches drawn from them and augmented."""

@@ -19,11 +19,12 @@ from ..contrast.infonce import infonce, unit
 from ..contrast.reconstruction import Error, cut_out, reconstruction_loss
 from ..contrast.views import clean
 from ..contrast.voxels import strata, stratified_points
+from ..data.augment_intensity import IntensitySettings
+from ..data.augment_spatial import SpatialSettings
 from ..data.batch import Batch
 from ..networks.backbone import Backbone
 from ..parameters import Parameters, parameter
 from ..planning.plan import Plan
-from ..volumes.augment import IntensitySettings, SpatialSettings
 from .method import Optimization, margin
 from .registry import register_method
 from .two_views import TwoViews, strong_changes

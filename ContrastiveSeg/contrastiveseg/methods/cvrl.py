@@ -26,11 +26,12 @@ from ..contrast.momentum import Teacher
 from ..contrast.queue import KeyQueue, instance_contrast
 from ..contrast.views import clean
 from ..contrast.voxels import apart, strata, stratified_voxels, voxel_features
+from ..data.augment_intensity import NEVER, IntensitySettings, RandomRange
+from ..data.augment_spatial import SpatialSettings, augment_spatial
 from ..data.batch import Batch
 from ..networks.backbone import Backbone
 from ..parameters import Parameters, parameter
 from ..planning.plan import Plan
-from ..volumes.augment import NEVER, IntensitySettings, RandomRange, SpatialSettings, spatial
 from .method import Optimization, margin
 from .registry import register_method
 from .two_views import BIAS, CURVE, TwoViews
@@ -165,7 +166,7 @@ class CVRL(TwoViews):
 
     def views(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The student's and the teacher's view of (B, C, ...) crops: one geometry, intensities each of its own."""
-        moved = spatial(images, None, self.settings.spatial, self.plan.aspect, self.plan.patch_shape)[0]
+        moved = augment_spatial(images, None, self.settings.spatial, self.plan.aspect, self.plan.patch_shape)[0]
         return self.augment_intensity(moved), self.augment_intensity(moved)
 
     def encoded(self, images: Tensor, frozen: bool) -> list[Tensor]:

@@ -28,13 +28,14 @@ from ..contrast.infonce import unit
 from ..contrast.momentum import Teacher
 from ..contrast.queue import KeyQueue
 from ..contrast.views import clean
+from ..data.augment_intensity import IntensitySettings
+from ..data.augment_spatial import SpatialSettings
 from ..data.batch import Batch
 from ..networks.backbone import Backbone
 from ..networks.segmenter import Segmenter
 from ..networks.unet import SLOPE, DecoderBlock, norm_layer
 from ..parameters import Parameters, as_in, parameter
 from ..planning.plan import Plan
-from ..volumes.augment import IntensitySettings, SpatialSettings
 from .method import Optimization, margin
 from .registry import register_method
 from .semisupervised import SemiSupervised, SemiSupervisedSettings, labeled_count

@@ -25,6 +25,8 @@ from ..contrast.heads import InstanceHead, norm_of, pixel_head
 from ..contrast.position_contrast import dense_position_contrast, position_contrast
 from ..contrast.positions import Mode, compared_axes, cut_crops, paired_positions
 from ..contrast.views import center, clean, decoder_blocks, down, reduction
+from ..data.augment_intensity import NEVER, IntensitySettings, RandomRange
+from ..data.augment_spatial import SpatialSettings, augment_spatial
 from ..data.batch import Batch
 from ..data.sampling import PatchSource
 from ..errors import InputError
@@ -32,7 +34,6 @@ from ..networks.backbone import Backbone
 from ..parameters import Parameters, parameter
 from ..planning.patch import PatchRule
 from ..planning.plan import Plan
-from ..volumes.augment import NEVER, IntensitySettings, RandomRange, SpatialSettings, spatial
 from .method import Method, Optimization, margin
 from .registry import register_method
 
@@ -244,7 +245,7 @@ class MACL(Method):
             return self.augment_intensity(middle) if self.jitter else middle
 
         def moved() -> Tensor:
-            return self.augment_intensity(spatial(images, None, s.spatial, self.plan.aspect, shape)[0])
+            return self.augment_intensity(augment_spatial(images, None, s.spatial, self.plan.aspect, shape)[0])
 
         return still(), still(), moved(), moved()
 

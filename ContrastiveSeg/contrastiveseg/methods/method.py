@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from torch import Tensor, nn
 
+from ..data.augment_intensity import IntensitySettings, augment_intensity
 from ..data.batch import Batch
 from ..data.sampling import PatchSource
 from ..networks.backbone import Backbone
@@ -22,7 +23,6 @@ from ..networks.segmenter import Segmenter
 from ..parameters import Parameters, parameter
 from ..planning.patch import PatchRule
 from ..planning.plan import Plan
-from ..volumes.augment import IntensitySettings, intensity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ class Method(nn.Module):
         how: IntensitySettings = self.settings.intensity
         if any(channel.modality == "CT" for channel in self.plan.channels):
             how = replace(how, bias=replace(how.bias, probability=0.0), curve=replace(how.curve, probability=0.0))
-        return intensity(images, how)
+        return augment_intensity(images, how)
 
     def after_step(self) -> None:
         """Called after each optimizer step: momentum teachers and queues move here."""

@@ -27,12 +27,13 @@ from ..contrast.momentum import Teacher
 from ..contrast.queue import KeyQueue, instance_contrast
 from ..contrast.reconstruction import Error, cut_out, reconstruction_loss
 from ..contrast.views import clean
+from ..data.augment_intensity import IntensitySettings
+from ..data.augment_spatial import SpatialSettings
 from ..data.batch import Batch
 from ..data.sampling import PatchSource, draw_patches, network_axes
 from ..networks.backbone import Backbone
 from ..parameters import Parameters, parameter
 from ..planning.plan import Plan
-from ..volumes.augment import IntensitySettings, SpatialSettings
 from .method import Optimization, margin
 from .registry import register_method
 from .two_views import TwoViews, strong_changes

@@ -12,12 +12,13 @@ from monai.losses import DiceCELoss
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.augment_intensity import IntensitySettings, RandomRange
+from ..data.augment_spatial import SpatialSettings, augment_spatial
 from ..data.batch import Batch
 from ..data.sampling import PatchSource, draw_patches, network_axes
 from ..networks.backbone import Backbone
 from ..parameters import Parameters, parameter
 from ..planning.plan import Plan
-from ..volumes.augment import IntensitySettings, RandomRange, SpatialSettings, spatial
 from .method import Optimization, SegmentationMethod, margin
 from .registry import register_method
 
@@ -89,7 +90,7 @@ class Supervised(SegmentationMethod):
     def augment_spatial(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The crops, each rotated, scaled and shifted on its own, and their labels with them."""
         assert batch.labels is not None
-        images, labels, _ = spatial(
+        images, labels, _ = augment_spatial(
             batch.images, batch.labels, self.settings.spatial, self.plan.aspect, self.plan.patch_shape
         )
         assert labels is not None

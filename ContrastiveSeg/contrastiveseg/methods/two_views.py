@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ..contrast.geometry import View, moved_view
 from ..contrast.positions import cut_crops, random_positions
+from ..data.augment_intensity import NEVER, IntensitySettings, RandomRange
 from ..data.batch import Batch
 from ..data.sampling import PatchSource
 from ..networks.backbone import Backbone
 from ..planning.patch import PatchRule
-from ..volumes.augment import NEVER, IntensitySettings, RandomRange
 from .method import Method
 
 #: Bias fields and curves, ours in every method that has them. Networks with instance norm are blind to brightness and

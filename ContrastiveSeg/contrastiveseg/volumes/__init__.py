@@ -1,1 +1,1 @@
-"""Volumes: read, write, geometry, resample, augment."""
+"""Volumes: read, write, geometry, which files make a case, resample."""
