@@ -31,10 +31,10 @@ _REQUESTS = (
 
 
 #: Does a job, as :func:`.jobs.run.run`.
-Run = Callable[[Job, events.Emit, events.Cancelled], JobResult]
+RunJob = Callable[[Job, events.Emit, events.Cancelled], JobResult]
 
 
-def main(arguments: Sequence[str] | None = None, run: Run | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, run: RunJob | None = None) -> int:
     """Run the command line; returns the exit code (0, 1, 2, 3 or 130).
 
     Args:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None, run: Run | None = None) -> int:
         return 1
 
 
-def _do(command: str, given: dict[str, Any], as_json: bool, run: Run | None) -> int:
+def _do(command: str, given: dict[str, Any], as_json: bool, run: RunJob | None) -> int:
     if command not in JOBS:
         return _OTHERS[command](**given)
     from .jobs.run import run as run_here
@@ -81,7 +81,7 @@ def _job(command: str, given: dict[str, Any]) -> Job:
         raise InputError(f"--{option} {refused.rule}") from refused
 
 
-def _run(make_job: Callable[[], Job], as_json: bool, run: Run) -> int:
+def _run(make_job: Callable[[], Job], as_json: bool, run: RunJob) -> int:
     from .jobs.interrupt import interruptible
 
     stop = threading.Event()

@@ -10,13 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 
+from .descriptions import Precision
 from .errors import InputError
-
-Precision = Literal["auto", "32", "bf16"]
 
 
 def resolve_device(name: str) -> torch.device:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
 
+from ..networks.unet import Norm
 from .gather import gather
-
-Norm = Literal["batch", "instance", "group"]
 
 
 class InstanceHead(nn.Sequential):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 #: The warm momentum of step t is t / (t + WARM): the teacher averages about the last eighth of the steps.
 WARM = 9
 
-Network = TypeVar("Network", bound=nn.Module)
+NetworkType = TypeVar("NetworkType", bound=nn.Module)
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def update_average(average: Mapping[str, Tensor], values: Mapping[str, Tensor], 
         average[name].copy_(values[name])
 
 
-class Teacher(nn.Module, Generic[Network]):
+class Teacher(nn.Module, Generic[NetworkType]):
     """An exponential moving average of ``student``: its parameters averaged, its buffers copied.
 
     It stays in evaluation mode and its parameters require no gradient. It is a module, so its state is saved for
@@ -41,10 +41,10 @@ class Teacher(nn.Module, Generic[Network]):
         network: the copy; call its own methods.
     """
 
-    network: Network
+    network: NetworkType
     updates: Tensor
 
-    def __init__(self, student: Network, without: Sequence[str] = ()) -> None:
+    def __init__(self, student: NetworkType, without: Sequence[str] = ()) -> None:
         super().__init__()
         self.network = copy.deepcopy(student).requires_grad_(False)
         for name in without:
@@ -52,13 +52,13 @@ class Teacher(nn.Module, Generic[Network]):
         self.register_buffer("updates", torch.tensor(0))
         self.train()
 
-    def train(self, mode: bool = True) -> Teacher[Network]:
+    def train(self, mode: bool = True) -> Teacher[NetworkType]:
         """Evaluation mode whatever ``mode`` says."""
         super().train(False)
         return self
 
     @torch.no_grad()
-    def follow(self, student: Network, momentum: float, warm: bool = True) -> None:
+    def follow(self, student: NetworkType, momentum: float, warm: bool = True) -> None:
         """:func:`update_average` of the parameters toward the student's; to be called after each optimizer step.
 
         Args:

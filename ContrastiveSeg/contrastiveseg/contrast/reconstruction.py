@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Error = Literal["squared", "absolute"]
+ErrorNorm = Literal["squared", "absolute"]
 
 
 def cut_out(images: Tensor, share: tuple[float, float], side: int) -> Tensor:
@@ -27,7 +27,7 @@ def cut_out(images: Tensor, share: tuple[float, float], side: int) -> Tensor:
     return torch.where(lost.unsqueeze(1).to(images.device), torch.randn_like(images), images)
 
 
-def reconstruction_loss(rebuilt: Tensor, target: Tensor, error: Error) -> Tensor:
+def reconstruction_loss(rebuilt: Tensor, target: Tensor, error: ErrorNorm) -> Tensor:
     """Mean error over all voxels of ``rebuilt`` against the undamaged ``target``, in float32."""
     measure = F.mse_loss if error == "squared" else F.l1_loss
     return measure(rebuilt.float(), target.float())

@@ -20,7 +20,7 @@ from .metrics import METRICS, LabelScores, measure
 
 
 @dataclass(frozen=True)
-class CaseScores:
+class EvaluatedCase:
     """One case: a score for every label, and label values found in the files that nobody declared."""
 
     case: str
@@ -70,7 +70,7 @@ class Evaluation:
     """
 
     labels: Mapping[int, str]
-    cases: tuple[CaseScores, ...]
+    cases: tuple[EvaluatedCase, ...]
     summary: tuple[LabelSummary, ...]
     overall: LabelSummary
     missing: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ def evaluate(
     if labels is None:
         labels = _labels_in([reference for _, reference in pairs.values()], cancelled)
     progress = ProgressMeter(emit, len(pairs), "cases")
-    cases: list[CaseScores] = []
+    cases: list[EvaluatedCase] = []
     refused: dict[str, str] = {}
     for done, (case, (prediction, reference)) in enumerate(pairs.items()):
         _stop_if(cancelled)
@@ -171,10 +171,10 @@ def _labels_in(references: Sequence[Path], cancelled: IsCancelled) -> dict[int, 
     return {value: f"label {value}" for value in sorted(values)}
 
 
-def _evaluate_case(case: str, prediction: Path, reference: Path, labels: Mapping[int, str]) -> CaseScores:
+def _evaluate_case(case: str, prediction: Path, reference: Path, labels: Mapping[int, str]) -> EvaluatedCase:
     truth = read_labels(reference)
     found = read_labels(prediction)
-    return CaseScores(
+    return EvaluatedCase(
         case=case,
         scores=tuple(measure(found, truth, labels)),
         undeclared_in_prediction=tuple(v for v in _values(found.array) if v not in labels),
@@ -192,7 +192,7 @@ def _stop_if(cancelled: IsCancelled) -> None:
         raise Cancelled("Evaluation was cancelled.")
 
 
-def _summarize(value: int, name: str, cases: Sequence[CaseScores]) -> LabelSummary:
+def _summarize(value: int, name: str, cases: Sequence[EvaluatedCase]) -> LabelSummary:
     scores = [s for case in cases for s in case.scores if s.label == value]
     return LabelSummary(
         label=value,
@@ -204,7 +204,7 @@ def _summarize(value: int, name: str, cases: Sequence[CaseScores]) -> LabelSumma
     )
 
 
-def _overall(cases: Sequence[CaseScores]) -> LabelSummary:
+def _overall(cases: Sequence[EvaluatedCase]) -> LabelSummary:
     scores = [s for case in cases for s in case.scores]
     statistics = {
         metric: _statistic([_statistic([getattr(s, metric) for s in case.scores]).mean for case in cases])

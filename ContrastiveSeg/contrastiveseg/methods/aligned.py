@@ -16,7 +16,7 @@ from torch import Tensor
 from ..contrast.geometry import inside, inverse, sample, transform
 from ..contrast.heads import point_head, projection
 from ..contrast.infonce import infonce, unit
-from ..contrast.reconstruction import Error, cut_out, reconstruction_loss
+from ..contrast.reconstruction import ErrorNorm, cut_out, reconstruction_loss
 from ..contrast.views import clean
 from ..contrast.voxels import strata, stratified_points
 from ..data.augment_intensity import IntensitySettings
@@ -50,7 +50,7 @@ class AlignedSettings(Parameters):
         (0.1, 0.3), help="smallest and largest share of a view's voxels replaced by noise", at_least=0, below=1
     )
     box: int = parameter(6, help="side of the boxes that are replaced by noise", unit="voxels", at_least=1)
-    error: Error = parameter("absolute", help="how reconstruction is measured")
+    error: ErrorNorm = parameter("absolute", help="how reconstruction is measured")
     batch: int = parameter(4, help="crops a step, of each of which there are two views", at_least=1)
     margin: float = margin()
     # Volumes come in one orientation, hence no mirroring.

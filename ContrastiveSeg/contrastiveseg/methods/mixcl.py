@@ -25,7 +25,7 @@ from ..contrast.infonce import unit
 from ..contrast.label_contrast import draw_cells, label_contrast
 from ..contrast.momentum import Teacher
 from ..contrast.queue import KeyQueue, instance_contrast
-from ..contrast.reconstruction import Error, cut_out, reconstruction_loss
+from ..contrast.reconstruction import ErrorNorm, cut_out, reconstruction_loss
 from ..contrast.views import clean
 from ..data.augment_intensity import IntensitySettings
 from ..data.augment_spatial import SpatialSettings
@@ -92,7 +92,7 @@ class MixCLSettings(Parameters):
     box: int = parameter(
         6, help="side of the boxes that are replaced by noise", unit="voxels", source="[A]", at_least=1
     )
-    error: Error = parameter("squared", help="how reconstruction is measured", source="[R]")
+    error: ErrorNorm = parameter("squared", help="how reconstruction is measured", source="[R]")
     # Rotation 15, scale 0.85-1.15, mirroring [R]; volumes of ours come in one orientation, hence no mirroring [A].
     spatial: SpatialSettings = parameter(
         SpatialSettings(flip=0.0, scale=(0.85, 1.15)), help="moves of each view", source="[R], flip [A]"

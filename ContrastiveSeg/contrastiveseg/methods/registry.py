@@ -14,13 +14,13 @@ from ..errors import InputError
 from ..registration import Registry
 from .method import Method, SegmentationMethod
 
-Stage = Literal["pretrain", "finetune"]
+TrainingStage = Literal["pretrain", "finetune"]
 MethodType = TypeVar("MethodType", bound=type[Method])
 
-_METHODS: Registry[tuple[Stage, str], type[Method]] = Registry(__package__, "contrastiveseg.methods")
+_METHODS: Registry[tuple[TrainingStage, str], type[Method]] = Registry(__package__, "contrastiveseg.methods")
 
 
-def register_method(name: str, stage: Stage) -> Callable[[MethodType], MethodType]:
+def register_method(name: str, stage: TrainingStage) -> Callable[[MethodType], MethodType]:
     """Class decorator: the :class:`.method.Method` below it is the method ``name`` of ``stage``.
 
     In "finetune" it is a :class:`.method.SegmentationMethod`.
@@ -36,8 +36,8 @@ def register_method(name: str, stage: Stage) -> Callable[[MethodType], MethodTyp
     ...     '''Supervised fine-tuning at a third of the rate.'''
     ...     optimization = dataclasses.replace(Supervised.optimization, learning_rate=2e-3)
     """
-    if stage not in get_args(Stage):
-        raise InputError(f"There is no stage {stage!r}. There are: {', '.join(get_args(Stage))}.")
+    if stage not in get_args(TrainingStage):
+        raise InputError(f"There is no stage {stage!r}. There are: {', '.join(get_args(TrainingStage))}.")
 
     def register(cls: MethodType) -> MethodType:
         base = SegmentationMethod if stage == "finetune" else Method
@@ -52,7 +52,7 @@ def register_method(name: str, stage: Stage) -> Callable[[MethodType], MethodTyp
     return register
 
 
-def find_method(stage: Stage, name: str) -> type[Method]:
+def find_method(stage: TrainingStage, name: str) -> type[Method]:
     """The method ``name`` of ``stage``.
 
     Raises:
@@ -68,11 +68,11 @@ def find_method(stage: Stage, name: str) -> type[Method]:
     return method
 
 
-def available_methods() -> list[tuple[Stage, str]]:
+def available_methods() -> list[tuple[TrainingStage, str]]:
     """(stage, name) of every method, sorted."""
     return list(_METHODS.all())
 
 
-def methods_of(stage: Stage) -> dict[str, type[Method]]:
+def methods_of(stage: TrainingStage) -> dict[str, type[Method]]:
     """All methods of ``stage`` by name."""
     return {name: method for (s, name), method in _METHODS.all().items() if s == stage}

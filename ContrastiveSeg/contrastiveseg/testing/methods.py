@@ -26,7 +26,7 @@ from ..jobs.queries import methods
 from ..jobs.run import run
 from ..methods.configuration import method_settings
 from ..methods.method import Method, Optimization
-from ..methods.registry import Stage, available_methods, find_method
+from ..methods.registry import TrainingStage, available_methods, find_method
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter
 from ..serialization import from_json, to_json
@@ -46,7 +46,7 @@ _CLASSES = 3
 class MethodUnderTest:
     """A method by stage and name, with settings in place of its defaults."""
 
-    stage: Stage
+    stage: TrainingStage
     name: str
     given: Mapping[str, Any]
 
@@ -71,7 +71,7 @@ class MethodUnderTest:
 
 
 def method_checks(
-    method: str | type[Method], stage: Stage | None = None, settings: Mapping[str, Any] | None = None
+    method: str | type[Method], stage: TrainingStage | None = None, settings: Mapping[str, Any] | None = None
 ) -> dict[str, Check]:
     """The checks of a method, by name.
 
@@ -99,7 +99,7 @@ def method_checks(
 
 
 def check_method(
-    method: str | type[Method], stage: Stage | None = None, settings: Mapping[str, Any] | None = None
+    method: str | type[Method], stage: TrainingStage | None = None, settings: Mapping[str, Any] | None = None
 ) -> None:
     """Run all checks of a method, one after the other; the arguments are those of :func:`method_checks`.
 
@@ -115,7 +115,7 @@ def check_method(
             check(Path(folder))
 
 
-def _registered(method: str | type[Method], stage: Stage | None) -> tuple[Stage, str]:
+def _registered(method: str | type[Method], stage: TrainingStage | None) -> tuple[TrainingStage, str]:
     for known in available_methods():
         if method in (known[1], find_method(*known)) and stage in (None, known[0]):
             return known
