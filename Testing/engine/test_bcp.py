@@ -7,7 +7,7 @@ import semi
 import torch
 from semi import batch
 
-from contrastiveseg.methods.bcp import BCP, BCPSettings, regional_loss
+from contrastiveseg.methods.bcp import BCP, BCPSettings
 
 SETTINGS = BCPSettings(**semi.STILL)
 
@@ -27,28 +27,6 @@ def watched(made: BCP) -> dict:
 
     made.segmenter.forward_deep = forward_deep
     return seen
-
-
-def test_a_region_of_everything_costs_what_supervised_training_does():
-    made, given = method(), batch(4, 0)
-    logits = torch.randn(4, 3, 8, 8, 8, generator=torch.Generator().manual_seed(0))
-    everywhere = torch.ones_like(given.labels, dtype=torch.bool)
-    supervised = made.criterion(logits, given.labels.unsqueeze(1))
-    assert regional_loss(logits, given.labels, everywhere).item() == pytest.approx(supervised.item(), abs=1e-6)
-
-
-def test_a_region_does_not_see_beyond_itself():
-    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
-    region = torch.zeros(2, 4, 4, dtype=torch.bool)
-    region[:, :2] = True
-    labels = torch.randint(3, (2, 4, 4))
-    loss = regional_loss(logits, labels, region)
-    loss.backward()
-    assert not logits.grad[:, :, 2:].any()
-    assert logits.grad[:, :, :2].any()
-    changed = labels.clone()
-    changed[:, 2:] = (labels[:, 2:] + 1) % 3
-    assert regional_loss(logits, changed, region).item() == loss.item()
 
 
 def test_every_mixed_crop_is_one_crop_with_a_box_of_the_other():

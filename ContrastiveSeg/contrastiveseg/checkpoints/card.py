@@ -41,6 +41,7 @@ class Provenance:
         base: SHA-256 of the checkpoint training started from, None from scratch.
         base_method: that checkpoint's method.
         kept: which weights these are: "best" validated, "average" over the steps, or "last".
+        interventions: what was changed during the training, as a structure was being missed.
         optimization: optimizer, learning rates and their schedule.
         cases: what was trained on, and before that on with its labels. Large pre-training sets list the first
             thousand, or all with labels; ``case_count`` is exact.
@@ -56,6 +57,7 @@ class Provenance:
     seed: int = 0
     minutes: float = 0.0
     kept: str = ""
+    interventions: tuple[str, ...] = ()
     optimization: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     created: str = ""

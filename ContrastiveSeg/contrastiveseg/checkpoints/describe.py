@@ -36,6 +36,7 @@ def card_rows(card: Card, _: Callable[[str], str] = str) -> list[tuple[str, str]
         if origin.base
         else ("from", _("scratch")),
         ("trained on", _training(origin, _)),
+        *(("intervened", text) for text in origin.interventions),
         ("made", origin.created and _("{date} by {software}").format(date=origin.created, software=origin.software)),
         ("weights", origin.kept),
         ("license", origin.license),

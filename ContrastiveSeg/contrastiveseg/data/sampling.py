@@ -111,6 +111,16 @@ def position(start: Sequence[int], size: Sequence[int], box: Sequence[tuple[int,
     return (z, y, x)
 
 
+def class_frequencies(source: PatchSource, classes: int) -> list[float]:
+    """The share of each of ``classes`` (background first) in the voxels of the labeled volumes, at most 16 of them."""
+    counts = np.zeros(classes)
+    for index in np.unique(np.linspace(0, len(source.labeled) - 1, 16).astype(int)):
+        case = source.labeled[int(index)]
+        labels = source.label_crop(case, (0, 0, 0), source.shape(case))
+        counts += np.bincount(labels.reshape(-1), minlength=classes)
+    return [float(share) for share in counts / counts.sum()]
+
+
 def network_axes(batch: Batch, plan: Plan) -> Batch:
     """In 2D, take the one-voxel slice axis out of a batch of (B, C, z, y, x) crops."""
     if plan.dimensions == 3:

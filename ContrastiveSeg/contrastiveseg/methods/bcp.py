@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.batch import Batch
 from ..parameters import as_in, parameter
 from ..volumes.components import keep_largest_component
 from .registry import register_method
+from .segmentation_loss import dice_cross_entropy
 from .semisupervised import Taught, TaughtSettings, labeled_count
 from .supervised import at_level
 
@@ -49,10 +49,6 @@ class BCPSettings(TaughtSettings):
     )
 
 
-#: MONAI's, in the Dice loss of supervised training.
-_SMOOTH = 1e-5
-
-
 @register_method("bcp", stage="finetune")
 class BCP(Taught):
     """Every mixed crop has a box of one crop in another; its loss is taken apart for the two origins."""
@@ -81,8 +77,10 @@ class BCP(Taught):
         given = torch.cat([~box.expand_as(labels[ours]), box.expand_as(labels[ours])])
         levels = self.segmenter.forward_deep(self.augment_intensity(mixed))
         grids = [(level, at_level(targets, level), at_level(given, level).bool()) for level in levels]
-        labeled = [regional_loss(*grid) for grid in grids]
-        pasted = [regional_loss(logits, wanted, ~region) for logits, wanted, region in grids]
+        weights = self.watch.weights
+        labeled = [dice_cross_entropy(logits, wanted, weights, region) for logits, wanted, region in grids]
+        pasted = [dice_cross_entropy(logits, wanted, weights, ~region) for logits, wanted, region in grids]
+        self.watch.update(levels[0], torch.where(given, targets, -1))
         total = self.over_levels(labeled) + self.unsupervised_weight * self.over_levels(pasted)
         return {"loss": total, "dice_ce": labeled[0].detach(), "pseudo": pasted[0].detach()}
 
@@ -99,6 +97,7 @@ class BCP(Taught):
         mixed, targets = (torch.where(box, one.roll(1, 0), one) for one in (images, labels))
         levels = self.segmenter.forward_deep(self.augment_intensity(mixed))
         total, finest = self.deep_loss(levels, targets)
+        self.watch.update(levels[0], targets)
         return {"loss": total, "dice_ce": finest.detach()}
 
     def _box(self, shape: torch.Size) -> Tensor:
@@ -111,18 +110,3 @@ class BCP(Taught):
             window.append(slice(start, start + side))
         inside[tuple(window)] = True
         return inside
-
-
-def regional_loss(logits: Tensor, labels: Tensor, region: Tensor) -> Tensor:
-    """Dice + cross-entropy over the voxels of ``region`` alone; over all voxels it is supervised training's loss.
-
-    Args:
-        logits: (B, classes, ...). labels: (B, ...) class indices. region: (B, ...) boolean.
-    """
-    logits, inside = logits.float(), region.float()
-    entropy = (F.cross_entropy(logits, labels, reduction="none") * inside).sum() / inside.sum().clamp_min(1)
-    found = logits.softmax(1)[:, 1:] * inside.unsqueeze(1)
-    wanted = F.one_hot(labels, logits.shape[1]).movedim(-1, 1)[:, 1:] * inside.unsqueeze(1)
-    axes = [0, *range(2, found.ndim)]
-    overlap, sizes = (found * wanted).sum(axes), found.sum(axes) + wanted.sum(axes)
-    return entropy + (1 - (2 * overlap + _SMOOTH) / (sizes + _SMOOTH)).mean()

@@ -87,6 +87,7 @@ class CVRLTuning(Taught):
         theirs = self.augment_intensity(images)
         their_logits, their_encoded, their_map = self.taught_maps(theirs)
         supervised, finest = self.deep_loss([level[:known] for level in logits], labels[:known])
+        self.watch.update(logits[0][:known], labels[:known])
         probabilities = their_logits.softmax(1)
         consistency = (logits[0].float().softmax(1) - probabilities).square().mean()
 

@@ -230,6 +230,7 @@ class IDEALTuning(SemiSupervised):
         streams = [stream.deep_logits(stream.backbone.decode(features)) for stream in (self.segmenter, self.second)]
         losses = [self.deep_loss([level[:known] for level in levels], labels[:known]) for levels in streams]
         (first, finest), (second, _) = losses
+        self.watch.update(streams[0][0][:known], labels[:known])
         supervised, cross = (first + second) / 2, first.new_zeros(())
         taught = slice(0 if self.settings.cross_on == "all" else known, None)
         if len(labels[taught]):

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from monai.losses import DiceCELoss, DiceLoss
+from monai.losses import DiceLoss
 from torch import Tensor, nn
 
 from ..contrast.balanced_contrast import balanced_contrast, sample_blocks
@@ -110,8 +110,7 @@ class MCSC(SemiSupervised):
         )
         dice: dict[str, Any] = {"to_onehot_y": True, "softmax": True, "squared_pred": True, "batch": True}
         dice |= {"smooth_nr": 1e-5, "smooth_dr": 1e-5}
-        self.criterion = DiceCELoss(**dice, lambda_dice=0.5, lambda_ce=0.5)
-        self.pseudo = DiceLoss(**dice)
+        self.dice, self.pseudo = DiceLoss(**dice), DiceLoss(**dice)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         images, labels = self.augment_spatial(batch)
@@ -119,7 +118,8 @@ class MCSC(SemiSupervised):
         known = labeled_count(labels)
         maps = [network.backbone.decode(network.backbone.encode(images)) for network in (self.segmenter, self.rival)]
         logits = [network.head(m[-1]).float() for network, m in zip((self.segmenter, self.rival), maps, strict=True)]
-        supervised = sum(self.criterion(one[:known], labels[:known].unsqueeze(1)) for one in logits)
+        supervised = sum(self.supervised(one[:known], labels[:known]) for one in logits)
+        self.watch.update(logits[0][:known], labels[:known])
         pseudo, targets = logits[0].new_zeros(()), [labels[:known], labels[:known]]
         if known < len(labels):
             cnn, transformer = (one[known:].argmax(1).detach() for one in logits)
@@ -132,6 +132,10 @@ class MCSC(SemiSupervised):
         total = supervised + self.unsupervised_weight * pseudo + 2 * self.settings.contrast * sum(contrast)
         terms = {"loss": total, "supervised": supervised / 2, "pseudo": pseudo / 2}
         return terms | {"contrast_fine": contrast[0], "contrast_coarse": contrast[1]}
+
+    def supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean of Dice loss and cross-entropy (section 2.1)."""
+        return (self.dice(logits, labels.unsqueeze(1)) + F.cross_entropy(logits, labels, self.watch.weights)) / 2
 
     def contrast(self, scales: list[list[Tensor]], targets: list[Tensor]) -> list[Tensor]:
         """L_scale of the fine and the coarse maps of both networks, each with its labels (section 2.3)."""

@@ -22,6 +22,7 @@ class MeanTeacher(Taught):
         known = labeled_count(labels)
         levels = self.segmenter.forward_deep(self.augment_intensity(images))
         supervised, finest = self.deep_loss([level[:known] for level in levels], labels[:known])
+        self.watch.update(levels[0][:known], labels[:known])
         consistency = supervised.new_zeros(())
         if known < len(labels):
             wanted = self.taught(self.augment_intensity(images[known:])).softmax(1)

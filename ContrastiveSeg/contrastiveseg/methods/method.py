@@ -7,7 +7,7 @@ described with its source (:mod:`..parameters`), and a :class:`Method`, register
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -121,6 +121,11 @@ class Method(nn.Module):
         """Called after each optimizer step: momentum teachers and queues move here."""
 
     @property
+    def interventions(self) -> tuple[str, ...]:
+        """What the method changed in its own course so far, as sentences: logged as they come and kept in the card."""
+        return ()
+
+    @property
     def transferred(self) -> tuple[str, ...]:
         """Names of the backbone's sub-modules this method trains, e.g. ("encoder", "decoder.0")."""
         raise NotImplementedError
@@ -134,12 +139,20 @@ class SegmentationMethod(Method):
 
     #: Whether it learns from volumes without labels too (``PatchSource.unlabeled``).
     uses_unlabeled: ClassVar[bool] = False
+    #: Names of the structures, class 1 first, for sentences.
+    class_names: tuple[str, ...] = ()
 
     def __init__(self, backbone: Backbone, plan: Plan, settings: Any, classes: int, auxiliary: int = 0) -> None:
         super().__init__(backbone, plan, settings)
         self.segmenter = Segmenter(backbone, classes, auxiliary)
         # The segmenter holds the backbone; a second registration would double the state dict.
         self.__dict__["backbone"] = self._modules.pop("backbone")
+
+    def set_prior(self, frequencies: Sequence[float]) -> None:
+        """Let every segmenter of the method begin with how often each class occurs, background first."""
+        for module in self.modules():
+            if isinstance(module, Segmenter):
+                module.set_prior(frequencies)
 
     @property
     def transferred(self) -> tuple[str, ...]:

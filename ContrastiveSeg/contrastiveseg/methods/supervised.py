@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.losses import DiceCELoss
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,7 +19,9 @@ from ..networks.backbone import Backbone
 from ..parameters import Parameters, parameter
 from ..planning.plan import Plan
 from .method import Optimization, SegmentationMethod, margin
+from .recall_watch import RecallWatch
 from .registry import register_method
+from .segmentation_loss import dice_cross_entropy
 
 # Blood pool, liver and lung change places on the gray scale from one patient to the next, more than a handful of
 # labeled volumes shows; a network that has only seen those takes a bright liver for a bright atrium. As networks with
@@ -73,18 +74,31 @@ class Supervised(SegmentationMethod):
 
     def __init__(self, backbone: Backbone, plan: Plan, settings: SupervisedSettings, classes: int) -> None:
         super().__init__(backbone, plan, settings, classes, settings.deep_levels)
-        # batch=True pools the overlap over the crops, so a class absent from one crop does not count as missed there.
-        self.criterion = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+        self.watch = RecallWatch(classes)
 
     def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
         size = [math.ceil(n * self.settings.margin) if n > 1 else 1 for n in self.plan.patch]
         batch = draw_patches(source, size, self.settings.batch, self.settings.foreground, random)
         return network_axes(batch, self.plan)
 
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """:meth:`step`, before which structures that are being missed are helped."""
+        self.watch.intervene(self.segmenter, self.progress)
+        return self.step(batch)
+
+    def set_prior(self, frequencies: Sequence[float]) -> None:
+        super().set_prior(frequencies)
+        self.watch.frequencies.copy_(torch.tensor(frequencies))
+
+    @property
+    def interventions(self) -> tuple[str, ...]:
+        return self.watch.interventions(self.class_names)
+
     def step(self, batch: Batch) -> dict[str, Tensor]:
         images, labels = self.augment_spatial(batch)
         levels = self.segmenter.forward_deep(self.augment_intensity(images))
         total, finest = self.deep_loss(levels, labels)
+        self.watch.update(levels[0], labels)
         return {"loss": total, "dice_ce": finest.detach()}
 
     def augment_spatial(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -98,7 +112,7 @@ class Supervised(SegmentationMethod):
 
     def deep_loss(self, levels: Sequence[Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
         """Dice + cross-entropy of logits at falling resolutions: their weighted mean, and that of the finest."""
-        losses = [self.criterion(logits.float(), at_level(labels, logits).unsqueeze(1)) for logits in levels]
+        losses = [dice_cross_entropy(logits, at_level(labels, logits), self.watch.weights) for logits in levels]
         return self.over_levels(losses), losses[0]
 
     def over_levels(self, losses: Sequence[Tensor]) -> Tensor:

@@ -30,6 +30,21 @@ class Segmenter(nn.Module):
         self.head = convolution(widths[0], classes, 1)
         self.auxiliary = nn.ModuleList(convolution(w, classes, 1) for w in widths[1 : auxiliary + 1])
 
+    @torch.no_grad()
+    def set_prior(self, frequencies: Sequence[float]) -> None:
+        """Let every head predict each class as often as it occurs before anything is learned.
+
+        With as much probability for a rare structure as for the background, the first steps only teach the network
+        that there is no structure anywhere; in a short training some are not found again.
+
+        Args:
+            frequencies: share of each class's voxels, background first; none above 0 counts as 1 in 10,000.
+        """
+        prior = torch.tensor(frequencies, dtype=torch.float32).clamp_min(1e-4).log()
+        for head in (self.head, *self.auxiliary):
+            assert head.bias is not None
+            head.bias.copy_(prior)
+
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, classes, *spatial) of ``x`` (B, Cin, *spatial)."""
         return self.head(self.backbone.decode(self.backbone.encode(x))[-1])

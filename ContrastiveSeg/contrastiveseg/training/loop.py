@@ -109,7 +109,8 @@ def train(
     distributed.barrier()
     kept, weights = state.final_weights()
     _check_learned(state, weights)
-    return Trained(copy_to_cpu(weights), kept, state.step, state.seconds / 60, state.best_score, stopped)
+    minutes, interventions = state.seconds / 60, method.interventions
+    return Trained(copy_to_cpu(weights), kept, state.step, minutes, state.best_score, stopped, interventions)
 
 
 def _step(

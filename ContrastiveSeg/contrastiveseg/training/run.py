@@ -65,6 +65,7 @@ class Trained:
         state: the method's state dict to keep. kept: which one it is, "best" validated, else "average", else "last".
         steps: optimizer steps. minutes: spent training. best_score: of the validations, None without any.
         cancelled: the run was stopped before its budget was used.
+        interventions: what the method changed in its own course, in sentences.
     """
 
     state: dict[str, Tensor]
@@ -73,3 +74,4 @@ class Trained:
     minutes: float
     best_score: float | None
     cancelled: bool
+    interventions: tuple[str, ...] = ()

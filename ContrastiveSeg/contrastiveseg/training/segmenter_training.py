@@ -13,6 +13,7 @@ from .. import events
 from ..checkpoints.card import Card
 from ..checkpoints.format import save
 from ..data.cached_volumes import CachedVolumes
+from ..data.sampling import class_frequencies
 from ..descriptions import FinetuneJob
 from ..methods.method import Optimization, SegmentationMethod
 from ..networks.registry import build
@@ -64,6 +65,8 @@ class SegmenterTraining:
         distributed.seed(self.job.seed)
         start, source = self.start, self.task.source
         method = self.method(build(start.network), start.plan, self.settings, len(self.task.labels) + 1)
+        method.class_names = tuple(label.name for label in self.task.labels)
+        method.set_prior(class_frequencies(self.training_volumes(held), len(self.task.labels) + 1))
         report, transferred = None, set()
         if start.card and start.weights:
             report = load_transferred(method.backbone, start.backbone_weights, start.card.transferred)

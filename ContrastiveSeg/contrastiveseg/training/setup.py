@@ -125,6 +125,7 @@ def provenance(
         seed=job.seed,
         minutes=round(trained.minutes, 2),
         kept=trained.kept,
+        interventions=trained.interventions,
         optimization=to_json(how),
         license=job.license,
         created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),

@@ -26,10 +26,18 @@ class TrainingState:
         self.best: dict[str, Tensor] = {}
         self.best_score: float | None = None
         self._warned = False
+        self._interventions = 0
 
     def after_step(self) -> None:
-        """Update what follows the weights, after an optimizer step."""
+        """Update what follows the weights, after an optimizer step, and report what the method changed."""
         self.method.after_step()
+        interventions = self.method.interventions
+        for text in interventions[self._interventions :]:
+            self.run.emit(events.warning(text))
+            if self.average:
+                # The decay begins small again, so that what was learned before is soon forgotten.
+                self.average.updates = 0
+        self._interventions = len(interventions)
         if self.average:
             self.average.update(self.method)
 
@@ -76,6 +84,7 @@ class TrainingState:
         assert self.run.output is not None
         state, parts = load_resume_state(resume_path(self.run.output), self.run.identity)
         self.method.load_state_dict(parts["objective"])
+        self._interventions = len(self.method.interventions)
         load_optimizer_tensors(self.optimizer, parts.get("optimizer", {}))
         self.step, self.skipped, self.seconds = state.step, state.skipped, state.seconds
         self.best_score = state.best_score
