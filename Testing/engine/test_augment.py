@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from monai.transforms import AdjustContrast, Affine
 from scipy import ndimage
 
-from contrastiveseg.data import augment_spatial as module
+from contrastiveseg.data import augment_spatial as spatial_module
 from contrastiveseg.data.augment_intensity import IntensitySettings, RandomRange, augment_intensity
 from contrastiveseg.data.augment_spatial import SpatialSettings, augment_spatial
 from contrastiveseg.errors import InputError
@@ -70,7 +70,7 @@ def test_no_change_is_the_center(shape):
 def test_rotation_is_rigid_in_millimeters_and_agrees_with_scipy(monkeypatch):
     images, aspect = blobs(1, 1, 30, 40), np.array([3.0, 1.5])
     # Every draw at the upper end of its range: an angle of (nearly) +20 degrees.
-    monkeypatch.setattr(module.torch, "rand", lambda *size: torch.full(torch.empty(*size).shape, 0.99999))
+    monkeypatch.setattr(spatial_module.torch, "rand", lambda *size: torch.full(torch.empty(*size).shape, 0.99999))
     moves = replace(STILL, probability=1.0, rotation=20.0, scale=(1.0, 1.0), translation=0.0)
     moved, _, _ = augment_spatial(images, None, moves, tuple(aspect), (30, 40))
     x = math.radians(20 * (2 * 0.99999 - 1))
@@ -87,7 +87,7 @@ def test_rotation_is_rigid_in_millimeters_and_agrees_with_scipy(monkeypatch):
 def test_affine_agrees_with_monai(monkeypatch):
     images = blobs(1, 1, 16, 20, 24)
     matrix = torch.tensor([[[0.9, 0.1, 0.0, 0.05], [-0.1, 0.95, 0.05, 0.0], [0.0, -0.05, 1.1, -0.1]]])
-    monkeypatch.setattr(module, "_affine", lambda *_: matrix)
+    monkeypatch.setattr(spatial_module, "_affine", lambda *_: matrix)
     moved, _, _ = augment_spatial(images, None, STILL, (1.0, 1.0, 1.0), (16, 20, 24))
     # MONAI's matrix acts on centered voxel coordinates, axes z, y, x.
     half = torch.tensor([16.0, 20, 24]) / 2

@@ -1,7 +1,7 @@
 """Intensity augmentation of whole batches on their device, in 2D and 3D: voxels change their values.
 
-Decisions are drawn from torch's global CPU generator, so that a GPU never waits for one; noise is drawn on the device. The
-input is not changed, and the result shares no storage with it.
+Decisions are drawn from torch's global CPU generator, so that a GPU never waits for one; noise is drawn on the device.
+The input is not changed, and the result shares no storage with it.
 """
 
 from __future__ import annotations
