@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{_FLAG} is for the command segment.", file=sys.stderr)
         return InputError.exit_code
 
-    def run(job: Job, emit: events.Emit, cancelled: events.Cancelled) -> JobResult:
+    def run(job: Job, emit: events.Emit, cancelled: events.CancelCheck) -> JobResult:
         from contrastiveseg.jobs.run import run
 
         if isinstance(job, SegmentJob) and (everywhere or volume_suffix(Path(job.output)) == _ENDING):
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     return cli.main(words, run)
 
 
-def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.Cancelled) -> JobResult:
+def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.CancelCheck) -> JobResult:
     """The segment job with segmentation files as output; each is written as soon as its label map is there."""
     from contrastiveseg.jobs.run import run
 

@@ -31,7 +31,7 @@ _REQUESTS = (
 
 
 #: Does a job, as :func:`.jobs.run.run`.
-RunJob = Callable[[Job, events.Emit, events.Cancelled], JobResult]
+RunJob = Callable[[Job, events.Emit, events.CancelCheck], JobResult]
 
 
 def main(arguments: Sequence[str] | None = None, run: RunJob | None = None) -> int:

@@ -104,7 +104,7 @@ class Ready:
 
 Event = StageStarted | Progress | Metric | Log | Result | Error | Ready
 Emit = Callable[[Event], None]
-Cancelled = Callable[[], bool]
+CancelCheck = Callable[[], bool]
 
 #: "event" in JSON -> its class.
 _KINDS: dict[str, type] = {
@@ -144,7 +144,7 @@ def silent(event: Event) -> None:
 
 
 def never() -> bool:
-    """A ``Cancelled`` for callers that never cancel."""
+    """A ``CancelCheck`` for callers that never cancel."""
     return False
 
 

@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import Cancelled, InputError
-from ..events import Cancelled as CancelledCheck
-from ..events import Emit, ProgressMeter, log, never, silent
+from ..events import CancelCheck, Emit, ProgressMeter, log, never, silent
 from ..files import replacing, write_text
 from ..planning.plan import Plan
 from ..serialization import from_json, to_json
@@ -69,7 +68,7 @@ def preprocess(
     *,
     with_labels: bool = False,
     emit: Emit = silent,
-    cancelled: CancelledCheck = never,
+    cancelled: CancelCheck = never,
 ) -> list[CachedCase]:
     """Preprocess ``cases`` into ``folder``, except those that are there already; ``emit`` gets the progress.
 
@@ -95,7 +94,7 @@ def preprocess(
     return cached
 
 
-def _cached_case(case: CaseFiles, plan: Plan, folder: Path, with_labels: bool, cancelled: CancelledCheck) -> CachedCase:
+def _cached_case(case: CaseFiles, plan: Plan, folder: Path, with_labels: bool, cancelled: CancelCheck) -> CachedCase:
     if cancelled():
         raise Cancelled("Stopped while preprocessing. Volumes already prepared are kept.")
     digest = _digest(case.images)

@@ -12,8 +12,7 @@ import numpy as np
 
 from .. import files
 from ..errors import Cancelled, InputError
-from ..events import Cancelled as IsCancelled
-from ..events import Emit, ProgressMeter, Stage, StageStarted, never, silent, warning
+from ..events import CancelCheck, Emit, ProgressMeter, Stage, StageStarted, never, silent, warning
 from ..volumes.pairing import FolderPairs, pair_folders
 from ..volumes.reading import read_labels
 from .metrics import METRICS, LabelScores, measure
@@ -83,7 +82,7 @@ def evaluate(
     references: Path,
     labels: Mapping[int, str] | None = None,
     emit: Emit = silent,
-    cancelled: IsCancelled = never,
+    cancelled: CancelCheck = never,
 ) -> Evaluation:
     """Score ``predictions`` against ``references``: two files, or two folders whose files pair by case name.
 
@@ -161,7 +160,7 @@ def _paired(predictions: Path, references: Path) -> FolderPairs:
     return paired
 
 
-def _labels_in(references: Sequence[Path], cancelled: IsCancelled) -> dict[int, str]:
+def _labels_in(references: Sequence[Path], cancelled: CancelCheck) -> dict[int, str]:
     values: set[int] = set()
     for path in references:
         _stop_if(cancelled)
@@ -187,7 +186,7 @@ def _values(array: np.ndarray) -> list[int]:
     return [int(v) for v in np.flatnonzero(np.bincount(array.ravel())) if v]
 
 
-def _stop_if(cancelled: IsCancelled) -> None:
+def _stop_if(cancelled: CancelCheck) -> None:
     if cancelled():
         raise Cancelled("Evaluation was cancelled.")
 

@@ -15,7 +15,7 @@ from .tables import to_csv, to_json, to_markdown, to_rows
 
 
 def run_evaluation(
-    job: EvaluateJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never
+    job: EvaluateJob, emit: events.Emit = events.silent, cancelled: events.CancelCheck = events.never
 ) -> EvaluateResult:
     """Run ``job``; returns the paths written, the mean Dice, the rows of the table and what could not be paired.
 

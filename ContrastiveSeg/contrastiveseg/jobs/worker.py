@@ -32,7 +32,7 @@ from .queries import QUERIES
 from .run import run
 
 #: Does what a request asks for.
-Doing = Callable[[events.Emit, events.Cancelled], Any]
+Doing = Callable[[events.Emit, events.CancelCheck], Any]
 
 
 def work(requests: TextIO, answers: TextIO) -> int:
@@ -97,7 +97,7 @@ def lead_own_group() -> None:
             os.setpgid(0, 0)
 
 
-def _serve(do: Doing, say: events.Emit, cancelled: events.Cancelled) -> None:
+def _serve(do: Doing, say: events.Emit, cancelled: events.CancelCheck) -> None:
     with _failures_told(say):
         if cancelled():
             raise Cancelled("Stopped before it began.")

@@ -29,7 +29,7 @@ from ..volumes.volume import Geometry
 from .features import FeatureExtractor, VolumeFeatures
 
 
-def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never) -> RankResult:
+def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.CancelCheck = events.never) -> RankResult:
     """Run ``job``; returns the volumes, best first.
 
     Raises:

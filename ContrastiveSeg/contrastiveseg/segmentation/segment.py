@@ -48,7 +48,7 @@ class Output:
 def segment(
     job: SegmentJob,
     emit: events.Emit = events.silent,
-    cancelled: events.Cancelled = events.never,
+    cancelled: events.CancelCheck = events.never,
     import_seconds: float = 0.0,
 ) -> SegmentResult:
     """Run ``job``; returns the files written, the failures, what was left out by case, and seconds per stage.

@@ -21,7 +21,7 @@ from .task import check_unseen, held_out, labeled_cases, prepared_task, unlabele
 
 
 def finetune(
-    job: FinetuneJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never
+    job: FinetuneJob, emit: events.Emit = events.silent, cancelled: events.CancelCheck = events.never
 ) -> FinetuneResult:
     """Run ``job``; returns the paths written, the transfer report and the scores on the held-out cases.
 

@@ -37,7 +37,7 @@ from .setup import (
 
 
 def pretrain(
-    job: PretrainJob, emit: events.Emit = events.silent, cancelled: events.Cancelled = events.never
+    job: PretrainJob, emit: events.Emit = events.silent, cancelled: events.CancelCheck = events.never
 ) -> PretrainResult:
     """Run ``job``; returns the paths written and the final terms.
 

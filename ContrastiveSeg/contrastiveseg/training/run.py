@@ -54,7 +54,7 @@ class Run:
     save_seconds: float = 60.0
     validations: int = 10
     emit: events.Emit = events.silent
-    cancelled: events.Cancelled = events.never
+    cancelled: events.CancelCheck = events.never
 
 
 @dataclass(frozen=True)

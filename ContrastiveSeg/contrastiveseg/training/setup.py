@@ -35,7 +35,7 @@ _NOT_SHAPING = ("output", "resume", "overwrite", "cache", "device", "precision",
 _NAMED_CASES = 1000
 
 
-def open_run(job: Training, emit: events.Emit, cancelled: events.Cancelled) -> Run:
+def open_run(job: Training, emit: events.Emit, cancelled: events.CancelCheck) -> Run:
     """Check the output and the budget, choose the device, join other processes.
 
     Raises:
