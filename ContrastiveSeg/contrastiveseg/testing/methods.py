@@ -24,7 +24,7 @@ from ..descriptions import FinetuneJob, PretrainJob
 from ..errors import InputError
 from ..jobs.queries import methods
 from ..jobs.run import run
-from ..methods.configuration import method_settings
+from ..methods.configuration import method_parameters, method_settings
 from ..methods.method import Method, Optimization
 from ..methods.registry import TrainingStage, available_methods, find_method
 from ..networks.registry import build
@@ -142,7 +142,7 @@ def _describes_itself(tested: MethodUnderTest, folder: Path) -> None:
         raise AssertionError("an unknown setting is to be refused")
     (shown,) = (m for m in methods() if (m["stage"], m["name"]) == (tested.stage, tested.name))
     assert shown["description"] == method.description
-    assert shown["settings"] == to_json(method.Settings())
+    assert shown["parameters"] == to_json(method_parameters(method))
 
 
 def _takes_a_step(tested: MethodUnderTest, folder: Path, dimensions: Dimensions) -> None:

@@ -1,0 +1,31 @@
+"""Run in a process of its own, since they register what other tests must not see: the how-to pages' method and backbone.
+
+Both are held to the conformance tests, without the one in two processes, which would not know them.
+"""
+
+import sys
+import tempfile
+import types
+from pathlib import Path
+
+from pages import ROOT, snippet
+
+from contrastiveseg.testing import backbone_checks, method_checks
+
+
+def run(page: str, name: str) -> None:
+    """Execute a snippet as a module; dataclasses look their module up by its name."""
+    module = types.ModuleType(f"snippet_{name}")
+    sys.modules[module.__name__] = module
+    exec(compile(snippet(ROOT / page, name), f"{page}: {name}", "exec"), vars(module))
+
+
+if __name__ == "__main__":
+    run("docs/how-to/add-a-method.md", "method")
+    run("docs/how-to/add-a-backbone.md", "backbone")
+    checks = method_checks("simclr", "pretrain") | backbone_checks("plain")
+    for name, check in checks.items():
+        if name != "trains_in_two_processes":
+            with tempfile.TemporaryDirectory() as folder:
+                check(Path(folder))
+                print(name)
