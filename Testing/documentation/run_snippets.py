@@ -1,4 +1,4 @@
-"""Run in a process of its own, since they register what other tests must not see: the how-to pages' method and backbone.
+"""The method and the backbone of the how-to pages, in a process of their own: they register what no test should see.
 
 Both are held to the conformance tests, without the one in two processes, which would not know them.
 """
