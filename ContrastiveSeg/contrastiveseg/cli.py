@@ -249,15 +249,9 @@ def _import(file: str, source: str, output: str, overwrite: bool) -> int:
 
 
 def _sample_data(output: str, cases: int, labeled: int | None, seed: int) -> int:
-    from .files import check_output
-    from .synthetic.dataset import write_dataset
-    from .synthetic.settings import SyntheticSettings
+    from .api import sample_data
 
-    listing = Path(output) / "dataset.json"
-    if listing.exists():
-        raise InputError(f"{output} holds a data set already. Choose another folder.")
-    check_output(listing)
-    write_dataset(Path(output), cases, seed, SyntheticSettings(), labeled)
+    sample_data(output, cases, labeled, seed)
     print(f"{cases} synthetic {'volume' if cases == 1 else 'volumes'} in {output}")
     return 0
 

@@ -7,19 +7,40 @@ from contextlib import contextmanager
 
 
 class ContrastiveSegError(Exception):
-    """Base of every expected failure. ``exit_code`` is what the terminal returns for it."""
+    """Base of every expected failure. ``exit_code`` is what the terminal returns for it.
+
+    >>> import contrastiveseg as cs
+    >>> issubclass(cs.InputError, cs.ContrastiveSegError), cs.InputError.exit_code
+    (True, 2)
+    """
 
     exit_code = 1
 
 
 class InputError(ContrastiveSegError):
-    """Something given from outside (file, folder, checkpoint, option) cannot be used as it is."""
+    """Something given from outside (file, folder, checkpoint, option) cannot be used as it is.
+
+    >>> import contrastiveseg as cs
+    >>> try:
+    ...     cs.inspect("nowhere.safetensors")
+    ... except cs.InputError as problem:
+    ...     print(problem)
+    There is no checkpoint at nowhere.safetensors.
+    """
 
     exit_code = 2
 
 
 class Cancelled(ContrastiveSegError):
-    """The user asked to stop."""
+    """The user asked to stop.
+
+    >>> import contrastiveseg as cs
+    >>> try:
+    ...     cs.pretrain(images="scans/imagesTr", output="base.safetensors", steps=9, cancelled=lambda: True)
+    ... except cs.Cancelled as stop:
+    ...     print(stop)
+    Stopped while preprocessing. Volumes already prepared are kept.
+    """
 
     exit_code = 130
 

@@ -44,7 +44,7 @@ DOORS = {
 #: Modules any room may import; they import no room.
 BASE = {"results", "errors", "parameters", "registration", "serialization", "events", "files", "descriptions", "device"}
 #: Modules at the top that may import everything.
-TOP = {"cli", "terminal", "reference", "__main__"}
+TOP = {"api", "cli", "terminal", "reference", "__main__"}
 
 #: The same for the panel, whose modules at the top are its base.
 PANEL_DOORS = {

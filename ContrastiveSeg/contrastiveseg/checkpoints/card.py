@@ -82,6 +82,11 @@ class Card:
         labels: segments in the order of the head's classes 1..n (class 0 is background); empty when pre-trained.
         one_piece: values of those that were in one piece in every case they were learned from.
         transferred: the backbone's sub-modules that were trained and are worth loading.
+
+    >>> import contrastiveseg as cs
+    >>> card = cs.inspect("organs.safetensors")
+    >>> card.kind, [label.value for label in card.labels]
+    ('segmenter', [1, 2, 3])
     """
 
     kind: Literal["pretrained", "segmenter"]

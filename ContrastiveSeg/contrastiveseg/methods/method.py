@@ -67,6 +67,12 @@ class Method(nn.Module):
         backbone: the network being trained, the same module as in fine-tuning and inference.
         progress: how much of the budget is used, from 0 to 1; the loop sets it before each step, so that ramps and
             stages fit a budget of any length.
+
+    >>> import contrastiveseg as cs
+    >>> from contrastiveseg.methods.registry import find_method
+    >>> method = find_method("pretrain", "macl")
+    >>> issubclass(method, cs.Method), method.uses_labels
+    (True, False)
     """
 
     progress: float = 0.0

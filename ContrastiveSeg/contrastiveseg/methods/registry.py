@@ -29,6 +29,7 @@ def register_method(name: str, stage: TrainingStage) -> Callable[[MethodType], M
         InputError: the stage or the class is of the wrong kind, the class lacks an attribute that every method has, or
             another class has that name.
 
+    >>> import dataclasses
     >>> import contrastiveseg as cs
     >>> from contrastiveseg.methods.supervised import Supervised
     >>> @cs.register_method("supervised-calm", stage="finetune")

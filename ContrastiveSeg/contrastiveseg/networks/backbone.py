@@ -19,6 +19,13 @@ class Backbone(nn.Module):
         strides: ``strides[l]`` is the down-sampling from level l to l+1, one factor an axis.
         encoder, decoder: named sub-modules; ``decoder`` is an ``nn.ModuleList`` with the deepest block first, so that
             "decoder.0" .. "decoder.N-1" are the blocks 1..N of the MACL paper.
+
+    >>> import contrastiveseg as cs
+    >>> from contrastiveseg.networks.registry import build
+    >>> from contrastiveseg.networks.spec import NetworkSpec
+    >>> network = build(NetworkSpec("vnet", 3, 1, {"width": 4}))
+    >>> isinstance(network, cs.Backbone), network.channels, network.total_stride
+    (True, (4, 8, 16, 32, 64), (16, 16, 16))
     """
 
     spec: NetworkSpec

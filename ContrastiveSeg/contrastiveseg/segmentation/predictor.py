@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,11 +16,14 @@ from torch.nn import functional as F
 
 from ..checkpoints.card import Card
 from ..checkpoints.open import open_segmenter
+from ..checkpoints.starters import checkpoint_path
 from ..data.preprocessor import Preprocessor
 from ..descriptions import Pieces
-from ..device import keep_large_buffers
+from ..device import autocast_dtype, keep_large_buffers, resolve_device
+from ..errors import InputError
 from ..networks.segmenter import Segmenter
 from ..volumes.orientation import canonical_axes
+from ..volumes.reading import read_channels
 from ..volumes.volume import LabelMap, Volume
 from .one_piece import without_islands
 from .sliding_window import OnTile, sliding_window, within_memory
@@ -65,6 +69,15 @@ class Predictor:
     Args:
         card: names the plan and the labels. network: the segmenter, moved to ``device`` and set to evaluation.
         dtype: type to compute in, None for float32.
+
+    >>> import numpy as np
+    >>> import contrastiveseg as cs
+    >>> predictor = cs.Predictor.open("organs.safetensors", device="cpu")
+    >>> labels = predictor("scans/imagesTr/synthetic_00000.nii.gz")
+    >>> labels.array.shape
+    (12, 16, 16)
+    >>> predictor(np.zeros((6, 16, 16)), spacing=(40.0, 20.0, 20.0)).array.shape
+    (6, 16, 16)
     """
 
     def __init__(self, card: Card, network: Segmenter, device: torch.device, dtype: torch.dtype | None) -> None:
@@ -75,13 +88,49 @@ class Predictor:
         self.preprocessor = Preprocessor(card.plan)
 
     @classmethod
-    def open(cls, path: Path, device: torch.device, dtype: torch.dtype | None) -> Predictor:
+    def open(
+        cls,
+        checkpoint: str | Path,
+        device: str | torch.device = "auto",
+        dtype: torch.dtype | Literal["auto"] | None = "auto",
+    ) -> Predictor:
         """The predictor of a fine-tuned checkpoint.
 
+        Args:
+            device: "auto", "cpu", "cuda[:N]" or "mps". dtype: type to compute in, None for float32; "auto": bfloat16
+                where the device is quick in it.
+
         Raises:
-            InputError: as :func:`.checkpoints.open.open_segmenter`.
+            InputError: as :func:`.checkpoints.open.open_segmenter`, or the device is not there.
         """
-        return cls(*open_segmenter(path), device, dtype)
+        device = resolve_device(device) if isinstance(device, str) else device
+        dtype = autocast_dtype(device, "auto") if dtype == "auto" else dtype
+        return cls(*open_segmenter(checkpoint_path(checkpoint)), device, dtype)
+
+    def __call__(
+        self,
+        image: np.ndarray | Volume | str | Path | Sequence[str | Path],
+        spacing: Sequence[float] | None = None,
+        *,
+        mirror: bool = False,
+        pieces: Pieces = "auto",
+    ) -> LabelMap:
+        """The label map of ``image`` on its own grid; more comes from :meth:`predict`.
+
+        Args:
+            image: an array, as in :meth:`.Volume.from_array`, a volume, or its file; one file a channel if several.
+            spacing: of an array, in mm (z, y, x). mirror, pieces: as in :meth:`predict`.
+
+        Raises:
+            InputError: as :meth:`predict`, an array without spacing, or what cannot be read.
+        """
+        if isinstance(image, np.ndarray):
+            if spacing is None:
+                raise InputError("An array does not say how large its voxels are. Give their spacing in mm (z, y, x).")
+            image = Volume.from_array(image, spacing)
+        elif not isinstance(image, Volume):
+            image = read_channels([Path(p) for p in ([image] if isinstance(image, (str, Path)) else image)])
+        return self.predict(image, mirror=mirror, pieces=pieces).labels
 
     def prepare(self, volume: Volume) -> Tensor:
         """The volume as the network sees it, as in training: (C, z, y, x) float32."""

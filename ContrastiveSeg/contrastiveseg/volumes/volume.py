@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import InputError
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -41,16 +43,54 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Volume:
-    """Image intensities: ``array`` is (C, z, y, x) in the file's own type, on ``geometry``."""
+    """Image intensities: ``array`` is (C, z, y, x) in the file's own type, on ``geometry``.
+
+    >>> import numpy as np
+    >>> import contrastiveseg as cs
+    >>> volume = cs.Volume.from_array(np.zeros((12, 32, 32)), spacing=(5.0, 1.0, 1.0))
+    >>> volume.array.shape, volume.geometry.spacing
+    ((1, 12, 32, 32), (1.0, 1.0, 5.0))
+    """
 
     array: np.ndarray
     geometry: Geometry
     name: str = ""
 
+    @classmethod
+    def from_array(cls, array: np.ndarray, spacing: Sequence[float], name: str = "") -> Volume:
+        """A volume of an array alone, whose axes follow the patient's: z up, y to the back, x to the left.
+
+        Args:
+            array: (z, y, x), or (C, z, y, x) for several channels; whole or floating numbers. spacing: mm (z, y, x).
+
+        Raises:
+            InputError: an array of another shape or kind, or with NaN or infinity; or a spacing that is none.
+        """
+        array, steps = np.asarray(array), np.asarray(spacing, float)
+        array = array[None] if array.ndim == 3 else array
+        if array.ndim != 4 or array.size == 0 or array.dtype.kind not in "buif":
+            raise InputError(
+                f"A volume is an array (z, y, x) or (channels, z, y, x) of numbers, not {array.dtype} of shape "
+                f"{array.shape}."
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError("The array holds NaN or infinity. Replace them first.")
+        if steps.shape != (3,) or not np.isfinite(steps).all() or steps.min() <= 0:
+            raise InputError(f"A spacing is three numbers above 0, in mm along z, y and x, not {spacing}.")
+        z, y, x = (int(n) for n in array.shape[1:])
+        dz, dy, dx = (float(step) for step in steps)
+        return cls(array, Geometry((x, y, z), (dx, dy, dz), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1)), name)
+
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Integer labels: ``array`` is (z, y, x), 0 is background, on ``geometry``."""
+    """Integer labels: ``array`` is (z, y, x), 0 is background, on ``geometry``.
+
+    >>> import contrastiveseg as cs
+    >>> labels = cs.Predictor.open("organs.safetensors")("scans/imagesTr/synthetic_00000.nii.gz")
+    >>> labels.array.dtype.name, labels.array.shape == labels.geometry.shape
+    ('uint8', True)
+    """
 
     array: np.ndarray
     geometry: Geometry

@@ -1,0 +1,331 @@
+"""What ``import contrastiveseg`` offers as functions: the jobs with keyword arguments, and what needs no job.
+
+The options of a job are the fields of its description (:mod:`.descriptions`), from which signature and help are made.
+Paths may be text or ``Path``, and where several are taken, one alone. The examples run on what ``sample_data("scans")``
+makes.
+"""
+
+from __future__ import annotations
+
+import logging
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter, Signature, getdoc, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import events
+from .checkpoints.starters import checkpoint_path
+from .descriptions import EvaluateJob, FinetuneJob, Job, PretrainJob, RankJob, SegmentJob
+from .errors import InputError
+from .parameters import Parameter as JobParameter
+from .parameters import parameters_of
+from .results import EvaluateResult, FinetuneResult, PretrainResult, RankResult, SegmentResult
+from .serialization import from_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .checkpoints.card import Card
+    from .checkpoints.foreign import ImportReport
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+AnyJob = TypeVar("AnyJob", PretrainJob, FinetuneJob, SegmentJob, EvaluateJob, RankJob)
+
+_log = logging.getLogger("contrastiveseg")
+
+
+def _takes_options_of(job: type[Job]) -> Callable[[Function], Function]:
+    """Decorator: signature and docstring name the fields of ``job`` in place of ``**options``."""
+
+    def decorate(function: Function) -> Function:
+        hints, fields = typing.get_type_hints(job), parameters_of(job)
+        options = [
+            Parameter(
+                field.name,
+                Parameter.KEYWORD_ONLY,
+                default=Parameter.empty if field.required else field.default,
+                annotation=str | Path | Sequence[str | Path] if field.kind == "texts" else hints[field.name],
+            )
+            for field in sorted(fields, key=lambda field: not field.required)
+        ]
+        own = signature(function)
+        others = [p for p in own.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+        function.__signature__ = Signature([*options, *others], return_annotation=own.return_annotation)  # type: ignore[attr-defined]
+        lines = "".join(f"    {field.name}: {_meaning(field)}.\n" for field in fields)
+        function.__doc__ = (getdoc(function) or "").replace("Args:\n", f"Args:\n{lines}")
+        return function
+
+    return decorate
+
+
+def _meaning(field: JobParameter) -> str:
+    return f"{field.help} ({field.allowed})" if field.allowed else field.help
+
+
+def _job(job: type[AnyJob], options: Mapping[str, Any]) -> AnyJob:
+    several = {field.name for field in parameters_of(job) if field.kind == "texts"}
+    given = {name: _as_text(value, name in several) for name, value in options.items()}
+    return from_json(job, given, job.kind)
+
+
+def _as_text(value: Any, several: bool) -> Any:
+    """Paths as a job holds them, in a list where it takes ``several``."""
+    if isinstance(value, (str, Path)):
+        return [str(value)] if several else str(value)
+    if several and isinstance(value, Sequence):
+        return [str(part) if isinstance(part, Path) else part for part in value]
+    return value
+
+
+def _emit(on_event: events.Emit | None, progress: bool) -> events.Emit:
+    from .terminal import watcher
+
+    watchers = [watcher(as_json=False)] if progress else []
+    watchers += [on_event] if on_event else []
+
+    def emit(event: events.Event) -> None:
+        for watch in watchers or [_logged]:
+            watch(event)
+
+    return emit
+
+
+def _logged(event: events.Event) -> None:
+    """Sentences go to the logger "contrastiveseg", of which Python prints warnings unless it is configured."""
+    if isinstance(event, events.Log):
+        _log.log(logging.WARNING if event.level == "warning" else logging.INFO, event.text)
+
+
+@_takes_options_of(PretrainJob)
+def pretrain(
+    *,
+    on_event: events.Emit | None = None,
+    progress: bool = False,
+    cancelled: events.CancelCheck = events.never,
+    **options: Any,
+) -> PretrainResult:
+    """Learn a backbone from volumes without labels, or with some, and write it as a checkpoint to fine-tune.
+
+    Args:
+        on_event: called with each event on the way (:mod:`contrastiveseg.events`).
+        progress: draw bars and print messages, as the terminal does.
+        cancelled: asked between steps; True ends the job with ``Cancelled``, keeping what was learned.
+
+    Raises:
+        InputError: an option, a volume or an output cannot be used; the message says what to do.
+        Cancelled: ``cancelled`` returned True.
+
+    >>> import contrastiveseg as cs
+    >>> result = cs.pretrain(images="scans/imagesTr", method="macl", output="base.safetensors", steps=1)
+    >>> cs.inspect(result.checkpoint).kind
+    'pretrained'
+    """
+    from .jobs.run import run
+
+    return run(_job(PretrainJob, options), _emit(on_event, progress), cancelled)
+
+
+@_takes_options_of(FinetuneJob)
+def finetune(
+    *,
+    on_event: events.Emit | None = None,
+    progress: bool = False,
+    cancelled: events.CancelCheck = events.never,
+    **options: Any,
+) -> FinetuneResult:
+    """Learn to segment from a few labeled volumes, and write a checkpoint that segments.
+
+    Args:
+        on_event, progress, cancelled: as in :func:`pretrain`.
+
+    Raises:
+        InputError: an option, a volume, the checkpoint or the output cannot be used; the message says what to do.
+        Cancelled: ``cancelled`` returned True; the weights so far and a file to resume from are kept.
+
+    >>> import contrastiveseg as cs
+    >>> result = cs.finetune(
+    ...     images="scans", checkpoint="starter:macl-3d-tiny", output="mine.safetensors", steps=1, validation="1"
+    ... )
+    >>> result.transfer.loaded[0], [case.name for case in result.held_out]
+    ('encoder', ['synthetic_00002'])
+    """
+    from .jobs.run import run
+
+    return run(_job(FinetuneJob, options), _emit(on_event, progress), cancelled)
+
+
+@_takes_options_of(SegmentJob)
+def segment(
+    *,
+    on_event: events.Emit | None = None,
+    progress: bool = False,
+    cancelled: events.CancelCheck = events.never,
+    **options: Any,
+) -> SegmentResult:
+    """Label volumes with a fine-tuned checkpoint: files in, label maps out, each on its volume's own grid.
+
+    For arrays, or one volume after the other, see ``Predictor``.
+
+    Args:
+        on_event, progress, cancelled: as in :func:`pretrain`.
+
+    Raises:
+        InputError: an option, the checkpoint or an output cannot be used, or no volume could be segmented.
+        Cancelled: ``cancelled`` returned True; finished label maps stay.
+
+    >>> import contrastiveseg as cs
+    >>> result = cs.segment(checkpoint="organs.safetensors", input="scans/imagesTr", output="segmented/")
+    >>> len(result.written), len(result.failures)
+    (4, 0)
+    """
+    from .jobs.run import run
+
+    return run(_job(SegmentJob, options), _emit(on_event, progress), cancelled)
+
+
+@_takes_options_of(EvaluateJob)
+def evaluate(
+    *,
+    on_event: events.Emit | None = None,
+    progress: bool = False,
+    cancelled: events.CancelCheck = events.never,
+    **options: Any,
+) -> EvaluateResult:
+    """Compare label maps with references: Dice, distances and volumes, by case and label.
+
+    Args:
+        on_event, progress, cancelled: as in :func:`pretrain`.
+
+    Raises:
+        InputError: files cannot be read or paired, or an output cannot be written.
+        Cancelled: ``cancelled`` returned True.
+
+    >>> import contrastiveseg as cs
+    >>> result = cs.evaluate(predictions="scans/labelsTr", references="scans/labelsTr", output="scores.json")
+    >>> result.cases, result.dice
+    (4, 1.0)
+    """
+    from .jobs.run import run
+
+    return run(_job(EvaluateJob, options), _emit(on_event, progress), cancelled)
+
+
+@_takes_options_of(RankJob)
+def rank(
+    *,
+    on_event: events.Emit | None = None,
+    progress: bool = False,
+    cancelled: events.CancelCheck = events.never,
+    **options: Any,
+) -> RankResult:
+    """Order unlabeled volumes by how much labeling each would teach, the most first.
+
+    Args:
+        on_event, progress, cancelled: as in :func:`pretrain`.
+
+    Raises:
+        InputError: the checkpoint or the output cannot be used, or no volume could be read.
+        Cancelled: ``cancelled`` returned True.
+
+    >>> import contrastiveseg as cs
+    >>> result = cs.rank(checkpoint="organs.safetensors", input="scans/imagesTr")
+    >>> result.cases[0].score >= result.cases[-1].score
+    True
+    """
+    from .jobs.run import run
+
+    return run(_job(RankJob, options), _emit(on_event, progress), cancelled)
+
+
+def inspect(checkpoint: str | Path) -> Card:
+    """What a checkpoint is, what it expects and where it comes from. The weights are not read; torch is not needed.
+
+    Args:
+        checkpoint: a path, or ``starter:NAME``.
+
+    Raises:
+        InputError: it cannot be read, or is no checkpoint of ours.
+
+    >>> import contrastiveseg as cs
+    >>> card = cs.inspect("starter:macl-3d-tiny")
+    >>> card.method, card.network.name, card.plan.dimensions
+    ('macl', 'unet', 3)
+    """
+    from .checkpoints.header import read_card
+
+    return read_card(checkpoint_path(checkpoint))
+
+
+def load_checkpoint(checkpoint: str | Path) -> tuple[Card, dict[str, Tensor]]:
+    """A checkpoint's card and its tensors by name, on the CPU.
+
+    Args:
+        checkpoint: a path, or ``starter:NAME``.
+
+    Raises:
+        InputError: it cannot be read, is no checkpoint of ours, or holds values that are not numbers.
+
+    >>> import contrastiveseg as cs
+    >>> card, weights = cs.load_checkpoint("starter:macl-3d-tiny")
+    >>> sorted({name.partition(".")[0] for name in weights})
+    ['decoder', 'encoder']
+    """
+    from .checkpoints.format import load
+
+    return load(checkpoint_path(checkpoint))
+
+
+def import_checkpoint(path: str | Path, source: str, output: str | Path, *, overwrite: bool = False) -> ImportReport:
+    """Make a checkpoint to fine-tune from other people's weights.
+
+    Args:
+        path: ``.pth`` or ``.pt`` of tensors alone (no code in it is run), or ``.safetensors``.
+        source: whose layout it has: "macl" (released 2D weights), "vnet" (left-atrium literature), "segresnet" or
+            "dynunet" (MONAI).
+        output: the checkpoint to write. overwrite: replace an existing one.
+
+    Returns:
+        the names of their tensors that were taken and that were left, and of ours that stay as initialized.
+
+    Raises:
+        InputError: the file does not have that layout, or the output cannot be written.
+
+    >>> import contrastiveseg as cs
+    >>> import torch
+    >>> from monai.networks.nets import SegResNet
+    >>> torch.save(SegResNet(init_filters=8).state_dict(), "theirs.pth")
+    >>> report = cs.import_checkpoint("theirs.pth", "segresnet", "ours.safetensors")
+    >>> cs.inspect("ours.safetensors").network.name
+    'segresnet'
+    """
+    from .checkpoints import foreign
+
+    return foreign.import_checkpoint(Path(path), source, Path(output), overwrite)
+
+
+def sample_data(output: str | Path, cases: int = 6, labeled: int | None = None, seed: int = 0) -> None:
+    """Write synthetic volumes to try things on: imagesTr, labelsTr and dataset.json.
+
+    Args:
+        output: a folder that has no data set yet.
+        cases: how many. labeled: write labels of the first so many only (None: of all). seed: number of the first.
+
+    Raises:
+        InputError: a data set lies there already, the folder cannot be written, or a number cannot be used.
+
+    >>> import contrastiveseg as cs
+    >>> cs.sample_data("more", cases=1)
+    >>> from pathlib import Path
+    >>> Path("more/dataset.json").is_file()
+    True
+    """
+    from .files import check_output
+    from .synthetic.dataset import write_dataset
+    from .synthetic.settings import SyntheticSettings
+
+    listing = Path(output) / "dataset.json"
+    if listing.exists():
+        raise InputError(f"{output} holds a data set already. Choose another folder.")
+    check_output(listing)
+    write_dataset(Path(output), cases, seed, SyntheticSettings(), labeled)
