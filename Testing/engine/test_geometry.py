@@ -1,21 +1,26 @@
-"""Views that know where they come from: places, cells and features are found again (IDEAL specification test 5)."""
+"""Views with their matrices: points, cells and features of one are found in the other (IDEAL specification test 5)."""
 
 import pytest
 import torch
 
 from contrastiveseg.contrast.geometry import (
+    View,
     cell_at,
     cell_centers,
     inside,
     inverse,
-    moved_view,
     sample,
     transform,
 )
-from contrastiveseg.data.augment_spatial import SpatialSettings
+from contrastiveseg.data.augment_spatial import SpatialSettings, augment_spatial
 
 CPU = torch.device("cpu")
 STILL = SpatialSettings(probability=0.0, flip=0.0)
+
+
+def augmented_view(*arguments) -> View:
+    """As methods make it, see ``augment_spatial``."""
+    return View(*augment_spatial(*arguments))
 
 
 def identity(dimensions: int, batch: int = 1) -> torch.Tensor:
@@ -39,7 +44,7 @@ def test_a_place_of_one_view_is_found_in_the_other(shape):
     torch.manual_seed(0)
     crop = smooth(*[n + 6 for n in shape])
     settings = SpatialSettings(flip=0.5, rotation=15, scale=(0.9, 1.1), translation=0.1)
-    one, other = (moved_view(crop, None, settings, (1.0,) * len(shape), shape) for _ in range(2))
+    one, other = (augmented_view(crop, None, settings, (1.0,) * len(shape), shape) for _ in range(2))
     assert one.images.shape == (1, len(shape), *shape)
     points = (torch.rand(1, 200, len(shape)) * 2 - 1) * 0.6
     there = transform(inverse(other.matrices), transform(one.matrices, points))
@@ -54,14 +59,14 @@ def test_a_place_of_one_view_is_found_in_the_other(shape):
 
 def test_matrices_undo_their_inverse():
     torch.manual_seed(0)
-    view = moved_view(torch.zeros(3, 1, 8, 8, 8), None, SpatialSettings(), (1.0, 1.0, 2.0), (8, 8, 8))
+    view = augmented_view(torch.zeros(3, 1, 8, 8, 8), None, SpatialSettings(), (1.0, 1.0, 2.0), (8, 8, 8))
     points = torch.rand(3, 5, 3)
     torch.testing.assert_close(transform(inverse(view.matrices), transform(view.matrices, points)), points)
 
 
 def test_places_are_exact_under_autocast():
     torch.manual_seed(0)
-    view = moved_view(torch.zeros(3, 1, 8, 8, 8), None, SpatialSettings(), (1.0, 1.0, 2.0), (8, 8, 8))
+    view = augmented_view(torch.zeros(3, 1, 8, 8, 8), None, SpatialSettings(), (1.0, 1.0, 2.0), (8, 8, 8))
     points = torch.rand(3, 50, 3)
     expected = transform(inverse(view.matrices), points)
     with torch.autocast("cpu", torch.bfloat16):
@@ -96,17 +101,17 @@ def test_labels_move_with_their_image():
     torch.manual_seed(0)
     labels = torch.randint(-1, 3, (2, 12, 12, 12))
     one_hot = torch.nn.functional.one_hot(labels + 1, 4).movedim(-1, 1).float()
-    view = moved_view(one_hot, labels, SpatialSettings(rotation=0, scale=(1, 1), flip=0.5), (1.0,) * 3, (8, 8, 8))
+    view = augmented_view(one_hot, labels, SpatialSettings(rotation=0, scale=(1, 1), flip=0.5), (1.0,) * 3, (8, 8, 8))
     assert set(view.labels.unique().tolist()) == {-1, 0, 1, 2}
     assert (view.images.argmax(1) - 1 == view.labels).float().mean() > 0.9
-    flipped = moved_view(one_hot, labels, SpatialSettings(0.0, flip=1.0), (1.0,) * 3, (12, 12, 12))
+    flipped = augmented_view(one_hot, labels, SpatialSettings(0.0, flip=1.0), (1.0,) * 3, (12, 12, 12))
     assert torch.equal(flipped.labels, labels.flip(1, 2, 3))
     torch.testing.assert_close(flipped.images, one_hot.flip(2, 3, 4))
 
 
 def test_a_view_shares_no_storage_with_its_crop():
     crop = torch.randn(2, 1, 8, 8)
-    view = moved_view(crop, None, STILL, (1.0, 1.0), (8, 8))
+    view = augmented_view(crop, None, STILL, (1.0, 1.0), (8, 8))
     view.images.zero_()
     assert crop.abs().sum() > 0
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: the metadata in the header of its file."""
+"""The card of a checkpoint: the metadata in the header of its file."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ class Card:
 
     Attributes:
         kind: "pretrained" (backbone only, to be fine-tuned) or "segmenter" (backbone and head, ready to segment).
-        method, settings: the objective it was trained with.
+        method, settings: what it was trained with.
         network, plan: rebuild the network and prepare its input.
         labels: segments in the order of the head's classes 1..n (class 0 is background); empty when pre-trained.
-        one_piece: values of those that were in one piece in every case they were learned from.
+        one_piece: values of those that were in one piece in every training case, see :mod:`.segmentation.one_piece`.
         transferred: the backbone's sub-modules that were trained and are worth loading.
 
     >>> import contrastiveseg as cs
@@ -102,10 +102,10 @@ class Card:
 
 
 def check_card(card: Card, where: str) -> None:
-    """Refuse a card whose parts are of the right types but cannot be, or contradict each other.
+    """Refuse a card with impossible values, or with values that contradict each other.
 
     Raises:
-        InputError: ``where`` names the place.
+        InputError: there are such values; ``where`` names the card in the message.
     """
     plan, values = card.plan, [label.value for label in card.labels]
     for holds, words in (

@@ -1,4 +1,4 @@
-"""Other people's weights as checkpoints of ours: read without running their code, renamed, and checked one by one."""
+"""Importing weights of other projects: read without running their code, renamed, and checked one by one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .header import digest
 
 @dataclass(frozen=True)
 class ImportReport:
-    """Names of their tensors that were taken and that were left, and of ours that nothing was found for."""
+    """Names of their tensors that were used and that were not, and of ours that have no counterpart."""
 
     matched: tuple[str, ...]
     skipped: tuple[str, ...]
@@ -73,7 +73,7 @@ def import_checkpoint(path: Path, source: str, output: Path, overwrite: bool = F
         raise InputError(
             f"{path} does not fit the network of {source!r} ({len(problems)} differences): {'; '.join(problems[:5])}."
         )
-    # The rest is as a fresh network has it, so that the file loads as a whole.
+    # The rest is as initialized, so that the file loads strictly.
     save(
         output,
         own | {n: weights[n].to(t.dtype) for n, t in kept.items()},
@@ -89,18 +89,18 @@ def _tensors(path: Path) -> Tensors:
         raise InputError(f"There is no file {path}.")
     try:
         if path.suffix == ".safetensors":
-            found: Any = safetensors.torch.load_file(str(path))
+            content: Any = safetensors.torch.load_file(str(path))
         else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as problem:  # what a file from outside provokes in a reader is not to be foreseen
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as problem:  # a reader of foreign files may raise anything
         raise InputError(
             f"{path} cannot be read as tensors alone. Files that hold whole Python objects are not loaded, as they can "
             "run code; ask for its state_dict. A file of another kind, or one cut short, cannot be loaded either."
         ) from problem
     for key in ("net", "state_dict", "model_state_dict", "model"):
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-    tensors = {k: v for k, v in found.items() if isinstance(v, Tensor)} if isinstance(found, dict) else {}
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
     if not tensors:
         raise InputError(f"{path} holds no tensors by name.")
     for name, tensor in tensors.items():

@@ -1,4 +1,4 @@
-"""How other people's networks name their tensors, and which network of ours each is.
+"""How the networks of other projects name their tensors, and which network of ours each is.
 
 Every layout is recognized from the tensors alone: widths, kernels and strides are read off their shapes.
 """
@@ -44,16 +44,16 @@ _LAYERS = ("conv", "adn.N")
 
 def _macl_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
     """The released 2D network (docs/methods/macl.md, section 2): levels 1..4, a center, blocks 5..2."""
-    if found := re.fullmatch(r"share_encoder\.contr_(\d)_(\d)\.([01])\.(\w+)", name):
-        level, place = int(found[1]) - 1, int(found[2]) - 1
+    if match := re.fullmatch(r"share_encoder\.contr_(\d)_(\d)\.([01])\.(\w+)", name):
+        level, block = int(match[1]) - 1, int(match[2]) - 1
         # Below the first level a pooling comes before the convolutions.
-        return f"encoder.{level}.{place + (level > 0)}.{_LAYERS[int(found[3])]}.{found[4]}"
-    if found := re.fullmatch(r"share_encoder\.center\.([02])\.(\w+)", name):
-        return f"encoder.4.{1 + int(found[1]) // 2}.conv.{found[2]}"
-    if found := re.fullmatch(r"online_decoder\.upscale(\d)\.(\w+)", name):
-        return f"decoder.{5 - int(found[1])}.up.{found[2]}"
-    if found := re.fullmatch(r"online_decoder\.expand_(\d)_(\d)\.([01])\.(\w+)", name):
-        return f"decoder.{4 - int(found[1])}.fuse.{int(found[2]) - 1}.{_LAYERS[int(found[3])]}.{found[4]}"
+        return f"encoder.{level}.{block + (level > 0)}.{_LAYERS[int(match[3])]}.{match[4]}"
+    if match := re.fullmatch(r"share_encoder\.center\.([02])\.(\w+)", name):
+        return f"encoder.4.{1 + int(match[1]) // 2}.conv.{match[2]}"
+    if match := re.fullmatch(r"online_decoder\.upscale(\d)\.(\w+)", name):
+        return f"decoder.{5 - int(match[1])}.up.{match[2]}"
+    if match := re.fullmatch(r"online_decoder\.expand_(\d)_(\d)\.([01])\.(\w+)", name):
+        return f"decoder.{4 - int(match[1])}.fuse.{int(match[2]) - 1}.{_LAYERS[int(match[3])]}.{match[4]}"
     return None
 
 
@@ -75,20 +75,20 @@ def _vnet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
 
     BCP's has the same blocks in an encoder and a decoder.
     """
-    found = re.fullmatch(r"(?:encoder\.|decoder\.)?(block_[a-z]+?)(_dw|_up)?\.conv\.(\d+)\.(\w+)", name)
-    if not found or found[1] not in _VNET_BLOCKS or int(found[3]) % 3 == 2:
+    match = re.fullmatch(r"(?:encoder\.|decoder\.)?(block_[a-z]+?)(_dw|_up)?\.conv\.(\d+)\.(\w+)", name)
+    if not match or match[1] not in _VNET_BLOCKS or int(match[3]) % 3 == 2:
         return None
-    part, index = _VNET_BLOCKS[found[1]]
-    place, layer = divmod(int(found[3]), 3)
-    inner = f"{_LAYERS[layer]}.{found[4]}"
-    if found[2] == "_dw":
+    part, index = _VNET_BLOCKS[match[1]]
+    block, layer = divmod(int(match[3]), 3)
+    inner = f"{_LAYERS[layer]}.{match[4]}"
+    if match[2] == "_dw":
         return f"encoder.{index + 1}.0.{inner}"
-    if found[2] == "_up":
+    if match[2] == "_up":
         return f"decoder.{0 if part == 'encoder' else index + 1}.up.{inner}"
     if part == "decoder":
-        return f"decoder.{index}.fuse.{place}.{inner}"
+        return f"decoder.{index}.fuse.{block}.{inner}"
     # Below the first level the down-sampling comes first.
-    return f"encoder.{index}.{place + (index > 0)}.{inner}"
+    return f"encoder.{index}.{block + (index > 0)}.{inner}"
 
 
 def _vnet_network(weights: Tensors) -> NetworkSpec:
@@ -101,11 +101,11 @@ def _segresnet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
     for theirs, ours in (("convInit.", "encoder.stem."), ("down_layers.", "encoder.levels.")):
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
-    if found := re.fullmatch(r"up_(samples|layers)\.(\d+)\.(.+)", name):
-        return f"decoder.{found[2]}.{'up' if found[1] == 'samples' else 'fuse'}.{found[3]}"
-    if found := re.fullmatch(r"conv_final\.0\.(\w+)", name):
+    if match := re.fullmatch(r"up_(samples|layers)\.(\d+)\.(.+)", name):
+        return f"decoder.{match[2]}.{'up' if match[1] == 'samples' else 'fuse'}.{match[3]}"
+    if match := re.fullmatch(r"conv_final\.0\.(\w+)", name):
         last = max(int(n.split(".")[1]) for n in all_names if n.startswith("up_layers."))
-        return f"decoder.{last}.fuse.{_count(all_names, f'up_layers.{last}')}.{found[1]}"
+        return f"decoder.{last}.fuse.{_count(all_names, f'up_layers.{last}')}.{match[1]}"
     return None
 
 
@@ -122,16 +122,16 @@ def _segresnet_network(weights: Tensors) -> NetworkSpec:
 
 def _dynunet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
     """MONAI's DynUNet with plain blocks and instance norm; its tensors come a second time under skip_layers."""
-    found = re.fullmatch(r"(input_block|downsamples\.\d+|bottleneck)\.(conv|norm)(\d)\.(?:conv\.)?(\w+)", name)
-    if found:
+    match = re.fullmatch(r"(input_block|downsamples\.\d+|bottleneck)\.(conv|norm)(\d)\.(?:conv\.)?(\w+)", name)
+    if match:
         deepest = 1 + len({n.split(".")[1] for n in all_names if n.startswith("downsamples.")})
-        level = {"input_block": 0, "bottleneck": deepest}.get(found[1])
-        level = int(found[1].split(".")[1]) + 1 if level is None else level
-        return f"encoder.{level}.{int(found[3]) - 1}.{_LAYERS[found[2] == 'norm']}.{found[4]}"
-    if found := re.fullmatch(r"upsamples\.(\d+)\.transp_conv\.conv\.(\w+)", name):
-        return f"decoder.{found[1]}.up.{found[2]}"
-    if found := re.fullmatch(r"upsamples\.(\d+)\.conv_block\.(conv|norm)(\d)\.(?:conv\.)?(\w+)", name):
-        return f"decoder.{found[1]}.fuse.{int(found[3]) - 1}.{_LAYERS[found[2] == 'norm']}.{found[4]}"
+        level = {"input_block": 0, "bottleneck": deepest}.get(match[1])
+        level = int(match[1].split(".")[1]) + 1 if level is None else level
+        return f"encoder.{level}.{int(match[3]) - 1}.{_LAYERS[match[2] == 'norm']}.{match[4]}"
+    if match := re.fullmatch(r"upsamples\.(\d+)\.transp_conv\.conv\.(\w+)", name):
+        return f"decoder.{match[1]}.up.{match[2]}"
+    if match := re.fullmatch(r"upsamples\.(\d+)\.conv_block\.(conv|norm)(\d)\.(?:conv\.)?(\w+)", name):
+        return f"decoder.{match[1]}.fuse.{int(match[3]) - 1}.{_LAYERS[match[2] == 'norm']}.{match[4]}"
     return None
 
 
@@ -154,8 +154,8 @@ def _dimensions(weight: Tensor) -> Literal[2, 3]:
 
 def _count(names: Mapping[str, Tensor], start: str) -> int:
     """How many parts below ``start`` have tensors, the last number plus one."""
-    found = [n.removeprefix(f"{start}.").split(".")[0] for n in names if n.startswith(f"{start}.")]
-    return 1 + max((int(n) for n in found if n.isdecimal()), default=-1)
+    parts = [n.removeprefix(f"{start}.").split(".")[0] for n in names if n.startswith(f"{start}.")]
+    return 1 + max((int(n) for n in parts if n.isdecimal()), default=-1)
 
 
 #: By the name that ``--from`` takes.

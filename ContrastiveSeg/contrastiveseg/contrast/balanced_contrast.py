@@ -42,13 +42,13 @@ def _over_anchors(rows: Tensor, classes: Tensor, temperature: float) -> Tensor:
     denominator = (similarity - others.log()).masked_fill(itself, -torch.inf).logsumexp(1)
     positive = same & ~itself
     count = positive.sum(1)
-    found = count > 0
+    has_positive = count > 0
     loss = denominator - (similarity * positive).sum(1) / count.clamp_min(1)
-    return (loss * found).sum() / found.sum().clamp_min(1)
+    return (loss * has_positive).sum() / has_positive.sum().clamp_min(1)
 
 
 def sample_blocks(labels: Tensor, block: tuple[int, ...], groups: int) -> Tensor:
-    """Places of ``groups`` blocks of every map: half with foreground, if there are as many, half from all (section 3).
+    """Voxels of ``groups`` blocks of every map: half with foreground, if there are as many, half from all (section 3).
 
     The blocks of a map tile it from a random origin, none is taken twice, and each map has an order of its own, so that
     the k-th blocks of all maps are a mixed group. Randomness is torch's global generator's.
@@ -65,22 +65,22 @@ def sample_blocks(labels: Tensor, block: tuple[int, ...], groups: int) -> Tensor
     stride = [1] * len(shape)
     for axis in reversed(range(len(shape) - 1)):
         stride[axis] = stride[axis + 1] * shape[axis + 1]
-    inside = _places([torch.arange(b) for b in side], stride).flatten()
+    inside = _flat_indices([torch.arange(b) for b in side], stride).flatten()
     chosen = []
     for one in (labels > 0).cpu():
         start = [int(torch.randint(n - t * b + 1, ())) for n, t, b in zip(shape, tiles, side, strict=True)]
-        corner = _places([o + b * torch.arange(t) for o, b, t in zip(start, side, tiles, strict=True)], stride)
-        places = corner.flatten()[:, None] + inside
-        with_foreground = one.flatten()[places].any(1)
-        wanted = min(groups, len(places))
-        order, again = torch.randperm(len(places)), torch.randperm(len(places))
+        corner = _flat_indices([o + b * torch.arange(t) for o, b, t in zip(start, side, tiles, strict=True)], stride)
+        blocks = corner.flatten()[:, None] + inside
+        with_foreground = one.flatten()[blocks].any(1)
+        wanted = min(groups, len(blocks))
+        order, again = torch.randperm(len(blocks)), torch.randperm(len(blocks))
         first = order[with_foreground[order]][: (wanted + 1) // 2]
         picked = torch.cat([first, again[~torch.isin(again, first)]])[:wanted]
-        chosen.append(places[picked[torch.randperm(wanted)]])
+        chosen.append(blocks[picked[torch.randperm(wanted)]])
     return torch.stack(chosen).to(labels.device)
 
 
-def _places(axes: list[Tensor], stride: list[int]) -> Tensor:
+def _flat_indices(axes: list[Tensor], stride: list[int]) -> Tensor:
     """The flat index of every combination of positions along the axes."""
     total = torch.zeros([1] * len(axes), dtype=torch.long)
     for axis, (positions, step) in enumerate(zip(axes, stride, strict=True)):

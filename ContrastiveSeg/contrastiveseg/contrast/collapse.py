@@ -1,4 +1,4 @@
-"""Notices that contrastive training has stopped learning anything, and says so instead of running on."""
+"""Stops contrastive training that has collapsed or does not learn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CollapseGuard(nn.Module):
     """
 
     EVERY = 50
-    #: A bottleneck this many times smaller than at the start is gone; so is a loss this near to that of equal rows.
+    #: Collapsed: a bottleneck this many times smaller than at the start, or a loss as near to that of equal rows.
     SHRUNK, NEAR = 100.0, 0.005
     first_scale: Tensor
     scale: Tensor
@@ -47,7 +47,7 @@ class CollapseGuard(nn.Module):
         """Stop a collapsed run.
 
         Raises:
-            ContrastiveSegError: the scale fell 100-fold, or all rows stayed equally similar for the whole window.
+            ContrastiveSegError: the scale fell 100-fold, or all rows stayed equally similar for the window.
         """
         steps = int(self.steps)
         if steps % self.EVERY:

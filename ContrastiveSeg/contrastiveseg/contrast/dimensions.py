@@ -1,4 +1,4 @@
-"""Contrast along the feature dimension: each dimension is to say something that no other one says."""
+"""Contrast along the feature dimension, which decorrelates the dimensions."""
 
 from __future__ import annotations
 

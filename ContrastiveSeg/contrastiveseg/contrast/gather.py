@@ -1,4 +1,4 @@
-"""Rows of all processes for everyone's loss, with gradients flowing back to the process a row came from."""
+"""Rows of all processes for the loss of each, with gradients back to the process a row came from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views that know where they were taken from, so that a place of one is found in the other.
+"""Views with the matrices that map them to their crops, so that points of one view can be mapped to the other.
 
 Coordinates are those of ``affine_grid`` with ``align_corners=False``: x (last axis) first, -1 and 1 at the outer faces
 of the grid, and hence the same for a view and for the feature map of any level over it.
@@ -13,12 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.augment_spatial import SpatialSettings, augment_spatial
-
 
 @dataclass(frozen=True)
 class View:
-    """A moved copy of crops.
+    """Augmented copies of crops (:func:`.data.augment_spatial.augment_spatial`).
 
     Attributes:
         images: (B, C, *shape). labels: (B, *shape) or None.
@@ -30,20 +28,9 @@ class View:
     matrices: Tensor
 
 
-def moved_view(
-    images: Tensor,
-    labels: Tensor | None,
-    settings: SpatialSettings,
-    aspect: tuple[float, ...],
-    shape: tuple[int, ...],
-) -> View:
-    """A view of ``shape`` voxels of crops (B, C, ...), each moved on its own; see :func:`.augment.spatial`."""
-    return View(*augment_spatial(images, labels, settings, aspect, shape))
-
-
 def transform(matrices: Tensor, points: Tensor) -> Tensor:
     """``points`` (B, N, d) or (N, d) mapped by ``matrices`` (B, d, d+1), in their own type whatever autocast says."""
-    # A product in bfloat16 would put points up to a quarter of a voxel beside their place, in large patches more.
+    # A product in bfloat16 would move points by up to a quarter of a voxel, in large patches by more.
     with torch.autocast(points.device.type, enabled=False):
         return points @ matrices[..., :-1].transpose(-1, -2) + matrices[..., -1].unsqueeze(-2)
 
@@ -70,8 +57,8 @@ def cell_at(points: Tensor, grid: Sequence[int]) -> Tensor:
     """(..., N): the number of the cell of ``grid`` (array order) that holds each point (..., N, d); -1 outside."""
     index = torch.zeros_like(points[..., 0], dtype=torch.long)
     for axis, length in enumerate(grid):
-        place = ((points[..., len(grid) - 1 - axis] + 1) / 2 * length).floor().long()
-        index = index * length + place.clamp(0, length - 1)
+        cell = ((points[..., len(grid) - 1 - axis] + 1) / 2 * length).floor().long()
+        index = index * length + cell.clamp(0, length - 1)
     return torch.where(inside(points), index, -1)
 
 
@@ -81,5 +68,5 @@ def sample(maps: Tensor, points: Tensor) -> Tensor:
         # In bfloat16 a coordinate would be off by more than a voxel.
         wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
         grid = points.to(wide.dtype).view(len(points), *[1] * (points.shape[-1] - 1), *points.shape[1:])
-        found = F.grid_sample(wide, grid, "bilinear", "border", align_corners=False)
-        return found.flatten(2).transpose(1, 2)
+        sampled = F.grid_sample(wide, grid, "bilinear", "border", align_corners=False)
+        return sampled.flatten(2).transpose(1, 2)

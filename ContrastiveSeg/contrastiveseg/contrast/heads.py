@@ -1,4 +1,4 @@
-"""Projection heads: small networks between the backbone and a contrastive loss, thrown away after pre-training."""
+"""Projection heads: small networks between the backbone and a contrastive loss, dropped after pre-training."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class InstanceHead(nn.Sequential):
 
     Args:
         standardize: give each pooled channel mean 0 and deviation 1 over the samples of all processes first. Behind an
-            instance norm all images have nearly the same channel means, and the contrast would find nothing to hold
-            on to: in our trials its loss stayed at that of equal embeddings for hundreds of steps.
+            instance norm all images have nearly the same channel means, and the contrast has no
+            signal: in our trials its loss stayed at that of equal embeddings for hundreds of steps.
     """
 
     def __init__(self, in_channels: int, hidden: int, out_channels: int, standardize: bool = False) -> None:

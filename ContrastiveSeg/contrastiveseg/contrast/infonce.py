@@ -1,6 +1,6 @@
 """InfoNCE and its supervised variants: one log-sum-exp, in float32, computed in pieces.
 
-The pieces bound the memory of similarities; boolean masks, a byte a pair, come whole from the caller.
+The pieces bound the memory of similarities; boolean masks, a byte a pair, are not divided.
 
 l(a) = log sum_{k in C(a)} exp(<a, k> / tau) - mean_{b in P(a)} <a, b> / tau, averaged over the anchors with a positive:
 with one positive an anchor it is InfoNCE, with several SupCon with the logarithm inside the sum ("out"). Every
@@ -62,7 +62,7 @@ def infonce(
 class _Sum(torch.autograd.Function):
     """l(a) summed over (N, A, P) anchors that come divided by the temperature.
 
-    Its gradient is made in the same walk over the pieces: none of them is kept, and none computed twice.
+    The gradient is computed in the same pass over the pieces: none of them is kept, and none computed twice.
     """
 
     @staticmethod
@@ -130,7 +130,7 @@ def _together(similarity: Tensor, positive: Tensor, compared: Tensor | None) -> 
 
 
 def _problems(x: Tensor, kept: int) -> Tensor:
-    """``x`` with its leading dimensions, all but the last ``kept``, made one."""
+    """``x`` with its leading dimensions, all but the last ``kept``, flattened to one."""
     leading = x.shape[: x.ndim - kept]
     return x.reshape(leading.numel(), *x.shape[len(leading) :])
 
@@ -141,7 +141,7 @@ def _piece(mask: Tensor, piece: tuple[slice, slice]) -> Tensor:
 
 
 def _pieces(problems: int, anchors: int, keys: int) -> Iterator[tuple[slice, slice]]:
-    """(problems, anchors) to compute at once: whole problems where they fit, else some anchors of one problem."""
+    """(problems, anchors) to compute at once: all anchors where they fit, else some anchors of one problem."""
     if anchors * keys <= CHUNK:
         step = max(1, CHUNK // max(1, anchors * keys))
         for start in range(0, problems, step):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .infonce import infonce, unit
 
-#: More than any label value: tells the classes of different data sets apart.
+#: More than any label value: separates the classes of different data sets.
 _APART = 2**16
 
 
@@ -15,7 +15,7 @@ def label_contrast(rows: Tensor, labels: Tensor, data_sets: Tensor, temperature:
     """L_lab of the MixCL specification, section 3: cells of one class attract each other, all others repel.
 
     Background (0) repels but is no anchor, and cells are compared inside their own data set only: with partial labels,
-    background in one is an organ in another. Cells without label (below 0) play no part.
+    background in one is an organ in another. Cells without label (below 0) are left out.
 
     Args:
         rows: (E, P) embeddings, not necessarily normalized. labels, data_sets: (E) integers.

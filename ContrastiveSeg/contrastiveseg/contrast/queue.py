@@ -12,7 +12,7 @@ from .infonce import infonce
 class KeyQueue(nn.Module):
     """The last ``length`` keys of ``width`` numbers, first in first out.
 
-    It starts empty, and places not filled yet are never contrasted against. Its state lies in buffers, so a resumed
+    It starts empty, and entries not filled yet are never contrasted against. Its state lies in buffers, so a resumed
     run goes on with the same keys. With several processes all of them hold the keys of all.
     """
 
@@ -29,25 +29,25 @@ class KeyQueue(nn.Module):
 
     @torch.no_grad()
     def push(self, keys: Tensor, ids: Tensor) -> None:
-        """Append ``keys`` (N, width), which come from the volumes ``ids`` (N) >= 0, in place of the oldest."""
+        """Append ``keys`` (N, width), which come from the volumes ``ids`` (N) >= 0, replacing the oldest."""
         length = len(self.keys)
         keys, ids = gather(keys.detach().to(self.keys.dtype), 0)[-length:], gather(ids, 0)[-length:]
-        places = (self.written + torch.arange(len(keys), device=keys.device)) % length
-        self.keys[places], self.ids[places] = keys, ids
+        entries = (self.written + torch.arange(len(keys), device=keys.device)) % length
+        self.keys[entries], self.ids[entries] = keys, ids
         self.written += len(keys)
 
     def hold(self, keys: Tensor, ids: Tensor) -> None:
-        """Keep a step's own keys, as for :meth:`push`, back until it is over: nothing is contrasted with itself."""
+        """Keep a step's own keys for :meth:`push_held` after the step: nothing is contrasted with itself."""
         self._held = (keys, ids)
 
     def push_held(self) -> None:
-        """Push the keys held since last asked, if there are any."""
+        """Push the keys of :meth:`hold`, if there are any."""
         if self._held:
             self.push(*self._held)
             self._held = None
 
     def foreign(self, ids: Tensor) -> Tensor:
-        """(N, length): whether a place holds a key of another volume than ``ids`` (N)."""
+        """(N, length): whether an entry holds a key of another volume than ``ids`` (N)."""
         return (self.ids >= 0) & (self.ids != ids[:, None])
 
 

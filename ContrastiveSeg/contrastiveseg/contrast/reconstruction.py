@@ -1,4 +1,4 @@
-"""Rebuilding a clean view from a damaged one; without damage, skip connections would make it trivial."""
+"""Reconstructing a view from one with noise boxes; without them, skip connections would make it trivial."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from .metrics import METRICS, LabelScores, measure
 
 @dataclass(frozen=True)
 class EvaluatedCase:
-    """One case: a score for every label, and label values found in the files that nobody declared."""
+    """One case: a score for every label, and label values in the files that were not declared."""
 
     case: str
     scores: tuple[LabelScores, ...]
@@ -63,7 +63,7 @@ class Evaluation:
 
     Attributes:
         overall: mean over the labels first, within each case; then over cases. The counts are sums over labels.
-        missing: references without a prediction. They are in no mean: a summary with any is not of the whole set.
+        missing: references without a prediction. They are in no mean: a summary with any is not of all references.
         unreferenced: predictions without a reference.
         refused: case -> why its files could not be compared. They are in no mean either.
     """
@@ -172,11 +172,11 @@ def _labels_in(references: Sequence[Path], cancelled: CancelCheck) -> dict[int, 
 
 def _evaluate_case(case: str, prediction: Path, reference: Path, labels: Mapping[int, str]) -> EvaluatedCase:
     truth = read_labels(reference)
-    found = read_labels(prediction)
+    predicted = read_labels(prediction)
     return EvaluatedCase(
         case=case,
-        scores=tuple(measure(found, truth, labels)),
-        undeclared_in_prediction=tuple(v for v in _values(found.array) if v not in labels),
+        scores=tuple(measure(predicted, truth, labels)),
+        undeclared_in_prediction=tuple(v for v in _values(predicted.array) if v not in labels),
         undeclared_in_reference=tuple(v for v in _values(truth.array) if v not in labels),
     )
 

@@ -77,8 +77,8 @@ def measure(prediction: LabelMap, reference: LabelMap, labels: Mapping[int, str]
     boxes = [find_objects(array) for array in arrays]
     scores = []
     for value, name in labels.items():
-        found = [b[value - 1] for b in boxes if 0 < value <= len(b) and b[value - 1] is not None]
-        box = _joint(found)
+        label_boxes = [b[value - 1] for b in boxes if 0 < value <= len(b) and b[value - 1] is not None]
+        box = _joint(label_boxes)
         masks = (arrays[0][box] == value, arrays[1][box] == value)
         scores.append(_score(*masks, reference.geometry, value, name))
     return scores
@@ -98,7 +98,7 @@ def surface_distances(
     points = [np.argwhere(s).astype(np.float64) * spacing for s in surfaces]
     distances = []
     for here, there in ((0, 1), (1, 0)):
-        # A tree of surface voxels beats a distance transform of the whole box, which mostly is not surface.
+        # A tree of surface voxels is faster than a distance transform of the box, which mostly is not surface.
         apart = ~shared[surfaces[here]]
         distance = np.zeros(len(points[here]))
         if apart.any():

@@ -18,7 +18,7 @@ from ..volumes.volume import LabelMap, Volume
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Told apart also with red-green color blindness (Okabe and Ito).
+#: Distinguishable also with red-green color blindness (Okabe and Ito).
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2", "#FFFFFF")
 
 #: Canonical array axis a plane is cut across -> its name and the letters at left, right, top and bottom.
@@ -100,11 +100,11 @@ def overlay_figure(
 
 def _colors(count: int) -> list[str]:
     """:data:`COLORS`, and behind them hues of golden angle's distance in three brightnesses, so that none repeats."""
-    made = [*COLORS[:count]]
-    for index in range(count - len(made)):
+    colors = [*COLORS[:count]]
+    for index in range(count - len(colors)):
         parts = hsv_to_rgb((index * 0.618034) % 1, (1.0, 0.55, 0.8)[index % 3], (1.0, 1.0, 0.65)[index % 3])
-        made.append("#" + "".join(f"{round(255 * part):02X}" for part in parts))
-    return made
+        colors.append("#" + "".join(f"{round(255 * part):02X}" for part in parts))
+    return colors
 
 
 def _draw_plane(

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..contrast.geometry import View, moved_view
+from ..contrast.geometry import View
 from ..contrast.positions import cut_crops, random_positions
 from ..data.augment_intensity import NEVER, IntensitySettings, RandomRange
+from ..data.augment_spatial import augment_spatial
 from ..data.batch import Batch
 from ..data.sampling import PatchSource
 from ..networks.backbone import Backbone
@@ -55,4 +56,5 @@ class TwoViews(Method):
             return x.repeat(2, *[1] * (x.ndim - 1))
 
         known = None if labels is None else twice(labels)
-        return moved_view(twice(images), known, self.settings.spatial, self.plan.aspect, self.plan.patch_shape)
+        settings, plan = self.settings.spatial, self.plan
+        return View(*augment_spatial(twice(images), known, settings, plan.aspect, plan.patch_shape))

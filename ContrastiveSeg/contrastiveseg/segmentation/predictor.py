@@ -1,4 +1,4 @@
-"""A checkpoint made ready to label volumes, and kept ready for the next one."""
+"""Segmenting volumes with an opened checkpoint."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class Timings:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A label map on the volume's own grid; if asked for, probabilities (classes, z, y, x), uncertainty (z, y, x).
+    """A label map on the volume's own grid; on request probabilities (classes, z, y, x) and uncertainty (z, y, x).
 
-    ``left_out`` tells, by the label's name, how many ml lay apart from the pieces that were kept.
+    ``left_out`` holds, by the label's name, the ml of the islands that were removed (:mod:`.one_piece`).
     """
 
     labels: LabelMap
@@ -196,7 +196,7 @@ class Predictor:
             mirror: average over mirrored copies.
             pieces: see :func:`.one_piece.without_islands`.
             probabilities: also return the class probabilities. uncertainty: also their entropy, in [0, 1].
-            on_tile: told (done, total); may raise to stop.
+            on_tile: called with (done, total) after each batch of tiles; may raise to stop.
 
         Raises:
             InputError: the number of channels differs from the network's, or the memory does not hold one tile.
@@ -211,20 +211,22 @@ class Predictor:
             restored = restore(logits, shape, probabilities, uncertainty)
             values = np.array([0, *(label.value for label in self.card.labels)])
             values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
-            found = values[np.ascontiguousarray(axes.undo(restored.classes))]
-            kept = without_islands(found, pieces, self.card.one_piece)
+            predicted = values[np.ascontiguousarray(axes.undo(restored.classes))]
+            kept = without_islands(predicted, pieces, self.card.one_piece)
             soft, unsure = (
                 None if array is None else np.ascontiguousarray(axes.undo(array))
                 for array in (restored.probabilities, restored.uncertainty)
             )
-            apart = np.bincount(found[kept != found], minlength=values.max() + 1) * volume.geometry.voxel_volume_ml
+            apart = (
+                np.bincount(predicted[kept != predicted], minlength=values.max() + 1) * volume.geometry.voxel_volume_ml
+            )
             left_out = {label.name: float(apart[label.value]) for label in self.card.labels if apart[label.value]}
         return Prediction(LabelMap(kept, volume.geometry, volume.name), soft, unsure, left_out)
 
 
 @dataclass(frozen=True)
 class Restored:
-    """Class indices (z, y, x) uint8 on a volume's canonical grid, and what was asked for of the softmax there."""
+    """Class indices (z, y, x) uint8 on a volume's canonical grid, and on request softmax values there."""
 
     classes: np.ndarray
     probabilities: np.ndarray | None = None
@@ -235,7 +237,7 @@ def restore(logits: Tensor, shape: tuple[int, ...], probabilities: bool = False,
     """``logits`` (classes, z, y, x) on a grid of ``shape``.
 
     Logits are interpolated, not labels. Class by class with a running maximum, so that memory does not grow with the
-    number of classes unless probabilities are asked for.
+    number of classes unless probabilities are requested.
     """
     if probabilities:
         full = _resized(logits, shape)

@@ -30,7 +30,7 @@ from ..volumes.writing import WRITTEN, check_writable_kind, write_labels, write_
 from .predictor import Predictor, Timings
 from .sliding_window import OnTile
 
-#: Stages in the order they are told; "import" is the time from the job's arrival until the libraries were loaded
+#: Stages in the order of the result; "import" is the time from the job's arrival until the libraries were loaded
 #: (the interpreter's own start, some 0.1 s before that, is not in it).
 STAGES = ("import", "load", "preprocess", "network", "blend", "restore", "write", "total")
 
@@ -54,7 +54,7 @@ def segment(
     """Run ``job``; returns the files written, the failures, what was left out by case, and seconds per stage.
 
     Args:
-        import_seconds: what loading the libraries took before this call; told as "import" and part of "total".
+        import_seconds: what loading the libraries took before this call; reported as "import" and part of "total".
 
     Raises:
         InputError: the checkpoint or the outputs cannot be used, or not one input could be segmented.
@@ -109,7 +109,7 @@ def _segment_case(
     """Returns what was left out, see :class:`.predictor.Prediction`."""
     with timings.of("load"):
         volume = read_channels(output.case.images)
-    found = predictor.predict(
+    prediction = predictor.predict(
         volume,
         mirror=job.mirror,
         pieces=job.pieces,
@@ -120,29 +120,32 @@ def _segment_case(
     )
     with timings.of("write"), ExitStack() as undo:
         compress = not job.uncompressed
-        for path, array in ((output.probabilities, found.probabilities), (output.uncertainty, found.uncertainty)):
+        for path, array in (
+            (output.probabilities, prediction.probabilities),
+            (output.uncertainty, prediction.uncertainty),
+        ):
             if path and array is not None:
                 write_maps(path, array, volume.geometry, compress)
                 undo.callback(path.unlink, missing_ok=True)
-        # Last: where a label map is, the case is whole.
-        write_labels(output.labels, found.labels.array, volume.geometry, compress)
+        # Last: a case with a label map is complete.
+        write_labels(output.labels, prediction.labels.array, volume.geometry, compress)
         undo.pop_all()
     name = output.case.name
-    if found.left_out:
-        told = ", ".join(f"{label} {ml:.3g} ml" for label, ml in found.left_out.items())
-        emit(events.log(f"{name}: left out, apart from the largest piece: {told}. 'All pieces' keeps it."))
+    if prediction.left_out:
+        volumes = ", ".join(f"{label} {ml:.3g} ml" for label, ml in prediction.left_out.items())
+        emit(events.log(f"{name}: left out, apart from the largest piece: {volumes}. 'All pieces' keeps it."))
     channels = predictor.card.plan.channels
     for problem in incompatibilities(predictor.card.plan, volume.geometry, list(volume.array)):
         single = problem.channel is None or len(channels) == 1
         subject = name if single else f"{name}, channel {channels[problem.channel or 0].name!r},"
         emit(events.warning(warning_text(problem, subject)))
-    return found.left_out
+    return prediction.left_out
 
 
 def _outputs(job: SegmentJob) -> list[Output]:
     """Every input with its output paths, all checked before anything is computed."""
     cases = find_cases([Path(p) for p in job.input])
-    made = []
+    outputs = []
     for case in cases:
         ending = volume_suffix(case.images[0]) or ".nii.gz"
         ending = ending if ending in (".nii.gz", ".nrrd", ".mha") else ".nii.gz"
@@ -150,12 +153,12 @@ def _outputs(job: SegmentJob) -> list[Output]:
         labels = _target("--output", job.output, name, many)
         soft = _target("--probabilities", job.probabilities, name, many) if job.probabilities else None
         unsure = _target("--uncertainty", job.uncertainty, name, many) if job.uncertainty else None
-        made.append(Output(case, labels, soft, unsure))
-    targets = [path for o in made for path in (o.labels, o.probabilities, o.uncertainty) if path]
+        outputs.append(Output(case, labels, soft, unsure))
+    targets = [path for o in outputs for path in (o.labels, o.probabilities, o.uncertainty) if path]
     targets += [Path(job.timings)] if job.timings else []
     inputs = [Path(p) for p in (job.checkpoint, *job.input)] + [image for case in cases for image in case.images]
     check_outputs(targets, inputs, job.overwrite)
-    return made
+    return outputs
 
 
 def _target(option: str, given: str, name: str, cases: int) -> Path:

@@ -1,4 +1,4 @@
-"""Sliding window: logits of a whole volume from a network that takes tiles."""
+"""Sliding window: logits of a volume from a network that takes tiles."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def sliding_window(
         planes = planes.to(home)
         for first in range(0, len(tasks), batch):
             group = tasks[first : first + batch]
-            places = [_place(tiling, position, plane) for position, plane in group]
-            tiles = torch.stack([planes[place] for place in places]).to(device)
+            slices = [_tile_slices(tiling, position, plane) for position, plane in group]
+            tiles = torch.stack([planes[index] for index in slices]).to(device)
             predicted = _mirrored(network, tiles, flips).to(home, kept)
-            for (position, _), place, values in zip(group, places, predicted, strict=True):
+            for (position, _), index, values in zip(group, slices, predicted, strict=True):
                 rows = [w[n] for w, n in zip(weights, position, strict=True)]
-                logits[place].addcmul_(values, _outer(rows).to(kept))
+                logits[index].addcmul_(values, _outer(rows).to(kept))
             if on_tile:
                 on_tile(first + len(group), len(tasks))
     for axis, (before, n) in enumerate(zip(tiling.before, tiling.shape, strict=True), start=2):
@@ -112,7 +112,7 @@ def _fits(size: int, device: torch.device) -> bool:
     return size <= torch.cuda.mem_get_info(device)[0] // 3
 
 
-def _place(tiling: Tiling, position: Sequence[int], plane: int) -> tuple[int | slice, ...]:
+def _tile_slices(tiling: Tiling, position: Sequence[int], plane: int) -> tuple[int | slice, ...]:
     """Index of a tile in (planes, channels, *padded)."""
     starts = [axis[n] for axis, n in zip(tiling.starts, position, strict=True)]
     return (plane, slice(None), *(slice(s, s + n) for s, n in zip(starts, tiling.tile, strict=True)))

@@ -1,4 +1,4 @@
-"""Several processes as one: what ``torchrun`` starts, or a single process where it did not."""
+"""Training in several processes, as ``torchrun`` starts them, or in one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def stop() -> None:
 
 
 def rank() -> int:
-    """This process's number; 0 writes files and speaks."""
+    """This process's number; 0 writes files and emits events."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -56,6 +56,6 @@ def agreed(value: float, device: torch.device) -> float:
 
 
 def barrier() -> None:
-    """Wait until every process is here."""
+    """Wait for all processes."""
     if world() > 1:
         dist.barrier()

@@ -39,16 +39,16 @@ from .setup import (
 def pretrain(
     job: PretrainJob, emit: events.Emit = events.silent, cancelled: events.CancelCheck = events.never
 ) -> PretrainResult:
-    """Run ``job``; returns the paths written and the final terms.
+    """Run ``job``; returns the paths written.
 
     Raises:
         InputError: images, labels, output, method, settings or budget cannot be used.
         Cancelled: stopped; the checkpoint so far and a resume file are kept.
     """
-    method = find_method("pretrain", job.method)
-    settings, how = configured(method, job)
+    method_type = find_method("pretrain", job.method)
+    settings, how = configured(method_type, job)
     emit(events.StageStarted(events.Stage.PLAN))
-    data_sets = with_named_labels(_data_sets(job.images), _labels(job, method))
+    data_sets = with_named_labels(_data_sets(job.images), _labels(job, method_type))
     cases = [case for data_set in data_sets for case in data_set]
     seen = fingerprint_of(cases)
     run = open_run(job, emit, cancelled)
@@ -56,19 +56,19 @@ def pretrain(
     # The seed decides the initial weights too.
     distributed.seed(job.seed)
     backbone = build(spec)
-    plan = make_plan(seen, job.dimensions, method.patch_rule(backbone, settings), voxels)
-    objective = method(backbone, plan, settings)
+    plan = make_plan(seen, job.dimensions, method_type.patch_rule(backbone, settings), voxels)
+    method = method_type(backbone, plan, settings)
     labeled = sum(case.labels is not None for case in cases)
     counted = f"{len(cases)} volumes" + (f", {labeled} of them with labels" if labeled else "")
     emit(events.log(f"{counted}; spacing {_mm(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
     with cache_folder(job) as folder:
         emit(events.StageStarted(events.Stage.PREPROCESS))
-        made = prepared(cases, plan, folder, run, with_labels=True)
-        values = sorted({value for case in made for value in case.values or ()})
+        cached = prepared(cases, plan, folder, run, with_labels=True)
+        values = sorted({value for case in cached for value in case.values or ()})
         emit(events.StageStarted(events.Stage.TRAIN))
         trained = train(
-            objective,
-            CachedVolumes(folder, made, values, [len(data_set) for data_set in data_sets]),
+            method,
+            CachedVolumes(folder, cached, values, [len(data_set) for data_set in data_sets]),
             how,
             run,
         )
@@ -82,8 +82,8 @@ def pretrain(
                 spec,
                 _generic(plan) if job.generic else plan,
                 settings=to_json(settings),
-                transferred=objective.transferred,
-                provenance=provenance(job, made, how, trained, labels_used=True, citation=method.citation),
+                transferred=method.transferred,
+                provenance=provenance(job, cached, how, trained, labels_used=True, citation=method.citation),
             )
             weights = {k.removeprefix("backbone."): v for k, v in trained.state.items() if k.startswith("backbone.")}
             save(run.output, weights, card)
@@ -113,10 +113,10 @@ def _labels(job: PretrainJob, method: type[Method]) -> list[Path]:
 def _data_sets(images: Sequence[str]) -> list[list[CaseFiles]]:
     """The cases of each folder and list; files and DICOM folders named one by one make one data set together."""
     files = [path for path in images if Path(path).is_file() and Path(path).suffix.lower() != ".json"]
-    found = [(path, cases_of([path])) for path in images if path not in files]
-    series = [path for path, cases in found if cases[0].images == (Path(path),)]
+    folders = [(path, cases_of([path])) for path in images if path not in files]
+    series = [path for path, cases in folders if cases[0].images == (Path(path),)]
     together = [cases_of([*files, *series])] if files or series else []
-    return [*together, *(cases for path, cases in found if path not in series)]
+    return [*together, *(cases for path, cases in folders if path not in series)]
 
 
 def _generic(plan: Plan) -> Plan:

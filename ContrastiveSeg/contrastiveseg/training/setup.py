@@ -1,4 +1,4 @@
-"""What pre-training and fine-tuning do alike before and after the loop: data, plan, network, files."""
+"""What pre-training and fine-tuning share before and after the loop: files, device, cache, provenance."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def open_run(job: Training, emit: events.Emit, cancelled: events.CancelCheck) ->
 
 
 def _identity(job: Training) -> str:
-    """A hash of everything in ``job`` that shapes the curve; where and how fast it is computed does not."""
+    """A hash of every field of ``job`` that influences the weights, so not of those in ``_NOT_SHAPING``."""
     shaping = {k: v for k, v in to_json(job).items() if k not in _NOT_SHAPING}
     return hashlib.sha256(json.dumps([job.kind, shaping], sort_keys=True).encode()).hexdigest()
 
@@ -75,10 +75,10 @@ def cases_of(images: Sequence[str], labels: Sequence[str] = ()) -> list[CaseFile
 
 @contextmanager
 def cache_folder(job: Training, keep_if_refused: bool = True) -> Iterator[Path]:
-    """Where preprocessed volumes go: the folder asked for, or one beside the output that is removed at the end.
+    """The folder for preprocessed volumes: that of the job, or one beside the output that is removed at the end.
 
-    A run that ends early (cancelled, failed) keeps it, so that resuming need not preprocess again; where that is soon
-    done, ``keep_if_refused`` false leaves nothing behind when the input turns out to be unusable.
+    A run that ends early (cancelled, failed) keeps it, so that resuming need not preprocess again. With
+    ``keep_if_refused`` false it is removed when the input cannot be used.
     """
     if job.cache:
         yield Path(job.cache)
@@ -98,7 +98,7 @@ def cache_folder(job: Training, keep_if_refused: bool = True) -> Iterator[Path]:
 def prepared(
     cases: Sequence[CaseFiles], plan: Plan, folder: Path, run: Run, with_labels: bool = False
 ) -> list[CachedCase]:
-    """:func:`.data.cache.preprocess`, each of several processes doing its share first."""
+    """:func:`.data.cache.preprocess`, of which each of several processes does a part first."""
     if distributed.world() > 1:
         share = cases[distributed.rank() :: distributed.world()]
         preprocess(share, plan, folder, with_labels=with_labels, emit=run.emit, cancelled=run.cancelled)

@@ -48,7 +48,7 @@ def labeled_cases(job: FinetuneJob) -> list[CaseFiles]:
 
 
 def unlabeled_cases(job: FinetuneJob, method: type[SegmentationMethod]) -> list[CaseFiles]:
-    """The cases of ``job.unlabeled``; whatever labels are found with them are forgotten here.
+    """The cases of ``job.unlabeled``, without any labels beside them.
 
     Raises:
         InputError: the method learns from labels only.
@@ -77,15 +77,15 @@ def held_out(job: FinetuneJob, cases: Sequence[CaseFiles]) -> list[int]:
         wanted = max(count, 1) if job.compare_scratch else count
         held = [round((i + 0.5) * len(cases) / wanted - 0.5) for i in range(wanted)] if wanted < len(cases) else []
     else:
-        asked = [name.strip() for name in job.validation.split(",") if name.strip()]
-        unknown = [name for name in asked if name not in names]
-        if unknown or not asked:
+        given = [name.strip() for name in job.validation.split(",") if name.strip()]
+        unknown = [name for name in given if name not in names]
+        if unknown or not given:
             raise InputError(
                 "--validation takes a number of cases, names of labeled cases joined by commas, 'leave-one-out' or "
                 f"'none'. There is no labeled case {(unknown or [job.validation])[0]!r}; there are: "
                 f"{first_names(names, 10)}."
             )
-        held = sorted({names.index(name) for name in asked})
+        held = sorted({names.index(name) for name in given})
         wanted = len(held)
     if wanted and wanted >= len(cases):
         raise InputError(
@@ -132,25 +132,25 @@ def prepared_task(
     Raises:
         InputError: as :func:`.setup.prepared`, or labels that cannot be learned.
     """
-    made = prepared([*labeled, *unlabeled], plan, folder, run, with_labels=True)
-    ours, others = made[: len(labeled)], made[len(labeled) :]
-    labels = _labels(job, ours, base)
-    known = {case.digest for case in ours}
-    fresh = [case for case in others if case.digest not in known]
-    if len(fresh) < len(others):
-        run.emit(events.log(f"{len(others) - len(fresh)} of the unlabeled volumes are labeled cases: left out there."))
-    if others and not fresh:
+    cached = prepared([*labeled, *unlabeled], plan, folder, run, with_labels=True)
+    with_label, without = cached[: len(labeled)], cached[len(labeled) :]
+    labels = _labels(job, with_label, base)
+    known = {case.digest for case in with_label}
+    fresh = [case for case in without if case.digest not in known]
+    if len(fresh) < len(without):
+        run.emit(events.log(f"{len(without) - len(fresh)} of the unlabeled volumes are labeled cases: left out there."))
+    if without and not fresh:
         raise InputError("All volumes of --unlabeled are labeled cases too. Give others, or leave the option out.")
-    return Task(list(labeled), CachedVolumes(folder, [*ours, *fresh], [label.value for label in labels]), labels)
+    return Task(list(labeled), CachedVolumes(folder, [*with_label, *fresh], [label.value for label in labels]), labels)
 
 
-def _labels(job: FinetuneJob, made: Sequence[CachedCase], base: Card | None) -> tuple[Label, ...]:
-    """The label values found in the cases, named by the label table, else dataset.json, else the base checkpoint.
+def _labels(job: FinetuneJob, cases: Sequence[CachedCase], base: Card | None) -> tuple[Label, ...]:
+    """The label values of the cases, named by the label table, else dataset.json, else the base checkpoint.
 
     Raises:
         InputError: no label at all, more than class indices have room for, or one that is not declared.
     """
-    values = sorted({v for case in made for v in case.values or ()})
+    values = sorted({v for case in cases for v in case.values or ()})
     if not values:
         raise InputError("All label maps are empty. Label at least one structure in one case.")
     if len(values) > 255:
@@ -163,7 +163,7 @@ def _labels(job: FinetuneJob, made: Sequence[CachedCase], base: Card | None) -> 
         known = {label.value: label for label in label_table(Path(job.label_table))}
         names = {value: label.name for value, label in known.items()}
     names = names or declared_label_names(Path(path) for path in (*job.images, *job.labels))
-    for case in made:
+    for case in cases:
         undeclared = [str(v) for v in case.values or () if names and v not in names]
         if undeclared:
             raise InputError(

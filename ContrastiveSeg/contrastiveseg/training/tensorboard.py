@@ -1,4 +1,4 @@
-"""Curves in a browser, for those who asked: metric events copied into TensorBoard's files."""
+"""Curves in TensorBoard, on request: metric events copied into its files."""
 
 from __future__ import annotations
 
