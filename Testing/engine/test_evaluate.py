@@ -171,7 +171,7 @@ def test_two_tables_in_one_file_are_refused(folders, tmp_path):
 
 
 @pytest.mark.parametrize("option", ["output", "csv"])
-def test_no_table_replaces_a_label_map_that_is_read(folders, tmp_path, option):
+def test_no_table_replaces_an_input_label_map(folders, tmp_path, option):
     predictions, references = folders
     for path in (predictions / "a.nrrd", references / "a.nii.gz"):
         outputs = {"output": str(tmp_path / "out.json"), option: str(path)}
