@@ -45,11 +45,11 @@ def _takes_options_of(job: type[Job]) -> Callable[[Function], Function]:
                 field.name,
                 Parameter.KEYWORD_ONLY,
                 default=Parameter.empty if field.required else field.default,
-                annotation=str | Path | Sequence[str | Path] if field.kind == "texts" else hints[field.name],
+                annotation=_annotation(field, hints[field.name]),
             )
             for field in sorted(fields, key=lambda field: not field.required)
         ]
-        own = signature(function)
+        own = signature(function, eval_str=True)
         others = [p for p in own.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
         function.__signature__ = Signature([*options, *others], return_annotation=own.return_annotation)  # type: ignore[attr-defined]
         lines = "".join(f"    {field.name}: {_meaning(field)}.\n" for field in fields)
@@ -57,6 +57,12 @@ def _takes_options_of(job: type[Job]) -> Callable[[Function], Function]:
         return function
 
     return decorate
+
+
+def _annotation(field: JobParameter, hint: Any) -> Any:
+    if field.kind == "texts":
+        return str | Path | Sequence[str | Path]
+    return hint | Path if field.kind == "text" and not field.placeholder else hint
 
 
 def _meaning(field: JobParameter) -> str:
