@@ -18,51 +18,66 @@ def markdown_python() -> str:
     parts = []
     for name in sorted(contrastiveseg.__all__, key=str.lower):
         value = getattr(contrastiveseg, name)
-        if not callable(value):
-            continue
-        parts += [f"## {name}", _signature(name, value), _docstring(value)]
+        parts += [f"## {name}", document(name, value)]
         if inspect.isclass(value):
             for member, method in vars(value).items():
                 if not member.startswith("_") or member == "__call__":
                     parts += _member(name, member, method)
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(parts) + "\n"
+
+
+def document(name: str, value: Any) -> str:
+    """Signature and docstring of ``value``, as Markdown."""
+    return "\n\n".join(part for part in (_signature(name, value), _docstring(value)) if part)
 
 
 def _member(owner: str, name: str, value: Any) -> list[str]:
     """A method or property of a class, where it has a docstring of its own."""
     if isinstance(value, property):
-        return [f"### {owner}.{name}", _docstring(value.fget)] if value.fget and value.fget.__doc__ else []
+        return [f"### {owner}.{name}", _docstring(value)] if value.__doc__ else []
     function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
     if not inspect.isfunction(function) or not function.__doc__:
         return []
-    return [f"### {owner}.{name}", _signature(f"{owner}.{name}", function), _docstring(function)]
+    return [f"### {owner}.{name}", document(f"{owner}.{name}", function)]
 
 
 def _signature(name: str, value: Any) -> str:
+    """Name and parameters as a block of code; one parameter a line where they are many."""
     try:
         signature = inspect.signature(value)
-    except (TypeError, ValueError):  # a type whose constructor tells nothing
+    except (TypeError, ValueError):  # a type whose constructor says nothing
         return ""
-    given = [str(p) for p in signature.parameters.values() if p.name not in ("self", "cls")]
-    line = f"{name}({', '.join(given)})"
+    parameters = [p for p in signature.parameters.values() if p.name not in ("self", "cls")]
+    if parameters and all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        return ""
+    written = [_parameter(p) for p in parameters]
+    named = next((i for i, p in enumerate(parameters) if p.kind is p.KEYWORD_ONLY), None)
+    if named is not None:
+        written.insert(named, "*")
+    line = f"{name}({', '.join(written)})"
     if len(line) > 88:
-        line = f"{name}(\n" + "".join(f"    {parameter},\n" for parameter in _with_star(signature)) + ")"
+        line = f"{name}(\n" + "".join(f"    {parameter},\n" for parameter in written) + ")"
     returned = signature.return_annotation
     if returned is not inspect.Signature.empty and not inspect.isclass(value):
-        line += f" -> {returned if isinstance(returned, str) else inspect.formatannotation(returned)}"
+        line += f" -> {_annotation(returned)}"
     return f"```python\n{line}\n```"
 
 
-def _with_star(signature: inspect.Signature) -> list[str]:
-    """The parameters as text, with the star before the first that must be named."""
-    parts: list[str] = []
-    for parameter in signature.parameters.values():
-        if parameter.name in ("self", "cls"):
-            continue
-        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in parts:
-            parts.append("*")
-        parts.append(str(parameter))
-    return parts
+def _parameter(parameter: inspect.Parameter) -> str:
+    text = parameter.name
+    if parameter.annotation is not parameter.empty:
+        text += f": {_annotation(parameter.annotation)}"
+    if parameter.default is parameter.empty:
+        return text
+    default = parameter.default
+    return f"{text} = {default.__name__ if inspect.isroutine(default) else repr(default)}"
+
+
+def _annotation(annotation: Any) -> str:
+    """As it is written in the code, without the modules' names."""
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    text = re.sub(r"\b[a-z_]+(?:\.[a-z_]+)*\.(?=[A-Z])", "", text)
+    return re.sub(r"Optional\[(.*)\]$", r"\1 | None", text)
 
 
 def _docstring(value: Any) -> str:

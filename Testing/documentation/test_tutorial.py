@@ -1,6 +1,5 @@
 """The commands of README and of the tutorial in the terminal run as printed, with small volumes and budgets."""
 
-import functools
 import re
 import shlex
 
@@ -8,7 +7,6 @@ import pytest
 from pages import ROOT, blocks
 
 from contrastiveseg.cli import main
-from contrastiveseg.synthetic import settings
 
 QUICK = "--steps 2 --precision 32 --threads 1"
 
@@ -21,9 +19,7 @@ def commands(page: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/tutorials/terminal.md"])
-def test_commands_run_as_printed(page, tmp_path, monkeypatch, capsys):
-    small = functools.partial(settings.SyntheticSettings, size=(12, 16, 16), spacing=(20.0, 20.0, 22.0))
-    monkeypatch.setattr(settings, "SyntheticSettings", small)
+def test_commands_run_as_printed(page, small_samples, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run = commands(page)
     assert {"sample-data", "finetune", "segment", "evaluate"} <= {words[0] for words in run}

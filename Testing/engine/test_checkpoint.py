@@ -237,7 +237,7 @@ def test_description_of_a_segmenter():
         assert words in told
 
 
-def test_a_description_holds_no_control_characters():
+def test_a_description_gives_a_terminal_no_orders():
     label = Label(1, "li\x1b[2Jver\nscore\tall\u202e\ud800")
     told = describe(replace(CARD, labels=(label,), method="a\r\x9bb"))
     assert "label        1 li?[2Jver score all??" in told

@@ -168,7 +168,7 @@ def test_validation_refused(dataset, out, validation, words):
     assert not out.parent.exists()
 
 
-def test_comparing_holds_a_case_out_without_validation_too(pretrained, dataset, out):
+def test_comparing_holds_a_case_out_even_if_none_is_asked_for(pretrained, dataset, out):
     result = finetune(job(dataset, out, checkpoint=str(pretrained), compare_scratch=True, validation="0", steps=1))
     assert len(result.held_out) == 1
 
@@ -340,7 +340,7 @@ def test_there_is_no_before_without_these_labels(pretrained, segmenter, dataset,
     assert finetune(job(dataset, out, checkpoint=str(segmenter), steps=1, overwrite=True)).before is None
 
 
-def test_the_card_of_an_overwritten_checkpoint_names_the_old_one(segmenter, dataset, out):
+def test_tuning_a_checkpoint_in_its_place_names_what_it_was(segmenter, dataset, out):
     out.parent.mkdir()
     shutil.copy(segmenter, out)
     before = digest(out)
@@ -458,7 +458,7 @@ def test_refused_before_any_volume_is_prepared(dataset, out, given, words):
     assert not out.parent.exists()
 
 
-def test_another_modality_than_the_checkpoints_is_warned_of(pretrained, dataset, tmp_path, out):
+def test_another_modality_than_the_checkpoints_is_said(pretrained, dataset, tmp_path, out):
     ct = tmp_path / "ct"
     write_dataset(ct, 1, 0, SyntheticSettings(size=(12, 16, 16), spacing=(20.0, 20.0, 22.0), contrast="CT"))
     told = {}

@@ -322,7 +322,7 @@ def test_a_file_of_another_kind_is_refused_without_bad_advice(tmp_path, output, 
     assert "weights_only" not in str(refused.value)
 
 
-def test_an_output_is_overwritten_only_with_the_option(tmp_path, output):
+def test_an_output_is_overwritten_only_if_asked(tmp_path, output):
     output.write_bytes(b"mine")
     path = tmp_path / "model.pth"
     torch.save(randomized(Macl()).state_dict(), path)

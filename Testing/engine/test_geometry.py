@@ -40,7 +40,7 @@ def smooth(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", [(12, 16), (10, 12, 14)])
-def test_points_of_one_view_map_to_the_other(shape):
+def test_a_place_of_one_view_is_found_in_the_other(shape):
     torch.manual_seed(0)
     crop = smooth(*[n + 6 for n in shape])
     settings = SpatialSettings(flip=0.5, rotation=15, scale=(0.9, 1.1), translation=0.1)
@@ -64,7 +64,7 @@ def test_matrices_undo_their_inverse():
     torch.testing.assert_close(transform(inverse(view.matrices), transform(view.matrices, points)), points)
 
 
-def test_points_are_exact_under_autocast():
+def test_places_are_exact_under_autocast():
     torch.manual_seed(0)
     view = augmented_view(torch.zeros(3, 1, 8, 8, 8), None, SpatialSettings(), (1.0, 1.0, 2.0), (8, 8, 8))
     points = torch.rand(3, 50, 3)

@@ -165,7 +165,7 @@ def test_budgets_refused(steps, minutes):
         Budget(steps, minutes)
 
 
-def test_a_budget_in_steps_and_its_events(tmp_path):
+def test_budget_in_steps_and_what_is_told(tmp_path):
     seen: list[Event] = []
     toy = Toy()
     output = tmp_path / "new" / "toy.safetensors"
@@ -302,7 +302,7 @@ def test_a_run_stopped_before_its_first_step_leaves_nothing_to_resume(tmp_path):
     assert not resume_path(output).exists()
 
 
-def test_too_little_memory_is_an_error_with_advice():
+def test_too_little_memory_is_said_with_advice():
     toy = Toy()
     words = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."
 

@@ -50,7 +50,7 @@ def test_a_warm_start_forgets_the_first_weights():
     torch.testing.assert_close(teacher.network[0].weight, 0.1 * old + 0.9 * network[0].weight)
 
 
-def test_a_teacher_is_near_its_student_in_the_first_steps():
+def test_a_young_teacher_is_near_its_student():
     """Behind a student that moves by 1 a step it lags by a share of the steps, later by what its momentum says."""
     network = nn.Linear(1, 1, bias=False)
     teacher = Teacher(network)
@@ -64,7 +64,7 @@ def test_a_teacher_is_near_its_student_in_the_first_steps():
     assert lags[2999] == pytest.approx(99, abs=1)
 
 
-def test_a_teacher_gets_no_gradient_and_stays_in_evaluation_mode():
+def test_it_is_never_trained_and_never_in_training_mode():
     network = student()
     teacher = Teacher(network)
     nn.ModuleList([teacher]).train()

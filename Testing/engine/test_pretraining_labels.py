@@ -105,7 +105,7 @@ def part_of(dataset: Path, folder: Path, *cases: int) -> Path:
     return folder
 
 
-def test_a_used_label_stays_listed_when_its_volume_is_used_without_it(dataset, mixcl, tmp_path):
+def test_what_was_learned_is_remembered_though_it_comes_back_without_its_label(dataset, mixcl, tmp_path):
     few, output = part_of(dataset, tmp_path / "few", 1, 3), tmp_path / "organs.safetensors"
     job = FinetuneJob(
         images=(str(few),),
@@ -121,7 +121,7 @@ def test_a_used_label_stays_listed_when_its_volume_is_used_without_it(dataset, m
     assert origin.case_count == 4
 
 
-def test_the_same_case_in_another_format_is_warned_of(dataset, mixcl, tmp_path):
+def test_the_same_case_in_another_format_is_told_of(dataset, mixcl, tmp_path):
     copy, seen = tmp_path / "copy", []
     for part in ("imagesTr", "labelsTr"):
         (copy / part).mkdir(parents=True)
@@ -133,7 +133,7 @@ def test_the_same_case_in_another_format_is_warned_of(dataset, mixcl, tmp_path):
     assert "other files named synthetic_00000." in told
 
 
-def test_used_labels_stay_listed_through_fine_tuning(dataset, mixcl, tmp_path):
+def test_what_was_learned_is_remembered_through_fine_tuning(dataset, mixcl, tmp_path):
     few = part_of(dataset, tmp_path / "few", 1, 3)
     organs = tmp_path / "organs.safetensors"
     tuned(few, mixcl, organs, "none")

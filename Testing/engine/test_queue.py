@@ -28,7 +28,7 @@ def test_wraps_around():
     assert sorted(queue.ids.tolist()) == [2, 3, 4, 5, 6]
 
 
-def test_unfilled_entries_and_own_keys_are_not_foreign():
+def test_unfilled_places_and_own_keys_are_not_foreign():
     queue = filled((1, 0), (0, 1), ids=(3, 4), length=4)
     expected = [[False, True, False, False], [True, False, False, False], [True, True, False, False]]
     assert queue.foreign(torch.tensor([3, 4, 0])).tolist() == expected

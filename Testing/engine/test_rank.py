@@ -94,7 +94,7 @@ def test_the_volume_unlike_the_labeled_ones_comes_first(pretrained, dataset, tmp
     assert result.cases[0].slice[1] in (6, 8)
 
 
-def test_the_result_is_written_and_logged(sharp, dataset, tmp_path):
+def test_the_result_is_written_and_told(sharp, dataset, tmp_path):
     output, seen = tmp_path / "next.json", []
     given = job(sharp, dataset / "imagesTr", output=str(output))
     result = run(given, seen.append)
@@ -130,7 +130,7 @@ def test_labeled_volumes_are_not_ranked(sharp, dataset):
 
 
 @pytest.mark.parametrize("output", ["scan.nii.gz", "known.nii.gz", "list.json", "sharp.safetensors"])
-def test_an_output_does_not_replace_an_input(sharp, image, tmp_path, output):
+def test_what_is_read_is_not_replaced(sharp, image, tmp_path, output):
     for name in ("scan.nii.gz", "known.nii.gz"):
         shutil.copy(image, tmp_path / name)
     (tmp_path / "list.json").write_text('[{"image": "scan.nii.gz"}]')
@@ -154,7 +154,7 @@ def test_cancelling_writes_nothing(sharp, dataset, tmp_path):
 
 
 @pytest.mark.parametrize("direction", [np.eye(3).ravel(), OBLIQUE, (0, 0, -1, -1, 0, 0, 0, 1, 0)])
-def test_the_voxel_is_the_most_uncertain_one_of_the_stored_array(sharp, image, tmp_path, direction, monkeypatch):
+def test_the_place_is_the_most_uncertain_one_of_the_stored_array(sharp, image, tmp_path, direction, monkeypatch):
     """Entropy is set by hand: a cube around one voxel of the stored volume, whatever its orientation."""
     made = sitk.ReadImage(str(image))
     made.SetSpacing((20.0, 21.0, 25.0))

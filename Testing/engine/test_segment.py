@@ -245,7 +245,7 @@ def test_timings_have_all_stages(sharp, image, tmp_path):
 
 
 @pytest.mark.parametrize("timings", ["image", "checkpoint", "labels", "old"])
-def test_timings_overwrite_nothing_without_the_option(sharp, image, tmp_path, timings):
+def test_timings_replace_nothing_unasked(sharp, image, tmp_path, timings):
     given = {"image": image, "checkpoint": sharp, "labels": tmp_path / "l.nii.gz", "old": tmp_path / "old.json"}
     (tmp_path / "old.json").write_text("old")
     before = {name: path.read_bytes() for name, path in given.items() if path.exists()}
@@ -287,7 +287,7 @@ def test_one_bad_file_of_a_batch_is_named_and_the_rest_is_written(sharp, dataset
 
 
 @pytest.mark.parametrize("fails", ["probabilities", "uncertainty", "labels"])
-def test_a_case_that_cannot_be_written_completely_leaves_no_file(monkeypatch, sharp, dataset, tmp_path, fails):
+def test_a_case_that_cannot_be_written_whole_leaves_nothing(monkeypatch, sharp, dataset, tmp_path, fails):
     def refuse(write):
         def written(path, *more):
             if path.parent.name == fails and path.name == "synthetic_00001.nii.gz":
@@ -344,7 +344,7 @@ def test_nothing_could_be_segmented(sharp, image, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_outputs_are_overwritten_only_with_the_option(sharp, image, tmp_path):
+def test_outputs_are_not_overwritten_unasked(sharp, image, tmp_path):
     output = tmp_path / "l.nii.gz"
     output.write_text("mine")
     with pytest.raises(InputError, match=r"exists already.*--overwrite"):

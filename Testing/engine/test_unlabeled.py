@@ -133,7 +133,7 @@ def test_a_listing_with_labels_gives_its_images_alone(folders, dataset, out):
     assert any("2 of the unlabeled volumes are labeled cases" in getattr(e, "text", "") for e in told)
 
 
-def test_the_card_lists_which_labels_were_used(folders, out):
+def test_the_card_tells_which_labels_were_used(folders, out):
     finetune(job(folders, out))
     origin = read_card(out).provenance
     assert [(c.name, c.label_used) for c in origin.cases] == [
