@@ -15,10 +15,9 @@ def card_rows(card: Card, _: Callable[[str], str] = str) -> list[tuple[str, str]
         _: translates a text before its values are filled in; titles are left in English.
     """
     plan, origin = card.plan, card.provenance
-    ready = _("ready to segment")
-    unready = _("pre-trained only: fine-tune it before it can segment")
+    use = _("ready to segment") if card.kind == "segmenter" else _("fine-tune it before it can segment")
     rows = [
-        ("kind", f"{card.kind}: {ready if card.kind == 'segmenter' else unready}"),
+        ("kind", f"{card.kind}: {use}"),
         ("method", card.method),
         ("network", f"{card.network.name}, {card.network.dimensions}D"),
         ("architecture", ", ".join(f"{name} {value}" for name, value in card.network.arguments.items())),
