@@ -48,6 +48,7 @@ from contrastiveseg.descriptions import FinetuneJob, PretrainJob, SegmentJob
 from contrastiveseg.errors import ContrastiveSegError, InputError
 from contrastiveseg.jobs.run import run
 from contrastiveseg.methods.registry import find_method
+from contrastiveseg.planning.plan import millimeters
 from contrastiveseg.serialization import key_value, to_json
 
 NAMES = {
@@ -103,6 +104,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rows", default="scratch,ideal", help="START or START+METHOD each (default: %(default)s)")
     parser.add_argument("--dimensions", type=int, choices=(2, 3), default=3, help="of the network (default: 3)")
     parser.add_argument("--steps", type=int, help="fine-tuning steps of every row")
+    parser.add_argument("--resolution", default="native", help="auto, native or mm, as of finetune (default: native)")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--pretrain-steps", type=int, help="of rows that pre-train")
     budget.add_argument("--pretrain-minutes", type=float, help="instead: as long for every method, whatever it costs")
@@ -129,6 +131,8 @@ def _benchmark(options: argparse.Namespace, work: Path) -> None:
         for row in rows:
             wanted: Run = {"row": row, "set": options.set, "labeled": options.labeled, "seed": seed}
             wanted |= {"steps": options.steps, "precision": options.precision, "dimensions": options.dimensions}
+            if options.resolution != "native":
+                wanted["resolution"] = options.resolution
             start = _parts(row)[0]
             if start.name not in ("scratch", "all", "starter"):
                 wanted |= _pretraining(options, start)
@@ -167,6 +171,7 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
         checkpoint, pretraining = _pretrained(options, folder, work, start, wanted, shared)
     name = f"{options.set}-{options.dimensions}d-{options.labeled}-{_file_name(wanted['row'])}-{options.steps}"
     name += "-labels" if wanted.get("pretrain_labels") else ""
+    name += f"-{wanted['resolution']}" if wanted.get("resolution") else ""
     output = work / f"{name}-{wanted['seed']}.safetensors"
     labeled = split(folder, "train" if start.name == "all" else options.labeled)
     cases = [{"image": str(image(folder, c)), "label": str(label(folder, c))} for c in labeled]
@@ -182,6 +187,7 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
         method=method.name,
         settings=method.settings,
         dimensions=options.dimensions,
+        resolution=options.resolution,
         output=str(output),
         overwrite=True,
         **budget,
@@ -282,7 +288,8 @@ def _listed(cases: Sequence[dict[str, str]], work: Path) -> str:
 
 
 def _same_task(run: Run, other: Run) -> bool:
-    return all(run.get(k) == other[k] for k in ("set", "labeled", "steps", "precision", "dimensions"))
+    alike = ("set", "labeled", "steps", "precision", "dimensions", "resolution")
+    return all(run.get(k) == other.get(k) for k in alike)
 
 
 def _check_plans(runs: Sequence[Run]) -> None:
@@ -301,7 +308,7 @@ def _check_plans(runs: Sequence[Run]) -> None:
 
 #: What rows of the table differ in, besides the seed.
 _COLUMNS = (
-    *("set", "labeled", "row", "steps", "minutes", "dimensions"),
+    *("set", "labeled", "row", "steps", "minutes", "dimensions", "resolution"),
     *("pretrain_steps", "pretrain_minutes", "pretrain_labels", "starter"),
 )
 
@@ -319,9 +326,10 @@ def table(runs: Sequence[Run]) -> str:
     order = {row: place for place, row in enumerate(("scratch", *sorted({r["row"] for r in runs}), "all", *NAMES))}
     rows = []
     for key, members in sorted(groups.items(), key=lambda item: (item[0][:2], order[item[0][2]], str(item[0]))):
-        name, labeled, row, steps, _, dimensions, pretrain_steps, pretrain_minutes, labels, _ = key
+        name, labeled, row, steps, _, dimensions, resolution, pretrain_steps, pretrain_minutes, labels, _ = key
         members = sorted(members, key=lambda r: r["seed"])
         name += ", 2D" if dimensions == 2 else ""
+        name += f", at {millimeters(members[0]['plan']['spacing'])} mm" if resolution else ""
         start = _name(row)
         if pretrain_steps or pretrain_minutes:
             start += f" ({pretrain_steps} steps)" if pretrain_steps else f" ({pretrain_minutes:g} min)"

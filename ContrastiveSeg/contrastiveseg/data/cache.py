@@ -31,7 +31,7 @@ from ..volumes.reading import read_channels, read_labels
 from .preprocessor import Preprocessor
 
 #: Part of every key; raised when preprocessing or the files' names change.
-_VERSION = 3
+_VERSION = 4
 #: Files that only caches of an earlier version hold.
 _OLD_FILES = "*.places.npy"
 #: The most voxels of each label that are stored for foreground-aware sampling.
@@ -129,9 +129,11 @@ def _preprocess_case(
     values: tuple[int, ...] | None = None
     one_piece: tuple[int, ...] = ()
     if with_labels and case.labels is not None:
-        labels = preprocessor.labels(read_labels(case.labels, volume.geometry), volume.geometry)
+        label_map = read_labels(case.labels, volume.geometry)
+        labels = preprocessor.labels(label_map, volume.geometry)
         values = tuple(int(v) for v in np.unique(labels) if v)
-        one_piece = in_one_piece(labels)
+        # On the volume's own grid: on a coarser one, pieces that lie close together touch.
+        one_piece = tuple(value for value in in_one_piece(label_map.array) if value in values)
         _write(folder / f"{key}{LABELS}", labels)
         _write(folder / f"{key}{FOREGROUND}", _foreground_voxels(labels, values))
     z, y, x = image.shape[1:]
