@@ -43,8 +43,9 @@ from contrastiveseg.networks.segmenter import Segmenter
 from contrastiveseg.planning.fingerprint import fingerprint_of, make_plan
 from contrastiveseg.planning.patch import PatchRule
 from contrastiveseg.planning.presets import choose_network
-from contrastiveseg.segmentation.predictor import Predictor, Timings
+from contrastiveseg.segmentation.predictor import Predictor
 from contrastiveseg.segmentation.segment import STAGES
+from contrastiveseg.segmentation.timings import Timings
 from contrastiveseg.training.setup import cases_of
 from contrastiveseg.volumes.reading import read_labels, read_volume
 from contrastiveseg.volumes.volume import LabelMap

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,6 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..checkpoints.card import Card
 from ..checkpoints.open import open_segmenter
@@ -26,28 +24,10 @@ from ..volumes.orientation import canonical_axes
 from ..volumes.reading import read_channels
 from ..volumes.volume import LabelMap, Volume
 from .one_piece import without_islands
+from .restoring import restore
 from .sliding_window import OnTile, sliding_window, within_memory
 from .tiles import fit_tiles
-from .uncertainty import Entropy, entropy_of
-
-
-@dataclass
-class Timings:
-    """Seconds spent in each stage of segmenting, added up."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def of(self, stage: str) -> Iterator[None]:
-        """Add the time spent inside to ``stage``."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(stage, time.perf_counter() - start)
-
-    def add(self, stage: str, seconds: float) -> None:
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+from .timings import Timings
 
 
 @dataclass(frozen=True)
@@ -222,43 +202,3 @@ class Predictor:
             )
             left_out = {label.name: float(apart[label.value]) for label in self.card.labels if apart[label.value]}
         return Prediction(LabelMap(kept, volume.geometry, volume.name), soft, unsure, left_out)
-
-
-@dataclass(frozen=True)
-class Restored:
-    """Class indices (z, y, x) uint8 on a volume's canonical grid, and on request softmax values there."""
-
-    classes: np.ndarray
-    probabilities: np.ndarray | None = None
-    uncertainty: np.ndarray | None = None
-
-
-def restore(logits: Tensor, shape: tuple[int, ...], probabilities: bool = False, uncertainty: bool = False) -> Restored:
-    """``logits`` (classes, z, y, x) on a grid of ``shape``.
-
-    Logits are interpolated, not labels. Class by class with a running maximum, so that memory does not grow with the
-    number of classes unless probabilities are requested.
-    """
-    if probabilities:
-        full = _resized(logits, shape)
-        unsure = entropy_of(full).cpu().numpy() if uncertainty else None
-        soft = full.softmax(0)
-        return Restored(soft.argmax(0).to(torch.uint8).cpu().numpy(), soft.cpu().numpy(), unsure)
-    best = _resized(logits[:1], shape)[0]
-    winner = torch.zeros(shape, dtype=torch.uint8, device=best.device)
-    entropy = Entropy()
-    if uncertainty:
-        entropy.add(best)
-    for index in range(1, len(logits)):
-        rival = _resized(logits[index : index + 1], shape)[0]
-        if uncertainty:
-            entropy.add(rival)
-        winner.masked_fill_(rival > best, index)
-        torch.maximum(best, rival, out=best)
-    return Restored(winner.cpu().numpy(), None, entropy.normalized().cpu().numpy() if uncertainty else None)
-
-
-def _resized(logits: Tensor, shape: tuple[int, ...]) -> Tensor:
-    if tuple(logits.shape[1:]) == tuple(shape):
-        return logits.float().clone()
-    return F.interpolate(logits.float()[None], size=shape, mode="trilinear", align_corners=False)[0]

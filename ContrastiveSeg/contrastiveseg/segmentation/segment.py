@@ -27,8 +27,9 @@ from ..results import Failure, SegmentResult
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.reading import read_channels
 from ..volumes.writing import WRITTEN, check_writable_kind, write_labels, write_maps
-from .predictor import Predictor, Timings
+from .predictor import Predictor
 from .sliding_window import OnTile
+from .timings import Timings
 
 #: Stages in the order of the result; "import" is the time from the job's arrival until the libraries were loaded
 #: (the interpreter's own start, some 0.1 s before that, is not in it).
