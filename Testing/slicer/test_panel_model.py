@@ -133,7 +133,7 @@ def test_a_volume_of_another_kind_gets_a_warning_and_can_be_segmented(drive, sce
     drive.click_segment()
     assert len(segmentations()) == 1
     slicer.util.getNode("Fine").SetSpacing(20.0, 20.0, 20.0)
-    drive.panel.sections["segment"].refresh()
+    drive.panel.sections["segment"].show_state()
     assert not drive.segment.fitLabel.visible
 
 
@@ -166,7 +166,7 @@ def test_the_device_is_remembered_for_this_machine(drive):
 
     combo = drive.segment.deviceComboBox
     drive.wait_for(lambda: combo.count == 1 + len(drive.session.devices), SECONDS)
-    index = drive.panel.sections["segment"]._device._names.index("cpu")
+    index = drive.panel.sections["segment"]._options.device._names.index("cpu")
     pick(combo, index)
     assert slicer.app.settings().value("ContrastiveSeg/Device") == "cpu"
     drive.session.devices_changed.emit()

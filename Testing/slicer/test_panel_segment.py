@@ -281,7 +281,7 @@ def test_a_model_with_two_channels_takes_a_volume_for_each(drive, models, scene,
     drive.session.refresh_catalog()
     drive.choose("two")
     first, second = noise((12, 16, 16), "T1"), noise((12, 16, 16), "T2", seed=1)
-    selectors = drive.panel.sections["segment"]._channels.selectors
+    selectors = drive.panel.sections["segment"]._inputs._channels.selectors
     assert len(selectors) == 2
     assert not drive.segment.inputSelector.visible
     selectors[0].setCurrentNode(first)
@@ -304,11 +304,11 @@ def test_a_model_with_two_channels_takes_a_volume_for_each(drive, models, scene,
     # The other model has one channel again.
     drive.choose("organs")
     assert drive.segment.inputSelector.visible
-    assert not drive.panel.sections["segment"]._channels
+    assert not drive.panel.sections["segment"]._inputs._channels
     drive.segment.mirrorCheckBox.toggle()
     drive.segment.mirrorCheckBox.toggle()
     drive.choose("two")
-    selectors = drive.panel.sections["segment"]._channels.selectors
+    selectors = drive.panel.sections["segment"]._inputs._channels.selectors
     assert [selector.currentNode() for selector in selectors] == [first, second]
     # The first channel's volume says whose segmentation it is.
     assert drive.segment.outputSelector.currentNode() is segmentation
@@ -340,7 +340,7 @@ def two_channel_checkpoint(dataset, folder, output):
 
 def test_clicking_twice_segments_once(drive, large):
     drive.start()
-    drive.panel.sections["segment"].segment()
+    drive.panel.sections["segment"].start()
     assert not drive.segment.segmentButton.visible
     drive.finish()
     assert len(segmentations()) == 1

@@ -86,8 +86,8 @@ class Driver:
 
     def trained(self, section="fineTune"):
         """Until something has been learned."""
-        training = self.panel.sections[section]._training
-        self.wait_for(lambda: training.chart.current and training.chart.current.latest is not None, SECONDS)
+        chart = self.panel.sections[section].chart
+        self.wait_for(lambda: chart.current and chart.current.latest is not None, SECONDS)
 
     def shoot(self, name):
         """A picture of the panel as wide as it is beside a scene."""
@@ -169,7 +169,7 @@ def test_cancelled_while_writing_nothing_is_left(drive):
         add_patient(f"CT {number}", number)
     drive.rows(4)
     drive.click_fine_tune()
-    assert drive.panel.sections["fineTune"]._training.task.state == "writing"
+    assert drive.panel.sections["fineTune"].training.task.state == "writing"
     drive.tune.fineTuneCancelButton.click()
     drive.wait_for(lambda: not drive.session.training)
     assert not drive.session.trainer.running
@@ -274,7 +274,7 @@ def test_compared_with_scratch_then_with_before_and_a_volume_removed_meanwhile(d
     drive.shoot("compared")
     assert "From scratch" in told
     assert "Before" not in told
-    assert len(drive.panel.sections["fineTune"]._training.chart.trainings) == 2
+    assert len(drive.panel.sections["fineTune"].chart.trainings) == 2
 
     drive.tune.compareCheckBox.setChecked(False)
     drive.click_fine_tune()
@@ -440,7 +440,7 @@ def test_pre_training_on_a_folder_goes_on_when_the_scene_is_closed(drive, datase
     said = []
     drive.session.log_line.connect(said.append)
     drive.click_pre_train(dataset / "imagesTr", 3)
-    drive.wait_for(lambda: drive.panel.sections["preTrain"]._training.task.state == "running")
+    drive.wait_for(lambda: drive.panel.sections["preTrain"].training.task.state == "running")
     slicer.mrmlScene.Clear(0)
     assert "goes on" in said[-1]
     drive.idle()
@@ -498,7 +498,7 @@ def test_the_engine_killed_while_pre_training_on_a_folder_leaves_what_to_go_on_f
 
     drive_alone.click_pre_train(dataset / "imagesTr", 100000)
     drive_alone.trained("preTrain")
-    training = drive_alone.panel.sections["preTrain"]._training
+    training = drive_alone.panel.sections["preTrain"].training
     # The engine writes it once a minute.
     resume = training.output.with_name(training.output.name + ".resume")
     resume.write_bytes(b"what was learned")

@@ -18,7 +18,7 @@ class Driver:
     def __init__(self, module, wait_for):
         self.panel, self.wait_for = module.panel, wait_for
         self.ui = module.panel.sections["results"].ui
-        self.task = module.panel.sections["results"]._task
+        self.task = module.panel.sections["results"].task
 
     def choose(self, prediction, reference):
         self.ui.predictionSelector.setCurrentNode(prediction)

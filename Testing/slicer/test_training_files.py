@@ -30,7 +30,7 @@ def hand_over(cases, tmp_path):
     from ContrastiveSegPanel.workflows import training_files
 
     def give(known=(), with_unlabeled=False):
-        made = training_files.hand_over(
+        made = training_files.training_files(
             cases.rows(), cases.structures(), known, tmp_path, with_unlabeled, give.said.append
         )
         for _words, write in made.steps:
@@ -109,7 +109,7 @@ def test_a_node_gone_meanwhile_is_named(cases, tmp_path):
     from ContrastiveSegPanel.workflows import training_files
 
     _volume, segmentation = add_patient("CT", 0)
-    given = training_files.hand_over(cases.rows(), cases.structures(), (), tmp_path, False, print)
+    given = training_files.training_files(cases.rows(), cases.structures(), (), tmp_path, False, print)
     slicer.mrmlScene.RemoveNode(segmentation)
     (_first, write_volume), (_second, write_labels) = given.steps
     write_volume()

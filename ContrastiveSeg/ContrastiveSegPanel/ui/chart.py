@@ -8,6 +8,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from ..workflows.training import Training
+
 _MARGIN, _LEGEND, _DASH = 6, 20, 14
 
 
@@ -149,11 +151,15 @@ class Chart(qt.QWidget):
             painter.drawText(left + _DASH + 4, base, text)
 
 
-def chart_in(frame: Any) -> Chart:
-    """A chart that fills ``frame``, which is hidden until there is something to draw."""
+def chart_in(frame: Any, training: Training) -> Chart:
+    """The curves of ``training`` in ``frame``, which is hidden until there is something to draw."""
     chart = Chart()
     frame.layout().addWidget(chart)
     frame.setVisible(False)
+    training.started.connect(chart.clear)
+    training.curve_started.connect(chart.begin)
+    training.loss.connect(chart.add_loss)
+    training.dice.connect(chart.add_dice)
     return chart
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 import slicer
@@ -17,52 +16,46 @@ from ..timer import single_shot
 from ..workflows.cases import TRAIN, UNLABELED, VALIDATION, Case, Cases, Structure
 from ..workflows.session import Session
 from ..workflows.task import duration
-from ..workflows.training import Training
-from ..workflows.training_files import hand_over
-from .budget_box import Budget
+from ..workflows.training_files import training_files
 from .cases_table import CasesTable, StructuresTable
-from .chart import chart_in
 from .device_box import chosen_device
 from .held_out_scores import held_out_dice, held_out_html
 from .label_next import LabelNext
-from .methods_box import MethodsBox
-from .section import Section
+from .training_section import TrainingSection, dated
 
 _MINUTES = (2, 10, 60)
 #: A burst of changes in the scene (a study being read) is shown once.
 _REFRESH_MS = 50
 
 
-class FineTuneSection(Section):
+class FineTuneSection(TrainingSection):
+    """The scene's cases, what to learn from them, and the training; "Label next" is a part of it."""
+
     def __init__(self, session: Session, ui: Any) -> None:
-        super().__init__(session, ui)
         self._cases = Cases()
         self._rows: list[Case] = []
         self._structures: list[Structure] = []
         self._dice: dict[str, float] = {}
         #: Name of a case of the last training -> ID of its volume, while its scene is open.
         self._volume_ids: dict[str, str] = {}
-        self._cases_table = CasesTable(ui.casesTable, self._cases)
-        self._structures_table = StructuresTable(ui.structuresTable, self._cases)
-        self._methods = MethodsBox(session, ui.methodComboBox, "finetune", self._edited)
-        self._budget = Budget(ui.fineTuneBudgetComboBox, ui.fineTuneStepsSpinBox, _MINUTES, self._edited)
-        self._training = Training(session, ui.fineTuneProgressBar, ui.fineTuneStatusLabel, chart_in(ui.fineTuneChart))
-        self._label_next = LabelNext(session, ui, self._cases)
         self._timer = single_shot(self.refresh)
         self._timer.setInterval(_REFRESH_MS)
+        tip = _("Learn to segment like the labeled volumes")
+        super().__init__(
+            session, ui, "fineTune", "finetune", ui.methodComboBox, ui.nameLineEdit, minutes=_MINUTES, tip=tip
+        )
+        self._cases_table = CasesTable(ui.casesTable, self._cases)
+        self._structures_table = StructuresTable(ui.structuresTable, self._cases)
+        self._label_next = LabelNext(session, ui, self._cases)
         ui.outcomeCard.setVisible(False)
-        ui.compareCheckBox.connect("toggled(bool)", self._edited)
-        ui.fineTuneButton.connect("clicked()", self._start)
-        ui.fineTuneCancelButton.connect("clicked()", self._training.cancel)
-        self.listen(session.scene_closing, self._tell_that_it_goes_on)
-        self.listen(self._cases.changed, self._refresh_soon)
-        self.listen(session.methods_changed, self._methods.fill)
-        self.listen(session.checkpoint_changed, self._refresh_soon)
+        ui.compareCheckBox.connect("toggled(bool)", self.remember)
+        for signal in (self._cases.changed, session.methods_changed, session.checkpoint_changed):
+            self.listen(signal, self._refresh_soon)
         self.listen(session.missing_changed, self._refresh_soon)
-        self.listen(session.training_changed, self._show_state)
-        self.listen(self._training.task.changed, self._show_state)
-        self.listen(self._label_next.task.changed, self._label_next.show_state)
         self.refresh()
+
+    def goes_on(self) -> str:
+        return _("The scene was closed. Fine-tuning goes on.")
 
     def set_parameters(self, parameters: Parameters) -> None:
         self._parameters = None
@@ -75,7 +68,7 @@ class FineTuneSection(Section):
         self.refresh()
 
     def cancel(self) -> None:
-        self._training.leave_scene()
+        self.training.leave_scene()
         # Volumes of the next scene may have the same IDs.
         self._volume_ids = {}
         self._label_next.cancel()
@@ -84,7 +77,7 @@ class FineTuneSection(Section):
     def cleanup(self) -> None:
         self._timer.stop()
         self._cases.cleanup()
-        self._training.cleanup()
+        self._label_next.cleanup()
         super().cleanup()
 
     def refresh(self) -> None:
@@ -93,35 +86,20 @@ class FineTuneSection(Section):
         self._cases_table.show(self._rows, self._dice)
         self._structures_table.show(self._structures)
         self.ui.casesHint.setText(self._hint())
-        self.ui.nameLineEdit.setPlaceholderText(self._default_name())
         if self._parameters is not None:
             self._parameters.structures = self._cases.choices()
-        self._show_state()
+        self.show_state()
         self._label_next.show_state()
-
-    def _tell_that_it_goes_on(self) -> None:
-        if self._training.task.state == "running":
-            self.session.log(_("The scene was closed. Fine-tuning goes on."))
 
     def _refresh_soon(self) -> None:
         self._timer.start()
 
-    def _edited(self) -> None:
+    def remember(self) -> None:
         if self._parameters is not None:
             self._parameters.fine_tune_method = self._methods.current
             self._parameters.fine_tune_budget = self._budget.text
             self._parameters.compare_scratch = self.ui.compareCheckBox.checked
         self._refresh_soon()
-
-    def _show_state(self) -> None:
-        busy, obstacle = self._training.busy, self._obstacle()
-        self.ui.fineTuneButton.setVisible(not busy)
-        self.ui.fineTuneButton.setEnabled(not obstacle)
-        self.ui.fineTuneButton.setToolTip(obstacle or _("Learn to segment like the labeled volumes"))
-        self.ui.fineTuneCancelButton.setVisible(busy)
-        if busy:
-            self.ui.fineTuneChart.setVisible(True)
-        self.ui.fineTuneCancelButton.setEnabled(self._training.task.state in ("writing", "running"))
 
     def _hint(self) -> str:
         if not self._rows:
@@ -129,23 +107,20 @@ class FineTuneSection(Section):
         count = {role: sum(case.role == role for case in self._rows) for role in (TRAIN, UNLABELED, VALIDATION)}
         if not count[TRAIN]:
             return _("None to learn from yet: segment two or three in the Segment Editor.")
-        told = _("{train} to learn from, {validation} to validate on.").format(**count)
+        hint = _("{train} to learn from, {validation} to validate on.").format(**count)
         if count[UNLABELED]:
             used = self._methods.uses_unlabeled
-            told += " " + (
+            hint += " " + (
                 _("{unlabeled} unlabeled, also learned from.") if used else _("{unlabeled} unlabeled, not used.")
             ).format(**count)
         if count[TRAIN] > 1 and not count[VALIDATION]:
-            told += " " + _("Give one the role Validation to see how good the result is.")
-        return told
+            hint += " " + _("Give one the role Validation to see how good the result is.")
+        return hint
 
-    def _obstacle(self) -> str:
-        """Why nothing can be learned now, or ""."""
+    def obstacle(self) -> str:
         entry = self.session.checkpoint
-        if self.session.obstacle:
-            return self.session.obstacle
-        if self.session.training and not self._training.busy:
-            return _("Another training is running.")
+        if general := self.training_obstacle():
+            return general
         if entry is None or entry.card is None:
             return _("Choose a checkpoint to start from in the section Model.")
         if len(entry.card.plan.channels) > 1 and any(c.modality != "any" for c in entry.card.plan.channels):
@@ -160,52 +135,50 @@ class FineTuneSection(Section):
             return _("To compare, one more labeled volume is needed that is not learned from.")
         return ""
 
-    def _default_name(self) -> str:
+    def default_name(self) -> str:
         names = list(dict.fromkeys(s.learn_as for s in self._structures if s.learn))
-        told = "-".join(names[:3]) + (_("-and-more") if len(names) > 3 else "")
-        return f"{told or 'checkpoint'}-{datetime.date.today().isoformat()}"
+        structures = "-".join(names[:3]) + (_("-and-more") if len(names) > 3 else "")
+        return dated(structures or "checkpoint")
 
-    def _start(self) -> None:
+    def start(self) -> None:
         self.refresh()
         entry = self.session.checkpoint
-        if self._training.busy or self._obstacle() or entry is None or entry.card is None:
+        if self.task.busy or self.obstacle() or entry is None or entry.card is None:
             return
-        self._training.prepare(self.ui.nameLineEdit.text.strip() or self._default_name())
+        self.prepare()
         try:
-            given = hand_over(
+            files = training_files(
                 self._rows,
                 self._structures,
                 entry.card.labels,
-                self._training.folder,
+                self.training.folder,
                 self._methods.uses_unlabeled,
                 self.session.log,
             )
         except (InputError, OSError) as problem:
-            self._training.discard()
+            self.training.discard()
             self.session.report(problem)
             return
         job = FinetuneJob(
             checkpoint=str(entry.path),
-            output=str(self._training.output),
+            output=str(self.training.output),
             method=self._methods.current,
             compare_scratch=self.ui.compareCheckBox.checked,
             device=chosen_device(self.session),
             **self._budget.fields,
-            **given.fields,
+            **files.fields,
         )
-        self._volume_ids = given.volume_ids
+        self._volume_ids = files.volume_ids
         self.ui.outcomeCard.setVisible(False)
-        self._training.start(given.steps, job, self._done)
+        self.training.start(files.steps, job, self._done)
 
     def _done(self, result: FinetuneResult) -> None:
         scored = held_out_dice(result)
         self._dice = {self._volume_ids[name]: dice for name, dice in scored.items() if name in self._volume_ids}
         nodes = {name: slicer.mrmlScene.GetNodeByID(identifier) for name, identifier in self._volume_ids.items()}
-        told = held_out_html(result, {name: node.GetName() for name, node in nodes.items() if node is not None})
-        self.ui.outcomeLabel.setText(told)
-        self.ui.outcomeCard.setVisible(bool(told))
-        self.ui.fineTuneStatusLabel.setText(
-            _("Done in {time}: {name}.").format(time=duration(60 * result.minutes), name=self._training.told_output)
-        )
-        self.ui.nameLineEdit.setText("")
+        table = held_out_html(result, {name: node.GetName() for name, node in nodes.items() if node is not None})
+        self.ui.outcomeLabel.setText(table)
+        self.ui.outcomeCard.setVisible(bool(table))
+        time = duration(60 * result.minutes)
+        self.show_done(_("Done in {time}: {name}.").format(time=time, name=self.training.output_name))
         self.refresh()

@@ -20,49 +20,40 @@ from ..workflows.session import Session
 from ..workflows.task import Steps, Task
 from ..workflows.training_files import write_volumes
 from .device_box import chosen_device
+from .job_section import JobSection, job_widgets
 
 _VOLUME, _SCORE, _UNCERTAINTY, _NOVELTY = range(4)
 
 
-class LabelNext:
+class LabelNext(JobSection):
     """Ranks on the session's worker, so that it goes beside a training. A click on a row shows its volume."""
 
     def __init__(self, session: Session, ui: Any, cases: Cases) -> None:
-        self._session, self._ui, self._cases = session, ui, cases
-        self.task = Task(session.worker, ui.rankProgressBar, ui.rankStatusLabel)
+        tip = _("Sort the unlabeled volumes by what labeling them would teach")
+        super().__init__(session, ui, Task(session.worker), job_widgets(ui, "rank", tip))
+        self._cases = cases
         self._sweep = Steps()
-        self._dropped = False
+        self._scene_closed = False
         #: Of each row: the volume's ID and the place to show.
         self._ranked: list[tuple[str, tuple[float, float, float]]] = []
         header = ui.rankTable.horizontalHeader()
         header.setSectionResizeMode(_VOLUME, qt.QHeaderView.Stretch)
         for column in (_SCORE, _UNCERTAINTY, _NOVELTY):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
-        ui.rankButton.connect("clicked()", self._start)
-        ui.rankCancelButton.connect("clicked()", self.task.cancel)
         ui.rankTable.connect("cellClicked(int,int)", self._show)
         ui.rankTable.connect("cellActivated(int,int)", self._show)
         self._fill([])
 
     def cancel(self) -> None:
-        self._dropped = True
+        self._scene_closed = True
         self.task.cancel()
         self._fill([])
-        self._ui.rankStatusLabel.setText("")
+        self.set_status("")
 
-    def show_state(self) -> None:
-        busy, obstacle = self.task.busy, self._obstacle()
-        self._ui.rankButton.setVisible(not busy)
-        self._ui.rankButton.setEnabled(not obstacle)
-        self._ui.rankButton.setToolTip(obstacle or _("Sort the unlabeled volumes by what labeling them would teach"))
-        self._ui.rankCancelButton.setVisible(busy)
-        self._ui.rankCancelButton.setEnabled(self.task.state in ("writing", "running"))
-
-    def _obstacle(self) -> str:
-        """Why nothing can be ranked now, or ""."""
-        entry = self._session.checkpoint
-        if self._session.obstacle:
-            return self._session.obstacle
+    def obstacle(self) -> str:
+        entry = self.session.checkpoint
+        if self.session.obstacle:
+            return self.session.obstacle
         if entry is None or entry.card is None:
             return _("Choose a checkpoint in the section Model.")
         if len(entry.card.plan.channels) > 1:
@@ -71,47 +62,47 @@ class LabelNext:
             return _("There is no volume with the role Unlabeled.")
         return ""
 
-    def _start(self) -> None:
-        entry = self._session.checkpoint
-        if self.task.busy or self._obstacle() or entry is None:
+    def start(self) -> None:
+        entry = self.session.checkpoint
+        if self.task.busy or self.obstacle() or entry is None:
             return
         rows = self._cases.rows()
         unlabeled = [case for case in rows if case.role == UNLABELED]
         labeled = [case for case in rows if case.labeled]
-        self._folder = Path(tempfile.mkdtemp(prefix="rank-", dir=self._session.folder()))
+        self._folder = Path(tempfile.mkdtemp(prefix="rank-", dir=self.session.folder()))
         steps, files = write_volumes([*unlabeled, *labeled], self._folder / "images")
         self._volume_ids = {Path(files[case.volume_id]).stem: case.volume_id for case in unlabeled}
         job = RankJob(
             checkpoint=str(entry.path),
             input=tuple(files[case.volume_id] for case in unlabeled),
             labeled=tuple(files[case.volume_id] for case in labeled),
-            device=chosen_device(self._session),
+            device=chosen_device(self.session),
         )
-        self._dropped = False
+        self._scene_closed = False
         self._fill([])
-        self.task.start(steps, job, self._done, self._failed, self._hear)
+        self.task.start(steps, job, self._done, self._failed, self._on_event)
 
-    def _hear(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         if isinstance(event, Log):
-            self._session.log(event.text)
+            self.session.log(event.text)
 
     def _done(self, result: RankResult) -> None:
         self._remove_files()
-        if not self._dropped:
+        if not self._scene_closed:
             self._fill([c for c in result.cases if slicer.mrmlScene.GetNodeByID(self._volume_ids[c.name])])
-            self._ui.rankStatusLabel.setText(_("Click a volume to see where the checkpoint is least sure."))
+            self.set_status(_("Click a volume to see where the checkpoint is least sure."))
 
     def _failed(self, problem: Exception | str, cancelled: bool) -> None:
         self._remove_files()
         if not cancelled:
-            self._session.report(problem)
+            self.session.report(problem)
 
     def _remove_files(self) -> None:
         files = [*sorted(self._folder.rglob("*"), reverse=True), self._folder]
         self._sweep.start([("", path.rmdir if path.is_dir() else path.unlink) for path in files], lambda problem: None)
 
     def _fill(self, ranked: list[RankedCase]) -> None:
-        table = self._ui.rankTable
+        table = self.ui.rankTable
         table.setRowCount(len(ranked))
         for row, case in enumerate(ranked):
             volume = slicer.mrmlScene.GetNodeByID(self._volume_ids[case.name])
@@ -129,6 +120,6 @@ class LabelNext:
         identifier, place = self._ranked[row]
         volume = slicer.mrmlScene.GetNodeByID(identifier)
         if volume is None:
-            self._ui.rankStatusLabel.setText(_("This volume is no longer in the scene."))
+            self.set_status(_("This volume is no longer in the scene."))
         else:
             show_place(volume, place)

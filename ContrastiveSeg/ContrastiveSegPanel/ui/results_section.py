@@ -22,26 +22,24 @@ from ..workflows.cases import volume_of
 from ..workflows.comparison import compare
 from ..workflows.session import Session
 from ..workflows.task import Task
-from .section import Section
+from .job_section import JobSection, job_widgets
 
 
-class ResultsSection(Section):
+class ResultsSection(JobSection):
+    """Overlap and surface distances of a segmentation and a reference, as a table to be exported."""
+
     def __init__(self, session: Session, ui: Any) -> None:
-        super().__init__(session, ui)
-        self._task = Task(session.worker, ui.measureProgressBar, ui.measureStatusLabel)
-        self._dropped = False
+        tip = _("Overlap and surface distances, segment by segment")
+        super().__init__(session, ui, Task(session.worker), job_widgets(ui, "measure", tip))
+        self._scene_closed = False
         ui.predictionSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._chosen)
         ui.referenceSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._chosen)
-        ui.measureButton.connect("clicked()", self._start)
-        ui.measureCancelButton.connect("clicked()", self._task.cancel)
         ui.exportButton.connect("clicked()", self._export)
         ui.resultsTable.verticalHeader().setVisible(False)
         ui.resultsTable.setVisible(False)
-        self.listen(self._task.changed, self._show_state)
-        self.listen(session.missing_changed, self._show_state)
-        self.listen(session.nodes_changed, self._show_state)
+        self.listen(session.nodes_changed, self.show_state)
         self.listen(session.node_leaving, self._on_node_leaving)
-        self._show_state()
+        self.show_state()
 
     def set_parameters(self, parameters: Parameters) -> None:
         self._parameters = None
@@ -51,16 +49,16 @@ class ResultsSection(Section):
         self._show_table(None)
 
     def cancel(self) -> None:
-        self._dropped = True
-        self._task.cancel()
+        self._scene_closed = True
+        self.task.cancel()
         self._show_table(None)
-        self.ui.measureStatusLabel.setText("")
+        self.set_status("")
 
     def _chosen(self) -> None:
         if self._parameters is not None:
             self._parameters.prediction = self.ui.predictionSelector.currentNode()
             self._parameters.reference = self.ui.referenceSelector.currentNode()
-        self._show_state()
+        self.show_state()
 
     def _on_node_leaving(self, node: Any) -> None:
         # A selector would go on to the next segmentation, whose scores would pass for the other's.
@@ -68,19 +66,14 @@ class ResultsSection(Section):
             if node is selector.currentNode():
                 selector.setCurrentNode(None)
 
-    def _show_state(self) -> None:
-        busy, obstacle = self._task.busy, self._obstacle()
-        self.ui.measureButton.setVisible(not busy)
-        self.ui.measureButton.setEnabled(not obstacle)
-        self.ui.measureButton.setToolTip(obstacle or _("Overlap and surface distances, segment by segment"))
-        self.ui.measureCancelButton.setVisible(busy)
+    def show_state(self) -> None:
+        super().show_state()
         table = self.ui.resultsTable.mrmlTableNode()
         if table is not None and slicer.mrmlScene.GetNodeByID(table.GetID()) is None:
             self._show_table(None)
         self._show_export()
 
-    def _obstacle(self) -> str:
-        """Why nothing can be measured now, or ""."""
+    def obstacle(self) -> str:
         prediction, reference = self.ui.predictionSelector.currentNode(), self.ui.referenceSelector.currentNode()
         if self.session.obstacle:
             return self.session.obstacle
@@ -94,8 +87,8 @@ class ResultsSection(Section):
             return _("Neither segmentation says which volume it was made on, so there is no voxel grid to compare on.")
         return ""
 
-    def _start(self) -> None:
-        if self._task.busy or self._obstacle():
+    def start(self) -> None:
+        if self.task.busy or self.obstacle():
             return
         prediction, reference = self.ui.predictionSelector.currentNode(), self.ui.referenceSelector.currentNode()
         volume = volume_of(reference) or volume_of(prediction)
@@ -107,19 +100,19 @@ class ResultsSection(Section):
         self._title = _("{prediction} against {reference}").format(
             prediction=prediction.GetName(), reference=reference.GetName()
         )
-        self._dropped, self._folder = False, folder
-        self._task.start(comparison.steps, comparison.job, self._done, self._failed)
+        self._scene_closed, self._folder = False, folder
+        self.task.start(comparison.steps, comparison.job, self._done, self._failed)
 
     def _done(self, result: EvaluateResult) -> None:
         self._remove_files()
-        if self._dropped:
+        if self._scene_closed:
             return
         table = self.ui.resultsTable.mrmlTableNode()
         if table is None or table.GetName() != self._title:
             table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", self._title)
         write_table(table, result.rows, self._names)
         self._show_table(table)
-        self.ui.measureStatusLabel.setText(self._note)
+        self.set_status(self._note)
 
     def _failed(self, problem: Exception | str, cancelled: bool) -> None:
         self._remove_files()
@@ -141,7 +134,7 @@ class ResultsSection(Section):
 
     def _show_export(self) -> None:
         measured = self.ui.resultsTable.mrmlTableNode() is not None
-        self.ui.exportButton.setEnabled(measured and not self._task.busy)
+        self.ui.exportButton.setEnabled(measured and not self.task.busy)
         self.ui.exportButton.setToolTip(
             _("Write the table to a CSV file") if measured else _("Measure first; the table can then be exported.")
         )
@@ -165,4 +158,4 @@ class ResultsSection(Section):
             self.session.report(problem)
             return
         settings.set_text("ExportFolder", str(path.parent))
-        self.ui.measureStatusLabel.setText(_("Written to {path}.").format(path=path))
+        self.set_status(_("Written to {path}.").format(path=path))

@@ -26,7 +26,7 @@ from .cases import TRAIN, UNLABELED, VALIDATION, Case, structures_of, volume_of
 from .comparison import compare
 from .segmenting import Options, Segmenting
 from .session import Session
-from .training_files import hand_over
+from .training_files import training_files
 
 OnEvent = Callable[[Event], None]
 
@@ -75,13 +75,13 @@ def fine_tune(
     given += [_case(volume, None, UNLABELED) for volume in unlabeled]
     known = read_card(checkpoint).labels if checkpoint is not None else ()
     with _folder(session) as folder:
-        handed = hand_over(given, structures_of(given), known, folder, bool(unlabeled), session.log)
+        files = training_files(given, structures_of(given), known, folder, bool(unlabeled), session.log)
         job = FinetuneJob(
             checkpoint=str(checkpoint) if checkpoint is not None else "none",
             output=str(output),
-            **{**handed.fields, **fields},
+            **{**files.fields, **fields},
         )
-        for _words, do in handed.steps:
+        for _words, do in files.steps:
             do()
         return to_json(run_blocking(session.worker, job, on_event))
 

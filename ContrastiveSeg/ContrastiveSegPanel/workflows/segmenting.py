@@ -121,6 +121,11 @@ class Segmenting:
                 self._taken.add(case.name)
                 self._take(case, labels, uncertainty)
 
+    def misplaced(self) -> list[str]:
+        """Sentences on results that are not where they were to be."""
+        gone = _("{name} is gone from the scene; its segmentation was dropped.")
+        return [*self.diverted, *(gone.format(name=name) for name in self.dropped)]
+
     @property
     def changed_scene(self) -> bool:
         return bool(self._undo)

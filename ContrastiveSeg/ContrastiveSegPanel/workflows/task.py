@@ -1,4 +1,4 @@
-"""Longer work of the panel: files written one by one, then a job on a worker, told by a bar and a line of text."""
+"""Longer work of the panel: files are written one by one, then a job runs on an engine process."""
 
 from __future__ import annotations
 
@@ -58,21 +58,21 @@ class Steps:
 
 
 class Task:
-    """One work at a time, from its files to its end.
+    """One job at a time, from its files to its end.
 
     Attributes:
-        state: "idle", "writing", "running", or "stopping" from the click on Cancel to the end.
-        changed: told after every change of ``state``.
+        state: "idle", "writing" (its files), "running", or "stopping" from the click on Cancel to the end.
+        changed: signal after every change of ``state``.
+        progressed: signal with (done, total, text); a ``total`` of 0 says that something happens, not how much.
     """
 
-    def __init__(self, worker: EngineClient, bar: Any, status: Any) -> None:
-        self.worker, self._bar, self._status = worker, bar, status
+    def __init__(self, worker: EngineClient) -> None:
+        self.worker = worker
         self.state = "idle"
         self.changed = Signal()
+        self.progressed = Signal()
         self._steps = Steps()
         self._job_id = ""
-        self._bar.setVisible(False)
-        self._status.setText("")
 
     @property
     def busy(self) -> bool:
@@ -87,12 +87,11 @@ class Task:
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
         """Do ``steps``, then ``job``. It ends with ``on_result(value)``, or with ``on_problem(problem, cancelled)``;
-        ``on_event`` gets what the job tells on its way."""
+        ``on_event`` gets the job's other events."""
         self._job, self._on_result, self._on_problem, self._on_event = job, on_result, on_problem, on_event
         self._stage = ""
-        self._bar.setVisible(True)
         self._set_state("writing")
-        self._steps.start(steps, self._written, self._writes)
+        self._steps.start(steps, self._on_written, self._on_writing)
 
     def cancel(self) -> None:
         """Stop as soon as possible; the end comes by ``on_problem`` like any other."""
@@ -101,21 +100,21 @@ class Task:
             self._end(_("Stopped."), lambda: self._on_problem(_("Stopped."), True))
         elif self.state == "running":
             self._set_state("stopping")
-            self._show(0, 0, _("Stopping"))
+            self.progressed.emit(0, 0, _("Stopping"))
             self.worker.cancel(self._job_id)
 
-    def _writes(self, done: int, total: int, text: str) -> None:
-        self._show(done - 1, total, f"{text} ({done}/{total})")
+    def _on_writing(self, done: int, total: int, text: str) -> None:
+        self.progressed.emit(done - 1, total, f"{text} ({done}/{total})")
 
-    def _written(self, problem: Exception | None) -> None:
+    def _on_written(self, problem: Exception | None) -> None:
         if problem is not None:
             self._end(_("Failed."), lambda: self._on_problem(problem, False))
             return
         self._set_state("running")
-        self._show(0, 0, _("Starting"))
-        self._job_id = self.worker.submit(self._job, self._hear)
+        self.progressed.emit(0, 0, _("Starting"))
+        self._job_id = self.worker.submit(self._job, self._on_job_event)
 
-    def _hear(self, event: Event) -> None:
+    def _on_job_event(self, event: Event) -> None:
         if isinstance(event, Result):
             self._end(_("Done."), lambda: self._on_result(event.value))
         elif isinstance(event, Error):
@@ -125,24 +124,17 @@ class Task:
         elif self.state == "running":
             if isinstance(event, StageStarted):
                 self._stage = stage_words(event)
-                self._show(0, 0, self._stage)
+                self.progressed.emit(0, 0, self._stage)
             elif isinstance(event, Progress):
                 left = event.seconds_left
                 text = f"{self._stage}, {time_left(left)}" if left is not None else self._stage
-                self._show(event.done, event.total, text)
+                self.progressed.emit(event.done, event.total, text)
             self._on_event(event)
 
-    def _end(self, text: str, tell: Callable[[], None]) -> None:
-        self._bar.setVisible(False)
-        self._status.setText(text)
+    def _end(self, text: str, report: Callable[[], None]) -> None:
+        self.progressed.emit(0, 0, text)
         self._set_state("idle")
-        tell()
-
-    def _show(self, done: float, total: float, text: str) -> None:
-        """A ``total`` of 0 shows that something happens, not how much."""
-        self._bar.setRange(0, 1000 if total else 0)
-        self._bar.setValue(round(1000 * done / total) if total else 0)
-        self._status.setText(text)
+        report()
 
     def _set_state(self, state: str) -> None:
         self.state = state
@@ -150,12 +142,12 @@ class Task:
 
 
 def time_left(seconds: float) -> str:
-    """``seconds`` that something will take, as a person would say it."""
+    """The time left, in words."""
     return _("{duration} left").format(duration=duration(seconds))
 
 
 def duration(seconds: float) -> str:
-    """``seconds`` as a person would say it."""
+    """``seconds`` in words, in the unit that fits."""
     if seconds < 90:
         return _("{count} s").format(count=max(1, round(seconds)))
     if seconds < 90 * 60:

@@ -1,4 +1,4 @@
-"""A training on the panel: its files, its curve, and its checkpoint into the catalog."""
+"""A training started from the panel: its files, its curve, and its checkpoint in the catalog."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from contrastiveseg.descriptions import Job
 from contrastiveseg.events import Event, Log, Metric, Stage, StageStarted
 from contrastiveseg.files import leftovers
 
+from ..signal import Signal
 from .session import Session
 from .task import Step, Task
 
@@ -28,18 +29,22 @@ class Training:
 
     Attributes:
         task: its progress.
-        chart: its curves.
+        started: signal that a training starts.
+        curve_started: signal that a network begins to learn; of a comparison there are two.
+        loss, dice: signals with (step, value); Dice is that of the validation cases.
         output: the checkpoint it writes.
         folder: for the files it needs, removed at its end.
     """
 
-    def __init__(self, session: Session, bar: Any, status: Any, chart: Any) -> None:
+    def __init__(self, session: Session) -> None:
         self.session = session
-        self.task = Task(session.trainer, bar, status)
-        self.chart = chart
+        self.task = Task(session.trainer)
+        self.started = Signal()
+        self.curve_started = Signal()
+        self.loss = Signal()
+        self.dice = Signal()
         self.output = Path()
         self.folder = Path()
-        self._status = status
         self._selects = True
 
     @property
@@ -47,8 +52,8 @@ class Training:
         return self.task.busy
 
     @property
-    def told_output(self) -> str:
-        """The checkpoint as the user finds it: its name in the catalog, or its path where that lists it not."""
+    def output_name(self) -> str:
+        """The checkpoint's name in the catalog, or its path where the catalog does not list it."""
         listed = any(entry.path == self.output for entry in self.session.catalog.entries())
         return self.output.stem if listed else str(self.output)
 
@@ -67,19 +72,15 @@ class Training:
             resuming_command: what goes on with it in a terminal, should the engine crash; "" where it cannot go on,
                 since what it learns from ends with it.
         """
-        self.chart.clear()
+        self.started.emit()
         self.session.training = True
         self.session.training_changed.emit()
         self._on_result, self._resuming_command = on_result, resuming_command
-        self.task.start(steps, job, self._done, self._failed, self._hear)
+        self.task.start(steps, job, self._done, self._failed, self._on_event)
 
     def discard(self) -> None:
         """After :meth:`prepare`, when nothing comes of it."""
         _remove_files(self.output, self.folder)
-
-    def cancel(self) -> None:
-        """Stop; what was learned so far is kept in the catalog, and chosen."""
-        self.task.cancel()
 
     def leave_scene(self) -> None:
         """The scene that it learns from closes: with all its files it goes on, but another scene's checkpoint stays."""
@@ -94,13 +95,13 @@ class Training:
         elif self.busy:
             self.session.trainer.stop()
 
-    def _hear(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         if isinstance(event, StageStarted) and event.name in _CURVES:
-            self.chart.begin()
+            self.curve_started.emit()
         elif isinstance(event, Metric) and event.name == "loss":
-            self.chart.add_loss(event.step, event.value)
+            self.loss.emit(event.step, event.value)
         elif isinstance(event, Metric) and event.name == "validation_dice":
-            self.chart.add_dice(event.step, event.value)
+            self.dice.emit(event.step, event.value)
         elif isinstance(event, Log):
             self.session.log(event.text)
 
@@ -113,12 +114,13 @@ class Training:
         goes_on = not cancelled and self._resuming_command and resume.is_file() and not self.output.is_file()
         self._end(keep_resume=bool(goes_on))
         if goes_on:
-            told = _("What was learned is kept in {path}. To go on from there, type in a terminal:")
-            problem = f"{problem}\n\n{told.format(path=resume)}\n{self._resuming_command}"
+            advice = _("What was learned is kept in {path}. To go on from there, type in a terminal:")
+            problem = f"{problem}\n\n{advice.format(path=resume)}\n{self._resuming_command}"
         if not cancelled:
             self.session.report(problem)
         elif self.output.is_file():
-            self._status.setText(_("Stopped. What was learned so far is kept as {name}.").format(name=self.told_output))
+            text = _("Stopped. What was learned so far is kept as {name}.").format(name=self.output_name)
+            self.task.progressed.emit(0, 0, text)
         self.session.log(str(problem))
 
     def _end(self, keep_resume: bool = False) -> None:

@@ -22,7 +22,7 @@ from .task import Step
 
 
 @dataclass(frozen=True)
-class Handover:
+class TrainingFiles:
     """Files a training needs.
 
     Attributes:
@@ -38,14 +38,14 @@ class Handover:
     volume_ids: dict[str, str]
 
 
-def hand_over(
+def training_files(
     cases: Sequence[Case],
     structures: Sequence[Structure],
     known: Sequence[Label],
     folder: Path,
     with_unlabeled: bool,
     log: Callable[[str], None],
-) -> Handover:
+) -> TrainingFiles:
     """``cases`` as files of a fine-tuning in ``folder``.
 
     Args:
@@ -84,7 +84,7 @@ def hand_over(
         "validation": held_out or "none",
         "cache": str(folder / "cache"),
     }
-    return Handover(steps, fields, labels, {names[case.volume_id]: case.volume_id for case in labeled})
+    return TrainingFiles(steps, fields, labels, {names[case.volume_id]: case.volume_id for case in labeled})
 
 
 def write_volumes(cases: Sequence[Case], folder: Path) -> tuple[list[Step], dict[str, str]]:

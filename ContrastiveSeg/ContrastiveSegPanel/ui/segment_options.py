@@ -1,0 +1,50 @@
+"""How the section Segment computes: pieces, mirroring, uncertainty and the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from contrastiveseg.descriptions import Pieces
+
+from ..mrml.parameters import Parameters
+from ..workflows.segmenting import Options
+from ..workflows.session import Session
+from .device_box import DeviceBox
+
+#: The words of ``SegmentJob``, in the order of the box.
+_PIECES: tuple[Pieces, ...] = ("auto", "all", "largest")
+
+
+class SegmentOptions:
+    """The widgets in which options are chosen; ``on_change`` is called for those that the scene remembers."""
+
+    def __init__(self, session: Session, ui: Any, on_change: Callable[[], None]) -> None:
+        self._ui = ui
+        self.device = DeviceBox(ui.deviceComboBox, session)
+        ui.piecesComboBox.connect("currentIndexChanged(int)", on_change)
+        for box in (ui.mirrorCheckBox, ui.uncertaintyCheckBox):
+            box.connect("toggled(bool)", on_change)
+
+    @property
+    def current(self) -> Options:
+        """What is chosen now."""
+        return Options(
+            mirror=self._ui.mirrorCheckBox.checked,
+            pieces=_PIECES[self._ui.piecesComboBox.currentIndex],
+            uncertainty=self._ui.uncertaintyCheckBox.checked,
+            device=self.device.current,
+        )
+
+    def load(self, parameters: Parameters) -> None:
+        """Show what the scene remembers."""
+        pieces = _PIECES.index(parameters.pieces) if parameters.pieces in _PIECES else 0
+        self._ui.mirrorCheckBox.checked = parameters.mirror
+        self._ui.piecesComboBox.setCurrentIndex(pieces)
+        self._ui.uncertaintyCheckBox.checked = parameters.uncertainty
+
+    def store(self, parameters: Parameters) -> None:
+        """Remember with the scene what is chosen."""
+        parameters.mirror = self._ui.mirrorCheckBox.checked
+        parameters.pieces = _PIECES[self._ui.piecesComboBox.currentIndex]
+        parameters.uncertainty = self._ui.uncertaintyCheckBox.checked

@@ -1,0 +1,97 @@
+"""What the sections Fine-tune and Pre-train have in common: method, budget, name, curve and the training itself."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from ..workflows.session import Session
+from ..workflows.training import Training
+from .budget_box import Budget
+from .chart import chart_in
+from .job_section import JobSection, job_widgets
+from .methods_box import MethodsBox
+
+
+class TrainingSection(JobSection):
+    """A section that trains on the session's second process; the training goes on when the scene is closed.
+
+    Args:
+        prefix: start of the names of the widgets for the job, the budget and the chart.
+        stage: of the methods to choose from, "finetune" or "pretrain".
+        minutes: the budgets to choose from, before a number of steps.
+        tip: tool tip of the start button.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        ui: Any,
+        prefix: str,
+        stage: str,
+        method_box: Any,
+        name_edit: Any,
+        minutes: Sequence[int],
+        tip: str,
+    ) -> None:
+        self.training = Training(session)
+        super().__init__(session, ui, self.training.task, job_widgets(ui, prefix, tip))
+        self._name_edit, self._chart_frame = name_edit, getattr(ui, f"{prefix}Chart")
+        self.chart = chart_in(self._chart_frame, self.training)
+        self._methods = MethodsBox(session, method_box, stage, self.remember)
+        combo, steps = getattr(ui, f"{prefix}BudgetComboBox"), getattr(ui, f"{prefix}StepsSpinBox")
+        self._budget = Budget(combo, steps, minutes, self.remember)
+        self.listen(session.methods_changed, self._methods.fill)
+        self.listen(session.training_changed, self.show_state)
+        self.listen(session.scene_closing, self._log_that_it_goes_on)
+
+    def goes_on(self) -> str:
+        """Logged when the scene is closed while it trains."""
+        raise NotImplementedError
+
+    def remember(self) -> None:
+        """The user has changed something: keep it with the scene, and show what follows from it."""
+        raise NotImplementedError
+
+    def default_name(self) -> str:
+        """The checkpoint's name where the user gives none."""
+        raise NotImplementedError
+
+    def cleanup(self) -> None:
+        self.training.cleanup()
+        super().cleanup()
+
+    def show_state(self) -> None:
+        super().show_state()
+        self._name_edit.setPlaceholderText(self.default_name())
+        if self.task.busy:
+            self._chart_frame.setVisible(True)
+
+    def training_obstacle(self) -> str:
+        """What prevents any training now, or ""."""
+        if self.session.obstacle:
+            return self.session.obstacle
+        if self.session.training and not self.training.busy:
+            return _("Another training is running.")
+        return ""
+
+    def prepare(self) -> None:
+        """Choose the checkpoint's path, by the name that the user gives, and make the folder for its files."""
+        self.training.prepare(self._name_edit.text.strip() or self.default_name())
+
+    def show_done(self, text: str) -> None:
+        """Say that the training has ended; the next one gets another name."""
+        self.set_status(text)
+        self._name_edit.setText("")
+
+    def _log_that_it_goes_on(self) -> None:
+        if self.task.state == "running":
+            self.session.log(self.goes_on())
+
+
+def dated(name: str) -> str:
+    """``name`` with the day: YYYY-MM-DD."""
+    return f"{name}-{datetime.date.today().isoformat()}"
