@@ -55,4 +55,4 @@ def test_pretrain_finetune_segment_evaluate(dataset, tmp_path, capsys):
     assert "ready to segment" in told
     assert "macl checkpoint" in told
     assert main(["inspect", base]) == 0
-    assert "pre-trained only" in capsys.readouterr().out
+    assert "fine-tune it before it can segment" in capsys.readouterr().out
