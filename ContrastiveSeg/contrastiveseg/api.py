@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from inspect import Parameter, Signature, getdoc, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,9 +30,16 @@ if TYPE_CHECKING:
     from .checkpoints.foreign import ImportReport
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-AnyJob = TypeVar("AnyJob", PretrainJob, FinetuneJob, SegmentJob, EvaluateJob, RankJob)
 
 _log = logging.getLogger("contrastiveseg")
+
+
+#: What every job takes besides its own options; see :func:`_run`.
+_WATCHING = """\
+    on_event: called with each event on the way (:mod:`contrastiveseg.events`).
+    progress: draw bars and print messages, as the terminal does.
+    cancelled: asked between steps and volumes; True ends the job with ``Cancelled``, keeping what is done.
+"""
 
 
 def _takes_options_of(job: type[Job]) -> Callable[[Function], Function]:
@@ -49,11 +56,12 @@ def _takes_options_of(job: type[Job]) -> Callable[[Function], Function]:
             )
             for field in sorted(fields, key=lambda field: not field.required)
         ]
-        own = signature(function, eval_str=True)
-        others = [p for p in own.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
-        function.__signature__ = Signature([*options, *others], return_annotation=own.return_annotation)  # type: ignore[attr-defined]
+        watching = [p for p in signature(_run, eval_str=True).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+        returned = signature(function, eval_str=True).return_annotation
+        function.__signature__ = Signature([*options, *watching], return_annotation=returned)  # type: ignore[attr-defined]
         lines = "".join(f"    {field.name}: {_meaning(field)}.\n" for field in fields)
-        function.__doc__ = (getdoc(function) or "").replace("Args:\n", f"Args:\n{lines}")
+        text = getdoc(function) or ""
+        function.__doc__ = text.replace("Raises:\n", f"Args:\n{lines}{_WATCHING}\nRaises:\n", 1)
         return function
 
     return decorate
@@ -69,10 +77,19 @@ def _meaning(field: JobParameter) -> str:
     return f"{field.help} ({field.allowed})" if field.allowed else field.help
 
 
-def _job(job: type[AnyJob], options: Mapping[str, Any]) -> AnyJob:
+def _run(
+    job: type[Job],
+    *,
+    on_event: events.Emit | None = None,
+    progress: bool = False,
+    cancelled: events.CancelCheck = events.never,
+    **options: Any,
+) -> Any:
+    from .jobs.run import run
+
     several = {field.name for field in parameters_of(job) if field.kind == "texts"}
     given = {name: _as_text(value, name in several) for name, value in options.items()}
-    return from_json(job, given, job.kind)
+    return run(from_json(job, given, job.kind), _emit(on_event, progress), cancelled)
 
 
 def _as_text(value: Any, several: bool) -> Any:
@@ -104,19 +121,8 @@ def _logged(event: events.Event) -> None:
 
 
 @_takes_options_of(PretrainJob)
-def pretrain(
-    *,
-    on_event: events.Emit | None = None,
-    progress: bool = False,
-    cancelled: events.CancelCheck = events.never,
-    **options: Any,
-) -> PretrainResult:
+def pretrain(**options: Any) -> PretrainResult:
     """Learn a backbone from volumes without labels, or with some, and write it as a checkpoint to fine-tune.
-
-    Args:
-        on_event: called with each event on the way (:mod:`contrastiveseg.events`).
-        progress: draw bars and print messages, as the terminal does.
-        cancelled: asked between steps; True ends the job with ``Cancelled``, keeping what was learned.
 
     Raises:
         InputError: an option, a volume or an output cannot be used; the message says what to do.
@@ -127,23 +133,12 @@ def pretrain(
     >>> cs.inspect(result.checkpoint).kind
     'pretrained'
     """
-    from .jobs.run import run
-
-    return run(_job(PretrainJob, options), _emit(on_event, progress), cancelled)
+    return _run(PretrainJob, **options)
 
 
 @_takes_options_of(FinetuneJob)
-def finetune(
-    *,
-    on_event: events.Emit | None = None,
-    progress: bool = False,
-    cancelled: events.CancelCheck = events.never,
-    **options: Any,
-) -> FinetuneResult:
+def finetune(**options: Any) -> FinetuneResult:
     """Learn to segment from a few labeled volumes, and write a checkpoint that segments.
-
-    Args:
-        on_event, progress, cancelled: as in :func:`pretrain`.
 
     Raises:
         InputError: an option, a volume, the checkpoint or the output cannot be used; the message says what to do.
@@ -156,25 +151,14 @@ def finetune(
     >>> result.transfer.loaded[0], [case.name for case in result.held_out]
     ('encoder', ['synthetic_00002'])
     """
-    from .jobs.run import run
-
-    return run(_job(FinetuneJob, options), _emit(on_event, progress), cancelled)
+    return _run(FinetuneJob, **options)
 
 
 @_takes_options_of(SegmentJob)
-def segment(
-    *,
-    on_event: events.Emit | None = None,
-    progress: bool = False,
-    cancelled: events.CancelCheck = events.never,
-    **options: Any,
-) -> SegmentResult:
+def segment(**options: Any) -> SegmentResult:
     """Label volumes with a fine-tuned checkpoint: files in, label maps out, each on its volume's own grid.
 
     For arrays, or one volume after the other, see ``Predictor``.
-
-    Args:
-        on_event, progress, cancelled: as in :func:`pretrain`.
 
     Raises:
         InputError: an option, the checkpoint or an output cannot be used, or no volume could be segmented.
@@ -185,23 +169,12 @@ def segment(
     >>> len(result.written), len(result.failures)
     (4, 0)
     """
-    from .jobs.run import run
-
-    return run(_job(SegmentJob, options), _emit(on_event, progress), cancelled)
+    return _run(SegmentJob, **options)
 
 
 @_takes_options_of(EvaluateJob)
-def evaluate(
-    *,
-    on_event: events.Emit | None = None,
-    progress: bool = False,
-    cancelled: events.CancelCheck = events.never,
-    **options: Any,
-) -> EvaluateResult:
+def evaluate(**options: Any) -> EvaluateResult:
     """Compare label maps with references: Dice, distances and volumes, by case and label.
-
-    Args:
-        on_event, progress, cancelled: as in :func:`pretrain`.
 
     Raises:
         InputError: files cannot be read or paired, or an output cannot be written.
@@ -212,23 +185,12 @@ def evaluate(
     >>> result.cases, result.dice
     (4, 1.0)
     """
-    from .jobs.run import run
-
-    return run(_job(EvaluateJob, options), _emit(on_event, progress), cancelled)
+    return _run(EvaluateJob, **options)
 
 
 @_takes_options_of(RankJob)
-def rank(
-    *,
-    on_event: events.Emit | None = None,
-    progress: bool = False,
-    cancelled: events.CancelCheck = events.never,
-    **options: Any,
-) -> RankResult:
+def rank(**options: Any) -> RankResult:
     """Order unlabeled volumes by how much labeling each would teach, the most first.
-
-    Args:
-        on_event, progress, cancelled: as in :func:`pretrain`.
 
     Raises:
         InputError: the checkpoint or the output cannot be used, or no volume could be read.
@@ -239,9 +201,7 @@ def rank(
     >>> result.cases[0].score >= result.cases[-1].score
     True
     """
-    from .jobs.run import run
-
-    return run(_job(RankJob, options), _emit(on_event, progress), cancelled)
+    return _run(RankJob, **options)
 
 
 def inspect(checkpoint: str | Path) -> Card:

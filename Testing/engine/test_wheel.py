@@ -53,7 +53,7 @@ def test_the_wheel_holds_the_engine_its_starters_and_nothing_of_slicer(wheel, si
     code = {path for path in packed if not path.startswith(f"contrastiveseg-{contrastiveseg.__version__}.dist-info/")}
     engine = ROOT / "ContrastiveSeg" / "contrastiveseg"
     here = {path.relative_to(engine.parent).as_posix() for path in engine.rglob("*.py")}
-    here |= {f"contrastiveseg/starters/{name}.safetensors" for name in starters()}
+    here |= {"contrastiveseg/py.typed"} | {f"contrastiveseg/starters/{name}.safetensors" for name in starters()}
     assert code == here
     assert "contrastiveseg/testing/with_pytest.py" in code
 
