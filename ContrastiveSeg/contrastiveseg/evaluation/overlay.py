@@ -1,4 +1,4 @@
-"""Pictures a person can judge: three planes through the segmentation, with contours."""
+"""Pictures to check a segmentation by eye: three planes through it, with contours."""
 
 from __future__ import annotations
 
