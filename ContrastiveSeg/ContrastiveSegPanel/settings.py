@@ -12,8 +12,8 @@ _GROUP = "ContrastiveSeg"
 
 def text(key: str, default: str = "") -> str:
     """The setting ``key`` as text."""
-    found = slicer.app.settings().value(f"{_GROUP}/{key}", default)
-    return default if found is None else str(found)
+    value = slicer.app.settings().value(f"{_GROUP}/{key}", default)
+    return default if value is None else str(value)
 
 
 def set_text(key: str, value: str) -> None:

@@ -1,4 +1,4 @@
-"""Telling others inside the panel that something changed, without Qt."""
+"""Signals inside the panel, without Qt."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Signal:
             self._listeners.remove(listener)
 
     def emit(self, *values: Any) -> None:
-        """Call the listeners; one that disconnects itself or others meanwhile disturbs nobody."""
+        """Call the listeners; one that disconnects itself or others meanwhile does no harm."""
         for listener in list(self._listeners):
             if listener in self._listeners:
                 listener(*values)

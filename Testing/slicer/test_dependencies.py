@@ -127,8 +127,8 @@ def test_the_question_says_what_where_from_and_where_to(require, dialogs, tmp_pa
 
     require("numpy>=1.24", "torch>=99")
     dialogs.answer(False, True)
-    assert not dependencies.ask()
-    assert dependencies.ask(tmp_path)
+    assert not dependencies.confirm()
+    assert dependencies.confirm(tmp_path)
     online, offline = dialogs.texts()
     assert "torch>=99" in online
     assert "numpy" not in online

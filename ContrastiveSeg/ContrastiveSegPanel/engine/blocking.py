@@ -24,7 +24,7 @@ def run_blocking(worker: EngineClient, job: Job, on_event: Callable[[events.Even
         InputError: something given cannot be used.
         Cancelled: the job was cancelled, the worker stopped or Slicer closed.
         ContrastiveSegError: any other failure; or the worker is busy with another job, which one that waits inside its
-            event loop would keep from being told.
+            event loop would keep from its events.
     """
     if worker.busy:
         raise ContrastiveSegError(_("The engine is busy with another job. Wait for its end or cancel it."))

@@ -1,7 +1,7 @@
 """The engine's warm worker as the panel sees it: submit a job and get its events, cancel it, stop everything.
 
 The worker is a process of its own (``PythonSlicer -m contrastiveseg worker``), so that Slicer survives whatever
-happens in it. Its language is in ``contrastiveseg.events`` and ``contrastiveseg.jobs.worker``.
+happens in it. Requests and answers are described in ``contrastiveseg.events`` and ``contrastiveseg.jobs.worker``.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class _Pending:
 class EngineClient:
     """Jobs go in, events come out, from the event loop. Several workers may run beside one another.
 
-    Events come at most 20 times a second, then in a row. Of progress only the newest is told; nothing else is left out.
+    Events come at most 20 times a second, then in a row. Of progress only the newest is delivered; nothing else is left
+    out.
 
     Attributes:
         log_line: emitted with every line that the engine and its libraries print.
@@ -107,7 +108,7 @@ class EngineClient:
         self._ready = False
         self._numbers = itertools.count(1)
         self._open: dict[str, _Request] = {}
-        self._last_words: deque[str] = deque(maxlen=10)
+        self._last_lines: deque[str] = deque(maxlen=10)
         self._pending: deque[_Pending] = deque()
         self._progress: dict[int, _Pending] = {}
         self._flush_timer = single_shot(self._deliver)
@@ -134,7 +135,7 @@ class EngineClient:
         in :mod:`contrastiveseg.results`) or an ``Error``; an ``Error`` comes also when the worker cannot start, dies or
         is stopped. It is never called from here.
         """
-        return self._ask({"job": {"kind": job.kind, **to_json(job)}}, on_event, job.kind)
+        return self._request({"job": {"kind": job.kind, **to_json(job)}}, on_event, job.kind)
 
     def query(self, name: str, on_result: Callable[[Any], None]) -> None:
         """Ask the engine what it knows ("methods", "devices"). A failure goes to the log only."""
@@ -145,7 +146,7 @@ class EngineClient:
             elif isinstance(event, events.Error) and event.exit_code != Cancelled.exit_code:
                 self.log_line.emit(event.what)
 
-        self._ask({"query": name}, answer, None)
+        self._request({"query": name}, answer, None)
 
     def cancel(self, identifier: str) -> None:
         """Ask a job to end; if it has not after ``GRACE`` seconds, its processes are killed."""
@@ -167,7 +168,7 @@ class EngineClient:
         ``on_stopped`` is called when the process is gone and writes no more, and so are those that were stopped before;
         at once if there is none. The worker may be used again right away, by another process.
         """
-        # First of all: whoever hears of the end may submit the next job, or stop once more.
+        # First of all: a listener of the end may submit the next job, or stop once more.
         process = self._forget_process()
         if process is not None:
             self._ending.add(process)
@@ -178,19 +179,19 @@ class EngineClient:
         while self._pending:
             self._deliver_one()
         self._stopped.append((set(self._ending), on_stopped))
-        self._tell_stopped()
+        self._call_stopped()
 
     # The process
 
     def _launch(self) -> None:
-        """A process, if there is none. What it gets waits until it says that it is ready."""
+        """A process, if there is none. Requests wait until it is ready."""
         if self._process is None:
-            self._last_words.clear()
+            self._last_lines.clear()
             self._process = LineProcess(
                 self._program,
                 ["-m", "contrastiveseg", "worker"],
                 python_environment(),
-                self._hear,
+                self._on_output,
                 self._log,
                 self._died,
                 self.QUIT,
@@ -207,19 +208,19 @@ class EngineClient:
 
     def _gone(self, process: LineProcess) -> None:
         self._ending.discard(process)
-        self._tell_stopped()
+        self._call_stopped()
 
-    def _tell_stopped(self) -> None:
-        told = [on_stopped for awaited, on_stopped in self._stopped if not awaited & self._ending]
+    def _call_stopped(self) -> None:
+        ready = [on_stopped for awaited, on_stopped in self._stopped if not awaited & self._ending]
         self._stopped = [waiting for waiting in self._stopped if waiting[0] & self._ending]
-        for on_stopped in told:
+        for on_stopped in ready:
             on_stopped()
 
     def _died(self, code: int | None, how: str) -> None:
         self._forget_process()
         what = _("The engine ({program}) {how}. The next job starts it afresh.").format(program=self._program, how=how)
-        if self._last_words:
-            what += " " + _("Its last words:") + "\n" + "\n".join(self._last_words)
+        if self._last_lines:
+            what += " " + _("Its last output:") + "\n" + "\n".join(self._last_lines)
         if not self._open:
             self._pending.append(_Pending(None, what))
         was_killed = any(request.cancelled and not request.ended for request in self._open.values())
@@ -235,7 +236,7 @@ class EngineClient:
 
     # Requests
 
-    def _ask(self, content: dict[str, Any], on_event: Callable[[events.Event], None], kind: str | None) -> str:
+    def _request(self, content: dict[str, Any], on_event: Callable[[events.Event], None], kind: str | None) -> str:
         identifier = str(next(self._numbers))
         line = json.dumps({"id": identifier, **content})
         self._open[identifier] = _Request(line, on_event, kind, single_shot(self._kill))
@@ -248,7 +249,7 @@ class EngineClient:
             self._process.kill()
 
     def _end(self, request: _Request, what: str, exit_code: int) -> None:
-        """The end that the worker did not tell, if it did not."""
+        """End a request that the worker has not ended itself."""
         if not request.ended:
             request.ended = True
             self._pending.append(_Pending(request, events.Error(what, exit_code)))
@@ -256,11 +257,11 @@ class EngineClient:
     # What comes back
 
     def _log(self, lines: list[str]) -> None:
-        self._last_words.extend(lines)
+        self._last_lines.extend(lines)
         self._pending.extend(_Pending(None, line) for line in lines)
-        self._tell()
+        self._deliver_soon()
 
-    def _hear(self, lines: list[str]) -> None:
+    def _on_output(self, lines: list[str]) -> None:
         ended = False
         for line in lines:
             try:
@@ -279,11 +280,11 @@ class EngineClient:
                 if identifier is None:
                     self._log([event.what if isinstance(event, events.Error) else line])
             else:
-                self._take(request, event)
+                self._accept(request, event)
                 ended = ended or request.ended
-        self._tell(ended)
+        self._deliver_soon(ended)
 
-    def _take(self, request: _Request, event: events.Event) -> None:
+    def _accept(self, request: _Request, event: events.Event) -> None:
         request.started = True
         if isinstance(event, events.Result) and request.kind is not None:
             event = _typed(event, request.kind)
@@ -300,7 +301,7 @@ class EngineClient:
             self._progress.pop(id(request), None)
         self._pending.append(pending)
 
-    def _tell(self, at_once: bool = False) -> None:
+    def _deliver_soon(self, at_once: bool = False) -> None:
         """Hand events on now, unless that was done just before; an end does not wait."""
         if at_once or not self._flush_timer.isActive():
             self._deliver()
@@ -327,7 +328,7 @@ class EngineClient:
                 self._open = {i: r for i, r in self._open.items() if r is not request}
             request.on_event(pending.content)
         except Exception:
-            # A fault in one listener must not keep the others from hearing their end.
+            # An exception in one listener must not keep the others from their events.
             sys.excepthook(*sys.exc_info())
 
 

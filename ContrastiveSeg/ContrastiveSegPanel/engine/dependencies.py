@@ -1,6 +1,6 @@
-"""Installing the engine's Python packages into Slicer: asked once, PyTorch first, proven afterwards.
+"""Installing the engine's Python packages into Slicer: with the user's consent, PyTorch first, checked afterwards.
 
-Nothing here installs anything unasked, and nothing runs in a thread.
+Nothing is installed without the user's consent, and nothing runs in a thread.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from .requirements import installable, installed_pins, missing, required
 
 _MARK = "Installation"
 _UNFINISHED = "unfinished"
-_PROOF_SECONDS = 300
+_CHECK_SECONDS = 300
 
-#: Imports every package named and tells the versions; the last line is JSON.
-_PROOF = """
+#: Imports every package named and prints the versions; the last line is JSON.
+_CHECK = """
 import importlib, json, sys
 modules = {name: importlib.import_module(name) for name in sys.argv[1:]}
 versions = {name: str(getattr(module, "__version__", "")) for name, module in modules.items()}
@@ -40,17 +40,17 @@ print(json.dumps({"versions": versions, "cuda": modules["torch"].cuda.is_availab
 
 
 def unfinished() -> bool:
-    """Whether an installation was begun and has not been proven to work: interrupted, cancelled or failed."""
+    """Whether an installation was begun and has not been checked: interrupted, cancelled or failed."""
     return settings.text(_MARK) == _UNFINISHED
 
 
-def ask(folder: Path | None = None) -> bool:
+def confirm(folder: Path | None = None) -> bool:
     """Ask the user whether to install what is missing, saying what, how much and where from."""
     return slicer.util.confirmOkCancelDisplay(question(folder), _("Install Python packages"))
 
 
 def question(folder: Path | None = None) -> str:
-    """What :func:`ask` asks."""
+    """The question of :func:`confirm`."""
     names = "\n".join(f"    {requirement}" for requirement in missing() or required())
     target = Path(sysconfig.get_path("purelib"))
     free = shutil.disk_usage(target).free / 2**30
@@ -68,13 +68,13 @@ def question(folder: Path | None = None) -> str:
 
 
 def install(on_line: Callable[[str], None], on_end: Callable[[str | None], None], folder: Path | None = None) -> None:
-    """Install what is missing, then prove that it can be imported. The user has been asked before.
+    """Install what is missing, then check that it can be imported. The user has agreed before (:func:`confirm`).
 
     Slicer 5.12 goes on meanwhile; Slicer 5.10, and the PyTorch extension in any, let it wait for the installer.
 
     Args:
-        on_line: gets what the installers tell, line by line.
-        on_end: called once: with None when all is installed and proven, else with the step that failed, why, and what
+        on_line: gets the installers' output, line by line.
+        on_end: called once: with None when all is installed and checked, else with the step that failed, why, and what
             to do. It may be called from within this call.
         folder: wheels to install from, without any network.
     """
@@ -82,7 +82,7 @@ def install(on_line: Callable[[str], None], on_end: Callable[[str | None], None]
     _Installation(on_line, on_end, folder).begin()
 
 
-def prove(on_end: Callable[[dict[str, str], str | None], None]) -> None:
+def check_imports(on_end: Callable[[dict[str, str], str | None], None]) -> None:
     """Import every package in a fresh PythonSlicer.
 
     ``on_end`` gets the versions by name ("cuda": "yes" or "no"), and None or what went wrong.
@@ -92,20 +92,20 @@ def prove(on_end: Callable[[dict[str, str], str | None], None]) -> None:
     def end(code: int | None, how: str) -> None:
         timer.stop()
         try:
-            told = json.loads(lines[-1]) if code == 0 else {}
-            versions = {**told["versions"], "cuda": "yes" if told["cuda"] else "no"}
+            report = json.loads(lines[-1]) if code == 0 else {}
+            versions = {**report["versions"], "cuda": "yes" if report["cuda"] else "no"}
         except (ValueError, KeyError, IndexError):
-            words = "\n".join(lines[-10:])
-            on_end({}, _("The check {how}.\n{words}").format(how=how, words=words))
+            output = "\n".join(lines[-10:])
+            on_end({}, _("The check {how}.\n{output}").format(how=how, output=output))
         else:
             on_end(versions, None)
 
     names = [requirement.name for requirement in required()]
     process = LineProcess(
-        python_slicer(), ["-c", _PROOF, *names], python_environment(), lines.extend, lines.extend, end
+        python_slicer(), ["-c", _CHECK, *names], python_environment(), lines.extend, lines.extend, end
     )
     timer = single_shot(process.kill)
-    timer.start(1000 * _PROOF_SECONDS)
+    timer.start(1000 * _CHECK_SECONDS)
 
 
 class _Installation:
@@ -191,9 +191,9 @@ class _Installation:
             )
             return
         self.on_line(_("Checking in a new Python that all packages can be imported."))
-        prove(self._proven)
+        check_imports(self._on_checked)
 
-    def _proven(self, versions: dict[str, str], problem: str | None) -> None:
+    def _on_checked(self, versions: dict[str, str], problem: str | None) -> None:
         if problem is not None:
             self._fail(_("Importing the packages"), problem, _("Restart Slicer and install again."))
             return
@@ -212,13 +212,13 @@ class _Installation:
 def _run_pip(
     arguments: list[str], constraints: str, on_line: Callable[[str], None], on_end: Callable[[int], None]
 ) -> int | None:
-    """Start pip as this Slicer does; the exit code where it waited for it, None where ``on_end`` will tell it."""
+    """Start pip as this Slicer does; the exit code where it waited for it, None where ``on_end`` gets it."""
     try:
         from slicer import packaging
     except ImportError:  # Slicer 5.10
         slicer.util.pip_install([*arguments, "-c", constraints])
         return 0
-    # While testing it waits, and tells no end.
+    # While testing it waits, and does not call back.
     waits = slicer.app.testingEnabled()
     packaging.pip_install(
         arguments,
@@ -246,6 +246,6 @@ def _advice(folder: Path | None) -> str:
             python=python
         )
     return _(
-        "The log says more. Look after the network connection, a proxy and the room on the disk; or get the wheels on "
+        "The log says more. Check the network connection, the proxy and the space on the disk; or get the wheels on "
         "another computer and install from their folder."
     )

@@ -30,7 +30,7 @@ class LineProcess:
 
     Attributes:
         group: the process group (on Windows, the process) to kill with it, when known. PythonSlicer is a launcher:
-            killing it leaves the Python that it started, so that Python has to lead a group and tell its id.
+            killing it leaves the Python that it started, so that Python has to lead a group and report its id.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class LineProcess:
         on_end: Callable[[int | None, str], None],
         quit_seconds: float = 3.0,
     ) -> None:
-        """``on_output`` and ``on_error`` get whole lines. ``on_end`` comes once: the exit code (None where there is
+        """``on_output`` and ``on_error`` get complete lines. ``on_end`` comes once: the exit code (None where there is
         none) and how it ended, in words that follow the program's name. All are called from the event loop. When Slicer
         quits, it waits ``quit_seconds`` for the process to end by itself."""
         self.group: int | None = None
@@ -55,7 +55,7 @@ class LineProcess:
             "readAllStandardError": _Lines(on_error),
         }
         self._kill_timer = single_shot(self.kill)
-        # Windows tells within start() that it failed, before the caller knows that it has a process.
+        # Windows reports a failed start within start(), before the caller knows that it has a process.
         self._failed_timer = single_shot(self._not_started)
 
         self._process = qt.QProcess()
@@ -75,8 +75,8 @@ class LineProcess:
         self._process.write(line.encode() + b"\n")
 
     def end(self, seconds: float, on_ended: Callable[[], None]) -> None:
-        """Close its stdin, and kill it with its children if it has not ended after ``seconds``. Nothing more is heard
-        of it but ``on_ended``, which is called at once where it has ended already."""
+        """Close its stdin, and kill it with its children if it has not ended after ``seconds``. Of its callbacks only
+        ``on_ended`` is called, which is called at once where it has ended already."""
         if self not in _alive:
             on_ended()
             return
@@ -158,7 +158,7 @@ class LineProcess:
 
 @functools.cache
 def _watch_for_quit() -> None:
-    """Once a session: a connection that is taken back while its signal is told would take Slicer down."""
+    """Once a session: disconnecting during the signal's delivery would crash Slicer."""
     slicer.app.connect("aboutToQuit()", _quit_all)
 
 
@@ -173,7 +173,7 @@ def _quit_all() -> None:
 
 
 def _ignore(lines: list[str]) -> None:
-    """What a process that is to end has to say."""
+    """For the output of a process that is to end."""
 
 
 class _Lines:

@@ -33,8 +33,8 @@ def missing() -> list[Requirement]:
 def installed_pins() -> list[str]:
     """Lines of a constraints file that keep what is there and fits as it is: Slicer's own numpy and SimpleITK, which
     its C++ side was built beside, and a PyTorch for this machine's GPU."""
-    found = [(requirement.name, _version(requirement)) for requirement in required() if _fits(requirement)]
-    return [f"{name}=={version}" for name, version in found if version is not None]
+    versions = [(requirement.name, _version(requirement)) for requirement in required() if _fits(requirement)]
+    return [f"{name}=={version}" for name, version in versions if version is not None]
 
 
 def installable() -> list[Requirement]:
@@ -43,7 +43,7 @@ def installable() -> list[Requirement]:
 
 
 def how_to_install() -> str:
-    """What to do about :func:`missing` where nobody can be asked, such as in a batch."""
+    """What to do about :func:`missing` where there is no user to ask, such as in a batch."""
     names = ", ".join(str(requirement) for requirement in missing())
     return (
         f"Python packages are missing: {names}.\n"

@@ -32,12 +32,12 @@ class Value(Generic[T]):
         if parameters is None:
             return self
         try:
-            found = json.loads(parameters.mrml.GetParameter(self.name) or "null")
+            value = json.loads(parameters.mrml.GetParameter(self.name) or "null")
         except ValueError:
             return self.default
-        if isinstance(self.default, float) and type(found) is int:
-            found = float(found)
-        return found if type(found) is type(self.default) else self.default
+        if isinstance(self.default, float) and type(value) is int:
+            value = float(value)
+        return value if type(value) is type(self.default) else self.default
 
     def __set__(self, parameters: Parameters, value: T) -> None:
         text = json.dumps(value)
@@ -69,8 +69,8 @@ class Nodes:
 
     def __get__(self, parameters: Parameters, owner: type) -> list[Any]:
         count = parameters.mrml.GetNumberOfNodeReferences(self.role)
-        found = (parameters.mrml.GetNthNodeReference(self.role, i) for i in range(count))
-        return [node for node in found if node is not None]
+        nodes = (parameters.mrml.GetNthNodeReference(self.role, i) for i in range(count))
+        return [node for node in nodes if node is not None]
 
     def __set__(self, parameters: Parameters, nodes: list[Any]) -> None:
         if [n.GetID() for n in self.__get__(parameters, Parameters)] == [n.GetID() for n in nodes]:
@@ -82,8 +82,8 @@ class Nodes:
         parameters.mrml.EndModify(was)
 
 
-class Places:
-    """A node or None for each of several places, as the channels of a model are; one that is gone leaves its place."""
+class OptionalNodes:
+    """A node or None at each position of a list, as for the channels of a model; one that is gone leaves None."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.role = name
@@ -91,16 +91,16 @@ class Places:
     def __get__(self, parameters: Parameters, owner: type) -> list[Any]:
         count = parameters.mrml.GetParameter(self.role) or ""
         # More than 99 were not written by us, and might be more than there is room for.
-        places = int(count) if count.isdecimal() and len(count) < 3 else 0
-        return [parameters.mrml.GetNodeReference(f"{self.role}{place}") for place in range(places)]
+        length = int(count) if count.isdecimal() and len(count) < 3 else 0
+        return [parameters.mrml.GetNodeReference(f"{self.role}{index}") for index in range(length)]
 
     def __set__(self, parameters: Parameters, nodes: list[Any]) -> None:
         if self.__get__(parameters, Parameters) == nodes:
             return
         was = parameters.mrml.StartModify()
         parameters.mrml.SetParameter(self.role, str(len(nodes)))
-        for place, node in enumerate(nodes):
-            parameters.mrml.SetNodeReferenceID(f"{self.role}{place}", node.GetID() if node is not None else None)
+        for index, node in enumerate(nodes):
+            parameters.mrml.SetNodeReferenceID(f"{self.role}{index}", node.GetID() if node is not None else None)
         parameters.mrml.EndModify(was)
 
 
@@ -109,23 +109,23 @@ class Parameters:
 
     Attributes:
         mrml: the node it is kept in.
-        changed: told after any change, by the panel itself or by others (a scene read, a script).
+        changed: signal after any change, by the panel itself or by others (a scene read, a script).
     """
 
-    #: File name of the checkpoint; where it lies is this machine's affair.
+    #: File name of the checkpoint; its folder is a setting of this machine.
     checkpoint = Value("")
 
     #: "one", "several" or "all": which volumes Segment takes. ``channels`` is for models with several channels.
     inputs = Value("one")
     input = Node()
     several = Nodes()
-    channels = Places()
+    channels = OptionalNodes()
     output = Node()
     mirror = Value(False)
     pieces = Value("auto")
     uncertainty = Value(False)
 
-    #: Fine-tune: what :meth:`.cases.Cases.choices` and :attr:`.budget.Budget.text` tell. Roles are kept in the volumes.
+    #: Fine-tune: values of ``Cases.choices`` and ``Budget.text``. Roles are kept in the volumes.
     structures = Value("")
     fine_tune_method = Value("supervised")
     fine_tune_budget = Value("10 min")

@@ -77,8 +77,8 @@ def checked_labels(image: vtk.vtkImageData, labels: Sequence[Label], what: str) 
         )
     unknown = sorted(_values_in(array) - values - {0})
     if unknown:
-        said = ", ".join(str(value) for value in unknown[:5])
-        raise InputError(_("{what} has voxels of value {values}, which no label has.").format(what=what, values=said))
+        listed = ", ".join(str(value) for value in unknown[:5])
+        raise InputError(_("{what} has voxels of value {values}, which no label has.").format(what=what, values=listed))
     return array.astype(np.uint8 if max(values, default=0) <= 255 else np.int16, copy=False)
 
 
@@ -159,7 +159,7 @@ def put_labels(node: Any, volume: Any, grid: Grid, array: np.ndarray, labels: Se
             _mark_for_review(segment)
         if empty or node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is None:
             node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-        tell_of_new_voxels(segmentation)
+        notify_of_new_voxels(segmentation)
     return written
 
 
@@ -238,8 +238,8 @@ def surfaces_of(segmentation: Any, identifiers: Iterable[str]) -> dict[str, Any]
     return {identifier: surface for identifier, surface in found.items() if surface is not None}
 
 
-def tell_of_new_voxels(segmentation: Any) -> None:
-    """What Slicer's own editing tells, so that views and file types follow."""
+def notify_of_new_voxels(segmentation: Any) -> None:
+    """The event of Slicer's own editing, so that views and file types follow."""
     segmentation.InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
 
 

@@ -6,7 +6,7 @@ import types
 
 import slicer
 
-#: Logics observe the scene only as long as somebody holds them.
+#: A logic observes the scene only as long as a reference to it is kept.
 _logics: list[object] = []
 
 

@@ -8,7 +8,7 @@ import slicer
 from contrastiveseg.errors import InputError
 
 from ..translation import _
-from .segments import layer_name, layers_of, surfaces_kept, surfaces_of, take_out, tell_of_new_voxels, without
+from .segments import layer_name, layers_of, notify_of_new_voxels, surfaces_kept, surfaces_of, take_out, without
 
 #: Segment ID -> its layer and when that was changed last: differs as soon as the layer is changed or replaced.
 State: TypeAlias = dict[str, tuple[Any, int]]
@@ -45,7 +45,7 @@ class Undo:
         _save_for_segment_editor(node)
 
     def finish(self, written: Sequence[str]) -> None:
-        """Say which segments were written; everything else must be as before."""
+        """Note which segments were written; everything else must be as before."""
         segmentation = self._node.GetSegmentation()
         self.written = set(written)
         self._after = states(segmentation, segmentation.GetSegmentIDs())
@@ -96,7 +96,7 @@ class Undo:
             segmentation.ReorderSegments([*self._order, *later])
             if not later:
                 self._restore_place()
-            tell_of_new_voxels(segmentation)
+            notify_of_new_voxels(segmentation)
 
     def _restore(self, layer: Any, members: Sequence[str]) -> None:
         """Put a layer back into those of its segments that were written, and into all if none was changed since."""
@@ -128,18 +128,18 @@ class Undo:
 
 
 def is_as_written(segmentation: Any, identifiers: Iterable[str], then: State) -> bool:
-    """Whether all these segments are among those of ``then``, and nobody has changed them since."""
+    """Whether all these segments are among those of ``then``, and unchanged since."""
     return all(state == then.get(identifier) for identifier, state in states(segmentation, identifiers).items())
 
 
 def states(segmentation: Any, identifiers: Iterable[str]) -> State:
     """Of these segments as they are now, for :func:`is_as_written`."""
-    found: State = {}
+    current: State = {}
     for identifier in identifiers:
         segment = segmentation.GetSegment(identifier)
         layer = None if segment is None else segment.GetRepresentation(layer_name())
-        found[identifier] = (layer, layer.GetMTime() if layer is not None else 0)
-    return found
+        current[identifier] = (layer, layer.GetMTime() if layer is not None else 0)
+    return current
 
 
 def _said(segment: Any) -> Any:

@@ -47,9 +47,9 @@ class CasesTable:
             self._names = []
             for number, row in enumerate(rows):
                 self._add(number, row)
-        found = segmentations()
-        self._ids = ["", *(node.GetID() for node in found)]
-        names = [_("None"), *(node.GetName() for node in found)]
+        nodes = segmentations()
+        self._ids = ["", *(node.GetID() for node in nodes)]
+        names = [_("None"), *(node.GetName() for node in nodes)]
         if names != self._names:
             self._names = names
             for number in range(len(rows)):

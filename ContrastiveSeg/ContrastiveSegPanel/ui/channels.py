@@ -10,7 +10,7 @@ import slicer
 
 
 class Channels:
-    """Rows of a form, made anew when the model's channels change.
+    """Rows of a form, made again when the model's channels change.
 
     Args:
         form: the form layout. row: where the first of them stands.

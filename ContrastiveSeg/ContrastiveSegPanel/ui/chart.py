@@ -41,7 +41,7 @@ class Series:
 
 @dataclass
 class Curves:
-    """One training. ``latest`` is the newest loss, which the averaged points do not tell."""
+    """One training. ``latest`` is the newest loss, which the averaged points do not hold."""
 
     loss: Series = field(default_factory=Series)
     dice: Series = field(default_factory=Series)
@@ -118,11 +118,11 @@ class Chart(qt.QWidget):
             pen.setWidthF(1.5)
             painter.setPen(pen)
             span = ceiling - floor or 1.0
-            places = [
+            points = [
                 (left + width * step / last, top + height * (ceiling - value) / span) for step, value in series.points
             ]
             path = qt.QPainterPath()
-            for number, (x, y) in enumerate(places):
+            for number, (x, y) in enumerate(points):
                 (path.lineTo if number else path.moveTo)(x, y)
                 if dots:
                     painter.drawEllipse(round(x) - 2, round(y) - 2, 4, 4)
@@ -137,15 +137,15 @@ class Chart(qt.QWidget):
     def _paint_legend(self, painter: Any, ink: Any, accent: Any) -> None:
         """Text in the palette's own color, which can always be read, beside a dash in the curve's."""
         curves, base = self.trainings[0], _LEGEND - 6
-        told = []
+        entries = []
         if curves.latest is not None:
-            told.append((_MARGIN, ink, _("loss {value:.3f}").format(value=curves.latest)))
+            entries.append((_MARGIN, ink, _("loss {value:.3f}").format(value=curves.latest)))
         if curves.best is not None:
             values = {"value": curves.dice.points[-1][1], "best": curves.best[1]}
             text = _("Dice {value:.3f}, best {best:.3f}").format(**values)
             width = qt.QFontMetrics(self.font).boundingRect(text).width()
-            told.append((self.width - _MARGIN - width - _DASH - 4, accent, text))
-        for left, color, text in told:
+            entries.append((self.width - _MARGIN - width - _DASH - 4, accent, text))
+        for left, color, text in entries:
             painter.fillRect(left, base - 5, _DASH, 3, color)
             painter.setPen(ink)
             painter.drawText(left + _DASH + 4, base, text)

@@ -17,7 +17,7 @@ def chosen_device(session: Session) -> str:
 
 
 class DeviceBox:
-    """A combo box of the engine's devices, filled when the engine has told them."""
+    """A combo box of the engine's devices, filled when the engine has listed them."""
 
     def __init__(self, combo: Any, session: Session) -> None:
         self._combo, self._session = combo, session

@@ -29,7 +29,7 @@ class InstallSection(Section):
         self.ui.installBanner.setVisible(bool(missing))
         names = ", ".join(missing)
         if self._installing:
-            text = _("Installing Python packages. The log tells how it goes on.")
+            text = _("Installing Python packages. The log shows the progress.")
         elif dependencies.unfinished():
             text = _("An installation was not finished. Still missing: {names}.").format(names=names)
         else:
@@ -39,7 +39,7 @@ class InstallSection(Section):
             button.enabled = not self._installing
 
     def _install(self, folder: Path | None = None) -> None:
-        if dependencies.ask(folder):
+        if dependencies.confirm(folder):
             self._installing = True
             self._show()
             self.session.section_wanted.emit("log")

@@ -1,4 +1,4 @@
-"""The log: what the panel and its processes said, capped in size by the widget itself."""
+"""The log of the panel and its processes; the widget limits its size."""
 
 from __future__ import annotations
 

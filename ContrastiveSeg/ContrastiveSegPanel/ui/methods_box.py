@@ -1,4 +1,4 @@
-"""A combo box of the methods of one stage, as the engine tells them."""
+"""A combo box of the engine's methods of one stage."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ..workflows.session import Session
 
 
 class MethodsBox:
+    """Offers the methods with their descriptions as tool tips; ``on_change`` is called when the user chooses one."""
+
     def __init__(self, session: Session, combo: Any, stage: str, on_change: Callable[[], None]) -> None:
         self._session, self._combo, self._stage, self._on_change = session, combo, stage, on_change
         self._wanted = ""
@@ -24,17 +26,17 @@ class MethodsBox:
 
     @property
     def uses_labels(self) -> bool:
-        return self._says("uses_labels")
+        return self._has("uses_labels")
 
     @property
     def uses_unlabeled(self) -> bool:
-        return self._says("uses_unlabeled")
+        return self._has("uses_unlabeled")
 
-    def _says(self, what: str) -> bool:
-        return any(m["name"] == self.current and m.get(what) for m in self._methods)
+    def _has(self, flag: str) -> bool:
+        return any(m["name"] == self.current and m.get(flag) for m in self._methods)
 
     def show(self, name: str) -> None:
-        """Choose a method; one the engine has not told of yet is chosen when it does."""
+        """Choose a method; one that the engine has not listed yet is chosen when it has."""
         self._wanted = name
         self._combo.setCurrentIndex(max(0, self._combo.findText(name)))
 
@@ -48,7 +50,7 @@ class MethodsBox:
             self._combo.setItemData(number, method["description"], qt.Qt.ToolTipRole)
         self._combo.setCurrentIndex(max(0, self._combo.findText(wanted)))
         self._combo.blockSignals(was)
-        self._tell()
+        self._show_description()
 
     @property
     def _methods(self) -> list[dict[str, Any]]:
@@ -56,8 +58,8 @@ class MethodsBox:
 
     def _changed(self) -> None:
         self._wanted = self.current
-        self._tell()
+        self._show_description()
         self._on_change()
 
-    def _tell(self) -> None:
+    def _show_description(self) -> None:
         self._combo.setToolTip(next((m["description"] for m in self._methods if m["name"] == self.current), ""))

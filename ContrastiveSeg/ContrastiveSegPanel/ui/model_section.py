@@ -60,7 +60,7 @@ class ModelSection(Section):
             combo.setItemData(combo.count - 1, entry.problem or str(entry.path), qt.Qt.ToolTipRole)
         combo.insertSeparator(combo.count)
         combo.addItem(_("Browse…"))
-        # The chosen one may have gone, or have been written anew.
+        # The chosen one may be gone, or have been written again.
         chosen = self.session.checkpoint
         self.session.set_checkpoint(chosen.path if chosen else None)
 

@@ -49,7 +49,7 @@ class Panel(slicer.util.VTKObservationMixin):
         super().__init__()
         self.session, self._parameter_node = session, parameter_node
         self._nodes_timer = single_shot(session.nodes_changed.emit)
-        # Selectors look at a new scene only after it has told that it is there.
+        # Selectors look at a new scene only after its event.
         self._scene_timer = single_shot(self._take_parameters)
         self._opened: Any = None
         self._scroll_timer = single_shot(self._scroll_to_opened)
@@ -87,7 +87,7 @@ class Panel(slicer.util.VTKObservationMixin):
         self.session.warm_up()
 
     def close(self) -> None:
-        """Stop what runs and let go of everything but the session."""
+        """Stop what runs and release everything but the session."""
         self.removeObservers()
         self._nodes_timer.stop()
         self._scene_timer.stop()
@@ -124,7 +124,7 @@ class Panel(slicer.util.VTKObservationMixin):
             self.session.parameters = None
 
     def _on_nodes(self, caller: Any, event: Any) -> None:
-        # Loading a scene adds many nodes in a row: tell of them once.
+        # Loading a scene adds many nodes in a row: one signal for all of them.
         self._nodes_timer.start(0)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)

@@ -148,9 +148,9 @@ class ResultsSection(JobSection):
         if not chosen:
             return
         path = Path(chosen) if Path(chosen).suffix else Path(chosen + ".csv")
-        # The file dialog has asked about the name that was typed.
-        asked = _("{path} exists already. Replace it?").format(path=path)
-        if path != Path(chosen) and path.exists() and not self.session.confirm(asked):
+        # The file dialog has confirmed the name that was typed.
+        question = _("{path} exists already. Replace it?").format(path=path)
+        if path != Path(chosen) and path.exists() and not self.session.confirm(question):
             return
         try:
             export_table(node, path)

@@ -11,7 +11,7 @@ from ..workflows.session import Session
 
 
 class Section:
-    """What the panel asks of a section.
+    """A section of the panel.
 
     ``ui`` holds the named widgets of the section's .ui file as attributes; ``ui.<top widget's name>`` is a
     qMRMLWidget whose scene is set already.
@@ -40,7 +40,7 @@ class Section:
         """Stop what needs the scene, and bring nothing of it into the next one: the scene closes, or the panel does."""
 
     def cleanup(self) -> None:
-        """Let go of everything; called once, after :meth:`cancel`."""
+        """Release everything; called once, after :meth:`cancel`."""
         for signal, listener in self._listening:
             signal.disconnect(listener)
         self._listening.clear()

@@ -2,7 +2,7 @@
 
 What the user decides about a volume is kept in the volume node itself (an attribute for the role, a node reference for
 the segmentation), so that it survives renaming, saving and importing the scene, and goes when the volume goes. Nothing
-here knows Qt; whoever shows the table listens to :attr:`Cases.changed` and asks again.
+here knows Qt; the table listens to :attr:`Cases.changed` and reads the cases again.
 """
 
 import json
@@ -47,10 +47,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Structure:
-    """A segment name found in the labeled cases; names that differ only in case and spacing are one.
+    """A segment name that occurs in the labeled cases; names that differ only in case and spacing are one.
 
     Attributes:
-        key: the name without case and spacing. name: as it was found first.
+        key: the name without case and spacing. name: as it occurs first.
         learn_as: the name of the label it becomes; two structures of one ``learn_as`` become one label.
         learn: whether it is learned at all; otherwise its voxels are background.
         cases: in how many cases it occurs.
@@ -88,7 +88,7 @@ class Cases:
         volumes = _volumes()
         self._follow([*volumes, *segmentations()])
         paired = _pair([v for v in volumes if v.GetImageData()], segmentations())
-        return [_case(volume, found) for volume, found in paired]
+        return [_case(volume, segmentation) for volume, segmentation in paired]
 
     def set_role(self, volume_id: str, role: str) -> None:
         """Remember the user's choice; it holds as soon as, and as long as, the volume has what the role needs."""
@@ -103,7 +103,7 @@ class Cases:
             volume.SetNodeReferenceID(_SEGMENTATION, segmentation_id)
 
     def structures(self) -> list[Structure]:
-        """What the labeled cases hold, in the order found, with what the user decided about it."""
+        """What the labeled cases hold, in the order of occurrence, with what the user decided about it."""
         return [
             replace(s, learn_as=self._learn_as.get(s.key, s.name), learn=s.key not in self._left_out)
             for s in structures_of(self.rows())
@@ -156,13 +156,13 @@ class Cases:
 
 
 def structures_of(cases: Iterable[Case]) -> list[Structure]:
-    """What the labeled ones of ``cases`` hold, in the order found, each to be learned under its own name."""
-    found: dict[str, list[tuple[str, Segment]]] = {}
+    """What the labeled ones of ``cases`` hold, in the order of occurrence, each to be learned under its own name."""
+    by_name: dict[str, list[tuple[str, Segment]]] = {}
     for case in cases:
         if case.labeled and case.segmentation_id is not None:
             for segment in segments_of(slicer.mrmlScene.GetNodeByID(case.segmentation_id)):
-                found.setdefault(same_name(segment.name), []).append((case.segmentation_id, segment))
-    return [_structure(key, occurrences) for key, occurrences in found.items()]
+                by_name.setdefault(same_name(segment.name), []).append((case.segmentation_id, segment))
+    return [_structure(key, occurrences) for key, occurrences in by_name.items()]
 
 
 def labels_to_learn(structures: Sequence[Structure], known: Sequence[Label] = ()) -> list[Label]:
@@ -219,7 +219,7 @@ def volume_of(segmentation: Any) -> Any:
 
 def segmentation_of(volume: Any) -> Any:
     """The segmentation that the table shows beside ``volume``, or None."""
-    return next((found for one, found in _pair(_volumes(), segmentations()) if one is volume), None)
+    return next((paired for one, paired in _pair(_volumes(), segmentations()) if one is volume), None)
 
 
 def segmentations() -> list[Any]:
@@ -251,17 +251,17 @@ def _choices(text: str) -> tuple[dict[str, str], set[str]]:
     )
 
 
-def _structure(key: str, found: Sequence[tuple[str, Segment]]) -> Structure:
-    first = found[0][1]
+def _structure(key: str, occurrences: Sequence[tuple[str, Segment]]) -> Structure:
+    first = occurrences[0][1]
     return Structure(
         key=key,
         name=first.name,
         learn_as=first.name,
         learn=True,
-        cases=len({segmentation for segmentation, segment in found}),
+        cases=len({segmentation for segmentation, segment in occurrences}),
         color=first.color,
         terminology=first.terminology,
-        segments=tuple((segmentation, segment.id) for segmentation, segment in found),
+        segments=tuple((segmentation, segment.id) for segmentation, segment in occurrences),
     )
 
 
@@ -285,7 +285,7 @@ def _pair(volumes: Sequence[Any], segmentations: Sequence[Any]) -> list[tuple[An
     """Each volume with its segmentation or None.
 
     The user's choice counts first; then the reference volume a segmentation names; then, for one that names none, a
-    volume of its name or else the only one on its grid. Of several, what people made comes before predictions.
+    volume of its name or else the only one on its grid. Of several, those drawn by users come before predictions.
     """
     candidates: dict[str, list[Any]] = {volume.GetID(): [] for volume in volumes}
     for segmentation in sorted(segmentations, key=lambda s: bool(s.GetAttribute(PREDICTED))):

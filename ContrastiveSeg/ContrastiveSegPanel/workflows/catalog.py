@@ -47,9 +47,9 @@ class Catalog:
 
     def entries(self) -> list[Entry]:
         """Every checkpoint file there is now, starters first, each group by name; broken files with their reason."""
-        found = [self._entry(path, "starter") for path in _files(self.starters)]
-        found += [self._entry(path, "mine") for path in _files(self.models)]
-        return [entry for entry in found if entry is not None]
+        entries = [self._entry(path, "starter") for path in _files(self.starters)]
+        entries += [self._entry(path, "mine") for path in _files(self.models)]
+        return [entry for entry in entries if entry is not None]
 
     def add(self, path: Path) -> Path:
         """Copy the checkpoint at ``path`` into the models folder; returns where it lies now.
@@ -86,7 +86,7 @@ class Catalog:
         return self.models / f"{free}{SUFFIX}"
 
     def _entry(self, path: Path, origin: Literal["starter", "mine"]) -> Entry | None:
-        """Read again only when the file changed: the panel asks often. None: the file has just gone."""
+        """Read again only when the file changed: the panel calls this often. None: the file is gone."""
         try:
             state = path.stat()
         except OSError:

@@ -58,5 +58,5 @@ def _write(segmentation_id: str, volume_id: str, values: Mapping[str, int], path
     segmentation, volume = (slicer.mrmlScene.GetNodeByID(identifier) for identifier in (segmentation_id, volume_id))
     if segmentation is None or volume is None:
         raise InputError(_("The segmentation or its volume is no longer in the scene."))
-    found = {s.id: values[same_name(s.name)] for s in segments_of(segmentation) if same_name(s.name) in values}
-    scene.write_labels(segmentation, volume, found, path)
+    by_segment = {s.id: values[same_name(s.name)] for s in segments_of(segmentation) if same_name(s.name) in values}
+    scene.write_labels(segmentation, volume, by_segment, path)

@@ -51,8 +51,8 @@ def segment(
         work.take_finished()
     finally:
         work.close()
-    for told in work.diverted:
-        session.log(told)
+    for text in work.diverted:
+        session.log(text)
     if not work.segmentation_ids:
         raise InputError(_("The volume or the segmentation was removed from the scene meanwhile."))
     return slicer.mrmlScene.GetNodeByID(work.segmentation_ids[0])

@@ -69,7 +69,7 @@ class Segmenting:
         self._cases = [_Case(names[v[0].GetID()], tuple(volume.GetID() for volume in v)) for v in cases]
         self._segmentation_id = segmentation.GetID() if segmentation is not None else None
         self._checkpoint, self._card, self._options = checkpoint, card, options
-        #: Whoever asked for the result knows of these segments, as they are now, that it replaces them.
+        #: Segments that the result replaces, as they are now: the user has agreed to that.
         self._known = self._replaced_in(segmentation) if segmentation is not None else {}
         self._folder = Path(tempfile.mkdtemp(prefix="segment-", dir=within))
         self._taken: set[str] = set()
@@ -87,7 +87,7 @@ class Segmenting:
         self.dropped: list[str] = []
 
     def steps(self) -> list[tuple[str, Callable[[], None]]]:
-        """What has to be done before the job, one file a step, with words for it."""
+        """What has to be done before the job, one file a step, with a text for the user."""
         return [
             (_("Handing over {name}").format(name=case.name), partial(self._write, case, i))
             for case in self._cases
@@ -109,7 +109,7 @@ class Segmenting:
         )
 
     def take_finished(self) -> None:
-        """Put into the scene what the engine has finished since last asked; nothing for volumes that are gone.
+        """Put into the scene what the engine has finished since the last call; nothing for volumes that are gone.
 
         Raises:
             InputError: as :func:`.scene.read_labels_into`.
@@ -175,8 +175,8 @@ class Segmenting:
         name = _free_name(_("{name} segmentation").format(name=volume.GetName()))
         node, undo = scene.read_labels_into(labels, self._card.labels, volume, segmentation, name)
         if why_not:
-            told = _("{why} The result is in a new segmentation, {name}.")
-            self.diverted.append(told.format(why=why_not, name=node.GetName()))
+            text = _("{why} The result is in a new segmentation, {name}.")
+            self.diverted.append(text.format(why=why_not, name=node.GetName()))
         self._undo.append(undo)
         if undo.written.issuperset(node.GetSegmentation().GetSegmentIDs()):
             self._mark_as_predicted(node, volume, learned=shown in (None, node))
@@ -184,10 +184,10 @@ class Segmenting:
         self.as_made[node.GetID()] = Made(volume.GetID(), undo.as_written)
         if self._options.uncertainty:
             name = _free_name(_("{name} uncertainty").format(name=volume.GetName()))
-            found = scene.load_volume(uncertainty, volume, name)
+            node = scene.load_volume(uncertainty, volume, name)
             # A map of a volume is no volume to learn from, nor to segment with all the others.
-            found.SetAttribute(ROLE, IGNORE)
-            self._map_ids.append(found.GetID())
+            node.SetAttribute(ROLE, IGNORE)
+            self._map_ids.append(node.GetID())
 
     def _why_not_into(self, segmentation: Any, volume: Any) -> str:
         """Why the volume's result should not go into the segmentation that was to be written into, or ""."""
@@ -205,7 +205,7 @@ class Segmenting:
         return states(segmentation.GetSegmentation(), replaced)
 
     def _mark_as_predicted(self, segmentation: Any, volume: Any, learned: bool) -> None:
-        """Nothing in it is anybody's own work any more: it is not to be learned from unasked.
+        """All of it is a prediction now: it is learned from only if the user chooses so.
 
         Args:
             learned: the volume's role goes for this segmentation, not for another one that the user has worked on.
@@ -230,10 +230,10 @@ class Segmenting:
 
 def volumes_in_scene() -> list[Any]:
     """The scalar volumes that may be segmented: no label maps, colors or uncertainty maps, none without voxels."""
-    found = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     return [
         v
-        for v in found
+        for v in nodes
         if v.GetClassName() == "vtkMRMLScalarVolumeNode"
         and v.GetImageData() is not None
         and not v.GetHideFromEditors()
@@ -242,6 +242,6 @@ def volumes_in_scene() -> list[Any]:
 
 
 def _free_name(name: str) -> str:
-    # GenerateUniqueName numbers also names that nobody has any longer.
+    # GenerateUniqueName numbers also names that no node has any longer.
     taken = slicer.mrmlScene.GetFirstNodeByName(name) is not None
     return slicer.mrmlScene.GenerateUniqueName(name) if taken else name

@@ -46,7 +46,8 @@ class Session:
         parameters: what the scene remembers; set by the panel whenever the scene changes.
         methods: stage -> [{"name", "description", "citation", "settings"}], from the engine's registry.
         devices: [{"name", "label", "free_bytes"}], from the engine.
-        training: whether the trainer has work, or is about to get it; told by ``training_changed``.
+        training: whether the trainer has work, or is about to get it.
+        training_changed: signal that ``training`` may have changed.
         missing: Python packages that have to be installed before anything can be computed.
         checkpoint_changed, catalog_changed, methods_changed, devices_changed, missing_changed: signals, no values.
         nodes_changed: signal that volumes or segmentations came or went; it may come often in a row.
@@ -93,7 +94,7 @@ class Session:
         self.worker.query("devices", self._take_devices)
 
     def look_for_packages(self) -> None:
-        """Find out anew what is missing, as after an installation."""
+        """Look again for what is missing, as after an installation."""
         self.missing = _missing()
         self.missing_changed.emit()
         self.warm_up()
@@ -109,13 +110,13 @@ class Session:
         self.checkpoint_changed.emit()
 
     def refresh_catalog(self, select: Path | None = None) -> None:
-        """Read the catalog's folders anew, and choose the checkpoint at ``select`` if it lies in one of them."""
+        """Read the catalog's folders again, and choose the checkpoint at ``select`` if it lies in one of them."""
         self.catalog_changed.emit()
         if any(entry.path == select for entry in self.catalog.entries()):
             self.set_checkpoint(select)
 
     def add_checkpoint(self, path: Path) -> None:
-        """Take a checkpoint file into the catalog and choose it; the user is told what is wrong with it."""
+        """Take a checkpoint file into the catalog and choose it; a problem is shown to the user."""
         try:
             self.refresh_catalog(select=self.catalog.add(path))
         except (ContrastiveSegError, OSError) as problem:
@@ -138,7 +139,7 @@ class Session:
         self.log_line.emit(text)
 
     def report(self, problem: Exception | str) -> None:
-        """Tell the user what went wrong; what is no mistake of theirs also goes to Slicer's log with its trace."""
+        """Show an error to the user; what is no mistake of theirs also goes to Slicer's log with its trace."""
         if isinstance(problem, Exception) and not isinstance(problem, ContrastiveSegError):
             logging.error("ContrastiveSeg", exc_info=problem)
             problem = f"{type(problem).__name__}: {problem}"
@@ -155,7 +156,7 @@ class Session:
         ending = [self.worker, self.trainer]
 
         def ended() -> None:
-            # A process that is still ending may write what it has, which would make the folder anew.
+            # A process that is still ending may write what it has, which would make the folder again.
             ending.pop()
             if not ending and folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)

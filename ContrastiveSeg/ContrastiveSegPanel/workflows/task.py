@@ -157,7 +157,7 @@ def duration(seconds: float) -> str:
 
 def stage_words(started: StageStarted) -> str:
     """A stage of the engine's jobs in words for the user."""
-    words = {
+    texts = {
         Stage.IMPORT: _("Loading the libraries"),
         Stage.LOAD: _("Loading the model"),
         Stage.PLAN: _("Looking at the volumes"),
@@ -171,4 +171,4 @@ def stage_words(started: StageStarted) -> str:
         Stage.RANK: _("Ranking"),
         Stage.EVALUATE: _("Measuring"),
     }
-    return words[started.name].format(case=started.detail)
+    return texts[started.name].format(case=started.detail)
