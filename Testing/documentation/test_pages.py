@@ -25,6 +25,15 @@ def test_links_and_pictures_lead_somewhere(page):
     assert lost == []
 
 
+def test_architecture_names_files_that_are_there():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    module = ROOT / "ContrastiveSeg"
+    homes = (ROOT, ROOT / "Testing", module, module / "contrastiveseg", module / "ContrastiveSegPanel")
+    named = set(re.findall(r"[\w/]*\w\.py\b|\b[a-z]\w*/", text))
+    assert len(named) > 50
+    assert sorted(name for name in named if not any((home / name).exists() for home in homes)) == []
+
+
 def test_readme_is_short_and_shows_the_measured_table():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.encode()) <= 8192
