@@ -41,8 +41,8 @@ ROOT = Path(__file__).resolve().parent.parent
 STARTER = ROOT / "ContrastiveSeg" / "contrastiveseg" / "starters" / "macl-3d-tiny.safetensors"
 #: Synthetic subjects from here on; the starter was trained on others.
 FIRST_SUBJECT = 900_000
-#: A minute is few steps: one crop each makes more of them, and a higher rate uses them.
-SHORT, SHORT_RATE = {"batch": 1}, 6e-3
+#: A region of the body that no starter was trained on.
+ANATOMY = SyntheticSettings(region="knee", spacing=(2.5, 2.5, 2.5), contrast="T2", labels=13)
 MOST_LABELED = 20
 MOST_PICTURES = 8
 REPORT = "results.json"
@@ -107,6 +107,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--minutes", type=float, default=0.9, metavar="M", help="of each training; default: %(default)s"
     )
+    parser.add_argument("--steps", type=int, metavar="N", help="as many steps instead, on any machine the same")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of data and training; default: 0")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier demo")
     options = parser.parse_args()
@@ -128,7 +129,7 @@ def _demo(options: argparse.Namespace) -> int:
     else:
         _clear(output, options.overwrite)
         with clock.stage("Make 8 synthetic volumes"):
-            write_dataset(output / "data", 8, FIRST_SUBJECT + 1000 * options.seed, SyntheticSettings())
+            write_dataset(output / "data", 8, FIRST_SUBJECT + 1000 * options.seed, ANATOMY)
         cases, names = find_cases([output / "data"]), label_names(output / "data" / "dataset.json")
         training, held_out = cases[:3], cases[3:]
     print(f"{len(training)} labeled volumes to train on, {len(held_out)} held out to score.")
@@ -169,13 +170,14 @@ def _train(options: argparse.Namespace, cases: Path, card: Card, clock: Clock) -
         images=(str(cases),),
         checkpoint=str(options.checkpoint),
         output=str(models / f"{folder_of(TUNED)}.safetensors"),
-        minutes=options.minutes,
-        settings=SHORT,
-        learning_rate=SHORT_RATE,
+        minutes=None if options.steps else options.minutes,
+        steps=options.steps,
         seed=options.seed,
     )
-    with clock.stage(f"Fine-tune {options.checkpoint.name} for {options.minutes:g} min"):
+    budget = f"{options.steps} steps" if options.steps else f"{options.minutes:g} min"
+    with clock.stage(f"Fine-tune {options.checkpoint.name} for {budget}"):
         steps = run(tuned, Watch()).steps
+    plan = read_card(Path(tuned.output)).plan
     scratch = dataclasses.replace(
         tuned,
         checkpoint="none",
@@ -185,6 +187,8 @@ def _train(options: argparse.Namespace, cases: Path, card: Card, clock: Clock) -
         size=size_of(build(card.network)),
         minutes=None,
         steps=steps,
+        # The budget in steps might call for another resolution than the one in minutes.
+        resolution=f"{min(plan.spacing):g}" if plan.volume_spacing else "native",
     )
     with clock.stage(f"Train from scratch for the same {steps} steps"):
         run(scratch, Watch())

@@ -51,6 +51,16 @@ def test_the_head_shows_hippocampi_on_both_sides():
     assert labels[:, :, 24:].sum() > 20
 
 
+def test_the_knee_shows_its_bones_and_cartilage():
+    labels = synthesize(2, SyntheticSettings(region="knee", size=(40, 48, 48), labels=13))[1].array
+    counts = np.bincount(labels.ravel(), minlength=14)
+    assert set(np.flatnonzero(counts)) == {0, 10, 11, 12, 13}
+    assert counts[10] > counts[12] > 100
+    # Cartilage lies on the ends of the bones: between femur and tibia.
+    heights = [np.nonzero(labels == value)[0].mean() for value in (11, 13, 10)]
+    assert heights == sorted(heights)
+
+
 def test_labels_lie_in_the_body():
     settings = SyntheticSettings(contrast="CT", noise=0.02, size=(32, 48, 48))
     volume, labels = synthesize(3, settings)

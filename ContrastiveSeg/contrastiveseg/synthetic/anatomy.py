@@ -12,7 +12,7 @@ from typing import Literal
 
 from .shapes import Shape, Triple, ellipsoid, ribs, tube
 
-Region = Literal["torso", "heart", "head", "temporal"]
+Region = Literal["torso", "heart", "head", "temporal", "knee"]
 
 
 class Tissue(IntEnum):
@@ -52,6 +52,10 @@ LABEL_NAMES = {
     7: "aorta",
     8: "hippocampus",
     9: "cerebral ventricle",
+    10: "femur",
+    11: "tibia",
+    12: "patella",
+    13: "cartilage",
 }
 
 
@@ -186,10 +190,47 @@ def _head() -> tuple[Organ, ...]:
     return tuple(organs)
 
 
+def _knee() -> tuple[Organ, ...]:
+    t = Tissue
+    organs = [
+        Organ("leg", t.SKIN, ellipsoid((0, 0, 0), (0.82, 0.85, 9), 2.3)),
+        Organ("leg", t.FAT, ellipsoid((0, 0, 0), (0.8, 0.83, 9), 2.3)),
+        Organ("thigh", t.MUSCLE, ellipsoid((0, -0.02, 1.1), (0.66, 0.66, 0.85), 2.5)),
+        Organ("calf", t.MUSCLE, ellipsoid((0.02, 0.32, -0.95), (0.56, 0.4, 0.8), 2.5)),
+        Organ("shin", t.MUSCLE, ellipsoid((0.3, -0.12, -0.95), (0.22, 0.24, 0.6), 2.3)),
+        Organ("vessels", t.BLOOD, tube(((0.06, 0.46, 1.2), (0.04, 0.5, 0.1), (0.08, 0.42, -1.2)), 0.055)),
+        Organ("vessels", t.VENOUS, tube(((-0.08, 0.5, 1.2), (-0.08, 0.54, 0.1), (-0.02, 0.48, -1.2)), 0.07)),
+        Organ("joint", t.FLUID, ellipsoid((0, -0.1, 0.04), (0.44, 0.42, 0.2), 2.5)),
+        Organ("patella", t.MUSCLE, tube(((0, -0.3, 0.9), (0, -0.52, 0.35)), 0.1)),
+        Organ("patella", t.BONE, tube(((0, -0.54, 0.1), (0, -0.42, -0.4)), 0.05)),
+        Organ("patella", t.DISC, ellipsoid((0, -0.48, 0.24), (0.19, 0.1, 0.2), 2.3), 13),
+        Organ("patella", t.BONE, ellipsoid((0, -0.53, 0.24), (0.2, 0.11, 0.21), 2.3), 12),
+        Organ("patella", t.MARROW, ellipsoid((0, -0.53, 0.24), (0.17, 0.08, 0.18), 2.3), 12),
+    ]
+    for group, value, plateau, shaft in (
+        ("femur", 10, 0.2, ((0, 0.0, 0.25), (0, -0.06, 1.2))),
+        ("tibia", 11, -0.22, ((0, 0.02, -0.3), (-0.04, -0.08, -1.2))),
+    ):
+        depth = 0.22 if value == 10 else 0.15
+        halves = [(0.22 * s, 0.04 if value == 10 else 0.02, plateau) for s in (1.0, -1.0)]
+        organs += [Organ(group, t.DISC, ellipsoid(half, (0.25, 0.36, depth + 0.05), 2.4), 13) for half in halves]
+        organs += [Organ(group, t.BONE, ellipsoid(half, (0.23, 0.34, depth), 2.4), value) for half in halves]
+        organs.append(Organ(group, t.BONE, tube(shaft, 0.2), value))
+        organs += [Organ(group, t.MARROW, ellipsoid(half, (0.2, 0.31, depth - 0.03), 2.4), value) for half in halves]
+        organs.append(Organ(group, t.MARROW, tube(shaft, 0.15), value))
+    organs += [
+        Organ("fibula", t.BONE, tube(((0.46, 0.26, -0.36), (0.42, 0.16, -1.2)), 0.09)),
+        Organ("fibula", t.MARROW, tube(((0.46, 0.26, -0.36), (0.42, 0.16, -1.2)), 0.05)),
+    ]
+    return tuple(organs)
+
+
 #: Region -> (organs, center (x, y, z) and half size of the imaged box in atlas coordinates).
 REGIONS: dict[Region, tuple[tuple[Organ, ...], Triple, Triple]] = {
     "torso": (_torso(), (0.0, 0.0, 0.0), (1.0, 0.82, 1.0)),
     "heart": (_torso(), (0.08, -0.02, 0.42), (0.55, 0.48, 0.5)),
     "head": (_head(), (0.0, 0.0, 0.05), (0.85, 1.0, 1.0)),
     "temporal": (_head(), (0.33, -0.03, -0.15), (0.21, 0.36, 0.22)),
+    # Kept out of every starter's training: ci/demo shows on it what a starter is worth on anatomy it has not seen.
+    "knee": (_knee(), (0.0, 0.0, 0.0), (0.9, 0.92, 0.9)),
 }

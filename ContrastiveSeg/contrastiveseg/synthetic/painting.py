@@ -91,7 +91,7 @@ def _add_detail(
 ) -> None:
     """Individual structure below the atlas: vessel trees, bowel loops, sulci. Never changes a label."""
     shape = tissues.shape
-    knots = {"torso": 14, "heart": 8, "head": 20, "temporal": 6}[settings.region]
+    knots = {"torso": 14, "heart": 8, "head": 20, "temporal": 6, "knee": 10}[settings.region]
     first, second = smooth_noise(random, shape, knots), smooth_noise(random, shape, knots)
     # Two noise fields vanish together along curves: a cheap vessel tree.
     vessels = first**2 + second**2 < 0.03
@@ -99,11 +99,12 @@ def _add_detail(
     if settings.region in ("head", "temporal"):
         _fold_cortex(first, grid[2], tissues)
         return
-    x, y, z = grid
-    loops = (z < -0.35) & (tissues == Tissue.FAT) & (np.abs(x) < 0.62) & (y < 0.12) & (y > -0.5)
-    tissues[loops & (first > 0.15)] = Tissue.BOWEL
-    tissues[loops & (np.abs(first - 0.15) < 0.2)] = Tissue.MYOCARDIUM
-    tissues[loops & (first > 1.3)] = Tissue.AIR
+    if settings.region != "knee":
+        x, y, z = grid
+        loops = (z < -0.35) & (tissues == Tissue.FAT) & (np.abs(x) < 0.62) & (y < 0.12) & (y > -0.5)
+        tissues[loops & (first > 0.15)] = Tissue.BOWEL
+        tissues[loops & (np.abs(first - 0.15) < 0.2)] = Tissue.MYOCARDIUM
+        tissues[loops & (first > 1.3)] = Tissue.AIR
     # Fat planes between muscles.
     tissues[(np.abs(second) < 0.07) & (tissues == Tissue.MUSCLE)] = Tissue.FAT
 
