@@ -1,6 +1,6 @@
 """The main job from start to end: fine-tune a starter on a few labeled volumes, segment others, score, show.
 
-Beside it the same is trained from scratch for as many steps, so that everyone sees what pre-training was worth here.
+Beside it the same is trained from scratch with the same budget, so that everyone sees what pre-training was worth here.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _demo(options: argparse.Namespace) -> int:
         cases, names = find_cases([output / "data"]), label_names(output / "data" / "dataset.json")
         training, held_out = cases[:3], cases[3:]
     print(f"{len(training)} labeled volumes to train on, {len(held_out)} held out to score.")
-    steps = _train(options, _write_list(output / "training", training, names), card, clock)
+    steps, scratch_steps = _train(options, _write_list(output / "training", training, names), card, clock)
     before = options.checkpoint if card.kind == "segmenter" else None
     models = [
         Model(BEFORE, before, why="not possible, the checkpoint knows no labels yet"),
@@ -145,10 +145,12 @@ def _demo(options: argparse.Namespace) -> int:
     with clock.stage("Draw pictures"):
         _draw(output, held_out[:MOST_PICTURES], labels)
     table = to_markdown(models)
-    told = f"{len(training)} volumes trained on, {len(held_out)} held out, {steps} steps each, seed {options.seed}."
+    made = f"{steps} steps from the checkpoint and {scratch_steps} from scratch"
+    told = f"{len(training)} volumes trained on, {len(held_out)} held out, {made}, seed {options.seed}."
     write_text(output / "results.md", f"{table}\n{LEGEND}\n{told}\n{verdict(models)}\n")
     write_text(output / "results.csv", to_csv(models))
     report = {"finished": True, "checkpoint": str(options.checkpoint), "seed": options.seed, "steps": steps}
+    report["scratch_steps"] = scratch_steps
     report |= {"models": {m.title: to_json(m.evaluation) if m.evaluation else m.why for m in models}}
     write_text(output / REPORT, json.dumps({**report, "seconds": clock.seconds}, indent=2) + "\n")
     print(f"\n{table}\n{LEGEND}\n{told} {sum(clock.seconds.values()):.0f} s in all.\n{verdict(models)}\n")
@@ -163,8 +165,8 @@ def _demo(options: argparse.Namespace) -> int:
     return 0
 
 
-def _train(options: argparse.Namespace, cases: Path, card: Card, clock: Clock) -> int:
-    """Fine-tune for the minutes asked for, then train from scratch for as many steps as that made; returns these."""
+def _train(options: argparse.Namespace, cases: Path, card: Card, clock: Clock) -> tuple[int, int]:
+    """Fine-tune, then train from scratch with the same budget; returns the steps that each made."""
     models = Path(options.output) / "models"
     tuned = FinetuneJob(
         images=(str(cases),),
@@ -177,7 +179,6 @@ def _train(options: argparse.Namespace, cases: Path, card: Card, clock: Clock) -
     budget = f"{options.steps} steps" if options.steps else f"{options.minutes:g} min"
     with clock.stage(f"Fine-tune {options.checkpoint.name} for {budget}"):
         steps = run(tuned, Watch()).steps
-    plan = read_card(Path(tuned.output)).plan
     scratch = dataclasses.replace(
         tuned,
         checkpoint="none",
@@ -185,14 +186,9 @@ def _train(options: argparse.Namespace, cases: Path, card: Card, clock: Clock) -
         dimensions=card.network.dimensions,
         network=card.network.name,
         size=size_of(build(card.network)),
-        minutes=None,
-        steps=steps,
-        # The budget in steps might call for another resolution than the one in minutes.
-        resolution=f"{min(plan.spacing):g}" if plan.volume_spacing else "native",
     )
-    with clock.stage(f"Train from scratch for the same {steps} steps"):
-        run(scratch, Watch())
-    return steps
+    with clock.stage(f"Train from scratch for {budget}"):
+        return steps, run(scratch, Watch()).steps
 
 
 def _score(

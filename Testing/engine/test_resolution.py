@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from test_finetune import job
 
 from contrastiveseg.checkpoints.header import read_card
@@ -13,9 +14,18 @@ from contrastiveseg.descriptions import SegmentJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.planning.compatibility import incompatibilities
 from contrastiveseg.planning.fingerprint import fingerprint_of
-from contrastiveseg.planning.resolution import FULL_STEPS, at_spacing, choose_resolution, coarser, steps_affordable
+from contrastiveseg.planning.resolution import (
+    FULL_STEPS,
+    affordable_patch,
+    at_spacing,
+    choose_resolution,
+    coarser,
+    steps_affordable,
+)
 from contrastiveseg.segmentation.segment import segment
 from contrastiveseg.training.finetune import finetune
+from contrastiveseg.training.run import Budget, Run
+from contrastiveseg.training.start import open_start
 from contrastiveseg.volumes.dataset import CaseFiles
 from contrastiveseg.volumes.reading import read_channels, read_geometry
 
@@ -106,3 +116,19 @@ def test_a_coarse_checkpoint_segments_on_the_volumes_own_grid(tmp_path):
     volume = read_channels(cases[0].images)
     problems = incompatibilities(replace(plan, spacing=(5.0, 5.0, 5.0)), volume.geometry, volume.array)
     assert "spacing" not in [problem.code for problem in problems]
+
+
+def test_few_minutes_make_smaller_patches_and_so_more_steps():
+    assert affordable_patch(TINY, 10_000) == affordable_patch(TINY, 300) == TINY
+    assert affordable_patch(TINY, 150) == TINY // 2
+    assert affordable_patch(TINY, 1) == 32**3
+    assert affordable_patch(20_000, 1) == 20_000
+
+
+@pytest.mark.parametrize(("budget", "voxels"), [({"minutes": 0.4, "steps": None}, TINY // 3), ({"steps": 2}, TINY)])
+def test_the_patch_follows_a_budget_in_minutes(tmp_path, budget, voxels):
+    given = job(tmp_path, tmp_path / "out.safetensors", device="cpu", resolution="native", **budget)
+    run = Run(Budget(given.steps, given.minutes), torch.device("cpu"))
+    torch.set_num_threads(1)
+    patch = open_start(given, [case(tmp_path, radius=20)], run).plan.patch
+    assert voxels / 2 < np.prod(patch) <= voxels

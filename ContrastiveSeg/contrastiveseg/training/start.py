@@ -23,7 +23,7 @@ from ..planning.fingerprint import Fingerprint, adapt_plan, fingerprint_of, make
 from ..planning.patch import PatchRule
 from ..planning.plan import Plan, Spacing
 from ..planning.presets import choose_network, patch_voxels
-from ..planning.resolution import at_spacing, choose_resolution, resolution_text, steps_affordable
+from ..planning.resolution import affordable_patch, at_spacing, choose_resolution, resolution_text, steps_affordable
 from ..volumes.dataset import CaseFiles
 from .run import Run
 
@@ -57,13 +57,15 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
         _, voxels = choose_network(job.network, job.size, job.dimensions, native, run.device)
         seen = _at_working_spacing(job, native, job.dimensions, voxels, cases, run)
         spec, _ = choose_network(job.network, job.size, job.dimensions, seen, run.device)
-        plan = make_plan(seen, job.dimensions, PatchRule(build(spec).total_stride), voxels)
+        rule, voxels = PatchRule(build(spec).total_stride), _patch_voxels(voxels, job.dimensions, run)
+        plan = make_plan(seen, job.dimensions, rule, voxels)
         return Start(spec, dataclasses.replace(plan, volume_spacing=_finer(native.spacing, plan.spacing)))
     path = Path(job.checkpoint)
     card, weights = load(path)
     rule, voxels, seen = PatchRule(build(card.network).total_stride), patch_voxels(card.network), native
     if card.plan.generic or job.resolution != "auto":
         seen = _at_working_spacing(job, native, card.plan.dimensions, voxels, cases, run)
+    voxels = _patch_voxels(voxels, card.plan.dimensions, run)
     plan = adapt_plan(card.plan, seen, rule, voxels, keep_spacing=job.resolution == "auto")
     plan = dataclasses.replace(plan, volume_spacing=_finer(native.spacing, plan.spacing))
     for index, (expected, found) in enumerate(zip(plan.channels, seen.channels, strict=True)):
@@ -78,11 +80,21 @@ def _at_working_spacing(
     job: FinetuneJob, native: Fingerprint, dimensions: Literal[2, 3], voxels: int, cases: Sequence[CaseFiles], run: Run
 ) -> Fingerprint:
     """``native`` at the spacing that ``job.resolution`` asks for or the budget calls for, which is logged."""
-    minutes, kind = run.budget.minutes, run.device.type
-    steps = steps_affordable(minutes, voxels, kind, torch.get_num_threads()) if minutes else run.budget.steps or 0
-    chosen = choose_resolution(job.resolution, native, dimensions, steps, voxels, cases)
+    chosen = choose_resolution(job.resolution, native, dimensions, _steps(voxels, run), voxels, cases)
     run.emit(events.log(resolution_text(chosen, native.spacing)))
     return at_spacing(native, chosen.spacing)
+
+
+def _patch_voxels(voxels: int, dimensions: Literal[2, 3], run: Run) -> int:
+    """The most voxels of a patch: in few minutes smaller ones make more steps; a number of steps stays what it is."""
+    return affordable_patch(voxels, _steps(voxels, run)) if dimensions == 3 and run.budget.minutes else voxels
+
+
+def _steps(voxels: int, run: Run) -> float:
+    """How many steps of two patches of ``voxels`` the budget has, or has time for."""
+    if run.budget.minutes:
+        return steps_affordable(run.budget.minutes, voxels, run.device.type, torch.get_num_threads())
+    return run.budget.steps or 0
 
 
 def _finer(native: Spacing, working: Spacing) -> Spacing | None:
