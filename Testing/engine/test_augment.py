@@ -135,8 +135,8 @@ def test_labels_follow_images_and_keep_their_type():
     )
     assert moved_labels.dtype == torch.int64
     assert set(moved_labels.unique().tolist()) <= {0, 1, 2, 3}
-    whole = (moved[:, 0] - moved[:, 0].round()).abs() < 1e-6
-    assert (moved[:, 0].round() == moved_labels)[whole].float().mean() > 0.98
+    unmixed = (moved[:, 0] - moved[:, 0].round()).abs() < 1e-6
+    assert (moved[:, 0].round() == moved_labels)[unmixed].float().mean() > 0.98
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 32, 32), (1, 1, 16, 16, 16)])

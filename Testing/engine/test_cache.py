@@ -145,11 +145,11 @@ def test_voxels_and_labels_are_those_of_the_file(cases, tmp_path):
 
 
 def test_classes_are_numbered_in_order_and_other_values_are_background(cases, tmp_path):
-    found = preprocess(cases[:1], PLAN, tmp_path, with_labels=True)
-    assert found[0].values == (1, 2, 3)
-    every, some = CachedVolumes(tmp_path, found, [1, 2, 3]), CachedVolumes(tmp_path, found, [3, 1])
-    whole = every.label_crop(0, (0, 0, 0), (12, 16, 16))
-    np.testing.assert_array_equal(some.label_crop(0, (0, 0, 0), (12, 16, 16)), np.array([0, 2, 0, 1])[whole])
+    cached = preprocess(cases[:1], PLAN, tmp_path, with_labels=True)
+    assert cached[0].values == (1, 2, 3)
+    every, some = CachedVolumes(tmp_path, cached, [1, 2, 3]), CachedVolumes(tmp_path, cached, [3, 1])
+    classes = every.label_crop(0, (0, 0, 0), (12, 16, 16))
+    np.testing.assert_array_equal(some.label_crop(0, (0, 0, 0), (12, 16, 16)), np.array([0, 2, 0, 1])[classes])
     assert set(some.foreground_voxels(0)[:, 0]) == {1, 2}
 
 
@@ -178,12 +178,12 @@ def test_an_unlabeled_volume_has_neither_classes_nor_foreground_voxels(cases, tm
 )
 def test_crops_may_reach_outside(cases, tmp_path, start, size):
     source = CachedVolumes(tmp_path, preprocess(cases[:1], PLAN, tmp_path, with_labels=True), [1, 2, 3])
-    whole, labels = source.crop(0, (0, 0, 0), (12, 16, 16)), source.label_crop(0, (0, 0, 0), (12, 16, 16))
+    volume, labels = source.crop(0, (0, 0, 0), (12, 16, 16)), source.label_crop(0, (0, 0, 0), (12, 16, 16))
     wide = 64
-    image = np.full((1, *(n + 2 * wide for n in labels.shape)), whole[:, 0, 0, 0].min(), np.float32)
+    image = np.full((1, *(n + 2 * wide for n in labels.shape)), volume[:, 0, 0, 0].min(), np.float32)
     truth = np.zeros(image.shape[1:], np.uint8)
     inside = tuple(slice(wide, wide + n) for n in labels.shape)
-    image[(0, *inside)], truth[inside] = whole[0], labels
+    image[(0, *inside)], truth[inside] = volume[0], labels
     part = tuple(slice(wide + s, wide + s + n) for s, n in zip(start, size, strict=True))
     np.testing.assert_array_equal(source.crop(0, start, size), image[(slice(None), *part)])
     np.testing.assert_array_equal(source.label_crop(0, start, size), truth[part])

@@ -170,7 +170,7 @@ def test_two_cases_of_one_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "place"),
+    ("data", "message"),
     [
         ("text", "expected an object"),
         ({"training": {}}, "training: expected a list"),
@@ -181,8 +181,8 @@ def test_two_cases_of_one_name(tmp_path):
         ({"labels": {}}, "no folder imagesTr"),
     ],
 )
-def test_json_of_the_wrong_shape(tmp_path, data, place):
-    with pytest.raises(InputError, match=place):
+def test_json_of_the_wrong_shape(tmp_path, data, message):
+    with pytest.raises(InputError, match=message):
         find_cases([write(tmp_path / "x.json", data)])
 
 

@@ -50,19 +50,19 @@ def folders(tmp_path):
 
 
 def test_cases_pair_by_name_whatever_the_ending(folders):
-    found = evaluate(*folders, LABELS)
-    assert [c.case for c in found.cases] == ["a", "b"]
-    assert found.missing == ("c",)
-    assert found.unreferenced == ("d",)
-    assert [s.dice for s in found.cases[0].scores] == [1.0, 1.0]
+    evaluation = evaluate(*folders, LABELS)
+    assert [c.case for c in evaluation.cases] == ["a", "b"]
+    assert evaluation.missing == ("c",)
+    assert evaluation.unreferenced == ("d",)
+    assert [s.dice for s in evaluation.cases[0].scores] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("side", [0, 1])
 def test_cases_pair_with_seg_or_label_behind_their_name(folders, side):
     for path in list(folders[side].iterdir()):
         path.rename(path.with_name(path.name.replace(".", "_seg.", 1)))
-    found = evaluate(*folders, LABELS)
-    assert [c.case for c in found.cases] == ["a", "b"]
+    evaluation = evaluate(*folders, LABELS)
+    assert [c.case for c in evaluation.cases] == ["a", "b"]
     # A file of the very name comes first, and two that could be meant are not chosen between.
     write(folders[side] / "a.nii.gz", truth())
     assert len(evaluate(*folders, LABELS).cases) == 2
@@ -73,27 +73,27 @@ def test_cases_pair_with_seg_or_label_behind_their_name(folders, side):
 
 def test_empties_and_undeclared_values_are_reported(folders):
     events = []
-    found = evaluate(*folders, LABELS, emit=events.append)
-    wall, cavity = found.cases[1].scores
+    evaluation = evaluate(*folders, LABELS, emit=events.append)
+    wall, cavity = evaluation.cases[1].scores
     assert (cavity.status, cavity.dice, cavity.hd95_mm) == ("empty prediction", 0.0, None)
     assert wall.status == "measured"
-    assert found.cases[1].undeclared_in_prediction == (9,)
-    assert found.cases[1].undeclared_in_reference == ()
+    assert evaluation.cases[1].undeclared_in_prediction == (9,)
+    assert evaluation.cases[1].undeclared_in_reference == ()
     texts = " ".join(e.text for e in events if isinstance(e, Log))
     assert "c: no prediction" in texts
     assert "b: the prediction holds 9" in texts
 
 
 def test_summary_averages_where_defined(folders):
-    found = evaluate(*folders, LABELS)
-    wall, cavity = found.summary
+    evaluation = evaluate(*folders, LABELS)
+    wall, cavity = evaluation.summary
     assert cavity.statistics["dice"].mean == 0.5
     assert cavity.statistics["dice"].median == 0.5
     assert cavity.statistics["dice"].sd == pytest.approx(np.std([1, 0], ddof=1))
     assert (cavity.statistics["hd95_mm"].n, cavity.statistics["hd95_mm"].mean) == (1, 0.0)
     assert cavity.n_empty_prediction == 1
     scores = [wall.statistics["dice"].mean, cavity.statistics["dice"].mean]
-    assert found.overall.statistics["dice"].mean == pytest.approx(np.mean(scores))
+    assert evaluation.overall.statistics["dice"].mean == pytest.approx(np.mean(scores))
 
 
 def test_labels_default_to_the_references_values(folders):
@@ -101,14 +101,14 @@ def test_labels_default_to_the_references_values(folders):
 
 
 def test_values_missing_from_the_declared_labels_show_in_the_reference(folders):
-    found = evaluate(*folders, {1: "wall"})
-    assert found.cases[0].undeclared_in_reference == (2,)
+    evaluation = evaluate(*folders, {1: "wall"})
+    assert evaluation.cases[0].undeclared_in_reference == (2,)
 
 
 def test_two_files_pair_whatever_their_names(folders):
-    found = evaluate(folders[0] / "d.nii.gz", folders[1] / "a.nii.gz", LABELS)
-    assert [c.case for c in found.cases] == ["a"]
-    assert found.overall.statistics["dice"].mean == 1.0
+    evaluation = evaluate(folders[0] / "d.nii.gz", folders[1] / "a.nii.gz", LABELS)
+    assert [c.case for c in evaluation.cases] == ["a"]
+    assert evaluation.overall.statistics["dice"].mean == 1.0
 
 
 def test_progress_covers_every_case(folders):
@@ -139,11 +139,11 @@ def test_what_cannot_be_paired_is_refused(folders, tmp_path):
 
 def test_a_pair_that_cannot_be_compared_is_named_and_the_rest_scored(folders, tmp_path):
     write(folders[0] / "b.nii.gz", truth(), spacing=(1.0, 1.0, 3.0))
-    found = evaluate(*folders, LABELS)
-    assert [c.case for c in found.cases] == ["a"]
-    assert "b and" in found.refused["b"]
-    assert "could not be compared" in to_csv(found)
-    assert "**Not compared** and in no mean: b." in to_markdown(found)
+    evaluation = evaluate(*folders, LABELS)
+    assert [c.case for c in evaluation.cases] == ["a"]
+    assert "b and" in evaluation.refused["b"]
+    assert "could not be compared" in to_csv(evaluation)
+    assert "**Not compared** and in no mean: b." in to_markdown(evaluation)
     job = EvaluateJob(predictions=str(folders[0]), references=str(folders[1]), output=str(tmp_path / "out.json"))
     assert {f.input for f in run_evaluation(job).failures} == {"b", "c"}
 
@@ -190,8 +190,8 @@ def test_nothing_comparable_is_an_error(folders):
 
 
 def test_tables_hold_every_score(folders, tmp_path):
-    found = evaluate(*folders, LABELS)
-    rows = list(csv.DictReader(io.StringIO(to_csv(found))))
+    evaluation = evaluate(*folders, LABELS)
+    rows = list(csv.DictReader(io.StringIO(to_csv(evaluation))))
     assert [(r["case"], r["name"], r["status"]) for r in rows] == [
         ("a", "wall", "measured"),
         ("a", "cavity", "measured"),
@@ -200,14 +200,14 @@ def test_tables_hold_every_score(folders, tmp_path):
         ("c", "", "missing prediction"),
     ]
     assert rows[3]["hd95_mm"] == ""
-    parsed = json.loads(to_json(found))
+    parsed = json.loads(to_json(evaluation))
     assert parsed["cases"][1]["scores"][1]["dice"] == 0.0
     assert parsed["cases"][1]["scores"][1]["hd95_mm"] is None
     assert parsed["missing"] == ["c"]
-    text = to_markdown(found)
+    text = to_markdown(evaluation)
     assert "| cavity | 2 | 0.5000 ± 0.7071 (0.5000)" in text
     assert "1 reference has no prediction" in text
-    assert [p.name for p in write_tables(found, tmp_path / "out")] == [
+    assert [p.name for p in write_tables(evaluation, tmp_path / "out")] == [
         "evaluation.json",
         "evaluation.csv",
         "evaluation.md",
@@ -216,9 +216,9 @@ def test_tables_hold_every_score(folders, tmp_path):
 
 
 def test_a_label_absent_everywhere_counts_in_no_mean(folders):
-    found = evaluate(*folders, {**LABELS, 7: "never"})
-    assert found.summary[2].n_absent == 2
-    assert found.summary[2].statistics["dice"].n == 0
-    assert "| never | 0 | - |" in to_markdown(found)
+    evaluation = evaluate(*folders, {**LABELS, 7: "never"})
+    assert evaluation.summary[2].n_absent == 2
+    assert evaluation.summary[2].statistics["dice"].n == 0
+    assert "| never | 0 | - |" in to_markdown(evaluation)
     without = evaluate(*folders, LABELS)
-    assert replace(found.overall, n_absent=0) == without.overall
+    assert replace(evaluation.overall, n_absent=0) == without.overall

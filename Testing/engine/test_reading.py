@@ -126,8 +126,8 @@ def test_labels_on_another_grid_are_refused(tmp_path, changed, word):
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.6, 0.99])
 def test_files_cut_short(tmp_path, suffix, share):
     path = save(tmp_path / f"a{suffix}")
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * share)])
+    intact = path.read_bytes()
+    path.write_bytes(intact[: int(len(intact) * share)])
     with pytest.raises(InputError) as problem:
         read_volume(path)
     assert "\n" not in str(problem.value)
@@ -213,6 +213,6 @@ def test_labels_stored_with_flipped_axes_are_turned_to_the_image(tmp_path):
     labels = np.abs(ARRAY)
     end = GRID.origin[0] + (GRID.size[0] - 1) * GRID.spacing[0]
     flipped = Geometry(GRID.size, GRID.spacing, (end, 20.0, 30.0), (-1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
-    found = read_labels(save(tmp_path / "l.nrrd", labels[:, :, ::-1].copy(), flipped), GRID)
-    assert found.geometry == GRID
-    assert np.array_equal(found.array, labels)
+    label_map = read_labels(save(tmp_path / "l.nrrd", labels[:, :, ::-1].copy(), flipped), GRID)
+    assert label_map.geometry == GRID
+    assert np.array_equal(label_map.array, labels)

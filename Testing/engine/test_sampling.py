@@ -15,7 +15,7 @@ SHAPE = (12, 40, 40)
 
 
 class Source:
-    """Two volumes whose voxels hold their own place; class 1 is large, 2 small, 3 occurs in the second only."""
+    """Two volumes filled with their index; class 1 is large, 2 small, 3 occurs in the second only."""
 
     def __init__(self, labeled: bool = True) -> None:
         self.labels = [np.zeros(SHAPE, np.uint8) for _ in range(2)]

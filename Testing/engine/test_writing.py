@@ -1,4 +1,4 @@
-"""What is written lies exactly where the input lay, and is whole or not there at all."""
+"""What is written lies exactly where the input lay, and is complete or not there at all."""
 
 import errno
 import os
@@ -133,7 +133,7 @@ def test_writing_is_fast(tmp_path):
     labels = np.zeros((100, 512, 512), np.uint8)
     labels[20:80, 100:400, 150:350] = 1
     labels[30:50, 200:300, 200:300] = 2
-    began = time.process_time()
+    start = time.process_time()
     write_labels(tmp_path / "a.nii.gz", labels, Geometry((512, 512, 100), GRID.spacing, GRID.origin, GRID.direction))
     # Of this process alone: others on the machine do not count.
-    assert time.process_time() - began < 2
+    assert time.process_time() - start < 2

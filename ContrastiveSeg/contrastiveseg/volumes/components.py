@@ -29,12 +29,12 @@ def keep_largest_component(labels: np.ndarray, only: Collection[int] | None = No
 
 def in_one_piece(labels: np.ndarray) -> tuple[int, ...]:
     """The labels in ``labels`` (z, y, x) whose largest component is all of them, but for specks (5 % of the voxels)."""
-    whole = []
+    connected = []
     for label, _, pieces in _components(labels):
         sizes = np.bincount(pieces.ravel())[1:]
         if sizes.max() >= (1 - _SPECKS) * sizes.sum():
-            whole.append(label)
-    return tuple(whole)
+            connected.append(label)
+    return tuple(connected)
 
 
 def _components(
