@@ -9,6 +9,9 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+#: Packages with tests of their own, which need them installed; engine/test_other_packages.py runs those.
+collect_ignore = ["packages"]
+
 
 @pytest.fixture(autouse=True)
 def _same_locale() -> Iterator[None]:

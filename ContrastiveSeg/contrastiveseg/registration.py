@@ -68,8 +68,8 @@ class Registry(Generic[Key, Entry]):
         if not self._entry_points_loaded:
             self._entry_points_loaded = True
             # The same package may be seen twice, as where it is installed from a folder that is on the path too.
-            found = {(point.name, point.value): point for point in entry_points(group=self.group)}
-            for _, point in sorted(found.items()):
+            points = {(point.name, point.value): point for point in entry_points(group=self.group)}
+            for _, point in sorted(points.items()):
                 self._load(point)
         return dict(sorted(self.entries.items()))
 
@@ -78,7 +78,7 @@ class Registry(Generic[Key, Entry]):
             importlib.import_module(f"{self.package}.{module.name}")
 
     def _load(self, point: EntryPoint) -> None:
-        """Whatever a stranger's package does when it is loaded, the others stay usable."""
+        """Load what an entry point names; a failure there is a warning, and the other packages stay usable."""
         try:
             with contextlib.redirect_stdout(sys.stderr):  # stdout may be read by a program
                 loaded = point.load()

@@ -42,9 +42,9 @@ def test_every_public_name_is_explained_by_an_example_that_runs(name, folder):
     text = inspect.getdoc(getattr(cs, name) if name else cs) or ""
     example = doctest.DocTestParser().get_doctest(text, {"__name__": "example"}, name or "contrastiveseg", None, None)
     assert example.examples
-    said: list[str] = []
+    output: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-    assert runner.run(example, out=said.append).failed == 0, "".join(said)
+    assert runner.run(example, out=output.append).failed == 0, "".join(output)
 
 
 @pytest.mark.parametrize(

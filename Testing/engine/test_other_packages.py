@@ -51,10 +51,10 @@ def test_it_pre_trains_and_fine_tunes_from_the_terminal(environment, dataset, tm
     # One process does all, since loading torch takes longer than each of them.
     words = [[str(word) for word in command] for command in commands]
     code = f"from contrastiveseg.cli import main\nfor words in {words!r}: assert main(words) == 0, words"
-    told = python(environment, "-c", code)
-    assert "pretrain --method vicreg (of vicreg): VICReg on the encoder's pooled features" in told
-    assert "--network narrow-vnet (of narrow_vnet): V-Net with a quarter of the channels." in told
-    assert "Bardes et al., VICReg" in told
+    printed = python(environment, "-c", code)
+    assert "pretrain --method vicreg (of vicreg): VICReg on the encoder's pooled features" in printed
+    assert "--network narrow-vnet (of narrow_vnet): V-Net with a quarter of the channels." in printed
+    assert "Bardes et al., VICReg" in printed
     base, organs = read_card(tmp_path / "base.safetensors"), read_card(tmp_path / "organs.safetensors")
     assert (base.method, base.settings["width"], base.transferred) == ("vicreg", 16, ("encoder",))
     assert organs.provenance.base_method == "vicreg"
@@ -64,6 +64,6 @@ def test_it_pre_trains_and_fine_tunes_from_the_terminal(environment, dataset, tm
 @pytest.mark.timeout(300)
 def test_it_passes_the_conformance_tests(environment, tmp_path):
     own = shutil.copy(PACKAGE / "test_conformance.py", tmp_path)
-    told = python(environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, own)
-    assert " passed" in told
-    assert "skipped" not in told
+    printed = python(environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, own)
+    assert " passed" in printed
+    assert "skipped" not in printed

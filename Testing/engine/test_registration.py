@@ -60,12 +60,12 @@ def test_a_package_that_cannot_be_loaded_is_named_and_left_out(install, caplog):
     with caplog.at_level(logging.WARNING):
         assert list(broken.all()) == ["good"]
         broken.all()
-    told = {record.args[0]: record.getMessage() for record in caplog.records}
+    warnings = {record.args[0]: record.getMessage() for record in caplog.records}
     assert len(caplog.records) == 4
-    assert "ModuleNotFoundError: No module named 'a_module_that_is_not_there'" in told["broken"]
-    assert "SystemExit: no license" in told["leaving"]
-    assert "decorator is missing" in told["undecorated"]
-    assert "AttributeError" in told["missing"]
+    assert "ModuleNotFoundError: No module named 'a_module_that_is_not_there'" in warnings["broken"]
+    assert "SystemExit: no license" in warnings["leaving"]
+    assert "decorator is missing" in warnings["undecorated"]
+    assert "AttributeError" in warnings["missing"]
 
 
 def test_a_package_that_takes_a_name_of_another_is_named_and_left_out(install, caplog):

@@ -59,10 +59,11 @@ def test_the_wheel_holds_the_engine_its_starters_and_nothing_of_slicer(wheel, si
 
 
 def test_it_works_outside_the_clone(site):
-    told = python(site, "-c", "import contrastiveseg as cs; print(cs.__file__, cs.starter(), cs.__version__)").split()
+    code = "import contrastiveseg as cs; print(cs.__file__, cs.starter(), cs.__version__)"
+    printed = python(site, "-c", code).split()
     package = site / "contrastiveseg"
     starter = package / "starters" / "macl-3d-tiny.safetensors"
-    assert told == [str(package / "__init__.py"), str(starter), contrastiveseg.__version__]
+    assert printed == [str(package / "__init__.py"), str(starter), contrastiveseg.__version__]
     assert python(site, "-m", "contrastiveseg", "--version") == f"contrastiveseg {contrastiveseg.__version__}"
     assert "method       macl" in python(site, "-m", "contrastiveseg", "inspect", "starter:macl-3d-tiny")
 

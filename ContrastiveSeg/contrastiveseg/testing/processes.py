@@ -30,6 +30,7 @@ def check_two_processes(methods: Sequence[MethodUnderTest], folder: Path) -> Non
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     modules = [tested.method.__module__ for tested in methods]
+    assert "__main__" not in modules, "a method in a notebook or script cannot be imported; put it into a module"
     torch.multiprocessing.spawn(_process, (port, modules, list(methods), str(folder)), nprocs=2)
     for index, tested in enumerate(methods):
         first, second = (torch.load(folder / f"{index}-{rank}.pt") for rank in (0, 1))

@@ -66,13 +66,13 @@ def parts_with_gradient(module: nn.Module, skipping: str = "teacher") -> set[str
 
     Parameters whose names begin with ``skipping`` must have none.
     """
-    found = set()
+    reached = set()
     for name, parameter in module.named_parameters():
         if parameter.grad is not None and parameter.grad.abs().max() > 0:
             assert not name.startswith(skipping), name
             parts = name.removeprefix("backbone.").split(".")
-            found.add(".".join(parts[:2]) if parts[0] == "decoder" else parts[0])
-    return found
+            reached.add(".".join(parts[:2]) if parts[0] == "decoder" else parts[0])
+    return reached
 
 
 def copied(module: nn.Module) -> dict[str, torch.Tensor]:
