@@ -67,7 +67,7 @@ def test_label_maps_maps_and_empty_volumes_are_no_cases(cases):
 
 
 def test_a_prediction_is_not_learned_from_unless_the_user_says_so(cases):
-    from ContrastiveSegPanel.workflows.cases import PREDICTED
+    from ContrastiveSegPanel.workflows.pairing import PREDICTED
 
     volume, segmentation = add_patient("CT", 0)
     segmentation.SetAttribute(PREDICTED, "starter")
@@ -79,7 +79,7 @@ def test_a_prediction_is_not_learned_from_unless_the_user_says_so(cases):
 
 
 def test_what_people_drew_pairs_before_what_a_checkpoint_made(cases):
-    from ContrastiveSegPanel.workflows.cases import PREDICTED
+    from ContrastiveSegPanel.workflows.pairing import PREDICTED
 
     volume, predicted = add_patient("CT", 0)
     predicted.SetAttribute(PREDICTED, "starter")

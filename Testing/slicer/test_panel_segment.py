@@ -248,7 +248,8 @@ def test_older_results_too_are_replaced_unasked_unless_they_were_corrected(drive
 
 
 def test_a_result_in_somebodys_segmentation_is_not_learned_from_unasked(drive, volume, scene, dialogs):
-    from ContrastiveSegPanel.workflows.cases import PREDICTED, ROLE, TRAIN
+    from ContrastiveSegPanel.workflows.cases import ROLE, TRAIN
+    from ContrastiveSegPanel.workflows.pairing import PREDICTED
 
     drawn = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Segmentation")
     drawn.SetReferenceImageGeometryParameterFromVolumeNode(volume)

@@ -68,7 +68,8 @@ def test_corrections_are_noticed(segmented):
 
 
 def test_the_role_of_a_corrected_prediction_outlives_a_new_segmentation_of_its_volume(segmented):
-    from ContrastiveSegPanel.workflows.cases import ROLE, TRAIN, segmentation_of
+    from ContrastiveSegPanel.workflows.cases import ROLE, TRAIN
+    from ContrastiveSegPanel.workflows.pairing import segmentation_of
 
     volume = nodes.volume(name="A")
     segmented([volume])

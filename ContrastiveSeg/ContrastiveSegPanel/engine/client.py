@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import shutil
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -30,29 +27,7 @@ from contrastiveseg.serialization import to_json
 from ..signal import Signal
 from ..timer import single_shot
 from .process import LineProcess
-
-#: The folder that holds contrastiveseg, from where the worker's Python is to import it.
-_MODULE_FOLDER = Path(__file__).resolve().parents[2]
-
-
-def python_slicer() -> str:
-    """The Python to run things in beside Slicer: PythonSlicer, or this very Python where there is none."""
-    return shutil.which("PythonSlicer") or sys.executable
-
-
-def python_environment() -> dict[str, str]:
-    """What is set for a Python beside Slicer: to find the engine, write at once and in UTF-8, spare others."""
-    path = [str(_MODULE_FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
-        "PYTHONPATH": os.pathsep.join(path),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONIOENCODING": "utf-8",
-        # Files that happen to lie in the folder in which Slicer was started are no modules of ours.
-        "PYTHONSAFEPATH": "1",
-        # One process trains, one segments, and Slicer draws: threads that spin while they wait for one another keep
-        # the others' from the very processors they wait for (Testing/benchmarks/beside_training.py).
-        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
-    }
+from .python_slicer import python_environment, python_slicer
 
 
 @dataclass

@@ -22,8 +22,8 @@ from slicer.i18n import tr as _
 
 from .. import settings
 from ..timer import single_shot
-from .client import python_environment, python_slicer
 from .process import LineProcess
+from .python_slicer import python_environment, python_slicer
 from .requirements import installable, installed_pins, missing, required
 
 _MARK = "Installation"

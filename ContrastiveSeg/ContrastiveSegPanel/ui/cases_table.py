@@ -9,7 +9,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ..workflows.cases import ROLES, UNLABELED, Case, Cases, Structure, segmentations
+from ..workflows.cases import ROLES, UNLABELED, Case, Cases, Structure
+from ..workflows.pairing import segmentations
 
 _VOLUME, _SEGMENTATION, _ROLE, _DICE = range(4)
 _NAME, _LEARN_AS, _COUNT = range(3)

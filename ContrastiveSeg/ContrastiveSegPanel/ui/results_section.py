@@ -18,8 +18,8 @@ from ..mrml import scene
 from ..mrml.parameters import Parameters
 from ..mrml.score_table import export_table, write_table
 from ..mrml.segments import segments_of
-from ..workflows.cases import volume_of
 from ..workflows.comparison import compare
+from ..workflows.pairing import volume_of
 from ..workflows.session import Session
 from ..workflows.task import Task
 from .job_section import JobSection, job_widgets

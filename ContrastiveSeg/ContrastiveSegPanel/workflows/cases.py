@@ -6,7 +6,6 @@ here knows Qt; the table listens to :attr:`Cases.changed` and reads the cases ag
 """
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,12 +19,10 @@ from contrastiveseg.errors import InputError
 
 from ..mrml.segments import Segment, segments_of
 from ..signal import Signal
+from .pairing import PREDICTED, SEGMENTATION, pairs, same_name, scalar_volumes, segmentations
 
 TRAIN, UNLABELED, VALIDATION, IGNORE = ROLES = ("train", "unlabeled", "validation", "ignore")
-#: Attribute of a segmentation that a checkpoint made: it is not learned from unless the user says so.
-PREDICTED = "ContrastiveSeg.Predicted"
 ROLE = "ContrastiveSeg.Role"
-_SEGMENTATION = "ContrastiveSeg.Segmentation"
 #: Class indices are stored in a byte, and 0 is background.
 _MOST_LABELS = 255
 
@@ -85,9 +82,9 @@ class Cases:
 
     def rows(self) -> list[Case]:
         """A case a volume with voxels, in the scene's order. Label maps and color volumes are none."""
-        volumes = _volumes()
+        volumes = scalar_volumes()
         self._follow([*volumes, *segmentations()])
-        paired = _pair([v for v in volumes if v.GetImageData()], segmentations())
+        paired = pairs([v for v in volumes if v.GetImageData()], segmentations())
         return [_case(volume, segmentation) for volume, segmentation in paired]
 
     def set_role(self, volume_id: str, role: str) -> None:
@@ -100,7 +97,7 @@ class Cases:
         """Pair by hand what pairs not by itself."""
         volume = slicer.mrmlScene.GetNodeByID(volume_id)
         if volume is not None:
-            volume.SetNodeReferenceID(_SEGMENTATION, segmentation_id)
+            volume.SetNodeReferenceID(SEGMENTATION, segmentation_id)
 
     def structures(self) -> list[Structure]:
         """What the labeled cases hold, in the order of occurrence, with what the user decided about it."""
@@ -205,37 +202,6 @@ def segment_values(
     }
 
 
-def same_name(name: str) -> str:
-    """``name`` without case and spacing: what makes two names one."""
-    return re.sub(r"[\s_-]+", "", name).casefold()
-
-
-def volume_of(segmentation: Any) -> Any:
-    """The volume a segmentation was made on: the one it names, else the one it pairs with; or None."""
-    volumes = [volume for volume in _volumes() if volume.GetImageData()]
-    identifier = _named_volume(segmentation, volumes)
-    return next((volume for volume in volumes if volume.GetID() == identifier), None)
-
-
-def segmentation_of(volume: Any) -> Any:
-    """The segmentation that the table shows beside ``volume``, or None."""
-    return next((paired for one, paired in _pair(_volumes(), segmentations()) if one is volume), None)
-
-
-def segmentations() -> list[Any]:
-    """The scene's segmentation nodes that users see."""
-    return _nodes("vtkMRMLSegmentationNode")
-
-
-def _volumes() -> list[Any]:
-    # Exactly this class: label maps, vector and diffusion volumes inherit from it.
-    return [v for v in _nodes("vtkMRMLScalarVolumeNode") if v.GetClassName() == "vtkMRMLScalarVolumeNode"]
-
-
-def _nodes(class_name: str) -> list[Any]:
-    return [node for node in slicer.util.getNodesByClass(class_name) if not node.GetHideFromEditors()]
-
-
 def _choices(text: str) -> tuple[dict[str, str], set[str]]:
     """Names to learn as, and structures left out."""
     try:
@@ -279,51 +245,3 @@ def _case(volume: Any, segmentation: Any) -> Case:
     else:
         role = TRAIN
     return Case(volume.GetID(), volume.GetName(), segmentation.GetID() if segmentation else None, role, note)
-
-
-def _pair(volumes: Sequence[Any], segmentations: Sequence[Any]) -> list[tuple[Any, Any]]:
-    """Each volume with its segmentation or None.
-
-    The user's choice counts first; then the reference volume a segmentation names; then, for one that names none, a
-    volume of its name or else the only one on its grid. Of several, those drawn by users come before predictions.
-    """
-    candidates: dict[str, list[Any]] = {volume.GetID(): [] for volume in volumes}
-    for segmentation in sorted(segmentations, key=lambda s: bool(s.GetAttribute(PREDICTED))):
-        candidates.get(_named_volume(segmentation, volumes) or "", []).append(segmentation)
-    by_id = {segmentation.GetID(): segmentation for segmentation in segmentations}
-    return [
-        (volume, by_id.get(volume.GetNodeReferenceID(_SEGMENTATION)) or next(iter(candidates[volume.GetID()]), None))
-        for volume in volumes
-    ]
-
-
-def _named_volume(segmentation: Any, volumes: Sequence[Any]) -> str | None:
-    reference = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    return segmentation.GetNodeReferenceID(reference) or _same_name_or_grid(segmentation, volumes)
-
-
-def _same_name_or_grid(segmentation: Any, volumes: Sequence[Any]) -> str | None:
-    named = [v for v in volumes if same_name(segmentation.GetName()).startswith(same_name(v.GetName()))]
-    if named:
-        # CT 1 and CT 12 both begin CT 12's name.
-        return max(named, key=lambda v: len(same_name(v.GetName()))).GetID()
-    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
-    grid = _numbers(segmentation.GetSegmentation().GetConversionParameter(name))
-    on_grid = [v for v in volumes if grid and _close(grid, _grid_of(v))]
-    return on_grid[0].GetID() if len(on_grid) == 1 else None
-
-
-def _grid_of(volume: Any) -> list[float]:
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    return _numbers(slicer.vtkSegmentationConverter.SerializeImageGeometry(matrix, volume.GetImageData()))
-
-
-def _numbers(geometry: str) -> list[float]:
-    """A serialized image geometry: 16 numbers of the IJK to RAS matrix, 6 of the extent."""
-    return [float(part) for part in geometry.split(";") if part]
-
-
-def _close(first: Sequence[float], second: Sequence[float]) -> bool:
-    # A thousandth of a millimeter is what files of several formats differ by.
-    return len(first) == len(second) and all(abs(a - b) < 1e-3 for a, b in zip(first, second, strict=True))

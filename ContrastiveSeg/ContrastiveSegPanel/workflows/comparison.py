@@ -16,7 +16,7 @@ from contrastiveseg.errors import InputError
 
 from ..mrml import scene
 from ..mrml.segments import segments_of
-from .cases import same_name
+from .pairing import same_name
 from .task import Step
 
 

@@ -22,8 +22,9 @@ from contrastiveseg.serialization import to_json
 from ..engine.blocking import run_blocking
 from ..engine.requirements import how_to_install
 from ..mrml import scene
-from .cases import TRAIN, UNLABELED, VALIDATION, Case, structures_of, volume_of
+from .cases import TRAIN, UNLABELED, VALIDATION, Case, structures_of
 from .comparison import compare
+from .pairing import volume_of
 from .segmenting import Options, Segmenting
 from .session import Session
 from .training_files import training_files

@@ -19,7 +19,8 @@ from contrastiveseg.errors import InputError
 
 from ..mrml import scene
 from ..mrml.undo import State, states
-from .cases import IGNORE, PREDICTED, ROLE, TRAIN, VALIDATION, segmentation_of
+from .cases import IGNORE, ROLE, TRAIN, VALIDATION
+from .pairing import PREDICTED, segmentation_of
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,31 @@
+"""The Python that runs beside Slicer, and its environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+#: The folder that holds contrastiveseg, from where the worker's Python is to import it.
+_MODULE_FOLDER = Path(__file__).resolve().parents[2]
+
+
+def python_slicer() -> str:
+    """The Python to run things in beside Slicer: PythonSlicer, or this very Python where there is none."""
+    return shutil.which("PythonSlicer") or sys.executable
+
+
+def python_environment() -> dict[str, str]:
+    """What is set for a Python beside Slicer: to find the engine, write at once and in UTF-8, spare others."""
+    path = [str(_MODULE_FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",
+        # Files that happen to lie in the folder in which Slicer was started are no modules of ours.
+        "PYTHONSAFEPATH": "1",
+        # One process trains, one segments, and Slicer draws: threads that spin while they wait for one another keep
+        # the others' from the very processors they wait for (Testing/benchmarks/beside_training.py).
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
+    }
