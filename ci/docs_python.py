@@ -34,11 +34,16 @@ def document(name: str, value: Any) -> str:
 def _member(owner: str, name: str, value: Any) -> list[str]:
     """A method or property of a class, where it has a docstring of its own."""
     if isinstance(value, property):
-        return [f"### {owner}.{name}", _docstring(value)] if value.__doc__ else []
+        return [_heading(owner, name), _docstring(value)] if value.__doc__ else []
     function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
     if not inspect.isfunction(function) or not function.__doc__:
         return []
-    return [f"### {owner}.{name}", document(f"{owner}.{name}", function)]
+    return [_heading(owner, name), document(f"{owner}.{name}", function)]
+
+
+def _heading(owner: str, name: str) -> str:
+    # Two underscores would be bold.
+    return f"### {owner}.{name}".replace("_", r"\_")
 
 
 def _signature(name: str, value: Any) -> str:

@@ -31,7 +31,7 @@ def convert(first: int, *, factor: float = 2.0, late: "str | None" = None) -> fl
 def test_every_public_name_has_its_section():
     text = markdown_python()
     assert set(re.findall(r"^## (\w+)$", text, re.M)) == set(contrastiveseg.__all__)
-    assert "### Predictor.predict" in text
+    assert r"### Predictor.\_\_call\_\_" in text
     assert " at 0x" not in text
 
 
