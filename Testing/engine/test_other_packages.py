@@ -42,6 +42,7 @@ def test_it_pre_trains_and_fine_tunes_from_the_terminal(environment, dataset, tm
     narrow = ["finetune", "--checkpoint", "none", "--network", "narrow-vnet", "--images", dataset]
     commands = [
         ["methods"],
+        ["methods", "vicreg"],
         ["networks"],
         [*pretrain, "--output", tmp_path / "base.safetensors", *common],
         [*finetune, "--output", tmp_path / "organs.safetensors", *common],
@@ -55,6 +56,7 @@ def test_it_pre_trains_and_fine_tunes_from_the_terminal(environment, dataset, tm
     assert "pretrain --method vicreg (of vicreg): VICReg on the encoder's pooled features" in printed
     assert "--network narrow-vnet (of narrow_vnet): V-Net with a quarter of the channels." in printed
     assert "Bardes et al., VICReg" in printed
+    assert "invariance = 25.0" in printed
     base, organs = read_card(tmp_path / "base.safetensors"), read_card(tmp_path / "organs.safetensors")
     assert (base.method, base.settings["width"], base.transferred) == ("vicreg", 16, ("encoder",))
     assert organs.provenance.base_method == "vicreg"
