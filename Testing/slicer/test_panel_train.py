@@ -342,7 +342,7 @@ def test_a_segmentation_chosen_in_the_table_is_learned_from(drive):
 
 
 def test_methods_appear_as_the_engine_tells_them(drive):
-    told = {"stage": "finetune", "citation": "", "settings": {}}
+    told = {"stage": "finetune", "citation": "", "parameters": []}
     box = drive.tune.methodComboBox
     # Those that learn from unlabeled volumes too come from the engine.
     drive.wait_for(lambda: box.findText("bcp") >= 0, SECONDS)

@@ -130,12 +130,15 @@ class Parameters:
     fine_tune_method = Value("supervised")
     fine_tune_budget = Value("10 min")
     compare_scratch = Value(False)
+    #: What is changed in the form Advanced: method -> name of the parameter -> value.
+    fine_tune_advanced = Value[dict[str, Any]]({})
 
     #: Pre-train: "folder" or "scene"; ``size`` is a word of ``PretrainJob``.
     pretrain_source = Value("folder")
     pretrain_method = Value("ideal")
     pretrain_size = Value("auto")
     pretrain_budget = Value("60 min")
+    pretrain_advanced = Value[dict[str, Any]]({})
 
     prediction = Node()
     reference = Node()

@@ -62,6 +62,7 @@ class FineTuneSection(TrainingSection):
         self._dice = {}
         self._cases.restore(parameters.structures)
         self._methods.show(parameters.fine_tune_method)
+        self._advanced.show(parameters.fine_tune_advanced)
         self._budget.show(parameters.fine_tune_budget)
         self.ui.compareCheckBox.setChecked(parameters.compare_scratch)
         self._parameters = parameters
@@ -97,6 +98,7 @@ class FineTuneSection(TrainingSection):
     def remember(self) -> None:
         if self._parameters is not None:
             self._parameters.fine_tune_method = self._methods.current
+            self._parameters.fine_tune_advanced = self._advanced.changes
             self._parameters.fine_tune_budget = self._budget.text
             self._parameters.compare_scratch = self.ui.compareCheckBox.checked
         self._refresh_soon()
@@ -163,6 +165,7 @@ class FineTuneSection(TrainingSection):
             checkpoint=str(entry.path),
             output=str(self.training.output),
             method=self._methods.current,
+            settings=self._advanced.settings,
             compare_scratch=self.ui.compareCheckBox.checked,
             device=chosen_device(self.session),
             **self._budget.fields,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 import subprocess
 import sys
@@ -54,6 +55,7 @@ class PreTrainSection(TrainingSection):
     def set_parameters(self, parameters: Parameters) -> None:
         self._parameters = None
         self._methods.show(parameters.pretrain_method)
+        self._advanced.show(parameters.pretrain_advanced)
         self._budget.show(parameters.pretrain_budget)
         self.ui.sourceComboBox.setCurrentIndex(_index(_SOURCES, parameters.pretrain_source))
         self.ui.sizeComboBox.setCurrentIndex(_index(_SIZES, parameters.pretrain_size))
@@ -73,6 +75,7 @@ class PreTrainSection(TrainingSection):
         if self._parameters is not None:
             self._parameters.pretrain_source = self._source
             self._parameters.pretrain_method = self._methods.current
+            self._parameters.pretrain_advanced = self._advanced.changes
             self._parameters.pretrain_size = _SIZES[self.ui.sizeComboBox.currentIndex]
             self._parameters.pretrain_budget = self._budget.text
         self.show_state()
@@ -128,6 +131,7 @@ class PreTrainSection(TrainingSection):
             labels=(labels,) if labels else (),
             output=str(self.training.output),
             method=self._methods.current,
+            settings=self._advanced.settings,
             size=_SIZES[self.ui.sizeComboBox.currentIndex],
             device=chosen_device(self.session),
             cache=str(self.training.folder / "cache"),
@@ -145,8 +149,10 @@ def resuming_command(job: PretrainJob) -> str:
     words = ["contrastiveseg", job.kind]
     for field in dataclasses.fields(job):
         value = getattr(job, field.name)
+        if isinstance(value, dict):
+            words += [word for key, given in value.items() for word in ("--set", f"{key}={json.dumps(given)}")]
         # The cache went with the files of this session.
-        if value and value != field.default and field.name != "cache":
+        elif value and value != field.default and field.name != "cache":
             words += ["--" + field.name.replace("_", "-"), *(value if isinstance(value, tuple) else (str(value),))]
     words.append("--resume")
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)

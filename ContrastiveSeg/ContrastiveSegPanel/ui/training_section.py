@@ -1,4 +1,4 @@
-"""What the sections Fine-tune and Pre-train have in common: method, budget, name, curve and the training itself."""
+"""What the sections Fine-tune and Pre-train have in common: method, parameters, budget, name, curve, training."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from ..workflows.session import Session
 from ..workflows.training import Training
+from .advanced_form import AdvancedForm
 from .budget_box import Budget
 from .chart import chart_in
 from .job_section import JobSection, job_widgets
@@ -20,7 +21,7 @@ class TrainingSection(JobSection):
     """A section that trains on the session's second process; the training goes on when the scene is closed.
 
     Args:
-        prefix: start of the names of the widgets for the job, the budget and the chart.
+        prefix: start of the names of the widgets for the job, the budget, the advanced form and the chart.
         stage: of the methods to choose from, "finetune" or "pretrain".
         minutes: the budgets to choose from, before a number of steps.
         tip: tool tip of the start button.
@@ -41,10 +42,12 @@ class TrainingSection(JobSection):
         super().__init__(session, ui, self.training.task, job_widgets(ui, prefix, tip))
         self._name_edit, self._chart_frame = name_edit, getattr(ui, f"{prefix}Chart")
         self.chart = chart_in(self._chart_frame, self.training)
-        self._methods = MethodsBox(session, method_box, stage, self.remember)
+        self._methods = MethodsBox(session, method_box, stage, self._method_chosen)
+        self._advanced = AdvancedForm(session, getattr(ui, f"{prefix}Advanced"), stage, self._methods, self.remember)
         combo, steps = getattr(ui, f"{prefix}BudgetComboBox"), getattr(ui, f"{prefix}StepsSpinBox")
         self._budget = Budget(combo, steps, minutes, self.remember)
         self.listen(session.methods_changed, self._methods.fill)
+        self.listen(session.methods_changed, self._advanced.fill)
         self.listen(session.training_changed, self.show_state)
         self.listen(session.scene_closing, self._log_that_it_goes_on)
 
@@ -76,7 +79,7 @@ class TrainingSection(JobSection):
             return self.session.obstacle
         if self.session.training and not self.training.busy:
             return _("Another training is running.")
-        return ""
+        return self._advanced.obstacle
 
     def prepare(self) -> None:
         """Choose the checkpoint's path, by the name that the user gives, and make the folder for its files."""
@@ -86,6 +89,10 @@ class TrainingSection(JobSection):
         """Say that the training has ended; the next one gets another name."""
         self.set_status(text)
         self._name_edit.setText("")
+
+    def _method_chosen(self) -> None:
+        self._advanced.fill()
+        self.remember()
 
     def _log_that_it_goes_on(self) -> None:
         if self.task.state == "running":

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 #: Until the worker has answered: what every version of the engine has.
 _METHODS: dict[str, list[dict[str, Any]]] = {
-    "pretrain": [{"name": "ideal", "description": "", "settings": {}}],
-    "finetune": [{"name": "supervised", "description": "", "settings": {}}],
+    "pretrain": [{"name": "ideal", "description": "", "parameters": []}],
+    "finetune": [{"name": "supervised", "description": "", "parameters": []}],
 }
 _DEVICES: list[dict[str, Any]] = [{"name": "cpu", "label": "CPU", "free_bytes": 0}]
 
@@ -44,7 +44,7 @@ class Session:
         catalog: the checkpoints there are.
         checkpoint: the one chosen, or None; set by :meth:`set_checkpoint`.
         parameters: what the scene remembers; set by the panel whenever the scene changes.
-        methods: stage -> [{"name", "description", "citation", "settings"}], from the engine's registry.
+        methods: stage -> [{"name", "description", "citation", "parameters"}], from the engine's registry.
         devices: [{"name", "label", "free_bytes"}], from the engine.
         training: whether the trainer has work, or is about to get it.
         training_changed: signal that ``training`` may have changed.

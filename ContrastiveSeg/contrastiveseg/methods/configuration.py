@@ -19,8 +19,13 @@ Values = TypeVar("Values", bound=Parameters)
 
 
 def method_parameters(cls: type[Method]) -> list[Parameter]:
-    """All parameters of a method with their defaults, as a job's ``settings`` name them."""
-    return [*parameters_of(cls.Settings()), *parameters_of(cls.optimization, f"{_OPTIMIZATION}.")]
+    """All parameters of a method with their defaults, as a job's ``settings`` name them.
+
+    Its own come first, then those of the optimization, then those of its other parts.
+    """
+    settings = parameters_of(cls.Settings())
+    own, parts = ([p for p in settings if bool(p.group) == grouped] for grouped in (False, True))
+    return [*own, *parameters_of(cls.optimization, f"{_OPTIMIZATION}."), *parts]
 
 
 def method_settings(cls: type[Method], given: Mapping[str, Any]) -> Any:
