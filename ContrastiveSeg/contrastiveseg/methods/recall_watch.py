@@ -49,10 +49,14 @@ class RecallWatch(nn.Module):
     @torch.no_grad()
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take in a step: ``logits`` (B, classes, ...) of crops with ``labels`` (B, ...); voxels of -1 do not count."""
+        # Every second voxel of each axis: all of them would take a twelfth of a step's time.
+        coarse = (slice(None), *[slice(None, None, 2)] * (labels.ndim - 1))
+        of_logits = (slice(None), *coarse)
+        labels = labels[coarse]
+        found = logits[of_logits].argmax(1) == labels
         classes = len(self.recall)
         count = torch.bincount(labels[labels >= 0], minlength=classes)
-        found = torch.bincount(labels[logits.argmax(1) == labels], minlength=classes)
-        now = found / count.clamp_min(1)
+        now = torch.bincount(labels[found], minlength=classes) / count.clamp_min(1)
         # A mean at first, then a moving one.
         pace = (1 / (self.seen + 1)).clamp_min(1 - _MEMORY)
         self.recall += (count > 0) * pace * (now - self.recall)
