@@ -75,6 +75,11 @@ class PretrainJob(Training):
     method: str = parameter("ideal", help="pre-training method (see 'methods')", placeholder="NAME")
     dimensions: Literal[2, 3] = parameter(3, help="3 for volumes, 2 for slice by slice")
     size: Size = parameter("auto", help="network size; auto: tiny on a CPU, base on a GPU")
+    resolution: str = parameter(
+        "native",
+        help="working voxel spacing: native, or a length in mm; fine-tuning from the checkpoint keeps it",
+        placeholder="SIZE",
+    )
     network: str = _network()
     generic: bool = parameter(False, help="mark the checkpoint as fit for any modality and spacing (a starter)")
 

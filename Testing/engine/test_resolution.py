@@ -10,7 +10,7 @@ import torch
 from test_finetune import job
 
 from contrastiveseg.checkpoints.header import read_card
-from contrastiveseg.descriptions import SegmentJob
+from contrastiveseg.descriptions import PretrainJob, SegmentJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.planning.compatibility import incompatibilities
 from contrastiveseg.planning.fingerprint import fingerprint_of
@@ -24,6 +24,7 @@ from contrastiveseg.planning.resolution import (
 )
 from contrastiveseg.segmentation.segment import segment
 from contrastiveseg.training.finetune import finetune
+from contrastiveseg.training.pretrain import pretrain
 from contrastiveseg.training.run import Budget, Run
 from contrastiveseg.training.start import open_start
 from contrastiveseg.volumes.dataset import CaseFiles
@@ -132,3 +133,17 @@ def test_the_patch_follows_a_budget_in_minutes(tmp_path, budget, voxels):
     torch.set_num_threads(1)
     patch = open_start(given, [case(tmp_path, radius=20)], run).plan.patch
     assert voxels / 2 < np.prod(patch) <= voxels
+
+
+def test_pre_training_at_a_resolution_that_fine_tuning_keeps(tmp_path):
+    one = case(tmp_path, radius=15, shape=(40, 44, 48))
+    pretrained, tuned = tmp_path / "pre.safetensors", tmp_path / "tuned.safetensors"
+    given = {"images": (str(one.images[0]),), "output": str(pretrained), "steps": 1, "precision": "32", "threads": 1}
+    pretrain(PretrainJob(**given, method="aligned", resolution="2"))
+    plan = read_card(pretrained).plan
+    assert (plan.spacing, plan.volume_spacing) == ((2.0, 2.0, 2.0), (1.0, 1.0, 1.0))
+    tuning = {"labels": (str(one.labels),), "checkpoint": str(pretrained), "steps": 1}
+    finetune(job(one.images, tuned, **tuning))
+    assert read_card(tuned).plan.spacing == (2.0, 2.0, 2.0)
+    finetune(job(one.images, tuned, **tuning, resolution="native", overwrite=True))
+    assert (read_card(tuned).plan.spacing, read_card(tuned).plan.volume_spacing) == ((1.0, 1.0, 1.0), None)

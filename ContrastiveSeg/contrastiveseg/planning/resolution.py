@@ -138,6 +138,11 @@ def at_spacing(seen: Fingerprint, spacing: Spacing) -> Fingerprint:
     return replace(seen, shape=resampled_shape(seen.shape, seen.spacing, spacing), spacing=spacing)
 
 
+def finer_than_working(native: Spacing, working: Spacing) -> Spacing | None:
+    """``native``, for the plan's ``volume_spacing``, where the network works at a coarser spacing, else None."""
+    return native if any(own < ours for own, ours in zip(native, working, strict=True)) else None
+
+
 def resolution_text(resolution: Resolution, native: Spacing) -> str:
     """A sentence for the log."""
     own = "" if resolution.spacing == native else f" (the volumes have {millimeters(native)} mm)"

@@ -19,6 +19,7 @@ from ..networks.registry import build
 from ..planning.fingerprint import fingerprint_of, make_plan
 from ..planning.plan import Plan
 from ..planning.presets import choose_network
+from ..planning.resolution import at_spacing, choose_resolution, finer_than_working
 from ..results import PretrainResult
 from ..serialization import to_json
 from ..volumes.dataset import CaseFiles
@@ -50,13 +51,17 @@ def pretrain(
     emit(events.StageStarted(events.Stage.PLAN))
     data_sets = with_named_labels(_data_sets(job.images), _labels(job, method_type))
     cases = [case for data_set in data_sets for case in data_set]
-    seen = fingerprint_of(cases)
+    native = fingerprint_of(cases)
     run = open_run(job, emit, cancelled)
+    # No labels say how coarse is too coarse, so that only the user can choose it.
+    chosen = choose_resolution(job.resolution, native, job.dimensions, 0, 0, ())
+    seen = at_spacing(native, chosen.spacing)
     spec, voxels = choose_network(job.network, job.size, job.dimensions, seen, run.device)
     # The seed decides the initial weights too.
     distributed.seed(job.seed)
     backbone = build(spec)
     plan = make_plan(seen, job.dimensions, method_type.patch_rule(backbone, settings), voxels)
+    plan = dataclasses.replace(plan, volume_spacing=finer_than_working(native.spacing, plan.spacing))
     method = method_type(backbone, plan, settings)
     labeled = sum(case.labels is not None for case in cases)
     counted = f"{len(cases)} volumes" + (f", {labeled} of them with labels" if labeled else "")

@@ -21,9 +21,16 @@ from ..networks.spec import NetworkSpec
 from ..planning.compatibility import modality_mismatch, warning_text
 from ..planning.fingerprint import Fingerprint, adapt_plan, fingerprint_of, make_plan
 from ..planning.patch import PatchRule
-from ..planning.plan import Plan, Spacing
+from ..planning.plan import Plan
 from ..planning.presets import choose_network, patch_voxels
-from ..planning.resolution import affordable_patch, at_spacing, choose_resolution, resolution_text, steps_affordable
+from ..planning.resolution import (
+    affordable_patch,
+    at_spacing,
+    choose_resolution,
+    finer_than_working,
+    resolution_text,
+    steps_affordable,
+)
 from ..volumes.dataset import CaseFiles
 from .run import Run
 
@@ -59,7 +66,7 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
         spec, _ = choose_network(job.network, job.size, job.dimensions, seen, run.device)
         rule, voxels = PatchRule(build(spec).total_stride), _patch_voxels(voxels, job.dimensions, run)
         plan = make_plan(seen, job.dimensions, rule, voxels)
-        return Start(spec, dataclasses.replace(plan, volume_spacing=_finer(native.spacing, plan.spacing)))
+        return Start(spec, dataclasses.replace(plan, volume_spacing=finer_than_working(native.spacing, plan.spacing)))
     path = Path(job.checkpoint)
     card, weights = load(path)
     rule, voxels, seen = PatchRule(build(card.network).total_stride), patch_voxels(card.network), native
@@ -67,7 +74,7 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
         seen = _at_working_spacing(job, native, card.plan.dimensions, voxels, cases, run)
     voxels = _patch_voxels(voxels, card.plan.dimensions, run)
     plan = adapt_plan(card.plan, seen, rule, voxels, keep_spacing=job.resolution == "auto")
-    plan = dataclasses.replace(plan, volume_spacing=_finer(native.spacing, plan.spacing))
+    plan = dataclasses.replace(plan, volume_spacing=finer_than_working(native.spacing, plan.spacing))
     for index, (expected, found) in enumerate(zip(plan.channels, seen.channels, strict=True)):
         if mismatch := modality_mismatch(expected.modality, found.modality, index):
             text = warning_text(mismatch, f"channel {found.name!r} of these volumes")
@@ -95,8 +102,3 @@ def _steps(voxels: int, run: Run) -> float:
     if run.budget.minutes:
         return steps_affordable(run.budget.minutes, voxels, run.device.type, torch.get_num_threads())
     return run.budget.steps or 0
-
-
-def _finer(native: Spacing, working: Spacing) -> Spacing | None:
-    """``native`` where the network works at a coarser spacing, else None."""
-    return native if any(own < ours for own, ours in zip(native, working, strict=True)) else None
