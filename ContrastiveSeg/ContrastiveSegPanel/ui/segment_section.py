@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
 from contrastiveseg.checkpoints.card import Label
@@ -24,6 +23,7 @@ from ..workflows.task import Task
 from .job_section import JobSection, JobWidgets
 from .segment_inputs import SegmentInputs
 from .segment_options import SegmentOptions
+from .warning_lines import WarningLines
 
 
 class SegmentSection(JobSection):
@@ -37,6 +37,7 @@ class SegmentSection(JobSection):
         self._updating = False
         self._inputs = SegmentInputs(ui, self._on_changed, self._on_input)
         self._options = SegmentOptions(session, ui, self._on_changed)
+        self._warnings = WarningLines(ui.fitIcon, ui.fitLabel)
         self._results = SegmentResults()
         self._current: Segmenting | None = None
         self._clicked = 0.0
@@ -46,13 +47,9 @@ class SegmentSection(JobSection):
         self.listen(session.devices_changed, self._options.device.fill)
         self.listen(session.nodes_changed, self._refresh_soon)
         self.listen(session.node_leaving, self._on_node_leaving)
-        icon = qt.QApplication.style().standardIcon(qt.QStyle.SP_MessageBoxWarning)
-        ui.fitIcon.setPixmap(icon.pixmap(16, 16))
         ui.outputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_output)
         ui.undoButton.connect("clicked()", self.undo)
         self.show_state()
-
-    # What the scene remembers
 
     def set_parameters(self, parameters: Parameters) -> None:
         self.forget_parameters()
@@ -109,8 +106,6 @@ class SegmentSection(JobSection):
             self._from_parameters()
         self.show_state()
 
-    # What can be done now
-
     def _refresh_soon(self) -> None:
         self._refresh_timer.start(0)
 
@@ -119,24 +114,16 @@ class SegmentSection(JobSection):
 
     def show_state(self) -> None:
         super().show_state()
-        ui, undoable = self.ui, self._results.last is not None
+        ui = self.ui
         self._inputs.show_widgets()
         for widget in (ui.outputLabel, ui.outputSelector):
             widget.setVisible(self._inputs.single)
-        ui.undoButton.enabled = undoable and not self.task.busy
-        ui.undoButton.toolTip = (
-            _("Put everything back as it was before the last click on Segment")
-            if undoable
-            else _("Nothing was segmented yet that could be undone.")
-        )
+        ui.undoButton.enabled = self._results.last is not None and not self.task.busy
+        ui.undoButton.toolTip = self._results.undo_tip
         ui.show3DButton.setVisible(ui.outputSelector.currentNode() is not None)
         ui.statusLabel.setVisible(bool(ui.statusLabel.text))
         warnings = [] if self.obstacle() else segment_checks.warnings(self.session, self._inputs.cases())
-        ui.fitLabel.setText("\n".join(warnings))
-        ui.fitIcon.setVisible(bool(warnings))
-        ui.fitLabel.setVisible(bool(warnings))
-
-    # Segmenting
+        self._warnings.show(warnings)
 
     def start(self) -> None:
         entry, cases = self.session.checkpoint, self._inputs.cases()

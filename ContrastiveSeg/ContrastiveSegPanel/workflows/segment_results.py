@@ -28,6 +28,13 @@ class SegmentResults:
         #: ID of a segmentation -> its last result.
         self._made: dict[str, Made] = {}
 
+    @property
+    def undo_tip(self) -> str:
+        """What undoing does now, as a tool tip."""
+        if self.last is None:
+            return _("Nothing was segmented yet that could be undone.")
+        return _("Put everything back as it was before the last click on Segment")
+
     def add(self, work: Segmenting) -> None:
         """Take note of a work that has ended."""
         self._made.update(work.as_made)

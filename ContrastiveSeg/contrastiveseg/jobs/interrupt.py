@@ -15,13 +15,13 @@ def interruptible(stop: Callable[[], None]) -> Iterator[None]:
 
     ``stop`` runs between two instructions of the main thread, so it must take no lock that the main thread holds.
     """
-    asked = False
+    interrupted = False
 
     def interrupt(number: int, frame: types.FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal interrupted
+        if interrupted:
             raise KeyboardInterrupt
-        asked = True
+        interrupted = True
         stop()
         print("Stopping; once more to stop at once.", file=sys.stderr)
 

@@ -63,20 +63,20 @@ def devices() -> list[dict[str, Any]]:
     """The devices a job can name, fastest kind first: name, label, free_bytes (None: not known); the CPU has cores."""
     import torch
 
-    told: list[dict[str, Any]] = []
+    devices_found: list[dict[str, Any]] = []
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         name = torch.cuda.get_device_name(index)
         try:
             free: int | None = torch.cuda.mem_get_info(index)[0]
-        except RuntimeError:  # in exclusive use by another program, or too full to be asked
+        except RuntimeError:  # in exclusive use by another program, or too full to answer
             free = None
         room = "in use" if free is None else f"{free / 2**30:.1f} GiB free"
-        told.append({"name": f"cuda:{index}", "label": f"{name} ({room})", "free_bytes": free})
+        devices_found.append({"name": f"cuda:{index}", "label": f"{name} ({room})", "free_bytes": free})
     if torch.backends.mps.is_available():
-        told.append({"name": "mps", "label": "Apple GPU", "free_bytes": None})
+        devices_found.append({"name": "mps", "label": "Apple GPU", "free_bytes": None})
     cores = _cores()
     label = f"CPU ({cores} core{'' if cores == 1 else 's'})"
-    return [*told, {"name": "cpu", "label": label, "free_bytes": None, "cores": cores}]
+    return [*devices_found, {"name": "cpu", "label": label, "free_bytes": None, "cores": cores}]
 
 
 def _cores() -> int:

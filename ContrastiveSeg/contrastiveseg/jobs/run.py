@@ -48,10 +48,10 @@ def run(job: Job, emit: events.Emit = events.silent, cancelled: events.CancelChe
     emit(events.StageStarted(events.Stage.IMPORT))
     start = time.perf_counter()
     function = getattr(importlib.import_module(f"..{module}", __package__), name)
-    # Only segmenting tells its seconds, and what a user waits for includes the libraries.
-    told = {"import_seconds": time.perf_counter() - start} if isinstance(job, SegmentJob) else {}
+    # Only segmenting reports its seconds, and what a user waits for includes the libraries.
+    more = {"import_seconds": time.perf_counter() - start} if isinstance(job, SegmentJob) else {}
     with _threads_given_back(job):
-        return function(job, emit, cancelled, **told)
+        return function(job, emit, cancelled, **more)
 
 
 def _with_checkpoint_path(job: Job) -> Job:
@@ -63,7 +63,7 @@ def _with_checkpoint_path(job: Job) -> Job:
 
 @contextmanager
 def _threads_given_back(job: Job) -> Iterator[None]:
-    """A worker's next job should not inherit the number of threads that this one asked for."""
+    """A worker's next job should not inherit the number of threads that this one has set."""
     if not getattr(job, "threads", None):
         yield
         return

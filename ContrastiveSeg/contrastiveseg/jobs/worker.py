@@ -54,13 +54,13 @@ def work(requests: TextIO, answers: TextIO) -> int:
 
     def take(line: str) -> None:
         identifier: str | None = None
-        with _failures_told(lambda event: say(identifier, event)):
-            identifier, asked = _read(line)
-            if asked is None:
+        with _failures_reported(lambda event: say(identifier, event)):
+            identifier, request = _read(line)
+            if request is None:
                 cancelled.add(identifier)
             else:
                 cancelled.discard(identifier)
-                waiting.put((identifier, _doing(asked)))
+                waiting.put((identifier, _doing(request)))
 
     def close() -> None:
         closed.set()
@@ -98,21 +98,21 @@ def lead_own_group() -> None:
 
 
 def _serve(do: Doing, say: events.Emit, cancelled: events.CancelCheck) -> None:
-    with _failures_told(say):
+    with _failures_reported(say):
         if cancelled():
             raise Cancelled("Stopped before it began.")
         say(events.Result(do(say, cancelled)))
 
 
 @contextlib.contextmanager
-def _failures_told(say: events.Emit) -> Iterator[None]:
+def _failures_reported(say: events.Emit) -> Iterator[None]:
     """Whatever fails inside becomes an error event."""
     try:
         with system_refusals():
             yield
     except ContrastiveSegError as problem:
         say(events.Error(str(problem), problem.exit_code))
-    except BrokenPipeError:  # nobody is left to be told
+    except BrokenPipeError:  # no reader is left
         raise
     except Exception as problem:  # a worker outlives any failure; the trace goes to its log
         traceback.print_exc(file=sys.stderr)
@@ -137,14 +137,14 @@ def _read(line: str) -> tuple[str, dict[str, Any] | str | None]:
     )
 
 
-def _doing(asked: dict[str, Any] | str) -> Doing:
+def _doing(request: dict[str, Any] | str) -> Doing:
     """What answers a job or a query; refuses those there are not."""
-    if isinstance(asked, str):
-        if asked not in QUERIES:
-            raise InputError(f"There is no query {asked!r}. There are: {', '.join(QUERIES)}.")
-        answer = QUERIES[asked]
+    if isinstance(request, str):
+        if request not in QUERIES:
+            raise InputError(f"There is no query {request!r}. There are: {', '.join(QUERIES)}.")
+        answer = QUERIES[request]
         return lambda emit, cancelled: answer()
-    job = job_from(asked)
+    job = job_from(request)
     return lambda emit, cancelled: run(job, emit, cancelled)
 
 
