@@ -54,12 +54,12 @@ def pretrained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def segmenter(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint fine-tuned on them from scratch."""
+    """A checkpoint fine-tuned on them from scratch, for so many steps that it finds some voxels of the structures."""
     from contrastiveseg.descriptions import FinetuneJob
     from contrastiveseg.training.finetune import finetune
 
     path = tmp_path_factory.mktemp("segmenter") / "organs.safetensors"
-    job = FinetuneJob(checkpoint="none", images=(str(dataset),), output=str(path), steps=2, precision="32", threads=1)
+    job = FinetuneJob(checkpoint="none", images=(str(dataset),), output=str(path), steps=8, precision="32", threads=1)
     finetune(job)
     return path
 
