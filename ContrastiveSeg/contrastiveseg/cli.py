@@ -243,8 +243,8 @@ def _import(file: str, source: str, output: str, overwrite: bool) -> int:
 
     report = import_checkpoint(Path(file), source, Path(output), overwrite)
     print(f"{output}: {len(report.matched)} tensors taken, {len(report.skipped)} left, {len(report.fresh)} fresh.")
-    for told, names in (("left", report.skipped), ("fresh", report.fresh)):
-        print("".join(f"  {told} {name}\n" for name in names), end="")
+    for kind, names in (("left", report.skipped), ("fresh", report.fresh)):
+        print("".join(f"  {kind} {name}\n" for name in names), end="")
     return 0
 
 

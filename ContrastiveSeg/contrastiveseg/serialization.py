@@ -63,7 +63,11 @@ def from_json(cls: type[T], data: Any, where: str = "") -> T:
     if not isinstance(data, Mapping):
         raise InputError(f"{where}: expected an object with named fields, found {type(data).__name__}.")
     hints, fields = _described(typing.cast(type, cls))
-    data = {key if key in fields else american(str(key)): value for key, value in data.items()}
+    names = [key if key in fields else american(str(key)) for key in data]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{where}: {', '.join(twice)} given twice, in two spellings.")
+    data = dict(zip(names, data.values(), strict=True))
     unknown = sorted(set(data) - set(fields))
     if unknown:
         raise InputError(f"{where}: unknown {', '.join(unknown)}. Known: {', '.join(fields)}.")

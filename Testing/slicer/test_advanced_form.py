@@ -265,8 +265,8 @@ def test_a_fine_tuning_gets_what_is_changed_and_nothing_else(finetune, models, m
     slicer.util.mainWindow().resize(420, 1100)
     screenshot(slicer.util.mainWindow(), "advanced-form")
     finetune.search("learning")
-    screenshot(slicer.util.mainWindow(), "advanced-form-searched")
     finetune.wait_for(lambda: ui.fineTuneButton.enabled)
+    screenshot(slicer.util.mainWindow(), "advanced-form-searched")
     ui.fineTuneButton.click()
     finetune.wait_for(lambda: jobs and not finetune.session.training, SECONDS)
     assert jobs[0].settings == {"batch": 1, "optimization.learning_rate": 0.0025}

@@ -43,6 +43,10 @@ def configured(cls: type[Method], job: Training) -> tuple[Any, Optimization]:
     Raises:
         InputError: a parameter that the method does not have, one given twice, or a value that it cannot have.
     """
+    spelled = [american(key) for key in job.settings]
+    twice = sorted({name for name in spelled if spelled.count(name) > 1})
+    if twice:
+        raise InputError(f"The setting {', '.join(twice)} is given twice, in two spellings.")
     settings: dict[str, Any] = {}
     optimization: dict[str, Any] = {}
     for key, value in job.settings.items():
