@@ -215,7 +215,7 @@ def test_a_setting_in_two_spellings_is_refused():
     job = job_of("finetune", "bcp", settings={"unlabelled": 3, "unlabeled": 2})
     with pytest.raises(InputError, match="unlabeled is given twice, in two spellings"):
         configured(find_method("finetune", "bcp"), job)
-    with pytest.raises(InputError, match="^finetune: license given twice, in two spellings"):
+    with pytest.raises(InputError, match=r"^finetune: license given twice, in two spellings"):
         from_json(FinetuneJob, {**to_json(job), "licence": "MIT"}, "finetune")
 
 
