@@ -8,9 +8,10 @@ import pytest
 import SimpleITK as sitk
 
 from contrastiveseg.errors import InputError
+from contrastiveseg.evaluation.metrics import measure
 from contrastiveseg.volumes.itk import image_on
 from contrastiveseg.volumes.reading import read_channels, read_geometry, read_labels, read_volume
-from contrastiveseg.volumes.volume import Geometry
+from contrastiveseg.volumes.volume import Geometry, LabelMap
 
 GRID = Geometry((8, 7, 6), (1.5, 2.0, 3.0), (10.0, 20.0, 30.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 ARRAY = np.random.default_rng(0).integers(-500, 500, (6, 7, 8)).astype(np.int16)
@@ -120,6 +121,31 @@ def test_labels_on_another_grid_are_refused(tmp_path, changed, word):
     path = save(tmp_path / "l.nii.gz", np.abs(ARRAY))
     with pytest.raises(InputError, match=word):
         read_labels(path, Geometry(**{**vars(GRID), **changed}))
+
+
+@pytest.mark.parametrize("millimeters", [1.0, 0.001])
+def test_one_tolerance_in_voxels(tmp_path, millimeters):
+    image = Geometry(GRID.size, (2 * millimeters,) * 3, GRID.origin, GRID.direction)
+    for voxels, fits in ((0.002, True), (0.015, True), (0.5, False)):
+        moved = Geometry(image.size, image.spacing, (10 + 2 * voxels * millimeters, 20.0, 30.0), image.direction)
+        path = save(tmp_path / f"{voxels}.nrrd", np.abs(ARRAY), moved)
+        labels = LabelMap(np.abs(ARRAY), image)
+        if fits:
+            read_labels(path, image)
+            measure(read_labels(path), labels, {1: "a"})
+        else:
+            with pytest.raises(InputError, match="not on the grid"):
+                read_labels(path, image)
+            with pytest.raises(InputError, match="apart"):
+                measure(read_labels(path), labels, {1: "a"})
+
+
+def test_nearly_whole_labels_are_rounded(tmp_path):
+    labels = np.abs(ARRAY % 3)
+    nearly = read_labels(save(tmp_path / "l.nii.gz", labels * np.float32(0.9999)))
+    np.testing.assert_array_equal(nearly.array, labels)
+    with pytest.raises(InputError, match=r"1\.98 is one.*nearest"):
+        read_labels(save(tmp_path / "m.nii.gz", labels * np.float32(0.99)))
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])

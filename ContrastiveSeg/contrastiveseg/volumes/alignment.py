@@ -1,12 +1,38 @@
-"""Label maps of one voxel grid, stored in different axis orders, brought onto one array."""
+"""Whether two files lie on one voxel grid, and label maps stored in another axis order brought onto it.
+
+One tolerance, in voxels, holds for training, segmenting and evaluation.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..errors import InputError
 from .orientation import canonical_axes
 from .volume import Geometry, LabelMap
+
+#: Two grids are the same when no voxel of one lies farther than this from its own in the other, in voxels.
+TOLERANCE = 0.02
+
+
+def check_same_grid(what: object, geometry: Geometry, reference: Geometry, of: str) -> None:
+    """Refuse ``what`` when its grid is not the reference's.
+
+    Raises:
+        InputError: naming what differs (size, spacing, origin or direction) and both values.
+    """
+    if geometry.size == reference.size:
+        shifts = _corners(geometry) - _corners(reference)
+        if _in_voxels(shifts, reference) <= TOLERANCE:
+            return
+    differences = [
+        f"{name} ({here}) instead of ({there})"
+        for name in ("size", "spacing", "origin", "direction")
+        if (here := _list(getattr(geometry, name))) != (there := _list(getattr(reference, name)))
+    ]
+    raise InputError(f"{what} is not on the grid of {of}: {'; '.join(differences)}. Resample it to that grid first.")
 
 
 def aligned(label_map: LabelMap, geometry: Geometry, of: str) -> np.ndarray:
@@ -18,7 +44,7 @@ def aligned(label_map: LabelMap, geometry: Geometry, of: str) -> np.ndarray:
         of: the image or label map that ``geometry`` belongs to, for the message.
 
     Raises:
-        InputError: the grids differ in size, or a voxel lies more than a hundredth of a voxel apart.
+        InputError: the grids differ in size, or a voxel lies more than :data:`TOLERANCE` apart.
     """
     source, target = canonical_axes(label_map.geometry), canonical_axes(geometry)
     name = label_map.name or "The label map"
@@ -30,10 +56,10 @@ def aligned(label_map: LabelMap, geometry: Geometry, of: str) -> np.ndarray:
         )
     # The corners' indices turned as the voxels were: which corner of the file lies on which corner of the grid.
     turned = target.undo(source.apply(np.arange(8).reshape(2, 2, 2))).ravel()
-    shift = float(np.linalg.norm(_corners(label_map.geometry)[turned] - _corners(geometry), axis=1).max())
-    if shift > 0.01 * min(geometry.spacing):
+    shifts = _corners(label_map.geometry)[turned] - _corners(geometry)
+    if _in_voxels(shifts, geometry) > TOLERANCE:
         raise InputError(
-            f"{name} and {of} have the same size but lie up to {shift:.3g} mm apart. "
+            f"{name} and {of} have the same size but lie up to {np.linalg.norm(shifts, axis=1).max():.3g} mm apart. "
             "Export both on the grid of the same image."
         )
     return array
@@ -44,3 +70,12 @@ def _corners(geometry: Geometry) -> np.ndarray:
     far = (np.array(geometry.size) - 1) * geometry.spacing
     offsets = np.array([(x, y, z) for z in (0, 1) for y in (0, 1) for x in (0, 1)]) * far
     return offsets @ np.reshape(geometry.direction, (3, 3)).T + geometry.origin
+
+
+def _in_voxels(shifts: np.ndarray, geometry: Geometry) -> float:
+    """The largest of ``shifts`` (n, 3), in mm, along an axis of ``geometry``, in voxels."""
+    return float(np.abs(shifts @ np.reshape(geometry.direction, (3, 3)) / geometry.spacing).max())
+
+
+def _list(values: Sequence[float]) -> str:
+    return ", ".join(f"{v:.6g}" for v in values)

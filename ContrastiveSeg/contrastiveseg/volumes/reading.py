@@ -10,15 +10,15 @@ import SimpleITK as sitk
 
 from .. import files
 from ..errors import InputError
-from .alignment import aligned
+from .alignment import aligned, check_same_grid
 from .dicom import find_series
 from .itk import geometry_of, in_plain_words
 from .nifti import broken_voxels, check_nifti
 from .orientation import canonical_axes
 from .volume import Geometry, LabelMap, Volume
 
-#: Two grids are the same when spacing and origin (mm) and direction cosines agree to this.
-TOLERANCE = 1e-3
+#: Labels stored as floats may be off their whole number by so much: an export that divided and multiplied.
+WHOLE = 1e-3
 
 
 def read_volume(path: Path) -> Volume:
@@ -69,8 +69,13 @@ def read_labels(path: Path, reference: Geometry | None = None) -> LabelMap:
     if array.shape[0] != 1:
         raise InputError(f"{path} has {array.shape[0]} values a voxel; labels need one. Export it as one label map.")
     labels = array[0]
-    if not np.issubdtype(labels.dtype, np.integer) and not np.array_equal(labels, np.round(labels)):
-        raise InputError(f"{path} holds values that are not whole numbers: it is not a label map.")
+    if not np.issubdtype(labels.dtype, np.integer):
+        stored, labels = labels, np.round(labels)
+        if labels.size and (off := np.abs(stored - labels)).max() > WHOLE:
+            raise InputError(
+                f"{path} holds values that are not whole numbers: it is not a label map ({stored.flat[off.argmax()]:g} "
+                "is one). If it was resampled, do it anew with nearest neighbors."
+            )
     low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
     if low < 0:
         raise InputError(
@@ -100,28 +105,6 @@ def read_geometry(path: Path) -> tuple[Geometry, int]:
             return series.geometry, series.channels
         reader = _header(path)
     return _checked(path, geometry_of(reader)), reader.GetNumberOfComponents()
-
-
-def check_same_grid(path: Path, geometry: Geometry, reference: Geometry, of: str) -> None:
-    """Refuse ``path`` when its grid is not the reference's, to 0.001 mm.
-
-    Raises:
-        InputError: naming what differs (size, spacing, origin or direction) and both values.
-    """
-    differing = [] if geometry.size == reference.size else ["size"]
-    for name in ("spacing", "origin", "direction"):
-        if not np.allclose(getattr(geometry, name), getattr(reference, name), rtol=0, atol=TOLERANCE):
-            differing.append(name)
-    if differing:
-        differences = "; ".join(
-            f"{name} ({_list(getattr(geometry, name))}) instead of ({_list(getattr(reference, name))})"
-            for name in differing
-        )
-        raise InputError(f"{path} is not on the grid of {of}: {differences}. Resample it to that grid first.")
-
-
-def _list(values: Sequence[float]) -> str:
-    return ", ".join(f"{v:.6g}" for v in values)
 
 
 def _read(path: Path) -> tuple[np.ndarray, Geometry]:
