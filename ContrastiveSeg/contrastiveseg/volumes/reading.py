@@ -15,6 +15,7 @@ from .dicom import find_series
 from .itk import geometry_of, in_plain_words
 from .nifti import broken_voxels, check_nifti
 from .orientation import canonical_axes
+from .segments import merged, on_grid_of_image, segments_of
 from .volume import Geometry, LabelMap, Volume
 
 #: Labels stored as floats may be off their whole number by so much: an export that divided and multiplied.
@@ -60,12 +61,16 @@ def read_labels(path: Path, reference: Geometry | None = None) -> LabelMap:
 
     Args:
         reference: the image's grid, which the labels must share; if another tool stored the same voxels with axes
-            swapped or flipped, they are turned back.
+            swapped or flipped, they are turned back. A segmentation of Slicer may be cropped.
 
     Raises:
-        InputError: as :func:`read_volume`; labels that are not whole, negative or above 65535; another grid.
+        InputError: as :func:`read_volume`; labels that are not whole, negative or above 65535; another grid; segments
+            that overlap.
     """
     array, geometry = _read(path)
+    segments = segments_of(path)
+    if segments:
+        array = merged(path, array, segments)[None]
     if array.shape[0] != 1:
         raise InputError(f"{path} has {array.shape[0]} values a voxel; labels need one. Export it as one label map.")
     labels = array[0]
@@ -86,6 +91,10 @@ def read_labels(path: Path, reference: Geometry | None = None) -> LabelMap:
     label_map = LabelMap(labels.astype(np.uint8 if high <= 255 else np.uint16, copy=False), geometry, files.stem(path))
     if reference is None:
         return label_map
+    if segments and geometry.size != reference.size:
+        on_grid = on_grid_of_image(path, label_map.array, geometry, reference)
+        if on_grid is not None:
+            return LabelMap(on_grid, reference, label_map.name)
     if canonical_axes(geometry) != canonical_axes(reference):
         return LabelMap(aligned(label_map, reference, "its image"), reference, label_map.name)
     check_same_grid(path, geometry, reference, "its image")

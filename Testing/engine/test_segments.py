@@ -1,0 +1,116 @@
+"""Slicer's segmentation files: layers become one label map, cropped ones lie where they belong, names are read."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from contrastiveseg.errors import InputError
+from contrastiveseg.volumes.reading import read_labels
+from contrastiveseg.volumes.segments import Segment, segments_of
+from contrastiveseg.volumes.volume import Geometry
+
+IMAGE = Geometry((6, 5, 4), (2.0, 2.0, 3.0), (10.0, 20.0, 30.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+
+
+def write(path, layers, segments, origin=IMAGE.origin, spacing=IMAGE.spacing, directions=None):
+    """A .seg.nrrd of uint8 layers (z, y, x); segments are (name, layer, value), layer None for Slicer 4.10's form."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (z, y, x), many = layers[0].shape, len(layers) > 1
+    vectors = directions or [f"({spacing[0]},0,0)", f"(0,{spacing[1]},0)", f"(0,0,{spacing[2]})"]
+    header = ["NRRD0004", "type: unsigned char", f"dimension: {3 + many}", "space: left-posterior-superior"]
+    header += [f"sizes: {f'{len(layers)} ' if many else ''}{x} {y} {z}"]
+    header += [f"space directions: {'none ' if many else ''}{' '.join(vectors)}"]
+    header += [f"kinds: {'list ' if many else ''}domain domain domain", "encoding: gzip"]
+    header += ["space origin: (" + ",".join(map(str, origin)) + ")"]
+    for i, (name, layer, value) in enumerate(segments):
+        header += [f"Segment{i}_ID:=Segment_{i + 1}", f"Segment{i}_Name:={name}"]
+        if layer is not None:
+            header += [f"Segment{i}_Layer:={layer}", f"Segment{i}_LabelValue:={value}"]
+    voxels = np.stack(layers, -1) if many else layers[0]
+    packed = gzip.compress(np.ascontiguousarray(voxels, np.uint8).tobytes())
+    path.write_bytes("\n".join(header).encode() + b"\n\n" + packed)
+    return path
+
+
+def layer(*voxels, value=1, shape=IMAGE.shape):
+    array = np.zeros(shape, np.uint8)
+    for voxel in voxels:
+        array[voxel] = value
+    return array
+
+
+def test_segments_by_name(tmp_path):
+    path = write(tmp_path / "a.seg.nrrd", [layer((0, 0, 0), value=4)], [("Leber, groß", 0, 4), ("Milz", 0, 2)])
+    assert segments_of(path) == (Segment("Leber, groß", 0, 4, 4), Segment("Milz", 0, 2, 2))
+    assert segments_of(path.rename(tmp_path / "a.nrrd"))[1].name == "Milz"
+    assert segments_of(tmp_path / "a.nii.gz") == ()
+
+
+@pytest.mark.parametrize("segments", [[("kidney", 0, 1), ("tumor", 1, 1)], [("kidney", None, 0), ("tumor", None, 0)]])
+def test_layers_that_do_not_overlap_become_one_label_map(tmp_path, segments):
+    layers = [layer((0, 0, 0)), layer((1, 2, 3))]
+    labels = read_labels(write(tmp_path / "a.seg.nrrd", layers, segments), IMAGE).array
+    assert (labels[0, 0, 0], labels[1, 2, 3], np.count_nonzero(labels)) == (1, 2, 2)
+
+
+def test_values_that_differ_between_layers_stay(tmp_path):
+    layers = [layer((0, 0, 0), value=7), layer((1, 2, 3), value=3)]
+    labels = read_labels(write(tmp_path / "a.seg.nrrd", layers, [("kidney", 0, 7), ("tumor", 1, 3)])).array
+    assert (labels[0, 0, 0], labels[1, 2, 3]) == (7, 3)
+
+
+def test_segments_that_overlap_are_refused_by_name(tmp_path):
+    layers = [layer((0, 0, 0), (0, 0, 1), value=5), layer((0, 0, 1), (0, 0, 2), value=5)]
+    with pytest.raises(InputError, match=r"'tumor' overlaps 'kidney' in 1 voxels.*Overwrite all"):
+        read_labels(write(tmp_path / "a.seg.nrrd", layers, [("kidney", 0, 5), ("tumor", 1, 5)]))
+
+
+def test_layers_that_their_segments_do_not_explain_are_refused(tmp_path):
+    layers = [layer((0, 0, 0)), layer((1, 2, 3), value=9)]
+    with pytest.raises(InputError, match="1 labeled voxels that belong to none"):
+        read_labels(write(tmp_path / "a.seg.nrrd", layers, [("kidney", 0, 1), ("tumor", 1, 2)]))
+    with pytest.raises(InputError, match="no layer 3, where segment 'tumor' is"):
+        read_labels(write(tmp_path / "b.seg.nrrd", layers, [("kidney", 0, 1), ("tumor", 3, 2)]))
+    with pytest.raises(InputError, match="segment 'kidney' is not a number"):
+        segments_of(write(tmp_path / "c.seg.nrrd", layers, [("kidney", 0, "one")]))
+
+
+def test_a_cropped_segmentation_lies_on_its_image(tmp_path):
+    part = layer((0, 0, 0), (1, 1, 2), shape=(2, 2, 3))
+    path = write(tmp_path / "a.seg.nrrd", [part], [("kidney", 0, 1)], origin=(12.0, 26.0, 36.0))
+    labels = read_labels(path, IMAGE)
+    assert labels.geometry == IMAGE
+    assert np.argwhere(labels.array).tolist() == [[2, 3, 1], [3, 4, 3]]
+
+
+def test_a_cropped_segmentation_stored_along_other_axes(tmp_path):
+    """Stored x runs along z, stored z against x: voxel (z, y, x) of the file lies at (1 + x, 1 + y, 3 - z)."""
+    part = layer((0, 0, 0), (2, 1, 1), shape=(3, 2, 2))
+    directions = ["(0,0,3)", "(0,2,0)", "(-2,0,0)"]
+    path = write(tmp_path / "a.seg.nrrd", [part], [("k", 0, 1)], origin=(16.0, 22.0, 33.0), directions=directions)
+    assert np.argwhere(read_labels(path, IMAGE).array).tolist() == [[1, 1, 3], [2, 2, 1]]
+
+
+def test_a_segmentation_larger_than_its_image_is_cut_where_it_is_empty(tmp_path):
+    larger = layer((1, 0, 0), shape=(6, 5, 6))
+    path = write(tmp_path / "a.seg.nrrd", [larger], [("kidney", 0, 1)], origin=(10.0, 20.0, 27.0))
+    assert np.argwhere(read_labels(path, IMAGE).array).tolist() == [[0, 0, 0]]
+    larger[5, 4, 5] = 1
+    path = write(tmp_path / "a.seg.nrrd", [larger], [("kidney", 0, 1)], origin=(10.0, 20.0, 27.0))
+    with pytest.raises(InputError, match="1 labeled voxels beyond its image"):
+        read_labels(path, IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("origin", "spacing", "words"),
+    [
+        ((13.0, 26.0, 36.0), IMAGE.spacing, "is cropped, and its voxels lie 0.5 voxels beside"),
+        ((12.0, 26.0, 36.0), (1.0, 1.0, 3.0), "not on the grid of its image: size .* spacing"),
+        ((12.0, 26.0, 36.0), (2.1, 2.0, 3.0), "not on the grid of its image: size .* spacing"),
+    ],
+)
+def test_a_cropped_segmentation_on_another_grid_is_refused(tmp_path, origin, spacing, words):
+    part = layer((0, 0, 0), shape=(2, 2, 3))
+    with pytest.raises(InputError, match=words):
+        read_labels(write(tmp_path / "a.seg.nrrd", [part], [("k", 0, 1)], origin, spacing), IMAGE)
