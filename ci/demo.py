@@ -34,7 +34,7 @@ from contrastiveseg.serialization import to_json
 from contrastiveseg.synthetic.dataset import write_dataset
 from contrastiveseg.synthetic.settings import SyntheticSettings
 from contrastiveseg.volumes.dataset import CaseFiles, find_cases
-from contrastiveseg.volumes.dataset_json import declared_label_names, label_names
+from contrastiveseg.volumes.dataset_json import declared_in, declared_labels
 from contrastiveseg.volumes.reading import read_channels, read_labels
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -124,13 +124,13 @@ def _demo(options: argparse.Namespace) -> int:
     if options.images:
         own = find_cases([Path(p) for p in options.images], [Path(p) for p in options.labels or ()])
         training, held_out = _split([c for c in own if c.labels])
-        names = declared_label_names(Path(path) for path in [*options.images, *(options.labels or ())])
+        names = declared_labels(Path(path) for path in [*options.images, *(options.labels or ())]).names
         _clear(output, options.overwrite)
     else:
         _clear(output, options.overwrite)
         with clock.stage("Make 8 synthetic volumes"):
             write_dataset(output / "data", 8, FIRST_SUBJECT + 1000 * options.seed, ANATOMY)
-        cases, names = find_cases([output / "data"]), label_names(output / "data" / "dataset.json")
+        cases, names = find_cases([output / "data"]), declared_in(output / "data" / "dataset.json").names
         training, held_out = cases[:3], cases[3:]
     print(f"{len(training)} labeled volumes to train on, {len(held_out)} held out to score.")
     steps, scratch_steps = _train(options, _write_list(output / "training", training, names), card, clock)

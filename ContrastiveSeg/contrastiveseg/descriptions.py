@@ -15,6 +15,7 @@ from .parameters import Parameters, parameter
 Size = Literal["auto", "tiny", "base", "large"]
 Pieces = Literal["auto", "all", "largest"]
 Precision = Literal["auto", "32", "bf16"]
+LabeledPart = Literal["all", "slices", "painted"]
 
 
 def _device() -> Any:
@@ -99,6 +100,17 @@ class FinetuneJob(Training):
     label_table: str | None = parameter(
         None,
         help='JSON list of {"value", "name", "color": [r, g, b], "terminology"} instead of names from dataset.json',
+    )
+    labeled_part: LabeledPart = parameter(
+        "all",
+        help="what of a labeled volume is labeled: all (what is not painted is background); slices (every slice with "
+        "paint is labeled throughout, the others are not); painted (only painted voxels are, and a segment named "
+        "background is background). The entry of a case in a list may say otherwise",
+    )
+    missing_structures: Literal["absent", "not-drawn"] = parameter(
+        "absent",
+        help="a structure that some labeled cases lack is absent there (learned as background), or was not drawn (may "
+        "be anywhere in their background). The entry of a case may list the structures that were looked for",
     )
     method: str = parameter("supervised", help="fine-tuning method (see 'methods')", placeholder="NAME")
     dimensions: Literal[2, 3] = parameter(3, help="without checkpoint: 3 for volumes, 2 for slice by slice")

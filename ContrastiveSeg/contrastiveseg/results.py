@@ -21,13 +21,15 @@ class Failure:
 class HeldOutCase:
     """A held-out case: mean Dice over the labels in it or in the prediction, Dice by label, worst HD95 in mm.
 
-    ``dice`` is None when nothing was there and nothing was found; ``hd95_mm`` when a label was missed or invented too.
+    ``dice`` is None when nothing was there and nothing was found; ``hd95_mm`` when a label was missed or invented too,
+    or where only a share ``labeled`` of the voxels has a label: then the scores are on those.
     """
 
     name: str
     dice: float | None
     labels: Mapping[str, float]
     hd95_mm: float | None
+    labeled: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from contrastiveseg.errors import InputError
 from contrastiveseg.volumes import dataset
 from contrastiveseg.volumes.dataset import CaseFiles, find_cases
-from contrastiveseg.volumes.dataset_json import declared_label_names, label_names
+from contrastiveseg.volumes.dataset_json import declared_in, declared_labels
 
 
 def touch(folder, *names):
@@ -78,7 +78,7 @@ def test_decathlon(tmp_path):
     expected = [CaseFiles("h1", (tmp_path / "imagesTr/h1.nii.gz",), tmp_path / "labelsTr/h1.nii.gz")]
     assert find_cases([path]) == expected
     assert find_cases([tmp_path]) == expected
-    assert label_names(path) == {0: "background", 1: "Anterior"}
+    assert declared_in(path).names == {0: "background", 1: "Anterior"}
 
 
 def test_nnunet(tmp_path):
@@ -88,7 +88,7 @@ def test_nnunet(tmp_path):
     assert find_cases([path]) == [
         CaseFiles("h1", (tmp_path / "imagesTr/h1_0000.nii.gz",), tmp_path / "labelsTr/h1.nii.gz")
     ]
-    assert label_names(path) == {0: "background", 1: "liver", 2: "tumor"}
+    assert declared_in(path).names == {0: "background", 1: "liver", 2: "tumor"}
 
 
 def test_json_list(tmp_path):
@@ -191,17 +191,17 @@ def test_not_json_and_wrong_labels(tmp_path):
     with pytest.raises(InputError, match="is not a JSON file"):
         find_cases([tmp_path / "x.json"])
     with pytest.raises(InputError, match=r"labels\.whole"):
-        label_names(write(tmp_path / "y.json", {"labels": {"background": 0, "whole": [1, 2]}}))
+        declared_in(write(tmp_path / "y.json", {"labels": {"background": 0, "whole": [1, 2]}}))
     with pytest.raises(InputError, match="two names"):
-        label_names(write(tmp_path / "z.json", {"labels": {"a": 1, "b": 1}}))
+        declared_in(write(tmp_path / "z.json", {"labels": {"a": 1, "b": 1}}))
     with pytest.raises(InputError, match="labels"):
-        label_names(write(tmp_path / "w.json", {}))
+        declared_in(write(tmp_path / "w.json", {}))
 
 
 def test_label_names_of_a_data_set_that_is_named_or_beside(tmp_path):
     images = touch(tmp_path / "imagesTr", "a.nii")
-    assert declared_label_names([images]) == {}
+    assert declared_labels([images]).names == {}
     listing = write(tmp_path / "dataset.json", {"labels": {"background": 0, "organ": 1}})
     other = write(touch(tmp_path / "other") / "dataset.json", {"labels": {"background": 0, "bone": 1}})
     for path in (listing, tmp_path, images):
-        assert declared_label_names([tmp_path / "nowhere" / "x", path, other]) == {0: "background", 1: "organ"}
+        assert declared_labels([tmp_path / "nowhere" / "x", path, other]).names == {0: "background", 1: "organ"}

@@ -56,8 +56,8 @@ def test_each_network_teaches_the_other():
         return [torch.zeros(()), torch.zeros(())]
 
     made.contrast = contrast
-    dice = made.pseudo.forward
-    made.pseudo.forward = lambda logits, wanted: taught.append((logits, wanted)) or dice(logits, wanted)
+    dice = made.pseudo
+    made.pseudo = lambda logits, wanted, region: taught.append((logits, wanted, region)) or dice(logits, wanted, region)
     with torch.no_grad():
         images = batch().images
         cnn, transformer = (net(images)[2:].argmax(1) for net in (made.segmenter, made.rival))
@@ -66,12 +66,12 @@ def test_each_network_teaches_the_other():
     assert torch.equal(seen["targets"][1][2:], cnn)
     assert torch.equal(seen["targets"][0][:2], batch().labels[:2])
 
-    for (logits, wanted), pupil, teacher in zip(taught, ("segmenter", "rival"), (transformer, cnn), strict=True):
-        assert torch.equal(wanted.squeeze(1), teacher)
+    for given, pupil, teacher in zip(taught, ("segmenter", "rival"), (transformer, cnn), strict=True):
+        assert torch.equal(given[1], teacher)
         made.zero_grad()
-        dice(logits, wanted).backward(retain_graph=True)
+        dice(*given).backward(retain_graph=True)
         assert moved(made) == {pupil}
-    assert terms["pseudo"].item() == pytest.approx(sum(dice(*pair).item() for pair in taught) / 2)
+    assert terms["pseudo"].item() == pytest.approx(sum(dice(*given).item() for given in taught) / 2)
 
 
 @pytest.mark.parametrize(("dimensions", "sides"), [(2, (19, 14)), (3, (7, 7))])

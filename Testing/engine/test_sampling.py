@@ -50,6 +50,12 @@ class Source:
         where = np.argwhere(self.labels[case])
         return np.concatenate([self.labels[case][tuple(where.T)][:, None], where], 1).astype(np.int32)
 
+    def labeled_voxels(self, case):
+        return None
+
+    def missing(self, case):
+        return None
+
 
 def centers(batches: int, foreground: float) -> Counter:
     """How often each class lies under the middle voxel of a crop of (1, 1, 1)."""

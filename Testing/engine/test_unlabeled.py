@@ -38,7 +38,7 @@ class Confident(Supervised):
 
     def step(self, batch):
         count = self.settings.batch
-        labeled = Batch(*(part[:count] for part in vars(batch).values()))
+        labeled = Batch(*(part[:count] for part in vars(batch).values() if part is not None))
         terms = super().step(labeled)
         confidence = self.segmenter(batch.images[count:, :, :, : self.plan.patch[1], : self.plan.patch[2]])
         return {**terms, "loss": terms["loss"] - confidence.softmax(1).square().mean()}

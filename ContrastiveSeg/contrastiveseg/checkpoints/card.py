@@ -26,11 +26,16 @@ class Label:
 
 @dataclass(frozen=True)
 class TrainingCase:
-    """A case that training saw: ``digest`` is the SHA-256 of its image file(s)' content."""
+    """A case that training saw: ``digest`` is the SHA-256 of its image file(s)' content.
+
+    Of a label that was used: the share of the voxels that it labels, and the values that were looked for, None for all.
+    """
 
     name: str
     digest: str
     label_used: bool
+    labeled: float = 1.0
+    structures: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ def card_rows(card: Card, _: Callable[[str], str] = str) -> list[tuple[str, str]
         if origin.base
         else ("from", _("scratch")),
         ("trained on", _training(origin, _)),
+        ("labeled part", _labeled_part(origin, _)),
+        *(("not drawn", text) for text in _not_drawn(card, _)),
         *(("intervened", text) for text in origin.interventions),
         ("made", origin.created and _("{date} by {software}").format(date=origin.created, software=origin.software)),
         ("weights", origin.kept),
@@ -70,6 +72,27 @@ def _training(origin: Provenance, _: Callable[[str], str]) -> str:
         minutes=origin.minutes,
         seed=origin.seed,
     )
+
+
+def _labeled_part(origin: Provenance, _: Callable[[str], str]) -> str:
+    partly = [case.labeled for case in origin.labeled_cases if case.labeled < 1]
+    if not partly:
+        return ""
+    return _("{partly} of {labeled} labeled volumes only in part, on average {share:.1%} of their voxels").format(
+        partly=len(partly), labeled=len(origin.labeled_cases), share=sum(partly) / len(partly)
+    )
+
+
+def _not_drawn(card: Card, _: Callable[[str], str]) -> list[str]:
+    """A line for each label that was not looked for in some labeled volumes."""
+    cases = card.provenance.labeled_cases
+    lines = []
+    for label in card.labels:
+        count = sum(case.structures is not None and label.value not in case.structures for case in cases)
+        if count:
+            text = _("{label} was not looked for in {count} of {labeled} labeled volumes")
+            lines.append(text.format(label=f"{label.value} {label.name}", count=count, labeled=len(cases)))
+    return lines
 
 
 def _printable(line: str) -> str:

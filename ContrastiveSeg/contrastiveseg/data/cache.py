@@ -1,7 +1,8 @@
 """A cache of preprocessed volumes on disk: each is prepared once, and an interrupted run continues where it stopped.
 
 A case is kept as ``KEY.npy`` (image, float16 (C, z, y, x), as :class:`.preprocessor.Preprocessor` gives it),
-``KEY.labels.npy`` (z, y, x), ``KEY.foreground.npy`` (rows value, z, y, x: voxels of each label to center crops on) and
+``KEY.labels.npy`` (z, y, x; -1 without a label), ``KEY.foreground.npy`` (rows value, z, y, x: voxels of each label to
+center crops on, and of the background where only a part of the volume is labeled) and
 ``KEY.json`` (the :class:`CachedCase`), written last. KEY is a hash of the files' content and of the part of the plan
 that preprocessing depends on. :mod:`.cached_volumes` reads crops.
 """
@@ -27,11 +28,15 @@ from ..planning.plan import Plan
 from ..serialization import from_json, to_json
 from ..volumes.components import in_one_piece
 from ..volumes.dataset import CaseFiles
+from ..volumes.labeling import Labeling
+from ..volumes.orientation import canonical_axes
+from ..volumes.painted_slices import PaintedSlices, looks_like_slices, painted_slices
 from ..volumes.reading import read_channels, read_labels
+from ..volumes.volume import LabelMap
 from .preprocessor import Preprocessor
 
 #: Part of every key; raised when preprocessing or the files' names change.
-_VERSION = 4
+_VERSION = 5
 #: Files that only caches of an earlier version hold.
 _OLD_FILES = "*.places.npy"
 #: The most voxels of each label that are stored for foreground-aware sampling.
@@ -49,6 +54,10 @@ class CachedCase:
         key: name of its files in the cache. digest: SHA-256 of its image files' content.
         shape: voxels (z, y, x) at the plan's spacing. box: (start, stop) of the body in them on each axis.
         values: the labels in it, None where it has no label map. one_piece: those whose voxels are all connected.
+        labeled: share of its voxels that have a label. background: whether some of them are background.
+        slices: the slices that are labeled; where the label map is said to label everything, those that are painted, if
+            it looks as if only some were.
+        structures: the labels that were looked for, None for all; the task says it.
     """
 
     name: str
@@ -59,6 +68,10 @@ class CachedCase:
     box: Box
     values: tuple[int, ...] | None
     one_piece: tuple[int, ...] = ()
+    labeled: float = 1.0
+    background: bool = True
+    slices: PaintedSlices | None = None
+    structures: tuple[int, ...] | None = None
 
 
 def preprocess(
@@ -98,7 +111,7 @@ def _cached_case(case: CaseFiles, plan: Plan, folder: Path, with_labels: bool, c
     if cancelled():
         raise Cancelled("Stopped while preprocessing. Volumes already prepared are kept.")
     digest = _digest(case.images)
-    key = _key(digest, case.labels if with_labels else None, plan)
+    key = _key(digest, case.labels if with_labels else None, case.labeling, plan)
     if existing := _existing(folder, key):
         return dataclasses.replace(existing, name=case.name)
     try:
@@ -126,22 +139,42 @@ def _preprocess_case(
     volume = read_channels(case.images)
     image = preprocessor.image(volume)
     _write(folder / f"{key}{IMAGE}", image.astype(np.float16))
-    values: tuple[int, ...] | None = None
-    one_piece: tuple[int, ...] = ()
-    if with_labels and case.labels is not None:
-        label_map = read_labels(case.labels, volume.geometry)
-        labels = preprocessor.labels(label_map, volume.geometry)
-        values = tuple(int(v) for v in np.unique(labels) if v)
-        # On the volume's own grid: on a coarser one, pieces that lie close together touch.
-        one_piece = tuple(value for value in in_one_piece(label_map.array) if value in values)
-        _write(folder / f"{key}{LABELS}", labels)
-        _write(folder / f"{key}{FOREGROUND}", _foreground_voxels(labels, values))
     z, y, x = image.shape[1:]
-    return CachedCase(case.name, key, digest, (z, y, x), len(image), _body_box(image), values, one_piece)
+    cached = CachedCase(case.name, key, digest, (z, y, x), len(image), _body_box(image), None)
+    if not with_labels or case.labels is None:
+        return cached
+    label_map = case.labeling.apply(read_labels(case.labels, volume.geometry))
+    labels = preprocessor.labels(label_map, volume.geometry)
+    values = tuple(int(v) for v in np.unique(labels) if v > 0)
+    labeled = float((labels >= 0).mean())
+    if not labeled:
+        raise InputError("No voxel is labeled. Paint some, or leave its label map out.")
+    _write(folder / f"{key}{LABELS}", labels)
+    _write(folder / f"{key}{FOREGROUND}", _voxels_to_center_on(labels, values if labeled == 1 else (0, *values)))
+    return dataclasses.replace(
+        cached,
+        values=values,
+        # On the volume's own grid: on a coarser one, pieces that lie close together touch.
+        one_piece=tuple(v for v in in_one_piece(label_map.array) if v in values) if labeled == 1 else (),
+        labeled=labeled,
+        background=bool((labels == 0).any()),
+        slices=_slices(label_map, case.labeling),
+    )
 
 
-def _foreground_voxels(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    """Evenly spread voxels of each label, rows (value, z, y, x)."""
+def _slices(label_map: LabelMap, labeling: Labeling) -> PaintedSlices | None:
+    """See :class:`CachedCase`; its axes are those of the canonical orientation."""
+    axes = canonical_axes(label_map.geometry)
+    labels = axes.apply(label_map.array)
+    if labeling.part == "slices":
+        return painted_slices(labels >= 0)
+    if labels.min() < 0:
+        return None
+    return looks_like_slices(labels, axes.spacing_zyx(label_map.geometry))
+
+
+def _voxels_to_center_on(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """Evenly spread voxels of each of ``values``, rows (value, z, y, x)."""
     rows = [np.empty((0, 4), np.int32)]
     for value in values:
         voxels = np.flatnonzero(labels == value)
@@ -164,8 +197,9 @@ def _body_box(image: np.ndarray) -> Box:
     return (sides[0], sides[1], sides[2])
 
 
-def _key(digest: str, labels: Path | None, plan: Plan) -> str:
+def _key(digest: str, labels: Path | None, labeling: Labeling, plan: Plan) -> str:
     parts = [_VERSION, digest, _digest((labels,)) if labels else "", to_json(plan.channels), plan.spacing]
+    parts.append([labeling.part or "all", labeling.ignore, labeling.background] if labels else [])
     if plan.dimensions == 2:
         parts.append(plan.slice_axis)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..volumes.labeling import NOT_LABELED
 from .cache import FOREGROUND, IMAGE, LABELS, Box, CachedCase
 
 
@@ -51,9 +52,11 @@ class CachedVolumes:
 
     def label_crop(self, case: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
         if self.cases[case].values is None:
-            return np.full(tuple(size), -1, np.int16)
-        values = _crop(self._open(case, LABELS)[None], start, size, fill=0)[0]
-        return self._lookup[np.where(values < len(self._lookup), values, 0)]
+            return np.full(tuple(size), NOT_LABELED, np.int16)
+        outside = 0 if self.cases[case].labeled == 1 else NOT_LABELED
+        values = _crop(self._open(case, LABELS)[None], start, size, fill=outside)[0]
+        classes = self._lookup[np.where((values >= 0) & (values < len(self._lookup)), values, 0)]
+        return classes if outside == 0 else np.where(values < 0, np.int16(NOT_LABELED), classes)
 
     def data_set(self, case: int) -> int:
         return int(self._data_set[case])
@@ -65,6 +68,19 @@ class CachedVolumes:
         rows = np.array(self._open(case, FOREGROUND))
         rows[:, 0] = self._lookup[np.where(rows[:, 0] < len(self._lookup), rows[:, 0], 0)]
         return rows[rows[:, 0] > 0]
+
+    def labeled_voxels(self, case: int) -> np.ndarray | None:
+        """(n, 3) rows z, y, x: labeled voxels, at most 2000 of each label, where not all are; else None."""
+        if self.cases[case].values is None or self.cases[case].labeled == 1:
+            return None
+        return np.array(self._open(case, FOREGROUND))[:, 1:]
+
+    def missing(self, case: int) -> np.ndarray | None:
+        """(classes,) boolean: which were not looked for in the volume; None where all were."""
+        structures = self.cases[case].structures
+        if structures is None or set(self.classes) <= set(structures):
+            return None
+        return np.array([False, *(value not in structures for value in self.classes)])
 
     def subset(self, indices: Sequence[int]) -> CachedVolumes:
         """The same source with some of its cases."""

@@ -37,13 +37,22 @@ class PatchSource(Protocol):
         """Image crop (C, z, y, x) float32; outside the volume it is filled with the volume's corner value."""
 
     def label_crop(self, case: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
-        """Label crop (z, y, x) int16 of class indices, 0 outside the volume; -1 everywhere for an unlabeled one."""
+        """Label crop (z, y, x) int16 of class indices, -1 for voxels without a label: all of an unlabeled volume.
+
+        Outside the volume it is 0, or -1 where the volume is not labeled throughout.
+        """
 
     def data_set(self, case: int) -> int:
         """Which of the pooled data sets a volume belongs to; positions in the body compare only within one."""
 
     def foreground_voxels(self, case: int) -> np.ndarray:
         """(n, 4) rows class, z, y, x: voxels of the foreground classes to center crops on."""
+
+    def labeled_voxels(self, case: int) -> np.ndarray | None:
+        """(n, 3) rows z, y, x: voxels with a label to center crops on; None where all voxels have one, or none has."""
+
+    def missing(self, case: int) -> np.ndarray | None:
+        """(classes,) boolean: the structures that were not looked for in a volume; None where all were."""
 
 
 def draw_patches(
@@ -54,10 +63,11 @@ def draw_patches(
     random: np.random.Generator,
     cases: Sequence[int] | None = None,
 ) -> Batch:
-    """``batch`` crops of ``size`` (z, y, x) with labels; a share ``foreground`` is centered on a labeled voxel.
+    """``batch`` crops of ``size`` (z, y, x) with labels; a share ``foreground`` is centered on a voxel of a structure.
 
     Those are drawn class by class, so that a small structure is seen as often as a large one; a case that lacks a
-    class is simply not drawn for it.
+    class is simply not drawn for it. The others lie anywhere; in volumes of which only a part is labeled, around any
+    voxel with a label.
 
     Args:
         cases: the volumes to draw from, by default the labeled ones; in crops of others all labels are -1.
@@ -73,6 +83,8 @@ def draw_patches(
             label = random.choice(np.unique(voxels[:, 0]))
             # The voxel's middle: without the half, a crop one voxel thick would miss the voxel it is centered on.
             center = tuple(n + 0.5 for n in random.choice(voxels[voxels[:, 0] == label])[1:])
+        elif (anywhere := source.labeled_voxels(case)) is not None and len(anywhere):
+            center = tuple(n + 0.5 for n in random.choice(anywhere))
         else:
             center = tuple(random.uniform(0, n) for n in source.shape(case))
         start = crop_start(center, size, source.shape(case))
@@ -88,7 +100,16 @@ def draw_patches(
         torch.tensor(extents, dtype=torch.float32),
         torch.tensor([source.data_set(case) for case in drawn]),
         torch.tensor(drawn),
+        _missing([source.missing(case) for case in drawn]),
     )
+
+
+def _missing(drawn: Sequence[np.ndarray | None]) -> torch.Tensor | None:
+    """(B, classes) boolean of crops of which each has (classes,) or None; None if all have."""
+    given = next((one for one in drawn if one is not None), None)
+    if given is None:
+        return None
+    return torch.from_numpy(np.stack([np.zeros_like(given) if one is None else one for one in drawn]))
 
 
 def crop_start(center: Sequence[float], size: Sequence[int], shape: Sequence[int]) -> tuple[int, int, int]:
@@ -112,13 +133,21 @@ def position(start: Sequence[int], size: Sequence[int], box: Sequence[tuple[int,
 
 
 def class_frequencies(source: PatchSource, classes: int) -> list[float]:
-    """The share of each of ``classes`` (background first) in the voxels of the labeled volumes, at most 16 of them."""
-    counts = np.zeros(classes)
+    """The share of each of ``classes`` (background first) in the voxels of the labeled volumes, at most 16 of them.
+
+    The share of a structure is that in the volumes in which it was looked for. Voxels without a label do not count.
+    """
+    shares, looked_for = np.zeros(classes), np.zeros(classes)
     for index in np.unique(np.linspace(0, len(source.labeled) - 1, 16).astype(int)):
         case = source.labeled[int(index)]
         labels = source.label_crop(case, (0, 0, 0), source.shape(case))
-        counts += np.bincount(labels.reshape(-1), minlength=classes)
-    return [float(share) for share in counts / counts.sum()]
+        count = np.bincount(labels[labels >= 0], minlength=classes)
+        missing = source.missing(case)
+        voxels = count.sum() * np.ones(classes) if missing is None else count.sum() * ~missing
+        shares, looked_for = shares + count, looked_for + voxels
+    shares[1:] /= np.maximum(looked_for[1:], 1)
+    shares[0] = max(1 - shares[1:].sum(), 0.0)
+    return [float(share) for share in shares / shares.sum()]
 
 
 def network_axes(batch: Batch, plan: Plan) -> Batch:

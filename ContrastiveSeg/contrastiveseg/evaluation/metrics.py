@@ -68,19 +68,23 @@ class LabelScores:
 def measure(prediction: LabelMap, reference: LabelMap, labels: Mapping[int, str]) -> list[LabelScores]:
     """Scores of every label in ``labels`` (value -> name), in that order.
 
-    The two may store their axes in different orders, as long as their voxels are the same.
+    The two may store their axes in different orders, as long as their voxels are the same. Voxels below 0 in the
+    reference have no label: they count on neither side, and there are no distances, as surfaces are not known.
 
     Raises:
         InputError: the two label maps lie on different grids.
     """
     arrays = (aligned(prediction, reference.geometry, reference.name or "its reference"), reference.array)
+    partly = bool((arrays[1] < 0).any())
+    if partly:
+        arrays = (np.where(arrays[1] < 0, 0, arrays[0]), np.maximum(arrays[1], 0))
     boxes = [find_objects(array) for array in arrays]
     scores = []
     for value, name in labels.items():
         label_boxes = [b[value - 1] for b in boxes if 0 < value <= len(b) and b[value - 1] is not None]
         box = _joint(label_boxes)
         masks = (arrays[0][box] == value, arrays[1][box] == value)
-        scores.append(_score(*masks, reference.geometry, value, name))
+        scores.append(_score(*masks, reference.geometry, value, name, distances=not partly))
     return scores
 
 
@@ -108,19 +112,21 @@ def surface_distances(
     return distances[0], distances[1]
 
 
-def _score(prediction: np.ndarray, reference: np.ndarray, geometry: Geometry, label: int, name: str) -> LabelScores:
+def _score(
+    prediction: np.ndarray, reference: np.ndarray, geometry: Geometry, label: int, name: str, distances: bool
+) -> LabelScores:
     p, r = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
     both = int(np.count_nonzero(prediction & reference))
     ml = geometry.voxel_volume_ml
     hd95 = assd = asd = None
     status: Status = "measured"
-    if p and r:
+    if p and r and distances:
         there, back = surface_distances(prediction, reference, geometry.spacing_zyx)
         pooled = np.concatenate([there, back])
         hd95, assd, asd = float(np.percentile(pooled, 95)), float(pooled.mean()), float(there.mean())
-    elif p or r:
+    elif bool(p) != bool(r):
         status = "empty reference" if p else "empty prediction"
-    else:
+    elif not p:
         status = "absent"
     return LabelScores(
         label=label,

@@ -12,9 +12,7 @@ from ..data.batch import Batch
 from ..parameters import as_in, parameter
 from ..volumes.components import keep_largest_component
 from .registry import register_method
-from .segmentation_loss import dice_cross_entropy
 from .semisupervised import Taught, TaughtSettings, labeled_count
-from .supervised import at_level
 
 
 @dataclass(frozen=True)
@@ -64,25 +62,30 @@ class BCP(Taught):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         images, labels = self.augment_spatial(batch)
-        known = labeled_count(labels)
-        if known == len(labels) or self.progress < self.settings.first:
-            return self._labeled_step(images[:known], labels[:known])
-        pseudo = self._pseudo_labels(images[known:])
-        # Each labeled crop meets an unlabeled one; the fewer are met again.
-        index = torch.arange(max(known, len(pseudo)), device=labels.device)
-        ours, theirs = index % known, index % len(pseudo)
+        known, unlabeled = labeled_count(labels), labels < 0
+        missing = _everywhere(batch.missing, labels)
+        crops = unlabeled.flatten(1).any(1)
+        if self.progress < self.settings.first or not crops.any():
+            return self._labeled_step(images[:known], labels[:known], None if missing is None else missing[:known])
+        filled = labels.clone()
+        filled[crops] = torch.where(unlabeled[crops], self._pseudo_labels(images[crops]), labels[crops])
+        # Each labeled crop meets an unlabeled one; the fewer are met again. Without any it meets the next labeled one.
+        others = len(labels) - known
+        index = torch.arange(max(known, others), device=labels.device)
+        ours, theirs = index % known, known + index % others if others else (index + 1) % known
         box = self._box(images.shape[2:]).to(labels.device)
-        pairs = ((images[ours], images[known:][theirs]), (labels[ours], pseudo[theirs]))
-        mixed, targets = (torch.cat([torch.where(box, b, a), torch.where(box, a, b)]) for a, b in pairs)
-        given = torch.cat([~box.expand_as(labels[ours]), box.expand_as(labels[ours])])
-        levels = self.segmenter.forward_deep(self.augment_intensity(mixed))
-        grids = [(level, at_level(targets, level), at_level(given, level).bool()) for level in levels]
-        weights = self.watch.weights
-        labeled = [dice_cross_entropy(logits, wanted, weights, region) for logits, wanted, region in grids]
-        pasted = [dice_cross_entropy(logits, wanted, weights, ~region) for logits, wanted, region in grids]
+
+        def pasted(of: Tensor) -> Tensor:
+            return torch.cat([torch.where(box, of[theirs], of[ours]), torch.where(box, of[ours], of[theirs])])
+
+        targets, given = pasted(filled), pasted(~unlabeled)
+        levels = self.segmenter.forward_deep(self.augment_intensity(pasted(images)))
+        mixed_missing = None if missing is None else pasted(missing)
+        labeled, finest = self.deep_loss(levels, targets, mixed_missing, given)
+        pseudo, finest_pseudo = self.deep_loss(levels, targets, region=~given)
         self.watch.update(levels[0], torch.where(given, targets, -1))
-        total = self.over_levels(labeled) + self.unsupervised_weight * self.over_levels(pasted)
-        return {"loss": total, "dice_ce": labeled[0].detach(), "pseudo": pasted[0].detach()}
+        total = labeled + self.unsupervised_weight * pseudo
+        return {"loss": total, "dice_ce": finest.detach(), "pseudo": finest_pseudo.detach()}
 
     def _pseudo_labels(self, images: Tensor) -> Tensor:
         """(B, ...): the teacher's classes."""
@@ -92,11 +95,13 @@ class BCP(Taught):
         kept = [keep_largest_component(one) for one in found.to(torch.int16).cpu().numpy()]
         return torch.from_numpy(np.stack(kept)).to(found)
 
-    def _labeled_step(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def _labeled_step(self, images: Tensor, labels: Tensor, missing: Tensor | None) -> dict[str, Tensor]:
         box = self._box(images.shape[2:]).to(labels.device)
         mixed, targets = (torch.where(box, one.roll(1, 0), one) for one in (images, labels))
+        if missing is not None:
+            missing = torch.where(box, missing.roll(1, 0), missing)
         levels = self.segmenter.forward_deep(self.augment_intensity(mixed))
-        total, finest = self.deep_loss(levels, targets)
+        total, finest = self.deep_loss(levels, targets, missing)
         self.watch.update(levels[0], targets)
         return {"loss": total, "dice_ce": finest.detach()}
 
@@ -110,3 +115,10 @@ class BCP(Taught):
             window.append(slice(start, start + side))
         inside[tuple(window)] = True
         return inside
+
+
+def _everywhere(missing: Tensor | None, labels: Tensor) -> Tensor | None:
+    """``missing`` (B, classes) for every voxel of ``labels`` (B, ...): (B, classes, ...), as crops are mixed."""
+    if missing is None:
+        return None
+    return missing.view(*missing.shape, *[1] * (labels.ndim - 1)).expand(*missing.shape, *labels.shape[1:])

@@ -19,13 +19,13 @@ from ..contrast.infonce import infonce, unit
 from ..contrast.momentum import Teacher
 from ..contrast.queue import KeyQueue, instance_contrast
 from ..contrast.voxels import strata, stratified_voxels, voxel_features
-from ..data.batch import Batch
+from ..data.batch import Batch, certain
 from ..networks.backbone import Backbone
 from ..parameters import as_in, parameter
 from ..planning.plan import Plan
 from .cvrl import CITATION, CVRLSettings, pooled
 from .registry import register_method
-from .semisupervised import Taught, TaughtSettings, labeled_count
+from .semisupervised import Taught, TaughtSettings
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,13 @@ class CVRLTuning(Taught):
         """The terms "dice_ce", "consistency", "volume", "voxel", and "dimension" of both levels together."""
         s, student = self.settings, self.segmenter
         images, labels = self.augment_spatial(batch)
-        known = labeled_count(labels)
         encoded = student.backbone.encode(self.augment_intensity(images))
         maps = student.backbone.decode(encoded)
         logits = student.deep_logits(maps)
         theirs = self.augment_intensity(images)
         their_logits, their_encoded, their_map = self.taught_maps(theirs)
-        supervised, finest = self.deep_loss([level[:known] for level in logits], labels[:known])
-        self.watch.update(logits[0][:known], labels[:known])
+        supervised, finest = self.deep_loss(logits, labels, batch.missing)
+        self.watch.update(logits[0], labels)
         probabilities = their_logits.softmax(1)
         consistency = (logits[0].float().softmax(1) - probabilities).square().mean()
 
@@ -100,7 +99,8 @@ class CVRLTuning(Taught):
         voxels = stratified_voxels(labels.shape[1:], self.voxel_grid, len(labels), labels.device)
         rows = self.high(voxel_features(maps[-1], voxels)).flatten(0, 1)
         their_rows = self.teacher_high.network(voxel_features(their_map, voxels)).flatten(0, 1)
-        classes = voxel_features(trusted(labels, probabilities, s.confidence).unsqueeze(1), voxels).flatten()
+        classes = trusted(certain(labels, batch.missing), probabilities, s.confidence)
+        classes = voxel_features(classes.unsqueeze(1), voxels).flatten()
         voxel = class_contrast(rows, their_rows, classes, s.temperature)
         low, high = (
             dimension_contrast(mine, other, s.dimension_temperature)

@@ -30,7 +30,7 @@ from ..contrast.queue import KeyQueue
 from ..contrast.views import clean
 from ..data.augment_intensity import IntensitySettings
 from ..data.augment_spatial import SpatialSettings
-from ..data.batch import Batch
+from ..data.batch import Batch, certain
 from ..networks.backbone import Backbone
 from ..networks.segmenter import Segmenter
 from ..networks.unet import SLOPE, DecoderBlock, norm_layer
@@ -38,7 +38,7 @@ from ..parameters import Parameters, as_in, parameter
 from ..planning.plan import Plan
 from .method import Optimization, margin
 from .registry import register_method
-from .semisupervised import SemiSupervised, SemiSupervisedSettings, labeled_count
+from .semisupervised import SemiSupervised, SemiSupervisedSettings
 from .two_views import TwoViews, strong_changes
 
 _CITATION = (
@@ -191,7 +191,7 @@ class IDEALTuningSettings(SemiSupervisedSettings):
     weight: float = as_in(SemiSupervisedSettings, "weight", source="SSL4MIS")
     ramp: float = as_in(SemiSupervisedSettings, "ramp", source="[R]")
     cross_on: Literal["unlabeled", "all"] = parameter(
-        "unlabeled", help="crops on which the streams teach each other", source="[R]"
+        "unlabeled", help="voxels on which the streams teach each other", source="[R]"
     )
     confidence: float = parameter(
         0.0,
@@ -225,24 +225,29 @@ class IDEALTuning(SemiSupervised):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """The terms "loss", "dice_ce" of stream 1, and "cross", both directions together (section 4)."""
         images, labels = self.augment_spatial(batch)
-        known = labeled_count(labels)
         features = self.segmenter.backbone.encode(self.augment_intensity(images))
         streams = [stream.deep_logits(stream.backbone.decode(features)) for stream in (self.segmenter, self.second)]
-        losses = [self.deep_loss([level[:known] for level in levels], labels[:known]) for levels in streams]
+        losses = [self.deep_loss(levels, labels, batch.missing) for levels in streams]
         (first, finest), (second, _) = losses
-        self.watch.update(streams[0][0][:known], labels[:known])
+        self.watch.update(streams[0][0], labels)
         supervised, cross = (first + second) / 2, first.new_zeros(())
-        taught = slice(0 if self.settings.cross_on == "all" else known, None)
-        if len(labels[taught]):
-            one, other = (levels[0][taught].float() for levels in streams)
-            cross = self.taught_by(one, other) + self.taught_by(other, one)
+        taught = certain(labels, batch.missing) < 0
+        if self.settings.cross_on == "all":
+            taught = torch.ones_like(taught)
+        crops = taught.flatten(1).any(1)
+        if crops.any():
+            one, other = (levels[0][crops].float() for levels in streams)
+            cross = self.taught_by(one, other, taught[crops]) + self.taught_by(other, one, taught[crops])
         total = supervised + self.unsupervised_weight * cross
         return {"loss": total, "dice_ce": finest.detach(), "cross": cross.detach()}
 
-    def taught_by(self, logits: Tensor, other: Tensor) -> Tensor:
-        """Cross-entropy of ``logits`` (B, classes, ...) with the classes that ``other`` predicts; no gradient there."""
+    def taught_by(self, logits: Tensor, other: Tensor, region: Tensor) -> Tensor:
+        """Cross-entropy of ``logits`` (B, classes, ...) with the classes that ``other`` predicts; no gradient there.
+
+        It is the mean over the voxels of ``region`` (B, ...) of whose class ``other`` is sure.
+        """
         sure, pseudo = other.detach().softmax(1).max(1)
-        pseudo = pseudo.masked_fill(sure < self.settings.confidence, -1)
+        pseudo = pseudo.masked_fill(~region | (sure < self.settings.confidence), -1)
         total = F.cross_entropy(logits, pseudo, ignore_index=-1, reduction="sum")
         return total / (pseudo >= 0).sum().clamp_min(1)
 

@@ -6,15 +6,13 @@ Sections are those of docs/methods/mcsc.md. The 3D form is our reading (its sect
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from monai.losses import DiceLoss
 from torch import Tensor, nn
 
 from ..contrast.balanced_contrast import balanced_contrast, sample_blocks
-from ..data.batch import Batch
+from ..data.batch import Batch, certain
 from ..networks.backbone import Backbone
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter
@@ -22,6 +20,7 @@ from ..networks.spec import NetworkSpec
 from ..parameters import as_in, parameter
 from ..planning.plan import Plan
 from .registry import register_method
+from .segmentation_loss import cross_entropy, squared_dice
 from .semisupervised import SemiSupervised, SemiSupervisedSettings, labeled_count
 from .supervised import at_level
 
@@ -108,34 +107,38 @@ class MCSC(SemiSupervised):
             _Projector(backbone.decoder_channels[level], self.rival.backbone.decoder_channels[level], settings.width)
             for level in (-1, 0)
         )
-        dice: dict[str, Any] = {"to_onehot_y": True, "softmax": True, "squared_pred": True, "batch": True}
-        dice |= {"smooth_nr": 1e-5, "smooth_dr": 1e-5}
-        self.dice, self.pseudo = DiceLoss(**dice), DiceLoss(**dice)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         images, labels = self.augment_spatial(batch)
         images = self.augment_intensity(images)
-        known = labeled_count(labels)
+        known, sure = labeled_count(labels), certain(labels, batch.missing)
         maps = [network.backbone.decode(network.backbone.encode(images)) for network in (self.segmenter, self.rival)]
         logits = [network.head(m[-1]).float() for network, m in zip((self.segmenter, self.rival), maps, strict=True)]
-        supervised = sum(self.supervised(one[:known], labels[:known]) for one in logits)
-        self.watch.update(logits[0][:known], labels[:known])
-        pseudo, targets = logits[0].new_zeros(()), [labels[:known], labels[:known]]
-        if known < len(labels):
-            cnn, transformer = (one[known:].argmax(1).detach() for one in logits)
-            pseudo = self.pseudo(logits[0][known:], transformer.unsqueeze(1))
-            pseudo = pseudo + self.pseudo(logits[1][known:], cnn.unsqueeze(1))
+        supervised = sum(self.supervised(one, labels, batch.missing) for one in logits)
+        self.watch.update(logits[0], labels)
+        pseudo, targets = logits[0].new_zeros(()), [sure[:known], sure[:known]]
+        unlabeled = sure < 0
+        crops = unlabeled.flatten(1).any(1)
+        if crops.any():
+            cnn, transformer = (one.argmax(1).detach() for one in logits)
+            pseudo = self.pseudo(logits[0][crops], transformer[crops], unlabeled[crops])
+            pseudo = pseudo + self.pseudo(logits[1][crops], cnn[crops], unlabeled[crops])
             if self.progress >= self.settings.unlabeled_from:
                 # Crossed: each copy of the features carries what the other network says of it.
-                targets = [torch.cat([labels[:known], other]) for other in (transformer, cnn)]
+                targets = [torch.where(unlabeled, other, sure) for other in (transformer, cnn)]
         contrast = self.contrast([[m[-1] for m in maps], [m[0] for m in maps]], targets)
         total = supervised + self.unsupervised_weight * pseudo + 2 * self.settings.contrast * sum(contrast)
         terms = {"loss": total, "supervised": supervised / 2, "pseudo": pseudo / 2}
         return terms | {"contrast_fine": contrast[0], "contrast_coarse": contrast[1]}
 
-    def supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The mean of Dice loss and cross-entropy (section 2.1)."""
-        return (self.dice(logits, labels.unsqueeze(1)) + F.cross_entropy(logits, labels, self.watch.weights)) / 2
+    def supervised(self, logits: Tensor, labels: Tensor, missing: Tensor | None = None) -> Tensor:
+        """The mean of Dice loss and cross-entropy (section 2.1), over the labeled voxels."""
+        dice = squared_dice(logits, labels, missing=missing)
+        return (dice + cross_entropy(logits, labels, self.watch.weights, missing)) / 2
+
+    def pseudo(self, logits: Tensor, taught: Tensor, region: Tensor) -> Tensor:
+        """Dice loss against the classes ``taught`` by the other network, over the unlabeled voxels ``region``."""
+        return squared_dice(logits, taught, region)
 
     def contrast(self, scales: list[list[Tensor]], targets: list[Tensor]) -> list[Tensor]:
         """L_scale of the fine and the coarse maps of both networks, each with its labels (section 2.3)."""
@@ -152,11 +155,12 @@ class MCSC(SemiSupervised):
         chosen = classes.flatten(1).unsqueeze(1).expand(-1, places.shape[1], -1).gather(2, places)
         count = len(targets[0])
         rows = torch.cat(projector(_points(maps[0][:count], places[:count]), _points(maps[1][:count], places[count:])))
-        losses = [
-            balanced_contrast(rows[:, g].flatten(0, 1), chosen[:, g].flatten(), self.settings.temperature)
-            for g in range(places.shape[1])
-            if (chosen[:, g] > 0).any()
-        ]
+        losses = []
+        for group in range(places.shape[1]):
+            points = chosen[:, group].flatten()
+            if (points > 0).any():
+                embeddings = rows[:, group].flatten(0, 1)[points >= 0]
+                losses.append(balanced_contrast(embeddings, points[points >= 0], self.settings.temperature))
         return torch.stack(losses).mean() if losses else 0 * rows.sum()
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..data.batch import Batch
+from ..data.batch import Batch, certain
 from .registry import register_method
-from .semisupervised import Taught, TaughtSettings, labeled_count
+from .semisupervised import Taught, TaughtSettings
 
 
 @register_method("mean-teacher", stage="finetune")
 class MeanTeacher(Taught):
-    """Student and teacher see the same unlabeled crops in other intensities, and are to predict the same."""
+    """Student and teacher see the same crops in other intensities, and are to predict the same for unlabeled voxels."""
 
     Settings = TaughtSettings
     description = "Mean teacher: supervised, and consistent on unlabeled volumes with an average of its own past."
@@ -19,13 +19,15 @@ class MeanTeacher(Taught):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         images, labels = self.augment_spatial(batch)
-        known = labeled_count(labels)
         levels = self.segmenter.forward_deep(self.augment_intensity(images))
-        supervised, finest = self.deep_loss([level[:known] for level in levels], labels[:known])
-        self.watch.update(levels[0][:known], labels[:known])
+        supervised, finest = self.deep_loss(levels, labels, batch.missing)
+        self.watch.update(levels[0], labels)
         consistency = supervised.new_zeros(())
-        if known < len(labels):
-            wanted = self.taught(self.augment_intensity(images[known:])).softmax(1)
-            consistency = (levels[0][known:].float().softmax(1) - wanted).square().mean()
+        unlabeled = certain(labels, batch.missing) < 0
+        crops = unlabeled.flatten(1).any(1)
+        if crops.any():
+            wanted = self.taught(self.augment_intensity(images[crops])).softmax(1)
+            difference = (levels[0][crops].float().softmax(1) - wanted).square().mean(1)
+            consistency = difference[unlabeled[crops]].mean()
         total = supervised / 2 + self.unsupervised_weight * consistency
         return {"loss": total, "dice_ce": finest.detach(), "consistency": consistency.detach()}

@@ -29,7 +29,7 @@ from ..contrast.reconstruction import ErrorNorm, cut_out, reconstruction_loss
 from ..contrast.views import clean
 from ..data.augment_intensity import IntensitySettings
 from ..data.augment_spatial import SpatialSettings
-from ..data.batch import Batch
+from ..data.batch import Batch, certain
 from ..data.sampling import PatchSource, draw_patches, network_axes
 from ..networks.backbone import Backbone
 from ..parameters import Parameters, parameter
@@ -183,10 +183,9 @@ class MixCL(TwoViews):
     def views(self, batch: Batch) -> View:
         """Two views of each crop, each moved on its own with its labels; the first views come first."""
         images, count = clean(batch.images), len(batch.images)
-        labels = batch.labels
-        if labels is None:
-            labels = torch.full((count, *images.shape[2:]), -1, device=images.device)
-        return self.moved_twice(images, labels)
+        if batch.labels is None:
+            return self.moved_twice(images, torch.full((count, *images.shape[2:]), -1, device=images.device))
+        return self.moved_twice(images, certain(batch.labels, batch.missing))
 
     def label_loss(self, embeddings: Tensor, labels: Tensor | None, data_sets: Tensor) -> Tensor:
         """L_lab of a map (V, P, *grid) of pixel embeddings of views with ``labels`` (V, *shape) of ``data_sets`` (V).

@@ -58,8 +58,12 @@ class SemiSupervised(Supervised):
 
 
 def labeled_count(labels: Tensor) -> int:
-    """How many crops come with labels; they are the first of the batch, the others hold -1 everywhere."""
-    return int((labels.flatten(1)[:, 0] >= 0).sum())
+    """How many crops come with labels; they are the first of the batch, the others hold -1 everywhere.
+
+    A crop of a volume of which a part is labeled may hold -1 everywhere too; the first crop counts in any case.
+    """
+    labeled = (labels >= 0).flatten(1).any(1).nonzero()
+    return int(labeled.max()) + 1 if len(labeled) else 1
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class Supervised(SegmentationMethod):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         images, labels = self.augment_spatial(batch)
         levels = self.segmenter.forward_deep(self.augment_intensity(images))
-        total, finest = self.deep_loss(levels, labels)
+        total, finest = self.deep_loss(levels, labels, batch.missing)
         self.watch.update(levels[0], labels)
         return {"loss": total, "dice_ce": finest.detach()}
 
@@ -110,9 +110,20 @@ class Supervised(SegmentationMethod):
         assert labels is not None
         return images, labels
 
-    def deep_loss(self, levels: Sequence[Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Dice + cross-entropy of logits at falling resolutions: their weighted mean, and that of the finest."""
-        losses = [dice_cross_entropy(logits, at_level(labels, logits), self.watch.weights) for logits in levels]
+    def deep_loss(
+        self, levels: Sequence[Tensor], labels: Tensor, missing: Tensor | None = None, region: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Dice + cross-entropy of logits at falling resolutions: their weighted mean, and that of the finest.
+
+        Arguments as in :func:`.segmentation_loss.dice_cross_entropy`, at the resolution of the finest.
+        """
+        losses = []
+        for logits in levels:
+            inside = None if region is None else at_level(region, logits)
+            unseen = missing
+            if missing is not None and missing.ndim > 2:
+                unseen = at_level(missing.flatten(0, 1), logits).unflatten(0, missing.shape[:2])
+            losses.append(dice_cross_entropy(logits, at_level(labels, logits), self.watch.weights, inside, unseen))
         return self.over_levels(losses), losses[0]
 
     def over_levels(self, losses: Sequence[Tensor]) -> Tensor:
@@ -122,7 +133,8 @@ class Supervised(SegmentationMethod):
 
 
 def at_level(labels: Tensor, logits: Tensor) -> Tensor:
-    """(B, *grid) labels on the grid of ``logits``, by nearest neighbor."""
+    """(B, *grid) labels, or a mask, on the grid of ``logits``, by nearest neighbor."""
     if labels.shape[1:] == logits.shape[2:]:
         return labels
-    return F.interpolate(labels.unsqueeze(1).float(), size=logits.shape[2:], mode="nearest-exact").squeeze(1).long()
+    nearest = F.interpolate(labels.unsqueeze(1).float(), size=logits.shape[2:], mode="nearest-exact").squeeze(1)
+    return nearest.to(labels.dtype)

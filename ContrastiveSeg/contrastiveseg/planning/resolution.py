@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import InputError
 from ..volumes.dataset import CaseFiles
 from ..volumes.orientation import canonical_axes
+from ..volumes.painted_slices import painted_slices
 from ..volumes.reading import read_geometry, read_labels
 from ..volumes.resample import resample_image, resample_labels, resampled_shape
 from .fingerprint import Fingerprint
@@ -107,7 +108,8 @@ def choose_resolution(
         return Resolution(chosen, "as asked for")
     if wanted == "native":
         return Resolution(seen.spacing, "the volumes' own, as asked for")
-    labeled = [case for case in cases if case.labels]
+    # Strokes do not show what a structure looks like.
+    labeled = [case for case in cases if case.labels and case.labeling.part != "painted"]
     if dimensions == 2 or not labeled:
         return Resolution(seen.spacing, "the volumes' own")
     if steps >= FULL_STEPS:
@@ -151,11 +153,15 @@ def resolution_text(resolution: Resolution, native: Spacing) -> str:
 
 @dataclass(frozen=True)
 class _Structure:
-    """One label of one case, cut to its box: ``mask`` (z, y, x) of 0 and 1 at ``spacing``."""
+    """One label of one case, cut to its box: ``mask`` (z, y, x) of 0 and 1 at ``spacing``.
+
+    Where only slices across one axis are labeled, ``kept`` is that axis: it says nothing of other spacings there.
+    """
 
     value: int
     mask: np.ndarray
     spacing: Spacing
+    kept: int | None
 
 
 def _structures(cases: Sequence[CaseFiles]) -> Iterator[_Structure]:
@@ -164,11 +170,13 @@ def _structures(cases: Sequence[CaseFiles]) -> Iterator[_Structure]:
         assert case.labels is not None
         geometry, _ = read_geometry(case.images[0])
         axes = canonical_axes(geometry)
-        labels = axes.apply(read_labels(case.labels, geometry).array)
+        labels = axes.apply(case.labeling.apply(read_labels(case.labels, geometry)).array)
+        slices = painted_slices(labels >= 0) if case.labeling.part == "slices" else None
+        kept = slices.axis if slices else None
         for value in np.unique(labels[labels > 0]):
             inside = np.nonzero(labels == value)
             box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in inside)
-            yield _Structure(int(value), (labels[box] == value).astype(np.uint8), axes.spacing_zyx(geometry))
+            yield _Structure(int(value), (labels[box] == value).astype(np.uint8), axes.spacing_zyx(geometry), kept)
 
 
 def _candidates(native: Spacing) -> Iterator[Spacing]:
@@ -182,9 +190,12 @@ def _candidates(native: Spacing) -> Iterator[Spacing]:
 
 def _kept(structures: Sequence[_Structure], spacing: Spacing) -> bool:
     """Whether every structure survives being resampled to ``spacing`` and back."""
-    scores: dict[int, list[float]] = {}
+    losses: dict[int, list[float]] = {}
     for structure in structures:
-        target = [max(own, wanted) for own, wanted in zip(structure.spacing, spacing, strict=True)]
+        target = [
+            own if axis == structure.kept else max(own, wanted)
+            for axis, (own, wanted) in enumerate(zip(structure.spacing, spacing, strict=True))
+        ]
         margin = [(math.ceil(2 * t / s),) * 2 for t, s in zip(target, structure.spacing, strict=True)]
         mask = np.pad(structure.mask, margin)
         small = resample_labels(mask, resampled_shape(mask.shape, structure.spacing, target))
@@ -192,5 +203,7 @@ def _kept(structures: Sequence[_Structure], spacing: Spacing) -> bool:
             return False
         again = resample_image(small[None], mask.shape)[0] > 0.5
         both = np.count_nonzero(again & (mask > 0))
-        scores.setdefault(structure.value, []).append(2 * both / (np.count_nonzero(again) + int(mask.sum())))
-    return all(float(np.mean(dice)) >= LEAST_DICE for dice in scores.values())
+        loss = 1 - 2 * both / (np.count_nonzero(again) + int(mask.sum()))
+        # Across the slices as much would be lost as along each of the two axes within them.
+        losses.setdefault(structure.value, []).append(loss if structure.kept is None else 1.5 * loss)
+    return all(1 - float(np.mean(lost)) >= LEAST_DICE for lost in losses.values())

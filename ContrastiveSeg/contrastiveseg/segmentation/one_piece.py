@@ -20,7 +20,11 @@ _MIN_CASES = 3
 
 
 def one_piece_labels(cases: Sequence[CachedCase]) -> tuple[int, ...]:
-    """The labels that are in one piece in each of the three or more ``cases`` that have them, but for specks."""
+    """The labels that are in one piece in each of the three or more ``cases`` that have them, but for specks.
+
+    Cases of which only a part is labeled say nothing of it.
+    """
+    cases = [case for case in cases if case.labeled == 1]
     present = Counter(value for case in cases for value in case.values or ())
     one_piece = Counter(value for case in cases for value in case.one_piece)
     return tuple(value for value in sorted(present) if present[value] == one_piece[value] >= _MIN_CASES)

@@ -64,10 +64,13 @@ class MethodUnderTest:
         made = self.method(toy_backbone(dimensions, seed=seed), toy_plan(dimensions), self.settings, **more)
         return made.train()
 
-    def volumes(self) -> ToyVolumes:
-        """Volumes to draw from: in fine-tuning half of them without labels, where the method uses such."""
+    def volumes(self, partly: bool = False) -> ToyVolumes:
+        """Volumes to draw from: in fine-tuning half of them without labels, where the method uses such.
+
+        With ``partly``, the labels of the others are incomplete.
+        """
         some = self.stage == "finetune" and getattr(self.method, "uses_unlabeled", False)
-        return ToyVolumes(labeled=(0, 1) if some else None)
+        return ToyVolumes(labeled=(0, 1) if some else None, partly=partly)
 
 
 def method_checks(
@@ -95,6 +98,8 @@ def method_checks(
             f"trains_what_it_transfers_{dimensions}d": partial(_trains_what_it_transfers, dimensions=dimensions),
             f"runs_as_a_job_{dimensions}d": partial(_runs_as_a_job, dimensions=dimensions),
         }
+        if tested.stage == "finetune" or tested.method.uses_labels:
+            checks[f"takes_incomplete_labels_{dimensions}d"] = partial(_takes_incomplete_labels, dimensions=dimensions)
     return {name: partial(check, tested) for name, check in checks.items()}
 
 
@@ -160,6 +165,23 @@ def _takes_a_step(tested: MethodUnderTest, folder: Path, dimensions: Dimensions)
     assert different == [], "draw may use its generator alone, and step torch's global one"
     made = tested.on_toy_network(dimensions)
     check_a_step_in_bfloat16(made, made.draw(tested.volumes(), np.random.default_rng(0)))
+
+
+def _takes_incomplete_labels(tested: MethodUnderTest, folder: Path, dimensions: Dimensions) -> None:
+    """Labels that are missing in some slices, and structures that were not looked for, bring in nothing infinite."""
+    made = tested.on_toy_network(dimensions)
+    for made.progress in (0.0, 0.5, 1.0):
+        torch.manual_seed(0)
+        made.zero_grad(set_to_none=True)
+        batch = made.draw(tested.volumes(partly=True), np.random.default_rng(0))
+        assert batch.labels is not None
+        assert batch.missing is not None, "crops are to say which structures were not looked for (draw_patches does)"
+        terms = made(batch)
+        terms["loss"].backward()
+        made.after_step()
+        assert all(torch.isfinite(term) for term in terms.values()), terms
+        gradients = [p.grad for p in made.parameters() if p.grad is not None]
+        assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
 def _learns_a_batch(tested: MethodUnderTest, folder: Path, dimensions: Dimensions) -> None:

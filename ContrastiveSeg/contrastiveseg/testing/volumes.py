@@ -20,7 +20,8 @@ from ..synthetic.settings import SyntheticSettings
 class ToyVolumes:
     """A patch source over volumes of two balls in noise, of other size and brightness in each; labels 1 and 2.
 
-    ``labeled`` are the cases with labels, ``data_sets`` the number of each case's data set.
+    ``labeled`` are the cases with labels, ``data_sets`` the number of each case's data set. With ``partly``, only every
+    other slice across z has a label in them, and label 2 was not looked for in the first one.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class ToyVolumes:
         shape: tuple[int, int, int] = (24, 24, 24),
         labeled: Sequence[int] | None = None,
         data_sets: Sequence[int] = (),
+        partly: bool = False,
     ) -> None:
         random = np.random.default_rng(0)
         axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
@@ -47,6 +49,11 @@ class ToyVolumes:
         self.labeled = tuple(range(count)) if labeled is None else tuple(labeled)
         self.unlabeled = tuple(c for c in range(count) if c not in self.labeled)
         self.data_sets = tuple(data_sets) or (0,) * count
+        self.partly = partly
+        if partly:
+            self.labels[0][self.labels[0] == 2] = 0
+            for labels in self.labels:
+                labels[::2] = -1
 
     def __len__(self) -> int:
         return len(self.images)
@@ -65,7 +72,7 @@ class ToyVolumes:
     def label_crop(self, case: int, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
         if case not in self.labeled:
             return np.full(tuple(size), -1, np.int16)
-        return _cut(self.labels[case], start, size)
+        return _cut(self.labels[case], start, size, outside=-1 if self.partly else 0)
 
     def data_set(self, case: int) -> int:
         return self.data_sets[case]
@@ -73,12 +80,18 @@ class ToyVolumes:
     def foreground_voxels(self, case: int) -> np.ndarray:
         if case not in self.labeled:
             return np.empty((0, 4), np.int32)
-        where = np.argwhere(self.labels[case])
+        where = np.argwhere(self.labels[case] > 0)
         return np.concatenate([self.labels[case][tuple(where.T)][:, None], where], 1)
 
+    def labeled_voxels(self, case: int) -> np.ndarray | None:
+        return np.argwhere(self.labels[case] >= 0) if self.partly and case in self.labeled else None
 
-def _cut(array: np.ndarray, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
-    padded = np.pad(array, 32)
+    def missing(self, case: int) -> np.ndarray | None:
+        return np.array([False, False, True]) if self.partly and case == 0 else None
+
+
+def _cut(array: np.ndarray, start: Sequence[int], size: Sequence[int], outside: int = 0) -> np.ndarray:
+    padded = np.pad(array, 32, constant_values=outside)
     return padded[tuple(slice(s + 32, s + 32 + n) for s, n in zip(start, size, strict=True))]
 
 

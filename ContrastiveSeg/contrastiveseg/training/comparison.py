@@ -119,4 +119,5 @@ def _scores_text(case: HeldOutCase) -> str:
     by_label = ", ".join(f"{name} {dice:.3f}" for name, dice in case.labels.items())
     if case.dice is None:
         return f"Held out {case.name}: nothing to find, and nothing found."
-    return f"Held out {case.name}: Dice {case.dice:.3f}" + (f" ({by_label})." if by_label else ".")
+    where = "" if case.labeled == 1 else f" on the {case.labeled:.1%} of its voxels that are labeled"
+    return f"Held out {case.name}: Dice {case.dice:.3f}{where}" + (f" ({by_label})." if by_label else ".")

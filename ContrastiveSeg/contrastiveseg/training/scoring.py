@@ -29,6 +29,8 @@ def working_dice(
 ) -> float:
     """Mean Dice of the weights ``state`` over cases and labels of ``source``; ``method`` gets its own weights back.
 
+    Only voxels with a label count, and of each case only the structures that were looked for.
+
     Raises:
         Cancelled: ``run`` was.
     """
@@ -41,7 +43,11 @@ def working_dice(
             shape = source.shape(case)
             image = torch.from_numpy(source.crop(case, (0, 0, 0), shape))
             predicted = predictor.logits(image, on_tile=_stopping(run)).argmax(0).cpu().numpy()
-            scores += dice_by_class(predicted, source.label_crop(case, (0, 0, 0), shape), len(card.labels) + 1)
+            truth, missing = source.label_crop(case, (0, 0, 0), shape), source.missing(case)
+            if missing is not None:
+                predicted[missing[predicted]] = 0
+            labeled = truth >= 0
+            scores += dice_by_class(predicted[labeled], truth[labeled], len(card.labels) + 1)
     finally:
         method.load_state_dict(own)
     return statistics.fmean(scores) if scores else 0.0
@@ -57,7 +63,7 @@ def dice_by_class(predicted: np.ndarray, truth: np.ndarray, classes: int) -> lis
 
 
 def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run: Run) -> list[HeldOutCase]:
-    """Segment ``files`` as a user would and measure them against their labels.
+    """Segment ``files`` as a user would and measure them against their labels, on what is labeled.
 
     Raises:
         Cancelled: ``run`` was.
@@ -70,11 +76,14 @@ def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run:
         assert case.labels is not None
         volume = read_channels(case.images)
         predicted = predictor.predict(volume, on_tile=_stopping(run)).labels
-        measured = measure(predicted, read_labels(case.labels, volume.geometry), names)
+        truth = case.labeling.apply(read_labels(case.labels, volume.geometry))
+        looked_for = case.labeling.structures
+        measured = measure(predicted, truth, {v: n for v, n in names.items() if not looked_for or str(v) in looked_for})
         dice = {m.name: m.dice for m in measured if m.dice is not None}
         distances = [m.hd95_mm for m in measured if m.status != "absent"]
         worst = None if None in distances or not distances else max(d for d in distances if d is not None)
-        scores.append(HeldOutCase(case.name, statistics.fmean(dice.values()) if dice else None, dice, worst))
+        mean, labeled = statistics.fmean(dice.values()) if dice else None, float((truth.array >= 0).mean())
+        scores.append(HeldOutCase(case.name, mean, dice, worst, labeled))
         progress(done + 1)
     return scores
 

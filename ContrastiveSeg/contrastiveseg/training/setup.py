@@ -119,7 +119,7 @@ def provenance(
     labeled = sum(c.values is not None for c in cases)
     named = sorted(cases, key=lambda c: c.values is None)[: max(_NAMED_CASES, labeled)]
     return Provenance(
-        cases=tuple(TrainingCase(c.name, c.digest, labels_used and c.values is not None) for c in named),
+        cases=tuple(_training_case(c, labels_used and c.values is not None) for c in named),
         case_count=len(cases),
         steps=trained.steps,
         seed=job.seed,
@@ -132,6 +132,12 @@ def provenance(
         software=f"contrastiveseg {__version__}, torch {torch.__version__}",
         **more,
     )
+
+
+def _training_case(case: CachedCase, label_used: bool) -> TrainingCase:
+    if not label_used:
+        return TrainingCase(case.name, case.digest, False)
+    return TrainingCase(case.name, case.digest, True, round(case.labeled, 4), case.structures)
 
 
 def finish(output: Path) -> None:

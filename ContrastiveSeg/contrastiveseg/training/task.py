@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from ..methods.registry import methods_of
 from ..planning.plan import Plan
 from ..serialization import from_json
 from ..volumes.dataset import CaseFiles
-from ..volumes.dataset_json import declared_label_names
+from ..volumes.dataset_json import background_value, declared_labels
+from .labeled_part import check_labeled_part, with_structures
 from .run import Run
 from .setup import cases_of, prepared
 
@@ -36,15 +37,22 @@ class Task:
 
 
 def labeled_cases(job: FinetuneJob) -> list[CaseFiles]:
-    """The cases of ``job`` that have a label map.
+    """The cases of ``job`` that have a label map, and what of each is labeled.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or the names of the labels cannot be read.
     """
     cases = [c for c in cases_of(job.images, job.labels) if c.labels]
     if not cases:
         raise InputError("None of the volumes has a label map. Give --labels, or a dataset.json that names them.")
-    return cases
+    names = _named_labels(job)
+    labelings = [
+        dataclasses.replace(
+            case.labeling, part=case.labeling.part or job.labeled_part, ignore=names.ignore, background=names.background
+        )
+        for case in cases
+    ]
+    return [dataclasses.replace(case, labeling=how) for case, how in zip(cases, labelings, strict=True)]
 
 
 def unlabeled_cases(job: FinetuneJob, method: type[SegmentationMethod]) -> list[CaseFiles]:
@@ -134,14 +142,44 @@ def prepared_task(
     """
     cached = prepared([*labeled, *unlabeled], plan, folder, run, with_labels=True)
     with_label, without = cached[: len(labeled)], cached[len(labeled) :]
+    check_labeled_part(with_label, run.emit)
     labels = _labels(job, with_label, base)
+    files, with_label = with_structures(job, labeled, with_label, labels, run.emit)
     known = {case.digest for case in with_label}
     fresh = [case for case in without if case.digest not in known]
     if len(fresh) < len(without):
         run.emit(events.log(f"{len(without) - len(fresh)} of the unlabeled volumes are labeled cases: left out there."))
     if without and not fresh:
         raise InputError("All volumes of --unlabeled are labeled cases too. Give others, or leave the option out.")
-    return Task(list(labeled), CachedVolumes(folder, [*with_label, *fresh], [label.value for label in labels]), labels)
+    return Task(files, CachedVolumes(folder, [*with_label, *fresh], [label.value for label in labels]), labels)
+
+
+@dataclass(frozen=True)
+class _NamedLabels:
+    """Label values and names, and where they are from; values of voxels without a label and of painted background.
+
+    ``table`` are the labels of the label table, by value.
+    """
+
+    names: Mapping[int, str]
+    where: str
+    ignore: int | None
+    background: int | None
+    table: Mapping[int, Label]
+
+
+def _named_labels(job: FinetuneJob) -> _NamedLabels:
+    """From the label table, else dataset.json, of which the label "ignore" holds in any case.
+
+    Raises:
+        InputError: either cannot be read.
+    """
+    declared = declared_labels(Path(path) for path in (*job.images, *job.labels))
+    if not job.label_table:
+        return _NamedLabels(declared.names, "dataset.json", declared.ignore, declared.background, {})
+    table = {label.value: label for label in label_table(Path(job.label_table))}
+    names = {value: label.name for value, label in table.items()}
+    return _NamedLabels(names, job.label_table, declared.ignore, background_value(names), table)
 
 
 def _labels(job: FinetuneJob, cases: Sequence[CachedCase], base: Card | None) -> tuple[Label, ...]:
@@ -155,14 +193,9 @@ def _labels(job: FinetuneJob, cases: Sequence[CachedCase], base: Card | None) ->
         raise InputError("All label maps are empty. Label at least one structure in one case.")
     if len(values) > 255:
         raise InputError(f"The label maps hold {len(values)} different labels; at most 255 can be learned together.")
-    known = {label.value: label for label in (base.labels if base else ())}
-    names: dict[int, str] = {}
-    where = "dataset.json"
-    if job.label_table:
-        where = job.label_table
-        known = {label.value: label for label in label_table(Path(job.label_table))}
-        names = {value: label.name for value, label in known.items()}
-    names = names or declared_label_names(Path(path) for path in (*job.images, *job.labels))
+    named = _named_labels(job)
+    names, where = named.names, named.where
+    known = named.table or {label.value: label for label in (base.labels if base else ())}
     for case in cases:
         undeclared = [str(v) for v in case.values or () if names and v not in names]
         if undeclared:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from .. import files
 from ..errors import InputError
-from .dataset_json import listed_files
+from .dataset_json import ListedCase, listed_cases
+from .labeling import Labeling
 from .pairing import labels_by_case, matching_case, volume_files
 
 
@@ -20,12 +21,13 @@ class CaseFiles:
     Attributes:
         name: the files' name without ending and channel number.
         images: one file (or DICOM folder) a channel.
-        labels: the label map, or None for an unlabeled case.
+        labels: the label map, or None for an unlabeled case. labeling: what it says and what it leaves open.
     """
 
     name: str
     images: tuple[Path, ...]
     labels: Path | None
+    labeling: Labeling = Labeling()
 
 
 def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[CaseFiles]:
@@ -34,7 +36,8 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
     Args:
         images: any of: a folder with one file a case (or ``CASE_0000``, ``CASE_0001``, ... one a channel), a folder
             with DICOM slices, a folder of such folders, a volume file, a ``dataset.json`` (Decathlon or nnU-Net) or the
-            folder it lies in, a JSON list of ``{"image": ..., "label": ...}`` with paths relative to it.
+            folder it lies in, a JSON list of ``{"image": ..., "label": ...}`` with paths relative to it, in which a
+            case may also say its "labeled_part" and the "structures" that were looked for.
         labels: folders or files. A label belongs to the case whose name it has, with or without ``_seg``, ``_label``
             and the like; files named one by one whose names do not match are paired in the order given. Labels without
             an image are ignored.
@@ -165,9 +168,9 @@ def _with_labels(cases: list[CaseFiles], labels: Sequence[Path], in_order: bool)
 
 
 def _cases_in_json(path: Path) -> list[CaseFiles]:
-    listed = listed_files(path)
+    listed = listed_cases(path)
     if listed is not None:
-        return [_listed_case(images, label) for images, label in listed]
+        return [_listed_case(case) for case in listed]
     folder = path.parent
     if not (folder / "imagesTr").is_dir():
         raise InputError(f"{path}: has no list named training, and there is no folder imagesTr beside it.")
@@ -176,6 +179,7 @@ def _cases_in_json(path: Path) -> list[CaseFiles]:
     return _with_labels(cases, [folder / "labelsTr"], in_order=False)
 
 
-def _listed_case(images: tuple[Path, ...], label: Path | None) -> CaseFiles:
-    name = _name(images[0])
-    return CaseFiles(name.removesuffix("_0000") if len(images) > 1 else name, images, label)
+def _listed_case(listed: ListedCase) -> CaseFiles:
+    name = _name(listed.images[0])
+    name = name.removesuffix("_0000") if len(listed.images) > 1 else name
+    return CaseFiles(name, listed.images, listed.label, listed.labeling)

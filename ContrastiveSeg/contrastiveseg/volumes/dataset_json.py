@@ -4,16 +4,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from ..descriptions import LabeledPart
 from ..errors import InputError
+from .labeling import Labeling
 
-ENTRY_KEYS = {"image", "label"}
+#: What the entry of a case may hold.
+ENTRY_KEYS = {"image", "label", "labeled_part", "structures"}
 
 
-def listed_files(path: Path) -> list[tuple[tuple[Path, ...], Path | None]] | None:
-    """Image files (one a channel) and label file of each case that ``path`` lists, relative to its folder.
+@dataclass(frozen=True)
+class ListedCase:
+    """The image files of a case (one a channel), its label file, and what that says."""
+
+    images: tuple[Path, ...]
+    label: Path | None
+    labeling: Labeling
+
+
+@dataclass(frozen=True)
+class DeclaredLabels:
+    """Label values and their names, without ``ignore``, the value of voxels without a label.
+
+    ``background`` is a value above 0 whose name is background.
+    """
+
+    names: dict[int, str] = field(default_factory=dict)
+    ignore: int | None = None
+
+    @property
+    def background(self) -> int | None:
+        return background_value(self.names)
+
+
+def background_value(names: dict[int, str]) -> int | None:
+    """The value above 0 that is named background, if there is one."""
+    return next((value for value, name in names.items() if value and name.strip().casefold() == "background"), None)
+
+
+def listed_cases(path: Path) -> list[ListedCase] | None:
+    """The cases that ``path`` lists, with paths relative to its folder.
 
     None where it lists no cases, as a ``dataset.json`` of nnU-Net v2.
 
@@ -31,8 +64,10 @@ def listed_files(path: Path) -> list[tuple[tuple[Path, ...], Path | None]] | Non
     return [_entry(path, f"training[{i}]", e) for i, e in enumerate(data["training"])]
 
 
-def label_names(path: Path) -> dict[int, str]:
-    """Label values and their names from a ``dataset.json`` of the Decathlon or nnU-Net v2 form, background included.
+def declared_in(path: Path) -> DeclaredLabels:
+    """The labels of a ``dataset.json`` of the Decathlon or nnU-Net v2 form, background included.
+
+    nnU-Net's label "ignore" marks voxels without a label.
 
     Raises:
         InputError: not such a file.
@@ -42,8 +77,6 @@ def label_names(path: Path) -> dict[int, str]:
         raise InputError(f"{path}: labels: expected an object with a name for every label.")
     names: dict[int, str] = {}
     for key, value in table.items():
-        if key == "ignore":
-            raise InputError(f"{path}: an 'ignore' label is not supported. Remove it there and from the label maps.")
         if isinstance(value, int) and not isinstance(value, bool):
             names[value] = key
         elif isinstance(value, str) and key.isdecimal():
@@ -52,20 +85,23 @@ def label_names(path: Path) -> dict[int, str]:
             raise InputError(f'{path}: labels.{key}: expected "NAME": NUMBER or "NUMBER": "NAME", found {value!r}.')
     if len(names) != len(table):
         raise InputError(f"{path}: labels: two names have the same number.")
-    return dict(sorted(names.items()))
+    ignore = next((value for value, name in names.items() if name == "ignore"), None)
+    if ignore == 0:
+        raise InputError(f"{path}: labels.ignore is 0, which is the background. Give it the highest number.")
+    return DeclaredLabels({value: name for value, name in sorted(names.items()) if value != ignore}, ignore)
 
 
-def declared_label_names(paths: Iterable[Path]) -> dict[int, str]:
-    """:func:`label_names` of the first ``dataset.json`` among ``paths``, in one of them or beside one; {} without one.
+def declared_labels(paths: Iterable[Path]) -> DeclaredLabels:
+    """:func:`declared_in` of the first ``dataset.json`` among ``paths``, in one of them or beside one; or nothing.
 
     Raises:
-        InputError: as :func:`label_names`.
+        InputError: as :func:`declared_in`.
     """
     for path in paths:
         for candidate in (path, path / "dataset.json", path.parent / "dataset.json"):
             if candidate.name == "dataset.json" and candidate.is_file():
-                return label_names(candidate)
-    return {}
+                return declared_in(candidate)
+    return DeclaredLabels()
 
 
 def _load(path: Path) -> Any:
@@ -83,9 +119,12 @@ def _object(path: Path, data: Any) -> dict[str, Any]:
     return data
 
 
-def _entry(path: Path, where: str, entry: Any) -> tuple[tuple[Path, ...], Path | None]:
+def _entry(path: Path, where: str, entry: Any) -> ListedCase:
     if not isinstance(entry, dict) or "image" not in entry or not set(entry) <= ENTRY_KEYS:
-        raise InputError(f'{path}: {where}: expected {{"image": FILE, "label": FILE}}, found {str(entry)[:80]}.')
+        raise InputError(
+            f'{path}: {where}: expected {{"image": FILE, "label": FILE}}, and "labeled_part" or "structures" if need '
+            f"be, found {str(entry)[:80]}."
+        )
     names = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
     label = entry.get("label")
     if not names or not all(isinstance(n, str) and n for n in names) or not (label is None or isinstance(label, str)):
@@ -94,4 +133,22 @@ def _entry(path: Path, where: str, entry: Any) -> tuple[tuple[Path, ...], Path |
     for file in (*images, *([path.parent / label] if label else [])):
         if not file.exists():
             raise InputError(f"{path}: {where}: {file} does not exist.")
-    return images, path.parent / label if label else None
+    return ListedCase(images, path.parent / label if label else None, _labeling(path, where, entry))
+
+
+def _labeling(path: Path, where: str, entry: dict[str, Any]) -> Labeling:
+    part, structures = entry.get("labeled_part"), entry.get("structures")
+    if part is not None and part not in get_args(LabeledPart):
+        raise InputError(f"{path}: {where}: labeled_part is one of {', '.join(get_args(LabeledPart))}, not {part!r}.")
+    if structures is None:
+        return Labeling(part)
+    if (
+        not isinstance(structures, list)
+        or not structures
+        or not all(isinstance(s, (str, int)) and not isinstance(s, bool) for s in structures)
+    ):
+        raise InputError(
+            f"{path}: {where}: structures lists the names or values of the structures that were looked for in the "
+            f"case, not {str(structures)[:80]}."
+        )
+    return Labeling(part, tuple(str(s) for s in structures))

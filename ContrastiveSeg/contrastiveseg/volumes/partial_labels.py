@@ -8,7 +8,12 @@ from pathlib import Path
 
 from ..errors import InputError
 from .dataset import CaseFiles, find_cases
+from .dataset_json import declared_labels
+from .labeling import Labeling
 from .pairing import labels_by_case, volume_files
+
+#: By the files of a volume: its label map, and what that says.
+_LabelsByVolume = dict[tuple[Path, ...], tuple[Path, Labeling]]
 
 
 def with_named_labels(data_sets: Sequence[Sequence[CaseFiles]], labels: Sequence[Path]) -> list[list[CaseFiles]]:
@@ -33,7 +38,13 @@ def with_named_labels(data_sets: Sequence[Sequence[CaseFiles]], labels: Sequence
                 f"{path} labels none of the volumes. Name each label map like its volume, or give the dataset.json "
                 "that lists both."
             )
-        pooled = [[replace(case, labels=named.get(case.images, case.labels)) for case in cases] for cases in pooled]
+        declared = declared_labels([path])
+        for cases in pooled:
+            for index, case in enumerate(cases):
+                if case.images in named:
+                    label, labeling = named[case.images]
+                    labeling = replace(labeling, ignore=declared.ignore, background=declared.background)
+                    cases[index] = replace(case, labels=label, labeling=labeling)
     return pooled
 
 
@@ -43,14 +54,14 @@ def _lists_cases(path: Path) -> bool:
     return (path / "dataset.json").is_file() and not volume_files(path)
 
 
-def _by_volume(data_sets: Sequence[Sequence[CaseFiles]], path: Path) -> dict[tuple[Path, ...], Path]:
+def _by_volume(data_sets: Sequence[Sequence[CaseFiles]], path: Path) -> _LabelsByVolume:
     """Labels by the volumes' files, as the list at ``path`` pairs them."""
-    listed = {_resolved(case.images): case.labels for case in find_cases([path]) if case.labels}
+    listed = {_resolved(case.images): (case.labels, case.labeling) for case in find_cases([path]) if case.labels}
     known = {case.images: listed.get(_resolved(case.images)) for cases in data_sets for case in cases}
     return {images: label for images, label in known.items() if label}
 
 
-def _by_name(data_sets: Sequence[Sequence[CaseFiles]], path: Path) -> dict[tuple[Path, ...], Path]:
+def _by_name(data_sets: Sequence[Sequence[CaseFiles]], path: Path) -> _LabelsByVolume:
     """Labels by the volumes' files, paired by name within one data set: one with volumes below ``path`` if there is."""
     folder = path.resolve()
     below = [cases for cases in data_sets if any(folder in f.parents for c in cases for f in _resolved(c.images))]
@@ -61,7 +72,7 @@ def _by_name(data_sets: Sequence[Sequence[CaseFiles]], path: Path) -> dict[tuple
     for cases in data_sets:
         by_name = {case.name: case for case in cases}
         if labels := labels_by_case(maps, by_name):
-            matches.append({by_name[name].images: file for name, file in labels.items()})
+            matches.append({by_name[name].images: (file, Labeling()) for name, file in labels.items()})
     if len(matches) > 1:
         raise InputError(
             f"{path} has labels with the names of volumes in {len(matches)} of the data sets. Give the dataset.json "

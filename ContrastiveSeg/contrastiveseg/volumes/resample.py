@@ -40,11 +40,14 @@ def resample_labels(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     the nearest voxel. At a tie the structure wins over the background, and a class that would be gone entirely (a thin
     vessel in a much coarser grid) keeps the voxels where it was strongest. Above 32 classes: nearest voxel.
 
+    Voxels below 0 have no label and take no part. The result has one where half or more of a voxel has, or where the
+    center of a labeled voxel lies in it, so that a labeled slice between others does not vanish.
+
     An array that has the shape already comes back as it is, not copied.
     """
     if tuple(array.shape) == tuple(shape):
         return array
-    classes = np.unique(array)
+    classes = np.unique(array[array >= 0])
     if len(classes) > MOST_CLASSES:
         # float32 holds every 16-bit label exactly; torch has no nearest for most integer types
         labels = torch.from_numpy(np.ascontiguousarray(array, np.float32))[None, None]
@@ -59,7 +62,18 @@ def resample_labels(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     for label in np.setdiff1d(classes, result.unique().numpy()):
         weight = _class_weight(array, label, shape)
         result[weight > weight.max() / 2] = int(label)
-    return result.numpy().astype(array.dtype)
+    resampled = result.numpy().astype(array.dtype)
+    if (array < 0).any():
+        resampled[~_labeled(array >= 0, shape)] = -1
+    return resampled
+
+
+def _labeled(labeled: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Which voxels of ``shape`` have a label, where ``labeled`` (z, y, x) says it of the voxels before."""
+    half = _interpolate(torch.from_numpy(labeled.astype(np.float32))[None, None], shape)[0, 0].numpy() >= 0.5
+    voxels = zip(labeled.nonzero(), shape, labeled.shape, strict=True)
+    half[tuple(np.floor((index + 0.5) * n / before).astype(int) for index, n, before in voxels)] = True
+    return half
 
 
 def _class_weight(array: np.ndarray, label: np.integer, shape: Sequence[int]) -> Tensor:

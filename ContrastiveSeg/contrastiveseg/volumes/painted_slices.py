@@ -1,0 +1,85 @@
+"""Which slices of a label map are painted, and whether it looks as if only some slices of a structure were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy import ndimage
+
+#: A run of neighboring slices counts as flat when it is thinner than this share of its outline's diameter,
+_FLAT = 0.5
+#: and one that is alone when it has at most so many slices and is thinner than this share.
+_FEW, _VERY_FLAT = 3, 0.2
+#: Outlines of neighboring runs overlap when they share this much of the smaller: pieces of one structure do.
+_OVERLAP = 0.3
+#: The share of runs that must be flat, and of neighbors that must overlap.
+_MOST = 2 / 3
+#: Names of the axes of arrays in canonical orientation.
+_NAMES = ("axial", "coronal", "sagittal")
+
+
+@dataclass(frozen=True)
+class PaintedSlices:
+    """The slices across an array axis that hold paint, out of ``count``."""
+
+    axis: int
+    indices: tuple[int, ...]
+    count: int
+
+    def __str__(self) -> str:
+        return f"{len(self.indices)} of {self.count} {_NAMES[self.axis]} slices"
+
+
+def painted_slices(painted: np.ndarray) -> PaintedSlices | None:
+    """The painted slices of a mask (z, y, x), across the axis along which paint leaves out most; None without paint.
+
+    Of axes that leave out equally many, as when one slice or neighboring ones are painted, that with the fewest painted
+    slices.
+    """
+    if not painted.any():
+        return None
+    candidates = []
+    for axis in range(3):
+        indices = np.flatnonzero(painted.any(tuple(other for other in range(3) if other != axis)))
+        density = len(indices) / (indices[-1] - indices[0] + 1)
+        candidates.append((round(density, 6), len(indices), axis, indices))
+    _, _, axis, indices = min(candidates, key=lambda candidate: candidate[:3])
+    return PaintedSlices(axis, tuple(int(i) for i in indices), painted.shape[axis])
+
+
+def looks_like_slices(labels: np.ndarray, spacing: Sequence[float]) -> PaintedSlices | None:
+    """The painted slices of a label map (z, y, x) in which some structure seems to be painted on some slices only.
+
+    A structure does where it has gaps across one axis and is flat between them, with outlines that lie over each other:
+    every other slice, or a few spread over its length. A structure that lies in at most three slices of many does too
+    where it is very flat. Lesions that lie apart, and structures in several pieces, do not.
+
+    Args:
+        spacing: mm (z, y, x).
+    """
+    for value, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        mask = labels[box] == value
+        slices = painted_slices(mask)
+        assert slices is not None
+        whole = labels.shape[slices.axis]
+        if _in_few_slices(mask, slices, whole, spacing):
+            return painted_slices(labels > 0)
+    return None
+
+
+def _in_few_slices(mask: np.ndarray, slices: PaintedSlices, whole: int, spacing: Sequence[float]) -> bool:
+    axis, runs = slices.axis, np.split(slices.indices, np.flatnonzero(np.diff(slices.indices) > 1) + 1)
+    outlines = [mask.take(run, axis).any(axis) for run in runs]
+    voxel = np.prod([s for other, s in enumerate(spacing) if other != axis])
+    diameters = [2 * np.sqrt(outline.sum() * voxel / np.pi) for outline in outlines]
+    thickness = [len(run) * spacing[axis] for run in runs]
+    if len(runs) == 1:
+        return len(runs[0]) <= _FEW < whole / 2 and thickness[0] <= _VERY_FLAT * diameters[0]
+    flat = [t <= _FLAT * d for t, d in zip(thickness, diameters, strict=True)]
+    over = [(one & other).sum() >= _OVERLAP * min(one.sum(), other.sum()) for one, other in pairwise(outlines)]
+    return float(np.mean(flat)) >= _MOST and float(np.mean(over)) >= _MOST
