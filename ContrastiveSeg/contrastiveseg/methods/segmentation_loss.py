@@ -85,12 +85,15 @@ def merged_with_background(log_probabilities: Tensor, missing: Tensor) -> Tensor
 def _compared(
     logits: Tensor, labels: Tensor, region: Tensor | None, missing: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probabilities (B, classes, ...), 1 where a voxel counts and else 0 (B, ...), and labels without -1."""
+    """Log-probabilities (B, classes, ...), 1 where a voxel counts and else 0 (B, ...), and the labels of those."""
     log_probabilities = logits.float().log_softmax(1)
     if missing is not None:
         log_probabilities = merged_with_background(log_probabilities, missing)
-    labeled = labels >= 0
-    return log_probabilities, (labeled if region is None else labeled & region).float(), labels.clamp_min(0)
+    inside = labels >= 0
+    if region is not None:
+        inside = inside & region
+    # Elsewhere a label may be of a class without probability, whose logarithm is infinite.
+    return log_probabilities, inside.float(), labels.masked_fill(~inside, 0)
 
 
 def _entropy(own: Tensor, labels: Tensor, inside: Tensor, weights: Tensor | None) -> Tensor:
