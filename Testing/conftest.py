@@ -2,7 +2,7 @@
 
 import locale
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,30 +53,44 @@ def pretrained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def segmenter(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint fine-tuned on them from scratch, for so many steps that it finds some voxels of the structures."""
+def scatter_labels() -> Callable[[Path], None]:
+    """Gives a checkpoint a random head, which finds every class in some voxels.
+
+    A network that was trained for two steps may find nothing, and a map of zeros would prove nothing.
+    """
+    import torch
+
+    from contrastiveseg.checkpoints.format import load, save
+
+    def scatter(path: Path) -> None:
+        card, weights = load(path)
+        torch.manual_seed(0)
+        save(path, {n: torch.randn_like(t) * 5 if n.startswith("head.") else t for n, t in weights.items()}, card)
+
+    return scatter
+
+
+@pytest.fixture(scope="session")
+def segmenter(dataset: Path, tmp_path_factory: pytest.TempPathFactory, scatter_labels: Callable[[Path], None]) -> Path:
+    """A checkpoint fine-tuned on them from scratch, with scattered labels."""
     from contrastiveseg.descriptions import FinetuneJob
     from contrastiveseg.training.finetune import finetune
 
     path = tmp_path_factory.mktemp("segmenter") / "organs.safetensors"
-    job = FinetuneJob(checkpoint="none", images=(str(dataset),), output=str(path), steps=8, precision="32", threads=1)
+    job = FinetuneJob(checkpoint="none", images=(str(dataset),), output=str(path), steps=2, precision="32", threads=1)
     finetune(job)
+    scatter_labels(path)
     return path
 
 
 @pytest.fixture(scope="session")
 def sharp(segmenter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The segmenter with a head that gives every class to some voxels: a map of zeros would prove nothing."""
+    """The segmenter without a label that is one piece: of scattered voxels all are to be seen."""
     from dataclasses import replace
-
-    import torch
 
     from contrastiveseg.checkpoints.format import load, save
 
     card, weights = load(segmenter)
-    torch.manual_seed(0)
-    head = {n: torch.randn_like(t) * 5 if n.startswith("head.") else t for n, t in weights.items()}
     path = tmp_path_factory.mktemp("sharp") / "sharp.safetensors"
-    # Of scattered voxels all are to be seen.
-    save(path, head, replace(card, one_piece=()))
+    save(path, weights, replace(card, one_piece=()))
     return path

@@ -277,8 +277,11 @@ def test_undo_tells_what_it_could_not_undo(drive, scene, dialogs):
     assert "Not everything" in drive.segment.statusLabel.text
 
 
-def test_a_model_with_two_channels_takes_a_volume_for_each(drive, models, scene, dataset, tmp_path, screenshot, module):
+def test_a_model_with_two_channels_takes_a_volume_for_each(
+    drive, models, scene, dataset, tmp_path, screenshot, module, scatter_labels
+):
     two = two_channel_checkpoint(dataset, tmp_path, models / "two.safetensors")
+    scatter_labels(two)
     drive.session.refresh_catalog()
     drive.choose("two")
     first, second = noise((12, 16, 16), "T1"), noise((12, 16, 16), "T2", seed=1)
