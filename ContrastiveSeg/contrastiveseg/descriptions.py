@@ -16,6 +16,7 @@ Size = Literal["auto", "tiny", "base", "large"]
 Pieces = Literal["auto", "all", "largest"]
 Precision = Literal["auto", "32", "bf16"]
 LabeledPart = Literal["all", "slices", "painted"]
+SliceDirection = Literal["auto", "axial", "coronal", "sagittal"]
 
 
 def _device() -> Any:
@@ -184,6 +185,10 @@ class RankJob(Parameters):
     )
     input: tuple[str, ...] = parameter(help="the unlabeled volumes: image files, folders of images, or DICOM folders")
     labeled: tuple[str, ...] = parameter((), help="volumes that are labeled already; what resembles them comes later")
+    direction: SliceDirection = parameter(
+        "auto", help="in which slices are labeled; auto: across the axis with the thickest"
+    )
+    slices: int = parameter(5, help="slices of each volume to name, where a few slices are labeled", at_least=1)
     output: str | None = parameter(None, help="also write the list to this JSON file")
     overwrite: bool = parameter(False, help="replace an existing output")
     device: str = _device()

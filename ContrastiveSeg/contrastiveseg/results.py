@@ -163,6 +163,7 @@ class RankedCase:
             to 1 (as far as any volume of the list is from the labeled ones).
         slice: axis (0, 1, 2 for z, y, x of the file's array) and index of its most uncertain slice.
         world: (x, y, z) in mm (LPS) of the most uncertain voxel in it.
+        slices: indices along that axis of slices to label where a few of them are to be labeled, ascending.
     """
 
     name: str
@@ -171,6 +172,7 @@ class RankedCase:
     novelty: float
     slice: tuple[int, int]
     world: tuple[float, float, float]
+    slices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

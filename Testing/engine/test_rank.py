@@ -15,6 +15,7 @@ from contrastiveseg.events import Event, Log, Progress
 from contrastiveseg.jobs.run import run
 from contrastiveseg.segmentation import features
 from contrastiveseg.segmentation.rank import order, rank
+from contrastiveseg.segmentation.slices_to_label import slice_profile, spread_slices
 from contrastiveseg.serialization import to_json
 from contrastiveseg.training.pretrain import pretrain
 from contrastiveseg.volumes.itk import geometry_of
@@ -100,7 +101,7 @@ def test_the_result_is_written_and_told(sharp, dataset, tmp_path):
     result = run(given, seen.append)
     assert len(result.cases) == 4
     for case in result.cases:
-        assert set(to_json(case)) == {"name", "score", "uncertainty", "novelty", "slice", "world"}
+        assert set(to_json(case)) == {"name", "score", "uncertainty", "novelty", "slice", "world", "slices"}
         assert 0 < case.uncertainty < 1
     assert json.loads(output.read_text())["cases"] == to_json(result.cases)
     told = [e.text for e in seen if isinstance(e, Log)]
@@ -216,3 +217,41 @@ def test_positions_are_those_of_the_files_reader():
     image.SetOrigin((10.0, -20.0, 30.0))
     image.SetDirection(OBLIQUE)
     assert geometry_of(image).position((5, 2, 1)) == pytest.approx(image.TransformIndexToPhysicalPoint((1, 2, 5)))
+
+
+# A few slices of a volume
+
+
+def test_slices_are_evenly_spread_over_an_even_profile():
+    assert spread_slices(np.full(25, 1 / 25), 5) == (2, 7, 12, 17, 22)
+    assert spread_slices(np.full(25, 1 / 25), 1) == (12,)
+    assert spread_slices(np.full(3, 1 / 3), 9) == (0, 1, 2)
+
+
+def test_slices_lie_closer_where_there_is_more_uncertainty():
+    entropy, region = np.full((20, 4, 4), 0.1), np.zeros((20, 4, 4), bool)
+    region[2:18] = True
+    even = spread_slices(slice_profile(entropy, region, 0), 4)
+    assert even == (3, 7, 11, 15)
+    entropy[12:18] = 0.9
+    later = spread_slices(slice_profile(entropy, region, 0), 4)
+    assert sum(index >= 12 for index in later) > sum(index >= 12 for index in even)
+    assert min(later) >= 2
+    assert max(later) < 18
+    # Without any uncertainty the slices that the region reaches count alike.
+    assert spread_slices(slice_profile(0 * entropy, region, 0), 4) == even
+
+
+@pytest.mark.parametrize(("direction", "axis", "size"), [("axial", 0, 12), ("coronal", 1, 16), ("sagittal", 2, 16)])
+def test_the_list_names_slices_in_the_wanted_direction(segmenter, dataset, direction, axis, size):
+    lines: list[str] = []
+    wanted = job(segmenter, dataset / "imagesTr", direction=direction, slices=3)
+    result = rank(wanted, lambda event: lines.append(getattr(event, "text", "")))
+    for case in result.cases:
+        assert case.slice[0] == axis
+        assert case.slices == tuple(sorted(set(case.slices)))
+        assert 1 <= len(case.slices) <= 3
+        assert set(case.slices) <= set(range(size))
+        (line,) = [line for line in lines if f" {case.name}: " in line]
+        assert f"{direction} slice {case.slice[1]} first (at " in line
+        assert line.endswith(f"or a few: {', '.join(map(str, case.slices))}")

@@ -15,14 +15,17 @@ from torch import Tensor
 
 from ..checkpoints.format import load
 from ..checkpoints.open import build_segmenter
+from ..descriptions import SliceDirection
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter, load_transferred
 from ..planning.fingerprint import adapt_plan, fingerprint_of
 from ..planning.patch import PatchRule
 from ..volumes.dataset import CaseFiles
 from ..volumes.orientation import canonical_axes
+from ..volumes.painted_slices import AXIS_NAMES
 from ..volumes.volume import Geometry, Volume
 from .predictor import Predictor
+from .slices_to_label import slice_profile, spread_slices
 from .sliding_window import OnTile
 from .uncertainty import entropy_of
 
@@ -42,13 +45,16 @@ class VolumeFeatures:
             count as certain for its background; None when the network knows no labels.
         voxel: (z, y, x) in the stored array: the most uncertain voxel; the volume's center when the network knows no
             labels.
-        slice_axis: stored axis with the thickest slices; ``voxel`` lies in the most uncertain slice across it.
+        slice_axis: stored axis that slices are taken across; ``voxel`` lies in the most uncertain slice across it.
+        slices: indices along it of a few slices that are worth labeling together, see :mod:`.slices_to_label`; spread
+            over the whole volume when the network knows no labels.
     """
 
     features: np.ndarray
     uncertainty: float | None
     voxel: tuple[int, int, int]
     slice_axis: int
+    slices: tuple[int, ...]
 
 
 class FeatureExtractor:
@@ -81,8 +87,13 @@ class FeatureExtractor:
         recorder = FeatureRecorder(Segmenter(backbone, 1), knows_labels=False)
         return cls(Predictor(dataclasses.replace(card, plan=plan), recorder, device, dtype))
 
-    def extract(self, volume: Volume, on_tile: OnTile | None = None) -> VolumeFeatures:
+    def extract(
+        self, volume: Volume, on_tile: OnTile | None = None, direction: SliceDirection = "auto", slices: int = 5
+    ) -> VolumeFeatures:
         """The features of ``volume``, from one pass over its tiles.
+
+        Args:
+            direction: in which slices are labeled; "auto" is across the axis with the thickest. slices: how many.
 
         Raises:
             InputError: another number of channels than the network's, or the memory does not hold one tile.
@@ -94,14 +105,23 @@ class FeatureExtractor:
         logits = self.predictor.logits(image, on_tile=on_tile)
         features = torch.cat(recorder.recorded).mean(0).numpy()
         axes = canonical_axes(volume.geometry)
-        axis = int(np.argmax([round(s, 3) for s in axes.spacing_zyx(volume.geometry)]))
-        uncertainty, voxel = None, [n // 2 for n in image.shape[1:]]
+        shape = tuple(image.shape[1:])
+        if direction == "auto":
+            axis = int(np.argmax([round(s, 3) for s in axes.spacing_zyx(volume.geometry)]))
+        else:
+            axis = AXIS_NAMES.index(direction)
+        uncertainty, voxel, profile = None, [n // 2 for n in shape], np.full(shape[axis], 1 / shape[axis])
         if recorder.knows_labels:
             region, entropy = _uncertain_region(logits)
             uncertainty = float(entropy[region].mean())
             voxel = _most_uncertain(np.where(region, entropy, 0), axis)
-        stored = _stored_index(voxel, tuple(image.shape[1:]), volume.geometry)
-        return VolumeFeatures(features, uncertainty, stored, axes.permutation[axis])
+            profile = slice_profile(entropy, region, axis)
+        stored, stored_axis = _stored_index(voxel, shape, volume.geometry), axes.permutation[axis]
+        worth = [
+            _stored_index([*voxel[:axis], index, *voxel[axis + 1 :]], shape, volume.geometry)[stored_axis]
+            for index in spread_slices(profile, slices)
+        ]
+        return VolumeFeatures(features, uncertainty, stored, stored_axis, tuple(sorted(set(worth))))
 
 
 class FeatureRecorder(Segmenter):

@@ -1,4 +1,4 @@
-"""The rank job: which unlabeled volume to label next.
+"""The rank job: which unlabeled volume to label next, and which slices of it.
 
 A volume is worth labeling when the network is uncertain about it and when no labeled volume resembles it. The list is
 made greedily: a volume on the list counts as labeled for those behind it, so that ten similar volumes do not fill its
@@ -24,6 +24,8 @@ from ..files import check_outputs, write_text
 from ..results import Failure, RankedCase, RankResult
 from ..serialization import to_json
 from ..volumes.dataset import CaseFiles, find_cases
+from ..volumes.orientation import canonical_axes
+from ..volumes.painted_slices import AXIS_NAMES
 from ..volumes.reading import read_channels
 from ..volumes.volume import Geometry
 from .features import FeatureExtractor, VolumeFeatures
@@ -64,7 +66,7 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
 
         try:
             volume = read_channels(case.images)
-            extracted = extractor.extract(volume, on_tile)
+            extracted = extractor.extract(volume, on_tile, job.direction, job.slices)
         except (InputError, RuntimeError, MemoryError) as problem:
             failures.append(Failure(str(case.images[0]), str(problem)))
             emit(events.warning(f"{case.name} failed: {problem}"))
@@ -76,17 +78,25 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
     if not unlabeled_features:
         raise InputError(f"None of the {len(unlabeled)} volumes could be ranked. {failures[-1].what}")
     ranked = _ranked(unlabeled_features, labeled_features)
+    grids = {case.name: geometry for case, _, geometry in unlabeled_features}
     for position, entry in enumerate(ranked, start=1):
-        emit(events.log(f"{position}. {_line(entry)}"))
+        emit(events.log(f"{position}. {_line(entry, grids[entry.name])}"))
     if job.output:
         written = {"cases": to_json(ranked), "failures": to_json(failures)}
         write_text(Path(job.output), json.dumps(written, indent=1) + "\n")
     return RankResult(tuple(ranked), tuple(failures), job.output)
 
 
-def _line(ranked: RankedCase) -> str:
+def _line(ranked: RankedCase, geometry: Geometry) -> str:
     uncertainty = "" if ranked.uncertainty is None else f"uncertainty {ranked.uncertainty:.3f}, "
-    return f"{ranked.name}: score {ranked.score:.3f} ({uncertainty}novelty {ranked.novelty:.3f})"
+    axis, index = ranked.slice
+    direction = AXIS_NAMES[canonical_axes(geometry).permutation.index(axis)]
+    where = ", ".join(f"{mm:.1f}" for mm in ranked.world)
+    few = ", ".join(map(str, ranked.slices))
+    return (
+        f"{ranked.name}: score {ranked.score:.3f} ({uncertainty}novelty {ranked.novelty:.3f}); "
+        f"{direction} slice {index} first (at {where} mm LPS), or a few: {few}"
+    )
 
 
 def _files(case: CaseFiles) -> tuple[Path, ...]:
@@ -104,7 +114,15 @@ def _ranked(
         case, extracted, geometry = unlabeled[index]
         axis, voxel = extracted.slice_axis, extracted.voxel
         ranked.append(
-            RankedCase(case.name, score, extracted.uncertainty, novelty, (axis, voxel[axis]), geometry.position(voxel))
+            RankedCase(
+                case.name,
+                score,
+                extracted.uncertainty,
+                novelty,
+                (axis, voxel[axis]),
+                geometry.position(voxel),
+                extracted.slices,
+            )
         )
     return ranked
 

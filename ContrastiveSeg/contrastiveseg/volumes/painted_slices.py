@@ -17,8 +17,8 @@ _FEW, _VERY_FLAT = 3, 0.2
 _OVERLAP = 0.3
 #: The share of runs that must be flat, and of neighbors that must overlap.
 _MOST = 2 / 3
-#: Names of the axes of arrays in canonical orientation.
-_NAMES = ("axial", "coronal", "sagittal")
+#: What slices across the axes of arrays in canonical orientation are called.
+AXIS_NAMES = ("axial", "coronal", "sagittal")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class PaintedSlices:
     count: int
 
     def __str__(self) -> str:
-        return f"{len(self.indices)} of {self.count} {_NAMES[self.axis]} slices"
+        return f"{len(self.indices)} of {self.count} {AXIS_NAMES[self.axis]} slices"
 
 
 def painted_slices(painted: np.ndarray) -> PaintedSlices | None:

@@ -1,0 +1,29 @@
+"""Which slices of a volume to label, where labeling all of it would take too long."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def slice_profile(entropy: np.ndarray, region: np.ndarray, axis: int) -> np.ndarray:
+    """How much a label of each slice across ``axis`` is worth, summing to 1.
+
+    Half of it is the slice's share of the uncertainty of ``region`` (z, y, x), half is spread evenly over the slices
+    that ``region`` reaches: the small ends of a structure hold little uncertainty, but its middle does not show them.
+
+    Args:
+        entropy: (z, y, x), 0 to 1. region: boolean, in and around the predicted structures; not empty.
+    """
+    others = tuple(other for other in range(3) if other != axis)
+    uncertain, reached = np.where(region, entropy, 0).sum(others), region.any(others).astype(float)
+    even = reached / reached.sum()
+    return (uncertain / uncertain.sum() + even) / 2 if uncertain.sum() > 0 else even
+
+
+def spread_slices(profile: np.ndarray, count: int) -> tuple[int, ...]:
+    """At most ``count`` slices, ascending, each in the middle of an equal part of the ``profile``, which sums to 1.
+
+    Where the profile is even they are evenly spread.
+    """
+    middles = (np.arange(count) + 0.5) / count
+    return tuple(int(i) for i in np.unique(np.searchsorted(np.cumsum(profile), middles)))
