@@ -29,9 +29,10 @@ from ..serialization import from_json, to_json
 from ..volumes.components import in_one_piece
 from ..volumes.dataset import CaseFiles
 from ..volumes.labeling import Labeling
+from ..volumes.named_labels import read_case_labels
 from ..volumes.orientation import canonical_axes
 from ..volumes.painted_slices import PaintedSlices, looks_like_slices, painted_slices
-from ..volumes.reading import read_channels, read_labels
+from ..volumes.reading import read_channels
 from ..volumes.volume import LabelMap
 from .preprocessor import Preprocessor
 
@@ -111,7 +112,7 @@ def _cached_case(case: CaseFiles, plan: Plan, folder: Path, with_labels: bool, c
     if cancelled():
         raise Cancelled("Stopped while preprocessing. Volumes already prepared are kept.")
     digest = _digest(case.images)
-    key = _key(digest, case.labels if with_labels else None, case.labeling, plan)
+    key = _key(digest, case if with_labels else None, plan)
     if existing := _existing(folder, key):
         return dataclasses.replace(existing, name=case.name)
     try:
@@ -143,7 +144,7 @@ def _preprocess_case(
     cached = CachedCase(case.name, key, digest, (z, y, x), len(image), _body_box(image), None)
     if not with_labels or case.labels is None:
         return cached
-    label_map = case.labeling.apply(read_labels(case.labels, volume.geometry))
+    label_map = read_case_labels(case, volume.geometry)
     labels = preprocessor.labels(label_map, volume.geometry)
     values = tuple(int(v) for v in np.unique(labels) if v > 0)
     labeled = float((labels >= 0).mean())
@@ -197,9 +198,13 @@ def _body_box(image: np.ndarray) -> Box:
     return (sides[0], sides[1], sides[2])
 
 
-def _key(digest: str, labels: Path | None, labeling: Labeling, plan: Plan) -> str:
+def _key(digest: str, labeled: CaseFiles | None, plan: Plan) -> str:
+    labels = labeled.labels if labeled else None
     parts = [_VERSION, digest, _digest((labels,)) if labels else "", to_json(plan.channels), plan.spacing]
-    parts.append([labeling.part or "all", labeling.ignore, labeling.background] if labels else [])
+    if labeled and labels:
+        labeling = labeled.labeling
+        parts.append([labeling.part or "all", labeling.ignore, labeling.background])
+        parts += [(label.stored, label.value) for label in labeled.named if label.stored != label.value]
     if plan.dimensions == 2:
         parts.append(plan.slice_axis)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -17,9 +17,10 @@ import numpy as np
 
 from ..errors import InputError
 from ..volumes.dataset import CaseFiles
+from ..volumes.named_labels import read_case_labels
 from ..volumes.orientation import canonical_axes
 from ..volumes.painted_slices import painted_slices
-from ..volumes.reading import read_geometry, read_labels
+from ..volumes.reading import read_geometry
 from ..volumes.resample import resample_image, resample_labels, resampled_shape
 from .fingerprint import Fingerprint
 from .plan import Spacing, millimeters
@@ -167,10 +168,9 @@ class _Structure:
 def _structures(cases: Sequence[CaseFiles]) -> Iterator[_Structure]:
     for index in np.unique(np.linspace(0, len(cases) - 1, _CASES).astype(int)):
         case = cases[int(index)]
-        assert case.labels is not None
         geometry, _ = read_geometry(case.images[0])
         axes = canonical_axes(geometry)
-        labels = axes.apply(case.labeling.apply(read_labels(case.labels, geometry)).array)
+        labels = axes.apply(read_case_labels(case, geometry).array)
         slices = painted_slices(labels >= 0) if case.labeling.part == "slices" else None
         kept = slices.axis if slices else None
         for value in np.unique(labels[labels > 0]):

@@ -37,7 +37,7 @@ def finetune(
             "--compare-scratch compares a checkpoint with training from scratch; with 'none' they are one."
         )
     emit(events.StageStarted(events.Stage.PLAN))
-    cases, unlabeled = labeled_cases(job), unlabeled_cases(job, method)
+    cases, unlabeled = labeled_cases(job, emit), unlabeled_cases(job, method)
     held = held_out(job, cases)
     run = open_run(job, emit, cancelled)
     start = open_start(job, cases, run)

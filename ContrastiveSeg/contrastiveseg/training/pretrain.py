@@ -23,6 +23,7 @@ from ..planning.resolution import at_spacing, choose_resolution, finer_than_work
 from ..results import PretrainResult
 from ..serialization import to_json
 from ..volumes.dataset import CaseFiles
+from ..volumes.named_labels import with_common_values
 from ..volumes.partial_labels import with_named_labels
 from . import distributed
 from .curve import metrics_path
@@ -50,7 +51,7 @@ def pretrain(
     settings, how = configured(method_type, job)
     emit(events.StageStarted(events.Stage.PLAN))
     data_sets = with_named_labels(_data_sets(job.images), _labels(job, method_type))
-    cases = [case for data_set in data_sets for case in data_set]
+    cases = with_common_values([case for data_set in data_sets for case in data_set], {}, "", emit)
     native = fingerprint_of(cases)
     run = open_run(job, emit, cancelled)
     # No labels say how coarse is too coarse, so that only the user can choose it.

@@ -20,7 +20,8 @@ from ..results import HeldOutCase
 from ..segmentation.predictor import Predictor
 from ..segmentation.sliding_window import OnTile
 from ..volumes.dataset import CaseFiles
-from ..volumes.reading import read_channels, read_labels
+from ..volumes.named_labels import read_case_labels
+from ..volumes.reading import read_channels
 from .run import Run
 
 
@@ -73,10 +74,9 @@ def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run:
     progress = events.ProgressMeter(run.emit, len(files), "cases")
     scores = []
     for done, case in enumerate(files):
-        assert case.labels is not None
         volume = read_channels(case.images)
         predicted = predictor.predict(volume, on_tile=_stopping(run)).labels
-        truth = case.labeling.apply(read_labels(case.labels, volume.geometry))
+        truth = read_case_labels(case, volume.geometry)
         looked_for = case.labeling.structures
         measured = measure(predicted, truth, {v: n for v, n in names.items() if not looked_for or str(v) in looked_for})
         dice = {m.name: m.dice for m in measured if m.dice is not None}

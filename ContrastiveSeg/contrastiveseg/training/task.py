@@ -22,6 +22,8 @@ from ..planning.plan import Plan
 from ..serialization import from_json
 from ..volumes.dataset import CaseFiles
 from ..volumes.dataset_json import background_value, declared_labels
+from ..volumes.named_labels import names_of, with_common_values
+from .label_checks import check_same_values, warn_of_rare_labels
 from .labeled_part import check_labeled_part, with_structures
 from .run import Run
 from .setup import cases_of, prepared
@@ -36,19 +38,23 @@ class Task:
     labels: tuple[Label, ...]
 
 
-def labeled_cases(job: FinetuneJob) -> list[CaseFiles]:
-    """The cases of ``job`` that have a label map, and what of each is labeled.
+def labeled_cases(job: FinetuneJob, emit: events.Emit) -> list[CaseFiles]:
+    """The cases of ``job`` that have a label map, what of each is labeled, and the values of its named structures.
 
     Raises:
-        InputError: there are none, or the names of the labels cannot be read.
+        InputError: there are none, the names of the labels cannot be read, or those in the label files contradict them
+            or one another.
     """
     cases = [c for c in cases_of(job.images, job.labels) if c.labels]
     if not cases:
         raise InputError("None of the volumes has a label map. Give --labels, or a dataset.json that names them.")
     names = _named_labels(job)
+    declared = {**names.names, **({} if names.ignore is None else {names.ignore: "ignore"})}
+    cases = with_common_values(cases, declared, names.where, emit)
+    background = names.background or background_value(names_of(cases))
     labelings = [
         dataclasses.replace(
-            case.labeling, part=case.labeling.part or job.labeled_part, ignore=names.ignore, background=names.background
+            case.labeling, part=case.labeling.part or job.labeled_part, ignore=names.ignore, background=background
         )
         for case in cases
     ]
@@ -143,7 +149,7 @@ def prepared_task(
     cached = prepared([*labeled, *unlabeled], plan, folder, run, with_labels=True)
     with_label, without = cached[: len(labeled)], cached[len(labeled) :]
     check_labeled_part(with_label, run.emit)
-    labels = _labels(job, with_label, base)
+    labels = _labels(job, labeled, with_label, base, run.emit)
     files, with_label = with_structures(job, labeled, with_label, labels, run.emit)
     known = {case.digest for case in with_label}
     fresh = [case for case in without if case.digest not in known]
@@ -182,11 +188,14 @@ def _named_labels(job: FinetuneJob) -> _NamedLabels:
     return _NamedLabels(names, job.label_table, declared.ignore, background_value(names), table)
 
 
-def _labels(job: FinetuneJob, cases: Sequence[CachedCase], base: Card | None) -> tuple[Label, ...]:
-    """The label values of the cases, named by the label table, else dataset.json, else the base checkpoint.
+def _labels(
+    job: FinetuneJob, files: Sequence[CaseFiles], cases: Sequence[CachedCase], base: Card | None, emit: events.Emit
+) -> tuple[Label, ...]:
+    """The label values of the cases, named by the label table, else dataset.json, else the segments, else the base.
 
     Raises:
-        InputError: no label at all, more than class indices have room for, or one that is not declared.
+        InputError: no label at all, more than class indices have room for, one that is not declared, or label maps
+            that do not fit one another.
     """
     values = sorted({v for case in cases for v in case.values or ()})
     if not values:
@@ -194,10 +203,12 @@ def _labels(job: FinetuneJob, cases: Sequence[CachedCase], base: Card | None) ->
     if len(values) > 255:
         raise InputError(f"The label maps hold {len(values)} different labels; at most 255 can be learned together.")
     named = _named_labels(job)
-    names, where = named.names, named.where
+    names, where = named.names or names_of(files), named.where
     known = named.table or {label.value: label for label in (base.labels if base else ())}
+    if not names:
+        check_same_values(cases, emit)
     for case in cases:
-        undeclared = [str(v) for v in case.values or () if names and v not in names]
+        undeclared = [str(v) for v in case.values or () if named.names and v not in named.names]
         if undeclared:
             raise InputError(
                 f"Case {case.name} has the label(s) {', '.join(undeclared)}, which {where} does not declare. Name "
@@ -205,7 +216,10 @@ def _labels(job: FinetuneJob, cases: Sequence[CachedCase], base: Card | None) ->
             )
     # A base label of another name is another structure that happens to have the same number.
     kept = {v: label for v, label in known.items() if names.get(v, label.name) == label.name}
-    return tuple(kept.get(v) or Label(v, names.get(v, f"label {v}")) for v in values)
+    labels = tuple(kept.get(v) or Label(v, names.get(v, f"label {v}")) for v in values)
+    declared = {value: name for value, name in named.names.items() if value != named.background}
+    warn_of_rare_labels(cases, {label.value: label.name for label in labels}, declared, where, emit)
+    return labels
 
 
 def label_table(path: Path) -> tuple[Label, ...]:

@@ -12,6 +12,7 @@ from ..errors import InputError
 from .dataset_json import ListedCase, listed_cases
 from .labeling import Labeling
 from .pairing import labels_by_case, matching_case, volume_files
+from .segments import NamedLabel
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,14 @@ class CaseFiles:
         name: the files' name without ending and channel number.
         images: one file (or DICOM folder) a channel.
         labels: the label map, or None for an unlabeled case. labeling: what it says and what it leaves open.
+        named: its structures by name (:mod:`.named_labels`), where its label file names them.
     """
 
     name: str
     images: tuple[Path, ...]
     labels: Path | None
     labeling: Labeling = Labeling()
+    named: tuple[NamedLabel, ...] = ()
 
 
 def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[CaseFiles]:

@@ -39,6 +39,15 @@ class Segment:
     value: int
 
 
+@dataclass(frozen=True)
+class NamedLabel:
+    """A structure of a case: its name, its value in the case's label file, and the one that it has in all cases."""
+
+    name: str
+    stored: int
+    value: int
+
+
 def segments_of(path: Path) -> tuple[Segment, ...]:
     """The segments that the header of an NRRD file names, in its order; none for other files.
 

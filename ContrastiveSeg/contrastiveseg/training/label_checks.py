@@ -1,0 +1,71 @@
+"""Whether the label maps of a fine-tuning fit one another, checked before training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from .. import events
+from ..checkpoints.learned_cases import first_names
+from ..data.cache import CachedCase
+from ..errors import InputError
+
+#: "Labeled" in masks that were made as 8-bit pictures.
+_WHITE = 255
+
+
+def check_same_values(cases: Sequence[CachedCase], emit: events.Emit) -> None:
+    """Warn where ``cases``, whose labels have no names, fall into groups without a common label.
+
+    Raises:
+        InputError: a group has the value 255 and as many labels as another: its masks are probably scaled.
+    """
+    groups = list(_groups(cases))
+    if len(groups) < 2:
+        return
+    listed = "; ".join(
+        f"{', '.join(map(str, sorted(group)))} in {first_names([c.name for c in cases if group & {*(c.values or ())}])}"
+        for group in groups
+    )
+    way_out = (
+        "If they are one structure, give it the same number in all label maps. If not, name them (--label-table, or "
+        "dataset.json)."
+    )
+    if any(len(white) == len(other) for white in groups if _WHITE in white for other in groups if other is not white):
+        raise InputError(f"The label maps hold different numbers: {listed}. {way_out}")
+    emit(
+        events.warning(f"The label maps hold different numbers, each learned as another structure: {listed}. {way_out}")
+    )
+
+
+def warn_of_rare_labels(
+    cases: Sequence[CachedCase], names: Mapping[int, str], declared: Mapping[int, str], where: str, emit: events.Emit
+) -> None:
+    """Warn of labels that are ``declared`` in ``where`` and in no case, and of those in one of several cases only."""
+    having = {v: [case.name for case in cases if v in (case.values or ())] for v in {*names, *declared} if v}
+    missing = [f"{declared[value]} ({value})" for value, own in sorted(having.items()) if value in declared and not own]
+    if missing:
+        emit(
+            events.warning(
+                f"{where} declares {', '.join(missing)}, which no label map has: not learned. Label it in some cases, "
+                "or leave it out there."
+            )
+        )
+    for value, own in sorted(having.items()):
+        if len(own) == 1 and len(cases) > 1:
+            emit(
+                events.warning(
+                    f"{names.get(value, value)} ({value}) is in one of {len(cases)} label maps only ({own[0]}). If it "
+                    "is a slip, correct it there; else label it in more cases: from one it is learned poorly."
+                )
+            )
+
+
+def _groups(cases: Iterable[CachedCase]) -> Iterable[set[int]]:
+    """Sets of labels such that no case has labels of two of them."""
+    groups: list[set[int]] = []
+    for case in cases:
+        own = set(case.values or ())
+        if own:
+            touched = [group for group in groups if group & own]
+            groups = [group for group in groups if not group & own] + [own.union(*touched)]
+    return sorted(groups, key=min)

@@ -1,0 +1,52 @@
+"""Label maps that do not fit one another are refused, or warned of, before training."""
+
+import pytest
+
+from contrastiveseg.data.cache import CachedCase
+from contrastiveseg.errors import InputError
+from contrastiveseg.training.label_checks import check_same_values, warn_of_rare_labels
+
+
+def cases_of(**values):
+    box = ((0, 4), (0, 4), (0, 4))
+    return [CachedCase(name, name, name, (4, 4, 4), 1, box, tuple(labels)) for name, labels in values.items()]
+
+
+def texts(check, *given):
+    said = []
+    check(*given, lambda event: said.append(event.text))
+    return said
+
+
+@pytest.mark.parametrize("white", [[255], [0, 255]])
+def test_one_structure_as_1_and_as_255_is_refused(white):
+    with pytest.raises(InputError, match=r"different numbers: 1 in a, b; 255 in c\. If they are one structure.*name"):
+        check_same_values(cases_of(a=[1], b=[1], c=[v for v in white if v]), print)
+
+
+def test_scaled_masks_of_two_structures_are_refused():
+    with pytest.raises(InputError, match="1, 2 in a, b; 128, 255 in c"):
+        check_same_values(cases_of(a=[1, 2], b=[1], c=[128, 255]), print)
+
+
+def test_cases_without_a_common_label_are_warned_of():
+    (text,) = texts(check_same_values, cases_of(a=[1], b=[2], c=[2]))
+    assert "1 in a; 2 in b, c" in text
+
+
+def test_labels_that_occur_together_fit():
+    assert texts(check_same_values, cases_of(a=[1], b=[1, 255], c=[255], d=[])) == []
+    assert texts(check_same_values, cases_of(a=[255], b=[255])) == []
+
+
+def test_a_declared_label_of_no_case_is_warned_of():
+    declared = {0: "background", 1: "ball", 3: "vessel"}
+    (text,) = texts(warn_of_rare_labels, cases_of(a=[1], b=[1]), {1: "ball"}, declared, "dataset.json")
+    assert "dataset.json declares vessel (3), which no label map has" in text
+
+
+def test_a_label_of_one_case_is_warned_of():
+    given = cases_of(a=[1], b=[1, 7], c=[1])
+    (text,) = texts(warn_of_rare_labels, given, {1: "ball", 7: "label 7"}, {}, "dataset.json")
+    assert "label 7 (7) is in one of 3 label maps only (b)" in text
+    assert texts(warn_of_rare_labels, cases_of(a=[1]), {1: "ball"}, {}, "dataset.json") == []
