@@ -14,7 +14,7 @@ from pathlib import Path
 from .errors import InputError
 
 #: Written longest first, so that ``name.nii.gz`` loses both endings.
-VOLUME_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+VOLUME_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
 #: So much of a file's name begins the name of its temporary file.
 _NAMED = 40
 

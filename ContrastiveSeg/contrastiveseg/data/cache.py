@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import Cancelled, InputError
-from ..events import CancelCheck, Emit, ProgressMeter, log, never, silent
+from ..events import CancelCheck, Emit, ProgressMeter, log, never, silent, warning
 from ..files import replacing, write_text
 from ..planning.plan import Plan
 from ..serialization import from_json, to_json
@@ -59,6 +59,7 @@ class CachedCase:
         slices: the slices that are labeled; where the label map is said to label everything, those that are painted, if
             it looks as if only some were.
         structures: the labels that were looked for, None for all; the task says it.
+        doubt: in what the image's file contradicts itself, see :class:`.volumes.volume.Geometry`.
     """
 
     name: str
@@ -73,6 +74,7 @@ class CachedCase:
     background: bool = True
     slices: PaintedSlices | None = None
     structures: tuple[int, ...] | None = None
+    doubt: str = ""
 
 
 def preprocess(
@@ -103,6 +105,8 @@ def preprocess(
     progress = ProgressMeter(emit, len(cases), "volumes")
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
         for case in pool.map(lambda c: _cached_case(c, plan, folder, with_labels, cancelled), cases):
+            if case.doubt:
+                emit(warning(f"Case {case.name}: {case.doubt}."))
             cached.append(case)
             progress(len(cached))
     return cached
@@ -141,7 +145,9 @@ def _preprocess_case(
     image = preprocessor.image(volume)
     _write(folder / f"{key}{IMAGE}", image.astype(np.float16))
     z, y, x = image.shape[1:]
-    cached = CachedCase(case.name, key, digest, (z, y, x), len(image), _body_box(image), None)
+    cached = CachedCase(
+        case.name, key, digest, (z, y, x), len(image), _body_box(image), None, doubt=volume.geometry.doubt
+    )
     if not with_labels or case.labels is None:
         return cached
     label_map = read_case_labels(case, volume.geometry)

@@ -132,6 +132,8 @@ def _segment_case(
         write_labels(output.labels, prediction.labels.array, volume.geometry, compress)
         undo.pop_all()
     name = output.case.name
+    if volume.geometry.doubt:
+        emit(events.warning(f"{name}: {volume.geometry.doubt}."))
     if prediction.left_out:
         volumes = ", ".join(f"{label} {ml:.3g} ml" for label, ml in prediction.left_out.items())
         emit(events.log(f"{name}: left out, apart from the largest piece: {volumes}. 'All pieces' keeps it."))

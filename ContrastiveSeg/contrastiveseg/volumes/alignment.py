@@ -23,16 +23,19 @@ def check_same_grid(what: object, geometry: Geometry, reference: Geometry, of: s
     Raises:
         InputError: naming what differs (size, spacing, origin or direction) and both values.
     """
-    if geometry.size == reference.size:
-        shifts = _corners(geometry) - _corners(reference)
-        if _in_voxels(shifts, reference) <= TOLERANCE:
-            return
+    if geometry.size == reference.size and voxels_apart(geometry, reference) <= TOLERANCE:
+        return
     differences = [
         f"{name} ({here}) instead of ({there})"
         for name in ("size", "spacing", "origin", "direction")
         if (here := _list(getattr(geometry, name))) != (there := _list(getattr(reference, name)))
     ]
     raise InputError(f"{what} is not on the grid of {of}: {'; '.join(differences)}. Resample it to that grid first.")
+
+
+def voxels_apart(geometry: Geometry, reference: Geometry) -> float:
+    """How far the voxels of two grids of one size lie apart at most, along an axis and in voxels of ``reference``."""
+    return _in_voxels(_corners(geometry) - _corners(reference), reference)
 
 
 def aligned(label_map: LabelMap, geometry: Geometry, of: str) -> np.ndarray:

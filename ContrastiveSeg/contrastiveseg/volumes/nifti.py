@@ -1,182 +1,210 @@
-"""NIfTI-1 where ITK is not enough.
+"""NIfTI-1 and NIfTI-2, single files and pairs: nibabel reads and makes headers, the voxels are read and checked here.
 
-ITK reads a truncated file as if the rest were zeros, reads NaN as 0, replaces a spacing of 0 by 1, does not report a
-full disk, and rounds an oblique direction again with every writing. So files are checked here before ITK reads them,
-and written here.
-Field names and offsets: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
+ITK reads a file that is cut short as if the rest were zeros, reads NaN as 0, keeps one of the two transforms, crashes
+on colors with a slope, and does not report a full disk. nibabel's own reading of voxels stops before gzip's checksum.
 """
 
 from __future__ import annotations
 
 import gzip
 import math
-import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError
+from .nifti_transforms import nifti_geometry, store_transforms
 from .volume import Geometry
 
-HEADER_BYTES = 348
-DATA_OFFSET = 352
-DATA_TYPES = {"uint8": 2, "int16": 4, "int32": 8, "float32": 16, "float64": 64, "int8": 256, "uint16": 512}
 GZIP_MAGIC = b"\x1f\x8b"
+#: Deflate packs no more than about 1030 to 1: a file that declares more cannot hold its voxels.
+MOST_PACKED = 1040
 #: Fast, and on label maps within a few per cent of the size of the levels above it.
 GZIP_LEVEL = 3
+#: By the first number of the file.
+HEADERS = {348: Nifti1Header, 540: Nifti2Header}
+_BLOCK = 1 << 22
+_CUT_SHORT = "{} is cut short: its voxels are not all there. Copy it again from where it came."
 
 
-def check_nifti(path: Path) -> None:
-    """Refuse what ITK reads without an error: a truncated file, a spacing of 0 or not a number.
+def read_nifti(path: Path) -> tuple[np.ndarray, Geometry]:
+    """Voxels (C, z, y, x), scaled as the header says, and their grid.
+
+    Args:
+        path: a single file, or the ``.img`` of a pair whose ``.hdr`` lies beside it.
 
     Raises:
-        InputError: saying which of them it is.
+        InputError: not a NIfTI, damaged or cut short, a series of volumes, a header that cannot be used.
     """
-    with path.open("rb") as file:
-        compressed = file.read(2) == GZIP_MAGIC
-    try:
-        with gzip.open(path, "rb") if compressed else path.open("rb") as file:
-            header = file.read(HEADER_BYTES)
-    except (OSError, EOFError, zlib.error) as problem:
-        raise InputError(f"{path} is damaged or cut short. Copy it again from where it came.") from problem
-    if len(header) < HEADER_BYTES:
-        raise InputError(f"{path} is damaged or cut short: it ends inside its header. Copy it again.")
-    order = next((o for o in "<>" if struct.unpack_from(o + "i", header)[0] == HEADER_BYTES), "")
-    if not order or header[344:347] != b"n+1":
-        return  # not a single-file NIfTI-1: ITK decides
-    dimensions = struct.unpack_from(order + "8h", header, 40)
-    spacing = struct.unpack_from(order + "8f", header, 76)
-    bits = struct.unpack_from(order + "h", header, 72)[0]
-    offset = struct.unpack_from(order + "f", header, 108)[0]
-    n = dimensions[0]
-    if not 1 <= n <= 7 or any(d < 1 for d in dimensions[1 : n + 1]) or not math.isfinite(offset):
-        raise InputError(f"{path} has a damaged NIfTI header (dimensions {dimensions[: max(n, 0) + 1]}).")
-    if any(not math.isfinite(s) or s == 0 for s in spacing[1 : min(n, 3) + 1]):
-        values = " x ".join(f"{s:g}" for s in spacing[1 : min(n, 3) + 1])
-        raise InputError(f"{path} has a voxel spacing of {values} mm in its header. Correct the header (pixdim).")
-    needed = int(offset) + math.prod(dimensions[1 : n + 1]) * bits // 8
-    if _stored_bytes(path, compressed, needed) < needed:
-        raise InputError(f"{path} is cut short: its voxels are not all there. Copy it again from where it came.")
+    stored = _described(path)
+    header, geometry = stored.header, stored.geometry
+    voxels = np.empty((math.prod(geometry.size) * stored.channels,), stored.dtype)
+    with _unpacked(path) as file:
+        file.seek(stored.offset)
+        _fill(path, file, voxels.view(np.uint8).data)
+    voxels = _scaled(path, header, voxels.astype(stored.dtype.newbyteorder("="), copy=False))
+    if stored.colors:
+        return np.ascontiguousarray(np.moveaxis(voxels.reshape(*geometry.shape, -1), -1, 0)), geometry
+    return voxels.reshape(-1, *geometry.shape), geometry
 
 
-def _stored_bytes(path: Path, compressed: bool, needed: int) -> int:
-    if not compressed:
-        return path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(-4, 2)
-        # gzip ends with its uncompressed size modulo 2^32; only where that disagrees is the file unpacked to be sure.
-        if struct.unpack("<I", file.read(4))[0] == needed % 2**32:
-            return needed
-    total = 0
-    try:
-        with gzip.open(path, "rb") as unpacked:
-            while block := unpacked.read(1 << 22):
-                total += len(block)
-    except (OSError, EOFError, zlib.error):
-        pass
-    return total
+def read_nifti_geometry(path: Path) -> tuple[Geometry, int]:
+    """The grid and the number of channels, from the header.
 
-
-def broken_voxels(path: Path) -> int:
-    """How many voxels of a checked float NIfTI are NaN or infinite; ITK would read them as 0. 0 for integer files."""
-    with path.open("rb") as file:
-        compressed = file.read(2) == GZIP_MAGIC
-    with gzip.open(path, "rb") if compressed else path.open("rb") as file:
-        header = file.read(HEADER_BYTES)
-        order = "<" if struct.unpack_from("<i", header)[0] == HEADER_BYTES else ">"
-        code = struct.unpack_from(order + "h", header, 70)[0]
-        kind = {DATA_TYPES["float32"]: "f4", DATA_TYPES["float64"]: "f8"}.get(code)
-        if kind is None or header[344:347] != b"n+1":
-            return 0
-        dimensions = struct.unpack_from(order + "8h", header, 40)
-        left = math.prod(dimensions[1 : dimensions[0] + 1])
-        file.seek(int(struct.unpack_from(order + "f", header, 108)[0]))
-        item, broken = np.dtype(order + kind), 0
-        while left > 0:
-            block = np.frombuffer(file.read(min(left, 1 << 20) * item.itemsize), item)
-            broken += block.size - int(np.count_nonzero(np.isfinite(block)))
-            left -= min(left, 1 << 20)
-    return broken
+    Raises:
+        InputError: as :func:`read_nifti`, except for what depends on the voxels.
+    """
+    stored = _described(path)
+    return stored.geometry, stored.channels
 
 
 def write_nifti(path: Path, array: np.ndarray, geometry: Geometry, compress: bool) -> None:
-    """Write ``array``, (z, y, x) or (C, z, y, x), as a single-file NIfTI-1.
+    """Write ``array``, (z, y, x) or (C, z, y, x), as a single-file NIfTI: version 1, or 2 where an axis is too long.
 
     Raises:
         OSError: the disk is full or the folder not writable.
     """
-    header = _header(array, geometry)
+    header = (Nifti1Header if max(geometry.size) < 1 << 15 else Nifti2Header)(endianness="<")
+    channels = array.shape[0] if array.ndim == 4 else 1
+    header["dim"] = (3, *geometry.size, 1, 1, 1, 1) if channels == 1 else (5, *geometry.size, 1, channels, 1, 1)
+    header["intent_code"] = 0 if channels == 1 else 1007  # none, or a vector a voxel
+    header.set_data_dtype(array.dtype)
+    store_transforms(header, geometry)
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    header["vox_offset"] = header.sizeof_hdr + 4
     voxels = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     with path.open("wb") as file:
         if compress:
             # No name and time inside, so that the same labels give the same bytes.
             with gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0) as packed:
-                packed.write(header)
+                packed.write(header.binaryblock + bytes(4))
                 packed.write(voxels.data)
         else:
-            file.write(header)
+            file.write(header.binaryblock + bytes(4))
             file.write(voxels.data)
 
 
-def _header(array: np.ndarray, geometry: Geometry) -> bytes:
-    header = bytearray(DATA_OFFSET)
-    channels = array.shape[0] if array.ndim == 4 else 1
-    dimensions = (3, *geometry.size, 1, 1, 1, 1) if channels == 1 else (5, *geometry.size, 1, channels, 1, 1)
-    affine = _affine(geometry)
-    struct.pack_into("<i", header, 0, HEADER_BYTES)
-    struct.pack_into("<8h", header, 40, *dimensions)
-    struct.pack_into("<h", header, 68, 0 if channels == 1 else 1007)  # intent: none, or a vector a voxel
-    struct.pack_into("<2h", header, 70, DATA_TYPES[array.dtype.name], array.dtype.itemsize * 8)
-    quaternion, handedness = _quaternion(affine[:, :3])
-    struct.pack_into("<8f", header, 76, handedness, *geometry.spacing, 1, 1, 1, 1)
-    struct.pack_into("<3f", header, 108, DATA_OFFSET, 1, 0)  # offset, slope, intercept
-    header[123] = 2 | 8  # millimeters, seconds
-    struct.pack_into("<2h", header, 252, 1, 1)  # qform and sform: scanner coordinates
-    struct.pack_into("<3f", header, 256, *quaternion)
-    struct.pack_into("<3f", header, 268, *affine[:, 3])
-    struct.pack_into("<12f", header, 280, *affine.ravel())
-    header[344:348] = b"n+1\0"
-    return bytes(header)
+@dataclass(frozen=True)
+class _Stored:
+    """How a file stores its voxels: values of ``dtype`` from the byte ``offset`` on, the colors of a voxel together."""
+
+    header: Nifti1Header
+    geometry: Geometry
+    dtype: np.dtype
+    channels: int
+    colors: bool
+    offset: int
 
 
-def _affine(geometry: Geometry) -> np.ndarray:
-    """The sform (3, 4), float32, in NIfTI's RAS axes, that ITK reads back as exactly this direction if one does.
-
-    ITK divides each column by its length, in double precision, so the float32 column that a direction came from is not
-    known. Half of all oblique directions would change in the last bits with each writing. The float32 neighbors of the
-    column's largest entry are tried; the right one makes the other two entries float32 numbers as well.
-    """
-    to_ras = np.array([-1.0, -1.0, 1.0])
-    steps = np.arange(-64, 65, dtype=np.int32)
-    affine = np.empty((3, 4), np.float32)
-    affine[:, 3] = to_ras * geometry.origin
-    for axis, unit in enumerate(np.reshape(geometry.direction, (3, 3)).T):
-        largest = int(np.argmax(np.abs(unit)))
-        start = np.float32(geometry.spacing[axis] * unit[largest])
-        lead = (start.view(np.int32) + steps).view(np.float32).astype(np.float64)
-        columns = (lead[:, None] * (unit / unit[largest])).astype(np.float32).astype(np.float64)
-        lengths = np.sqrt(columns[:, :1] ** 2 + columns[:, 1:2] ** 2 + columns[:, 2:] ** 2)
-        errors = np.abs(columns / lengths - unit).max(axis=1)
-        affine[:, axis] = to_ras * columns[np.lexsort((np.abs(steps), errors))[0]]
-    return affine
-
-
-def _quaternion(matrix: np.ndarray) -> tuple[np.ndarray, float]:
-    """(b, c, d) and the handedness (qfac) of a (3, 3) sform, for readers that prefer the qform."""
-    left, _, right = np.linalg.svd(matrix.astype(np.float64) / np.linalg.norm(matrix, axis=0))
-    rotation = left @ right
-    handedness = 1.0 if np.linalg.det(rotation) > 0 else -1.0
-    rotation[:, 2] *= handedness
-    # Eigenvector form (Bar-Itzhack 2000): stable at half turns, where the textbook formula divides by nothing.
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation
-    symmetric = np.array(
-        [
-            [xx - yy - zz, yx + xy, zx + xz, zy - yz],
-            [yx + xy, yy - xx - zz, zy + yz, xz - zx],
-            [zx + xz, zy + yz, zz - xx - yy, yx - xy],
-            [zy - yz, xz - zx, yx - xy, xx + yy + zz],
-        ]
+def _described(path: Path) -> _Stored:
+    """What the checked header says."""
+    described = path
+    if path.name.lower().endswith(".img"):
+        described = next((p for p in (path.with_suffix(e) for e in (".hdr", ".HDR")) if p.is_file()), path)
+        if described == path:
+            raise InputError(f"{path} is half of a NIfTI pair: {path.stem}.hdr is not beside it. Copy both.")
+    with _unpacked(described) as file:
+        block = file.read(540)
+    known = next(
+        ((kind, o) for kind in HEADERS for o in ("little", "big") if int.from_bytes(block[:4], o) == kind), None
     )
-    quaternion = np.linalg.eigh(symmetric)[1][:, -1]
-    return quaternion[:3] * (1.0 if quaternion[3] >= 0 else -1.0), handedness
+    if known is None:
+        raise InputError(f"{path} is not an image of the kind its name says, or is damaged.")
+    if len(block) < known[0]:
+        raise InputError(f"{described} is damaged or cut short: it ends inside its header. Copy it again.")
+    header = HEADERS[known[0]](block[: known[0]], known[1], check=False)
+    if not header["magic"].item().startswith(b"n+" if described == path else b"ni"):
+        raise InputError(
+            f"{path} is not a NIfTI: its header lacks the mark (an Analyze 7.5 file?). Such files do not tell left "
+            "from right. Convert it to .nii.gz with the program that made it."
+        )
+    dimensions = [int(d) for d in header["dim"]]
+    n, offset = dimensions[0], float(header["vox_offset"])
+    if not 1 <= n <= 7 or any(d < 1 for d in dimensions[1 : n + 1]) or not 0 <= offset < 1 << 40:
+        raise InputError(f"{path} has a damaged NIfTI header (dimensions {tuple(dimensions[: max(n, 0) + 1])}).")
+    dimensions[n + 1 :] = [1] * (7 - n)
+    volumes = dimensions[4] * math.prod(dimensions[6:])
+    if volumes > 1:
+        raise InputError(
+            f"{path} is a series of {volumes} volumes ({n}D), not one volume. "
+            "Split it, and give the volumes one by one."
+        )
+    geometry = nifti_geometry(path, header)
+    dtype, colors = _voxel_type(path, header)
+    channels = dimensions[5] * (colors or 1)
+    first = max(int(offset), known[0] + 4) if described == path else int(offset)
+    needed = first + math.prod(geometry.size) * channels * dtype.itemsize
+    if path.stat().st_size * (MOST_PACKED if _is_packed(path) else 1) < needed:
+        raise InputError(_CUT_SHORT.format(path))
+    return _Stored(header, geometry, dtype, channels, colors > 0, first)
+
+
+def _voxel_type(path: Path, header: Nifti1Header) -> tuple[np.dtype, int]:
+    """The stored numbers' type, and values a voxel in colors (0 if it holds none)."""
+    try:
+        dtype = header.get_data_dtype()
+    except HeaderDataError:
+        dtype = np.dtype("V0")
+    if dtype.itemsize == 0:
+        raise InputError(f"{path} has voxels of a type that is not read (NIfTI code {int(header['datatype'])}).")
+    return (np.dtype(np.uint8), len(dtype.fields)) if dtype.fields else (dtype, 0)
+
+
+def _scaled(path: Path, header: Nifti1Header, voxels: np.ndarray) -> np.ndarray:
+    """Stored numbers as what they stand for; a slope of 0 means that they are not scaled."""
+    try:
+        slope, intercept = header.get_slope_inter()
+    except HeaderDataError as problem:
+        raise InputError(
+            f"{path} has a scaling in its header that is not a number. Correct its scl_inter."
+        ) from problem
+    if np.iscomplexobj(voxels) or (slope in (None, 1.0) and intercept in (None, 0.0)):
+        return voxels.astype(np.float64) if voxels.dtype == np.longdouble else voxels
+    kind = np.float32 if np.can_cast(voxels.dtype, np.float32) else np.float64
+    return voxels.astype(kind) * kind(slope) + kind(intercept)
+
+
+def _is_packed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == GZIP_MAGIC
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[BinaryIO]:
+    """The content of a file that may be packed, whatever its name says; damage becomes an InputError."""
+    try:
+        with gzip.open(path, "rb") if _is_packed(path) else path.open("rb") as file:
+            yield file  # type: ignore[misc]
+    except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
+        if isinstance(problem, EOFError):
+            raise InputError(_CUT_SHORT.format(path)) from problem
+        raise InputError(
+            f"{path} is damaged: what it unpacks to has another checksum. Copy it again from where it came."
+        ) from problem
+
+
+def _fill(path: Path, file: BinaryIO, memory: memoryview) -> None:
+    """Read voxels into ``memory``, and a packed file to its end, where its checksum is."""
+    done = 0
+    while done < len(memory):
+        count = file.readinto(memory[done : done + _BLOCK])  # type: ignore[attr-defined]
+        if not count:
+            raise InputError(_CUT_SHORT.format(path))
+        done += count
+    if not isinstance(file, gzip.GzipFile):
+        return
+    try:
+        while file.read(_BLOCK):
+            pass
+    except gzip.BadGzipFile as problem:
+        # What follows a sound end is not part of the volume.
+        if "Not a gzipped file" not in str(problem):
+            raise

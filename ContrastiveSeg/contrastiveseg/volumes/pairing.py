@@ -15,7 +15,15 @@ LABEL_ENDINGS = ("_segmentation", "_label", "_seg", "_gt", "-label", "-seg")
 
 def volume_files(folder: Path) -> list[Path]:
     """The volume files of ``folder``, sorted, without hidden ones (other systems' ``._case.nii.gz``)."""
-    return sorted(f for f in folder.iterdir() if f.is_file() and files.volume_suffix(f) and not f.name.startswith("."))
+    return sorted(f for f in folder.iterdir() if not f.name.startswith(".") and _is_volume_file(f))
+
+
+def _is_volume_file(file: Path) -> bool:
+    """By its name. A link to what is gone is one, to be named when it is read; an .img is one beside its .hdr."""
+    suffix = files.volume_suffix(file)
+    if not suffix or not (file.is_file() or file.is_symlink()):
+        return False
+    return suffix != ".img" or file.with_suffix(".hdr").is_file()
 
 
 def matching_case(name: str, cases: Collection[str]) -> str | None:

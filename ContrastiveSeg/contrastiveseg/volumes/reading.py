@@ -13,7 +13,7 @@ from ..errors import InputError
 from .alignment import aligned, check_same_grid
 from .dicom import find_series
 from .itk import geometry_of, in_plain_words
-from .nifti import broken_voxels, check_nifti
+from .nifti import read_nifti, read_nifti_geometry
 from .orientation import canonical_axes
 from .segments import merged, on_grid_of_image, segments_of
 from .volume import Geometry, LabelMap, Volume
@@ -112,6 +112,8 @@ def read_geometry(path: Path) -> tuple[Geometry, int]:
         if path.is_dir():
             series = find_series(path)
             return series.geometry, series.channels
+        if _is_nifti(path):
+            return read_nifti_geometry(path)
         reader = _header(path)
     return _checked(path, geometry_of(reader)), reader.GetNumberOfComponents()
 
@@ -120,28 +122,23 @@ def _read(path: Path) -> tuple[np.ndarray, Geometry]:
     """Voxels (C, z, y, x) and grid of a volume file or DICOM folder."""
     with files.readable(path):
         _check_exists(path)
-        image = _read_image(path)
-        array = sitk.GetArrayFromImage(image)
-        broken = _broken_voxels(path, array)
+        array, geometry = read_nifti(path) if _is_nifti(path) else _read_with_itk(path)
     if np.iscomplexobj(array):
         raise InputError(f"{path} holds complex numbers. Save its magnitude as an image and give that.")
-    geometry = _checked(path, geometry_of(image))
-    if broken:
+    if array.dtype.kind == "f" and (broken := array.size - int(np.count_nonzero(np.isfinite(array)))):
         raise InputError(
             f"{path} has {broken} voxels that are not numbers (NaN or infinite). Replace them in the source first."
         )
+    return array, geometry
+
+
+def _read_with_itk(path: Path) -> tuple[np.ndarray, Geometry]:
+    image = _read_image(path)
+    array = sitk.GetArrayFromImage(image)
+    geometry = _checked(path, geometry_of(image))
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.ascontiguousarray(np.moveaxis(array, -1, 0))
     return array.reshape(-1, *geometry.shape), geometry
-
-
-def _broken_voxels(path: Path, array: np.ndarray) -> int:
-    """How many voxels are NaN or infinite in the file; in the ``array`` of a NIfTI file ITK has replaced them by 0."""
-    if not np.issubdtype(array.dtype, np.floating):
-        return 0
-    if path.is_file() and files.volume_suffix(path) in (".nii", ".nii.gz"):
-        return broken_voxels(path)
-    return array.size - int(np.count_nonzero(np.isfinite(array)))
 
 
 def _read_image(path: Path) -> sitk.Image:
@@ -158,17 +155,26 @@ def _read_image(path: Path) -> sitk.Image:
 
 
 def _check_exists(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        raise InputError(
+            f"{path} is a link to {path.readlink()}, which is not there. Get the data (git annex get, datalad get), or "
+            "connect its disk."
+        )
     if not path.exists():
         raise InputError(f"{path} does not exist.")
     if path.is_dir():
         return
+    if not path.is_file():  # a device or a pipe, which might never end
+        raise InputError(f"{path} is neither a file nor a folder. Give a volume file.")
     if not files.volume_suffix(path):
         known = ", ".join(files.VOLUME_SUFFIXES)
         raise InputError(f"{path} is not a volume this program reads ({known}, or a folder holding a DICOM series).")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes). Copy it again from where it came.")
-    if files.volume_suffix(path) in (".nii", ".nii.gz"):
-        check_nifti(path)
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.is_file() and files.volume_suffix(path) in (".nii", ".nii.gz", ".img")
 
 
 def _header(path: Path) -> sitk.ImageFileReader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,13 +11,43 @@ from ..errors import InputError
 
 
 @dataclass(frozen=True)
+class NiftiTransforms:
+    """What a NIfTI header says of the voxels' place, as stored, in its units.
+
+    It is written again with whatever is made on its grid, which then lies on its image for readers of either transform.
+
+    Attributes:
+        doubt: in what the header contradicts itself, or leaves open, as the end of a sentence; "" if in nothing.
+    """
+
+    qform_code: int
+    sform_code: int
+    pixdim: tuple[float, ...]
+    quaternion: tuple[float, ...]
+    offset: tuple[float, ...]
+    rows: tuple[float, ...]
+    units: int
+    doubt: str = ""
+
+
+@dataclass(frozen=True)
 class Geometry:
-    """The voxel grid in patient space, in ITK's convention (LPS, millimeters, axes x, y, z)."""
+    """The voxel grid in patient space, in ITK's convention (LPS, millimeters, axes x, y, z).
+
+    Attributes:
+        nifti: the header of the file that it comes from, if that is a NIfTI; equal grids may have different ones.
+    """
 
     size: tuple[int, int, int]
     spacing: tuple[float, float, float]
     origin: tuple[float, float, float]
     direction: tuple[float, float, float, float, float, float, float, float, float]
+    nifti: NiftiTransforms | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def doubt(self) -> str:
+        """In what the file that it comes from contradicts itself, as the end of a sentence; "" if in nothing."""
+        return self.nifti.doubt if self.nifti else ""
 
     @property
     def shape(self) -> tuple[int, int, int]:

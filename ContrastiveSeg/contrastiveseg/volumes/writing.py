@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from .. import files
 from ..errors import InputError
 from .itk import image_on, in_plain_words
-from .nifti import DATA_TYPES, write_nifti
+from .nifti import write_nifti
 from .volume import Geometry
 
 #: What volumes can be written as.
@@ -47,7 +47,7 @@ def check_writable_kind(path: Path) -> None:
         InputError: it is none of :data:`WRITTEN`.
     """
     # A header file names its data file, which a rename of the header alone would lose.
-    if files.volume_suffix(path) in ("", ".nhdr", ".mhd"):
+    if files.volume_suffix(path) in ("", ".nhdr", ".mhd", ".img"):
         raise InputError(f"Cannot write {path}: the ending must be one of {', '.join(WRITTEN)}.")
 
 
@@ -57,7 +57,7 @@ def _write(path: Path, array: np.ndarray, geometry: Geometry, compress: bool) ->
     if array.shape[-3:] != geometry.shape:
         raise ValueError(f"array {array.shape} is not on the grid {geometry.shape}")
     with files.replacing(path) as temporary:
-        if suffix in (".nii", ".nii.gz") and array.dtype.name in DATA_TYPES:
+        if suffix in (".nii", ".nii.gz"):
             write_nifti(temporary, array, geometry, compress=suffix == ".nii.gz")
             return
         image = image_on(array, geometry)
