@@ -183,7 +183,10 @@ class RankJob(Parameters):
     checkpoint: str = parameter(
         help="a fine-tuned checkpoint; with one that was only pre-trained, novelty alone decides"
     )
-    input: tuple[str, ...] = parameter(help="the unlabeled volumes: image files, folders of images, or DICOM folders")
+    input: tuple[str, ...] = parameter(
+        help="the unlabeled volumes: image files, folders of images, or DICOM folders; or a list whose cases have some "
+        "slices labeled"
+    )
     labeled: tuple[str, ...] = parameter((), help="volumes that are labeled already; what resembles them comes later")
     direction: SliceDirection = parameter(
         "auto", help="in which slices are labeled; auto: across the axis with the thickest"

@@ -255,3 +255,26 @@ def test_the_list_names_slices_in_the_wanted_direction(segmenter, dataset, direc
         (line,) = [line for line in lines if f" {case.name}: " in line]
         assert f"{direction} slice {case.slice[1]} first (at " in line
         assert line.endswith(f"or a few: {', '.join(map(str, case.slices))}")
+
+
+def test_slices_that_are_labeled_are_not_named_again():
+    profile = np.full(25, 1 / 25)
+    assert spread_slices(profile, 2, labeled=(12,)) == (4, 20)
+    assert 12 not in spread_slices(profile, 24, labeled=(12,))
+    assert spread_slices(np.eye(5)[2], 3, labeled=(2,)) == ()
+
+
+def test_a_list_says_which_slices_are_labeled(segmenter, dataset, tmp_path):
+    image = dataset / "imagesTr" / "synthetic_00000.nii.gz"
+    like = sitk.ReadImage(str(image))
+    strokes = np.zeros(like.GetSize()[::-1], np.uint8)
+    strokes[:, [5, 9], 3:8] = 1
+    label = sitk.GetImageFromArray(strokes)
+    label.CopyInformation(like)
+    sitk.WriteImage(label, str(tmp_path / "strokes.nii.gz"))
+    entry = {"image": str(image), "label": "strokes.nii.gz", "labeled_part": "slices"}
+    (tmp_path / "list.json").write_text(json.dumps([entry]))
+    (case,) = rank(job(segmenter, tmp_path / "list.json", slices=3)).cases
+    assert case.slice[0] == 1
+    assert case.slices
+    assert not {5, 9} & set(case.slices)

@@ -22,7 +22,7 @@ from ..planning.fingerprint import adapt_plan, fingerprint_of
 from ..planning.patch import PatchRule
 from ..volumes.dataset import CaseFiles
 from ..volumes.orientation import canonical_axes
-from ..volumes.painted_slices import AXIS_NAMES
+from ..volumes.painted_slices import AXIS_NAMES, painted_slices
 from ..volumes.volume import Geometry, Volume
 from .predictor import Predictor
 from .slices_to_label import slice_profile, spread_slices
@@ -88,12 +88,19 @@ class FeatureExtractor:
         return cls(Predictor(dataclasses.replace(card, plan=plan), recorder, device, dtype))
 
     def extract(
-        self, volume: Volume, on_tile: OnTile | None = None, direction: SliceDirection = "auto", slices: int = 5
+        self,
+        volume: Volume,
+        on_tile: OnTile | None = None,
+        direction: SliceDirection = "auto",
+        slices: int = 5,
+        painted: np.ndarray | None = None,
     ) -> VolumeFeatures:
         """The features of ``volume``, from one pass over its tiles.
 
         Args:
-            direction: in which slices are labeled; "auto" is across the axis with the thickest. slices: how many.
+            direction: in which slices are labeled; "auto" is that of the painted ones, else across the axis with the
+                thickest. slices: how many to name.
+            painted: mask (z, y, x) of what is painted already, in some slices.
 
         Raises:
             InputError: another number of channels than the network's, or the memory does not hold one tile.
@@ -106,7 +113,10 @@ class FeatureExtractor:
         features = torch.cat(recorder.recorded).mean(0).numpy()
         axes = canonical_axes(volume.geometry)
         shape = tuple(image.shape[1:])
-        if direction == "auto":
+        known = None if painted is None else painted_slices(axes.apply(painted))
+        if direction == "auto" and known:
+            axis = known.axis
+        elif direction == "auto":
             axis = int(np.argmax([round(s, 3) for s in axes.spacing_zyx(volume.geometry)]))
         else:
             axis = AXIS_NAMES.index(direction)
@@ -116,10 +126,13 @@ class FeatureExtractor:
             uncertainty = float(entropy[region].mean())
             voxel = _most_uncertain(np.where(region, entropy, 0), axis)
             profile = slice_profile(entropy, region, axis)
+        labeled = []
+        if known and known.axis == axis:
+            labeled = [int((index + 0.5) * shape[axis] / known.count) for index in known.indices]
         stored, stored_axis = _stored_index(voxel, shape, volume.geometry), axes.permutation[axis]
         worth = [
             _stored_index([*voxel[:axis], index, *voxel[axis + 1 :]], shape, volume.geometry)[stored_axis]
-            for index in spread_slices(profile, slices)
+            for index in spread_slices(profile, slices, labeled)
         ]
         return VolumeFeatures(features, uncertainty, stored, stored_axis, tuple(sorted(set(worth))))
 

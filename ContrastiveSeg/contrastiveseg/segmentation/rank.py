@@ -26,7 +26,7 @@ from ..serialization import to_json
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.orientation import canonical_axes
 from ..volumes.painted_slices import AXIS_NAMES
-from ..volumes.reading import read_channels
+from ..volumes.reading import read_channels, read_labels
 from ..volumes.volume import Geometry
 from .features import FeatureExtractor, VolumeFeatures
 
@@ -66,7 +66,8 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
 
         try:
             volume = read_channels(case.images)
-            extracted = extractor.extract(volume, on_tile, job.direction, job.slices)
+            painted = _painted(case, volume.geometry)
+            extracted = extractor.extract(volume, on_tile, job.direction, job.slices, painted)
         except (InputError, RuntimeError, MemoryError) as problem:
             failures.append(Failure(str(case.images[0]), str(problem)))
             emit(events.warning(f"{case.name} failed: {problem}"))
@@ -97,6 +98,13 @@ def _line(ranked: RankedCase, geometry: Geometry) -> str:
         f"{ranked.name}: score {ranked.score:.3f} ({uncertainty}novelty {ranked.novelty:.3f}); "
         f"{direction} slice {index} first (at {where} mm LPS), or a few: {few}"
     )
+
+
+def _painted(case: CaseFiles, geometry: Geometry) -> np.ndarray | None:
+    """The mask (z, y, x) of what is painted in a volume that a list says is labeled on some slices."""
+    if case.labels is None or case.labeling.part != "slices":
+        return None
+    return read_labels(case.labels, geometry).array > 0
 
 
 def _files(case: CaseFiles) -> tuple[Path, ...]:

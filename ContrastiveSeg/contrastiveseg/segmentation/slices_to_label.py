@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -20,10 +22,17 @@ def slice_profile(entropy: np.ndarray, region: np.ndarray, axis: int) -> np.ndar
     return (uncertain / uncertain.sum() + even) / 2 if uncertain.sum() > 0 else even
 
 
-def spread_slices(profile: np.ndarray, count: int) -> tuple[int, ...]:
-    """At most ``count`` slices, ascending, each in the middle of an equal part of the ``profile``, which sums to 1.
+def spread_slices(profile: np.ndarray, count: int, labeled: Sequence[int] = ()) -> tuple[int, ...]:
+    """At most ``count`` slices, ascending, each in the middle of an equal part of the ``profile``.
 
-    Where the profile is even they are evenly spread.
+    Where the profile is even they are evenly spread. Slices that are ``labeled`` already are not among them, and those
+    near one count less, the less the nearer.
     """
+    if len(labeled):
+        nearest = np.abs(np.arange(len(profile))[:, None] - np.asarray(labeled)).min(1)
+        usual = np.count_nonzero(profile) / (count + len(labeled))
+        profile = profile * np.minimum(nearest / max(usual, 1), 1)
+    if not profile.any():
+        return ()
     middles = (np.arange(count) + 0.5) / count
-    return tuple(int(i) for i in np.unique(np.searchsorted(np.cumsum(profile), middles)))
+    return tuple(int(i) for i in np.unique(np.searchsorted(np.cumsum(profile) / profile.sum(), middles)))
