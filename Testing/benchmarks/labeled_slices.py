@@ -1,0 +1,215 @@
+"""What labeling some slices is worth: Dice on held-out cases against the number of labeled slices, by how they are chosen.
+
+    python Testing/benchmarks/labeled_slices.py --data DIR --set Hippocampus --slices 2,4 --steps 150
+    python Testing/benchmarks/labeled_slices.py --table
+
+The cases of ``--labeled`` are labeled on some slices across ``--direction``, out of those that the structures reach:
+
+- ``random``: drawn at random;
+- ``uniform``: evenly spread;
+- ``rank``: the first half evenly spread; a network is trained on those with the same budget, and ``contrastiveseg rank``
+  names the others;
+- ``all``: every slice of the volume is labeled.
+
+Each is fine-tuned with ``--labeled-part slices`` from the same checkpoint with the same steps, and the cases of the list
+``val`` are segmented and scored on their own grids with all pieces kept. Finished runs are in the results file and are
+not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from common import (
+    add_common_options,
+    add_data_options,
+    add_training_options,
+    data_set,
+    image,
+    label,
+    machine,
+    score,
+    split,
+)
+from results_file import Run, add_run, is_finished, read_runs
+from tables import markdown, spread
+
+from contrastiveseg.descriptions import FinetuneJob, RankJob, SegmentJob
+from contrastiveseg.errors import ContrastiveSegError, InputError
+from contrastiveseg.jobs.run import run
+from contrastiveseg.segmentation.slices_to_label import spread_slices
+from contrastiveseg.volumes.orientation import canonical_axes
+from contrastiveseg.volumes.painted_slices import AXIS_NAMES
+from contrastiveseg.volumes.reading import read_geometry
+
+CHOICES = ("random", "uniform", "rank", "all")
+
+#: Labeled slices by case, as indices of the stored array.
+Slices = Mapping[str, tuple[int, ...]]
+
+
+def main() -> int:
+    options = _options()
+    try:
+        if not options.table:
+            with tempfile.TemporaryDirectory() as temporary:
+                _benchmark(options, Path(temporary))
+    except ContrastiveSegError as problem:
+        print(problem, file=sys.stderr)
+        return problem.exit_code
+    print(table(read_runs(options.output)))
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_data_options(parser)
+    add_training_options(parser)
+    add_common_options(parser, "labeled_slices.json")
+    parser.add_argument("--slices", default="2,4", help="labeled slices of each volume (default: %(default)s)")
+    parser.add_argument("--choices", default=",".join(CHOICES), help="how they are chosen (default: %(default)s)")
+    parser.add_argument(
+        "--direction", choices=AXIS_NAMES, default="coronal", help="of the slices (default: %(default)s)"
+    )
+    parser.add_argument("--steps", type=int, default=150, help="of each fine-tuning (default: %(default)s)")
+    parser.add_argument("--checkpoint", default="starter:macl-3d-tiny", help="to start from (default: %(default)s)")
+    parser.add_argument("--table", action="store_true", help="only print the table of the results file")
+    return parser.parse_args()
+
+
+def _benchmark(options: argparse.Namespace, work: Path) -> None:
+    folder = data_set(options)
+    choices = options.choices.split(",")
+    if not set(choices) <= set(CHOICES):
+        raise InputError(f"--choices are of {', '.join(CHOICES)}, not {options.choices}.")
+    for seed in options.seeds:
+        for choice in choices:
+            for count in [0] if choice == "all" else map(int, options.slices.split(",")):
+                wanted: Run = {"choice": choice, "slices": count, "seed": seed, "steps": options.steps}
+                wanted |= {"set": options.set, "labeled": options.labeled, "direction": options.direction}
+                wanted["checkpoint"] = options.checkpoint
+                if is_finished(options.output, wanted):
+                    continue
+                print(f"{choice}, {count} slices, seed {seed}", file=sys.stderr, flush=True)
+                scores = _measure(options, folder, work, wanted)
+                add_run(options.output, wanted | scores | {"machine": machine(options.threads)})
+
+
+def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run) -> dict[str, Any]:
+    """Choose the slices, fine-tune, segment and score."""
+    cases, count, random = split(folder, wanted["labeled"]), wanted["slices"], np.random.default_rng(wanted["seed"])
+    reached = {case: _reached(folder, case, wanted["direction"]) for case in cases}
+    if wanted["choice"] == "all":
+        output = _trained(options, folder, work, wanted, None)
+    elif wanted["choice"] == "random":
+        chosen = {c: tuple(sorted(random.choice(r, min(count, len(r)), replace=False))) for c, r in reached.items()}
+        output = _trained(options, folder, work, wanted, chosen)
+    elif wanted["choice"] == "uniform" or count < 2:
+        output = _trained(options, folder, work, wanted, _evenly(reached, count))
+    else:
+        first = _evenly(reached, count - count // 2)
+        output = _trained(options, folder, work, wanted, first)
+        more = _ranked(options, folder, work, wanted, first, output, count // 2)
+        output = _trained(options, folder, work, wanted, {c: tuple({*first[c], *more[c]}) for c in cases})
+    val = split(folder, "val")
+    with tempfile.TemporaryDirectory() as predictions:
+        given = tuple(str(image(folder, case)) for case in val)
+        run(SegmentJob(checkpoint=output, input=given, output=predictions, pieces="all", **_device(options)))
+        return score(Path(predictions), folder, val)
+
+
+def _reached(folder: Path, case: str, direction: str) -> np.ndarray:
+    """The stored indices of the slices that hold a label."""
+    labels, axis = _labels(folder, case), _axis(folder, case, direction)
+    return np.flatnonzero((labels > 0).any(tuple(other for other in range(3) if other != axis)))
+
+
+def _evenly(reached: Mapping[str, np.ndarray], count: int) -> Slices:
+    return {c: tuple(int(r[i]) for i in spread_slices(np.ones(len(r)), count)) for c, r in reached.items()}
+
+
+def _trained(options: argparse.Namespace, folder: Path, work: Path, wanted: Run, slices: Slices | None) -> str:
+    """A network fine-tuned on ``slices``, or on all; returns its checkpoint."""
+    output = str(work / "trained.safetensors")
+    run(
+        FinetuneJob(
+            checkpoint=wanted["checkpoint"],
+            images=(_listed(folder, work, wanted, slices),),
+            output=output,
+            overwrite=True,
+            steps=wanted["steps"],
+            seed=wanted["seed"],
+            **_device(options),
+        )
+    )
+    return output
+
+
+def _ranked(
+    options: argparse.Namespace, folder: Path, work: Path, wanted: Run, first: Slices, checkpoint: str, count: int
+) -> Slices:
+    """The slices that rank names beside those labeled ``first``."""
+    given = (_listed(folder, work, wanted, first),)
+    direction = wanted["direction"]
+    ranked = run(
+        RankJob(checkpoint=checkpoint, input=given, direction=direction, slices=count, **_device(options)),
+    )
+    return {case.name: case.slices for case in ranked.cases}
+
+
+def _listed(folder: Path, work: Path, wanted: Run, slices: Slices | None) -> str:
+    """A list of the cases, with label maps of ``slices`` only."""
+    entries = []
+    for case in split(folder, wanted["labeled"]):
+        entry = {"image": str(image(folder, case)), "label": str(label(folder, case))}
+        if slices is not None:
+            axis, labels = _axis(folder, case, wanted["direction"]), _labels(folder, case)
+            kept = np.zeros_like(labels)
+            place = (slice(None),) * axis + (list(slices[case]),)
+            kept[place] = labels[place]
+            painted = sitk.GetImageFromArray(kept)
+            painted.CopyInformation(sitk.ReadImage(str(label(folder, case))))
+            entry |= {"label": str(work / f"{case}.nii.gz"), "labeled_part": "slices"}
+            sitk.WriteImage(painted, entry["label"])
+        entries.append(entry)
+    path = work / "list.json"
+    path.write_text(json.dumps(entries))
+    return str(path)
+
+
+def _labels(folder: Path, case: str) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(label(folder, case))))
+
+
+def _axis(folder: Path, case: str, direction: str) -> int:
+    """The stored axis that slices in ``direction`` are across."""
+    return canonical_axes(read_geometry(label(folder, case))[0]).permutation[AXIS_NAMES.index(direction)]
+
+
+def _device(options: argparse.Namespace) -> dict[str, Any]:
+    return {"device": "cpu", "precision": "32", "threads": options.threads}
+
+
+def table(runs: list[Run]) -> str:
+    """Dice by set, steps, choice and number of slices."""
+    keys = ("set", "steps", "choice", "slices")
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for one in runs:
+        groups.setdefault(tuple(one[key] for key in keys), []).append(one)
+    rows = []
+    for (name, steps, choice, slices), members in sorted(groups.items()):
+        dice = spread([m["dice"] for m in members], 3)
+        rows.append([f"{name}, {steps} steps", choice, str(slices or "all"), dice, str(len(members))])
+    return markdown(["Set", "Chosen", "Slices", "Dice", "Seeds"], rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
