@@ -1,4 +1,4 @@
-"""What labeling some slices is worth: Dice on held-out cases against the number of labeled slices, by how they are chosen.
+"""What labeling some slices is worth: Dice on held-out cases by the number of slices and how they are chosen.
 
     python Testing/benchmarks/labeled_slices.py --data DIR --set Hippocampus --slices 2,4 --steps 150
     python Testing/benchmarks/labeled_slices.py --table
@@ -7,13 +7,13 @@ The cases of ``--labeled`` are labeled on some slices across ``--direction``, ou
 
 - ``random``: drawn at random;
 - ``uniform``: evenly spread;
-- ``rank``: the first half evenly spread; a network is trained on those with the same budget, and ``contrastiveseg rank``
-  names the others;
+- ``rank``: the first half evenly spread; a network is trained on those with the same budget, and ``contrastiveseg
+  rank`` names the others;
 - ``all``: every slice of the volume is labeled.
 
-Each is fine-tuned with ``--labeled-part slices`` from the same checkpoint with the same steps, and the cases of the list
-``val`` are segmented and scored on their own grids with all pieces kept. Finished runs are in the results file and are
-not run again.
+Each is fine-tuned with ``--labeled-part slices`` from the same checkpoint with the same steps, and the cases of the
+list ``val`` are segmented and scored on their own grids with all pieces kept. Finished runs are in the results file and
+are not run again.
 """
 
 from __future__ import annotations
@@ -76,9 +76,7 @@ def _options() -> argparse.Namespace:
     add_common_options(parser, "labeled_slices.json")
     parser.add_argument("--slices", default="2,4", help="labeled slices of each volume (default: %(default)s)")
     parser.add_argument("--choices", default=",".join(CHOICES), help="how they are chosen (default: %(default)s)")
-    parser.add_argument(
-        "--direction", choices=AXIS_NAMES, default="coronal", help="of the slices (default: %(default)s)"
-    )
+    parser.add_argument("--direction", choices=AXIS_NAMES, default="coronal", help="of slices (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=150, help="of each fine-tuning (default: %(default)s)")
     parser.add_argument("--checkpoint", default="starter:macl-3d-tiny", help="to start from (default: %(default)s)")
     parser.add_argument("--table", action="store_true", help="only print the table of the results file")
