@@ -48,6 +48,7 @@ class JobSection(Section):
         widgets.cancel.connect("clicked()", task.cancel)
         self.listen(task.changed, self.show_state)
         self.listen(task.progressed, self._show_progress)
+        self.listen(task.status, self.set_status)
         self.listen(session.missing_changed, self.show_state)
 
     def start(self) -> None:
@@ -72,8 +73,7 @@ class JobSection(Section):
         """The line of text beside the buttons."""
         self._widgets.status.setText(text)
 
-    def _show_progress(self, done: float, total: float, text: str) -> None:
+    def _show_progress(self, done: float, total: float) -> None:
         bar = self._widgets.bar
         bar.setRange(0, 1000 if total else 0)
         bar.setValue(round(1000 * done / total) if total else 0)
-        self.set_status(text)

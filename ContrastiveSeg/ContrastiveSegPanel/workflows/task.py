@@ -63,7 +63,8 @@ class Task:
     Attributes:
         state: "idle", "writing" (its files), "running", or "stopping" from the click on Cancel to the end.
         changed: signal after every change of ``state``.
-        progressed: signal with (done, total, text); a ``total`` of 0 says that something happens, not how much.
+        progressed: signal with (done, total); a ``total`` of 0 says that something happens, not how much.
+        status: signal with a text for the user: what is done now, or how it ended.
     """
 
     def __init__(self, worker: EngineClient) -> None:
@@ -71,6 +72,7 @@ class Task:
         self.state = "idle"
         self.changed = Signal()
         self.progressed = Signal()
+        self.status = Signal()
         self._steps = Steps()
         self._job_id = ""
 
@@ -100,18 +102,18 @@ class Task:
             self._end(_("Stopped."), lambda: self._on_problem(_("Stopped."), True))
         elif self.state == "running":
             self._set_state("stopping")
-            self.progressed.emit(0, 0, _("Stopping"))
+            self._show(0, 0, _("Stopping"))
             self.worker.cancel(self._job_id)
 
     def _on_writing(self, done: int, total: int, text: str) -> None:
-        self.progressed.emit(done - 1, total, f"{text} ({done}/{total})")
+        self._show(done - 1, total, f"{text} ({done}/{total})")
 
     def _on_written(self, problem: Exception | None) -> None:
         if problem is not None:
             self._end(_("Failed."), lambda: self._on_problem(problem, False))
             return
         self._set_state("running")
-        self.progressed.emit(0, 0, _("Starting"))
+        self._show(0, 0, _("Starting"))
         self._job_id = self.worker.submit(self._job, self._on_job_event)
 
     def _on_job_event(self, event: Event) -> None:
@@ -124,17 +126,21 @@ class Task:
         elif self.state == "running":
             if isinstance(event, StageStarted):
                 self._stage = stage_words(event)
-                self.progressed.emit(0, 0, self._stage)
+                self._show(0, 0, self._stage)
             elif isinstance(event, Progress):
                 left = event.seconds_left
                 text = f"{self._stage}, {time_left(left)}" if left is not None else self._stage
-                self.progressed.emit(event.done, event.total, text)
+                self._show(event.done, event.total, text)
             self._on_event(event)
 
     def _end(self, text: str, report: Callable[[], None]) -> None:
-        self.progressed.emit(0, 0, text)
+        self.status.emit(text)
         self._set_state("idle")
         report()
+
+    def _show(self, done: float, total: float, text: str) -> None:
+        self.progressed.emit(done, total)
+        self.status.emit(text)
 
     def _set_state(self, state: str) -> None:
         self.state = state

@@ -120,7 +120,7 @@ class Training:
             self.session.report(problem)
         elif self.output.is_file():
             text = _("Stopped. What was learned so far is kept as {name}.").format(name=self.output_name)
-            self.task.progressed.emit(0, 0, text)
+            self.task.status.emit(text)
         self.session.log(str(problem))
 
     def _end(self, keep_resume: bool = False) -> None:
