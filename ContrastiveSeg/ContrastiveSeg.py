@@ -76,6 +76,10 @@ class ContrastiveSegWidget(ScriptedLoadableModuleWidget):
     def enter(self) -> None:
         self.panel.enter()
 
+    def exit(self) -> None:
+        if self.panel is not None:
+            self.panel.exit()
+
     def cleanup(self) -> None:
         if self.panel is not None:
             self.panel.close()

@@ -14,11 +14,12 @@ class Channels:
 
     Args:
         form: the form layout. row: where the first of them stands.
-        on_change: called when another volume is chosen in one of them.
+        on_change: called when there is another volume in one of them.
+        on_choice: called with a volume, or None, that the user chooses in one of them.
     """
 
-    def __init__(self, form: Any, row: int, on_change: Callable[[], None]) -> None:
-        self._form, self._row, self._on_change = form, row, on_change
+    def __init__(self, form: Any, row: int, on_change: Callable[[], None], on_choice: Callable[[Any], None]) -> None:
+        self._form, self._row, self._on_change, self._on_choice = form, row, on_change, on_choice
         self._names: list[str] = []
         self.selectors: list[Any] = []
 
@@ -53,5 +54,6 @@ class Channels:
         selector.toolTip = name
         selector.setMRMLScene(slicer.mrmlScene)
         selector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_change)
+        selector.connect("nodeActivated(vtkMRMLNode*)", self._on_choice)
         self._form.insertRow(self._row + offset, qt.QLabel(name + ":"), selector)
         return selector

@@ -10,7 +10,9 @@ import slicer
 import vtk
 
 from ..mrml.parameters import Parameters
+from ..mrml.slice_views import DisplayedVolumes
 from ..timer import single_shot
+from ..workflows.display import arrange
 from ..workflows.session import Session
 from .drop_area import DropArea
 from .finetune_section import FineTuneSection
@@ -51,6 +53,8 @@ class Panel(slicer.util.VTKObservationMixin):
         self._nodes_timer = single_shot(session.nodes_changed.emit)
         # Selectors look at a new scene only after its event.
         self._scene_timer = single_shot(self._take_parameters)
+        self._displayed = DisplayedVolumes(self._on_displayed)
+        self._entered = False
         self._opened: Any = None
         self._scroll_timer = single_shot(self._scroll_to_opened)
         self.widget = DropArea((".safetensors",), session.add_checkpoint)
@@ -83,12 +87,18 @@ class Panel(slicer.util.VTKObservationMixin):
 
     def enter(self) -> None:
         """The user comes to the module: look at what may have changed, and let the worker warm up."""
+        self._entered = True
         self.session.refresh_catalog()
         self.session.warm_up()
+
+    def exit(self) -> None:
+        """The user goes to another module, where all segmentations may be shown over all volumes."""
+        self._entered = False
 
     def close(self) -> None:
         """Stop what runs and release everything but the session."""
         self.removeObservers()
+        self._displayed.close()
         self._nodes_timer.stop()
         self._scene_timer.stop()
         self._scroll_timer.stop()
@@ -104,6 +114,7 @@ class Panel(slicer.util.VTKObservationMixin):
         for section in self.sections.values():
             section.cancel()
         self.session.scene_closing.emit()
+        self._displayed.forget()
         self._forget_parameters()
 
     def _on_scene_changed(self, caller: Any, event: Any) -> None:
@@ -126,6 +137,10 @@ class Panel(slicer.util.VTKObservationMixin):
     def _on_nodes(self, caller: Any, event: Any) -> None:
         # Loading a scene adds many nodes in a row: one signal for all of them.
         self._nodes_timer.start(0)
+
+    def _on_displayed(self) -> None:
+        arrange(hide=self._entered)
+        self.session.displayed_changed.emit()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _on_node_leaving(self, caller: Any, event: Any, node: Any) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
 
 from ..mrml.parameters import Parameters
+from ..mrml.slice_views import displayed_volumes
+from ..workflows.display import show_case
 from ..workflows.segmenting import volumes_in_scene
 from ..workflows.session import Session
 from .channels import Channels
@@ -27,9 +29,11 @@ class SegmentInputs:
 
     def __init__(self, ui: Any, on_kind: Callable[[], None], on_volume: Callable[[], None]) -> None:
         self._ui = ui
-        self._channels = Channels(ui.segmentFormLayout, _VOLUME_ROW, on_volume)
+        self._channels = Channels(ui.segmentFormLayout, _VOLUME_ROW, on_volume, _show)
         ui.inputsComboBox.connect("currentIndexChanged(int)", on_kind)
         ui.inputSelector.connect("currentNodeChanged(vtkMRMLNode*)", on_volume)
+        # The user's choice only: the selector also changes by itself, when nodes come and go.
+        ui.inputSelector.connect("nodeActivated(vtkMRMLNode*)", _show)
         ui.severalSelector.connect("checkedNodesChanged()", on_kind)
 
     @property
@@ -63,6 +67,12 @@ class SegmentInputs:
         several = self._ui.severalSelector.checkedNodes() if self.kind == "several" else volumes_in_scene()
         return [[node] for node in several]
 
+    def follow(self, displayed: Sequence[Any]) -> None:
+        """The slice views show these volumes: choose one of them, unless the chosen one is among them."""
+        candidates = [node for node in displayed if node in volumes_in_scene()]
+        if self.kind == "one" and candidates and self._ui.inputSelector.currentNode() not in candidates:
+            self._ui.inputSelector.setCurrentNode(candidates[0])
+
     def show_channels(self, session: Session) -> bool:
         """Offer a selector for each channel of the chosen checkpoint, where it has several; whether they are new."""
         entry = session.checkpoint
@@ -86,6 +96,8 @@ class SegmentInputs:
         ui.inputsComboBox.setCurrentIndex(_KINDS.index(parameters.inputs) if parameters.inputs in _KINDS else 0)
         if parameters.input is not None:
             ui.inputSelector.setCurrentNode(parameters.input)
+        else:
+            self.follow(displayed_volumes())
         several = parameters.several
         for node in volumes_in_scene():
             ui.severalSelector.setCheckState(node, qt.Qt.Checked if node in several else qt.Qt.Unchecked)
@@ -99,3 +111,8 @@ class SegmentInputs:
         parameters.several = list(ui.severalSelector.checkedNodes())
         if self._channels:
             parameters.channels = self._channels.nodes()
+
+
+def _show(node: Any) -> None:
+    if node is not None and node.GetImageData() is not None:
+        show_case(node)

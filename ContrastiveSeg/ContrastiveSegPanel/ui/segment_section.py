@@ -14,8 +14,10 @@ from contrastiveseg.events import Event, Log, Progress
 from contrastiveseg.results import SegmentResult
 
 from ..mrml.parameters import Parameters
+from ..mrml.slice_views import displayed_volumes
 from ..timer import single_shot
 from ..workflows import segment_checks
+from ..workflows.display import show_results
 from ..workflows.segment_results import SegmentResults, made_on_another, next_output, summary
 from ..workflows.segmenting import Segmenting
 from ..workflows.session import Session
@@ -46,6 +48,7 @@ class SegmentSection(JobSection):
         self.listen(session.checkpoint_changed, self._on_checkpoint)
         self.listen(session.devices_changed, self._options.device.fill)
         self.listen(session.nodes_changed, self._refresh_soon)
+        self.listen(session.displayed_changed, self._on_displayed)
         self.listen(session.node_leaving, self._on_node_leaving)
         ui.outputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_output)
         ui.undoButton.connect("clicked()", self.undo)
@@ -90,6 +93,9 @@ class SegmentSection(JobSection):
         if not self._updating and output is not None and made_on_another(output, self._inputs.volume):
             self.ui.outputSelector.setCurrentNode(None)
         self._on_changed()
+
+    def _on_displayed(self) -> None:
+        self._inputs.follow(displayed_volumes())
 
     def _on_output(self) -> None:
         self.ui.show3DButton.setSegmentationNode(self.ui.outputSelector.currentNode())
@@ -244,4 +250,7 @@ class SegmentSection(JobSection):
         output = next_output(current, self._inputs.volume)
         if output is not None:
             self.ui.outputSelector.setCurrentNode(output)
+        if current.as_made:
+            chosen = self._inputs.volume if self._inputs.single else None
+            show_results([made.volume_id for made in current.as_made.values()], chosen)
         self.show_state()

@@ -51,6 +51,7 @@ class Session:
         missing: Python packages that have to be installed before anything can be computed.
         checkpoint_changed, catalog_changed, methods_changed, devices_changed, missing_changed: signals, no values.
         nodes_changed: signal that volumes or segmentations came or went; it may come often in a row.
+        displayed_changed: signal that the slice views show other volumes.
         node_leaving: signal with a node that is about to be removed; selectors still have it.
         scene_closing: signal that all nodes are about to go.
         section_wanted: signal with the name of a section ("fineTune") that the user is to be shown.
@@ -78,6 +79,7 @@ class Session:
         self.nodes_changed = Signal()
         self.training = False
         self.training_changed = Signal()
+        self.displayed_changed = Signal()
         self.node_leaving = Signal()
         self.scene_closing = Signal()
         self.section_wanted = Signal()

@@ -167,7 +167,21 @@ def _stem(path: str) -> str:
 
 def _load_volume(path: str, properties: dict[str, Any]) -> Any:
     options = 1 if properties.get("labelmap") else 0
-    return slicer.modules.volumes.logic().AddArchetypeVolume(path, properties.get("name") or _stem(path), options)
+    node = slicer.modules.volumes.logic().AddArchetypeVolume(path, properties.get("name") or _stem(path), options)
+    if node is not None and properties.get("show", True):
+        _show(node, bool(options))
+    return node
+
+
+def _show(node: Any, labelmap: bool) -> None:
+    """A volume that was loaded comes into all slice views, where it stays until another one does."""
+    logic = slicer.app.applicationLogic()
+    selection = logic.GetSelectionNode()
+    if labelmap:
+        selection.SetActiveLabelVolumeID(node.GetID())
+    else:
+        selection.SetActiveVolumeID(node.GetID())
+    logic.PropagateVolumeSelection(1)
 
 
 def _load_segmentation(path: str, properties: dict[str, Any]) -> Any:
