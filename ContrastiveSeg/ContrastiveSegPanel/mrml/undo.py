@@ -8,6 +8,7 @@ import slicer
 from contrastiveseg.errors import InputError
 
 from ..translation import _
+from .segment_editor import editor
 from .segments import layer_name, layers_of, notify_of_new_voxels, surfaces_kept, surfaces_of, take_out, without
 
 #: Segment ID -> its layer and when that was changed last: differs as soon as the layer is changed or replaced.
@@ -151,12 +152,12 @@ def _said(segment: Any) -> Any:
 
 def _save_for_segment_editor(node: Any) -> None:
     """If the Segment Editor shows the node, its own undo should reach back over this change as well."""
-    editor: Any = getattr(getattr(slicer.modules, "SegmentEditorWidget", None), "editor", None)
-    if not hasattr(editor, "saveStateForUndo"):
+    widget = editor()
+    if not hasattr(widget, "saveStateForUndo"):
         return
-    shown = editor.segmentationNode()
+    shown = widget.segmentationNode()
     if shown is not None and shown.GetID() == node.GetID():
-        editor.saveStateForUndo()
+        widget.saveStateForUndo()
 
 
 def _reference_role() -> str:

@@ -22,6 +22,7 @@ from ..workflows.segment_results import SegmentResults, made_on_another, next_ou
 from ..workflows.segmenting import Segmenting
 from ..workflows.session import Session
 from ..workflows.task import Task
+from .correct_button import CorrectButton
 from .job_section import JobSection, JobWidgets
 from .segment_inputs import SegmentInputs
 from .segment_options import SegmentOptions
@@ -51,6 +52,7 @@ class SegmentSection(JobSection):
         self.listen(session.displayed_changed, self._on_displayed)
         self.listen(session.node_leaving, self._on_node_leaving)
         ui.outputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_output)
+        self._correct = CorrectButton(ui.correctButton, self._to_correct)
         ui.undoButton.connect("clicked()", self.undo)
         self.show_state()
 
@@ -96,6 +98,7 @@ class SegmentSection(JobSection):
 
     def _on_displayed(self) -> None:
         self._inputs.follow(displayed_volumes())
+        self._refresh_soon()
 
     def _on_output(self) -> None:
         self.ui.show3DButton.setSegmentationNode(self.ui.outputSelector.currentNode())
@@ -124,6 +127,7 @@ class SegmentSection(JobSection):
         self._inputs.show_widgets()
         for widget in (ui.outputLabel, ui.outputSelector):
             widget.setVisible(self._inputs.single)
+        self._correct.show_state()
         ui.undoButton.enabled = self._results.last is not None and not self.task.busy
         ui.undoButton.toolTip = self._results.undo_tip
         ui.show3DButton.setVisible(ui.outputSelector.currentNode() is not None)
@@ -165,6 +169,10 @@ class SegmentSection(JobSection):
         )
         question = question.format(segmentation=segmentation.GetName(), names=", ".join(names))
         return not names or self.session.confirm(question)
+
+    def _to_correct(self) -> tuple[Any, Any] | None:
+        output = self.ui.outputSelector.currentNode() if self._inputs.single else None
+        return self._results.to_correct(output, displayed_volumes())
 
     def undo(self) -> None:
         """Put the scene back as it was before the last click on Segment."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import slicer
 
+from ..mrml.segment_editor import edit
 from ..mrml.slice_views import displayed_volumes, show_volume
 from .pairing import segmentations, volume_of
 
@@ -42,6 +43,14 @@ def show_case(volume: Any) -> None:
     """Show a volume with its segmentations, and those of no other volume."""
     show_volume(volume)
     arrange(hide=True)
+
+
+def correct(segmentation: Any, volume: Any) -> None:
+    """Open the Segment Editor with a segmentation over the volume that it was made on."""
+    show_case(volume)
+    segmentation.CreateDefaultDisplayNodes()
+    segmentation.GetDisplayNode().SetVisibility(True)
+    edit(segmentation, volume)
 
 
 def show_results(volume_ids: Sequence[str], chosen: Any) -> None:

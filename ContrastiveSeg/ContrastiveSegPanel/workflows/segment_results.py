@@ -13,6 +13,7 @@ from contrastiveseg.results import SegmentResult
 
 from ..mrml import scene
 from ..mrml.undo import is_as_written
+from .pairing import volume_of
 from .segmenting import Made, Segmenting
 
 
@@ -49,6 +50,19 @@ class SegmentResults:
         """The scene closes."""
         self.last = None
         self._made.clear()
+
+    def to_correct(self, output: Any, displayed: Sequence[Any]) -> tuple[Any, Any] | None:
+        """The segmentation to be corrected now and its volume: ``output`` where one is chosen, else the last result on
+        one of the ``displayed`` volumes; None if there is none."""
+        if output is not None:
+            volume = volume_of(output)
+            return (output, volume) if volume is not None else None
+        by_volume = {made.volume_id: identifier for identifier, made in self._made.items()}
+        for volume in displayed:
+            segmentation = slicer.mrmlScene.GetNodeByID(by_volume.get(volume.GetID(), ""))
+            if segmentation is not None:
+                return segmentation, volume
+        return None
 
     def replaced_work(self, segmentation: Any, volume: Any, labels: Sequence[Label]) -> list[str]:
         """Names of the segments that a result of ``volume`` would replace although they are not as Segment made them:

@@ -29,10 +29,10 @@ def start(home: Path) -> None:
     sys.modules["qt"] = qt.module()
     sys.modules["ctk"] = ctk.module()
 
-    from . import app, file_io, qmrml_nodes, qmrml_views, scripted, ui_loader
+    from . import app, file_io, qmrml_nodes, qmrml_views, scripted, segment_editor, ui_loader
 
     slicer.app = app.qSlicerApplication(home, logic)
-    for source in (app, file_io, qmrml_nodes, qmrml_views, scripted):
+    for source in (app, file_io, qmrml_nodes, qmrml_views, scripted, segment_editor):
         for name, cls in vars(source).items():
             if name.startswith(("qMRML", "qSlicer")) and isinstance(cls, type):
                 setattr(slicer, name, cls)
