@@ -19,6 +19,11 @@ class Driver:
         combo = self.model.checkpointComboBox
         pick(combo, next(i for i in range(combo.count) if combo.itemText(i).startswith(text)))
 
+    def choose_volume(self, volume):
+        """Take a volume, whichever the views show."""
+        self.settle()
+        self.segment.inputSelector.setCurrentNode(volume)
+
     def start(self):
         self.settle()
         self.segment.segmentButton.click()

@@ -208,6 +208,30 @@ def test_undo_asks_before_it_throws_corrections_away(drive, volume, dialogs):
     assert drive.segment.statusLabel.text == "Undone."
 
 
+def enter(box):
+    """Answers a question by the key Enter."""
+    import qt
+    from PySide6.QtCore import Qt
+    from PySide6.QtTest import QTest
+
+    box.show()
+    QTest.keyClick(box, Qt.Key.Key_Return)
+    return box.clickedButton() is box.button(qt.QMessageBox.Yes)
+
+
+def test_enter_keeps_corrections(drive, volume, dialogs):
+    drive.click_segment()
+    (segmentation,) = segmentations()
+    correct(segmentation, volume)
+    dialogs.answer(enter, enter)
+    drive.segment.undoButton.click()
+    drive.settle()
+    drive.segment.segmentButton.click()
+    assert not drive.task.busy
+    assert segmentations() == [segmentation]
+    assert len(dialogs.texts()) == 2
+
+
 def test_segmenting_again_asks_before_it_replaces_corrections(drive, volume, dialogs):
     drive.click_segment()
     (segmentation,) = segmentations()
@@ -451,6 +475,7 @@ def test_cancelling_before_the_engine_has_it(drive, large):
 
 
 def test_cancelling_while_the_network_is_at_work(drive, large, volume, screenshot, module):
+    drive.choose_volume(large)
     drive.start()
     drive.wait_for_tiles()
     screenshot(module.parent, "segment-running")
@@ -466,6 +491,7 @@ def test_cancelling_while_the_network_is_at_work(drive, large, volume, screensho
 
 
 def test_a_killed_engine_is_an_error_and_the_next_click_works(drive, large, volume, dialogs):
+    drive.choose_volume(large)
     drive.start()
     drive.wait_for_tiles()
     os.kill(drive.session.worker._process.group, signal.SIGKILL)

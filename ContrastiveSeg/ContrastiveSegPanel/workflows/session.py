@@ -16,6 +16,7 @@ from contrastiveseg.errors import ContrastiveSegError
 
 from .. import settings
 from ..engine.requirements import missing
+from ..question import confirmed
 from ..signal import Signal
 from .catalog import Catalog, Entry
 
@@ -149,8 +150,8 @@ class Session:
         slicer.util.errorDisplay(str(problem))
 
     def confirm(self, question: str) -> bool:
-        """Ask the user; whether the answer is yes."""
-        return slicer.util.confirmYesNoDisplay(question)
+        """Ask the user before something is lost; whether the answer is yes."""
+        return confirmed(question)
 
     def close(self) -> None:
         """End both processes and remove the files."""

@@ -1,0 +1,20 @@
+"""A question to the user before something is lost."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+
+def confirmed(question: str) -> bool:
+    """Ask the user; whether the answer is yes. The key Enter answers no, which ``slicer.util``'s dialogs cannot do."""
+    box = qt.QMessageBox(slicer.util.mainWindow())
+    box.setWindowTitle(_("Contrastive Segmentation"))
+    box.setIcon(qt.QMessageBox.Question)
+    box.setText(question)
+    box.setStandardButtons(qt.QMessageBox.Yes | qt.QMessageBox.No)
+    box.setDefaultButton(qt.QMessageBox.No)
+    answer = box.exec_()
+    box.deleteLater()
+    return answer == qt.QMessageBox.Yes
