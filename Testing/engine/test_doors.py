@@ -53,7 +53,7 @@ PANEL_DOORS = {
     "workflows": {"engine", "mrml"},
     "ui": {"workflows", "engine", "mrml"},
 }
-PANEL_BASE = {"settings", "signal", "timer", "translation"}
+PANEL_BASE = {"question", "settings", "signal", "timer", "translation"}
 
 #: Importing these must not load any of HEAVY: the terminal answers --help, and the panel opens, without waiting.
 LIGHT = (
