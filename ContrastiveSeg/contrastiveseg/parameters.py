@@ -268,7 +268,7 @@ def _hints(cls: type) -> Mapping[str, Any]:
 
 @functools.cache
 def _intervals(cls: type) -> frozenset[str]:
-    return frozenset(name for name, hint in _hints(cls).items() if hint == tuple[float, float])
+    return frozenset(name for name, hint in _hints(cls).items() if hint in (tuple[float, float], tuple[int, int]))
 
 
 def _without_none(hint: Any) -> Any:
@@ -283,7 +283,7 @@ def _kind(hint: Any) -> Kind:
     simple: dict[Any, Kind] = {bool: "bool", int: "int", float: "float", str: "text"}
     if hint in simple:
         return simple[hint]
-    if hint == tuple[float, float]:
+    if hint in (tuple[float, float], tuple[int, int]):
         return "interval"
     if hint == tuple[str, ...]:
         return "texts"

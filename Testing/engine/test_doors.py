@@ -20,13 +20,13 @@ WITHOUT_WIDGETS = {"workflows", "mrml"}
 #: Room -> rooms it may import, besides itself and the base modules. Downward only.
 DOORS = {
     "volumes": set(),
-    "synthetic": {"volumes"},
+    "synthetic": {"data", "planning", "volumes"},
     "networks": set(),
     "planning": {"networks", "volumes"},
     "data": {"planning", "volumes"},
     "checkpoints": {"networks", "planning", "volumes"},
     "contrast": {"data", "networks", "planning", "volumes"},
-    "methods": {"contrast", "data", "networks", "planning", "volumes"},
+    "methods": {"contrast", "data", "networks", "planning", "synthetic", "volumes"},
     "evaluation": {"checkpoints", "volumes"},
     "segmentation": {"checkpoints", "data", "networks", "planning", "volumes"},
     "training": {

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from contrastiveseg.contrast.label_contrast import draw_cells, label_contrast
+from contrastiveseg.contrast.label_contrast import balanced_cells, draw_cells, label_contrast
 
 PAIRS = ((1, 0), (1, 0), (0, 1), (0, 1))
 
@@ -77,3 +77,18 @@ def test_so_many_cells_of_each_class_of_each_data_set():
     assert found == [(0, 0)] * 10 + [(0, 1)] * 10 + [(0, 2)] * 3 + [(1, 1)] * 10
     assert set(chosen.tolist()) != set(draw_cells(labels, sets, 10).tolist())
     assert len(draw_cells(torch.full((5,), -1), torch.zeros(5), 10)) == 0
+
+
+def test_small_labels_are_drawn_as_often_as_large_ones():
+    torch.manual_seed(0)
+    labels = torch.zeros(2, 1000, dtype=torch.long)
+    labels[:, :50] = 3
+    labels[1, 50:100] = 7
+    cells = balanced_cells(labels, 60)
+    assert cells.shape == (2, 60)
+    assert all(len(row.unique()) == 60 for row in cells), "no cell twice"
+    shares = [(labels.gather(1, cells) == value).float().mean(1).tolist() for value in (0, 3, 7)]
+    # Half each in the first map, a third each in the second; drawn without putting back.
+    assert shares[1][0] == pytest.approx(0.5, abs=0.2)
+    assert [share[1] for share in shares] == pytest.approx([1 / 3] * 3, abs=0.2)
+    assert balanced_cells(labels[:, :9], 60).sort(1).values.tolist() == [list(range(9))] * 2

@@ -10,7 +10,7 @@ from contrastiveseg.errors import InputError
 from contrastiveseg.synthetic.anatomy import LABEL_NAMES
 from contrastiveseg.synthetic.dataset import write_dataset
 from contrastiveseg.synthetic.settings import SyntheticSettings
-from contrastiveseg.synthetic.subject import synthesize
+from contrastiveseg.synthetic.subject import structures, synthesize
 
 SMALL = SyntheticSettings(size=(24, 32, 32))
 
@@ -131,3 +131,30 @@ def test_settings_that_cannot_be_imaged_are_refused(change):
 def test_more_labels_than_cases_are_refused(tmp_path):
     with pytest.raises(InputError):
         write_dataset(tmp_path, 2, 0, SMALL, labeled=3)
+
+
+@pytest.mark.parametrize("region", ["torso", "heart", "head", "temporal"])
+def test_structures_tell_every_tissue_of_every_organ_apart(region):
+    settings = SyntheticSettings(region=region, size=(32, 40, 40), spacing=(1.5, 1.5, 1.5), labels=9)
+    made, again = structures(4, settings), structures(4, settings)
+    assert made.array.tobytes() == again.array.tobytes()
+    assert made.array.dtype == np.int16
+    assert made.array.min() > 0
+    assert made.geometry.shape == made.array.shape
+    # Each is a part of one label of the same subject, and there are more of them.
+    labels = synthesize(4, settings)[1].array
+    for value in np.unique(made.array):
+        assert len(np.unique(labels[made.array == value])) == 1
+    assert len(np.unique(made.array)) > len(np.unique(labels))
+    assert len(np.unique(made.array)) >= 6
+
+
+def test_the_chambers_and_the_kidneys_of_structures():
+    settings = SyntheticSettings(size=(48, 48, 48), labels=9)
+    made, labels = structures(4, settings).array, synthesize(4, settings)[1].array
+    chamber, kidney = np.unique(made[labels == 1]), np.unique(made[labels == 3])
+    assert not set(chamber) & set(made[labels != 1]), "the left ventricle is not the atrium, though both are blood"
+    # Cortex and medulla; left and right are one.
+    left, right = labels[..., 24:] == 3, labels[..., :24] == 3
+    assert set(np.unique(made[..., 24:][left])) == set(np.unique(made[..., :24][right])) == set(kidney)
+    assert len(kidney) == 2

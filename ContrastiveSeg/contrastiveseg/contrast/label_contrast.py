@@ -39,3 +39,13 @@ def draw_cells(labels: Tensor, data_sets: Tensor, most: int) -> Tensor:
     group, order = (data_sets[known].long() * _APART + labels[known].long()).sort(stable=True)
     rank = torch.arange(len(group), device=group.device) - torch.searchsorted(group, group)
     return known[order[rank < most]]
+
+
+def balanced_cells(labels: Tensor, most: int) -> Tensor:
+    """(B, N): N cells of each map of ``labels`` (B, cells) of 0 and more, drawn at random, each once.
+
+    Every label of a map is as likely as any other, so that small ones are not outnumbered; N is ``most``, or all cells
+    where there are fewer.
+    """
+    number = torch.stack([torch.bincount(row, minlength=int(labels.max()) + 1) for row in labels])
+    return torch.multinomial(1 / number.gather(1, labels).float(), min(most, labels.shape[1]))

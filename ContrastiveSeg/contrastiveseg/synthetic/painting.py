@@ -35,20 +35,25 @@ def _coordinates(
 
 def paint(
     random: np.random.Generator, shape: tuple[int, ...], settings: SyntheticSettings
-) -> tuple[np.ndarray, np.ndarray]:
-    """Tissue and label of every voxel."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tissue, label and number of the organ (left and right are one) of every voxel."""
     organs = REGIONS[settings.region][0]
+    names = [organ.group.removeprefix("left ").removeprefix("right ") for organ in organs]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     x, y, z = _coordinates(random, shape, settings)
     tissues = np.zeros(shape, np.uint8)
     labels = np.zeros(shape, np.uint8)
+    painted = np.zeros(shape, np.uint8)
     moved = {}
-    for organ in organs:
+    for organ, name in zip(organs, names, strict=True):
         if organ.group not in moved:
             shift = settings.variation * random.normal(0, 0.018, 3)
             moved[organ.group] = (shift, np.exp(settings.variation * random.normal(0, 0.06)))
-        _paint_organ(organ, *moved[organ.group], (x, y, z), tissues, labels)
+        inside = _paint_organ(organ, *moved[organ.group], (x, y, z), tissues, labels)
+        if inside is not None:
+            painted[inside[0]][inside[1]] = numbers[name]
     _add_detail(random, settings, (x, y, z), tissues, labels)
-    return tissues, labels
+    return tissues, labels, painted
 
 
 def _paint_organ(
@@ -58,7 +63,8 @@ def _paint_organ(
     grid: tuple[np.ndarray, np.ndarray, np.ndarray],
     tissues: np.ndarray,
     labels: np.ndarray,
-) -> None:
+) -> tuple[tuple[slice, ...], np.ndarray] | None:
+    """Paint one organ; returns a window and where in it the organ lies, None if it is out of the field of view."""
     center, half = np.asarray(organ.shape.center), np.asarray(organ.shape.half)
     # Whole-body shapes stay put, since everything else lies in them.
     if half.max() > 0.8:
@@ -70,7 +76,7 @@ def _paint_organ(
         margin = max(float(np.abs(np.diff(coarse, axis=a)).max()) if coarse.shape[a] > 1 else 0.0 for a in range(3))
         near &= np.abs(coarse - center[axis] - shift[axis]) < half[axis] * scale + 1.5 * margin
     if not near.any():
-        return
+        return None
     window = []
     for axis in range(3):
         hit = np.flatnonzero(near.any(tuple(a for a in range(3) if a != axis)))
@@ -80,6 +86,7 @@ def _paint_organ(
     inside = organ.shape.level(*(a.astype(np.float32, copy=False) for a in local)) < 0
     tissues[part][inside] = organ.tissue
     labels[part][inside] = organ.label
+    return part, inside
 
 
 def _add_detail(

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from ..volumes.volume import Geometry, LabelMap, Volume
-from .anatomy import Tissue
+from .anatomy import LABEL_NAMES, Tissue
 from .appearance import CT_UNIT_HU, tissue_intensities
 from .noise import smooth_noise
 from .painting import paint
@@ -24,22 +24,37 @@ def synthesize(seed: int, settings: SyntheticSettings) -> tuple[Volume, LabelMap
     # Thick slices: the subject is made on thinner ones and averaged, which is what partial volume is.
     averaged = int(np.clip(round(z / min(y, x)), 1, 4))
     shape = (settings.size[0] * averaged, settings.size[1], settings.size[2])
-    tissues, labels = paint(random, shape, settings)
+    tissues, labels, _ = paint(random, shape, settings)
     image, ct = _render(random, tissues, settings)
     image = image.reshape(settings.size[0], averaged, *shape[1:]).mean(1)
     labels = labels[averaged // 2 :: averaged]
     labels = np.where(labels <= settings.labels, labels, 0).astype(np.uint8)
     image = _acquire(random, image, ct, settings)
+    geometry = _centered(settings)
+    name = f"synthetic_{seed:05d}"
+    array = np.clip(np.rint(image), -32768, 32767).astype(np.int16)[None]
+    return Volume(array, geometry, name), LabelMap(labels, geometry, name)
+
+
+def structures(seed: int, settings: SyntheticSettings) -> LabelMap:
+    """Everything in subject ``seed`` told apart: each tissue of each organ is a label, and nothing is background.
+
+    The right and the left of a pair are one. Values are above 0 and the same in every subject of a region.
+    """
+    tissues, labels, organs = paint(np.random.default_rng(seed), settings.size, settings)
+    values = 1 + (organs.astype(np.int16) * len(Tissue) + tissues) * (len(LABEL_NAMES) + 1) + labels
+    return LabelMap(values.astype(np.int16), _centered(settings), f"structures_{seed:05d}")
+
+
+def _centered(settings: SyntheticSettings) -> Geometry:
+    """The grid of ``settings`` around the world's origin."""
     origin = tuple(-0.5 * (n - 1) * s for n, s in zip(settings.size[::-1], settings.spacing[::-1], strict=True))
-    geometry = Geometry(
+    return Geometry(
         size=settings.size[::-1],
         spacing=settings.spacing[::-1],
         origin=(origin[0], origin[1], origin[2]),
         direction=(1, 0, 0, 0, 1, 0, 0, 0, 1),
     )
-    name = f"synthetic_{seed:05d}"
-    array = np.clip(np.rint(image), -32768, 32767).astype(np.int16)[None]
-    return Volume(array, geometry, name), LabelMap(labels, geometry, name)
 
 
 def _render(random: np.random.Generator, tissues: np.ndarray, settings: SyntheticSettings) -> tuple[np.ndarray, bool]:
