@@ -100,11 +100,11 @@ def draw_patches(
         torch.tensor(extents, dtype=torch.float32),
         torch.tensor([source.data_set(case) for case in drawn]),
         torch.tensor(drawn),
-        _missing([source.missing(case) for case in drawn]),
+        stacked_missing([source.missing(case) for case in drawn]),
     )
 
 
-def _missing(drawn: Sequence[np.ndarray | None]) -> torch.Tensor | None:
+def stacked_missing(drawn: Sequence[np.ndarray | None]) -> torch.Tensor | None:
     """(B, classes) boolean of crops of which each has (classes,) or None; None if all have."""
     given = next((one for one in drawn if one is not None), None)
     if given is None:

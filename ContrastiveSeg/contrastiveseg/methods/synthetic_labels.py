@@ -22,7 +22,7 @@ from ..contrast.heads import point_head
 from ..contrast.label_contrast import balanced_cells
 from ..data.augment_spatial import SpatialSettings, augment_spatial
 from ..data.batch import Batch
-from ..data.sampling import PatchSource, crop_start
+from ..data.sampling import PatchSource, crop_start, stacked_missing
 from ..networks.backbone import Backbone
 from ..parameters import Parameters, parameter
 from ..planning.patch import PatchRule
@@ -128,7 +128,8 @@ class SyntheticLabels(Method):
         nowhere = torch.zeros(count, 3)
         blank = torch.zeros(count, len(self.plan.channels), *shape)
         no_data_set = torch.zeros(count, dtype=torch.long)
-        return Batch(blank, torch.from_numpy(labels), nowhere, nowhere, no_data_set, torch.from_numpy(cases))
+        missing = stacked_missing([source.missing(case) if case >= 0 else None for case in cases.tolist()])
+        return Batch(blank, torch.from_numpy(labels), nowhere, nowhere, no_data_set, torch.from_numpy(cases), missing)
 
     def drawn_shape(self, random: np.random.Generator) -> tuple[int, ...]:
         """The patch of a step (section 3)."""
