@@ -6,7 +6,7 @@
 The cases of ``--labeled`` are labeled on some slices across ``--direction``, out of those that the structures reach:
 
 - ``random``: drawn at random;
-- ``uniform``: evenly spread;
+- ``uniform``: evenly spread from the first to the last;
 - ``rank``: the first half evenly spread; a network is trained on those with the same budget, and ``contrastiveseg
   rank`` names the others;
 - ``all``: every slice of the volume is labeled.
@@ -131,6 +131,9 @@ def _reached(folder: Path, case: str, direction: str) -> np.ndarray:
 
 
 def _evenly(reached: Mapping[str, np.ndarray], count: int) -> Slices:
+    """From the first slice to the last, or, of fewer than three, in the middle of equal parts."""
+    if count > 2:
+        return {c: tuple(int(r[round(i)]) for i in np.linspace(0, len(r) - 1, count)) for c, r in reached.items()}
     return {c: tuple(int(r[i]) for i in spread_slices(np.ones(len(r)), count)) for c, r in reached.items()}
 
 
