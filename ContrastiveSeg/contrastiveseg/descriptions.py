@@ -169,6 +169,9 @@ class EvaluateJob(Parameters):
     references: str = parameter(help="folder of reference label maps with the same case names, or one file")
     output: str = parameter(help="JSON file to write")
     csv: str | None = parameter(None, help="also write one row a case and label to this file")
+    labeled_part: LabeledPart = parameter(
+        "all", help="what of its volume a reference labels, as in fine-tuning; the rest is in no score"
+    )
     checkpoint: str | None = parameter(
         None, help="the checkpoint that made the predictions, to be warned of cases whose labels it has learned from"
     )

@@ -15,8 +15,9 @@ from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.data.cache import preprocess
 from contrastiveseg.data.cached_volumes import CachedVolumes
 from contrastiveseg.data.sampling import class_frequencies, draw_patches
-from contrastiveseg.descriptions import FinetuneJob
+from contrastiveseg.descriptions import EvaluateJob, FinetuneJob
 from contrastiveseg.errors import InputError
+from contrastiveseg.evaluation.job import run_evaluation
 from contrastiveseg.evaluation.metrics import measure
 from contrastiveseg.methods.configuration import method_settings
 from contrastiveseg.methods.registry import available_methods, find_method
@@ -329,3 +330,26 @@ def test_held_out_cases_are_scored_on_what_is_labeled_and_say_so(sliced):
 def test_a_structure_that_was_not_looked_for_is_not_scored(undrawn):
     given = job(undrawn, "labels", missing_structures="not-drawn", validation="case3")
     assert "label 2" not in finetune(given).held_out[0].labels
+
+
+@pytest.mark.parametrize(("labels", "part"), [("slices", "slices"), ("ignore", "all"), ("painted", "painted")])
+def test_evaluate_scores_what_is_labeled_and_says_so(sliced, whole, labels, part):
+    for name, truth in whole.items():
+        save(np.where(truth == 2, 0, truth).astype(np.uint8), sliced / "predicted" / f"{name}.nii.gz")
+    heard: list[str] = []
+    given = {"predictions": str(sliced / "predicted"), "references": str(sliced / labels)}
+    evaluated = run_evaluation(
+        EvaluateJob(**given, output=str(sliced / "scores.json"), labeled_part=part),
+        lambda event: heard.append(getattr(event, "text", "")),
+    )
+    assert {row.label for row in evaluated.rows} == {1, 2}
+    assert {(row.label, row.dice, row.hd95_mm) for row in evaluated.rows} == {(1, 1.0, None), (2, 0.0, None)}
+    assert sum("scored on the 12.5% of its voxels that are labeled" in text for text in heard) == 4
+
+
+def test_a_held_out_case_in_which_nothing_was_drawn_has_no_score(sliced, whole):
+    for name, labels in whole.items():
+        save(labels * (name != "case3"), sliced / "some" / f"{name}.nii.gz")
+    given = job(sliced, "some", missing_structures="not-drawn", validation="case3")
+    (held_out,) = finetune(given).held_out
+    assert (held_out.dice, held_out.labels) == (None, {})

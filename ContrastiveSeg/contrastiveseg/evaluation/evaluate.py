@@ -12,7 +12,8 @@ import numpy as np
 
 from .. import files
 from ..errors import Cancelled, InputError
-from ..events import CancelCheck, Emit, ProgressMeter, Stage, StageStarted, never, silent, warning
+from ..events import CancelCheck, Emit, ProgressMeter, Stage, StageStarted, log, never, silent, warning
+from ..volumes.labeling import Labeling
 from ..volumes.pairing import FolderPairs, pair_folders
 from ..volumes.reading import read_labels
 from .metrics import METRICS, LabelScores, measure
@@ -20,12 +21,16 @@ from .metrics import METRICS, LabelScores, measure
 
 @dataclass(frozen=True)
 class EvaluatedCase:
-    """One case: a score for every label, and label values in the files that were not declared."""
+    """One case: a score for every label, and label values in the files that were not declared.
+
+    ``labeled`` is the share of the reference's voxels that have a label; the scores are on those.
+    """
 
     case: str
     scores: tuple[LabelScores, ...]
     undeclared_in_prediction: tuple[int, ...] = ()
     undeclared_in_reference: tuple[int, ...] = ()
+    labeled: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ def evaluate(
     labels: Mapping[int, str] | None = None,
     emit: Emit = silent,
     cancelled: CancelCheck = never,
+    labeling: Labeling = Labeling(),  # noqa: B008
 ) -> Evaluation:
     """Score ``predictions`` against ``references``: two files, or two folders whose files pair by case name.
 
@@ -90,6 +96,7 @@ def evaluate(
 
     Args:
         labels: value -> name of what to score; by default every value that occurs in a reference.
+        labeling: what of their volumes the references label.
 
     Raises:
         InputError: nothing to pair, a reference that cannot be read as labels, or not one pair that can be compared.
@@ -101,7 +108,7 @@ def evaluate(
         emit(warning(f"{case}: no prediction for this reference; it is in no mean."))
     emit(StageStarted(Stage.EVALUATE))
     if labels is None:
-        labels = _labels_in([reference for _, reference in pairs.values()], cancelled)
+        labels = _labels_in([reference for _, reference in pairs.values()], labeling, cancelled)
     progress = ProgressMeter(emit, len(pairs), "cases")
     cases: list[EvaluatedCase] = []
     refused: dict[str, str] = {}
@@ -109,7 +116,7 @@ def evaluate(
         _stop_if(cancelled)
         progress(done)
         try:
-            scores = _evaluate_case(case, prediction, reference, labels)
+            scores = _evaluate_case(case, prediction, reference, labels, labeling)
         except InputError as problem:
             if len(pairs) == 1:
                 raise
@@ -122,6 +129,8 @@ def evaluate(
         ):
             if values:
                 emit(warning(f"{case}: the {side} holds {', '.join(map(str, values))}, which is not among the labels."))
+        if scores.labeled < 1:
+            emit(log(f"{case}: scored on the {scores.labeled:.1%} of its voxels that are labeled, without distances."))
         cases.append(scores)
     progress(len(pairs))
     if not cases:
@@ -160,30 +169,33 @@ def _paired(predictions: Path, references: Path) -> FolderPairs:
     return paired
 
 
-def _labels_in(references: Sequence[Path], cancelled: CancelCheck) -> dict[int, str]:
+def _labels_in(references: Sequence[Path], labeling: Labeling, cancelled: CancelCheck) -> dict[int, str]:
     values: set[int] = set()
     for path in references:
         _stop_if(cancelled)
-        values |= set(_values(read_labels(path).array))
+        values |= set(_values(labeling.apply(read_labels(path)).array))
     if not values:
         raise InputError("The references hold no label at all, only background.")
     return {value: f"label {value}" for value in sorted(values)}
 
 
-def _evaluate_case(case: str, prediction: Path, reference: Path, labels: Mapping[int, str]) -> EvaluatedCase:
-    truth = read_labels(reference)
+def _evaluate_case(
+    case: str, prediction: Path, reference: Path, labels: Mapping[int, str], labeling: Labeling
+) -> EvaluatedCase:
+    truth = labeling.apply(read_labels(reference))
     predicted = read_labels(prediction)
     return EvaluatedCase(
         case=case,
         scores=tuple(measure(predicted, truth, labels)),
         undeclared_in_prediction=tuple(v for v in _values(predicted.array) if v not in labels),
         undeclared_in_reference=tuple(v for v in _values(truth.array) if v not in labels),
+        labeled=float((truth.array >= 0).mean()),
     )
 
 
 def _values(array: np.ndarray) -> list[int]:
-    """The labels in ``array`` without background."""
-    return [int(v) for v in np.flatnonzero(np.bincount(array.ravel())) if v]
+    """The labels in ``array`` without background, and without what has no label."""
+    return [int(v) for v in np.flatnonzero(np.bincount(np.maximum(array, 0).ravel())) if v]
 
 
 def _stop_if(cancelled: CancelCheck) -> None:

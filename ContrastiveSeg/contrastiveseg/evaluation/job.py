@@ -8,8 +8,11 @@ from .. import events
 from ..checkpoints.header import read_card
 from ..checkpoints.learned_cases import first_names, learned_cases
 from ..descriptions import EvaluateJob
+from ..errors import InputError
 from ..files import check_outputs, write_text
 from ..results import EvaluateResult, Failure
+from ..volumes.dataset_json import DeclaredLabels, declared_labels
+from ..volumes.labeling import Labeling
 from .evaluate import evaluate, files_of
 from .tables import to_csv, to_json, to_markdown, to_rows
 
@@ -27,7 +30,10 @@ def run_evaluation(
     inputs += [Path(job.checkpoint)] if job.checkpoint else []
     check_outputs(outputs, inputs, job.overwrite)
     card = read_card(Path(job.checkpoint)) if job.checkpoint else None
-    evaluation = evaluate(Path(job.predictions), Path(job.references), emit=emit, cancelled=cancelled)
+    labeling = _labeling(job, emit)
+    evaluation = evaluate(
+        Path(job.predictions), Path(job.references), emit=emit, cancelled=cancelled, labeling=labeling
+    )
     write_text(outputs[0], to_json(evaluation))
     if job.csv:
         write_text(outputs[1], to_csv(evaluation))
@@ -42,3 +48,14 @@ def run_evaluation(
     failures += [Failure(name, why) for name, why in evaluation.refused.items()]
     rows = tuple(to_rows(evaluation))
     return EvaluateResult(job.output, job.csv, dice, len(evaluation.cases), rows, tuple(failures))
+
+
+def _labeling(job: EvaluateJob, emit: events.Emit) -> Labeling:
+    """What of their volumes the references label: as the job says, and a dataset.json beside them."""
+    try:
+        declared = declared_labels([Path(job.references)])
+    except InputError as problem:
+        # Only its special labels are of use here.
+        emit(events.warning(f"{problem} It is not read."))
+        declared = DeclaredLabels()
+    return Labeling(job.labeled_part, None, declared.ignore, declared.background)

@@ -78,7 +78,9 @@ def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run:
         predicted = predictor.predict(volume, on_tile=_stopping(run)).labels
         truth = read_case_labels(case, volume.geometry)
         looked_for = case.labeling.structures
-        measured = measure(predicted, truth, {v: n for v, n in names.items() if not looked_for or str(v) in looked_for})
+        measured = measure(
+            predicted, truth, {v: n for v, n in names.items() if looked_for is None or str(v) in looked_for}
+        )
         dice = {m.name: m.dice for m in measured if m.dice is not None}
         distances = [m.hd95_mm for m in measured if m.status != "absent"]
         worst = None if None in distances or not distances else max(d for d in distances if d is not None)
