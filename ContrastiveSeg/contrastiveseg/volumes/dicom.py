@@ -1,7 +1,8 @@
-"""The DICOM series in a folder: which files, and whether they make an even stack of slices."""
+"""The DICOM series in a folder: which files or frames, in which order, and whether they are an even stack of slices."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,34 +10,44 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
+from .dicom_file import DicomImage, dicom_image, groups_of_frames
 from .itk import geometry_of, in_plain_words
 from .volume import Geometry
 
 #: Slice positions may be off the even stack by this share of the slice distance (rounding of the headers).
 UNEVEN = 0.02
+#: Slices closer than this share of the largest distance between neighbors lie at the same place.
+SAME_PLACE = 0.01
+#: Direction cosines, and pixel sizes in relation, that differ by less are the same.
+SAME = 1e-3
 
 
 @dataclass(frozen=True)
 class Series:
-    """One series: its files in slice order, the grid they make, and components a voxel."""
+    """One series: its files in slice order, the grid they make, and components a voxel.
+
+    Attributes:
+        frames: of a single file with several frames, in slice order; () for the order in which they are stored.
+    """
 
     files: tuple[str, ...]
     geometry: Geometry
     channels: int
-
-
-def series_ids(folder: Path) -> tuple[str, ...]:
-    """The identifiers of the DICOM series in ``folder`` (not below it); empty if there are none."""
-    return tuple(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
+    frames: tuple[int, ...] = ()
 
 
 def find_series(folder: Path) -> Series:
-    """The one series in ``folder``, from the files' headers alone.
+    """The one series in ``folder`` (not below it), from the files' headers alone.
+
+    Files that are no DICOM or hold no image are left out.
 
     Raises:
-        InputError: no series, several, or slices that are not evenly stacked.
+        InputError: no series, several, a damaged file, or slices that differ or are not evenly stacked.
     """
-    series = {name: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), name) for name in series_ids(folder)}
+    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+    series: dict[str, list[DicomImage]] = {}
+    for image in filter(None, map(dicom_image, files)):
+        series.setdefault(image.text("SeriesInstanceUID"), []).append(image)
     if not series:
         state = "is empty" if not any(folder.iterdir()) else "holds no DICOM series"
         raise InputError(
@@ -45,64 +56,164 @@ def find_series(folder: Path) -> Series:
     if len(series) > 1:
         listed = "; ".join(f"{_description(f[0])} ({len(f)} slices)" for f in series.values())
         raise InputError(f"{folder} holds {len(series)} DICOM series: {listed}. Give a folder with one series.")
-    (files,) = series.values()
-    headers = [_header(f) for f in files]
-    first = headers[0]
-    geometry = geometry_of(first)
-    if len(files) > 1:
-        if any(h.GetSize() != first.GetSize() for h in headers):
-            raise InputError(f"The slices in {folder} differ in size. Give a folder with one series of equal slices.")
-        spacing = _slice_distance(folder, headers)
-        geometry = replace(
-            geometry,
-            size=(*geometry.size[:2], len(files)),
-            spacing=(*geometry.spacing[:2], spacing),
+    (images,) = series.values()
+    if any(image.frames > 1 for image in images):
+        return _frames(folder, images)
+    return _slices(folder, images) if len(images) > 1 else _single(images[0])
+
+
+def read_series(series: Series) -> np.ndarray:
+    """Voxels (C, z, y, x), each slice scaled by its own slope, in a type that holds the values of all.
+
+    Raises:
+        RuntimeError: ITK's, of a file that cannot be read.
+    """
+    slices = []
+    for file in series.files:
+        array = sitk.GetArrayFromImage(sitk.ReadImage(file, imageIO="GDCMImageIO"))
+        slices.append(array.reshape(-1, *series.geometry.shape[1:], series.channels))
+    array = np.concatenate(slices)
+    if series.frames:
+        array = array[list(series.frames)]
+    return np.ascontiguousarray(np.moveaxis(array, -1, 0))
+
+
+def _single(image: DicomImage) -> Series:
+    header = _header(image.path)
+    return Series((str(image.path),), geometry_of(header), header.GetNumberOfComponents())
+
+
+def _slices(folder: Path, images: Sequence[DicomImage]) -> Series:
+    """A series of one slice a file."""
+    _check_alike(folder, images)
+    directions = np.array([i.numbers("ImageOrientationPatient") or (np.nan,) * 6 for i in images])
+    positions = np.array([i.numbers("ImagePositionPatient") or (np.nan,) * 3 for i in images])
+    order, spacing = _stacked(folder, positions, directions, [i.path.name for i in images])
+    first = _single(images[order[0]])
+    geometry = replace(
+        first.geometry,
+        size=(*first.geometry.size[:2], len(images)),
+        spacing=(*first.geometry.spacing[:2], spacing),
+    )
+    return Series(tuple(str(images[i].path) for i in order), geometry, first.channels)
+
+
+def _frames(folder: Path, images: Sequence[DicomImage]) -> Series:
+    """A file of several frames, each with a position of its own."""
+    image = images[0]
+    if len(images) > 1:
+        raise InputError(f"{folder} holds {len(images)} multi-frame DICOM files of one series. Give a folder with one.")
+    positions = [tuple(g.get("ImagePositionPatient") or ()) for g in groups_of_frames(image, "PlanePositionSequence")]
+    directions = [
+        tuple(g.get("ImageOrientationPatient") or ()) for g in groups_of_frames(image, "PlaneOrientationSequence")
+    ]
+    pixels = [tuple(g.get("PixelSpacing") or ()) for g in groups_of_frames(image, "PixelMeasuresSequence")]
+    if not positions and "SpacingBetweenSlices" in image.header:
+        return _single(image)  # stored in order, as in nuclear medicine
+    if len(positions) != image.frames or not (all(positions) and all(directions) and all(pixels)):
+        raise InputError(
+            f"{image.path} holds {image.frames} frames, but not the position of each. If it is a volume, convert it to "
+            "NIfTI with the program that made it (or dcm2niix); a film cannot be segmented."
         )
-    return Series(tuple(files), geometry, first.GetNumberOfComponents())
+    scalings = {
+        (str(g.get("RescaleSlope")), str(g.get("RescaleIntercept")))
+        for g in groups_of_frames(image, "PixelValueTransformationSequence")
+    }
+    if len(scalings) > 1:
+        raise InputError(
+            f"{image.path} has frames with different rescale slopes. Convert it to NIfTI first (dcm2niix)."
+        )
+    if np.ptp(np.array(pixels, float), axis=0).max() > SAME * min(map(float, pixels[0])):
+        raise InputError(f"The frames of {image.path} differ in pixel size. Give a file with equal frames.")
+    names = [f"frame {n + 1}" for n in range(image.frames)]
+    order, spacing = _stacked(image.path, np.array(positions, float), np.array(directions, float), names, "frames")
+    rows, columns = np.reshape(directions[0], (2, 3)).astype(float)
+    dy, dx = (float(p) for p in pixels[0])
+    x, y, z = (float(v) for v in positions[order[0]])
+    geometry = Geometry(
+        size=(int(image.header.Columns), int(image.header.Rows), len(order)),
+        spacing=(dx, dy, spacing),
+        origin=(x, y, z),
+        direction=tuple(np.column_stack([rows, columns, np.cross(rows, columns)]).ravel().tolist()),
+    )
+    return Series((str(image.path),), geometry, _header(image.path).GetNumberOfComponents(), tuple(order))
 
 
-def _header(file: str) -> sitk.ImageFileReader:
+def _check_alike(folder: Path, images: Sequence[DicomImage]) -> None:
+    """Refuse slices that cannot be of one volume."""
+    sizes = [image.numbers("PixelSpacing") for image in images]
+    for what, values in (
+        ("size", [(image.text("Rows"), image.text("Columns")) for image in images]),
+        (
+            "kind of pixels",
+            [(image.text("SamplesPerPixel"), image.text("PhotometricInterpretation")) for image in images],
+        ),
+        ("pixel size", [sizes[0] if _near(size, sizes[0]) else size for size in sizes]),
+    ):
+        other = next((i for i, value in enumerate(values) if value != values[0]), None)
+        if other is not None:
+            here, there = (" x ".join(map(str, values[i])) for i in (0, other))
+            raise InputError(
+                f"The slices in {folder} differ in {what}: {here} in {images[0].path.name}, {there} in "
+                f"{images[other].path.name}. Give a folder with one series of equal slices."
+            )
+
+
+def _near(size: Sequence[float], other: Sequence[float]) -> bool:
+    return len(size) == len(other) and bool(np.allclose(size, other, rtol=SAME, atol=0))
+
+
+def _header(path: Path) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(file)
+    reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as problem:
-        raise InputError(f"{file} {in_plain_words(problem)}.") from problem
+        raise InputError(f"{path} {in_plain_words(problem)}.") from problem
     return reader
 
 
-def _description(file: str) -> str:
-    reader = _header(file)
-    text = reader.GetMetaData("0008|103e").strip() if reader.HasMetaDataKey("0008|103e") else ""
+def _description(image: DicomImage) -> str:
+    text = image.text("SeriesDescription")
     return f'"{text}"' if text else "without description"
 
 
-def _slice_distance(folder: Path, headers: list[sitk.ImageFileReader]) -> float:
-    """Distance between neighboring slices in mm, once they are known to be an even, straight stack."""
-    origins = np.array([h.GetOrigin() for h in headers])
-    directions = np.array([h.GetDirection() for h in headers])
-    if np.abs(directions - directions[0]).max() > 1e-3:
+def _stacked(
+    where: Path, positions: np.ndarray, directions: np.ndarray, names: Sequence[str], what: str = "slices"
+) -> tuple[list[int], float]:
+    """The order of an even, straight stack, and the distance between neighbors in mm.
+
+    Args:
+        positions: (n, 3), of the first voxel of each slice. directions: (n, 6), along rows and columns.
+        names: of the slices; what: the word for them.
+    """
+    if not np.isfinite(positions).all() or not np.isfinite(directions).all():
+        raise InputError(f"The {what} in {where} do not all say where they lie. Convert the series to NIfTI first.")
+    if np.abs(directions - directions[0]).max() > SAME:
         raise InputError(
-            f"The slices in {folder} are not parallel (a localizer?). Give a folder with one straight series."
+            f"The {what} in {where} are not parallel (a localizer?). Give a folder with one straight series."
         )
-    normal = directions[0].reshape(3, 3)[:, 2]
-    steps = np.diff(origins, axis=0)
-    gaps = steps @ normal
-    if np.abs(gaps).min() < 1e-3:
+    normal = np.cross(directions[0, :3], directions[0, 3:])
+    heights = positions @ normal
+    order = [int(i) for i in np.argsort(heights, kind="stable")]
+    steps, gaps = np.diff(positions[order], axis=0), np.diff(heights[order])
+    same = int(np.argmin(gaps))
+    if gaps[same] <= SAME_PLACE * gaps.max():
         raise InputError(
-            f"{folder} holds several slices at the same place (phases or echoes of one series). "
-            "Give a folder with the slices of one volume."
+            f"{where} holds several {what} at the same place, such as {names[order[same]]} and "
+            f"{names[order[same + 1]]}: copies, or phases or echoes of one series. "
+            f"Give the {what} of one volume, each once."
         )
     typical = float(np.median(gaps))
     worst = int(np.argmax(np.abs(gaps - typical)))
-    if abs(gaps[worst] - typical) > UNEVEN * abs(typical):
+    if abs(gaps[worst] - typical) > UNEVEN * typical:
         raise InputError(
-            f"The slices in {folder} are not evenly spaced: {abs(typical):.3g} mm, but {abs(gaps[worst]):.3g} mm after "
-            f"{Path(headers[worst].GetFileName()).name}. A slice may be missing: complete the series first."
+            f"The {what} in {where} are not evenly spaced: {typical:.3g} mm, but {gaps[worst]:.3g} mm after "
+            f"{names[order[worst]]}. One may be missing: complete the series first."
         )
-    if np.linalg.norm(steps - gaps[:, None] * normal, axis=1).max() > UNEVEN * abs(typical):
+    if np.linalg.norm(steps - gaps[:, None] * normal, axis=1).max() > UNEVEN * typical:
         raise InputError(
-            f"The slices in {folder} are stacked askew (gantry tilt). Resample the series to a straight grid."
+            f"The {what} in {where} are stacked askew (gantry tilt). Resample the series to a straight grid."
         )
-    return float(np.linalg.norm(origins[-1] - origins[0]) / (len(headers) - 1))
+    return order, float(np.linalg.norm(positions[order[-1]] - positions[order[0]]) / (len(order) - 1))

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from .. import files
 from ..errors import InputError
 from .alignment import aligned, check_same_grid
-from .dicom import find_series
+from .dicom import find_series, read_series
 from .itk import geometry_of, in_plain_words
 from .nifti import read_nifti, read_nifti_geometry
 from .orientation import canonical_axes
@@ -133,25 +133,21 @@ def _read(path: Path) -> tuple[np.ndarray, Geometry]:
 
 
 def _read_with_itk(path: Path) -> tuple[np.ndarray, Geometry]:
-    image = _read_image(path)
+    try:
+        if path.is_dir():
+            series = find_series(path)
+            return read_series(series), series.geometry
+        reader = _header(path)
+        if reader.GetDimension() > 3:
+            reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (reader.GetDimension() - 3)])
+        image = reader.Execute()
+    except RuntimeError as problem:
+        raise InputError(f"{path} {in_plain_words(problem)}.") from problem
     array = sitk.GetArrayFromImage(image)
     geometry = _checked(path, geometry_of(image))
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.ascontiguousarray(np.moveaxis(array, -1, 0))
     return array.reshape(-1, *geometry.shape), geometry
-
-
-def _read_image(path: Path) -> sitk.Image:
-    try:
-        if path.is_dir():
-            series = find_series(path)
-            return sitk.ReadImage(series.files if len(series.files) > 1 else series.files[0])
-        reader = _header(path)
-        if reader.GetDimension() > 3:
-            reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (reader.GetDimension() - 3)])
-        return reader.Execute()
-    except RuntimeError as problem:
-        raise InputError(f"{path} {in_plain_words(problem)}.") from problem
 
 
 def _check_exists(path: Path) -> None:

@@ -1,0 +1,149 @@
+"""DICOM: every slice counts, with its own place and scale; what does not make one volume is refused by name."""
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import generate_uid
+
+from contrastiveseg.errors import InputError
+from contrastiveseg.volumes.reading import read_geometry, read_volume
+
+ARRAY = np.random.default_rng(0).integers(0, 1000, (6, 7, 8)).astype(np.uint16)
+
+
+def header(kind, plane, frames=1):
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID, ds.Modality = kind, generate_uid(), "1.2.3", "MR"
+    ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.PhotometricInterpretation = *plane.shape[-2:], 1, "MONOCHROME2"
+    ds.BitsAllocated = ds.BitsStored = plane.itemsize * 8
+    ds.HighBit, ds.PixelRepresentation = plane.itemsize * 8 - 1, 0
+    ds.PixelData = plane.tobytes() + bytes(plane.nbytes % 2)
+    return ds
+
+
+def save(folder, planes, name="{}.dcm", change=lambda z, ds: None):
+    """One file a slice, 3 mm apart."""
+    folder.mkdir(exist_ok=True)
+    for z, plane in enumerate(planes):
+        ds = header("1.2.840.10008.5.1.4.1.1.4", plane)
+        ds.InstanceNumber, ds.ImagePositionPatient = z + 1, [-10, 20, 3 * z]
+        ds.ImageOrientationPatient, ds.PixelSpacing = [1, 0, 0, 0, 1, 0], [2, 1.5]
+        change(z, ds)
+        ds.save_as(folder / name.format(z), enforce_file_format=True)
+    return folder
+
+
+def multiframe(folder, planes, heights, change=lambda n, frame: None):
+    """One enhanced file."""
+    folder.mkdir()
+    ds = header("1.2.840.10008.5.1.4.1.1.4.1", planes)
+    ds.NumberOfFrames = len(planes)
+    shared, measures, orientation = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, orientation.ImageOrientationPatient = [2, 1.5], [1, 0, 0, 0, 1, 0]
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
+    ds.SharedFunctionalGroupsSequence, ds.PerFrameFunctionalGroupsSequence = [shared], []
+    for n, height in enumerate(heights):
+        frame, position = Dataset(), Dataset()
+        position.ImagePositionPatient = [-10, 20, height]
+        frame.PlanePositionSequence = [position]
+        change(n, frame)
+        ds.PerFrameFunctionalGroupsSequence.append(frame)
+    ds.save_as(folder / "scan.dcm", enforce_file_format=True)
+    return folder
+
+
+def refused(folder, words):
+    with pytest.raises(InputError, match=words):
+        read_volume(folder)
+
+
+def test_each_slice_has_its_own_slope(tmp_path):
+    def scaled(z, ds):
+        ds.RescaleSlope, ds.RescaleIntercept = (1, 0) if z == 0 else (0.25 * z, 0)
+
+    volume = read_volume(save(tmp_path / "pet", ARRAY, change=scaled))
+    slopes = np.array([1, *(0.25 * np.arange(1, 6))]).reshape(-1, 1, 1)
+    np.testing.assert_allclose(volume.array[0], ARRAY * slopes)
+
+
+def test_slices_of_8_and_16_bits(tmp_path):
+    planes = [(p % 256).astype(np.uint8) if z < 2 else p for z, p in enumerate(ARRAY)]
+    volume = read_volume(save(tmp_path / "mr", planes))
+    assert volume.array.dtype == np.uint16
+    for z, plane in enumerate(planes):
+        np.testing.assert_array_equal(volume.array[0, z], plane)
+
+
+def test_slices_of_two_pixel_sizes(tmp_path):
+    def larger(z, ds):
+        ds.PixelSpacing = [2, 1.5] if z < 3 else [1.5, 1.5]
+
+    refused(
+        save(tmp_path / "mr", ARRAY, change=larger), r"differ in pixel size: 2\.0 x 1\.5 in 0\.dcm, 1\.5 x 1\.5 in 3"
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.4, 0.8])
+@pytest.mark.parametrize("name", ["{}.dcm", "IM{}"])
+def test_a_damaged_slice_is_named(tmp_path, share, name):
+    folder = save(tmp_path / "mr", ARRAY, name)
+    last = folder / name.format(5)
+    last.write_bytes(last.read_bytes()[: int(share * last.stat().st_size)])
+    refused(folder, f"{last.name} is damaged or cut short")
+
+
+def test_copies_of_slices_are_named(tmp_path):
+    folder = save(tmp_path / "mr", ARRAY, "IM{}")
+    (folder / "IM3 (1)").write_bytes((folder / "IM3").read_bytes())
+    refused(folder, r"at the same place, such as IM3 and IM3 \(1\): copies")
+
+
+def test_slices_without_preamble(tmp_path):
+    folder = save(tmp_path / "mr", ARRAY, "IM{}")
+    for file in folder.iterdir():
+        ds = dcmread(file)
+        del ds.file_meta
+        ds.save_as(file, implicit_vr=True, little_endian=True)
+    np.testing.assert_array_equal(read_volume(folder).array[0], ARRAY)
+
+
+def test_other_objects_beside_a_series_are_left_out(tmp_path):
+    folder = save(tmp_path / "disc", ARRAY, "IM{}")
+    for name, kind in (("SR1", "1.2.840.10008.5.1.4.1.1.88.11"), ("DICOMDIR", "1.2.840.10008.1.3.10")):
+        other = Dataset()
+        other.file_meta = FileMetaDataset()
+        other.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+        other.SOPClassUID, other.SOPInstanceUID, other.SeriesInstanceUID = kind, generate_uid(), generate_uid()
+        other.save_as(folder / name, enforce_file_format=True)
+    for name in ("README.TXT", "._IM1", "Thumbs.db"):
+        (folder / name).write_bytes(b"\0\5\x16\7 nothing of use" * 20)
+    np.testing.assert_array_equal(read_volume(folder).array[0], ARRAY)
+
+
+def test_frames_are_sorted_by_their_positions(tmp_path):
+    order = [3, 0, 5, 1, 4, 2]
+    folder = multiframe(tmp_path / "mr", ARRAY[order], [3 * z for z in order])
+    volume = read_volume(folder)
+    np.testing.assert_array_equal(volume.array[0], ARRAY)
+    assert volume.geometry.spacing == (1.5, 2.0, 3.0)
+    assert volume.geometry.origin == (-10, 20, 0)
+    assert read_geometry(folder) == (volume.geometry, 1)
+
+
+def test_frames_that_are_no_volume(tmp_path):
+    def scaled(n, frame):
+        value = Dataset()
+        value.RescaleSlope, value.RescaleIntercept = n + 1, 0
+        frame.PixelValueTransformationSequence = [value]
+
+    def without_position(n, frame):
+        del frame.PlanePositionSequence
+
+    heights = [3 * z for z in range(6)]
+    refused(multiframe(tmp_path / "gap", ARRAY, [0, 3, 6, 15, 18, 21]), "frames .* not evenly spaced: 3 mm, but 9 mm")
+    refused(multiframe(tmp_path / "phases", ARRAY, [0, 0, 3, 3, 6, 6]), "frames at the same place")
+    refused(multiframe(tmp_path / "slopes", ARRAY, heights, scaled), "different rescale slopes")
+    refused(multiframe(tmp_path / "film", ARRAY, heights, without_position), "not the position of each")
