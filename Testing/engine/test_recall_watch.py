@@ -137,9 +137,9 @@ def test_a_structure_that_is_never_predicted_is_found_with_the_watch_alone(monke
     assert (made.watch.recall[2] > 0.3) == watching
 
 
-def test_a_network_begins_with_how_often_each_class_occurs():
+def test_a_network_begins_with_the_square_root_of_how_often_each_class_occurs():
     given = network()
     given.set_prior([0.9, 0.1, 0.0])
     for head in (given.head, *given.auxiliary):
-        expected = np.log([0.9, 0.1, 1e-4])
+        expected = np.log(np.sqrt([0.9, 0.1, 1e-4]))
         assert head.bias.detach().numpy() == pytest.approx(expected, abs=1e-5)

@@ -32,15 +32,16 @@ class Segmenter(nn.Module):
 
     @torch.no_grad()
     def set_prior(self, frequencies: Sequence[float]) -> None:
-        """Let every head predict each class as often as it occurs before anything is learned.
+        """Let every head predict each class in proportion to the square root of its frequency before it has learned.
 
         With as much probability for a rare structure as for the background, the first steps only teach the network
-        that there is no structure anywhere; in a short training some are not found again.
+        that there is no structure anywhere; in a short training some are not found again. The frequencies themselves
+        would cost where structures are not rare (docs/explanation/what-we-tried.md).
 
         Args:
             frequencies: share of each class's voxels, background first; none above 0 counts as 1 in 10,000.
         """
-        prior = torch.tensor(frequencies, dtype=torch.float32).clamp_min(1e-4).log()
+        prior = torch.tensor(frequencies, dtype=torch.float32).clamp_min(1e-4).sqrt().log()
         for head in (self.head, *self.auxiliary):
             assert head.bias is not None
             head.bias.copy_(prior)

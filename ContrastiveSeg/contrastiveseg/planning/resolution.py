@@ -182,7 +182,7 @@ def _structures(cases: Sequence[CaseFiles]) -> Iterator[_Structure]:
 def _candidates(native: Spacing) -> Iterator[Spacing]:
     """Spacings coarser than ``native``, finest first, until each axis has been coarsened eightfold."""
     for step in count(1):
-        length = min(native) * _STEP**step
+        length = round(min(native) * _STEP**step, 4)
         if length > 8 * max(native):
             return
         yield coarser(native, length)
