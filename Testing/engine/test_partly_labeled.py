@@ -70,6 +70,44 @@ def test_labels_give_no_gradient_where_there_are_none(name, dimensions):
     assert answer.grad[:2, :, 3:].any()
 
 
+def constant(value: float):
+    """Logits of a teacher that says class 1 of everything, as sure as ``value``."""
+    return lambda images: torch.tensor([0.0, value, 0.0]).view(1, 3, 1, 1, 1).expand(len(images), 3, *images.shape[2:])
+
+
+def test_the_mean_teacher_teaches_unlabeled_voxels_of_labeled_crops():
+    cls = find_method("finetune", "mean-teacher")
+    made, given = semi.method(cls, cls.Settings(**semi.STILL)), semi.batch(2, 0)
+    given.labels[0, :3] = -1
+    made.taught = constant(1.0)
+    with torch.no_grad():
+        student = made.segmenter(given.images)[0, :, :3].softmax(0)
+    wanted = torch.tensor([0.0, 1.0, 0.0]).softmax(0).view(3, 1, 1, 1)
+    assert made.step(given)["consistency"].item() == pytest.approx((student - wanted).square().mean().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("unlabeled", [0, 2])
+def test_pasting_fills_unlabeled_voxels_of_labeled_crops_with_the_teachers_classes(unlabeled):
+    cls = find_method("finetune", "bcp")
+    made, given, seen = semi.method(cls, cls.Settings(**semi.STILL)), semi.batch(2, unlabeled), []
+    given.labels[:, :3] = -1
+    given.labels[given.labels == 1] = 2  # so that class 1 is the teacher's alone
+    made.taught = constant(9.0)
+    loss = made.deep_loss
+
+    def deep_loss(levels, labels, missing=None, region=None):
+        seen.append((labels, region))
+        return loss(levels, labels, missing, region)
+
+    made.deep_loss = deep_loss
+    made.step(given)
+    (targets, labeled), (_, pasted) = seen
+    assert torch.equal(labeled, ~pasted)
+    assert (targets[pasted] == 1).all()
+    assert (targets[labeled] != 1).all()
+    assert not labeled[:, :3].any()
+
+
 # Drawing
 
 
