@@ -165,15 +165,15 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
             self._session.close()
             self._session = None
 
-    def starter(self, name: str = "macl-3d-tiny") -> Path:
-        """The file of a pre-trained checkpoint that ships with the module, to be fine-tuned.
+    def starter(self, name: str | None = None) -> Path:
+        """The file of a pre-trained checkpoint that ships with the module, to be fine-tuned; by default the best.
 
         Raises:
             InputError: there is none of that name; the message lists those there are.
         """
-        from contrastiveseg.checkpoints.starters import starter
+        from contrastiveseg.checkpoints.starters import DEFAULT, starter
 
-        return starter(name)
+        return starter(name or DEFAULT)
 
     def segment(
         self,

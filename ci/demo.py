@@ -20,6 +20,7 @@ from demo_results import BEFORE, LEGEND, SCRATCH, TUNED, Model, folder_of, to_cs
 
 from contrastiveseg.checkpoints.card import Card
 from contrastiveseg.checkpoints.header import read_card
+from contrastiveseg.checkpoints.starters import starter
 from contrastiveseg.descriptions import FinetuneJob, SegmentJob
 from contrastiveseg.errors import ContrastiveSegError, InputError
 from contrastiveseg.evaluation.evaluate import evaluate
@@ -38,7 +39,7 @@ from contrastiveseg.volumes.dataset_json import declared_in, declared_labels
 from contrastiveseg.volumes.reading import read_channels, read_labels
 
 ROOT = Path(__file__).resolve().parent.parent
-STARTER = ROOT / "ContrastiveSeg" / "contrastiveseg" / "starters" / "macl-3d-tiny.safetensors"
+STARTER = starter()
 #: Synthetic subjects from here on; the starter was trained on others.
 FIRST_SUBJECT = 900_000
 #: A region of the body that no starter was trained on.

@@ -15,7 +15,8 @@ from contrastiveseg.jobs.worker import job_from
 
 
 def test_every_starter_is_a_generic_pre_trained_checkpoint():
-    assert "macl-3d-tiny" in starters()
+    assert starters() == ("synthetic-labels-3d-tiny", "macl-3d-tiny")
+    assert starter() == starter("synthetic-labels-3d-tiny")
     for name in starters():
         card = read_card(starter(name))
         assert card.kind == "pretrained"
@@ -23,14 +24,14 @@ def test_every_starter_is_a_generic_pre_trained_checkpoint():
 
 
 def test_a_name_with_the_prefix_is_a_starter_and_anything_else_a_path():
-    assert checkpoint_path("starter:macl-3d-tiny") == starter() == starter("macl-3d-tiny")
+    assert checkpoint_path("starter:macl-3d-tiny") == starter("macl-3d-tiny")
     assert checkpoint_path("models/liver.safetensors") == Path("models/liver.safetensors")
     assert checkpoint_path(Path("starter")) == Path("starter")
 
 
 @pytest.mark.parametrize("name", ["liver", "", "../macl-3d-tiny", "macl-3d-tiny.safetensors"])
 def test_an_unknown_starter_is_refused_with_those_there_are(name):
-    with pytest.raises(InputError, match=rf"no starter '{name}'. There are: macl-3d-tiny"):
+    with pytest.raises(InputError, match=rf"no starter '{name}'. There are: synthetic-labels-3d-tiny, macl-3d-tiny"):
         checkpoint_path(f"starter:{name}")
 
 
@@ -48,7 +49,7 @@ def test_a_job_fine_tunes_from_a_starter_by_name(dataset, tmp_path):
     fields = {"images": [str(dataset)], "output": str(output), "steps": 1, "precision": "32", "threads": 1}
     result = run(job_from({"kind": "finetune", "checkpoint": "starter:macl-3d-tiny", **fields}))
     assert "encoder" in result.transfer.loaded
-    assert read_card(output).provenance.base == digest(starter())
+    assert read_card(output).provenance.base == digest(starter("macl-3d-tiny"))
 
 
 def test_the_terminal_knows_starters_by_name(capsys, dataset, tmp_path):
@@ -56,6 +57,6 @@ def test_the_terminal_knows_starters_by_name(capsys, dataset, tmp_path):
     assert "method       macl" in capsys.readouterr().out
     wrong = ["finetune", "--checkpoint", "starter:liver", "--images", str(dataset), "--steps", "1"]
     assert main([*wrong, "--output", str(tmp_path / "organs.safetensors")]) == 2
-    assert "There are: macl-3d-tiny" in capsys.readouterr().err
+    assert "There are: synthetic-labels-3d-tiny, macl-3d-tiny" in capsys.readouterr().err
     assert main(["segment", "--checkpoint", "starter:macl-3d-tiny", "--input", str(dataset), "--output", "x/"]) == 2
     assert "was only pre-trained" in capsys.readouterr().err

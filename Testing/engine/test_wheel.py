@@ -62,7 +62,7 @@ def test_it_works_outside_the_clone(site):
     code = "import contrastiveseg as cs; print(cs.__file__, cs.starter(), cs.__version__)"
     printed = python(site, "-c", code).split()
     package = site / "contrastiveseg"
-    starter = package / "starters" / "macl-3d-tiny.safetensors"
+    starter = package / "starters" / "synthetic-labels-3d-tiny.safetensors"
     assert printed == [str(package / "__init__.py"), str(starter), contrastiveseg.__version__]
     assert python(site, "-m", "contrastiveseg", "--version") == f"contrastiveseg {contrastiveseg.__version__}"
     assert "method       macl" in python(site, "-m", "contrastiveseg", "inspect", "starter:macl-3d-tiny")

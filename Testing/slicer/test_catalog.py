@@ -23,9 +23,10 @@ def names(catalog):
 
 
 def test_starters_are_listed_though_there_is_no_models_folder_yet(catalog):
-    (entry,) = catalog.entries()
+    default, entry = catalog.entries()
+    assert (default.name, default.origin, default.segments) == ("synthetic-labels-3d-tiny", "starter", False)
     assert (entry.name, entry.origin, entry.segments) == ("macl-3d-tiny", "starter", False)
-    assert entry.card.method == "macl"
+    assert [default.card.method, entry.card.method] == ["synthetic-labels", "macl"]
 
 
 def test_own_checkpoints_follow_the_starters(catalog, segmenter):
@@ -49,7 +50,7 @@ def test_a_file_that_is_there_is_not_copied_again(catalog, segmenter, tmp_path):
     assert catalog.add(first) == first
     assert catalog.add(Path(shutil.copy(segmenter, tmp_path / "again.safetensors"))) == first
     assert catalog.add(STARTER) == STARTER
-    assert names(catalog) == ["macl-3d-tiny", "organs"]
+    assert names(catalog) == ["synthetic-labels-3d-tiny", "macl-3d-tiny", "organs"]
 
 
 def test_a_file_that_is_no_checkpoint_is_not_taken_in(catalog, tmp_path):
@@ -75,7 +76,7 @@ def test_what_is_no_checkpoint_or_half_written_is_not_listed(catalog, segmenter)
     catalog.add(segmenter)
     (catalog.models / "notes.txt").write_text("mine")
     (catalog.models / ".organs.safetensors-x1.safetensors").write_bytes(b"half")
-    assert names(catalog) == ["macl-3d-tiny", "organs"]
+    assert names(catalog) == ["synthetic-labels-3d-tiny", "macl-3d-tiny", "organs"]
 
 
 @pytest.mark.parametrize(

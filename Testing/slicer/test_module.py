@@ -168,9 +168,9 @@ def test_the_logic_is_found_as_any_modules_is(kept, models, module):
 
     logic = slicer.util.getModuleLogic("ContrastiveSeg")
     assert logic is module.logic
-    assert logic.starter().name == "macl-3d-tiny.safetensors"
-    assert logic.starter("macl-3d-tiny") == logic.starter()
-    with pytest.raises(InputError, match="There are: macl-3d-tiny"):
+    assert logic.starter().name == "synthetic-labels-3d-tiny.safetensors"
+    assert logic.starter("macl-3d-tiny").name == "macl-3d-tiny.safetensors"
+    with pytest.raises(InputError, match="There are: synthetic-labels-3d-tiny"):
         logic.starter("liver")
 
 

@@ -237,4 +237,4 @@ def test_nobody_but_the_user_is_asked_for_a_folder(drive, models):
     drive.session.set_models_folder(elsewhere)
     assert not elsewhere.exists()
     assert settings.models_folder() == Path(elsewhere)
-    assert drive.model.checkpointComboBox.itemText(0) == "macl-3d-tiny (pre-trained)"
+    assert drive.model.checkpointComboBox.itemText(0) == "synthetic-labels-3d-tiny (pre-trained)"

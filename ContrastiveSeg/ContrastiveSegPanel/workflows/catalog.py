@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 
 from contrastiveseg.checkpoints.card import Card
 from contrastiveseg.checkpoints.header import digest, read_card
+from contrastiveseg.checkpoints.starters import default_first
 from contrastiveseg.errors import InputError
 from contrastiveseg.files import replacing
 
@@ -46,8 +47,11 @@ class Catalog:
         self._read: dict[Path, tuple[tuple[int, int], Entry]] = {}
 
     def entries(self) -> list[Entry]:
-        """Every checkpoint file there is now, starters first, each group by name; broken files with their reason."""
-        entries = [self._entry(path, "starter") for path in _files(self.starters)]
+        """Every checkpoint file there is now: starters, the default first, then the user's own; each group by name.
+
+        A broken file has its reason.
+        """
+        entries = [self._entry(path, "starter") for path in sorted(_files(self.starters), key=default_first)]
         entries += [self._entry(path, "mine") for path in _files(self.models)]
         return [entry for entry in entries if entry is not None]
 

@@ -9,21 +9,29 @@ from ..errors import InputError
 #: Wherever a checkpoint is named, ``starter:NAME`` means the one of that name that ships.
 PREFIX = "starter:"
 
+#: What users are offered first: what it is worth stands in docs/benchmarks.md.
+DEFAULT = "synthetic-labels-3d-tiny"
+
 #: Data beside the code, in an installed package and in Slicer's module folder alike.
 FOLDER = Path(__file__).resolve().parents[1] / "starters"
 
 
 def starters() -> tuple[str, ...]:
-    """The names of the pre-trained checkpoints that ship.
+    """The names of the pre-trained checkpoints that ship, the default first.
 
     >>> import contrastiveseg as cs
     >>> cs.starters()
-    ('macl-3d-tiny',)
+    ('synthetic-labels-3d-tiny', 'macl-3d-tiny')
     """
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.safetensors")))
+    return tuple(path.stem for path in sorted(FOLDER.glob("*.safetensors"), key=default_first))
 
 
-def starter(name: str = "macl-3d-tiny") -> Path:
+def default_first(path: Path) -> tuple[bool, str]:
+    """The key that sorts files of starters by name, the default before the others."""
+    return path.stem != DEFAULT, path.name
+
+
+def starter(name: str = DEFAULT) -> Path:
     """The file of the pre-trained checkpoint ``name`` that ships, to fine-tune from.
 
     Raises:
