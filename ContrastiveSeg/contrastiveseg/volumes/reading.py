@@ -16,6 +16,7 @@ from .itk import geometry_of, in_plain_words
 from .nifti import read_nifti, read_nifti_geometry
 from .orientation import canonical_axes
 from .segments import merged, on_grid_of_image, segments_of
+from .text_headers import check_text_header
 from .volume import Geometry, LabelMap, Volume
 
 #: Labels stored as floats may be off their whole number by so much: an export that divided and multiplied.
@@ -167,6 +168,15 @@ def _check_exists(path: Path) -> None:
         raise InputError(f"{path} is not a volume this program reads ({known}, or a folder holding a DICOM series).")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes). Copy it again from where it came.")
+    with path.open("rb") as file:
+        start = file.read(1024)
+    if start.startswith(b"version https://git-lfs") or (b"/annex/objects/" in start and b"\0" not in start):
+        raise InputError(
+            f"{path} is the small text that Git LFS or git-annex keeps in place of a file. Get the data first (git lfs "
+            "pull, git annex get or datalad get)."
+        )
+    if not _is_nifti(path):
+        check_text_header(path)
 
 
 def _is_nifti(path: Path) -> bool:

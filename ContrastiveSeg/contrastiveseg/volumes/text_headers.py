@@ -1,0 +1,173 @@
+"""NRRD and MetaImage: their text headers, checked against the files before ITK reads them.
+
+ITK makes room for as many voxels as a header declares, opens whatever file it names, and takes what unpacks of damaged
+voxels without a word. Formats: https://teem.sourceforge.net/nrrd/format.html, https://itk.org/Wiki/MetaIO/Documentation
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from .nifti import MOST_PACKED
+
+#: Headers are a few kB, with a table of segments some 100.
+_LONGEST_HEADER = 1 << 20
+_BLOCK = 1 << 20
+#: zlib's sign for data packed by either.
+_ZLIB_OR_GZIP = 47
+_CUT_SHORT = "{} is cut short: its voxels are not all there. Copy it again from where it came."
+_META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+_NRRD_BYTES = {"char": 1, "int8": 1, "short": 2, "int16": 2, "int": 4, "int32": 4, "long long": 8, "longlong": 8}
+_NRRD_BYTES |= {"int64": 8, "float": 4, "double": 8}
+_NRRD_ENCODINGS = {"raw": "raw", "gzip": "packed", "gz": "packed", "text": "text", "txt": "text", "ascii": "text"}
+
+
+@dataclass(frozen=True)
+class _Voxels:
+    """What a header says of its voxels.
+
+    Attributes:
+        count: numbers in all. itemsize: bytes of each. encoding: "raw", "packed" (zlib, gzip), "text" or "other".
+        start: of the voxels in the header's own file. data: names of the files that hold them instead, if any do.
+        sized: whether they are all in one file from its start on, so that its size can be checked.
+        pattern: whether ``data`` is one name with the place of a number in it.
+    """
+
+    count: int
+    itemsize: int
+    encoding: str
+    start: int
+    data: tuple[str, ...] = ()
+    sized: bool = True
+    pattern: bool = False
+
+
+def check_text_header(path: Path) -> None:
+    """Check the header of an NRRD or MetaImage file against what is there.
+
+    Raises:
+        InputError: not such a file, damaged or cut short, voxels in a file outside its folder or in no plain file,
+            packed voxels that do not unpack to those declared.
+    """
+    with path.open("rb") as file:
+        start = file.read(_LONGEST_HEADER)
+    damaged = f"{path} is not an image of the kind its name says, or is damaged or cut short. Copy it again."
+    try:
+        voxels = _of_metaimage(start) if path.suffix.lower() in (".mha", ".mhd") else _of_nrrd(start)
+    except (ValueError, KeyError, IndexError) as problem:
+        raise InputError(damaged) from problem
+    if voxels.count < 1:
+        raise InputError(damaged)
+    data = [_beside(path, name, voxels.pattern) for name in voxels.data]
+    if not voxels.sized:
+        return
+    source, skipped = (data[0], 0) if data else (path, voxels.start)
+    stored = source.stat().st_size - skipped
+    needed = voxels.count * voxels.itemsize
+    # As text, a number takes a digit and a separator.
+    packed_least = needed / MOST_PACKED
+    least = {"raw": needed, "packed": packed_least, "text": 2 * voxels.count - 1, "other": 1}[voxels.encoding]
+    if stored < least:
+        raise InputError(_CUT_SHORT.format(source))
+    if voxels.encoding == "packed" and _unpacked_bytes(source, skipped, needed) < needed:
+        raise InputError(_CUT_SHORT.format(source))
+
+
+def _beside(path: Path, name: str, pattern: bool) -> Path:
+    """The file ``name`` of voxels, in the folder of the header ``path`` or below it."""
+    folder = os.path.abspath(path.parent)
+    target = os.path.abspath(os.path.join(folder, name))
+    if os.path.commonpath([folder, target]) != folder:
+        raise InputError(
+            f"{path} takes its voxels from {name}, outside its folder. Copy that file beside the header, and name it "
+            "there without a path."
+        )
+    if not pattern and not os.path.isfile(target):
+        state = "which is no plain file" if os.path.exists(target) else "which is not there. Copy both files"
+        raise InputError(f"{path} takes its voxels from {name}, {state}.")
+    return Path(target)
+
+
+def _of_metaimage(start: bytes) -> _Voxels:
+    found = re.search(rb"^ElementDataFile\s*[=:]([^\n]*)\n?", start, re.MULTILINE)
+    if found is None:
+        raise ValueError("no ElementDataFile")
+    fields = _fields(start[: found.start()], r"\s*([^=:]+?)\s*[=:](.*)")
+    sizes = [int(n) for n in fields["DimSize"].split()]
+    if len(sizes) != int(fields["NDims"]) or min(sizes) < 1:
+        raise ValueError("sizes")
+    count = math.prod(sizes) * int(fields.get("ElementNumberOfChannels", 1))
+    itemsize = _META_BYTES[fields["ElementType"].removeprefix("MET_").removesuffix("_ARRAY").removeprefix("U")]
+    encoding = "raw" if fields.get("BinaryData", "True")[:1] in "Tt1" else "text"
+    if fields.get("CompressedData", "False")[:1] in "Tt1":
+        encoding = "packed"
+    data, listed, pattern = _data_files(found[1], start[found.end() :])
+    return _Voxels(count, itemsize, encoding, found.end(), data, not (listed or pattern), pattern)
+
+
+def _of_nrrd(start: bytes) -> _Voxels:
+    found = re.search(rb"\r?\n\r?\n", start)
+    head = start[: found.start()] if found else start
+    if not head.startswith(b"NRRD000"):
+        raise ValueError("no NRRD")
+    fields = {key.lower(): value for key, value in _fields(head, r"([^#:]+):(?!=)(.*)").items()}
+    sizes = [int(n) for n in fields["sizes"].split()]
+    if len(sizes) != int(fields["dimension"]) or min(sizes) < 1:
+        raise ValueError("sizes")
+    kind = re.sub(r"^(unsigned |signed )|^u(?=char|short|int|longlong)", "", fields["type"].lower())
+    itemsize = _NRRD_BYTES[kind if kind in _NRRD_BYTES else re.sub(r"( int|_t)$", "", kind)]
+    encoding = _NRRD_ENCODINGS.get(fields["encoding"].lower(), "other")
+    line = re.search(rb"^data ?file:([^\n]*)\n?", head, re.MULTILINE | re.IGNORECASE)
+    data, listed, pattern = _data_files(line[1], head[line.end() :]) if line else ((), False, False)
+    if not data and found is None:
+        raise ValueError("a header without end")
+    skips = any(int(fields.get(key, 0)) for key in ("line skip", "lineskip", "byte skip", "byteskip"))
+    sized = not (listed or pattern or skips)
+    return _Voxels(math.prod(sizes), itemsize, encoding, found.end() if found else 0, data, sized, pattern)
+
+
+def _fields(head: bytes, form: str) -> dict[str, str]:
+    """The lines of a header by their keys; ``form`` matches a key and a value."""
+    matches = (re.match(form, line) for line in head.decode("utf-8", "replace").splitlines())
+    return {match[1]: match[2].strip() for match in matches if match}
+
+
+def _data_files(given: bytes, following: bytes) -> tuple[tuple[str, ...], bool, bool]:
+    """The files that ``given`` names, whether they are listed in the ``following`` lines, and whether by a pattern."""
+    name = os.fsdecode(given).strip()
+    if name.split(" ")[0] == "LIST":
+        return tuple(line.strip() for line in os.fsdecode(following).splitlines() if line.strip()), True, False
+    return () if name.upper() == "LOCAL" else (name,), False, re.search(r"%\d*d", name) is not None
+
+
+def _unpacked_bytes(path: Path, start: int, needed: int) -> int:
+    """How many bytes the zlib or gzip data of ``path`` have from ``start`` on, unpacked.
+
+    0 where they end too early, or go on far behind those ``needed``.
+
+    Raises:
+        InputError: they do not unpack, or their checksum differs.
+    """
+    done, unpack, block = 0, zlib.decompressobj(_ZLIB_OR_GZIP), b""
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            while done <= needed and (block := block or file.read(_BLOCK)):
+                if unpack.eof and done == needed:
+                    break
+                if unpack.eof:  # gzip may have several parts
+                    unpack = zlib.decompressobj(_ZLIB_OR_GZIP)
+                done += len(unpack.decompress(block, _BLOCK))
+                block = unpack.unconsumed_tail or unpack.unused_data
+            done += 0 if unpack.eof or block else len(unpack.flush())
+    except zlib.error as problem:
+        raise InputError(
+            f"{path} is damaged: its packed voxels do not unpack. Copy it again from where it came."
+        ) from problem
+    return done if unpack.eof else 0

@@ -1,0 +1,119 @@
+"""NRRD and MetaImage: what their headers declare is there, in their folder, and unpacks."""
+
+import gzip
+import os
+import zlib
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from contrastiveseg.errors import InputError
+from contrastiveseg.volumes.reading import read_geometry, read_volume
+
+ARRAY = np.random.default_rng(0).integers(0, 500, (6, 7, 8)).astype("<i2")
+META = (
+    "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n{}DimSize = {}\n"
+    "ElementSpacing = 2 2 2\nElementType = MET_SHORT\nElementDataFile = {}\n"
+)
+NRRD = (
+    "NRRD0004\ntype: short\ndimension: 3\nsizes: {}\nspace: left-posterior-superior\n"
+    "space directions: (2,0,0) (0,2,0) (0,0,2)\nendian: little\nencoding: {}\n{}\n"
+)
+
+
+def meta(path, data="LOCAL", size="8 7 6", more="", voxels=b""):
+    path.write_bytes(META.format(more, size, data).encode() + voxels)
+    return path
+
+
+def nrrd(path, data="", size="8 7 6", encoding="raw", voxels=b""):
+    path.write_bytes(NRRD.format(size, encoding, f"data file: {data}\n" if data else "").encode() + voxels)
+    return path
+
+
+def refused(path, words):
+    for read in (read_volume, read_geometry):
+        with pytest.raises(InputError, match=words):
+            read(path)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64"])
+@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".mha", ".mhd"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_sound_files_pass(tmp_path, kind, suffix, packed):
+    array = (ARRAY % 100).astype(kind)
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / f"a{suffix}"), useCompression=packed)
+    np.testing.assert_array_equal(read_volume(tmp_path / f"a{suffix}").array[0], array)
+
+
+@pytest.mark.parametrize("name", ["../secret/a.raw", "{}/secret/a.raw", "/dev/zero"])
+def test_voxels_outside_the_folder_are_not_read(tmp_path, name):
+    for folder in ("secret", "in"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "secret/a.raw").write_bytes(ARRAY.tobytes())
+    name = name.format(tmp_path)
+    refused(meta(tmp_path / "in/a.mha", name), f"takes its voxels from {name}, outside its folder")
+    refused(meta(tmp_path / "in/b.mhd", f"LIST\n{name}"), "outside its folder")
+    refused(meta(tmp_path / "in/c.mhd", f"{name}%03d 1 3 1"), "outside its folder")
+    refused(nrrd(tmp_path / "in/a.nhdr", name), f"takes its voxels from {name}, outside its folder")
+    refused(nrrd(tmp_path / "in/b.nrrd", f"LIST\n{name}"), "outside its folder")
+
+
+def test_voxels_beside_their_header_are_read(tmp_path):
+    (tmp_path / "a.raw").write_bytes(ARRAY.tobytes())
+    for path in (meta(tmp_path / "a.mhd", "a.raw"), nrrd(tmp_path / "a.nhdr", "a.raw")):
+        np.testing.assert_array_equal(read_volume(path).array[0], ARRAY)
+    (tmp_path / "a.raw").unlink()
+    refused(tmp_path / "a.mhd", r"from a\.raw, which is not there")
+    os.mkfifo(tmp_path / "a.raw")
+    refused(tmp_path / "a.nhdr", r"from a\.raw, which is no plain file")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_more_voxels_than_the_file_can_hold(tmp_path, packed):
+    more, encoding = ("CompressedData = True\n", "gzip") if packed else ("", "raw")
+    refused(meta(tmp_path / "a.mha", size="32768 32768 32768", more=more, voxels=bytes(64)), "cut short")
+    refused(nrrd(tmp_path / "a.nrrd", size="32768 32768 32768", encoding=encoding, voxels=bytes(64)), "cut short")
+
+
+def test_packed_voxels_that_do_not_unpack(tmp_path):
+    for number, (pack, make) in enumerate(((zlib.compress, meta), (gzip.compress, nrrd))):
+        sound = pack(ARRAY.tobytes())
+        middle, checksum = bytearray(sound), bytearray(sound)
+        middle[len(sound) // 2 : len(sound) // 2 + 64] = b"\xff" * 64
+        checksum[-6] ^= 0x55
+        few = pack(ARRAY.tobytes()[: ARRAY.nbytes // 2])
+        for name, voxels in (("middle", middle), ("checksum", checksum), ("few", few), ("cut", sound[:-40])):
+            path = tmp_path / f"{name}{number}.{'mha' if make is meta else 'nrrd'}"
+            options = {"more": "CompressedData = True\n"} if make is meta else {"encoding": "gzip"}
+            refused(make(path, voxels=bytes(voxels), **options), "damaged|cut short")
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nrrd"])
+def test_headers_without_end(tmp_path, name):
+    start = META[:30] if name == "a.mha" else NRRD.format("8 7 6", "raw", "")[:-1]
+    (tmp_path / name).write_text(start + "Comment: x = y\n" * 200_000)
+    refused(tmp_path / name, "not an image of the kind its name says, or is damaged")
+
+
+@pytest.mark.parametrize("size", ["8 7", "8 7 0", "8 7 -6", "8 7 x", "", "99999999999999999999 1 1"])
+def test_sizes_that_are_none(tmp_path, size):
+    refused(meta(tmp_path / "a.mha", size=size, voxels=ARRAY.tobytes()), "damaged|cut short")
+    refused(nrrd(tmp_path / "a.nrrd", size=size, voxels=ARRAY.tobytes()), "damaged|cut short")
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "a.mha"])
+def test_files_that_were_not_fetched(tmp_path, name):
+    for text in (
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 132456\n",
+        "/annex/objects/MD5E-s132456--0123456789abcdef0123456789abcdef.nii.gz\n",
+    ):
+        (tmp_path / name).write_text(text)
+        refused(tmp_path / name, "Git LFS or git-annex")
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("../objects/4f/data")
+    refused(tmp_path / name, r"is a link to \.\./objects/4f/data, which is not there")
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    refused(tmp_path / name, "neither a file nor a folder")
