@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str] | None = None, run: RunJob | None = None) -> i
     Args:
         run: does the jobs in place of :func:`.jobs.run.run`, for a caller with more kinds of output.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what the terminal's encoding lacks is shown as \u....
+            stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if arguments is None else arguments
     given = vars(_parser().parse_args([_american_option(word) for word in words]))
     command, as_json = given.pop("command"), given.pop("json", False)

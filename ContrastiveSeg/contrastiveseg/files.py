@@ -7,6 +7,7 @@ import glob
 import os
 import re
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +27,11 @@ def volume_suffix(path: Path) -> str:
 
 
 def stem(path: Path) -> str:
-    """The case name: the file's name without its volume ending."""
-    return path.name[: len(path.name) - len(volume_suffix(path))]
+    """The case name: the file's name without its volume ending.
+
+    An accented letter is one character in it (Unicode's form NFC), also where a Mac wrote the file's name with two.
+    """
+    return unicodedata.normalize("NFC", path.name[: len(path.name) - len(volume_suffix(path))])
 
 
 def check_output(path: Path, overwrite: bool = False) -> None:

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -28,6 +29,14 @@ REQUIRED = {
     "evaluate": ["--predictions", "a", "--references", "b", "--output", "c"],
     "rank": ["--checkpoint", "c", "--input", "a"],
 }
+
+
+def test_a_console_without_the_letters_of_a_name(tmp_path):
+    command = [sys.executable, "-m", "contrastiveseg", "inspect", str(tmp_path / "Größe.safetensors")]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert rb"Gr\xf6\xdfe.safetensors" in done.stderr
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from contrastiveseg.errors import InputError
 from contrastiveseg.volumes import dataset
 from contrastiveseg.volumes.dataset import CaseFiles, find_cases
-from contrastiveseg.volumes.dataset_json import declared_in, declared_labels
+from contrastiveseg.volumes.dataset_json import declared_channels, declared_in, declared_labels
 
 
 def touch(folder, *names):
@@ -62,6 +62,105 @@ def test_numbered_names_are_not_channels(tmp_path):
     assert [c.name for c in find_cases([images])] == ["scan_0017", "scan_0018"]
 
 
+def test_cases_without_a_label_are_unlabeled(tmp_path):
+    images = touch(tmp_path / "i", "a.nii", "b.nii", "c.nii")
+    cases = find_cases([images], [touch(tmp_path / "l", "b_seg.nii")])
+    assert [(c.name, c.labels and c.labels.name) for c in cases] == [("a", None), ("b", "b_seg.nii"), ("c", None)]
+
+
+def test_label_maps_beside_their_images_are_used(tmp_path):
+    names = (
+        "a.nii",
+        "a_mask.nii",
+        "b_0000.nii",
+        "mask-b.nii",
+        "c.nii",
+        "c.seg.nrrd",
+        "d.nii",
+        "d_gt.nii",
+        "d-Label.nii",
+    )
+    cases = find_cases([touch(tmp_path, *names)])
+    labels = [c.labels and c.labels.name for c in cases]
+    assert [c.name for c in cases] == ["a", "b", "c", "d"]
+    assert labels == ["a_mask.nii", "mask-b.nii", "c.seg.nrrd", None], "of two for d, neither"
+
+
+def test_one_folder_for_images_and_labels(tmp_path):
+    folder = touch(tmp_path / "all", "a.nii", "a_mask.nii", "b.nii", "b_mask.nii")
+    assert [c.labels.name for c in find_cases([folder], [folder])] == ["a_mask.nii", "b_mask.nii"]
+    with pytest.raises(InputError, match=r"a\.nii is given as an image and as its label map, the same file"):
+        find_cases([folder / "a.nii"], [folder / "a.nii"])
+    with pytest.raises(InputError, match="the same file"):
+        find_cases([touch(tmp_path / "images", "a.nii")], [tmp_path / "images"])
+
+
+def test_a_composed_and_a_decomposed_accent_are_one_name(tmp_path):
+    composed, decomposed = "M\u00f6we", "Mo\u0308we"
+    images, labels = touch(tmp_path / "i", f"{decomposed}.nii"), touch(tmp_path / "l", f"{composed}.nii")
+    (case,) = find_cases([images], [labels])
+    assert case.name == composed
+    assert case.labels == labels / f"{composed}.nii"
+
+
+def test_files_in_another_order(tmp_path):
+    touch(tmp_path, "anna.nii", "bert.nii", "of bert.nii", "of_Anna_too.nii", "p1.nii", "p2.nii", "m2.nii", "m1.nii")
+
+    def pairs(images, labels):
+        return {
+            c.name: c.labels.name for c in find_cases(*([tmp_path / n for n in names] for names in (images, labels)))
+        }
+
+    paired = pairs(["anna.nii", "bert.nii"], ["of bert.nii", "of_Anna_too.nii"])
+    assert paired == {"anna": "of_Anna_too.nii", "bert": "of bert.nii"}
+    assert pairs(["p1.nii", "p2.nii"], ["m1.nii", "m2.nii"]) == {"p1": "m1.nii", "p2": "m2.nii"}
+    touch(tmp_path, "x.nii")
+    for images, labels in (
+        (["p1.nii", "p2.nii"], ["m2.nii", "m1.nii"]),
+        (["anna.nii", "bert.nii"], ["x.nii", "of_Anna_too.nii"]),
+    ):
+        with pytest.raises(InputError, match="Which label map belongs to which image"):
+            pairs(images, labels)
+
+
+def test_a_link_to_a_file_that_is_gone_is_a_case(tmp_path):
+    touch(tmp_path, "a.nii")
+    (tmp_path / "b.nii").symlink_to("gone.nii")
+    assert [c.name for c in find_cases([tmp_path])] == ["a", "b"]
+
+
+def test_a_folder_a_patient(tmp_path):
+    for name in ("p2", "p1", ".hidden", "notes"):
+        touch(tmp_path / name)
+    touch(tmp_path / "p1", "imaging.nii.gz", "segmentation.nii.gz")
+    touch(tmp_path / "p2", "scan_0000.nii.gz", "scan_0001.nii.gz", "scan.seg.nrrd")
+    series = dicom(tmp_path / "p3" / "2024" / "T1")
+    one, two = dicom(tmp_path / "p4" / "a"), dicom(tmp_path / "p4" / "b")
+    images = [tmp_path / "p2" / f"scan_000{channel}.nii.gz" for channel in (0, 1)]
+    assert find_cases([tmp_path]) == [
+        CaseFiles("p1", (tmp_path / "p1/imaging.nii.gz",), tmp_path / "p1/segmentation.nii.gz"),
+        CaseFiles("p2", tuple(images), tmp_path / "p2/scan.seg.nrrd"),
+        CaseFiles("p3", (series,), None),
+        CaseFiles("p4_a", (one,), None),
+        CaseFiles("p4_b", (two,), None),
+    ]
+    touch(tmp_path / "p5", "before.nii", "after.nii")
+    with pytest.raises(InputError, match=r"p5 holds 2 volumes.*after\.nii, before\.nii.*JSON"):
+        find_cases([tmp_path])
+
+
+def test_the_folder_of_a_data_set_is_no_folder_of_patients(tmp_path):
+    touch(tmp_path / "imagesTr", "a.nii")
+    with pytest.raises(InputError, match="imagesTr does"):
+        find_cases([tmp_path])
+
+
+def test_a_volume_among_dicom_slices_is_refused(tmp_path):
+    touch(dicom(tmp_path / "p1"), "liver.nii.gz")
+    with pytest.raises(InputError, match=r"holds DICOM slices and liver\.nii\.gz"):
+        find_cases([tmp_path / "p1"])
+
+
 def test_files_one_by_one(tmp_path):
     touch(tmp_path, "x.nii", "y.nii", "one.nii", "two.nii", "x_seg.nii", "y_seg.nii")
     named = find_cases([tmp_path / "x.nii", tmp_path / "y.nii"], [tmp_path / "y_seg.nii", tmp_path / "x_seg.nii"])
@@ -98,6 +197,49 @@ def test_json_list(tmp_path):
         CaseFiles("a", (tmp_path / "a.nii", tmp_path / "b.nii"), tmp_path / "m.nii"),
         CaseFiles("b", (tmp_path / "b.nii",), None),
     ]
+
+
+def test_names_in_a_json_list(tmp_path):
+    for patient in ("p1", "p2", "p3"):
+        touch(tmp_path / patient, "imaging.nii")
+    entries = [{"image": f"{p}/imaging.nii"} for p in ("p1", "p2")] + [{"name": "third", "image": "p3/imaging.nii"}]
+    cases = find_cases([write(tmp_path / "list.json", entries)])
+    assert [c.name for c in cases] == ["p1_imaging", "p2_imaging", "third"]
+    for name in ("", "a/b", 3, ".."):
+        with pytest.raises(InputError, match=r"\[0\]: name must be"):
+            find_cases([write(tmp_path / "bad.json", [{"image": "p1/imaging.nii", "name": name}])])
+
+
+def test_nnunets_list_of_cases(tmp_path):
+    touch(tmp_path / "imagesTr", *(f"{c}_0000.nii.gz" for c in "abc"))
+    touch(tmp_path / "labelsTr", *(f"{c}.nii.gz" for c in "abc"))
+    chosen = {c: {"images": [f"imagesTr/{c}_0000.nii.gz"], "label": f"labelsTr/{c}.nii.gz"} for c in "ab"}
+    path = write(tmp_path / "dataset.json", {"labels": {"background": 0, "x": 1}, "dataset": chosen})
+    assert [c.name for c in find_cases([path])] == ["a", "b"]
+    with pytest.raises(InputError, match="dataset: expected an object"):
+        find_cases([write(path, {"dataset": ["a"]})])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_list_from_windows(tmp_path, encoding):
+    touch(tmp_path / "imagesTr", "a.nii")
+    text = json.dumps(
+        {"training": [{"image": ".\\imagesTr\\a.nii"}], "labels": {"0": "background", "1": "x"}}, indent=1
+    )
+    path = tmp_path / "dataset.json"
+    path.write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    assert find_cases([path])[0].images == (tmp_path / "imagesTr/a.nii",)
+    assert declared_in(path).names == {0: "background", 1: "x"}
+
+
+def test_channels_that_are_declared(tmp_path):
+    path = write(tmp_path / "dataset.json", {"modality": {"1": "ADC", "0": "T2"}})
+    assert declared_channels([path]) == declared_channels([tmp_path / "imagesTr"]) == ("T2", "ADC")
+    other = write(touch(tmp_path / "other") / "dataset.json", {"channel_names": {"0": "CT"}})
+    assert declared_channels([other]) == ("CT",)
+    assert declared_channels([path, other]) == declared_channels([tmp_path / "x" / "y"]) == ()
+    with pytest.raises(InputError, match="modality: expected"):
+        declared_channels([write(path, {"modality": ["CT"]})])
 
 
 def test_dicom_folders(tmp_path):
@@ -137,8 +279,6 @@ def test_a_pipe_is_neither_left_out_nor_waited_for(tmp_path):
 
 def test_labels_that_do_not_fit(tmp_path):
     images = touch(tmp_path / "i", "a.nii", "b.nii")
-    with pytest.raises(InputError, match=r"Case b has no label file.*leave the case out"):
-        find_cases([images], [touch(tmp_path / "l1", "a.nii")])
     with pytest.raises(InputError, match="No label file matches"):
         find_cases([images], [touch(tmp_path / "l2", "c.nii", "d.nii")])
     with pytest.raises(InputError, match="two label files"):
@@ -190,7 +330,7 @@ def test_not_json_and_wrong_labels(tmp_path):
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(InputError, match="is not a JSON file"):
         find_cases([tmp_path / "x.json"])
-    with pytest.raises(InputError, match=r"labels\.whole"):
+    with pytest.raises(InputError, match=r"labels\.whole is a region of the labels \[1, 2\]"):
         declared_in(write(tmp_path / "y.json", {"labels": {"background": 0, "whole": [1, 2]}}))
     with pytest.raises(InputError, match="two names"):
         declared_in(write(tmp_path / "z.json", {"labels": {"a": 1, "b": 1}}))

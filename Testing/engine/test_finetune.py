@@ -211,8 +211,13 @@ def test_values_that_are_not_declared(dataset, tmp_path, out):
 def test_a_case_without_label(dataset, tmp_path, out):
     folder = copy_of(dataset, tmp_path / "data")
     label_of(folder, 3).unlink()
-    with pytest.raises(InputError, match="Case synthetic_00003 has no label file"):
-        finetune(job(folder / "imagesTr", out, labels=(str(folder / "labelsTr"),)))
+    events: list[Event] = []
+    finetune(
+        job(folder / "imagesTr", tmp_path / "three.safetensors", labels=(str(folder / "labelsTr"),)), events.append
+    )
+    assert read_card(tmp_path / "three.safetensors").provenance.case_count == 3
+    texts = [event.text for event in events if isinstance(event, Log)]
+    assert any("1 of 4 volumes have no label map by their name and are left out: synthetic_00003" in t for t in texts)
     with pytest.raises(InputError, match="None of the volumes has a label map"):
         finetune(job(folder / "imagesTr", out))
     assert not out.parent.exists()

@@ -99,6 +99,21 @@ def test_one_volume_without_air_makes_the_set_no_ct(tmp_path):
     assert fingerprint_of(cases).channels[0].modality == "MR"
 
 
+def test_a_declared_modality_decides(tmp_path):
+    ct, _ = synthesize(0, SyntheticSettings(size=(12, 24, 24), contrast="CT"))
+    with_air, without = save(tmp_path / "a.nii.gz", ct.array[0]), save(tmp_path / "b.nii.gz", noise(12, 24, 24))
+    for case, declared, modality in (
+        (without, "ct", "CT"),
+        (with_air, "T1-weighted", "MR"),
+        (with_air, "first pass", "CT"),
+        (without, "CTP", "MR"),
+    ):
+        (channel,) = fingerprint_of([case], [declared]).channels
+        assert (channel.name, channel.modality) == (declared, modality)
+    with pytest.raises(InputError, match=r"declares 2 channel\(s\) \(T1, T2\), a has 1"):
+        fingerprint_of([with_air], ["T1", "T2"])
+
+
 def test_channels_are_counted_over_files_and_vectors(tmp_path):
     first, second = save(tmp_path / "a.nrrd", noise(4, 5, 6)), save(tmp_path / "b.nrrd", noise(4, 5, 6))
     both = CaseFiles("both", (*first.images, *second.images), None)

@@ -151,6 +151,8 @@ def _preprocess_case(
     if not with_labels or case.labels is None:
         return cached
     label_map = read_case_labels(case, volume.geometry)
+    if np.array_equal(label_map.array, volume.array[0]):
+        raise InputError(f"{case.labels} has the same voxels as its image. Give its label map.")
     labels = preprocessor.labels(label_map, volume.geometry)
     values = tuple(int(v) for v in np.unique(labels) if v > 0)
     labeled = float((labels >= 0).mean())

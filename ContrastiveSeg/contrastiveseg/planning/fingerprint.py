@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,10 +15,12 @@ from ..volumes.reading import read_channels, read_geometry
 from ..volumes.resample import resampled_shape
 from .normalize import looks_like_ct, sample, window_from
 from .patch import PatchRule, fit_patch
-from .plan import Channel, Normalization, Plan
+from .plan import Channel, Modality, Normalization, Plan
 
 #: Volumes whose voxels are read to decide modality and HU window; headers are read of all.
 _READ_CASES = 16
+#: Names of MR channels in public data sets.
+_MR_NAMES = r"(mri?|t[12]\w*|pd\w*|flair|adc|dwi|swi|dixon|bold)\b"
 #: Voxels of each of them that decide the HU window, about.
 _VOXELS = 100_000
 
@@ -40,11 +43,16 @@ class Fingerprint:
         return int(np.argmax([round(s, 3) for s in self.spacing]))
 
 
-def fingerprint_of(cases: Sequence[CaseFiles]) -> Fingerprint:
+def fingerprint_of(cases: Sequence[CaseFiles], declared: Sequence[str] = ()) -> Fingerprint:
     """The fingerprint of ``cases``: the grid of all, modality and intensities of a few.
 
+    Args:
+        declared: names of the channels, as a dataset.json gives them. "CT" and those of MR decide the modality; for
+            channels with other names, and without any, intensities do.
+
     Raises:
-        InputError: no cases, a file that cannot be read, or cases with different numbers of channels.
+        InputError: no cases, a file that cannot be read, cases with different numbers of channels, or another number
+            of channels than are declared.
     """
     if not cases:
         raise InputError("There are no volumes to train on.")
@@ -59,15 +67,21 @@ def fingerprint_of(cases: Sequence[CaseFiles]) -> Fingerprint:
     if len(counts) > 1:
         different = ", ".join(f"{name} has {n}" for n, name in counts.items())
         raise InputError(f"The volumes differ in their number of channels ({different}). Train on one kind at a time.")
+    if declared and len(declared) not in counts:
+        count, name = next(iter(counts.items()))
+        raise InputError(
+            f"dataset.json declares {len(declared)} channel(s) ({', '.join(declared)}), {name} has {count}. Correct "
+            "its channel_names (or modality). Files named CASE_0000, CASE_0001, ... are the channels of one case."
+        )
     median = np.median(np.array(spacings), axis=0)
     spacing = (float(median[0]), float(median[1]), float(median[2]))
     resampled = np.array([resampled_shape(s, p, spacing) for s, p in zip(shapes, spacings, strict=True)])
     z, y, x = (int(n) for n in np.median(resampled, axis=0))
-    return Fingerprint(_channels(cases, next(iter(counts))), spacing, (z, y, x), len(cases))
+    return Fingerprint(_channels(cases, next(iter(counts)), declared), spacing, (z, y, x), len(cases))
 
 
-def _channels(cases: Sequence[CaseFiles], count: int) -> tuple[Channel, ...]:
-    """Modality and normalization of each channel, from the voxels of a few cases spread over the list."""
+def _channels(cases: Sequence[CaseFiles], count: int, declared: Sequence[str]) -> tuple[Channel, ...]:
+    """Modality and normalization of each channel, as declared or from the voxels of a few cases over the list."""
     read = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, _READ_CASES).astype(int))]
     votes: list[list[bool]] = [[] for _ in range(count)]
     samples: list[list[np.ndarray]] = [[] for _ in range(count)]
@@ -78,12 +92,20 @@ def _channels(cases: Sequence[CaseFiles], count: int) -> tuple[Channel, ...]:
             samples[channel].append(sample(array[channel], _VOXELS))
     channels = []
     for index in range(count):
-        name = "image" if count == 1 else f"image {index + 1}"
-        if all(votes[index]):
+        name = declared[index] if declared else "image" if count == 1 else f"image {index + 1}"
+        modality = _declared_modality(name) if declared else None
+        if modality == "CT" or (modality is None and all(votes[index])):
             channels.append(Channel(name, "CT", window_from(np.concatenate(samples[index]))))
         else:
             channels.append(Channel(name, "MR", Normalization()))
     return tuple(channels)
+
+
+def _declared_modality(name: str) -> Modality | None:
+    """The modality that a channel's name in dataset.json says, as "CT", "MRI" or "T2-FLAIR"."""
+    if re.fullmatch("ct", name.strip(), re.IGNORECASE):
+        return "CT"
+    return "MR" if re.match(_MR_NAMES, name.strip(), re.IGNORECASE) else None
 
 
 def make_plan(fingerprint: Fingerprint, dimensions: int, rule: PatchRule, voxels: int) -> Plan:

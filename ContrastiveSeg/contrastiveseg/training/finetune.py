@@ -15,7 +15,7 @@ from ..results import FinetuneResult
 from .comparison import evaluate_held_out, leave_one_out
 from .curve import metrics_path
 from .segmenter_training import SegmenterTraining
-from .setup import cache_folder, finish, open_run
+from .setup import cache_folder, cases_of, finish, open_run, warn_of_channels
 from .start import open_start
 from .task import check_unseen, held_out, labeled_cases, prepared_task, unlabeled_cases
 
@@ -37,7 +37,9 @@ def finetune(
             "--compare-scratch compares a checkpoint with training from scratch; with 'none' they are one."
         )
     emit(events.StageStarted(events.Stage.PLAN))
-    cases, unlabeled = labeled_cases(job, emit), unlabeled_cases(job, method)
+    found = cases_of(job.images, job.labels)
+    warn_of_channels(found, emit)
+    cases, unlabeled = labeled_cases(job, found, emit), unlabeled_cases(job, found, method, emit)
     held = held_out(job, cases)
     run = open_run(job, emit, cancelled)
     start = open_start(job, cases, run)

@@ -23,6 +23,7 @@ from ..planning.resolution import at_spacing, choose_resolution, finer_than_work
 from ..results import PretrainResult
 from ..serialization import to_json
 from ..volumes.dataset import CaseFiles
+from ..volumes.dataset_json import declared_channels
 from ..volumes.named_labels import with_common_values
 from ..volumes.partial_labels import with_named_labels
 from . import distributed
@@ -35,6 +36,7 @@ from .setup import (
     open_run,
     prepared,
     provenance,
+    warn_of_channels,
 )
 
 
@@ -50,9 +52,12 @@ def pretrain(
     method_type = find_method("pretrain", job.method)
     settings, how = configured(method_type, job)
     emit(events.StageStarted(events.Stage.PLAN))
-    data_sets = with_named_labels(_data_sets(job.images), _labels(job, method_type))
+    data_sets = _data_sets(job.images)
+    for data_set in data_sets:
+        warn_of_channels(data_set, emit)
+    data_sets = with_named_labels(data_sets, _labels(job, method_type))
     cases = with_common_values([case for data_set in data_sets for case in data_set], {}, "", emit)
-    native = fingerprint_of(cases)
+    native = fingerprint_of(cases, declared_channels(Path(path) for path in job.images))
     run = open_run(job, emit, cancelled)
     # No labels say how coarse is too coarse, so that only the user can choose it.
     chosen = choose_resolution(job.resolution, native, job.dimensions, 0, 0, ())

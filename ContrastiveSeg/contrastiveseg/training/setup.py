@@ -73,6 +73,19 @@ def cases_of(images: Sequence[str], labels: Sequence[str] = ()) -> list[CaseFile
     return find_cases([Path(p) for p in images], [Path(p) for p in labels])
 
 
+def warn_of_channels(cases: Sequence[CaseFiles], emit: events.Emit) -> None:
+    """Warn where all files of a data set are the channels of one volume: they may be volumes numbered from 0000."""
+    if len(cases) == 1 and len(cases[0].images) > 1:
+        names = ", ".join(image.name for image in cases[0].images[:3])
+        emit(
+            events.warning(
+                f"{len(cases[0].images)} files ({names}, ...) are taken for the channels of one volume, "
+                f"{cases[0].name}. If they are volumes of their own, name them so that none ends in _0000, or list "
+                "them in a JSON file."
+            )
+        )
+
+
 @contextmanager
 def cache_folder(job: Training, keep_if_refused: bool = True) -> Iterator[Path]:
     """The folder for preprocessed volumes: that of the job, or one beside the output that is removed at the end.

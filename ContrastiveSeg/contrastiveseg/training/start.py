@@ -32,6 +32,7 @@ from ..planning.resolution import (
     steps_affordable,
 )
 from ..volumes.dataset import CaseFiles
+from ..volumes.dataset_json import declared_channels
 from .run import Run
 
 
@@ -58,7 +59,7 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
     Raises:
         InputError: the checkpoint cannot be read, or does not fit the volumes.
     """
-    native = fingerprint_of(cases)
+    native = fingerprint_of(cases, declared_channels(Path(path) for path in job.images))
     if job.checkpoint == "none":
         # The size of the patch does not depend on the resolution, but the network's levels do.
         _, voxels = choose_network(job.network, job.size, job.dimensions, native, run.device)

@@ -38,14 +38,16 @@ class Task:
     labels: tuple[Label, ...]
 
 
-def labeled_cases(job: FinetuneJob, emit: events.Emit) -> list[CaseFiles]:
-    """The cases of ``job`` that have a label map, what of each is labeled, and the values of its named structures.
+def labeled_cases(job: FinetuneJob, found: Sequence[CaseFiles], emit: events.Emit) -> list[CaseFiles]:
+    """Those of the cases ``found`` for ``job`` that have a label map.
+
+    They say what of each is labeled, and which values its named structures have.
 
     Raises:
         InputError: there are none, the names of the labels cannot be read, or those in the label files contradict them
             or one another.
     """
-    cases = [c for c in cases_of(job.images, job.labels) if c.labels]
+    cases = [case for case in found if case.labels]
     if not cases:
         raise InputError("None of the volumes has a label map. Give --labels, or a dataset.json that names them.")
     names = _named_labels(job)
@@ -61,21 +63,34 @@ def labeled_cases(job: FinetuneJob, emit: events.Emit) -> list[CaseFiles]:
     return [dataclasses.replace(case, labeling=how) for case, how in zip(cases, labelings, strict=True)]
 
 
-def unlabeled_cases(job: FinetuneJob, method: type[SegmentationMethod]) -> list[CaseFiles]:
-    """The cases of ``job.unlabeled``, without any labels beside them.
+def unlabeled_cases(
+    job: FinetuneJob, found: Sequence[CaseFiles], method: type[SegmentationMethod], emit: events.Emit
+) -> list[CaseFiles]:
+    """The cases of ``job.unlabeled``, without any labels beside them, and those ``found`` that have no label map.
+
+    The latter are left out if the method learns from labels only, and logged in any case.
 
     Raises:
-        InputError: the method learns from labels only.
+        InputError: the method learns from labels only, and ``job.unlabeled`` names volumes.
     """
+    without = [case for case in found if not case.labels]
+    if without:
+        use = "learned from without labels" if method.uses_unlabeled else "left out"
+        emit(
+            events.log(
+                f"{len(without)} of {len(found)} volumes have no label map by their name and are {use}: "
+                f"{first_names([case.name for case in without])}."
+            )
+        )
     if not job.unlabeled:
-        return []
+        return without if method.uses_unlabeled else []
     if not method.uses_unlabeled:
         able = [name for name, other in methods_of("finetune").items() if getattr(other, "uses_unlabeled", False)]
         choice = f" or choose a --method that does ({', '.join(able)})" if able else ""
         raise InputError(
             f"{job.method} fine-tuning does not learn from volumes without labels. Leave out --unlabeled{choice}."
         )
-    return [dataclasses.replace(case, labels=None) for case in cases_of(job.unlabeled)]
+    return [*without, *(dataclasses.replace(case, labels=None) for case in cases_of(job.unlabeled))]
 
 
 def held_out(job: FinetuneJob, cases: Sequence[CaseFiles]) -> list[int]:

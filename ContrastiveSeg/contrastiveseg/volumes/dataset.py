@@ -11,7 +11,8 @@ from .. import files
 from ..errors import InputError
 from .dataset_json import ListedCase, listed_cases
 from .labeling import Labeling
-from .pairing import labels_by_case, matching_case, volume_files
+from .pairing import labels_by_case, labels_in_order, matching_case, volume_files
+from .patient_folders import holds_dicom, patients_in
 from .segments import NamedLabel
 
 
@@ -38,16 +39,18 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
 
     Args:
         images: any of: a folder with one file a case (or ``CASE_0000``, ``CASE_0001``, ... one a channel), a folder
-            with DICOM slices, a folder of such folders, a volume file, a ``dataset.json`` (Decathlon or nnU-Net) or the
-            folder it lies in, a JSON list of ``{"image": ..., "label": ...}`` with paths relative to it, in which a
-            case may also say its "labeled_part" and the "structures" that were looked for.
-        labels: folders or files. A label belongs to the case whose name it has, with or without ``_seg``, ``_label``
-            and the like; files named one by one whose names do not match are paired in the order given. Labels without
-            an image are ignored.
+            with DICOM slices, a folder with a folder a patient (:mod:`.patient_folders`), a volume file, a
+            ``dataset.json`` (Decathlon or nnU-Net) or the folder it lies in, a JSON list of
+            ``{"image": ..., "label": ...}`` with paths relative to it, in which a case may also have a "name", say its
+            "labeled_part" and the "structures" that were looked for.
+        labels: folders or files. A label belongs to the case whose name it has, with or without ``_seg``, ``_mask``
+            and the like; files named one by one whose names say nothing are paired in the order given. Cases without a
+            label are unlabeled, labels without an image are ignored. Without ``labels``, those that lie beside their
+            images by such names are used.
 
     Raises:
-        InputError: nothing found, a missing file, two cases of one name, a case without its label, or a JSON file of
-            another form (the message names the entry).
+        InputError: nothing found, a missing file, two cases of one name, no label at all, or a JSON file of another
+            form (the message names the entry).
     """
     for path in images:
         with files.readable(path):
@@ -66,7 +69,10 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
         raise InputError("No images were given.")
     repeated = [name for name, count in Counter(c.name for c in cases).items() if count > 1]
     if repeated:
-        raise InputError(f"Two cases are named {repeated[0]}. Rename one, or give only one of them.")
+        raise InputError(
+            f"Two cases are named {repeated[0]}. Rename one, or give only one of them, or list the cases with a "
+            '"name" each in a JSON file.'
+        )
     if labels:
         cases = _with_labels(cases, labels, in_order=not any(p.is_dir() for p in (*images, *labels)))
     return sorted(cases, key=lambda c: c.name)
@@ -74,19 +80,33 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
 
 def _cases_in_folder(folder: Path) -> list[CaseFiles]:
     volumes = _image_files(folder)
-    if volumes:
-        return _grouped_by_channel(volumes)
-    if _holds_dicom(folder):
+    if holds_dicom(folder):
+        if volumes:
+            raise InputError(
+                f"{folder} holds DICOM slices and {volumes[0].name}. Move the volumes out of the series' folder."
+            )
         return [CaseFiles(_name(folder), (folder,), None)]
+    if volumes:
+        return _with_labels_beside(_grouped_by_channel(volumes), [f for f in volume_files(folder) if f not in volumes])
     if (folder / "dataset.json").exists():
         return _cases_in_json(folder / "dataset.json")
-    series = [f for f in sorted(folder.iterdir()) if f.is_dir() and _holds_dicom(f)]
-    if not series:
+    cases = [CaseFiles(patient.name, patient.images, patient.label) for patient in patients_in(folder)]
+    if not cases:
         raise InputError(
             f"{folder} holds no volumes. Expected {', '.join(files.VOLUME_SUFFIXES[1:])} files, DICOM slices, or "
-            "folders with DICOM slices."
+            "a folder with either for each patient."
         )
-    return [CaseFiles(_name(f), (f,), None) for f in series]
+    return cases
+
+
+def _with_labels_beside(cases: list[CaseFiles], others: Sequence[Path]) -> list[CaseFiles]:
+    """``cases`` with those label maps of the ``others`` in their folder that are the only one by a case's name."""
+    names = {case.name for case in cases}
+    by_case: dict[str, list[Path]] = {}
+    for file in others:
+        if (name := matching_case(files.stem(file), names)) is not None:
+            by_case.setdefault(name, []).append(file)
+    return [replace(c, labels=by_case[c.name][0]) if len(by_case.get(c.name, ())) == 1 else c for c in cases]
 
 
 def _name(path: Path) -> str:
@@ -98,24 +118,17 @@ def _name(path: Path) -> str:
 def _image_files(folder: Path) -> list[Path]:
     """The volume files of ``folder`` without those that are, by name, a label map of one beside them."""
     volumes = volume_files(folder)
-    names = {files.stem(f).removesuffix("_0000") for f in volumes}
+    stems = {files.stem(f) for f in volumes}
+    names = stems | {name.removesuffix("_0000") for name in stems}
     return [
         f
         for f in volumes
-        if files.volume_suffix(f) != ".seg.nrrd" and matching_case(files.stem(f), names - {files.stem(f)}) is None
+        if files.volume_suffix(f) != ".seg.nrrd" and matching_case(files.stem(f), names - _own_names(f)) is None
     ]
 
 
-def _holds_dicom(folder: Path) -> bool:
-    """Whether any file is DICOM by its ending or by its preamble (most scanners' files have no ending)."""
-    return any(_is_dicom(f) for f in folder.iterdir() if f.is_file())
-
-
-def _is_dicom(path: Path) -> bool:
-    if path.suffix.lower() == ".dcm":
-        return True
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+def _own_names(file: Path) -> set[str]:
+    return {files.stem(file), files.stem(file).removesuffix("_0000")}
 
 
 def _grouped_by_channel(volumes: Sequence[Path]) -> list[CaseFiles]:
@@ -150,30 +163,40 @@ def _with_labels(cases: list[CaseFiles], labels: Sequence[Path], in_order: bool)
                 raise InputError(f"{path} does not exist.")
             if path.suffix.lower() == ".json":
                 raise InputError(f"{path} names images and labels together. Give it as --images, without --labels.")
-            label_files += volume_files(path) if path.is_dir() else [path]
+            label_files += _label_files(path, cases)
     if not label_files:
         raise InputError(f"{labels[0]} holds no label files.")
     paired = labels_by_case(label_files, {case.name for case in cases})
     if not paired and in_order and len(label_files) == len(cases):
-        return [replace(case, labels=file) for case, file in zip(cases, label_files, strict=True)]
+        paired = labels_in_order(label_files, [case.name for case in cases])
     if not paired:
         raise InputError(
             f"No label file matches an image by name (images: {cases[0].name}, ...; labels: "
             f"{files.stem(label_files[0])}, ...). Name each label like its image."
         )
-    for case in cases:
-        if case.name not in paired:
-            raise InputError(
-                f"Case {case.name} has no label file. Add one named {case.name}, or leave the case out by moving its "
-                "image elsewhere."
-            )
-    return [replace(case, labels=paired[case.name]) for case in cases]
+    return [replace(case, labels=paired.get(case.name)) for case in cases]
+
+
+def _label_files(path: Path, cases: Sequence[CaseFiles]) -> list[Path]:
+    """The file ``path``, or the volume files in the folder ``path`` that are no images of the ``cases``.
+
+    Raises:
+        InputError: there are none but images.
+    """
+    images = {image.resolve() for case in cases for image in case.images}
+    given = volume_files(path) if path.is_dir() else [path]
+    labels = [file for file in given if file.resolve() not in images]
+    if given and not labels:
+        raise InputError(
+            f"{given[0]} is given as an image and as its label map, the same file. Give the label maps as --labels."
+        )
+    return labels
 
 
 def _cases_in_json(path: Path) -> list[CaseFiles]:
     listed = listed_cases(path)
     if listed is not None:
-        return [_listed_case(case) for case in listed]
+        return _with_folders_names([_listed_case(case) for case in listed])
     folder = path.parent
     if not (folder / "imagesTr").is_dir():
         raise InputError(f"{path}: has no list named training, and there is no folder imagesTr beside it.")
@@ -185,4 +208,14 @@ def _cases_in_json(path: Path) -> list[CaseFiles]:
 def _listed_case(listed: ListedCase) -> CaseFiles:
     name = _name(listed.images[0])
     name = name.removesuffix("_0000") if len(listed.images) > 1 else name
-    return CaseFiles(name, listed.images, listed.label, listed.labeling)
+    return CaseFiles(listed.name or name, listed.images, listed.label, listed.labeling)
+
+
+def _with_folders_names(cases: list[CaseFiles]) -> list[CaseFiles]:
+    """``cases`` of which those of one name are named FOLDER_NAME, as files of one name in a folder a patient."""
+    count = Counter(case.name for case in cases)
+    folders = [files.stem(case.images[0].resolve().parent) for case in cases]
+    return [
+        replace(case, name=f"{folder}_{case.name}") if count[case.name] > 1 else case
+        for case, folder in zip(cases, folders, strict=True)
+    ]

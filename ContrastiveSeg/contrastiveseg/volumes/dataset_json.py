@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -13,16 +13,17 @@ from ..errors import InputError
 from .labeling import Labeling
 
 #: What the entry of a case may hold.
-ENTRY_KEYS = {"image", "label", "labeled_part", "structures"}
+ENTRY_KEYS = {"image", "label", "name", "labeled_part", "structures"}
 
 
 @dataclass(frozen=True)
 class ListedCase:
-    """The image files of a case (one a channel), its label file, and what that says."""
+    """The image files of a case (one a channel), its label file, what that says, and the case's name if it has one."""
 
     images: tuple[Path, ...]
     label: Path | None
     labeling: Labeling
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def background_value(names: dict[int, str]) -> int | None:
 def listed_cases(path: Path) -> list[ListedCase] | None:
     """The cases that ``path`` lists, with paths relative to its folder.
 
-    None where it lists no cases, as a ``dataset.json`` of nnU-Net v2.
+    They are its "training" (Decathlon) or its "dataset" (nnU-Net v2, by name); None where it has neither.
 
     Raises:
         InputError: not JSON, of another form (the message names the entry), or a file that does not exist.
@@ -58,7 +59,7 @@ def listed_cases(path: Path) -> list[ListedCase] | None:
         return [_entry(path, f"[{i}]", e) for i, e in enumerate(data)]
     data = _object(path, data)
     if "training" not in data:
-        return None
+        return _named_entries(path, data["dataset"]) if "dataset" in data else None
     if not isinstance(data["training"], list):
         raise InputError(f"{path}: training: expected a list of image and label pairs.")
     return [_entry(path, f"training[{i}]", e) for i, e in enumerate(data["training"])]
@@ -81,6 +82,11 @@ def declared_in(path: Path) -> DeclaredLabels:
             names[value] = key
         elif isinstance(value, str) and key.isdecimal():
             names[int(key)] = value
+        elif isinstance(value, list):
+            raise InputError(
+                f"{path}: labels.{key} is a region of the labels {value}, as nnU-Net learns them. Regions that overlap "
+                "are not learned here: give each label a name of its own, and join them afterwards."
+            )
         else:
             raise InputError(f'{path}: labels.{key}: expected "NAME": NUMBER or "NUMBER": "NAME", found {value!r}.')
     if len(names) != len(table):
@@ -97,16 +103,43 @@ def declared_labels(paths: Iterable[Path]) -> DeclaredLabels:
     Raises:
         InputError: as :func:`declared_in`.
     """
+    described = next(_described_by(paths), None)
+    return declared_in(described) if described else DeclaredLabels()
+
+
+def declared_channels(paths: Iterable[Path]) -> tuple[str, ...]:
+    """The names of the channels ("CT", "T2") that the ``dataset.json`` files of ``paths`` declare, in order.
+
+    Decathlon's field is "modality", nnU-Net's "channel_names". () without any, or where two files differ.
+
+    Raises:
+        InputError: a field of another form.
+    """
+    declared = {_channels_in(path) for path in _described_by(paths)} - {()}
+    return declared.pop() if len(declared) == 1 else ()
+
+
+def _channels_in(path: Path) -> tuple[str, ...]:
+    data = _object(path, _load(path))
+    field = "channel_names" if "channel_names" in data else "modality"
+    channels = data.get(field, {})
+    if not isinstance(channels, dict) or not all(k.isdecimal() and isinstance(v, str) for k, v in channels.items()):
+        raise InputError(f'{path}: {field}: expected {{"0": "CT", ...}}, the name of each channel.')
+    return tuple(name for _, name in sorted(channels.items(), key=lambda channel: int(channel[0])))
+
+
+def _described_by(paths: Iterable[Path]) -> Iterator[Path]:
+    """For each of ``paths``, the ``dataset.json`` that it is, that lies in it or beside it."""
     for path in paths:
         for candidate in (path, path / "dataset.json", path.parent / "dataset.json"):
             if candidate.name == "dataset.json" and candidate.is_file():
-                return declared_in(candidate)
-    return DeclaredLabels()
+                yield candidate
+                break
 
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())  # in UTF-8 or 16, with or without a byte order mark
     except OSError as problem:
         raise InputError(f"Cannot read {path}: {problem.strerror}.") from problem
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
@@ -129,11 +162,35 @@ def _entry(path: Path, where: str, entry: Any) -> ListedCase:
     label = entry.get("label")
     if not names or not all(isinstance(n, str) and n for n in names) or not (label is None or isinstance(label, str)):
         raise InputError(f"{path}: {where}: image and label must be file names, image may be a list of them.")
-    images = tuple(path.parent / n for n in names)
-    for file in (*images, *([path.parent / label] if label else [])):
+    name = entry.get("name")
+    if name is not None and (not isinstance(name, str) or not name.strip(". ") or {*name} & {*"/\\"}):
+        raise InputError(f"{path}: {where}: name must be a name for the case's files, not {str(name)[:80]!r}.")
+    images = tuple(_listed_file(path, n) for n in names)
+    labels = _listed_file(path, label) if label else None
+    for file in (*images, *([labels] if labels else [])):
         if not file.exists():
             raise InputError(f"{path}: {where}: {file} does not exist.")
-    return ListedCase(images, path.parent / label if label else None, _labeling(path, where, entry))
+    return ListedCase(images, labels, _labeling(path, where, entry), name)
+
+
+def _named_entries(path: Path, entries: Any) -> list[ListedCase]:
+    """The cases of nnU-Net's field "dataset"."""
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise InputError(f'{path}: dataset: expected an object of {{"images": [FILE, ...], "label": FILE}} by case.')
+    return [
+        _entry(
+            path, f"dataset.{name}", {"name": name, **{"image" if k == "images" else k: v for k, v in entry.items()}}
+        )
+        for name, entry in entries.items()
+    ]
+
+
+def _listed_file(path: Path, name: str) -> Path:
+    """The file ``name`` as the list at ``path`` names it; Windows' separators are read everywhere."""
+    file = path.parent / name
+    if "\\" in name and not file.exists():
+        return path.parent / name.replace("\\", "/")
+    return file
 
 
 def _labeling(path: Path, where: str, entry: dict[str, Any]) -> Labeling:

@@ -13,6 +13,7 @@ from .. import files
 from ..errors import InputError
 from ..events import Emit, warning
 from .dataset import CaseFiles
+from .plausible_labels import check_no_image
 from .reading import read_labels
 from .segments import NamedLabel, Segment, segments_of
 from .volume import Geometry, LabelMap
@@ -25,10 +26,13 @@ def read_case_labels(case: CaseFiles, geometry: Geometry) -> LabelMap:
     """The label map of ``case`` on the grid of its image, as its labeling says; structures have their common values.
 
     Raises:
-        InputError: as :func:`.reading.read_labels`, or a segment without a name has the value of another structure.
+        InputError: as :func:`.reading.read_labels`, gray values of an image, or a segment without a name has the value
+            of another structure.
     """
     assert case.labels is not None
-    return case.labeling.apply(_with_common_values(case, read_labels(case.labels, geometry)))
+    label_map = read_labels(case.labels, geometry)
+    check_no_image(case.labels, label_map.array)
+    return case.labeling.apply(_with_common_values(case, label_map))
 
 
 def _with_common_values(case: CaseFiles, label_map: LabelMap) -> LabelMap:

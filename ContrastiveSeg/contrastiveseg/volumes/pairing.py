@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files
 from ..errors import InputError
 
-#: What label files carry behind the case name, in some data sets.
-LABEL_ENDINGS = ("_segmentation", "_label", "_seg", "_gt", "-label", "-seg")
+#: What label files carry behind or before the case name, as ``CASE_seg`` or ``mask-CASE``, in any case of letters.
+_LABEL_WORDS = "(?:segmentations?|seg|labels?|labelmap|lbl|masks?|gt|annotations?)"
+_LABEL_ENDING = re.compile(rf"[_\-. ]{_LABEL_WORDS}$", re.IGNORECASE)
+_LABEL_BEGINNING = re.compile(rf"^{_LABEL_WORDS}[_\-. ]", re.IGNORECASE)
 
 
 def volume_files(folder: Path) -> list[Path]:
@@ -26,9 +29,19 @@ def _is_volume_file(file: Path) -> bool:
     return suffix != ".img" or file.with_suffix(".hdr").is_file()
 
 
+def names_a_label_map(path: Path) -> bool:
+    """Whether a file is a label map by its name alone: ``x.seg.nrrd``, ``segmentation``, ``CASE_mask``, ..."""
+    name = files.stem(path)
+    words = (_LABEL_ENDING.search(name), _LABEL_BEGINNING.search(name), re.fullmatch(_LABEL_WORDS, name, re.IGNORECASE))
+    return files.volume_suffix(path) == ".seg.nrrd" or any(words)
+
+
 def matching_case(name: str, cases: Collection[str]) -> str | None:
-    """Which of ``cases`` a file's ``name`` (without its file ending) is, with or without one of LABEL_ENDINGS."""
-    candidates = (name.removesuffix(ending) for ending in ("", *LABEL_ENDINGS) if name.endswith(ending))
+    """Which of ``cases`` a file's ``name`` (without its file ending) is, with or without ``_seg``, ``_mask``, ..."""
+    candidates = [name]
+    for candidate in candidates:  # grows: CASE_seg-label is CASE, too
+        shorter = (_LABEL_ENDING.sub("", candidate), _LABEL_BEGINNING.sub("", candidate))
+        candidates += [case for case in shorter if case and case not in candidates]
     return next((case for case in candidates if case in cases), None)
 
 
@@ -48,6 +61,37 @@ def labels_by_case(labels: Iterable[Path], cases: Collection[str]) -> dict[str, 
     return paired
 
 
+def labels_in_order(labels: Sequence[Path], cases: Sequence[str]) -> dict[str, Path]:
+    """Case name -> label file, for as many files named one by one as there are ``cases``, none of which is named alike.
+
+    Names of cases within the files' names decide; without any, the order does.
+
+    Raises:
+        InputError: names or numbers in them speak against the order.
+    """
+    within = [[case for case in cases if _holds_word(files.stem(file), case)] for file in labels]
+    if any(within):
+        by_name = {own[0]: file for own, file in zip(within, labels, strict=True) if len(own) == 1}
+        if len(by_name) == len(cases):
+            return by_name
+    for case, file in zip(cases, labels, strict=True):
+        numbers, own = set(_numbers(case)), set(_numbers(files.stem(file)))
+        if any(within) or (numbers and own and not numbers & own):
+            raise InputError(
+                f"Which label map belongs to which image? By its name, {file.name} may not be that of {case}. Name "
+                'each label map like its image, or list the pairs in a JSON file ([{"image": ..., "label": ...}, ...]).'
+            )
+    return dict(zip(cases, labels, strict=True))
+
+
+def _holds_word(text: str, word: str) -> bool:
+    return re.search(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", text, re.IGNORECASE) is not None
+
+
+def _numbers(name: str) -> list[int]:
+    return [int(digits) for digits in re.findall("[0-9]+", name)]
+
+
 @dataclass(frozen=True)
 class FolderPairs:
     """The volume files of two folders, paired by case name; ``only_first`` and ``only_second`` have no partner."""
@@ -58,7 +102,7 @@ class FolderPairs:
 
 
 def pair_folders(first: Path, second: Path) -> FolderPairs:
-    """Pair the files of two folders. File endings may differ, and either name may have one of LABEL_ENDINGS.
+    """Pair two folders' files. File endings may differ, and either name may have ``_seg``, ``_mask`` and the like.
 
     Raises:
         InputError: two files of one folder are for the same case.

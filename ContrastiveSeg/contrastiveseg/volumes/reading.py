@@ -166,6 +166,9 @@ def _check_exists(path: Path) -> None:
     if not files.volume_suffix(path):
         known = ", ".join(files.VOLUME_SUFFIXES)
         raise InputError(f"{path} is not a volume this program reads ({known}, or a folder holding a DICOM series).")
+    ending = files.volume_suffix(path)
+    if path.name[-len(ending) :] not in (ending, ending.upper()):  # ITK reads no mixture
+        raise InputError(f"{path}: the ending is spelled with capital and small letters. Rename it to {ending}.")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes). Copy it again from where it came.")
     with path.open("rb") as file:

@@ -1,0 +1,74 @@
+"""A folder with a folder a patient: ``p01/imaging.nii.gz`` and ``p01/segmentation.nii.gz``, or DICOM at some depth."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import files
+from ..errors import InputError
+from .pairing import names_a_label_map, volume_files
+
+#: Folders of a data set, which are no patients.
+_DATA_SET = re.compile(r"(images?|labels?|masks?)(tr|ts|val|test|train)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A folder's volume, named after the folder: one file a channel or a DICOM folder, and its label map or None."""
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path | None
+
+
+def patients_in(folder: Path) -> list[Patient]:
+    """The patients whose folders lie in ``folder``, sorted. Folders without volumes and hidden ones are left out.
+
+    Raises:
+        InputError: a patient with several volumes, which are not named ``_0000``, ``_0001``, ... as channels are; or
+            folders that are those of a data set.
+    """
+    patients = []
+    for own in sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")):
+        if volumes := volume_files(own):
+            if _DATA_SET.fullmatch(own.name):
+                raise InputError(f"{folder} holds no volumes, but {own.name} does. Give that folder.")
+            patients.append(_with_files(own, volumes))
+        else:
+            patients += _with_series(own)
+    return patients
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether any file is DICOM by its ending or by its preamble (most scanners' files have no ending)."""
+    return any(_is_dicom(f) for f in folder.iterdir() if f.is_file())
+
+
+def _is_dicom(path: Path) -> bool:
+    if path.suffix.lower() == ".dcm":
+        return True
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _with_files(folder: Path, volumes: list[Path]) -> Patient:
+    images = [file for file in volumes if not names_a_label_map(file)]
+    labels = [file for file in volumes if file not in images]
+    channels = [files.stem(image)[-5:] for image in images]
+    if not images or (len(images) > 1 and channels != [f"_{number:04d}" for number in range(len(images))]):
+        raise InputError(
+            f"{folder} holds {len(images)} volumes that are not label maps by their names "
+            f"({', '.join(file.name for file in volumes[:4])}). Expected one, and its label map named segmentation or "
+            "CASE_seg. List the cases in a JSON file instead."
+        )
+    return Patient(files.stem(folder), tuple(images), labels[0] if len(labels) == 1 else None)
+
+
+def _with_series(folder: Path) -> list[Patient]:
+    """The DICOM folders that are ``folder`` or lie in it; each has the folder's name if it is the only one."""
+    within = [f for f in (folder, *sorted(folder.rglob("*"))) if f.is_dir() and holds_dicom(f)]
+    if len(within) == 1:
+        return [Patient(folder.name, (within[0],), None)]
+    return [Patient("_".join([folder.name, *f.relative_to(folder).parts]), (f,), None) for f in within]
