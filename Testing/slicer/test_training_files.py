@@ -138,7 +138,8 @@ def test_the_outcome_tells_before_after_and_scratch(scene):
     assert "CT &lt;1&gt;" in table
     for cell in ("0.900 (2.0)", "0.700 (-)", "0.800 (-)", "0.400 (-)", "0.300 (8.5)", "0.500 (20.0)"):
         assert cell in table
-    assert "paid" in table
+    assert "better than training from scratch" in table
+    assert "worse" not in table
     assert held_out_dice(scored) == {"a": 0.9, "b": 0.7}
 
 
@@ -147,3 +148,33 @@ def test_without_held_out_volumes_there_is_no_outcome(scene):
 
     assert held_out_html(result(()), {}) == ""
     assert held_out_dice(result(())) == {}
+
+
+def test_worse_than_before_is_said(scene):
+    from ContrastiveSegPanel.workflows.verdict import verdict
+
+    case = (scores("a", 0.962, 1.0),)
+    said = verdict(result(case, before=(scores("a", 0.995, 1.0),), scratch=(scores("a", 0.4, 9.0),)))
+    assert said[0] == "Fine-tuning made it worse: Dice 0.962, and 0.995 before."
+    assert "better than training from scratch" in said[1]
+    assert verdict(result(case, before=(scores("a", 0.962, 1.0),))) == []
+
+
+def test_a_reference_that_the_checkpoint_made_is_said(scene, cases):
+    from ContrastiveSegPanel.ui.held_out_scores import held_out_html
+    from ContrastiveSegPanel.workflows.cases import VALIDATION
+    from ContrastiveSegPanel.workflows.pairing import PREDICTED
+    from ContrastiveSegPanel.workflows.training_files import circular_references
+
+    volumes = []
+    for number, made_by in enumerate((None, "liver.safetensors", "other.safetensors", "liver.safetensors")):
+        volume, segmentation = add_patient(f"CT {number}", number)
+        segmentation.SetAttribute(PREDICTED, made_by)
+        cases.set_role(volume.GetID(), VALIDATION if number < 3 else "train")
+        volumes.append(volume)
+    ids = {f"CT-{number}": volume.GetID() for number, volume in enumerate(volumes)}
+    circular = circular_references(cases.rows(), ids, "liver.safetensors")
+    assert circular == ["CT-1"]
+    held_out = (scores("CT-1", 0.9, 1.0),)
+    assert "reference of CT 1 itself" in held_out_html(result(held_out, held_out), {"CT-1": "CT 1"}, circular)
+    assert "reference" not in held_out_html(result(held_out), {"CT-1": "CT 1"}, circular)

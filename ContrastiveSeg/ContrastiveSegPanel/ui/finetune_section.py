@@ -16,7 +16,7 @@ from ..timer import single_shot
 from ..workflows.cases import TRAIN, UNLABELED, VALIDATION, Case, Cases, Structure
 from ..workflows.session import Session
 from ..workflows.task import duration
-from ..workflows.training_files import training_files
+from ..workflows.training_files import circular_references, training_files
 from .cases_table import CasesTable, StructuresTable
 from .device_box import chosen_device
 from .held_out_scores import held_out_dice, held_out_html
@@ -38,6 +38,8 @@ class FineTuneSection(TrainingSection):
         self._dice: dict[str, float] = {}
         #: Name of a case of the last training -> ID of its volume, while its scene is open.
         self._volume_ids: dict[str, str] = {}
+        #: Cases of the last training, to validate on, whose reference its checkpoint had made.
+        self._circular: list[str] = []
         self._timer = single_shot(self.refresh)
         self._timer.setInterval(_REFRESH_MS)
         tip = _("Learn to segment like the labeled volumes")
@@ -172,6 +174,7 @@ class FineTuneSection(TrainingSection):
             **files.fields,
         )
         self._volume_ids = files.volume_ids
+        self._circular = circular_references(self._rows, files.volume_ids, entry.path.name)
         self.ui.outcomeCard.setVisible(False)
         self.training.start(files.steps, job, self._done)
 
@@ -179,7 +182,8 @@ class FineTuneSection(TrainingSection):
         scored = held_out_dice(result)
         self._dice = {self._volume_ids[name]: dice for name, dice in scored.items() if name in self._volume_ids}
         nodes = {name: slicer.mrmlScene.GetNodeByID(identifier) for name, identifier in self._volume_ids.items()}
-        table = held_out_html(result, {name: node.GetName() for name, node in nodes.items() if node is not None})
+        names = {name: node.GetName() for name, node in nodes.items() if node is not None}
+        table = held_out_html(result, names, self._circular)
         self.ui.outcomeLabel.setText(table)
         self.ui.outcomeCard.setVisible(bool(table))
         time = duration(60 * result.minutes)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import html
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from slicer.i18n import tr as _
 
-from contrastiveseg.results import FinetuneResult, HeldOutCase, ScratchComparison
+from contrastiveseg.results import FinetuneResult, HeldOutCase
+
+from ..workflows.verdict import verdict
 
 #: Dice, and HD95 in mm; None where undefined.
 _Scores = tuple[float | None, float | None]
 
 
-def held_out_html(result: FinetuneResult, names: Mapping[str, str]) -> str:
+def held_out_html(result: FinetuneResult, names: Mapping[str, str], circular: Collection[str] = ()) -> str:
     """The scores as rich text; "" when nothing was held out.
 
     Args:
         names: name of a case in the result -> name of its volume.
+        circular: as for :func:`.verdict.verdict`, the cases' names in the result.
     """
     after = result.held_out
     if not after:
@@ -39,7 +42,8 @@ def held_out_html(result: FinetuneResult, names: Mapping[str, str]) -> str:
         means = "".join(_cell(_mean(cases)) for name, cases in columns)
         rows.append(f"<tr><td><b>{_('Mean')}</b></td>{means}</tr>")
     table = f"<table width='100%' cellspacing='0' cellpadding='2'>{''.join(rows)}</table>"
-    return f"<p>{title}</p>{table}{_verdict(result.comparison)}"
+    sentences = verdict(result, [names.get(name, name) for name in circular])
+    return f"<p>{title}</p>{table}" + "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
 
 
 def held_out_dice(result: FinetuneResult) -> dict[str, float]:
@@ -63,14 +67,3 @@ def _mean(cases: Sequence[HeldOutCase]) -> _Scores:
 def _cell(scores: _Scores) -> str:
     dice, hd95 = ("-" if value is None else f"{value:.{digits}f}" for value, digits in zip(scores, (3, 1), strict=True))
     return f"<td align='right'>{dice} ({hd95})</td>"
-
-
-def _verdict(comparison: ScratchComparison | None) -> str:
-    if comparison is None:
-        return ""
-    verdict = {
-        "checkpoint": _("Starting from the checkpoint paid."),
-        "scratch": _("Training from scratch did better."),
-        "neither": _("Neither did better."),
-    }[comparison.won]
-    return f"<p>{verdict}</p>"

@@ -18,6 +18,7 @@ from contrastiveseg.serialization import to_json
 
 from ..mrml import scene
 from .cases import UNLABELED, VALIDATION, Case, Structure, labels_to_learn, segment_values
+from .pairing import PREDICTED
 from .task import Step
 
 
@@ -85,6 +86,21 @@ def training_files(
         "cache": str(folder / "cache"),
     }
     return TrainingFiles(steps, fields, labels, {names[case.volume_id]: case.volume_id for case in labeled})
+
+
+def circular_references(cases: Sequence[Case], volume_ids: Mapping[str, str], checkpoint: str) -> list[str]:
+    """Names of the cases to validate on whose segmentation the checkpoint, a file's name, has made.
+
+    Args:
+        volume_ids: as in :class:`TrainingFiles`.
+    """
+    segmentations = {c.volume_id: c.segmentation_id or "" for c in cases if c.role == VALIDATION}
+    nodes = {
+        name: slicer.mrmlScene.GetNodeByID(segmentations[identifier])
+        for name, identifier in volume_ids.items()
+        if identifier in segmentations
+    }
+    return [name for name, node in nodes.items() if node is not None and node.GetAttribute(PREDICTED) == checkpoint]
 
 
 def write_volumes(cases: Sequence[Case], folder: Path) -> tuple[list[Step], dict[str, str]]:
