@@ -221,6 +221,7 @@ def test_the_scene_closed_while_writing_leaves_nothing(drive):
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills a process group")
 def test_the_engine_killed_while_training_then_cancelled(drive_alone, dialogs):
+    chosen = drive_alone.session.checkpoint
     add_patient("CT 0", 0)
     drive_alone.rows(1)
     drive_alone.budget(100000)
@@ -240,9 +241,12 @@ def test_the_engine_killed_while_training_then_cancelled(drive_alone, dialogs):
     assert not drive_alone.tune.fineTuneCancelButton.enabled
     drive_alone.idle()
     (path,) = drive_alone.models.glob("*.safetensors")
-    assert drive_alone.session.checkpoint.path == path
-    assert 0 < drive_alone.session.checkpoint.card.provenance.steps < 100000
+    # The checkpoint it started from stays chosen.
+    assert drive_alone.session.checkpoint == chosen
+    (entry,) = [entry for entry in drive_alone.session.catalog.entries() if entry.path == path]
+    assert 0 < entry.card.provenance.steps < 100000
     assert path.stem in drive_alone.tune.fineTuneStatusLabel.text
+    assert "section Model" in drive_alone.tune.fineTuneStatusLabel.text
     drive_alone.shoot("cancelled")
     drive_alone.files_gone()
     drive_alone.wait_for(lambda: not drive_alone.session.trainer.running)
@@ -446,6 +450,18 @@ def test_pre_training_on_a_folder_goes_on_when_the_scene_is_closed(drive, datase
     drive.idle()
     assert drive.session.checkpoint.card.provenance.steps == 3
     drive.files_gone()
+
+
+def test_a_cancelled_pre_training_leaves_the_chosen_checkpoint(drive, dataset):
+    chosen = drive.session.checkpoint
+    drive.click_pre_train(dataset / "imagesTr", 100000)
+    drive.trained("preTrain")
+    drive.pre.preTrainCancelButton.click()
+    drive.idle()
+    (path,) = drive.models.glob("*.safetensors")
+    assert drive.session.checkpoint == chosen
+    assert path.stem in drive.pre.preTrainStatusLabel.text
+    assert drive.model.checkpointComboBox.findText(path.stem + " (pre-trained)") >= 0
 
 
 def test_the_models_folder_changed_while_pre_training(drive, dataset, tmp_path):

@@ -106,28 +106,30 @@ class Training:
             self.session.log(event.text)
 
     def _done(self, value: Any) -> None:
-        self._end()
+        self._end(selects=self._selects)
         self._on_result(value)
 
     def _failed(self, problem: Exception | str, cancelled: bool) -> None:
         resume = self.output.with_name(self.output.name + ".resume")
         goes_on = not cancelled and self._resuming_command and resume.is_file() and not self.output.is_file()
-        self._end(keep_resume=bool(goes_on))
+        # What a training had learned when it was cancelled may be worse than the chosen checkpoint, or not segment.
+        self._end(selects=False, keep_resume=bool(goes_on))
         if goes_on:
             advice = _("What was learned is kept in {path}. To go on from there, type in a terminal:")
             problem = f"{problem}\n\n{advice.format(path=resume)}\n{self._resuming_command}"
         if not cancelled:
             self.session.report(problem)
         elif self.output.is_file():
-            text = _("Stopped. What was learned so far is kept as {name}.").format(name=self.output_name)
+            text = _("Stopped. What was learned so far is kept as {name}; choose it in the section Model to use it.")
+            text = text.format(name=self.output_name)
             self.task.status.emit(text)
         self.session.log(str(problem))
 
-    def _end(self, keep_resume: bool = False) -> None:
+    def _end(self, selects: bool, keep_resume: bool = False) -> None:
         self.session.training = False
         self.session.training_changed.emit()
         if self.output.is_file():
-            self.session.refresh_catalog(self.output if self._selects else None)
+            self.session.refresh_catalog(self.output if selects else None)
         # The process may be writing until it is gone, and the next training may have begun by then.
         self.session.trainer.stop(partial(_remove_files, self.output, self.folder, keep_resume))
 
