@@ -121,6 +121,18 @@ def test_what_one_side_lacks_is_told(drive, scene, tmp_path, dialogs):
     assert float(written["Spleen"]["Reference (ml)"]) == pytest.approx(rows["Spleen"][4])
 
 
+def test_segmentations_of_two_patients_are_compared_only_after_a_question(drive, scene, dialogs):
+    first, second = add_volume("CT 1"), add_volume("CT 2")
+    drive.choose(add_segmentation(first, name="found"), add_segmentation(second, name="drawn"))
+    drive.wait_for(lambda: drive.ui.measureButton.enabled)
+    dialogs.answer(False, True)
+    drive.ui.measureButton.click()
+    assert not drive.task.busy
+    assert dialogs.texts()[0].startswith("found was made on CT 1, drawn on CT 2.")
+    drive.measure()
+    assert [row[1] for row in drive.table[1]] == [1.0, 1.0]
+
+
 def test_why_nothing_can_be_measured(drive, scene, wait_for):
     assert "Choose" in drive.ui.measureButton.toolTip
     assert "Measure first" in drive.ui.exportButton.toolTip

@@ -18,7 +18,7 @@ from ..mrml import scene
 from ..mrml.parameters import Parameters
 from ..mrml.score_table import export_table, write_table
 from ..mrml.segments import segments_of
-from ..workflows.comparison import compare
+from ..workflows.comparison import compare, other_patient
 from ..workflows.pairing import volume_of
 from ..workflows.session import Session
 from ..workflows.task import Task
@@ -91,6 +91,9 @@ class ResultsSection(JobSection):
         if self.task.busy or self.obstacle():
             return
         prediction, reference = self.ui.predictionSelector.currentNode(), self.ui.referenceSelector.currentNode()
+        question = other_patient(prediction, reference)
+        if question and not self.session.confirm(question):
+            return
         volume = volume_of(reference) or volume_of(prediction)
         folder = Path(tempfile.mkdtemp(prefix="measure-", dir=self.session.folder()))
         comparison = compare(prediction, reference, volume, folder)

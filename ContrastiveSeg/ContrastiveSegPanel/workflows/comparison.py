@@ -16,7 +16,7 @@ from contrastiveseg.errors import InputError
 
 from ..mrml import scene
 from ..mrml.segments import segments_of
-from .pairing import same_name
+from .pairing import same_name, volume_of
 from .task import Step
 
 
@@ -52,6 +52,19 @@ def compare(prediction: Any, reference: Any, volume: Any, folder: Path) -> Compa
     ]
     job = EvaluateJob(predictions=str(paths[0]), references=str(paths[1]), output=str(folder / "scores.json"))
     return Comparison(steps, job, names, [s.name for s in segments_of(prediction) if same_name(s.name) not in values])
+
+
+def other_patient(prediction: Any, reference: Any) -> str:
+    """A question to the user where the two were made on different volumes, else ""."""
+    volumes = volume_of(prediction), volume_of(reference)
+    if None in volumes or volumes[0] is volumes[1]:
+        return ""
+    question = _(
+        "{prediction} was made on {first}, {reference} on {second}. Of two patients the scores mean nothing. Compare "
+        "them all the same?"
+    )
+    names = {"prediction": prediction.GetName(), "reference": reference.GetName()}
+    return question.format(first=volumes[0].GetName(), second=volumes[1].GetName(), **names)
 
 
 def _write(segmentation_id: str, volume_id: str, values: Mapping[str, int], path: Path) -> None:
