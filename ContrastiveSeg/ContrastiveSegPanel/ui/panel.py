@@ -16,6 +16,7 @@ from ..workflows.display import arrange
 from ..workflows.session import Session
 from .drop_area import DropArea
 from .finetune_section import FineTuneSection
+from .full_height import FullHeight
 from .install_section import InstallSection
 from .log_section import LogSection
 from .model_section import ModelSection
@@ -74,6 +75,7 @@ class Panel(slicer.util.VTKObservationMixin):
             widget.setMRMLScene(slicer.mrmlScene)
             getattr(self.ui, f"{name}Section").layout().addWidget(widget)
             self.sections[name] = section(session, slicer.util.childWidgetVariables(widget))
+        self._heights = [FullHeight(getattr(self.ui, f"{name}Section")) for name, _file, _section in _SECTIONS]
         session.section_wanted.connect(self._open)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
@@ -102,6 +104,8 @@ class Panel(slicer.util.VTKObservationMixin):
         self._nodes_timer.stop()
         self._scene_timer.stop()
         self._scroll_timer.stop()
+        for height in self._heights:
+            height.cleanup()
         for section in self.sections.values():
             section.cancel()
             section.cleanup()

@@ -1,0 +1,69 @@
+"""The panel at the sizes that it has in Slicer."""
+
+import pytest
+import slicer
+from patients import add_patient, add_volume
+
+
+@pytest.fixture
+def panel(kept, models, module):
+    """The panel alone, without a window around it."""
+    window = slicer.util.mainWindow()
+    window.takeCentralWidget()
+    module.parent.show()
+    yield module.panel
+    window.setCentralWidget(module.parent)
+
+
+def granted(panel, module, width=400, height=700):
+    """Give the panel what Slicer's scroll area grants: the view's height, or if that is more its minimum size hint."""
+    widget = module.parent
+    for _turn in range(4):
+        widget.resize(width, max(height, widget.minimumSizeHint.height()))
+        slicer.app.processEvents()
+
+
+def whole(widget):
+    """Whether a widget is as high as what it shows."""
+    needed = widget.sizeHint.height()
+    if widget.inherits("QLabel"):
+        needed = widget.heightForWidth(widget.width) if widget.wordWrap else needed
+    return widget.height >= min(needed, widget.maximumHeight)
+
+
+def test_nothing_in_fine_tune_is_squeezed(panel, module, wait_for, screenshot):
+    ui = panel.sections["fineTune"].ui
+    for number in range(3):
+        add_patient(f"CT {number}", number)
+    for number in range(3, 6):
+        add_volume(f"CT {number}", number)
+    panel.ui.fineTuneSection.collapsed = False
+    ui.labelNextGroupBox.collapsed = False
+    wait_for(lambda: ui.casesTable.rowCount == 6)
+    ui.fineTuneChart.setVisible(True)
+    ui.outcomeLabel.setText(
+        "<p>Dice</p>" + "<p>Fine-tuning made it worse than it was before, by how much is said.</p>" * 3
+    )
+    ui.outcomeCard.setVisible(True)
+    ui.rankTable.setRowCount(3)
+    ui.rankTable.setVisible(True)
+    ui.rankStatusLabel.setText("Click a volume to see where the checkpoint is least sure. " * 3)
+    granted(panel, module)
+    screenshot(module.parent, "layout-fine-tune")
+    names = (
+        "casesTable",
+        "structuresTable",
+        "rankTable",
+        "outcomeLabel",
+        "rankStatusLabel",
+        "rankButton",
+        "fineTuneChart",
+    )
+    squeezed = {
+        n: (getattr(ui, n).height, getattr(ui, n).sizeHint.height()) for n in names if not whole(getattr(ui, n))
+    }
+    assert squeezed == {}
+    high = panel.ui.fineTuneSection.height
+    panel.ui.fineTuneSection.collapsed = True
+    granted(panel, module)
+    assert panel.ui.fineTuneSection.height < high / 4
