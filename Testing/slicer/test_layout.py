@@ -67,3 +67,14 @@ def test_nothing_in_fine_tune_is_squeezed(panel, module, wait_for, screenshot):
     panel.ui.fineTuneSection.collapsed = True
     granted(panel, module)
     assert panel.ui.fineTuneSection.height < high / 4
+
+
+def test_the_button_segment_is_in_sight_on_a_small_screen(panel, module, screenshot):
+    import qt
+
+    # What a window of 1100 x 760 leaves for a module beside Slicer's menus, tool bars and help.
+    granted(panel, module, height=560)
+    screenshot(module.parent, "layout-small")
+    button = panel.sections["segment"].ui.segmentButton
+    assert button.visible
+    assert button.mapTo(module.parent, qt.QPoint(0, button.height)).y() < 560

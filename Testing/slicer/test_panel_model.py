@@ -54,6 +54,9 @@ def test_the_card_tells_what_the_checkpoint_is(drive, models):
     card = read_card(models / "organs.safetensors")
     drive.choose("organs")
     model = drive.model
+    assert model.summaryLabel.text.startswith("chamber, chamber&nbsp;wall, kidney<br>1 channel, MR")
+    assert not model.card.visible
+    model.detailsButton.click()
     assert model.card.visible
     assert not model.adviceLabel.visible
     assert (model.methodValue.text, model.backboneValue.text) == ("supervised", "unet, 3D")

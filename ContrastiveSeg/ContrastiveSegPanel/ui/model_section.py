@@ -31,6 +31,7 @@ class ModelSection(Section):
         self._entries: list[Entry] = []
         ui.checkpointComboBox.connect("activated(int)", self._on_activated)
         ui.adviceButton.connect("clicked()", self._on_advice)
+        ui.detailsButton.connect("toggled(bool)", self._show)
         menu = qt.QMenu(ui.modelsFolderButton)
         for text, do in (
             (_("Show in the file manager"), self._show_folder),
@@ -85,7 +86,10 @@ class ModelSection(Section):
         paths = [e.path for e in self._entries]
         self.ui.checkpointComboBox.setCurrentIndex(paths.index(entry.path) if entry else -1)
         card = entry.card if entry else None
-        self.ui.card.setVisible(card is not None)
+        # Folded to two lines, so that the button Segment is in sight on a small screen.
+        self.ui.card.setVisible(card is not None and self.ui.detailsButton.checked)
+        for widget in (self.ui.summaryLabel, self.ui.detailsButton):
+            widget.setVisible(card is not None)
         if card is not None:
             self._show_card(card)
         advice = _advice(entry)
@@ -118,6 +122,9 @@ class ModelSection(Section):
             value.setText(values[row])
             label.setVisible(bool(values[row]))
             value.setVisible(bool(values[row]))
+        labels = values["labels"] or html.escape(values["method"])
+        self.ui.summaryLabel.setText(f"{labels}<br>{html.escape(values['expects'])}")
+        self.ui.summaryLabel.toolTip = ", ".join(label.name for label in card.labels)
         self.ui.labelsValue.toolTip = ", ".join(label.name for label in card.labels)
         self.ui.originValue.toolTip = ", ".join(case.name for case in card.provenance.cases[:100])
 
