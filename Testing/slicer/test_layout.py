@@ -69,6 +69,37 @@ def test_nothing_in_fine_tune_is_squeezed(panel, module, wait_for, screenshot):
     assert panel.ui.fineTuneSection.height < high / 4
 
 
+def test_the_panels_width_does_not_depend_on_names(panel, module, models, wait_for):
+    """Each change of it would lay out all of Slicer's views anew."""
+    for section in ("fineTune", "preTrain", "results"):
+        getattr(panel.ui, f"{section}Section").collapsed = False
+    granted(panel, module)
+    width = module.parent.minimumSizeHint.width()
+    assert width <= 420
+    name = "a-name-that-is-much-longer-than-the-panel-is-wide-and-differs-only-at-its-end-2026-11-30-2"
+    (models / "organs.safetensors").rename(models / f"{name}.safetensors")
+    panel.session.refresh_catalog(models / f"{name}.safetensors")
+    for number in range(3):
+        add_patient(f"{name}-{number}", number)
+    wait_for(lambda: panel.sections["fineTune"].ui.casesTable.rowCount == 3)
+    panel.sections["segment"].ui.segmentButton.setEnabled(True)
+    granted(panel, module)
+    assert module.parent.minimumSizeHint.width() == width
+
+
+def test_names_are_cut_in_the_middle_and_whole_in_lists_and_tool_tips(panel, models, wait_for):
+    import qt
+
+    ui, combo = panel.sections["fineTune"].ui, panel.sections["model"].ui.checkpointComboBox
+    for table in (ui.casesTable, ui.structuresTable, ui.rankTable):
+        assert table.textElideMode == qt.Qt.ElideMiddle
+    name = "a-name-that-is-much-longer-than-the-panel-is-wide-and-differs-only-at-its-end-2026-11-30-2"
+    (models / "organs.safetensors").rename(models / f"{name}.safetensors")
+    panel.session.refresh_catalog(models / f"{name}.safetensors")
+    assert combo.toolTip.startswith(name + "\n")
+    assert combo.view().minimumWidth > 500
+
+
 def test_the_button_segment_is_in_sight_on_a_small_screen(panel, module, screenshot):
     import qt
 

@@ -151,4 +151,5 @@ def _combo_box() -> Any:
     box = qt.QComboBox()
     box.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(6)
+    box.view().setTextElideMode(qt.Qt.ElideMiddle)
     return box

@@ -51,6 +51,8 @@ class Channels:
         selector.addEnabled = False
         selector.removeEnabled = False
         selector.noneEnabled = True
+        # The panel gets no wider for a long name.
+        selector.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
         selector.toolTip = name
         selector.setMRMLScene(slicer.mrmlScene)
         selector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_change)

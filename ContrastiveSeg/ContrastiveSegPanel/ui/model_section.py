@@ -20,6 +20,8 @@ from .section import Section
 
 #: More labels than these are counted only; the tool tip has them all.
 _MOST_LABELS = 24
+#: Beside the names in the list of checkpoints, for its scroll bar; pixels.
+_LIST_MARGIN = 40
 _ROWS = ("method", "backbone", "expects", "labels", "origin", "scores", "license", "citation")
 
 
@@ -29,6 +31,7 @@ class ModelSection(Section):
     def __init__(self, session: Session, ui: Any) -> None:
         super().__init__(session, ui)
         self._entries: list[Entry] = []
+        self._tip = ui.checkpointComboBox.toolTip
         ui.checkpointComboBox.connect("activated(int)", self._on_activated)
         ui.adviceButton.connect("clicked()", self._on_advice)
         ui.detailsButton.connect("toggled(bool)", self._show)
@@ -61,6 +64,10 @@ class ModelSection(Section):
             combo.setItemData(combo.count - 1, entry.problem or str(entry.path), qt.Qt.ToolTipRole)
         combo.insertSeparator(combo.count)
         combo.addItem(_("Browse…"))
+        # Names differ at their ends: the list is as wide as they are, the panel is not.
+        metrics = qt.QFontMetrics(combo.font)
+        texts = [combo.itemText(index) for index in range(combo.count)]
+        combo.view().setMinimumWidth(max(metrics.boundingRect(text).width() for text in texts) + _LIST_MARGIN)
         # The chosen one may be gone, or have been written again.
         chosen = self.session.checkpoint
         self.session.set_checkpoint(chosen.path if chosen else None)
@@ -84,7 +91,9 @@ class ModelSection(Section):
         """The chosen checkpoint in the box and on its card."""
         entry = self.session.checkpoint
         paths = [e.path for e in self._entries]
-        self.ui.checkpointComboBox.setCurrentIndex(paths.index(entry.path) if entry else -1)
+        combo = self.ui.checkpointComboBox
+        combo.setCurrentIndex(paths.index(entry.path) if entry else -1)
+        combo.toolTip = "\n".join(filter(None, (combo.currentText, self._tip)))
         card = entry.card if entry else None
         # Folded to two lines, so that the button Segment is in sight on a small screen.
         self.ui.card.setVisible(card is not None and self.ui.detailsButton.checked)

@@ -47,12 +47,12 @@ class Catalog:
         self._read: dict[Path, tuple[tuple[int, int], Entry]] = {}
 
     def entries(self) -> list[Entry]:
-        """Every checkpoint file there is now: starters, the default first, then the user's own; each group by name.
+        """Every checkpoint file there is now: starters, the default first, then the user's own, the newest first.
 
         A broken file has its reason.
         """
         entries = [self._entry(path, "starter") for path in sorted(_files(self.starters), key=default_first)]
-        entries += [self._entry(path, "mine") for path in _files(self.models)]
+        entries += [self._entry(path, "mine") for path in sorted(_files(self.models), key=_age)]
         return [entry for entry in entries if entry is not None]
 
     def add(self, path: Path) -> Path:
@@ -115,6 +115,14 @@ def _files(folder: Path) -> list[Path]:
 
 def _all_files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _age(path: Path) -> int:
+    """Less for newer files; one that is gone meanwhile is left out later."""
+    try:
+        return -path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _same_file(name: str) -> str:
