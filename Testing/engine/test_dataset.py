@@ -149,6 +149,16 @@ def test_a_folder_a_patient(tmp_path):
         find_cases([tmp_path])
 
 
+def test_volumes_are_not_opened_in_search_of_dicom(tmp_path, monkeypatch):
+    touch(tmp_path, "a.nii", "b.nii")
+
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert [c.name for c in find_cases([tmp_path])] == ["a", "b"]
+
+
 def test_the_folder_of_a_data_set_is_no_folder_of_patients(tmp_path):
     touch(tmp_path / "imagesTr", "a.nii")
     with pytest.raises(InputError, match="imagesTr does"):

@@ -43,7 +43,7 @@ def patients_in(folder: Path) -> list[Patient]:
 
 def holds_dicom(folder: Path) -> bool:
     """Whether any file is DICOM by its ending or by its preamble (most scanners' files have no ending)."""
-    return any(_is_dicom(f) for f in folder.iterdir() if f.is_file())
+    return any(_is_dicom(f) for f in folder.iterdir() if f.is_file() and not files.volume_suffix(f))
 
 
 def _is_dicom(path: Path) -> bool:
