@@ -6,7 +6,7 @@ from seg_nrrd import IMAGE, layer, write
 
 from contrastiveseg.errors import InputError
 from contrastiveseg.volumes.dataset import CaseFiles
-from contrastiveseg.volumes.named_labels import names_of, read_case_labels, with_common_values
+from contrastiveseg.volumes.named_labels import check_same_numbers, names_of, read_case_labels, with_common_values
 
 
 def cases_of(folder, **segments):
@@ -91,6 +91,14 @@ def test_names_of_files_and_numbers_are_no_structures(tmp_path, first, second):
     assert not warnings
     assert names_of(changed) == {}
     assert [values(case)[0] for case in changed] == [1, 1]
+
+
+def test_files_to_compare_have_the_same_numbers(tmp_path):
+    cases = cases_of(tmp_path, a=[("liver", 1), ("Segment_1", 3)], b=[("Liver", 1), ("Segment_1", 2)], c=[("liver", 2)])
+    files = [case.labels for case in cases]
+    check_same_numbers(files[:2])
+    with pytest.raises(InputError, match=r"'liver' has the value 1 in .*a\.seg\.nrrd and 2 in .*c\.seg\.nrrd"):
+        check_same_numbers(files)
 
 
 def test_values_above_8_bits(tmp_path):

@@ -14,6 +14,7 @@ from .. import files
 from ..errors import Cancelled, InputError
 from ..events import CancelCheck, Emit, ProgressMeter, Stage, StageStarted, log, never, silent, warning
 from ..volumes.labeling import Labeling
+from ..volumes.named_labels import check_same_numbers
 from ..volumes.pairing import FolderPairs, pair_folders
 from ..volumes.reading import read_labels
 from .metrics import METRICS, LabelScores, measure
@@ -99,7 +100,8 @@ def evaluate(
         labeling: what of their volumes the references label.
 
     Raises:
-        InputError: nothing to pair, a reference that cannot be read as labels, or not one pair that can be compared.
+        InputError: nothing to pair, a reference that cannot be read as labels, or not one pair that can be compared;
+            or files that give segments of one name different values.
         Cancelled: ``cancelled`` said so between two cases.
     """
     paired = _paired(predictions, references)
@@ -107,6 +109,7 @@ def evaluate(
     for case in missing:
         emit(warning(f"{case}: no prediction for this reference; it is in no mean."))
     emit(StageStarted(Stage.EVALUATE))
+    check_same_numbers(file for pair in pairs.values() for file in pair)
     if labels is None:
         labels = _labels_in([reference for _, reference in pairs.values()], labeling, cancelled)
     progress = ProgressMeter(emit, len(pairs), "cases")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -100,6 +101,25 @@ def with_common_values(
     ]
     _warn_of_other_numbers(changed, emit)
     return changed
+
+
+def check_same_numbers(paths: Iterable[Path]) -> None:
+    """Refuse label files in which segments of one name have different values: they cannot be compared by value.
+
+    Raises:
+        InputError: naming the segment and two of the files.
+    """
+    known: dict[str, tuple[int, Path]] = {}
+    for path in paths:
+        for segment in segments_of(path):
+            if _GENERIC.fullmatch(_folded(segment.name)):
+                continue
+            value, other = known.setdefault(_folded(segment.name), (segment.value, path))
+            if value != segment.value:
+                raise InputError(
+                    f"Segment {segment.name!r} has the value {value} in {other} and {segment.value} in {path}: scores "
+                    "would compare different structures. Save all with the same values."
+                )
 
 
 def names_of(cases: Sequence[CaseFiles]) -> dict[int, str]:
