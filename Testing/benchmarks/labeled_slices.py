@@ -46,11 +46,15 @@ from contrastiveseg.descriptions import FinetuneJob, RankJob, SegmentJob
 from contrastiveseg.errors import ContrastiveSegError, InputError
 from contrastiveseg.jobs.run import run
 from contrastiveseg.segmentation.slices_to_label import spread_slices
+from contrastiveseg.volumes.dataset_json import declared_in
 from contrastiveseg.volumes.orientation import canonical_axes
 from contrastiveseg.volumes.painted_slices import AXIS_NAMES
 from contrastiveseg.volumes.reading import read_geometry
 
 CHOICES = ("random", "uniform", "rank", "all")
+
+#: The value of painted background.
+_BACKGROUND = 255
 
 #: Labeled slices by case, as indices of the stored array.
 Slices = Mapping[str, tuple[int, ...]]
@@ -144,6 +148,7 @@ def _trained(options: argparse.Namespace, folder: Path, work: Path, wanted: Run,
         FinetuneJob(
             checkpoint=wanted["checkpoint"],
             images=(_listed(folder, work, wanted, slices),),
+            label_table=_label_table(folder, work),
             output=output,
             overwrite=True,
             steps=wanted["steps"],
@@ -175,7 +180,8 @@ def _listed(folder: Path, work: Path, wanted: Run, slices: Slices | None) -> str
             axis, labels = _axis(folder, case, wanted["direction"]), _labels(folder, case)
             kept = np.zeros_like(labels)
             place = (slice(None),) * axis + (list(slices[case]),)
-            kept[place] = labels[place]
+            # A dab of background, so that a slice counts in which there is no structure.
+            kept[place] = np.where(labels[place] == 0, _BACKGROUND, labels[place])
             painted = sitk.GetImageFromArray(kept)
             painted.CopyInformation(sitk.ReadImage(str(label(folder, case))))
             entry |= {"label": str(work / f"{case}.nii.gz"), "labeled_part": "slices"}
@@ -183,6 +189,14 @@ def _listed(folder: Path, work: Path, wanted: Run, slices: Slices | None) -> str
         entries.append(entry)
     path = work / "list.json"
     path.write_text(json.dumps(entries))
+    return str(path)
+
+
+def _label_table(folder: Path, work: Path) -> str:
+    """The names of the data set's labels, and of the painted background."""
+    names = {**declared_in(folder / "dataset.json").names, _BACKGROUND: "background"}
+    path = work / "labels.json"
+    path.write_text(json.dumps([{"value": value, "name": name} for value, name in names.items() if value]))
     return str(path)
 
 

@@ -15,7 +15,7 @@ from contrastiveseg.events import Event, Log, Progress
 from contrastiveseg.jobs.run import run
 from contrastiveseg.segmentation import features
 from contrastiveseg.segmentation.rank import order, rank
-from contrastiveseg.segmentation.slices_to_label import slice_profile, spread_slices
+from contrastiveseg.segmentation.slices_to_label import phase_of, slice_profile, spread_slices
 from contrastiveseg.serialization import to_json
 from contrastiveseg.training.pretrain import pretrain
 from contrastiveseg.volumes.itk import geometry_of
@@ -232,7 +232,7 @@ def test_slices_lie_closer_where_there_is_more_uncertainty():
     entropy, region = np.full((20, 4, 4), 0.1), np.zeros((20, 4, 4), bool)
     region[2:18] = True
     even = spread_slices(slice_profile(entropy, region, 0), 4)
-    assert even == (3, 7, 11, 15)
+    assert even == (4, 8, 12, 16)
     entropy[12:18] = 0.9
     later = spread_slices(slice_profile(entropy, region, 0), 4)
     assert sum(index >= 12 for index in later) > sum(index >= 12 for index in even)
@@ -255,6 +255,15 @@ def test_the_list_names_slices_in_the_wanted_direction(segmenter, dataset, direc
         (line,) = [line for line in lines if f" {case.name}: " in line]
         assert f"{direction} slice {case.slice[1]} first (at " in line
         assert line.endswith(f"or a few: {', '.join(map(str, case.slices))}")
+
+
+def test_a_few_slices_of_each_volume_show_all_of_a_structure():
+    profile = np.full(20, 1 / 20)
+    chosen = [spread_slices(profile, 2, phase=phase_of(volume)) for volume in range(5)]
+    assert len({index for slices in chosen for index in slices}) == 10
+    assert all(second - first == 10 for first, second in chosen)
+    assert spread_slices(profile, 1, phase=0) == (0,)
+    assert spread_slices(profile, 1, phase=1) == (19,)
 
 
 def test_slices_that_are_labeled_are_not_named_again():

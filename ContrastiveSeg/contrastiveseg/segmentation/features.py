@@ -94,13 +94,14 @@ class FeatureExtractor:
         direction: SliceDirection = "auto",
         slices: int = 5,
         painted: np.ndarray | None = None,
+        phase: float = 0.5,
     ) -> VolumeFeatures:
         """The features of ``volume``, from one pass over its tiles.
 
         Args:
             direction: in which slices are labeled; "auto" is that of the painted ones, else across the axis with the
                 thickest. slices: how many to name.
-            painted: mask (z, y, x) of what is painted already, in some slices.
+            painted: mask (z, y, x) of what is painted already, in some slices. phase: see :func:`.spread_slices`.
 
         Raises:
             InputError: another number of channels than the network's, or the memory does not hold one tile.
@@ -132,7 +133,7 @@ class FeatureExtractor:
         stored, stored_axis = _stored_index(voxel, shape, volume.geometry), axes.permutation[axis]
         worth = [
             _stored_index([*voxel[:axis], index, *voxel[axis + 1 :]], shape, volume.geometry)[stored_axis]
-            for index in spread_slices(profile, slices, labeled)
+            for index in spread_slices(profile, slices, labeled, phase)
         ]
         return VolumeFeatures(features, uncertainty, stored, stored_axis, tuple(sorted(set(worth))))
 

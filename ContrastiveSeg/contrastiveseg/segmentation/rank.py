@@ -29,6 +29,7 @@ from ..volumes.painted_slices import AXIS_NAMES
 from ..volumes.reading import read_channels, read_labels
 from ..volumes.volume import Geometry
 from .features import FeatureExtractor, VolumeFeatures
+from .slices_to_label import phase_of
 
 
 def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.CancelCheck = events.never) -> RankResult:
@@ -67,7 +68,8 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
         try:
             volume = read_channels(case.images)
             painted = _painted(case, volume.geometry)
-            extracted = extractor.extract(volume, on_tile, job.direction, job.slices, painted)
+            phase = phase_of(done - len(labeled))
+            extracted = extractor.extract(volume, on_tile, job.direction, job.slices, painted, phase)
         except (InputError, RuntimeError, MemoryError) as problem:
             failures.append(Failure(str(case.images[0]), str(problem)))
             emit(events.warning(f"{case.name} failed: {problem}"))

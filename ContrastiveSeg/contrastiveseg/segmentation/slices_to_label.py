@@ -22,11 +22,12 @@ def slice_profile(entropy: np.ndarray, region: np.ndarray, axis: int) -> np.ndar
     return (uncertain / uncertain.sum() + even) / 2 if uncertain.sum() > 0 else even
 
 
-def spread_slices(profile: np.ndarray, count: int, labeled: Sequence[int] = ()) -> tuple[int, ...]:
-    """At most ``count`` slices, ascending, each in the middle of an equal part of the ``profile``.
+def spread_slices(profile: np.ndarray, count: int, labeled: Sequence[int] = (), phase: float = 0.5) -> tuple[int, ...]:
+    """At most ``count`` slices, ascending, one from each equal part of the ``profile``.
 
     Where the profile is even they are evenly spread. Slices that are ``labeled`` already are not among them, and those
-    near one count less, the less the nearer.
+    near one count less, the less the nearer. ``phase`` is where in its part a slice lies, from 0 to 1: with another one
+    in each volume, a few slices of each show all of a structure (:func:`phase_of`).
     """
     if len(labeled):
         nearest = np.abs(np.arange(len(profile))[:, None] - np.asarray(labeled)).min(1)
@@ -34,5 +35,12 @@ def spread_slices(profile: np.ndarray, count: int, labeled: Sequence[int] = ()) 
         profile = profile * np.minimum(nearest / max(usual, 1), 1)
     if not profile.any():
         return ()
-    middles = (np.arange(count) + 0.5) / count
-    return tuple(int(i) for i in np.unique(np.searchsorted(np.cumsum(profile) / profile.sum(), middles)))
+    shares = (np.arange(count) + phase) / count
+    last = int(np.flatnonzero(profile)[-1])
+    found = np.searchsorted(np.cumsum(profile) / profile.sum(), shares, side="right")
+    return tuple(int(i) for i in np.unique(np.minimum(found, last)))
+
+
+def phase_of(volume: int) -> float:
+    """The phase for the volume of a number from 0: 0.5, and then by the golden ratio, far from those before it."""
+    return (0.5 + volume * (5**0.5 - 1) / 2) % 1
