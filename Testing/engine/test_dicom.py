@@ -147,3 +147,14 @@ def test_frames_that_are_no_volume(tmp_path):
     refused(multiframe(tmp_path / "phases", ARRAY, [0, 0, 3, 3, 6, 6]), "frames at the same place")
     refused(multiframe(tmp_path / "slopes", ARRAY, heights, scaled), "different rescale slopes")
     refused(multiframe(tmp_path / "film", ARRAY, heights, without_position), "not the position of each")
+
+
+def test_numbers_that_are_none_are_named(tmp_path):
+    folder = save(tmp_path / "mr", ARRAY)
+    content = (folder / "3.dcm").read_bytes()
+    (folder / "3.dcm").write_bytes(content.replace(b"\\20", b"\\2\xff"))
+    refused(folder, "3.dcm is damaged: its ImagePositionPatient is not 3 numbers")
+    folder = multiframe(tmp_path / "frames", ARRAY, [3 * z for z in range(6)])
+    content = (folder / "scan.dcm").read_bytes()
+    (folder / "scan.dcm").write_bytes(content.replace(b"\\20", b"\\2\xff"))
+    refused(folder, "scan.dcm is damaged: its ImagePositionPatient is not 3 numbers")

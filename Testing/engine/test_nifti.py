@@ -189,8 +189,9 @@ def test_colors_with_a_slope_are_channels(tmp_path):
 
 
 def test_a_type_that_is_not_read_is_named(tmp_path):
-    with pytest.raises(InputError, match="NIfTI code 1"):
-        read_volume(save(tmp_path / "a.nii", patch={70: struct.pack("<2h", 1, 1)}))
+    for code in (1, 127):
+        with pytest.raises(InputError, match=f"NIfTI code {code}"):
+            read_volume(save(tmp_path / "a.nii", patch={70: struct.pack("<2h", code, 1)}))
 
 
 def test_checksums_are_checked(tmp_path):

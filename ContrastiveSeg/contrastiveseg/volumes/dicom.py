@@ -86,8 +86,8 @@ def _single(image: DicomImage) -> Series:
 def _slices(folder: Path, images: Sequence[DicomImage]) -> Series:
     """A series of one slice a file."""
     _check_alike(folder, images)
-    directions = np.array([i.numbers("ImageOrientationPatient") or (np.nan,) * 6 for i in images])
-    positions = np.array([i.numbers("ImagePositionPatient") or (np.nan,) * 3 for i in images])
+    directions = np.array([i.numbers("ImageOrientationPatient", 6) or (np.nan,) * 6 for i in images])
+    positions = np.array([i.numbers("ImagePositionPatient", 3) or (np.nan,) * 3 for i in images])
     order, spacing = _stacked(folder, positions, directions, [i.path.name for i in images])
     first = _single(images[order[0]])
     geometry = replace(
@@ -103,11 +103,14 @@ def _frames(folder: Path, images: Sequence[DicomImage]) -> Series:
     image = images[0]
     if len(images) > 1:
         raise InputError(f"{folder} holds {len(images)} multi-frame DICOM files of one series. Give a folder with one.")
-    positions = [tuple(g.get("ImagePositionPatient") or ()) for g in groups_of_frames(image, "PlanePositionSequence")]
-    directions = [
-        tuple(g.get("ImageOrientationPatient") or ()) for g in groups_of_frames(image, "PlaneOrientationSequence")
-    ]
-    pixels = [tuple(g.get("PixelSpacing") or ()) for g in groups_of_frames(image, "PixelMeasuresSequence")]
+    positions, directions, pixels = (
+        [image.numbers(name, length, group) for group in groups_of_frames(image, sequence)]
+        for sequence, name, length in (
+            ("PlanePositionSequence", "ImagePositionPatient", 3),
+            ("PlaneOrientationSequence", "ImageOrientationPatient", 6),
+            ("PixelMeasuresSequence", "PixelSpacing", 2),
+        )
+    )
     if not positions and "SpacingBetweenSlices" in image.header:
         return _single(image)  # stored in order, as in nuclear medicine
     if len(positions) != image.frames or not (all(positions) and all(directions) and all(pixels)):
@@ -123,13 +126,13 @@ def _frames(folder: Path, images: Sequence[DicomImage]) -> Series:
         raise InputError(
             f"{image.path} has frames with different rescale slopes. Convert it to NIfTI first (dcm2niix)."
         )
-    if np.ptp(np.array(pixels, float), axis=0).max() > SAME * min(map(float, pixels[0])):
+    if np.ptp(np.array(pixels), axis=0).max() > SAME * min(pixels[0]):
         raise InputError(f"The frames of {image.path} differ in pixel size. Give a file with equal frames.")
     names = [f"frame {n + 1}" for n in range(image.frames)]
-    order, spacing = _stacked(image.path, np.array(positions, float), np.array(directions, float), names, "frames")
-    rows, columns = np.reshape(directions[0], (2, 3)).astype(float)
-    dy, dx = (float(p) for p in pixels[0])
-    x, y, z = (float(v) for v in positions[order[0]])
+    order, spacing = _stacked(image.path, np.array(positions), np.array(directions), names, "frames")
+    rows, columns = np.reshape(directions[0], (2, 3))
+    dy, dx = pixels[0]
+    x, y, z = positions[order[0]]
     geometry = Geometry(
         size=(int(image.header.Columns), int(image.header.Rows), len(order)),
         spacing=(dx, dy, spacing),
@@ -141,7 +144,7 @@ def _frames(folder: Path, images: Sequence[DicomImage]) -> Series:
 
 def _check_alike(folder: Path, images: Sequence[DicomImage]) -> None:
     """Refuse slices that cannot be of one volume."""
-    sizes = [image.numbers("PixelSpacing") for image in images]
+    sizes = [image.numbers("PixelSpacing", 2) for image in images]
     for what, values in (
         ("size", [(image.text("Rows"), image.text("Columns")) for image in images]),
         (

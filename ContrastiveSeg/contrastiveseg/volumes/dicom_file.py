@@ -6,6 +6,7 @@ Attributes and functional groups: DICOM PS3.3, C.7.6.2 and C.7.6.16.
 
 from __future__ import annotations
 
+import math
 import struct
 import warnings
 from collections.abc import Mapping
@@ -53,9 +54,20 @@ class DicomImage:
         """An attribute in words, "" if it is not there."""
         return str(self.header.get(name) or "").strip()
 
-    def numbers(self, name: str) -> tuple[float, ...]:
-        """An attribute of several numbers, () if it is not there."""
-        return tuple(float(v) for v in self.header.get(name) or ())
+    def numbers(self, name: str, length: int, group: Mapping[str, Any] | None = None) -> tuple[float, ...]:
+        """An attribute of ``length`` numbers, of the header or a functional ``group``; () if it is not there.
+
+        Raises:
+            InputError: it holds something else.
+        """
+        given = (self.header if group is None else group).get(name) or ()
+        try:
+            values = tuple(float(v) for v in given)
+        except (TypeError, ValueError):
+            values = (math.nan,)
+        if values and (len(values) != length or not all(map(math.isfinite, values))):
+            raise InputError(f"{self.path} is damaged: its {name} is not {length} numbers. Copy the series again.")
+        return values
 
     @property
     def frames(self) -> int:
@@ -98,7 +110,12 @@ def _header(file: BinaryIO) -> Any:
     """What stands before the voxels; ``file`` is left there."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # values against the standard are common
-        return dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+        header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+        at = file.tell()
+        for _ in header.iterall():  # values are read where they are used: what is damaged shows here
+            pass
+        file.seek(at)
+        return header
 
 
 def _is_complete(file: BinaryIO, header: Any) -> bool:

@@ -151,7 +151,7 @@ def _voxel_type(path: Path, header: Nifti1Header) -> tuple[np.dtype, int]:
     """The stored numbers' type, and values a voxel in colors (0 if it holds none)."""
     try:
         dtype = header.get_data_dtype()
-    except HeaderDataError:
+    except (HeaderDataError, KeyError):
         dtype = np.dtype("V0")
     if dtype.itemsize == 0:
         raise InputError(f"{path} has voxels of a type that is not read (NIfTI code {int(header['datatype'])}).")
