@@ -505,3 +505,21 @@ def test_a_session_removes_its_files_when_its_processes_are_gone(new_worker, wai
     session.close()
     assert folder.exists()
     wait_for(lambda: not folder.exists() and not any(map(alive, pids)))
+
+
+def test_a_program_that_was_killed_behind_a_launcher_is_said_to_be(wait_for):
+    import sys
+
+    from ContrastiveSegPanel.engine.process import LineProcess
+
+    ended = []
+    LineProcess(
+        sys.executable,
+        ["-c", "import sys; sys.exit(137)"],
+        {},
+        lambda lines: None,
+        lambda lines: None,
+        lambda code, how: ended.append(how),
+    )
+    wait_for(lambda: ended, 30)
+    assert "too little memory" in ended[0]

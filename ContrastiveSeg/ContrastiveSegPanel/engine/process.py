@@ -21,6 +21,8 @@ from ..timer import single_shot
 #: A QProcess that is destroyed kills its child; processes stay in here until they have ended.
 _alive: set[LineProcess] = set()
 
+#: Exit codes by which a launcher, such as PythonSlicer, says that its program was killed (signal 9).
+_KILLED = (137, 247)
 #: What a killed process takes to be gone.
 _KILLED_MS = 3000
 
@@ -128,7 +130,7 @@ class LineProcess:
         # What it started may outlive it.
         if sys.platform != "win32":
             self._kill_group()
-        if status == qt.QProcess.CrashExit:
+        if status == qt.QProcess.CrashExit or code in _KILLED:
             self._ended(None, _("crashed or was ended from outside; too little memory is a common reason"))
         else:
             self._ended(code, _("ended with exit code {code}").format(code=code))
