@@ -366,6 +366,18 @@ def two_channel_checkpoint(dataset, folder, output):
     return output
 
 
+def test_the_focus_stays_with_the_buttons(drive, volume):
+    import slicer
+
+    slicer.util.mainWindow().activateWindow()
+    drive.settle()
+    drive.segment.segmentButton.setFocus()
+    drive.start()
+    assert drive.segment.cancelButton.hasFocus()
+    drive.finish()
+    assert drive.segment.segmentButton.hasFocus()
+
+
 def test_clicking_twice_segments_once(drive, large):
     drive.start()
     drive.panel.sections["segment"].start()

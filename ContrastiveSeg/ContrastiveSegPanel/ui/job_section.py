@@ -62,11 +62,16 @@ class JobSection(Section):
     def show_state(self) -> None:
         """Show whether the job can be started, and why not, or that it runs."""
         busy, obstacle, widgets = self.task.busy, self.obstacle(), self._widgets
-        widgets.start.setVisible(not busy)
+        shown, hidden = (widgets.cancel, widgets.start) if busy else (widgets.start, widgets.cancel)
+        focused = hidden.hasFocus()
+        shown.setVisible(True)
+        hidden.setVisible(False)
         widgets.start.setEnabled(not obstacle and not busy)
         widgets.start.setToolTip(obstacle or widgets.tip)
-        widgets.cancel.setVisible(busy)
         widgets.cancel.setEnabled(self.task.state in ("writing", "running"))
+        if focused:
+            # Otherwise it goes to what comes next, a table.
+            shown.setFocus()
         widgets.bar.setVisible(busy)
 
     def set_status(self, text: str) -> None:
