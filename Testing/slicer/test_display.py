@@ -92,6 +92,18 @@ def test_the_volume_box_follows_the_views_but_not_to_an_uncertainty_map(drive, v
     assert drive.segment.inputSelector.currentNode() is volumes[1]
 
 
+def test_a_segmentation_stays_visible_over_the_uncertainty_map_of_its_volume(drive, volumes):
+    drive.segment.uncertaintyCheckBox.setChecked(True)
+    choose(drive, volumes[0])
+    drive.click_segment()
+    show(drive, slicer.util.getNode("First uncertainty"))
+    assert visible() == ["First segmentation"]
+    assert drive.segment.inputSelector.currentNode() is volumes[0]
+    # It is no case to learn from.
+    cases = drive.panel.sections["fineTune"]._cases.rows()
+    assert [case.name for case in cases] == ["First", "Second", "Third"]
+
+
 def test_the_segmentation_of_the_volume_in_the_foreground_stays_visible(drive, volumes):
     drawn_on(volumes[0])
     slicer.util.setSliceViewerLayers(background=volumes[1], foreground=volumes[0])

@@ -9,7 +9,7 @@ import slicer
 
 from ..mrml.segment_editor import edit
 from ..mrml.slice_views import displayed_volumes, show_volume
-from .pairing import segmentations, volume_of
+from .pairing import MAP_OF, segmentations, volume_of
 
 #: Attribute of a segmentation that was hidden here because another volume was shown; it comes back with its own.
 HIDDEN = "ContrastiveSeg.HiddenWithVolume"
@@ -23,7 +23,8 @@ def arrange(hide: bool) -> None:
     Args:
         hide: also hide the segmentations of all volumes that the views do not show.
     """
-    displayed = displayed_volumes()
+    # A segmentation also lies well over the uncertainty map of its volume.
+    displayed = [node.GetNodeReference(MAP_OF) or node for node in displayed_volumes()]
     if not displayed:
         return
     for segmentation in segmentations():

@@ -14,6 +14,9 @@ PREDICTED = "ContrastiveSeg.Predicted"
 #: Node reference of a volume to the segmentation that the user has paired it with.
 SEGMENTATION = "ContrastiveSeg.Segmentation"
 
+#: Node reference of an uncertainty map to the volume that it is of.
+MAP_OF = "ContrastiveSeg.MapOf"
+
 
 def same_name(name: str) -> str:
     """``name`` without case and spacing: what makes two names one."""
@@ -38,9 +41,15 @@ def segmentations() -> list[Any]:
 
 
 def scalar_volumes() -> list[Any]:
-    """The scene's scalar volumes that users see, with or without voxels."""
+    """The scene's scalar volumes that users see, with or without voxels; uncertainty maps are none."""
     # Exactly this class: label maps, vector and diffusion volumes inherit from it.
-    return [v for v in _nodes("vtkMRMLScalarVolumeNode") if v.GetClassName() == "vtkMRMLScalarVolumeNode"]
+    nodes = [v for v in _nodes("vtkMRMLScalarVolumeNode") if v.GetClassName() == "vtkMRMLScalarVolumeNode"]
+    return [v for v in nodes if v.GetNodeReference(MAP_OF) is None]
+
+
+def label_maps() -> list[Any]:
+    """The scene's label map volumes that users see."""
+    return _nodes("vtkMRMLLabelMapVolumeNode")
 
 
 def _nodes(class_name: str) -> list[Any]:

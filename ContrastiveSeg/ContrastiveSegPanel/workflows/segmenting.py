@@ -20,7 +20,7 @@ from contrastiveseg.errors import InputError
 from ..mrml import scene
 from ..mrml.undo import State, states
 from .cases import IGNORE, ROLE, TRAIN, VALIDATION
-from .pairing import PREDICTED, segmentation_of
+from .pairing import MAP_OF, PREDICTED, segmentation_of
 
 
 @dataclass(frozen=True)
@@ -188,6 +188,7 @@ class Segmenting:
             node = scene.load_volume(uncertainty, volume, name)
             # A map of a volume is no volume to learn from, nor to segment with all the others.
             node.SetAttribute(ROLE, IGNORE)
+            node.SetNodeReferenceID(MAP_OF, volume.GetID())
             self._map_ids.append(node.GetID())
 
     def _why_not_into(self, segmentation: Any, volume: Any) -> str:
