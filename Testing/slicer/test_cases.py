@@ -287,3 +287,11 @@ def test_a_hundred_cases_are_listed_quickly(cases):
     start = time.process_time()
     cases.rows(), cases.structures()
     assert time.process_time() - start < 0.05
+
+
+def test_label_maps_that_are_not_used_are_named(scene):
+    from ContrastiveSegPanel.workflows.case_hints import label_maps_hint
+
+    assert label_maps_hint() == ""
+    scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "liver labels")
+    assert label_maps_hint().startswith("Not used: label map liver labels. To learn from it, convert it")

@@ -203,6 +203,8 @@ def test_fine_tuning_goes_on_when_the_scene_is_closed_and_leaves_the_next_one_al
     assert drive.session.checkpoint.path != path
     assert path.stem in drive.tune.fineTuneStatusLabel.text
     assert "CT-1" in drive.tune.outcomeLabel.text
+    assert not drive.tune.outcomeCard.isVisibleTo(drive.panel.widget)
+    assert [line for line in said if line.startswith("CT-1: Dice ")]
     assert drive.column(3) == ["", ""]
     drive.files_gone()
 
@@ -454,6 +456,8 @@ def test_pre_training_on_a_folder_goes_on_when_the_scene_is_closed(drive, datase
 
 def test_a_cancelled_pre_training_leaves_the_chosen_checkpoint(drive, dataset):
     chosen = drive.session.checkpoint
+    said = []
+    drive.session.log_line.connect(said.append)
     drive.click_pre_train(dataset / "imagesTr", 100000)
     drive.trained("preTrain")
     drive.pre.preTrainCancelButton.click()
@@ -461,6 +465,7 @@ def test_a_cancelled_pre_training_leaves_the_chosen_checkpoint(drive, dataset):
     (path,) = drive.models.glob("*.safetensors")
     assert drive.session.checkpoint == chosen
     assert path.stem in drive.pre.preTrainStatusLabel.text
+    assert not [line for line in said if "--resume" in line]
     assert drive.model.checkpointComboBox.findText(path.stem + " (pre-trained)") >= 0
 
 

@@ -13,6 +13,7 @@ from contrastiveseg.results import FinetuneResult
 
 from ..mrml.parameters import Parameters
 from ..timer import single_shot
+from ..workflows.case_hints import label_maps_hint
 from ..workflows.cases import TRAIN, UNLABELED, VALIDATION, Case, Cases, Structure
 from ..workflows.session import Session
 from ..workflows.task import duration
@@ -40,6 +41,8 @@ class FineTuneSection(TrainingSection):
         self._volume_ids: dict[str, str] = {}
         #: Cases of the last training, to validate on, whose reference its checkpoint had made.
         self._circular: list[str] = []
+        #: Whether the scene that the last training learns from is still open.
+        self._in_scene = False
         self._timer = single_shot(self.refresh)
         self._timer.setInterval(_REFRESH_MS)
         tip = _("Learn to segment like the labeled volumes")
@@ -74,6 +77,7 @@ class FineTuneSection(TrainingSection):
         self.training.leave_scene()
         # Volumes of the next scene may have the same IDs.
         self._volume_ids = {}
+        self._in_scene = False
         self._label_next.cancel()
         self.ui.outcomeCard.setVisible(False)
 
@@ -106,6 +110,9 @@ class FineTuneSection(TrainingSection):
         self._refresh_soon()
 
     def _hint(self) -> str:
+        return " ".join(filter(None, (self._cases_hint(), label_maps_hint())))
+
+    def _cases_hint(self) -> str:
         if not self._rows:
             return _("Load volumes (Sample Data has some to try), then segment two or three in the Segment Editor.")
         count = {role: sum(case.role == role for case in self._rows) for role in (TRAIN, UNLABELED, VALIDATION)}
@@ -174,6 +181,7 @@ class FineTuneSection(TrainingSection):
             **files.fields,
         )
         self._volume_ids = files.volume_ids
+        self._in_scene = True
         self._circular = circular_references(self._rows, files.volume_ids, entry.path.name)
         self.ui.outcomeCard.setVisible(False)
         self.training.start(files.steps, job, self._done)
@@ -185,7 +193,10 @@ class FineTuneSection(TrainingSection):
         names = {name: node.GetName() for name, node in nodes.items() if node is not None}
         table = held_out_html(result, names, self._circular)
         self.ui.outcomeLabel.setText(table)
-        self.ui.outcomeCard.setVisible(bool(table))
-        time = duration(60 * result.minutes)
-        self.show_done(_("Done in {time}: {name}.").format(time=time, name=self.training.output_name))
+        self.ui.outcomeCard.setVisible(bool(table) and self._in_scene)
+        if not self._in_scene:
+            self.session.log(", ".join(f"{name}: Dice {dice:.3f}" for name, dice in scored.items()))
+        text = _("Done in {time}, {training} of it training: {name}.")
+        training = duration(60 * result.minutes)
+        self.show_done(text.format(time=self.training.time, training=training, name=self.training.output_name))
         self.refresh()

@@ -19,7 +19,7 @@ from ..mrml.parameters import Parameters
 from ..timer import single_shot
 from ..workflows.cases import IGNORE, VALIDATION, Case, Cases
 from ..workflows.session import Session
-from ..workflows.task import Step, duration
+from ..workflows.task import Step
 from ..workflows.training_files import write_volumes
 from .device_box import chosen_device
 from .training_section import TrainingSection, dated
@@ -141,7 +141,7 @@ class PreTrainSection(TrainingSection):
 
     def _done(self, result: PretrainResult) -> None:
         text = _("Done in {time}: {name}. Fine-tune it now.")
-        self.show_done(text.format(time=duration(60 * result.minutes), name=self.training.output_name))
+        self.show_done(text.format(time=self.training.time, name=self.training.output_name))
 
 
 def resuming_command(job: PretrainJob) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from contrastiveseg.files import leftovers
 
 from ..signal import Signal
 from .session import Session
-from .task import Step, Task
+from .task import Step, Task, duration
 
 #: Stages of the engine's jobs that begin a curve.
 _CURVES = (Stage.TRAIN, Stage.TRAIN_FROM_SCRATCH)
@@ -46,6 +47,7 @@ class Training:
         self.output = Path()
         self.folder = Path()
         self._selects = True
+        self._since = 0.0
 
     @property
     def busy(self) -> bool:
@@ -56,6 +58,11 @@ class Training:
         """The checkpoint's name in the catalog, or its path where the catalog does not list it."""
         listed = any(entry.path == self.output for entry in self.session.catalog.entries())
         return self.output.stem if listed else str(self.output)
+
+    @property
+    def time(self) -> str:
+        """How long it has taken since its start, with its files and its scoring, in words."""
+        return duration(time.monotonic() - self._since)
 
     def prepare(self, name: str) -> None:
         """Choose where the checkpoint called ``name`` goes, and make the folder for its files."""
@@ -72,6 +79,7 @@ class Training:
             resuming_command: what goes on with it in a terminal, should the engine crash; "" where it cannot go on,
                 since what it learns from ends with it.
         """
+        self._since = time.monotonic()
         self.started.emit()
         self.session.training = True
         self.session.training_changed.emit()
@@ -123,6 +131,8 @@ class Training:
             text = _("Stopped. What was learned so far is kept as {name}; choose it in the section Model to use it.")
             text = text.format(name=self.output_name)
             self.task.status.emit(text)
+            # The engine's own words name an option of the terminal.
+            problem = text
         self.session.log(str(problem))
 
     def _end(self, selects: bool, keep_resume: bool = False) -> None:
