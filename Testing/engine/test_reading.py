@@ -204,6 +204,12 @@ def test_voxels_that_are_not_numbers(tmp_path, suffix, kind):
         read_volume(save(tmp_path / f"a{suffix}", array))
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
+def test_values_too_large_to_compute_with(tmp_path, suffix):
+    with pytest.raises(InputError, match="too large for numbers of 32 bits"):
+        read_volume(save(tmp_path / f"a{suffix}", ARRAY * 1e40))
+
+
 def test_dicom_series(tmp_path):
     # Written in an order that is not the slices' own.
     folder = series(tmp_path / "scan", [15, 0, 3, 6, 9, 12])

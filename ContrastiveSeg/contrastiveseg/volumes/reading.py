@@ -130,6 +130,11 @@ def _read(path: Path) -> tuple[np.ndarray, Geometry]:
         raise InputError(
             f"{path} has {broken} voxels that are not numbers (NaN or infinite). Replace them in the source first."
         )
+    if array.dtype == np.float64 and array.size and max(array.max(), -array.min()) > np.finfo(np.float32).max:
+        raise InputError(
+            f"{path} holds values of {array.min():g} to {array.max():g}, too large for numbers of 32 bits. Scale them "
+            "in the source first."
+        )
     return array, geometry
 
 
