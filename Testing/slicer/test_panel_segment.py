@@ -208,6 +208,62 @@ def test_undo_asks_before_it_throws_corrections_away(drive, volume, dialogs):
     assert drive.segment.statusLabel.text == "Undone."
 
 
+def test_redo_brings_back_what_undo_took_away(drive, volume, dialogs):
+    from ContrastiveSegPanel.workflows.pairing import PREDICTED
+
+    drive.segment.uncertaintyCheckBox.setChecked(True)
+    drive.click_segment()
+    (segmentation,) = segmentations()
+    correct(segmentation, volume)
+    corrected = voxels(segmentation, volume).copy()
+    dialogs.answer(True)
+    drive.segment.undoButton.click()
+    assert segmentations() == []
+    assert drive.segment.redoButton.visible
+    assert not drive.segment.undoButton.visible
+    drive.segment.redoButton.click()
+    (again,) = segmentations()
+    np.testing.assert_array_equal(voxels(again, volume), corrected)
+    assert again.GetName() == "MRHead segmentation"
+    assert again.GetAttribute(PREDICTED)
+    assert again.GetDisplayNode() is not None
+    assert drive.segment.outputSelector.currentNode() is again
+    assert slicer_node("MRHead uncertainty").GetDisplayNode() is not None
+    assert drive.segment.undoButton.enabled
+    dialogs.answer(True)
+    drive.segment.undoButton.click()
+    assert segmentations() == []
+
+
+def slicer_node(name):
+    import slicer
+
+    return slicer.util.getNode(name)
+
+
+def test_redo_into_a_segmentation_that_was_there(drive, volume, scene, dialogs):
+    import slicer
+
+    mine = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine")
+    mine.CreateDefaultDisplayNodes()
+    mine.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    identifier = mine.GetSegmentation().AddEmptySegment("", "kidney")
+    drawn = np.zeros(slicer.util.arrayFromVolume(volume).shape, np.uint8)
+    drawn[:3] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(drawn, mine, identifier, volume)
+    drive.segment.outputSelector.setCurrentNode(mine)
+    dialogs.answer(True)
+    drive.click_segment()
+    made = voxels(mine, volume).copy()
+    for _turn in range(2):
+        drive.segment.undoButton.click()
+        assert segment_names(mine) == ["kidney"]
+        np.testing.assert_array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(mine, identifier, volume), drawn)
+        drive.segment.redoButton.click()
+        assert segment_names(mine) == ["kidney", "chamber", "chamber wall"]
+        np.testing.assert_array_equal(voxels(mine, volume), made)
+
+
 def enter(box):
     """Answers a question by the key Enter."""
     import qt

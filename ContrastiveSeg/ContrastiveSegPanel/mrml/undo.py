@@ -1,18 +1,36 @@
 """Taking back, in one step, what was written into a segmentation."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import slicer
 
 from contrastiveseg.errors import InputError
 
 from ..translation import _
+from .hierarchy import place_beside
 from .segment_editor import editor
 from .segments import layer_name, layers_of, notify_of_new_voxels, surfaces_kept, surfaces_of, take_out, without
 
 #: Segment ID -> its layer and when that was changed last: differs as soon as the layer is changed or replaced.
 State: TypeAlias = dict[str, tuple[Any, int]]
+
+
+class Change(Protocol):
+    """A change of the scene that a call makes; the call returns the opposite change."""
+
+    @property
+    def edited_since(self) -> bool:
+        """Whether the user has changed meanwhile what the call would throw away."""
+
+    def __call__(self) -> Change:
+        """Make it.
+
+        Raises:
+            InputError: why it cannot be made any more.
+        """
 
 
 class Undo:
@@ -49,7 +67,7 @@ class Undo:
         """Note which segments were written; everything else must be as before."""
         segmentation = self._node.GetSegmentation()
         self.written = set(written)
-        self._after = states(segmentation, segmentation.GetSegmentIDs())
+        self._after = states(segmentation, {*segmentation.GetSegmentIDs(), *written})
 
     @property
     def refusal(self) -> str | None:
@@ -70,8 +88,15 @@ class Undo:
         """Whether the user has changed written voxels meanwhile, which undoing would throw away."""
         return not self.refusal and not is_as_written(self._node.GetSegmentation(), self.written, self._after)
 
-    def __call__(self) -> None:
+    def reopen(self) -> None:
+        """What was undone is there again, as it was."""
+        self._done = False
+
+    def __call__(self) -> Change:
         """Restore what was there.
+
+        Returns:
+            What brings back what is taken away now, corrections included.
 
         Raises:
             InputError: :attr:`refusal`.
@@ -82,7 +107,8 @@ class Undo:
         segmentation = self._node.GetSegmentation()
         if self._created and set(segmentation.GetSegmentIDs()) <= self.written:
             slicer.mrmlScene.RemoveNode(self._node)
-            return
+            return _Removed(self._node, self)
+        again = Undo(self._node, created=False)
         with slicer.util.NodeModify(self._node), surfaces_kept(segmentation, self.written) as surfaces:
             if segmentation.SerializeAllConversionParameters() == self._conversion:
                 surfaces.update({i: surface for i, surface in self._surfaces.items() if i in self.written})
@@ -98,6 +124,8 @@ class Undo:
             if not later:
                 self._restore_place()
             notify_of_new_voxels(segmentation)
+        again.finish(list(self.written))
+        return again
 
     def _restore(self, layer: Any, members: Sequence[str]) -> None:
         """Put a layer back into those of its segments that were written, and into all if none was changed since."""
@@ -126,6 +154,25 @@ class Undo:
         self._node.SetAndObserveTransformNodeID(self._transform_id)
         self._node.SetNodeReferenceID(_reference_role(), self._reference_id)
         self._node.GetSegmentation().SetConversionParameter(_geometry(), self._geometry)
+
+
+class _Removed:
+    """Brings back a segmentation that an undo has removed from the scene."""
+
+    edited_since = False
+
+    def __init__(self, node: Any, undo: Undo) -> None:
+        self._node, self._undo = node, undo
+
+    def __call__(self) -> Undo:
+        slicer.mrmlScene.AddNode(self._node)
+        # That of before left the scene with it.
+        self._node.CreateDefaultDisplayNodes()
+        volume = self._node.GetNodeReference(_reference_role())
+        if volume is not None:
+            place_beside(self._node, volume)
+        self._undo.reopen()
+        return self._undo
 
 
 def is_as_written(segmentation: Any, identifiers: Iterable[str], then: State) -> bool:

@@ -26,6 +26,7 @@ from .correct_button import CorrectButton
 from .job_section import JobSection, JobWidgets
 from .segment_inputs import SegmentInputs
 from .segment_options import SegmentOptions
+from .undo_buttons import UndoButtons
 from .warning_lines import WarningLines
 
 
@@ -53,7 +54,7 @@ class SegmentSection(JobSection):
         self.listen(session.node_leaving, self._on_node_leaving)
         ui.outputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_output)
         self._correct = CorrectButton(ui.correctButton, self._to_correct)
-        ui.undoButton.connect("clicked()", self.undo)
+        self._undo = UndoButtons(session, ui, self._results, self._after_undo)
         self.show_state()
 
     def set_parameters(self, parameters: Parameters) -> None:
@@ -128,8 +129,7 @@ class SegmentSection(JobSection):
         for widget in (ui.outputLabel, ui.outputSelector):
             widget.setVisible(self._inputs.single)
         self._correct.show_state()
-        ui.undoButton.enabled = self._results.last is not None and not self.task.busy
-        ui.undoButton.toolTip = self._results.undo_tip
+        self._undo.show_state(self.task.busy)
         ui.show3DButton.setVisible(ui.outputSelector.currentNode() is not None)
         ui.statusLabel.setVisible(bool(ui.statusLabel.text))
         warnings = [] if self.obstacle() else segment_checks.warnings(self.session, self._inputs.cases())
@@ -174,21 +174,11 @@ class SegmentSection(JobSection):
         output = self.ui.outputSelector.currentNode() if self._inputs.single else None
         return self._results.to_correct(output, displayed_volumes())
 
-    def undo(self) -> None:
-        """Put the scene back as it was before the last click on Segment."""
-        last = self._results.last
-        if last is None:
-            return
-        corrected = _("Segments were corrected since. Undo throws the corrections away. Undo anyway?")
-        if last.edited_since and not self.session.confirm(corrected):
-            return
-        self._results.last = None
-        try:
-            last.undo()
-            self.set_status(_("Undone."))
-        except InputError as problem:
-            self.set_status(_("Not everything could be undone."))
-            self.session.report(problem)
+    def _after_undo(self, text: str) -> None:
+        self.set_status(text)
+        output = next_output(self._results.last, self._inputs.volume) if self._results.last is not None else None
+        if output is not None:
+            self.ui.outputSelector.setCurrentNode(output)
         self.show_state()
 
     def cancel(self) -> None:

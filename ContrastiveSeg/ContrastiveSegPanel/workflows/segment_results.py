@@ -22,10 +22,12 @@ class SegmentResults:
 
     Attributes:
         last: the work of the last click that changed the scene, to be undone; None if there is none.
+        undone: that work after it was undone, to be brought back; None if there is none.
     """
 
     def __init__(self) -> None:
         self.last: Segmenting | None = None
+        self.undone: Segmenting | None = None
         #: ID of a segmentation -> its last result.
         self._made: dict[str, Made] = {}
 
@@ -40,7 +42,7 @@ class SegmentResults:
         """Take note of a work that has ended."""
         self._made.update(work.as_made)
         if work.changed_scene:
-            self.last = work
+            self.last, self.undone = work, None
 
     def forget(self, segmentation_id: str) -> None:
         """The segmentation leaves the scene."""
@@ -48,7 +50,7 @@ class SegmentResults:
 
     def clear(self) -> None:
         """The scene closes."""
-        self.last = None
+        self.last = self.undone = None
         self._made.clear()
 
     def to_correct(self, output: Any, displayed: Sequence[Any]) -> tuple[Any, Any] | None:

@@ -18,7 +18,7 @@ from contrastiveseg.descriptions import Pieces, SegmentJob
 from contrastiveseg.errors import InputError
 
 from ..mrml import scene
-from ..mrml.undo import State, states
+from ..mrml.undo import Change, State, states
 from .cases import IGNORE, ROLE, TRAIN, VALIDATION
 from .pairing import MAP_OF, PREDICTED, segmentation_of
 
@@ -74,10 +74,12 @@ class Segmenting:
         self._known = self._replaced_in(segmentation) if segmentation is not None else {}
         self._folder = Path(tempfile.mkdtemp(prefix="segment-", dir=within))
         self._taken: set[str] = set()
-        self._undo: list[scene.Undo] = []
-        self._map_ids: list[str] = []
-        #: Node ID, attribute, and what it was before.
-        self._attributes: list[tuple[str, str, str | None]] = []
+        self._undo: list[Change] = []
+        self._undone = False
+        self._refused: list[str] = []
+        self._maps: list[Any] = []
+        #: Node ID, attribute, and what it was before and is now.
+        self._attributes: list[tuple[str, str, str | None, str | None]] = []
         #: IDs of the segmentations made or written into, in the order of the cases.
         self.segmentation_ids: list[str] = []
         #: ID of a segmentation -> what was made in it.
@@ -129,7 +131,7 @@ class Segmenting:
 
     @property
     def changed_scene(self) -> bool:
-        return bool(self._undo)
+        return bool(self._undo) and not self._undone
 
     @property
     def edited_since(self) -> bool:
@@ -142,22 +144,47 @@ class Segmenting:
         Raises:
             InputError: something could not be put back, and why; the rest was.
         """
-        for node in map(slicer.mrmlScene.GetNodeByID, self._map_ids):
-            if node is not None:
+        for node in self._maps:
+            if node.GetScene() is not None:
                 slicer.mrmlScene.RemoveNode(node)
-        refused = []
-        for undo in reversed(self._undo):
+        self._reverse()
+        self._set_attributes(before=True)
+        self._undone = True
+        self._report_refused()
+
+    def redo(self) -> None:
+        """After :meth:`undo`: bring back what was made, with the corrections of then.
+
+        Raises:
+            InputError: as :meth:`undo`.
+        """
+        self._reverse()
+        for node in self._maps:
+            slicer.mrmlScene.AddNode(node)
+            node.CreateDefaultDisplayNodes()
+        self._set_attributes(before=False)
+        self._undone = False
+        self._report_refused()
+
+    def _reverse(self) -> None:
+        opposite: list[Change] = []
+        self._refused = []
+        for change in reversed(self._undo):
             try:
-                undo()
+                opposite.append(change())
             except InputError as problem:
-                refused.append(str(problem))
-        for identifier, attribute, value in self._attributes:
+                self._refused.append(str(problem))
+        self._undo = opposite
+
+    def _set_attributes(self, before: bool) -> None:
+        for identifier, attribute, *values in self._attributes:
             node = slicer.mrmlScene.GetNodeByID(identifier)
             if node is not None:
-                node.SetAttribute(attribute, value)
-        self._undo, self._map_ids, self._attributes = [], [], []
-        if refused:
-            raise InputError("\n".join(dict.fromkeys(refused)))
+                node.SetAttribute(attribute, values[0 if before else 1])
+
+    def _report_refused(self) -> None:
+        if self._refused:
+            raise InputError("\n".join(dict.fromkeys(self._refused)))
 
     def close(self) -> None:
         """Remove the files; what is in the scene stays, and can still be undone."""
@@ -189,7 +216,7 @@ class Segmenting:
             # A map of a volume is no volume to learn from, nor to segment with all the others.
             node.SetAttribute(ROLE, IGNORE)
             node.SetNodeReferenceID(MAP_OF, volume.GetID())
-            self._map_ids.append(node.GetID())
+            self._maps.append(node)
 
     def _why_not_into(self, segmentation: Any, volume: Any) -> str:
         """Why the volume's result should not go into the segmentation that was to be written into, or ""."""
@@ -213,11 +240,10 @@ class Segmenting:
             learned: the volume's role goes for this segmentation, not for another one that the user has worked on.
         """
         learned = learned and volume.GetAttribute(ROLE) in (TRAIN, VALIDATION)
-        for node, attribute in ((segmentation, PREDICTED), *([(volume, ROLE)] if learned else [])):
-            self._attributes.append((node.GetID(), attribute, node.GetAttribute(attribute)))
-        segmentation.SetAttribute(PREDICTED, self._checkpoint.name)
-        if learned:
-            volume.RemoveAttribute(ROLE)
+        changes = [(segmentation, PREDICTED, self._checkpoint.name), *([(volume, ROLE, None)] if learned else [])]
+        for node, attribute, value in changes:
+            self._attributes.append((node.GetID(), attribute, node.GetAttribute(attribute), value))
+            node.SetAttribute(attribute, value)
 
     def _write(self, case: _Case, index: int) -> None:
         scene.write_volume(slicer.mrmlScene.GetNodeByID(case.volume_ids[index]), self._input(case, index))
