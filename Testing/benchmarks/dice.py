@@ -44,6 +44,7 @@ from tables import markdown, spread
 
 from contrastiveseg import events
 from contrastiveseg.checkpoints.header import digest, read_card
+from contrastiveseg.checkpoints.starters import starter, starters
 from contrastiveseg.descriptions import FinetuneJob, PretrainJob, SegmentJob
 from contrastiveseg.errors import ContrastiveSegError, InputError
 from contrastiveseg.jobs.run import run
@@ -54,10 +55,13 @@ from contrastiveseg.serialization import key_value, to_json
 NAMES = {
     "scratch": "From scratch",
     "all": "From scratch, all train labels",
-    "starter": "MACL starter",
+    "starter": "Starter",
     "nnunet": "nnU-Net",
     "nnunet-mirror": "nnU-Net, mirrored",
 }
+
+#: The starters that ship, by the first digits of their SHA-256, as the runs note them.
+_SHIPPED = {digest(starter(name))[:12]: name for name in starters()}
 
 
 class StageClock:
@@ -273,10 +277,11 @@ def _parts(row: str) -> tuple[MethodChoice, MethodChoice]:
     return MethodChoice.read(start), MethodChoice.read(method or "supervised")
 
 
-def _name(row: str) -> str:
+def _name(row: str, starter_digest: str | None = None) -> str:
     """A row in words."""
     start, method = _parts(row)
     words = NAMES.get(start.name) or f"{start} on the train cases"
+    words += f" {_SHIPPED.get(starter_digest, starter_digest)}" if starter_digest else ""
     return words if method.text == "supervised" else f"{words}, {method}"
 
 
@@ -326,11 +331,12 @@ def table(runs: Sequence[Run]) -> str:
     order = {row: place for place, row in enumerate(("scratch", *sorted({r["row"] for r in runs}), "all", *NAMES))}
     rows = []
     for key, members in sorted(groups.items(), key=lambda item: (item[0][:2], order[item[0][2]], str(item[0]))):
-        name, labeled, row, steps, _, dimensions, resolution, pretrain_steps, pretrain_minutes, labels, _ = key
+        name, labeled, row, steps, _, dimensions, resolution, *pretraining = key
+        pretrain_steps, pretrain_minutes, labels, start_digest = pretraining
         members = sorted(members, key=lambda r: r["seed"])
         name += ", 2D" if dimensions == 2 else ""
         name += f", at {millimeters(members[0]['plan']['spacing'])} mm" if resolution else ""
-        start = _name(row)
+        start = _name(row, start_digest)
         if pretrain_steps or pretrain_minutes:
             start += f" ({pretrain_steps} steps)" if pretrain_steps else f" ({pretrain_minutes:g} min)"
         start += ", with labels" if labels else ""
