@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..files import replacing, write_text
 from ..volumes.itk import image_on
 from ..volumes.volume import Geometry
-from .anatomy import LABEL_NAMES
+from .anatomy import LABEL_NAMES, REGIONS
 from .settings import SyntheticSettings
 from .subject import synthesize
 
@@ -43,7 +43,8 @@ def write_dataset(folder: Path, cases: int, seed: int, settings: SyntheticSettin
             _write(folder / entry["label"], label_map.array.astype(np.int16), label_map.geometry)
         training.append(entry)
         dataset[volume.name] = dict(entry)
-    names = {k: v for k, v in LABEL_NAMES.items() if k <= settings.labels}
+    in_region = {organ.label for organ in REGIONS[settings.region][0]}
+    names = {k: v for k, v in LABEL_NAMES.items() if k <= settings.labels and k in in_region}
     description = {
         "name": "Synthetic anatomy",
         "description": f"Synthetic {settings.region}, contrast {settings.contrast}, seed {seed}",
