@@ -17,12 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import SimpleITK as sitk
 import torch
 
 from contrastiveseg import events
+from contrastiveseg.checkpoints.format import load, save
 from contrastiveseg.descriptions import PretrainJob
 from contrastiveseg.errors import ContrastiveSegError
 from contrastiveseg.files import replacing, write_text
@@ -77,6 +79,13 @@ def build(given: argparse.Namespace) -> None:
     output = given.output or STARTERS / f"{given.method}-3d-tiny.safetensors"
     steps = given.steps or (None if given.clock_minutes else fitting_steps(given, folders))
     run(job(given, folders, output, steps, resume=given.resume), watcher(as_json=False))
+    leave_out_cases(output)
+
+
+def leave_out_cases(path: Path) -> None:
+    """Take the volumes' names out of the card: they are nobody's cases, and fine-tuned checkpoints would list them."""
+    card, weights = load(path)
+    save(path, weights, replace(card, provenance=replace(card.provenance, cases=())))
 
 
 def write_volumes(folder: Path, region: str, size: tuple[int, int, int], cases: int) -> str:

@@ -19,7 +19,8 @@ from tables import markdown, pieces, spread
 
 RESULTS = Path(__file__).parent / "results"
 
-#: The starters that ship, by the first digits of their files' SHA-256.
+#: The starters that ship, by the first digits of their files' SHA-256. The second one's runs were made before the names
+#: of its volumes were taken out of its card; the weights are the same.
 MACL, SYNTHETIC_LABELS = "5a8994a2cd08", "30a9ffff1405"
 
 
@@ -154,7 +155,7 @@ def summary() -> str:
     """The table of README.md: scratch and the starters in a minute of fine-tuning or less."""
     sets = [
         Group("LA_half", "scratch", 400, resolution="auto"),
-        *(Group("Hippocampus", "scratch", steps, resolution="auto") for steps in (50, 150)),
+        Group("Hippocampus", "scratch", 50, resolution="auto"),
     ]
     starts = {
         "From scratch": None,
@@ -164,9 +165,11 @@ def summary() -> str:
     rows = []
     for name, digest in starts.items():
         groups = [replace(at, row="starter", starter=digest) if digest else at for at in sets]
-        rows.append((name, groups[0].dice(), groups[0].distances(1), groups[1].dice(), groups[2].dice()))
-    columns = ("Dice on held-out cases", "Left atrium, 4 labels, 400 steps", "HD95, ASSD (mm)")
-    return markdown((*columns, "Hippocampus, 10 labels, 50 steps", "the same, 150 steps"), rows)
+        rows.append((name, *(value for g in groups for value in (g.dice(), g.distances(1), g.minutes()))))
+    columns = ["Dice on held-out cases"]
+    for task in ("Left atrium, 4 labels, 400 steps", "Hippocampus, 10 labels, 50 steps"):
+        columns += [task, "HD95, ASSD (mm)", "CPU minutes"]
+    return markdown(columns, rows)
 
 
 def nnunet() -> str:

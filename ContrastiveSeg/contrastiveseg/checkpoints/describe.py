@@ -65,12 +65,14 @@ def _expects(plan: Plan, _: Callable[[str], str]) -> str:
 
 def _training(origin: Provenance, _: Callable[[str], str]) -> str:
     labeled = len(origin.labeled_cases)
-    return _("{labeled} labeled and {others} unlabeled volumes, {steps} steps, {minutes:g} min, seed {seed}").format(
-        labeled=labeled,
-        others=origin.case_count - labeled,
-        steps=origin.steps,
-        minutes=origin.minutes,
-        seed=origin.seed,
+    if origin.case_count and not origin.cases:  # a starter's, which are nobody's
+        volumes = _("{count} volumes").format(count=origin.case_count)
+    else:
+        volumes = _("{labeled} labeled and {others} unlabeled volumes").format(
+            labeled=labeled, others=origin.case_count - labeled
+        )
+    return _("{volumes}, {steps} steps, {minutes:g} min, seed {seed}").format(
+        volumes=volumes, steps=origin.steps, minutes=origin.minutes, seed=origin.seed
     )
 
 
