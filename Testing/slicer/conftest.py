@@ -130,23 +130,24 @@ class Kept:
 
 
 @pytest.fixture(scope="session")
-def warm_workers(slicer_started: None) -> Iterator[tuple[Any, Any]]:
+def warm_workers(slicer_started: None) -> Iterator[list[Any]]:
     """One that segments and one that trains; each starts when first asked."""
-    from ContrastiveSegPanel.engine.client import EngineClient
-
-    workers = EngineClient(), EngineClient()
-    # As long as the panel gives its trainer.
-    workers[1].GRACE = 60.0
+    workers: list[Any] = []
     yield workers
     for worker in workers:
         worker.stop()
 
 
 @pytest.fixture
-def kept(warm_workers: tuple[Any, Any], _honest: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def kept(warm_workers: list[Any], _honest: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Panels of this test have the warm workers; ask for it before ``module``. Not for tests of the processes."""
-    from ContrastiveSegPanel.engine import client
+    from ContrastiveSegPanel.engine import client, process
 
+    # A test of quitting Slicer ends all processes there are.
+    if not warm_workers or any(w._process is not None and w._process not in process._alive for w in warm_workers):
+        warm_workers[:] = client.EngineClient(), client.EngineClient()
+        # As long as the panel gives its trainer.
+        warm_workers[1].GRACE = 60.0
     handed = itertools.cycle(warm_workers)
     monkeypatch.setattr(client, "EngineClient", lambda: Kept(next(handed)))
 
