@@ -141,7 +141,7 @@ def _existing(folder: Path, key: str) -> CachedCase | None:
 def _preprocess_case(
     case: CaseFiles, preprocessor: Preprocessor, folder: Path, key: str, digest: str, with_labels: bool
 ) -> CachedCase:
-    volume = read_channels(case.images)
+    volume = read_channels(case.images, len(preprocessor.plan.channels))
     image = preprocessor.image(volume)
     _write(folder / f"{key}{IMAGE}", image.astype(np.float16))
     z, y, x = image.shape[1:]

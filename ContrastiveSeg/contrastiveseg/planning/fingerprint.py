@@ -43,12 +43,13 @@ class Fingerprint:
         return int(np.argmax([round(s, 3) for s in self.spacing]))
 
 
-def fingerprint_of(cases: Sequence[CaseFiles], declared: Sequence[str] = ()) -> Fingerprint:
+def fingerprint_of(cases: Sequence[CaseFiles], declared: Sequence[str] = (), expected: int = 1) -> Fingerprint:
     """The fingerprint of ``cases``: the grid of all, modality and intensities of a few.
 
     Args:
         declared: names of the channels, as a dataset.json gives them. "CT" and those of MR decide the modality; for
             channels with other names, and without any, intensities do.
+        expected: their number, where none are declared; see :func:`.reading.read_volume`.
 
     Raises:
         InputError: no cases, a file that cannot be read, cases with different numbers of channels, or another number
@@ -59,7 +60,7 @@ def fingerprint_of(cases: Sequence[CaseFiles], declared: Sequence[str] = ()) -> 
     spacings, shapes = [], []
     counts: dict[int, str] = {}
     for case in cases:
-        geometry, channels = read_geometry(case.images[0])
+        geometry, channels = read_geometry(case.images[0], len(declared) or expected)
         counts.setdefault(channels * len(case.images), case.name)
         axes = canonical_axes(geometry)
         spacings.append(axes.spacing_zyx(geometry))
@@ -86,7 +87,7 @@ def _channels(cases: Sequence[CaseFiles], count: int, declared: Sequence[str]) -
     votes: list[list[bool]] = [[] for _ in range(count)]
     samples: list[list[np.ndarray]] = [[] for _ in range(count)]
     for case in read:
-        array = read_channels(case.images).array
+        array = read_channels(case.images, count).array
         for channel in range(count):
             votes[channel].append(looks_like_ct(array[channel]))
             samples[channel].append(sample(array[channel], _VOXELS))

@@ -118,7 +118,7 @@ def choose_resolution(
     most = max(voxels * steps / FULL_STEPS, LEAST_VOXELS)
     if math.prod(seen.shape) <= most:
         return Resolution(seen.spacing, "the volumes' own, which the budget allows")
-    masks = list(_structures(labeled))
+    masks = list(_structures(labeled, len(seen.channels)))
     best, reason = seen.spacing, "the volumes' own, as coarser voxels would lose its structures"
     for spacing in _candidates(seen.spacing):
         if not _kept(masks, spacing):
@@ -165,10 +165,10 @@ class _Structure:
     kept: int | None
 
 
-def _structures(cases: Sequence[CaseFiles]) -> Iterator[_Structure]:
+def _structures(cases: Sequence[CaseFiles], channels: int) -> Iterator[_Structure]:
     for index in np.unique(np.linspace(0, len(cases) - 1, _CASES).astype(int)):
         case = cases[int(index)]
-        geometry, _ = read_geometry(case.images[0])
+        geometry, _ = read_geometry(case.images[0], channels)
         axes = canonical_axes(geometry)
         labels = axes.apply(read_case_labels(case, geometry).array)
         slices = painted_slices(labels >= 0) if case.labeling.part == "slices" else None

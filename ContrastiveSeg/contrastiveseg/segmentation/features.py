@@ -81,7 +81,9 @@ class FeatureExtractor:
             recorder = FeatureRecorder(build_segmenter(card, weights, path))
             return cls(Predictor(card, recorder, device, dtype))
         rule = PatchRule(build(card.network).total_stride)
-        plan = adapt_plan(card.plan, fingerprint_of(cases), rule, prod(card.plan.patch))
+        plan = adapt_plan(
+            card.plan, fingerprint_of(cases, expected=len(card.plan.channels)), rule, prod(card.plan.patch)
+        )
         backbone = build(dataclasses.replace(card.network, in_channels=len(plan.channels)))
         load_transferred(backbone, weights, card.transferred)
         recorder = FeatureRecorder(Segmenter(backbone, 1), knows_labels=False)

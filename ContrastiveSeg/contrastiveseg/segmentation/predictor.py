@@ -109,7 +109,8 @@ class Predictor:
                 raise InputError("An array does not say how large its voxels are. Give their spacing in mm (z, y, x).")
             image = Volume.from_array(image, spacing)
         elif not isinstance(image, Volume):
-            image = read_channels([Path(p) for p in ([image] if isinstance(image, (str, Path)) else image)])
+            paths = [Path(p) for p in ([image] if isinstance(image, (str, Path)) else image)]
+            image = read_channels(paths, len(self.card.plan.channels))
         return self.predict(image, mirror=mirror, pieces=pieces).labels
 
     def prepare(self, volume: Volume) -> Tensor:

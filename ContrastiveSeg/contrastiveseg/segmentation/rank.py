@@ -66,7 +66,7 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
             progress(done + tile / tiles)
 
         try:
-            volume = read_channels(case.images)
+            volume = read_channels(case.images, len(extractor.predictor.card.plan.channels))
             painted = _painted(case, volume.geometry)
             phase = phase_of(done - len(labeled))
             extracted = extractor.extract(volume, on_tile, job.direction, job.slices, painted, phase)

@@ -109,7 +109,7 @@ def _segment_case(
 ) -> Mapping[str, float]:
     """Returns what was left out, see :class:`.predictor.Prediction`."""
     with timings.of("load"):
-        volume = read_channels(output.case.images)
+        volume = read_channels(output.case.images, len(predictor.card.plan.channels))
     prediction = predictor.predict(
         volume,
         mirror=job.mirror,
@@ -132,12 +132,15 @@ def _segment_case(
         write_labels(output.labels, prediction.labels.array, volume.geometry, compress)
         undo.pop_all()
     name = output.case.name
+    channels = predictor.card.plan.channels
+    if len(channels) > 1 and len(output.case.images) == 1:
+        listed = ", ".join(channel.name for channel in channels)
+        emit(events.log(f"{name}: its one file is read as the channels {listed}, in this order."))
     if volume.geometry.doubt:
         emit(events.warning(f"{name}: {volume.geometry.doubt}."))
     if prediction.left_out:
         volumes = ", ".join(f"{label} {ml:.3g} ml" for label, ml in prediction.left_out.items())
         emit(events.log(f"{name}: left out, apart from the largest piece: {volumes}. 'All pieces' keeps it."))
-    channels = predictor.card.plan.channels
     for problem in incompatibilities(predictor.card.plan, volume.geometry, list(volume.array)):
         single = problem.channel is None or len(channels) == 1
         subject = name if single else f"{name}, channel {channels[problem.channel or 0].name!r},"

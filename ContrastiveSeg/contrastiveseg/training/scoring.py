@@ -74,7 +74,7 @@ def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run:
     progress = events.ProgressMeter(run.emit, len(files), "cases")
     scores = []
     for done, case in enumerate(files):
-        volume = read_channels(case.images)
+        volume = read_channels(case.images, len(card.plan.channels))
         predicted = predictor.predict(volume, on_tile=_stopping(run)).labels
         truth = read_case_labels(case, volume.geometry)
         looked_for = case.labeling.structures

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from .. import files
 from ..errors import InputError
-from .dataset_json import ListedCase, listed_cases
+from .channel_files import by_channel_names
+from .dataset_json import ListedCase, declared_channels, listed_cases
 from .labeling import Labeling
 from .pairing import labels_by_case, labels_in_order, matching_case, volume_files
 from .patient_folders import holds_dicom, patients_in
@@ -38,11 +39,12 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
     """The cases that ``images`` and ``labels`` name, sorted by name.
 
     Args:
-        images: any of: a folder with one file a case (or ``CASE_0000``, ``CASE_0001``, ... one a channel), a folder
-            with DICOM slices, a folder with a folder a patient (:mod:`.patient_folders`), a volume file, a
-            ``dataset.json`` (Decathlon or nnU-Net) or the folder it lies in, a JSON list of
-            ``{"image": ..., "label": ...}`` with paths relative to it, in which a case may also have a "name", say its
-            "labeled_part" and the "structures" that were looked for.
+        images: any of: a folder with one file a case (or one a channel: ``CASE_0000``, ``CASE_0001``, ..., or with
+            the names of the channels that a ``dataset.json`` in it or beside it declares), a folder with DICOM slices,
+            a folder with a folder a patient (:mod:`.patient_folders`), a volume file, a ``dataset.json`` (Decathlon or
+            nnU-Net) or the folder it lies in, a JSON list of ``{"image": ..., "label": ...}`` with paths relative to
+            it, in which a case may also have a "name", say its "labeled_part" and the "structures" that were looked
+            for.
         labels: folders or files. A label belongs to the case whose name it has, with or without ``_seg``, ``_mask``
             and the like; files named one by one whose names say nothing are paired in the order given. Cases without a
             label are unlabeled, labels without an image are ignored. Without ``labels``, those that lie beside their
@@ -87,16 +89,25 @@ def _cases_in_folder(folder: Path) -> list[CaseFiles]:
             )
         return [CaseFiles(_name(folder), (folder,), None)]
     if volumes:
-        return _with_labels_beside(_grouped_by_channel(volumes), [f for f in volume_files(folder) if f not in volumes])
+        cases = _grouped_by_channel(volumes, _channel_names(folder))
+        return _with_labels_beside(cases, [f for f in volume_files(folder) if f not in volumes])
     if (folder / "dataset.json").exists():
         return _cases_in_json(folder / "dataset.json")
-    cases = [CaseFiles(patient.name, patient.images, patient.label) for patient in patients_in(folder)]
+    patients = patients_in(folder, _channel_names(folder))
+    cases = [CaseFiles(patient.name, patient.images, patient.label) for patient in patients]
     if not cases:
         raise InputError(
             f"{folder} holds no volumes. Expected {', '.join(files.VOLUME_SUFFIXES[1:])} files, DICOM slices, or "
             "a folder with either for each patient."
         )
     return cases
+
+
+def _channel_names(folder: Path) -> tuple[str, ...]:
+    try:
+        return declared_channels([folder])
+    except InputError:  # a dataset.json of another kind; where its content is needed, it is refused
+        return ()
 
 
 def _with_labels_beside(cases: list[CaseFiles], others: Sequence[Path]) -> list[CaseFiles]:
@@ -131,11 +142,14 @@ def _own_names(file: Path) -> set[str]:
     return {files.stem(file), files.stem(file).removesuffix("_0000")}
 
 
-def _grouped_by_channel(volumes: Sequence[Path]) -> list[CaseFiles]:
-    """Files ``CASE_0000``, ``CASE_0001`` are one case when they begin at 0; other names are a case each."""
-    groups: dict[str, list[Path]] = {}
+def _grouped_by_channel(volumes: Sequence[Path], declared: Sequence[str] = ()) -> list[CaseFiles]:
+    """Files ``CASE_0000``, ``CASE_0001`` are one case when they begin at 0, as are those with the names of all
+    ``declared`` channels; other names are a case each."""
+    named = {name: images for name, images in by_channel_names(volumes, declared).items() if name}
+    groups = {name: [*images] for name, images in named.items()}
+    taken = {image for images in named.values() for image in images}
     stems = {files.stem(f) for f in volumes}
-    for file in volumes:
+    for file in [f for f in volumes if f not in taken]:
         name = _name(file)
         base, _, number = name.rpartition("_")
         if base and len(number) == 4 and number.isdecimal() and f"{base}_0000" in stems:
@@ -151,7 +165,7 @@ def _grouped_by_channel(volumes: Sequence[Path]) -> list[CaseFiles]:
                 f"Case {name} has {len(group)} channel file(s), the others {usual}. Complete it, or take it out of "
                 f"{group[0].parent}."
             )
-    return [CaseFiles(name, tuple(sorted(group)), None) for name, group in groups.items()]
+    return [CaseFiles(name, named.get(name, tuple(sorted(group))), None) for name, group in groups.items()]
 
 
 def _with_labels(cases: list[CaseFiles], labels: Sequence[Path], in_order: bool) -> list[CaseFiles]:

@@ -22,6 +22,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError
 from .nifti_transforms import nifti_geometry, store_transforms
+from .series import check_series
 from .volume import Geometry
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -35,16 +36,17 @@ _BLOCK = 1 << 22
 _CUT_SHORT = "{} is cut short: its voxels are not all there. Copy it again from where it came."
 
 
-def read_nifti(path: Path) -> tuple[np.ndarray, Geometry]:
+def read_nifti(path: Path, channels: int = 1) -> tuple[np.ndarray, Geometry]:
     """Voxels (C, z, y, x), scaled as the header says, and their grid.
 
     Args:
         path: a single file, or the ``.img`` of a pair whose ``.hdr`` lies beside it.
+        channels: as many volumes of a 4D file are its channels.
 
     Raises:
-        InputError: not a NIfTI, damaged or cut short, a series of volumes, a header that cannot be used.
+        InputError: not a NIfTI, damaged or cut short, another series of volumes, a header that cannot be used.
     """
-    stored = _described(path)
+    stored = _described(path, channels)
     header, geometry = stored.header, stored.geometry
     voxels = np.empty((math.prod(geometry.size) * stored.channels,), stored.dtype)
     with _unpacked(path) as file:
@@ -56,13 +58,13 @@ def read_nifti(path: Path) -> tuple[np.ndarray, Geometry]:
     return voxels.reshape(-1, *geometry.shape), geometry
 
 
-def read_nifti_geometry(path: Path) -> tuple[Geometry, int]:
+def read_nifti_geometry(path: Path, channels: int = 1) -> tuple[Geometry, int]:
     """The grid and the number of channels, from the header.
 
     Raises:
         InputError: as :func:`read_nifti`, except for what depends on the voxels.
     """
-    stored = _described(path)
+    stored = _described(path, channels)
     return stored.geometry, stored.channels
 
 
@@ -104,8 +106,8 @@ class _Stored:
     offset: int
 
 
-def _described(path: Path) -> _Stored:
-    """What the checked header says."""
+def _described(path: Path, channels: int) -> _Stored:
+    """What the checked header says, of a file in which as many volumes are ``channels``."""
     described = path
     if path.name.lower().endswith(".img"):
         described = next((p for p in (path.with_suffix(e) for e in (".hdr", ".HDR")) if p.is_file()), path)
@@ -132,14 +134,10 @@ def _described(path: Path) -> _Stored:
         raise InputError(f"{path} has a damaged NIfTI header (dimensions {tuple(dimensions[: max(n, 0) + 1])}).")
     dimensions[n + 1 :] = [1] * (7 - n)
     volumes = dimensions[4] * math.prod(dimensions[6:])
-    if volumes > 1:
-        raise InputError(
-            f"{path} is a series of {volumes} volumes ({n}D), not one volume. "
-            "Split it, and give the volumes one by one."
-        )
+    check_series(path, n, volumes, channels if dimensions[5:] == [1, 1, 1] else 1)
     geometry = nifti_geometry(path, header)
     dtype, colors = _voxel_type(path, header)
-    channels = dimensions[5] * (colors or 1)
+    channels = volumes * dimensions[5] * (colors or 1)
     first = max(int(offset), known[0] + 4) if described == path else int(offset)
     needed = first + math.prod(geometry.size) * channels * dtype.itemsize
     if path.stat().st_size * (MOST_PACKED if _is_packed(path) else 1) < needed:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files
 from ..errors import InputError
+from .channel_files import by_channel_names
 from .pairing import names_a_label_map, volume_files
 
 #: Folders of a data set, which are no patients.
@@ -23,19 +25,22 @@ class Patient:
     label: Path | None
 
 
-def patients_in(folder: Path) -> list[Patient]:
+def patients_in(folder: Path, declared: Sequence[str] = ()) -> list[Patient]:
     """The patients whose folders lie in ``folder``, sorted. Folders without volumes and hidden ones are left out.
 
+    Args:
+        declared: names of the channels, which files may have in their names.
+
     Raises:
-        InputError: a patient with several volumes, which are not named ``_0000``, ``_0001``, ... as channels are; or
-            folders that are those of a data set.
+        InputError: a patient with several volumes, which are not named as channels are (``_0000``, ``_0001``, ..., or
+            with all ``declared`` names); or folders that are those of a data set.
     """
     patients = []
     for own in sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")):
         if volumes := volume_files(own):
             if _DATA_SET.fullmatch(own.name):
                 raise InputError(f"{folder} holds no volumes, but {own.name} does. Give that folder.")
-            patients.append(_with_files(own, volumes))
+            patients.append(_with_files(own, volumes, declared))
         else:
             patients += _with_series(own)
     return patients
@@ -53,11 +58,14 @@ def _is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _with_files(folder: Path, volumes: list[Path]) -> Patient:
+def _with_files(folder: Path, volumes: list[Path], declared: Sequence[str]) -> Patient:
     images = [file for file in volumes if not names_a_label_map(file)]
     labels = [file for file in volumes if file not in images]
-    channels = [files.stem(image)[-5:] for image in images]
-    if not images or (len(images) > 1 and channels != [f"_{number:04d}" for number in range(len(images))]):
+    numbers = [files.stem(image)[-5:] for image in images]
+    named = [group for group in by_channel_names(images, declared).values() if len(group) == len(images)]
+    if named:
+        images = [*named[0]]
+    elif not images or (len(images) > 1 and numbers != [f"_{number:04d}" for number in range(len(images))]):
         raise InputError(
             f"{folder} holds {len(images)} volumes that are not label maps by their names "
             f"({', '.join(file.name for file in volumes[:4])}). Expected one, and its label map named segmentation or "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from .itk import geometry_of, in_plain_words
 from .nifti import read_nifti, read_nifti_geometry
 from .orientation import canonical_axes
 from .segments import merged, on_grid_of_image, segments_of
+from .series import check_series
 from .text_headers import check_text_header
 from .volume import Geometry, LabelMap, Volume
 
@@ -23,34 +25,40 @@ from .volume import Geometry, LabelMap, Volume
 WHOLE = 1e-3
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: Path, channels: int = 1) -> Volume:
     """A volume with one channel, or several where the file has several values a voxel.
 
     A 2D image becomes a volume of one slice.
+
+    Args:
+        channels: how many are expected: as many volumes of a 4D file are its channels.
 
     Returns:
         array (C, z, y, x) in the file's own numeric type; the name is the file's without its ending.
 
     Raises:
-        InputError: no such file, not an image, damaged or cut short, a series of volumes (4D), a spacing of 0, voxels
-            that are not numbers; for a folder: no DICOM series, several, or slices not evenly spaced.
+        InputError: no such file, not an image, damaged or cut short, another series of volumes (4D), a spacing of 0,
+            voxels that are not numbers; for a folder: no DICOM series, several, or slices not evenly spaced.
     """
     if files.volume_suffix(path) == ".seg.nrrd":
         raise InputError(f"{path} is a segmentation, not an image.")
-    array, geometry = _read(path)
+    array, geometry = _read(path, channels)
     return Volume(array, geometry, files.stem(path))
 
 
-def read_channels(paths: Sequence[Path]) -> Volume:
-    """One volume from one file a channel, all on one grid; named after the first file.
+def read_channels(paths: Sequence[Path], channels: int = 1) -> Volume:
+    """One volume from one file a channel, all on one grid, or from one file; named after the first file.
+
+    Args:
+        channels: how many are expected; see :func:`read_volume`.
 
     Raises:
         InputError: as :func:`read_volume`, or the grids differ.
     """
+    if len(paths) == 1:
+        return read_volume(paths[0], channels)
     volumes = [read_volume(p) for p in paths]
     first = volumes[0]
-    if len(volumes) == 1:
-        return first
     for path, volume in zip(paths, volumes, strict=True):
         check_same_grid(path, volume.geometry, first.geometry, str(paths[0]))
     name = first.name.removesuffix("_0000")
@@ -102,8 +110,8 @@ def read_labels(path: Path, reference: Geometry | None = None) -> LabelMap:
     return label_map
 
 
-def read_geometry(path: Path) -> tuple[Geometry, int]:
-    """The grid and the number of channels, from the header alone.
+def read_geometry(path: Path, channels: int = 1) -> tuple[Geometry, int]:
+    """The grid and the number of channels, from the header alone; ``channels`` as in :func:`read_volume`.
 
     Raises:
         InputError: as :func:`read_volume`, except for what depends on the voxels.
@@ -114,16 +122,16 @@ def read_geometry(path: Path) -> tuple[Geometry, int]:
             series = find_series(path)
             return series.geometry, series.channels
         if _is_nifti(path):
-            return read_nifti_geometry(path)
-        reader = _header(path)
-    return _checked(path, geometry_of(reader)), reader.GetNumberOfComponents()
+            return read_nifti_geometry(path, channels)
+        reader = _header(path, channels)
+    return _checked(path, geometry_of(reader)), reader.GetNumberOfComponents() * _volumes(reader)
 
 
-def _read(path: Path) -> tuple[np.ndarray, Geometry]:
+def _read(path: Path, channels: int = 1) -> tuple[np.ndarray, Geometry]:
     """Voxels (C, z, y, x) and grid of a volume file or DICOM folder."""
     with files.readable(path):
         _check_exists(path)
-        array, geometry = read_nifti(path) if _is_nifti(path) else _read_with_itk(path)
+        array, geometry = read_nifti(path, channels) if _is_nifti(path) else _read_with_itk(path, channels)
     if np.iscomplexobj(array):
         raise InputError(f"{path} holds complex numbers. Save its magnitude as an image and give that.")
     if array.dtype.kind == "f" and (broken := array.size - int(np.count_nonzero(np.isfinite(array)))):
@@ -138,13 +146,13 @@ def _read(path: Path) -> tuple[np.ndarray, Geometry]:
     return array, geometry
 
 
-def _read_with_itk(path: Path) -> tuple[np.ndarray, Geometry]:
+def _read_with_itk(path: Path, channels: int) -> tuple[np.ndarray, Geometry]:
     try:
         if path.is_dir():
             series = find_series(path)
             return read_series(series), series.geometry
-        reader = _header(path)
-        if reader.GetDimension() > 3:
+        reader = _header(path, channels)
+        if reader.GetDimension() > 3 and _volumes(reader) == 1:
             reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (reader.GetDimension() - 3)])
         image = reader.Execute()
     except RuntimeError as problem:
@@ -191,21 +199,21 @@ def _is_nifti(path: Path) -> bool:
     return path.is_file() and files.volume_suffix(path) in (".nii", ".nii.gz", ".img")
 
 
-def _header(path: Path) -> sitk.ImageFileReader:
+def _header(path: Path, channels: int) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as problem:
         raise InputError(f"{path} {in_plain_words(problem)}.") from problem
-    size = reader.GetSize()
-    if any(n > 1 for n in size[3:]):
-        volumes = int(np.prod(size[3:]))
-        raise InputError(
-            f"{path} is a series of {volumes} volumes ({len(size)}D), not one volume. "
-            "Split it, and give the volumes one by one."
-        )
+    plain = reader.GetDimension() <= 4 and reader.GetNumberOfComponents() == 1
+    check_series(path, reader.GetDimension(), _volumes(reader), channels if plain else 1)
     return reader
+
+
+def _volumes(reader: sitk.ImageFileReader) -> int:
+    """How many volumes a file holds one behind the other."""
+    return math.prod(reader.GetSize()[3:])
 
 
 def _checked(path: Path, geometry: Geometry) -> Geometry:
