@@ -227,7 +227,8 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
         scores of the held-out cases under "held_out".
 
         Args:
-            cases: volume nodes with their segmentation nodes. Segments are distinguished by their names.
+            cases: volume nodes with their segmentation nodes; for a case of several channels, a list of volumes, one
+                a channel. Segments are distinguished by their names.
             checkpoint: where to start from, a file or ``starter:NAME``; None: from scratch.
             output: the checkpoint to write.
             validation: labeled cases to score on, not learned from.

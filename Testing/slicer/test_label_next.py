@@ -128,7 +128,7 @@ def test_why_nothing_can_be_ranked(drive):
     plan = dataclasses.replace(entry.card.plan, channels=2 * entry.card.plan.channels)
     drive.session.checkpoint = dataclasses.replace(entry, card=dataclasses.replace(entry.card, plan=plan))
     drive.session.checkpoint_changed.emit()
-    drive.wait_for(lambda: "several volumes a case" in drive.ui.rankButton.toolTip)
+    drive.wait_for(lambda: "CT lacks image" in drive.ui.rankButton.toolTip)
     drive.session.set_checkpoint(None)
     drive.wait_for(lambda: "checkpoint" in drive.ui.rankButton.toolTip)
 

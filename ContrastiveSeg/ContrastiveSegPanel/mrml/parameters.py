@@ -130,6 +130,8 @@ class Parameters:
     fine_tune_method = Value("supervised")
     fine_tune_budget = Value("10 min")
     compare_scratch = Value(False)
+    #: Names of the channels of each case, with commas between them; "" for one.
+    fine_tune_channels = Value("")
     #: What is changed in the form Advanced: method -> name of the parameter -> value.
     fine_tune_advanced = Value[dict[str, Any]]({})
 

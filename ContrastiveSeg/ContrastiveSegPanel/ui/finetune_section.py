@@ -13,11 +13,12 @@ from contrastiveseg.results import FinetuneResult
 
 from ..mrml.parameters import Parameters
 from ..timer import single_shot
-from ..workflows.case_hints import label_maps_hint
+from ..workflows.case_hints import channel_problems, label_maps_hint
 from ..workflows.cases import TRAIN, UNLABELED, VALIDATION, Case, Cases, Structure
 from ..workflows.session import Session
 from ..workflows.task import duration
 from ..workflows.training_files import circular_references, training_files
+from .case_channels import CaseChannels
 from .cases_table import CasesTable, StructuresTable
 from .device_box import chosen_device
 from .held_out_scores import held_out_dice, held_out_html
@@ -51,6 +52,7 @@ class FineTuneSection(TrainingSection):
         )
         self._cases_table = CasesTable(ui.casesTable, self._cases)
         self._structures_table = StructuresTable(ui.structuresTable, self._cases)
+        self._channels = CaseChannels(session, ui, self._cases, self.remember)
         self._label_next = LabelNext(session, ui, self._cases)
         ui.outcomeCard.setVisible(False)
         ui.compareCheckBox.connect("toggled(bool)", self.remember)
@@ -66,6 +68,7 @@ class FineTuneSection(TrainingSection):
         self._parameters = None
         self._dice = {}
         self._cases.restore(parameters.structures)
+        self._channels.load(parameters)
         self._methods.show(parameters.fine_tune_method)
         self._advanced.show(parameters.fine_tune_advanced)
         self._budget.show(parameters.fine_tune_budget)
@@ -89,8 +92,10 @@ class FineTuneSection(TrainingSection):
 
     def refresh(self) -> None:
         """Show the scene's cases and structures as they are now."""
+        self._cases.channels = self._channels.names
         self._rows, self._structures = self._cases.rows(), self._cases.structures()
         self._cases_table.show(self._rows, self._dice)
+        self._channels.show(self._rows)
         self._structures_table.show(self._structures)
         self.ui.casesHint.setText(self._hint())
         if self._parameters is not None:
@@ -107,6 +112,7 @@ class FineTuneSection(TrainingSection):
             self._parameters.fine_tune_advanced = self._advanced.changes
             self._parameters.fine_tune_budget = self._budget.text
             self._parameters.compare_scratch = self.ui.compareCheckBox.checked
+            self._channels.store(self._parameters)
         self._refresh_soon()
 
     def _hint(self) -> str:
@@ -134,13 +140,16 @@ class FineTuneSection(TrainingSection):
             return general
         if entry is None or entry.card is None:
             return _("Choose a checkpoint to start from in the section Model.")
-        if len(entry.card.plan.channels) > 1 and any(c.modality != "any" for c in entry.card.plan.channels):
-            return _("This checkpoint takes several volumes a case; fine-tune it from the terminal.")
         trained_on = sum(case.role == TRAIN for case in self._rows)
         if not trained_on:
             return _("Give at least one volume a segmentation and the role Train.")
         if not any(structure.learn for structure in self._structures):
             return _("Tick at least one segment to learn.")
+        used = [
+            case for case in self._rows if case.labeled or (case.role == UNLABELED and self._methods.uses_unlabeled)
+        ]
+        if problems := channel_problems(used, self._cases.channels):
+            return problems
         validated = any(case.role == VALIDATION for case in self._rows)
         if self.ui.compareCheckBox.checked and not validated and trained_on < 2:
             return _("To compare, one more labeled volume is needed that is not learned from.")
@@ -165,6 +174,7 @@ class FineTuneSection(TrainingSection):
                 self.training.folder,
                 self._methods.uses_unlabeled,
                 self.session.log,
+                self._cases.channels,
             )
         except (InputError, OSError) as problem:
             self.training.discard()

@@ -15,10 +15,11 @@ from contrastiveseg.events import Event, Log
 from contrastiveseg.results import RankedCase, RankResult
 
 from ..mrml.slice_views import show_place
+from ..workflows.case_hints import channel_problems
 from ..workflows.cases import UNLABELED, Cases
 from ..workflows.session import Session
 from ..workflows.task import Steps, Task
-from ..workflows.training_files import write_volumes
+from ..workflows.training_files import case_names, write_volumes
 from .device_box import chosen_device
 from .job_section import JobSection, job_widgets
 
@@ -56,11 +57,10 @@ class LabelNext(JobSection):
             return self.session.obstacle
         if entry is None or entry.card is None:
             return _("Choose a checkpoint in the section Model.")
-        if len(entry.card.plan.channels) > 1:
-            return _("This checkpoint takes several volumes a case; rank from the terminal.")
-        if not any(case.role == UNLABELED for case in self._cases.rows()):
+        rows = self._cases.rows()
+        if not any(case.role == UNLABELED for case in rows):
             return _("There is no volume with the role Unlabeled.")
-        return ""
+        return channel_problems([case for case in rows if case.role == UNLABELED or case.labeled], self._cases.channels)
 
     def start(self) -> None:
         entry = self.session.checkpoint
@@ -71,11 +71,12 @@ class LabelNext(JobSection):
         labeled = [case for case in rows if case.labeled]
         self._folder = Path(tempfile.mkdtemp(prefix="rank-", dir=self.session.folder()))
         steps, files = write_volumes([*unlabeled, *labeled], self._folder / "images")
-        self._volume_ids = {Path(files[case.volume_id]).stem: case.volume_id for case in unlabeled}
+        names = case_names([*unlabeled, *labeled])
+        self._volume_ids = {names[case.volume_id]: case.volume_id for case in unlabeled}
         job = RankJob(
             checkpoint=str(entry.path),
-            input=tuple(files[case.volume_id] for case in unlabeled),
-            labeled=tuple(files[case.volume_id] for case in labeled),
+            input=tuple(file for case in unlabeled for file in files[case.volume_id]),
+            labeled=tuple(file for case in labeled for file in files[case.volume_id]),
             device=chosen_device(self.session),
         )
         self._scene_closed = False

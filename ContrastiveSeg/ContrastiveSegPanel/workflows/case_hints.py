@@ -1,10 +1,17 @@
-"""What is in the scene but is no case to learn from, in words for the user."""
+"""What keeps something in the scene from being a case to learn from, in words for the user."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from slicer.i18n import tr as _
 
+from . import case_channels
+from .cases import Case
 from .pairing import label_maps
+
+#: More of them than these are only hinted at.
+_MOST_NAMED = 3
 
 
 def label_maps_hint() -> str:
@@ -16,4 +23,15 @@ def label_maps_hint() -> str:
         "Not used: label map {names}. To learn from it, convert it to a segmentation (module Data, right click, "
         "Convert labelmap to segmentation node)."
     )
-    return text.format(names=", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
+    return text.format(names=", ".join(names[:_MOST_NAMED]) + (" …" if len(names) > _MOST_NAMED else ""))
+
+
+def channel_problems(cases: Sequence[Case], channels: Sequence[str]) -> str:
+    """Why cases of several volumes cannot be used, and what to do; "" where they can be."""
+    several = [case for case in cases if case.channel_ids]
+    problems = [case_channels.problem(c.name, case_channels.nodes(c.channel_ids), channels) for c in several]
+    problems = [text for text in problems if text]
+    if not problems:
+        return ""
+    shown = " ".join(problems[:_MOST_NAMED]) + (" …" if len(problems) > _MOST_NAMED else "")
+    return shown + " " + _("Click its row and choose its volumes below the table, or give it the role Ignore.")

@@ -6,7 +6,7 @@ here knows Qt; the table listens to :attr:`Cases.changed` and reads the cases ag
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from contrastiveseg.errors import InputError
 
 from ..mrml.segments import Segment, segments_of
 from ..signal import Signal
+from .case_channels import first_volume, grouped
 from .pairing import PREDICTED, SEGMENTATION, pairs, same_name, scalar_volumes, segmentations
 
 TRAIN, UNLABELED, VALIDATION, IGNORE = ROLES = ("train", "unlabeled", "validation", "ignore")
@@ -29,13 +30,19 @@ _MOST_LABELS = 255
 
 @dataclass(frozen=True)
 class Case:
-    """A row of the table. ``note`` says in a sentence why the role is what it is, where that is not obvious."""
+    """A row of the table.
+
+    Attributes:
+        note: says in a sentence why the role is what it is, where that is not obvious.
+        channel_ids: where a case has several volumes, that of each channel, None for one that is missing; else ().
+    """
 
     volume_id: str
     name: str
     segmentation_id: str | None
     role: str
     note: str = ""
+    channel_ids: tuple[str | None, ...] = ()
 
     @property
     def labeled(self) -> bool:
@@ -65,10 +72,16 @@ class Structure:
 
 
 class Cases:
-    """The cases of the scene. ``changed()`` is emitted at every change that may concern them, often many in a row."""
+    """The cases of the scene.
+
+    Attributes:
+        changed: signal at every change that may concern them, often many in a row.
+        channels: names of the channels of each case; of more than one, a case has as many volumes.
+    """
 
     def __init__(self) -> None:
         self.changed = Signal()
+        self.channels: tuple[str, ...] = ()
         self._learn_as: dict[str, str] = {}
         self._left_out: set[str] = set()
         self._observations: dict[Any, list[int]] = {}
@@ -81,11 +94,15 @@ class Cases:
             self._let_go(node)
 
     def rows(self) -> list[Case]:
-        """A case a volume with voxels, in the scene's order. Label maps and color volumes are none."""
+        """A case a volume with voxels, or several, in the scene's order. Label maps and color volumes are none."""
         volumes = scalar_volumes()
         self._follow([*volumes, *segmentations()])
-        paired = pairs([v for v in volumes if v.GetImageData()], segmentations())
-        return [_case(volume, segmentation) for volume, segmentation in paired]
+        filled = [v for v in volumes if v.GetImageData()]
+        paired = pairs(filled, segmentations())
+        if len(self.channels) < 2:
+            return [_case(volume, segmentation) for volume, segmentation in paired]
+        drawn = {volume.GetID(): segmentation for volume, segmentation in paired}
+        return [_case_of_several(channels, drawn) for channels in grouped(filled, self.channels)]
 
     def set_role(self, volume_id: str, role: str) -> None:
         """Remember the user's choice; it holds as soon as, and as long as, the volume has what the role needs."""
@@ -150,6 +167,13 @@ class Cases:
     def _on_change(self, caller: Any, event: str) -> None:
         if not slicer.mrmlScene.IsBatchProcessing():
             self.changed.emit()
+
+
+def _case_of_several(channels: Sequence[Any], drawn: Mapping[str, Any]) -> Case:
+    """``drawn``: volume ID -> its segmentation or None."""
+    identifiers = tuple(node.GetID() if node is not None else None for node in channels)
+    segmentation = next((drawn[i] for i in identifiers if i is not None and drawn.get(i) is not None), None)
+    return replace(_case(first_volume(channels), segmentation), channel_ids=identifiers)
 
 
 def structures_of(cases: Iterable[Case]) -> list[Structure]:

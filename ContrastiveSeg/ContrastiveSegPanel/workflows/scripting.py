@@ -111,7 +111,12 @@ def _check_packages(session: Session) -> None:
 
 
 def _case(volume: Any, segmentation: Any, role: str) -> Case:
-    return Case(volume.GetID(), volume.GetName(), segmentation.GetID() if segmentation is not None else None, role)
+    """``volume``: or several, one a channel."""
+    channels = list(volume) if isinstance(volume, (list, tuple)) else []
+    first = channels[0] if channels else volume
+    identifiers = tuple(node.GetID() for node in channels) if len(channels) > 1 else ()
+    drawn = segmentation.GetID() if segmentation is not None else None
+    return Case(first.GetID(), first.GetName(), drawn, role, channel_ids=identifiers)
 
 
 @contextmanager

@@ -46,6 +46,7 @@ def training_files(
     folder: Path,
     with_unlabeled: bool,
     log: Callable[[str], None],
+    channels: Sequence[str] = (),
 ) -> TrainingFiles:
     """``cases`` as files of a fine-tuning in ``folder``.
 
@@ -53,6 +54,7 @@ def training_files(
         known: labels of the checkpoint to start from.
         with_unlabeled: also hand over the unlabeled cases.
         log: gets a sentence where segments of a case hide each other.
+        channels: names of the channels of each case, where it has several volumes.
 
     Raises:
         InputError: no case holds anything to learn, or there are too many labels.
@@ -69,11 +71,15 @@ def training_files(
     files = {case.volume_id: names[case.volume_id] + scene.FILE_ENDING for case in [*labeled, *unlabeled]}
     steps = []
     for case in labeled:
-        steps.append(_volume_step(case, folder / "images" / files[case.volume_id]))
+        steps += _volume_steps(case, folder / "images" / files[case.volume_id])
         path = folder / "labels" / files[case.volume_id]
         write = partial(_write_labels, case, values[case.volume_id], path, log)
         steps.append((_("Writing the labels of {name}").format(name=case.name), write))
-    steps += [_volume_step(case, folder / "unlabeled" / files[case.volume_id]) for case in unlabeled]
+    steps += [step for case in unlabeled for step in _volume_steps(case, folder / "unlabeled" / files[case.volume_id])]
+    if len(channels) > 1:
+        # Beside the images, where the engine looks for it; the names of the labels are in their own table.
+        declared = {"channel_names": dict(enumerate(channels)), "labels": {"background": 0}}
+        (folder / "dataset.json").write_text(json.dumps(declared), encoding="utf-8")
     (folder / "labels.json").write_text(json.dumps([to_json(label) for label in labels]), encoding="utf-8")
     # Each name with its comma: a volume called "2" is not the number of cases to hold out.
     held_out = "".join(f"{names[case.volume_id]}," for case in labeled if case.role == VALIDATION)
@@ -103,11 +109,15 @@ def circular_references(cases: Sequence[Case], volume_ids: Mapping[str, str], ch
     return [name for name, node in nodes.items() if node is not None and node.GetAttribute(PREDICTED) == checkpoint]
 
 
-def write_volumes(cases: Sequence[Case], folder: Path) -> tuple[list[Step], dict[str, str]]:
-    """Steps that write the volumes of ``cases`` into ``folder``, and volume ID -> file."""
+def write_volumes(cases: Sequence[Case], folder: Path) -> tuple[list[Step], dict[str, tuple[str, ...]]]:
+    """Steps that write the volumes of ``cases`` into ``folder``, and volume ID -> files, one a channel."""
     folder.mkdir()
-    files = {identifier: str(folder / (name + scene.FILE_ENDING)) for identifier, name in case_names(cases).items()}
-    return [_volume_step(case, Path(files[case.volume_id])) for case in cases], files
+    names = case_names(cases)
+    files = {case.volume_id: _files(case, folder / (names[case.volume_id] + scene.FILE_ENDING)) for case in cases}
+    steps = [
+        step for case in cases for step in _volume_steps(case, folder / (names[case.volume_id] + scene.FILE_ENDING))
+    ]
+    return steps, {identifier: tuple(map(str, paths)) for identifier, paths in files.items()}
 
 
 def case_names(cases: Sequence[Case]) -> Mapping[str, str]:
@@ -116,11 +126,21 @@ def case_names(cases: Sequence[Case]) -> Mapping[str, str]:
     return scene.safe_names(nodes)
 
 
-def _volume_step(case: Case, path: Path) -> Step:
-    def write() -> None:
-        scene.write_volume(_node(case.volume_id, case), path)
+def _files(case: Case, path: Path) -> list[Path]:
+    """``path``, or for a case of several channels a file for each, as the engine's naming rules have it."""
+    if not case.channel_ids:
+        return [path]
+    return [path.with_name(f"{path.stem}_{index:04d}{path.suffix}") for index in range(len(case.channel_ids))]
 
-    return _("Writing {name}").format(name=case.name), write
+
+def _volume_steps(case: Case, path: Path) -> list[Step]:
+    identifiers = case.channel_ids or (case.volume_id,)
+
+    def write(identifier: str | None, file: Path) -> None:
+        scene.write_volume(_node(identifier, case), file)
+
+    words = _("Writing {name}").format(name=case.name)
+    return [(words, partial(write, i, file)) for i, file in zip(identifiers, _files(case, path), strict=True)]
 
 
 def _write_labels(case: Case, values: Mapping[str, int], path: Path, log: Callable[[str], None]) -> None:
