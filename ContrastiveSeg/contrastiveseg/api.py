@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import events
 from .checkpoints.starters import checkpoint_path
-from .descriptions import EvaluateJob, FinetuneJob, Job, PretrainJob, RankJob, SegmentJob
+from .descriptions import EvaluateJob, FinetuneJob, Job, PretrainJob, QualityJob, RankJob, SegmentJob
 from .errors import InputError
 from .parameters import Parameter as JobParameter
 from .parameters import parameters_of
-from .results import EvaluateResult, FinetuneResult, PretrainResult, RankResult, SegmentResult
+from .results import EvaluateResult, FinetuneResult, PretrainResult, QualityResult, RankResult, SegmentResult
 from .serialization import from_json
 
 if TYPE_CHECKING:
@@ -202,6 +202,22 @@ def rank(**options: Any) -> RankResult:
     True
     """
     return _run(RankJob, **options)
+
+
+@_takes_options_of(QualityJob)
+def quality(**options: Any) -> QualityResult:
+    """Order the segmentations of a batch by how doubtful they are, the most first, where there is no reference.
+
+    Raises:
+        InputError: files cannot be read or paired, or an output cannot be written.
+        Cancelled: ``cancelled`` returned True.
+
+    >>> import contrastiveseg as cs
+    >>> result = cs.quality(input="scans/imagesTr", segmentations="scans/labelsTr", html="quality.html")
+    >>> len(result.cases), result.cases[0].doubt >= result.cases[-1].doubt
+    (4, True)
+    """
+    return _run(QualityJob, **options)
 
 
 def inspect(checkpoint: str | Path) -> Card:

@@ -202,5 +202,32 @@ class RankJob(Parameters):
     threads: int | None = _threads()
 
 
-Job = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob | RankJob
-JOBS: dict[str, type[Job]] = {j.kind: j for j in (PretrainJob, FinetuneJob, SegmentJob, EvaluateJob, RankJob)}
+@dataclass(frozen=True, kw_only=True)
+class QualityJob(Parameters):
+    """Say which segmentations of a batch to look at first."""
+
+    kind: ClassVar[str] = "quality"
+    input: tuple[str, ...] = parameter(help="the volumes: image files, folders of images, or DICOM folders")
+    segmentations: str = parameter(help="folder of their label maps, with the same case names, or one file")
+    uncertainty: str | None = parameter(
+        None, help="folder of their uncertainty maps, as 'segment --uncertainty' writes them, or one file"
+    )
+    checkpoint: str | None = parameter(
+        None,
+        help="the checkpoint that made the segmentations: names the structures, and says in what a volume is unlike "
+        "those it was trained on",
+    )
+    csv: str | None = parameter(None, help="write one row a case to this file")
+    html: str | None = parameter(None, help="write one page with a picture of each case to this file")
+    names: bool = parameter(
+        False,
+        help="write the names of the cases, which may identify patients, into the files; else their numbers in the "
+        "order of names",
+    )
+    overwrite: bool = parameter(False, help="replace existing outputs")
+
+
+Job = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob | RankJob | QualityJob
+JOBS: dict[str, type[Job]] = {
+    j.kind: j for j in (PretrainJob, FinetuneJob, SegmentJob, EvaluateJob, RankJob, QualityJob)
+}

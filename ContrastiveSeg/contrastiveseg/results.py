@@ -184,7 +184,40 @@ class RankResult:
     output: str | None = None
 
 
-JobResult = PretrainResult | FinetuneResult | SegmentResult | EvaluateResult | RankResult
+@dataclass(frozen=True)
+class QualityCase:
+    """A segmentation without a reference.
+
+    Attributes:
+        doubt: what the list is sorted by, 0 to 1, see :func:`.evaluation.quality.by_doubt`.
+        volumes_ml, pieces: by structure; 0 where there is none of it.
+        uncertainty: mean normalized entropy in and around the structures; None without a map.
+        unlike: in what the volume differs from those the checkpoint was trained on, in sentences.
+        reasons: what sets it apart from the other cases, in words; ``unlike`` is among them.
+        world: (x, y, z) in mm (LPS) of the place to look at first.
+    """
+
+    name: str
+    doubt: float
+    volumes_ml: Mapping[str, float]
+    pieces: Mapping[str, int]
+    uncertainty: float | None
+    unlike: tuple[str, ...]
+    reasons: tuple[str, ...]
+    world: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class QualityResult:
+    """The cases, the most doubtful first, what could not be looked at, and the files written (None: not asked for)."""
+
+    cases: tuple[QualityCase, ...]
+    failures: tuple[Failure, ...]
+    csv: str | None = None
+    html: str | None = None
+
+
+JobResult = PretrainResult | FinetuneResult | SegmentResult | EvaluateResult | RankResult | QualityResult
 
 #: Kind of job -> its result.
 RESULTS: dict[str, type[JobResult]] = {
@@ -193,6 +226,7 @@ RESULTS: dict[str, type[JobResult]] = {
     "segment": SegmentResult,
     "evaluate": EvaluateResult,
     "rank": RankResult,
+    "quality": QualityResult,
 }
 
 

@@ -28,6 +28,7 @@ REQUIRED = {
     "segment": ["--checkpoint", "c", "--input", "a", "--output", "b"],
     "evaluate": ["--predictions", "a", "--references", "b", "--output", "c"],
     "rank": ["--checkpoint", "c", "--input", "a"],
+    "quality": ["--input", "a", "--segmentations", "b"],
 }
 
 

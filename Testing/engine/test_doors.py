@@ -27,7 +27,7 @@ DOORS = {
     "checkpoints": {"networks", "planning", "volumes"},
     "contrast": {"data", "networks", "planning", "volumes"},
     "methods": {"contrast", "data", "networks", "planning", "synthetic", "volumes"},
-    "evaluation": {"checkpoints", "volumes"},
+    "evaluation": {"checkpoints", "planning", "volumes"},
     "segmentation": {"checkpoints", "data", "networks", "planning", "volumes"},
     "training": {
         *("checkpoints", "contrast", "data", "evaluation", "methods", "networks", "planning", "segmentation"),

@@ -92,6 +92,7 @@ def test_cards_and_jobs_round_trip():
         "segment": {"checkpoint": "a", "input": ["b"], "output": "c"},
         "evaluate": {"predictions": "a", "references": "b", "output": "c"},
         "rank": {"checkpoint": "a", "input": ["b"]},
+        "quality": {"input": ["a"], "segmentations": "b"},
     }
     for kind, job in JOBS.items():
         made = from_json(job, required[kind])

@@ -11,8 +11,16 @@ from typing import overload
 
 from .. import events
 from ..checkpoints.starters import PREFIX, checkpoint_path
-from ..descriptions import EvaluateJob, FinetuneJob, Job, PretrainJob, RankJob, SegmentJob
-from ..results import EvaluateResult, FinetuneResult, JobResult, PretrainResult, RankResult, SegmentResult
+from ..descriptions import EvaluateJob, FinetuneJob, Job, PretrainJob, QualityJob, RankJob, SegmentJob
+from ..results import (
+    EvaluateResult,
+    FinetuneResult,
+    JobResult,
+    PretrainResult,
+    QualityResult,
+    RankResult,
+    SegmentResult,
+)
 
 #: Which function does which kind of job.
 _DOERS = {
@@ -21,6 +29,7 @@ _DOERS = {
     "segment": ("segmentation.segment", "segment"),
     "evaluate": ("evaluation.job", "run_evaluation"),
     "rank": ("segmentation.rank", "rank"),
+    "quality": ("evaluation.quality", "quality"),
 }
 
 
@@ -34,6 +43,8 @@ def run(job: SegmentJob, emit: events.Emit = ..., cancelled: events.CancelCheck 
 def run(job: EvaluateJob, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> EvaluateResult: ...
 @overload
 def run(job: RankJob, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> RankResult: ...
+@overload
+def run(job: QualityJob, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> QualityResult: ...
 @overload
 def run(job: Job, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> JobResult: ...
 def run(job: Job, emit: events.Emit = events.silent, cancelled: events.CancelCheck = events.never) -> JobResult:
@@ -56,7 +67,9 @@ def run(job: Job, emit: events.Emit = events.silent, cancelled: events.CancelChe
 
 def _with_checkpoint_path(job: Job) -> Job:
     """``job`` with its starter's file; a path stays as typed, since a run to resume is known by it."""
-    if isinstance(job, (FinetuneJob, SegmentJob, EvaluateJob, RankJob)) and (job.checkpoint or "").startswith(PREFIX):
+    if isinstance(job, (FinetuneJob, SegmentJob, EvaluateJob, RankJob, QualityJob)) and (
+        job.checkpoint or ""
+    ).startswith(PREFIX):
         return dataclasses.replace(job, checkpoint=str(checkpoint_path(job.checkpoint or "")))
     return job
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
@@ -35,6 +36,33 @@ def in_one_piece(labels: np.ndarray) -> tuple[int, ...]:
         if sizes.max() >= (1 - _SPECKS) * sizes.sum():
             connected.append(label)
     return tuple(connected)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The components of one label: their voxels, the largest first, and a voxel (z, y, x) in the middle of the largest
+    two."""
+
+    sizes: tuple[int, ...]
+    middles: tuple[tuple[int, int, int], ...]
+
+
+def pieces_of(labels: np.ndarray) -> dict[int, Pieces]:
+    """The components of every label in ``labels`` (z, y, x)."""
+    found = {}
+    for label, box, pieces in _components(labels):
+        sizes = np.bincount(pieces.ravel())[1:]
+        order = np.argsort(-sizes, kind="stable")
+        middles = tuple(_middle(pieces == number + 1, box) for number in order[:2])
+        found[label] = Pieces(tuple(int(n) for n in sizes[order]), middles)
+    return found
+
+
+def _middle(mask: np.ndarray, box: tuple[slice, ...]) -> tuple[int, int, int]:
+    """The voxel of ``mask``, cut out at ``box``, that is nearest its center."""
+    voxels = np.argwhere(mask)
+    z, y, x = voxels[((voxels - voxels.mean(0)) ** 2).sum(1).argmin()] + [part.start for part in box]
+    return int(z), int(y), int(x)
 
 
 def _components(

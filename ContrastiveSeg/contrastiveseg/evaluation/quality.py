@@ -1,0 +1,253 @@
+"""The quality job: which segmentations of a batch to look at first, where there is no reference to measure against.
+
+Nothing here says whether a segmentation is right. What is unlike the others of its batch, or what the network was
+unsure of, is worth a look first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from scipy import ndimage
+
+from .. import events
+from ..checkpoints.card import Card, Label
+from ..checkpoints.header import read_card
+from ..descriptions import QualityJob
+from ..errors import Cancelled, InputError
+from ..files import check_outputs, write_text
+from ..planning.compatibility import incompatibilities, warning_text
+from ..results import Failure, QualityCase, QualityResult
+from ..volumes.alignment import check_same_grid
+from ..volumes.components import Pieces, pieces_of
+from ..volumes.dataset import CaseFiles, find_cases
+from ..volumes.dataset_json import declared_labels
+from ..volumes.pairing import labels_by_case, volume_files
+from ..volumes.reading import read_channels, read_labels, read_volume
+from ..volumes.volume import Volume
+from .quality_tables import Picture, to_csv, to_html
+from .thumbnail import thumbnail_png
+
+#: Voxels around the structures that count as their surroundings, as in ranking.
+_MARGIN = 2
+#: A structure this many times larger or smaller than the median is told of.
+_FACTOR = 2.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one case is by itself; the other fields are those of :class:`.results.QualityCase`.
+
+    Attributes:
+        volumes: label value -> ml. pieces: label value -> number of connected pieces.
+        world: (x, y, z) in mm (LPS) of the place to look at.
+    """
+
+    name: str
+    volumes: Mapping[int, float]
+    pieces: Mapping[int, int]
+    uncertainty: float | None
+    unlike: tuple[str, ...]
+    world: tuple[float, float, float]
+
+
+def quality(
+    job: QualityJob, emit: events.Emit = events.silent, cancelled: events.CancelCheck = events.never
+) -> QualityResult:
+    """Run ``job``; returns the cases, the most doubtful first.
+
+    Raises:
+        InputError: a file or folder cannot be used, an output cannot be written, or no case could be measured.
+        Cancelled: stopped; nothing is written.
+    """
+    cases = find_cases([Path(p) for p in job.input], [Path(job.segmentations)])
+    maps = _maps(job, cases)
+    inputs = [Path(p) for p in (*job.input, job.segmentations)] + [path for case in cases for path in case.images]
+    inputs += [case.labels for case in cases if case.labels] + list(maps.values())
+    check_outputs([Path(p) for p in (job.csv, job.html) if p], inputs, job.overwrite)
+    card = read_card(Path(job.checkpoint)) if job.checkpoint else None
+    emit(events.StageStarted(events.Stage.EVALUATE))
+    progress = events.ProgressMeter(emit, len(cases), "volumes")
+    measured: list[Measured] = []
+    pictures: dict[str, bytes] = {}
+    failures: list[Failure] = []
+    for done, case in enumerate(cases):
+        if cancelled():
+            raise Cancelled("Stopped while looking at the segmentations. Nothing was written.")
+        try:
+            if case.labels is None:
+                raise InputError(f"{case.name} has no segmentation in {job.segmentations}.")
+            found, picture = _measure(case, maps.get(case.name), card, with_picture=job.html is not None)
+            measured.append(found)
+            pictures[case.name] = picture
+        except (InputError, MemoryError) as problem:
+            failures.append(Failure(str(case.images[0]), str(problem)))
+            emit(events.warning(f"{case.name}: {problem}"))
+        progress(done + 1)
+    if not measured:
+        raise InputError(f"None of the {len(cases)} segmentations could be looked at. {failures[0].what}")
+    ranked = by_doubt(measured, _names(job, card, measured))
+    for position, entry in enumerate(ranked, start=1):
+        emit(events.log(f"{position}. {entry.name}: " + "; ".join([f"doubt {entry.doubt:.2f}", *entry.reasons])))
+    numbers = {case.name: number for number, case in enumerate(cases, start=1)}
+    shown = [case if job.names else replace(case, name=f"Case {numbers[case.name]}") for case in ranked]
+    if job.csv:
+        write_text(Path(job.csv), to_csv(shown))
+    if job.html:
+        drawn = [Picture(case, pictures[original.name]) for case, original in zip(shown, ranked, strict=True)]
+        write_text(Path(job.html), to_html(drawn))
+    return QualityResult(tuple(ranked), tuple(failures), job.csv, job.html)
+
+
+def by_doubt(measured: Sequence[Measured], names: Mapping[int, str]) -> list[QualityCase]:
+    """``measured`` as cases with their doubt and its reasons, the most doubtful first.
+
+    Doubt is the mean, over what is known of all cases, of the share of the other cases that have less of it: of
+    uncertainty; of the largest deviation of a structure's volume from its median, as the logarithm of their ratio; of
+    pieces beyond the median number; of ways in which the volume is unlike those trained on. A structure that more than
+    half of the cases have and one lacks deviates infinitely.
+
+    Args:
+        names: label value -> name of the structures to look for.
+    """
+    usual = {value: _usual_volume(measured, value) for value in names}
+    pieces = {value: median([case.pieces.get(value, 0) for case in measured]) for value in names}
+    uncertainty = [case.uncertainty for case in measured]
+    signs: list[list[float]] = [
+        [max((_deviation(case.volumes.get(v, 0.0), usual[v]) for v in names), default=0.0) for case in measured],
+        [sum(max(case.pieces.get(v, 0) - pieces[v], 0) for v in names) for case in measured],
+        [len(case.unlike) for case in measured],
+    ]
+    if None not in uncertainty:
+        signs.append([float(value or 0) for value in uncertainty])
+    cases = []
+    for index, case in enumerate(measured):
+        shares = [sum(other < values[index] for other in values) / max(len(values) - 1, 1) for values in signs]
+        cases.append(
+            QualityCase(
+                name=case.name,
+                doubt=sum(shares) / len(shares),
+                volumes_ml={name: case.volumes.get(value, 0.0) for value, name in names.items()},
+                pieces={name: case.pieces.get(value, 0) for value, name in names.items()},
+                uncertainty=case.uncertainty,
+                unlike=case.unlike,
+                reasons=_reasons(case, names, usual, pieces),
+                world=case.world,
+            )
+        )
+    return sorted(cases, key=lambda case: (-case.doubt, -(case.uncertainty or 0), case.name))
+
+
+def _usual_volume(measured: Sequence[Measured], value: int) -> float | None:
+    """The median ml of a structure where it is, by its logarithm; None where half of the cases or more lack it."""
+    there = [math.log(case.volumes[value]) for case in measured if case.volumes.get(value)]
+    return math.exp(median(there)) if 2 * len(there) > len(measured) else None
+
+
+def _deviation(ml: float, usual: float | None) -> float:
+    if usual is None:
+        return 0.0
+    # Rounded, so that what is equal but for the last digits counts as equal.
+    return round(abs(math.log(ml / usual)), 6) if ml else math.inf
+
+
+def _reasons(
+    case: Measured, names: Mapping[int, str], usual: Mapping[int, float | None], pieces: Mapping[int, float]
+) -> tuple[str, ...]:
+    reasons = []
+    for value, name in names.items():
+        ml, expected = case.volumes.get(value, 0.0), usual[value]
+        if expected is not None and not ml:
+            reasons.append(f"no {name}")
+        elif expected is not None and not 1 / _FACTOR <= ml / expected <= _FACTOR:
+            reasons.append(f"{name} {ml / expected:.2g} times the median")
+        if case.pieces.get(value, 0) > max(pieces[value], 1):
+            reasons.append(f"{name} in {case.pieces[value]} pieces")
+    return (*reasons, *case.unlike)
+
+
+def _measure(case: CaseFiles, map_file: Path | None, card: Card | None, with_picture: bool) -> tuple[Measured, bytes]:
+    """The case by itself, and its picture (b"" if none is wanted)."""
+    assert case.labels is not None
+    volume = read_channels(case.images)
+    labels = read_labels(case.labels, volume.geometry).array
+    pieces = pieces_of(labels)
+    uncertainty, voxel = None, _place(pieces, labels.shape)
+    if map_file is not None:
+        unsure = read_volume(map_file)
+        check_same_grid(map_file, unsure.geometry, volume.geometry, str(case.images[0]))
+        uncertainty, voxel = _uncertainty(unsure.array[0], labels)
+    ml = volume.geometry.voxel_volume_ml
+    measured = Measured(
+        case.name,
+        {value: sum(found.sizes) * ml for value, found in pieces.items()},
+        {value: len(found.sizes) for value, found in pieces.items()},
+        uncertainty,
+        _unlike(volume, card),
+        volume.geometry.position(voxel),
+    )
+    colors = {label.value: label.color for label in (card.labels if card else ()) if label.color}
+    return measured, thumbnail_png(volume, labels, voxel, colors) if with_picture else b""
+
+
+def _place(pieces: Mapping[int, Pieces], shape: Sequence[int]) -> tuple[int, ...]:
+    """Where to look without an uncertainty map: in the largest second piece of a structure, else in the largest."""
+    for index in (1, 0):
+        found = [(p.sizes[index], p.middles[index]) for p in pieces.values() if len(p.sizes) > index]
+        if found:
+            return max(found)[1]
+    return tuple(n // 2 for n in shape)
+
+
+def _uncertainty(entropy: np.ndarray, labels: np.ndarray) -> tuple[float, tuple[int, int, int]]:
+    """Mean of a map (z, y, x) in and around the structures, everywhere without any, and the voxel that has the most
+    around it."""
+    region = labels > 0
+    if not region.any():
+        region = np.ones_like(region)
+    boxes = ndimage.find_objects(region.astype(np.uint8))[0]
+    box = tuple(slice(max(s.start - _MARGIN, 0), s.stop + _MARGIN) for s in boxes)
+    inside, unsure = region[box], entropy[box].astype(np.float32)
+    for axis in range(3):
+        inside = ndimage.maximum_filter1d(inside, 2 * _MARGIN + 1, axis, mode="constant")
+    around = ndimage.uniform_filter(np.where(inside, unsure, 0), 3, mode="constant")
+    most = np.unravel_index(int(around.argmax()), around.shape)
+    z, y, x = (int(index) + part.start for index, part in zip(most, box, strict=True))
+    return float(unsure[inside].mean(dtype=np.float64)), (z, y, x)
+
+
+def _unlike(volume: Volume, card: Card | None) -> tuple[str, ...]:
+    """In what the volume differs from those the checkpoint was trained on, in sentences."""
+    if card is None:
+        return ()
+    problems = incompatibilities(card.plan, volume.geometry, list(volume.array))
+    return tuple(warning_text(problem, "the volume").removesuffix(".") for problem in problems)
+
+
+def _maps(job: QualityJob, cases: Sequence[CaseFiles]) -> dict[str, Path]:
+    """Case name -> its uncertainty map, for those that have one."""
+    if job.uncertainty is None:
+        return {}
+    path = Path(job.uncertainty)
+    if not path.exists():
+        raise InputError(f"{path} does not exist.")
+    if path.is_dir():
+        return labels_by_case(volume_files(path), {case.name for case in cases})
+    if len(cases) > 1:
+        raise InputError(f"{path} is one map, and there are {len(cases)} volumes. Give the folder of their maps.")
+    return {cases[0].name: path}
+
+
+def _names(job: QualityJob, card: Card | None, measured: Sequence[Measured]) -> dict[int, str]:
+    """Label value -> name: of all labels that the checkpoint knows, else of those that occur."""
+    if card is not None and card.labels:
+        labels: Sequence[Label] = card.labels
+        return {label.value: label.name for label in labels}
+    declared = declared_labels([Path(job.segmentations)]).names
+    values = sorted({value for case in measured for value in case.volumes})
+    return {value: declared.get(value, f"label {value}") for value in values}
