@@ -73,7 +73,7 @@ def test_the_unlabeled_are_ranked_and_a_click_shows_the_place(drive):
         drive.click(row)
         backgrounds, places = shown()
         assert set(backgrounds) == {volumes[name].GetID()}
-        x, y, z = ranked[row][1]
+        x, y, z = ranked[row][1][0].point
         local = np.array([-x, -y, z, 1.0])
         world = (turned() @ local if name == "CT 2" else local)[:3]
         # Centered on the place: every view goes through it.
@@ -128,7 +128,7 @@ def test_why_nothing_can_be_ranked(drive):
     plan = dataclasses.replace(entry.card.plan, channels=2 * entry.card.plan.channels)
     drive.session.checkpoint = dataclasses.replace(entry, card=dataclasses.replace(entry.card, plan=plan))
     drive.session.checkpoint_changed.emit()
-    drive.wait_for(lambda: "CT lacks image" in drive.ui.rankButton.toolTip)
+    drive.wait_for(lambda: f"CT lacks {plan.channels[0].name}" in drive.ui.rankButton.toolTip)
     drive.session.set_checkpoint(None)
     drive.wait_for(lambda: "checkpoint" in drive.ui.rankButton.toolTip)
 

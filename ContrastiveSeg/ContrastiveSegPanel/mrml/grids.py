@@ -12,6 +12,7 @@ from vtk.util import numpy_support
 
 from contrastiveseg import files
 from contrastiveseg.errors import InputError
+from contrastiveseg.volumes.volume import Geometry
 
 from ..translation import _
 
@@ -39,6 +40,14 @@ class Grid:
     def spacing(self) -> np.ndarray:
         """(3,), mm between voxels along i, j, k."""
         return np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
+
+    def geometry(self) -> Geometry:
+        """The same grid as the engine describes it, in LPS."""
+        lps = np.diag([-1.0, -1.0, 1.0]) @ self.ijk_to_ras[:3]
+        k, j, i = self.shape
+        spacing = self.spacing()
+        direction = (lps[:, :3] / spacing).ravel()
+        return Geometry((i, j, k), tuple(spacing.tolist()), tuple(lps[:, 3].tolist()), tuple(direction.tolist()))
 
 
 def grid_of(volume: Any) -> Grid:

@@ -132,6 +132,8 @@ class Parameters:
     compare_scratch = Value(False)
     #: Names of the channels of each case, with commas between them; "" for one.
     fine_tune_channels = Value("")
+    #: A word of ``RankJob``.
+    rank_direction = Value("auto")
     #: What is changed in the form Advanced: method -> name of the parameter -> value.
     fine_tune_advanced = Value[dict[str, Any]]({})
 

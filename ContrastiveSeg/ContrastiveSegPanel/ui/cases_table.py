@@ -10,9 +10,10 @@ import qt
 from slicer.i18n import tr as _
 
 from ..workflows.cases import ROLES, UNLABELED, Case, Cases, Structure
+from ..workflows.labeled_parts import PARTS, LabeledParts, part_words
 from ..workflows.pairing import segmentations
 
-_VOLUME, _SEGMENTATION, _ROLE, _DICE = range(4)
+_VOLUME, _SEGMENTATION, _ROLE, _DICE, _LABELED = range(5)
 _NAME, _LEARN_AS, _COUNT = range(3)
 
 
@@ -26,10 +27,10 @@ def role_text(role: str) -> str:
 
 
 class CasesTable:
-    """A row a volume; what the user chooses in it goes to ``cases``."""
+    """A row a volume; what the user chooses in it goes to ``cases`` and ``parts``."""
 
-    def __init__(self, table: Any, cases: Cases) -> None:
-        self._table, self._cases = table, cases
+    def __init__(self, table: Any, cases: Cases, parts: LabeledParts) -> None:
+        self._table, self._cases, self._parts = table, cases, parts
         self._shown: list[Case] = []
         #: What the boxes offer, and the ID of each entry ("" for none).
         self._names: list[str] = []
@@ -37,7 +38,7 @@ class CasesTable:
         header = table.horizontalHeader()
         for column in (_VOLUME, _SEGMENTATION):
             header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
-        for column in (_ROLE, _DICE):
+        for column in (_ROLE, _DICE, _LABELED):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
 
     def show(self, rows: Sequence[Case], dice: Mapping[str, float]) -> None:
@@ -59,6 +60,8 @@ class CasesTable:
                 box.addItems(names)
         for number, row in enumerate(rows):
             self._update(number, row, dice.get(row.volume_id))
+        # Otherwise it would only take room from the names.
+        self._table.setColumnHidden(_DICE, not dice)
         self._shown = list(rows)
 
     def _add(self, number: int, row: Case) -> None:
@@ -72,6 +75,13 @@ class CasesTable:
             role.addItem(role_text(name), name)
         role.connect("activated(int)", partial(self._choose_role, row.volume_id, role))
         self._table.setCellWidget(number, _ROLE, role)
+        part = _combo_box()
+        for index, word in enumerate(PARTS):
+            name, meaning = part_words(word)
+            part.addItem(name, word)
+            part.setItemData(index, meaning, qt.Qt.ToolTipRole)
+        part.connect("activated(int)", partial(self._choose_part, row.volume_id, part))
+        self._table.setCellWidget(number, _LABELED, part)
 
     def _update(self, number: int, row: Case, dice: float | None) -> None:
         volume = self._table.item(number, _VOLUME)
@@ -86,6 +96,17 @@ class CasesTable:
         role = self._table.cellWidget(number, _ROLE)
         role.setCurrentIndex(ROLES.index(row.role))
         role.setToolTip(row.note)
+        part = self._table.cellWidget(number, _LABELED)
+        part.setEnabled(row.labeled)
+        if not row.labeled:
+            part.setCurrentIndex(-1)
+            part.setToolTip("")
+            return
+        labeled = self._parts.of(row)
+        part.setCurrentIndex(PARTS.index(labeled.part))
+        _name, meaning = part_words(labeled.part)
+        guess = _("Guessed. {why}").format(why=labeled.why) if labeled.guessed else ""
+        part.setToolTip("\n".join(filter(None, (meaning, guess.strip()))))
 
     def _choose_segmentation(self, volume_id: str, index: int) -> None:
         if self._ids[index]:
@@ -97,6 +118,12 @@ class CasesTable:
 
     def _choose_role(self, volume_id: str, box: Any, index: int) -> None:
         self._cases.set_role(volume_id, box.itemData(index))
+        self._cases.changed.emit()
+
+    def _choose_part(self, volume_id: str, box: Any, index: int) -> None:
+        case = next((row for row in self._shown if row.volume_id == volume_id), None)
+        if case is not None:
+            self._parts.say(case, box.itemData(index))
         self._cases.changed.emit()
 
 

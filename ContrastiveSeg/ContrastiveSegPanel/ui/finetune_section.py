@@ -15,14 +15,17 @@ from ..mrml.parameters import Parameters
 from ..timer import single_shot
 from ..workflows.case_hints import channel_problems, label_maps_hint
 from ..workflows.cases import TRAIN, UNLABELED, VALIDATION, Case, Cases, Structure
+from ..workflows.labeled_parts import LabeledParts, guesses_hint, is_background
+from ..workflows.missing_structures import MissingStructure, missing_structures
 from ..workflows.session import Session
 from ..workflows.task import duration
-from ..workflows.training_files import circular_references, training_files
+from ..workflows.training_files import CaseLabels, circular_references, training_files
 from .case_channels import CaseChannels
 from .cases_table import CasesTable, StructuresTable
 from .device_box import chosen_device
 from .held_out_scores import held_out_dice, held_out_html
 from .label_next import LabelNext
+from .missing_table import MissingTable
 from .training_section import TrainingSection, dated
 
 _MINUTES = (2, 10, 60)
@@ -35,6 +38,8 @@ class FineTuneSection(TrainingSection):
 
     def __init__(self, session: Session, ui: Any) -> None:
         self._cases = Cases()
+        self._parts = LabeledParts()
+        self._missing: list[MissingStructure] = []
         self._rows: list[Case] = []
         self._structures: list[Structure] = []
         self._dice: dict[str, float] = {}
@@ -50,13 +55,20 @@ class FineTuneSection(TrainingSection):
         super().__init__(
             session, ui, "fineTune", "finetune", ui.methodComboBox, ui.nameLineEdit, minutes=_MINUTES, tip=tip
         )
-        self._cases_table = CasesTable(ui.casesTable, self._cases)
+        self._cases_table = CasesTable(ui.casesTable, self._cases, self._parts)
         self._structures_table = StructuresTable(ui.structuresTable, self._cases)
+        self._missing_table = MissingTable(ui.missingTable, ui.missingLabel, self._cases.changed.emit)
         self._channels = CaseChannels(session, ui, self._cases, self.remember)
-        self._label_next = LabelNext(session, ui, self._cases)
+        self._label_next = LabelNext(session, ui, self._cases, self._parts)
         ui.outcomeCard.setVisible(False)
         ui.compareCheckBox.connect("toggled(bool)", self.remember)
-        for signal in (self._cases.changed, session.methods_changed, session.checkpoint_changed):
+        for signal in (
+            self._cases.changed,
+            self._parts.changed,
+            session.entered,
+            session.methods_changed,
+            session.checkpoint_changed,
+        ):
             self.listen(signal, self._refresh_soon)
         self.listen(session.missing_changed, self._refresh_soon)
         self.refresh()
@@ -73,19 +85,26 @@ class FineTuneSection(TrainingSection):
         self._advanced.show(parameters.fine_tune_advanced)
         self._budget.show(parameters.fine_tune_budget)
         self.ui.compareCheckBox.setChecked(parameters.compare_scratch)
+        self._label_next.set_parameters(parameters)
         self._parameters = parameters
         self.refresh()
+
+    def forget_parameters(self) -> None:
+        super().forget_parameters()
+        self._label_next.forget_parameters()
 
     def cancel(self) -> None:
         self.training.leave_scene()
         # Volumes of the next scene may have the same IDs.
         self._volume_ids = {}
         self._in_scene = False
+        self._parts.stop()
         self._label_next.cancel()
         self.ui.outcomeCard.setVisible(False)
 
     def cleanup(self) -> None:
         self._timer.stop()
+        self._parts.stop()
         self._cases.cleanup()
         self._label_next.cleanup()
         super().cleanup()
@@ -94,9 +113,13 @@ class FineTuneSection(TrainingSection):
         """Show the scene's cases and structures as they are now."""
         self._cases.channels = self._channels.names
         self._rows, self._structures = self._cases.rows(), self._cases.structures()
+        self._parts.look(self._rows)
+        empty = {case.volume_id: self._parts.of(case).empty for case in self._rows if case.labeled}
+        self._missing = missing_structures(self._rows, self._structures, empty)
         self._cases_table.show(self._rows, self._dice)
         self._channels.show(self._rows)
         self._structures_table.show(self._structures)
+        self._missing_table.show(self._missing)
         self.ui.casesHint.setText(self._hint())
         if self._parameters is not None:
             self._parameters.structures = self._cases.choices()
@@ -116,7 +139,8 @@ class FineTuneSection(TrainingSection):
         self._refresh_soon()
 
     def _hint(self) -> str:
-        return " ".join(filter(None, (self._cases_hint(), label_maps_hint())))
+        parts = [(case, self._parts.of(case)) for case in self._rows if case.labeled]
+        return " ".join(filter(None, (self._cases_hint(), guesses_hint(parts), label_maps_hint())))
 
     def _cases_hint(self) -> str:
         if not self._rows:
@@ -143,7 +167,7 @@ class FineTuneSection(TrainingSection):
         trained_on = sum(case.role == TRAIN for case in self._rows)
         if not trained_on:
             return _("Give at least one volume a segmentation and the role Train.")
-        if not any(structure.learn for structure in self._structures):
+        if not self._names_to_learn():
             return _("Tick at least one segment to learn.")
         used = [
             case for case in self._rows if case.labeled or (case.role == UNLABELED and self._methods.uses_unlabeled)
@@ -156,11 +180,31 @@ class FineTuneSection(TrainingSection):
         return ""
 
     def default_name(self) -> str:
-        names = list(dict.fromkeys(s.learn_as for s in self._structures if s.learn))
+        names = self._names_to_learn()
         structures = "-".join(names[:3]) + (_("-and-more") if len(names) > 3 else "")
         return dated(structures or "checkpoint")
 
+    def _names_to_learn(self) -> list[str]:
+        learned = (s.learn_as for s in self._structures if s.learn)
+        return list(dict.fromkeys(name for name in learned if not is_background(name)))
+
+    def _case_labels(self) -> dict[str, CaseLabels]:
+        """By volume ID, what the labels of each labeled case leave open."""
+        asked = {missing.case.volume_id for missing in self._missing}
+        return {
+            case.volume_id: CaseLabels(
+                self._parts.of(case).part,
+                frozenset(m.name for m in self._missing if m.case.volume_id == case.volume_id and not m.absent)
+                if case.volume_id in asked
+                else None,
+            )
+            for case in self._rows
+            if case.labeled
+        }
+
     def start(self) -> None:
+        # What was painted a moment ago counts.
+        self._parts.finish(self._cases.rows())
         self.refresh()
         entry = self.session.checkpoint
         if self.task.busy or self.obstacle() or entry is None or entry.card is None:
@@ -175,6 +219,7 @@ class FineTuneSection(TrainingSection):
                 self._methods.uses_unlabeled,
                 self.session.log,
                 self._cases.channels,
+                self._case_labels(),
             )
         except (InputError, OSError) as problem:
             self.training.discard()

@@ -4,46 +4,69 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from contrastiveseg.descriptions import RankJob
+from contrastiveseg.descriptions import RankJob, SliceDirection
 from contrastiveseg.events import Event, Log
 from contrastiveseg.results import RankedCase, RankResult
 
+from ..mrml.parameters import Parameters
 from ..mrml.slice_views import show_place
 from ..workflows.case_hints import channel_problems
-from ..workflows.cases import UNLABELED, Cases
+from ..workflows.cases import Case, Cases
+from ..workflows.labeled_parts import LabeledParts
+from ..workflows.ranking import SlicePlace, rank_files, slice_places, to_rank
 from ..workflows.session import Session
 from ..workflows.task import Steps, Task
-from ..workflows.training_files import case_names, write_volumes
 from .device_box import chosen_device
 from .job_section import JobSection, job_widgets
 
-_VOLUME, _SCORE, _UNCERTAINTY, _NOVELTY = range(4)
+_VOLUME, _SCORE, _UNCERTAINTY, _NOVELTY, _SLICE = range(5)
+_DIRECTIONS: tuple[SliceDirection, ...] = get_args(SliceDirection)
 
 
 class LabelNext(JobSection):
-    """Ranks on the session's worker, so that it goes beside a training. A click on a row shows its volume."""
+    """Ranks on the session's worker, so that it goes beside a training. A click on a row shows the slice to label."""
 
-    def __init__(self, session: Session, ui: Any, cases: Cases) -> None:
-        tip = _("Sort the unlabeled volumes by what labeling them would teach")
+    def __init__(self, session: Session, ui: Any, cases: Cases, parts: LabeledParts) -> None:
+        tip = _("Sort the volumes of which something is left to label by what labeling them would teach")
         super().__init__(session, ui, Task(session.worker), job_widgets(ui, "rank", tip))
-        self._cases = cases
+        self._cases, self._parts = cases, parts
         self._sweep = Steps()
         self._scene_closed = False
-        #: Of each row: the volume's ID and the place to show.
-        self._ranked: list[tuple[str, tuple[float, float, float]]] = []
+        #: Of each row: the volume's ID and the slices to label, the best first.
+        self._ranked: list[tuple[str, list[SlicePlace]]] = []
+        self._row = 0
         header = ui.rankTable.horizontalHeader()
         header.setSectionResizeMode(_VOLUME, qt.QHeaderView.Stretch)
-        for column in (_SCORE, _UNCERTAINTY, _NOVELTY):
+        for column in (_SCORE, _UNCERTAINTY, _NOVELTY, _SLICE):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         ui.rankTable.connect("cellClicked(int,int)", self._show)
         ui.rankTable.connect("cellActivated(int,int)", self._show)
+        ui.fewSlicesLabel.connect("linkActivated(QString)", self._show_slice)
+        ui.directionComboBox.connect("currentIndexChanged(int)", self._remember)
         self._fill([])
+
+    def set_parameters(self, parameters: Parameters) -> None:
+        self._parameters = None
+        direction = parameters.rank_direction
+        self.ui.directionComboBox.setCurrentIndex(_DIRECTIONS.index(direction) if direction in _DIRECTIONS else 0)
+        self._parameters = parameters
+
+    def _remember(self) -> None:
+        if self._parameters is not None:
+            self._parameters.rank_direction = self._direction
+
+    @property
+    def _direction(self) -> SliceDirection:
+        return _DIRECTIONS[self.ui.directionComboBox.currentIndex]
+
+    def _in_slices(self, case: Case) -> bool:
+        return self._parts.of(case).part == "slices"
 
     def cancel(self) -> None:
         self._scene_closed = True
@@ -58,30 +81,28 @@ class LabelNext(JobSection):
         if entry is None or entry.card is None:
             return _("Choose a checkpoint in the section Model.")
         rows = self._cases.rows()
-        if not any(case.role == UNLABELED for case in rows):
-            return _("There is no volume with the role Unlabeled.")
-        return channel_problems([case for case in rows if case.role == UNLABELED or case.labeled], self._cases.channels)
+        ranked = to_rank(rows, self._in_slices)
+        if not ranked:
+            return _("There is no volume with the role Unlabeled, and none that is labeled on some slices only.")
+        return channel_problems([case for case in rows if case in ranked or case.labeled], self._cases.channels)
 
     def start(self) -> None:
         entry = self.session.checkpoint
         if self.task.busy or self.obstacle() or entry is None:
             return
-        rows = self._cases.rows()
-        unlabeled = [case for case in rows if case.role == UNLABELED]
-        labeled = [case for case in rows if case.labeled]
         self._folder = Path(tempfile.mkdtemp(prefix="rank-", dir=self.session.folder()))
-        steps, files = write_volumes([*unlabeled, *labeled], self._folder / "images")
-        names = case_names([*unlabeled, *labeled])
-        self._volume_ids = {names[case.volume_id]: case.volume_id for case in unlabeled}
+        files = rank_files(self._cases.rows(), self._in_slices, self._folder)
+        self._volume_ids = files.volume_ids
         job = RankJob(
             checkpoint=str(entry.path),
-            input=tuple(file for case in unlabeled for file in files[case.volume_id]),
-            labeled=tuple(file for case in labeled for file in files[case.volume_id]),
+            input=files.input,
+            labeled=files.labeled,
+            direction=self._direction,
             device=chosen_device(self.session),
         )
         self._scene_closed = False
         self._fill([])
-        self.task.start(steps, job, self._done, self._failed, self._on_event)
+        self.task.start(files.steps, job, self._done, self._failed, self._on_event)
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Log):
@@ -91,7 +112,7 @@ class LabelNext(JobSection):
         self._remove_files()
         if not self._scene_closed:
             self._fill([c for c in result.cases if slicer.mrmlScene.GetNodeByID(self._volume_ids[c.name])])
-            self.set_status(_("Click a volume to see where the checkpoint is least sure."))
+            self.set_status(_("Click a volume to see the slice to label next."))
 
     def _failed(self, problem: Exception | str, cancelled: bool) -> None:
         self._remove_files()
@@ -105,6 +126,7 @@ class LabelNext(JobSection):
     def _fill(self, ranked: list[RankedCase]) -> None:
         table = self.ui.rankTable
         table.setRowCount(len(ranked))
+        self._ranked = []
         for row, case in enumerate(ranked):
             volume = slicer.mrmlScene.GetNodeByID(self._volume_ids[case.name])
             name = qt.QTableWidgetItem(volume.GetName())
@@ -114,13 +136,25 @@ class LabelNext(JobSection):
                 item = qt.QTableWidgetItem("" if value is None else f"{value:.2f}")
                 item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
                 table.setItem(row, column, item)
+            places = slice_places(case, volume)
+            table.setItem(row, _SLICE, qt.QTableWidgetItem(places[0].words))
+            self._ranked.append((volume.GetID(), places))
         table.setVisible(bool(ranked))
-        self._ranked = [(self._volume_ids[case.name], case.world) for case in ranked]
+        self.ui.fewSlicesLabel.setVisible(False)
 
     def _show(self, row: int) -> None:
-        identifier, place = self._ranked[row]
+        self._row = row
+        _identifier, (best, *few) = self._ranked[row]
+        links = ", ".join(f"<a href='{number}'>{place.index}</a>" for number, place in enumerate(few, 1))
+        text = _("To label a few slices instead of the volume, take these {direction} ones: {slices}.")
+        self.ui.fewSlicesLabel.setText(text.format(direction=best.direction, slices=links))
+        self.ui.fewSlicesLabel.setVisible(bool(few))
+        self._show_slice("0")
+
+    def _show_slice(self, number: str) -> None:
+        identifier, places = self._ranked[self._row]
         volume = slicer.mrmlScene.GetNodeByID(identifier)
         if volume is None:
             self.set_status(_("This volume is no longer in the scene."))
         else:
-            show_place(volume, place)
+            show_place(volume, places[int(number)].point)

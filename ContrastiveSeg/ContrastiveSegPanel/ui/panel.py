@@ -92,6 +92,7 @@ class Panel(slicer.util.VTKObservationMixin):
         self._entered = True
         self.session.refresh_catalog()
         self.session.warm_up()
+        self.session.entered.emit()
 
     def exit(self) -> None:
         """The user goes to another module, where all segmentations may be shown over all volumes."""

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from contrastiveseg.checkpoints.card import Card
 from contrastiveseg.planning.compatibility import incompatibilities, warning_text
-from contrastiveseg.volumes.volume import Geometry
+
+from ..mrml.grids import grid_of
 
 
 def warnings(volume: Any, card: Card, channel: int = 0) -> list[str]:
@@ -22,15 +22,5 @@ def warnings(volume: Any, card: Card, channel: int = 0) -> list[str]:
     """
     plan = replace(card.plan, channels=(card.plan.channels[channel],))
     array = slicer.util.arrayFromVolume(volume)
-    problems = incompatibilities(plan, geometry_of(volume), [array])
+    problems = incompatibilities(plan, grid_of(volume).geometry(), [array])
     return [warning_text(problem, volume.GetName(), _) for problem in problems]
-
-
-def geometry_of(volume: Any) -> Geometry:
-    """The volume's own grid, before any parent transform, which the engine does not see."""
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASDirectionMatrix(matrix)
-    signs = (-1, -1, 1)  # RAS to LPS
-    direction = tuple(signs[r] * matrix.GetElement(r, c) for r in range(3) for c in range(3))
-    origin = tuple(s * o for s, o in zip(signs, volume.GetOrigin(), strict=True))
-    return Geometry(volume.GetImageData().GetDimensions(), volume.GetSpacing(), origin, direction)

@@ -55,6 +55,7 @@ class Session:
         displayed_changed: signal that the slice views show other volumes.
         node_leaving: signal with a node that is about to be removed; selectors still have it.
         scene_closing: signal that all nodes are about to go.
+        entered: signal that the user comes to the module; much may have changed meanwhile.
         section_wanted: signal with the name of a section ("fineTune") that the user is to be shown.
         log_line: signal with a line for the panel's log.
     """
@@ -83,6 +84,7 @@ class Session:
         self.displayed_changed = Signal()
         self.node_leaving = Signal()
         self.scene_closing = Signal()
+        self.entered = Signal()
         self.section_wanted = Signal()
         self.log_line = Signal()
         self._folder: Path | None = None

@@ -13,13 +13,28 @@ import slicer
 from slicer.i18n import tr as _
 
 from contrastiveseg.checkpoints.card import Label
+from contrastiveseg.descriptions import LabeledPart
 from contrastiveseg.errors import InputError
 from contrastiveseg.serialization import to_json
 
 from ..mrml import scene
 from .cases import UNLABELED, VALIDATION, Case, Structure, labels_to_learn, segment_values
-from .pairing import PREDICTED
+from .labeled_parts import is_background
+from .pairing import PREDICTED, same_name
 from .task import Step
+
+
+@dataclass(frozen=True)
+class CaseLabels:
+    """What the labels of a case leave open.
+
+    Attributes:
+        part: what of the volume is labeled; None: as the job says.
+        not_drawn: names of structures that may be in its background; None: nobody asked for those that it lacks.
+    """
+
+    part: LabeledPart | None = None
+    not_drawn: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,7 @@ def training_files(
     with_unlabeled: bool,
     log: Callable[[str], None],
     channels: Sequence[str] = (),
+    case_labels: Mapping[str, CaseLabels] | None = None,
 ) -> TrainingFiles:
     """``cases`` as files of a fine-tuning in ``folder``.
 
@@ -55,13 +71,15 @@ def training_files(
         with_unlabeled: also hand over the unlabeled cases.
         log: gets a sentence where segments of a case hide each other.
         channels: names of the channels of each case, where it has several volumes.
+        case_labels: by volume ID; a case that is not among them is labeled throughout.
 
     Raises:
         InputError: no case holds anything to learn, or there are too many labels.
     """
     labels = labels_to_learn(structures, known)
     values = {c.volume_id: segment_values(structures, labels, c.segmentation_id) for c in cases if c.labeled}
-    labeled = [c for c in cases if values.get(c.volume_id)]
+    looked_for = {c.volume_id: _looked_for(labels, (case_labels or {}).get(c.volume_id)) for c in cases}
+    labeled = [c for c in cases if values.get(c.volume_id) and looked_for[c.volume_id] != []]
     unlabeled = [c for c in cases if c.role == UNLABELED] if with_unlabeled else []
     if not labeled:
         raise InputError(_("None of the volumes has a segment to learn. Tick one, or give a volume a segmentation."))
@@ -81,11 +99,21 @@ def training_files(
         declared = {"channel_names": dict(enumerate(channels)), "labels": {"background": 0}}
         (folder / "dataset.json").write_text(json.dumps(declared), encoding="utf-8")
     (folder / "labels.json").write_text(json.dumps([to_json(label) for label in labels]), encoding="utf-8")
+    entries = [
+        _entry(
+            _files(case, folder / "images" / files[case.volume_id]),
+            folder / "labels" / files[case.volume_id],
+            names[case.volume_id],
+            (case_labels or {}).get(case.volume_id, CaseLabels()).part,
+            looked_for[case.volume_id],
+        )
+        for case in labeled
+    ]
+    (folder / "cases.json").write_text(json.dumps(entries), encoding="utf-8")
     # Each name with its comma: a volume called "2" is not the number of cases to hold out.
     held_out = "".join(f"{names[case.volume_id]}," for case in labeled if case.role == VALIDATION)
     fields = {
-        "images": (str(folder / "images"),),
-        "labels": (str(folder / "labels"),),
+        "images": (str(folder / "cases.json"),),
         "label_table": str(folder / "labels.json"),
         "unlabeled": (str(folder / "unlabeled"),) if unlabeled else (),
         "validation": held_out or "none",
@@ -131,6 +159,28 @@ def _files(case: Case, path: Path) -> list[Path]:
     if not case.channel_ids:
         return [path]
     return [path.with_name(f"{path.stem}_{index:04d}{path.suffix}") for index in range(len(case.channel_ids))]
+
+
+def _looked_for(labels: Sequence[Label], open_: CaseLabels | None) -> list[str] | None:
+    """Names of the labels that were looked for in a case, or are painted in it; None where nobody asked."""
+    if open_ is None or open_.not_drawn is None:
+        return None
+    left_out = {same_name(name) for name in open_.not_drawn}
+    return [label.name for label in labels if same_name(label.name) not in left_out and not is_background(label.name)]
+
+
+def _entry(
+    images: Sequence[Path], label: Path, name: str, part: LabeledPart | None, structures: list[str] | None
+) -> Any:
+    """A case in the engine's list of cases; where part or structures are None the job's own options hold."""
+    entry = {
+        "image": [str(image) for image in images],
+        "label": str(label),
+        "name": name,
+        "labeled_part": part,
+        "structures": structures,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
 
 
 def _volume_steps(case: Case, path: Path) -> list[Step]:

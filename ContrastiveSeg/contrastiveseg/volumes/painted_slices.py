@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy import ndimage
 
 #: A run of neighboring slices counts as flat when it is thinner than this share of its outline's diameter,
 _FLAT = 0.5
@@ -60,26 +59,37 @@ def looks_like_slices(labels: np.ndarray, spacing: Sequence[float]) -> PaintedSl
     Args:
         spacing: mm (z, y, x).
     """
+    from scipy import ndimage  # not for the panel, which looks at single structures: it takes 0.4 s to load
+
     for value, box in enumerate(ndimage.find_objects(labels), start=1):
-        if box is None:
-            continue
-        mask = labels[box] == value
-        slices = painted_slices(mask)
-        assert slices is not None
-        whole = labels.shape[slices.axis]
-        if _in_few_slices(mask, slices, whole, spacing):
+        if box is not None and structure_in_slices(labels[box] == value, labels.shape, spacing):
             return painted_slices(labels > 0)
     return None
 
 
+def structure_in_slices(mask: np.ndarray, shape: tuple[int, ...], spacing: Sequence[float]) -> PaintedSlices | None:
+    """The painted slices of one structure where it seems to be painted on some slices only; see above.
+
+    Args:
+        mask: boolean (z, y, x), a box around the structure; the indices returned count from its first slice.
+        shape: voxels (z, y, x) of the volume. spacing: mm (z, y, x).
+    """
+    found = painted_slices(mask)
+    if found is None or not _in_few_slices(mask, found, shape[found.axis], spacing):
+        return None
+    return replace(found, count=shape[found.axis])
+
+
 def _in_few_slices(mask: np.ndarray, slices: PaintedSlices, whole: int, spacing: Sequence[float]) -> bool:
     axis, runs = slices.axis, np.split(slices.indices, np.flatnonzero(np.diff(slices.indices) > 1) + 1)
+    if len(runs) == 1 and not len(runs[0]) <= _FEW < whole / 2:
+        return False
     outlines = [mask.take(run, axis).any(axis) for run in runs]
     voxel = np.prod([s for other, s in enumerate(spacing) if other != axis])
     diameters = [2 * np.sqrt(outline.sum() * voxel / np.pi) for outline in outlines]
     thickness = [len(run) * spacing[axis] for run in runs]
     if len(runs) == 1:
-        return len(runs[0]) <= _FEW < whole / 2 and thickness[0] <= _VERY_FLAT * diameters[0]
+        return bool(thickness[0] <= _VERY_FLAT * diameters[0])
     flat = [t <= _FLAT * d for t, d in zip(thickness, diameters, strict=True)]
     over = [(one & other).sum() >= _OVERLAP * min(one.sum(), other.sum()) for one, other in pairwise(outlines)]
     return float(np.mean(flat)) >= _MOST and float(np.mean(over)) >= _MOST
