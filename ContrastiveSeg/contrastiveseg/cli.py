@@ -9,9 +9,10 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from . import __version__, events
 from .descriptions import JOBS, Job
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None, run: RunJob | None = None) -> i
     try:
         with system_refusals():
             code = _do(command, given, as_json, run)
+        with _whatever_the_log():
             print(end="", flush=True)  # here a closed pipe can still be caught
         return code
     except ContrastiveSegError as problem:
@@ -58,8 +60,20 @@ def main(arguments: Sequence[str] | None = None, run: RunJob | None = None) -> i
     except KeyboardInterrupt:
         return Cancelled.exit_code
     except BrokenPipeError:  # who reads has seen enough, as head has; what is left goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_what_is_left(sys.stdout)
         return 1
+    finally:
+        # A full disk must not turn what went well into a failure while Python ends.
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                _discard_what_is_left(stream)
+
+
+def _discard_what_is_left(stream: TextIO) -> None:
+    with suppress(OSError, ValueError):  # the latter without a file behind it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _do(command: str, given: dict[str, Any], as_json: bool, run: RunJob | None) -> int:
@@ -89,7 +103,7 @@ def _run(make_job: Callable[[], Job], as_json: bool, run: RunJob) -> int:
     from .jobs.interrupt import interruptible
 
     stop = threading.Event()
-    emit = watcher(as_json)
+    emit = _going_on(watcher(as_json), stop)
     if os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ:
         emit = _errors_of(emit)
     try:
@@ -106,6 +120,33 @@ def _run(make_job: Callable[[], Job], as_json: bool, run: RunJob) -> int:
         traceback.print_exc()
         emit(events.Error(f"Unexpected {type(problem).__name__}: {problem}.", 1))
         return 1
+
+
+def _going_on(emit: events.Emit, stop: threading.Event) -> events.Emit:
+    """``emit`` that breaks off no job where its words cannot be written: the log's disk is full, the terminal closed.
+
+    A closed pipe asks it to ``stop`` and keep what it has: whoever read it wants no more, or Ctrl+C has ended tee, too.
+    """
+
+    def told(event: events.Event) -> None:
+        try:
+            with _whatever_the_log():
+                emit(event)
+        except BrokenPipeError:
+            stop.set()
+
+    return told
+
+
+@contextmanager
+def _whatever_the_log() -> Iterator[None]:
+    """Inside, what cannot be printed is let go, but for a closed pipe."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass
 
 
 def _errors_of(emit: events.Emit) -> events.Emit:
@@ -162,7 +203,10 @@ def _add(parser: argparse.ArgumentParser, option: Parameter) -> None:
     if option.kind == "bool":
         options["action"] = "store_true"
     elif option.kind == "choice":
-        options |= {"choices": option.choices, "type": type(option.choices[0])}
+        words = [choice for choice in option.choices if not isinstance(choice, bool)]
+        options |= {"choices": words, "type": type(words[0])}
+        if words != list(option.choices):  # a switch that may also be told how
+            options |= {"nargs": "?", "const": True}
     else:
         options["metavar"] = option.placeholder or _PLACEHOLDERS[option.kind]
         options |= _VALUES[option.kind]

@@ -16,6 +16,7 @@ Size = Literal["auto", "tiny", "base", "large"]
 Pieces = Literal["auto", "all", "largest"]
 Precision = Literal["auto", "32", "bf16"]
 LabeledPart = Literal["all", "slices", "painted"]
+Resume = Literal[False, True, "auto"]
 SliceDirection = Literal["auto", "axial", "coronal", "sagittal"]
 
 
@@ -44,7 +45,11 @@ class Training(Parameters):
     output: str = parameter(help="the checkpoint to write (.safetensors)")
     steps: int | None = parameter(None, help="budget in training steps", at_least=1, at_most=10**12)
     minutes: float | None = parameter(None, help="budget in minutes of training", above=0)
-    resume: bool = parameter(False, help="continue the killed or cancelled run of the same command")
+    resume: Resume = parameter(
+        False,
+        help="continue the killed or cancelled run of the same command; auto: begin where there is none, or where its "
+        "resume file is damaged",
+    )
     overwrite: bool = parameter(False, help="replace an existing output")
     settings: Mapping[str, Any] = parameter(
         {}, help="a parameter of the method, optimization.NAME for those of its optimization (see 'methods NAME')"

@@ -9,15 +9,18 @@ import re
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from . import claims
 from .errors import InputError
 
 #: Written longest first, so that ``name.nii.gz`` loses both endings.
 VOLUME_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
 #: So much of a file's name begins the name of its temporary file.
 _NAMED = 40
+#: The name of a temporary file: that of its file, what makes it unique, and the ending.
+_TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}(\.[^-]+)?", re.DOTALL)
 
 
 def volume_suffix(path: Path) -> str:
@@ -76,9 +79,12 @@ def readable(path: Path) -> Iterator[None]:
 def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path], overwrite: bool = False) -> None:
     """:func:`check_output` for all that a job writes; nothing it reads may be replaced by it.
 
+    What killed jobs have left half-written of the outputs is removed.
+
     Raises:
         InputError: as there, or an output is among the ``inputs`` or is named twice.
     """
+    outputs = list(outputs)
     read, written = {os.path.realpath(path) for path in inputs}, set()
     for path in outputs:
         place = os.path.realpath(path)
@@ -88,29 +94,41 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path], overwrite: bo
             raise InputError(f"{path} is to be written twice. Give every output a path of its own.")
         written.add(place)
         check_output(path, overwrite)
+    remove_leftovers(outputs)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` with the same ending; on success it takes ``path``'s place at once.
 
-    On failure the temporary file is removed and whatever stood at ``path`` is untouched.
+    On failure the temporary file is removed and whatever stood at ``path`` is untouched. What a killed process leaves
+    is removed by :func:`remove_leftovers`.
+
+    Args:
+        durable: wait until the content is on the disk, so that a power cut leaves the old file or the new one.
 
     Raises:
         InputError: the disk is full or the folder is not writable, whichever library says so.
     """
-    suffix = volume_suffix(path) or path.suffix
     temporary: Path | None = None
+    handle: int | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:_NAMED]}-", suffix=suffix, dir=path.parent)
-        os.close(handle)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:_NAMED]}-", suffix=_suffix(path), dir=path.parent)
         temporary = Path(name)
+        if claims.fcntl:
+            with suppress(OSError):  # no locks here
+                claims.lock(handle)
+        else:  # Windows renames no open file
+            os.close(handle)
+            handle = None
         yield temporary
         # mkstemp makes the file private; give it the rights any new file would have.
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
+        if durable:
+            _wait_for_disk(temporary)
         os.replace(temporary, path)
     except Exception as problem:
         number = _system_number(problem)
@@ -128,6 +146,18 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _suffix(path: Path) -> str:
+    """The ending of a temporary file, by which libraries know what to write."""
+    return volume_suffix(path) or path.suffix
+
+
+def _wait_for_disk(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _system_number(problem: Exception) -> int | None:
@@ -143,6 +173,25 @@ def leftovers(path: Path) -> list[Path]:
     """Temporary files that :func:`replacing` could not remove, since its process was killed: of ``path``, and of files
     beside it whose names begin with its name."""
     return sorted(path.parent.glob(f".{glob.escape(path.name[:_NAMED])}*"))
+
+
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Remove the temporary files of ``paths`` that killed processes left; one that is being written stays."""
+    folders: dict[Path, set[tuple[str, str]]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, set()).add((path.name[:_NAMED], _suffix(path)))
+    for folder, written in folders.items():
+        for file in folder.glob(".*"):
+            named = _TEMPORARY.fullmatch(file.name)
+            if named and (named[1], named[2] or "") in written:
+                remove_half_written(file)
+
+
+def remove_half_written(temporary: Path) -> None:
+    """Remove a temporary file of :func:`replacing`, unless a process is writing it."""
+    if not claims.is_locked(temporary):
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

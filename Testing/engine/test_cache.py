@@ -10,10 +10,10 @@ import pytest
 import SimpleITK as sitk
 
 from contrastiveseg.data import cache
-from contrastiveseg.data.cache import CachedCase, preprocess
+from contrastiveseg.data.cache import CachedCase, preprocess, remove_cache
 from contrastiveseg.data.cached_volumes import CachedVolumes
 from contrastiveseg.errors import Cancelled, InputError
-from contrastiveseg.events import Event
+from contrastiveseg.events import Event, Log
 from contrastiveseg.planning.plan import Channel, Plan
 from contrastiveseg.volumes.dataset import find_cases
 
@@ -232,3 +232,44 @@ def test_memory_does_not_grow_with_the_number_of_volumes(tmp_path):
         grown.append(resident() - before)
     # The 200 volumes are 52 MB; kept maps would show as much.
     assert max(grown) < 13e6
+
+
+@pytest.mark.parametrize("part", [".npy", ".labels.npy", ".foreground.npy"])
+def test_zeros_after_a_power_cut_are_noticed_told_and_prepared_again(cases, prepared, tmp_path, part):
+    (cached,) = preprocess(cases[:1], PLAN, tmp_path, with_labels=True)
+    damaged = tmp_path / f"{cached.key}{part}"
+    intact = damaged.read_bytes()
+    half = len(intact) // 2
+    damaged.write_bytes(intact[:half] + bytes(len(intact) - half))
+    seen: list[Event] = []
+    assert preprocess(cases[:1], PLAN, tmp_path, with_labels=True, emit=seen.append) == [cached]
+    assert damaged.read_bytes() == intact
+    (told,) = [e.text for e in seen if isinstance(e, Log)]
+    assert told == f"The cache held a damaged copy of case {cases[0].name}: it was prepared again."
+
+
+def test_only_the_caches_own_files_are_removed(cases, tmp_path):
+    folder, target = tmp_path / "cache", tmp_path / "elsewhere"
+    target.mkdir()
+    folder.symlink_to(target, target_is_directory=True)
+    preprocess(cases, PLAN, folder, with_labels=True)
+    (target / f".{'0' * 32}.foregro-abcd1234.npy").touch()
+    remove_cache(folder)
+    assert (folder.is_symlink(), list(target.iterdir())) == (True, [])
+    folder.unlink()
+    preprocess(cases, PLAN, folder)
+    (folder / "thesis.npy").touch()
+    remove_cache(folder)
+    assert [p.name for p in folder.iterdir()] == ["thesis.npy"]
+    (folder / "thesis.npy").unlink()
+    remove_cache(folder)
+    assert not folder.exists()
+
+
+def test_what_a_killed_run_left_half_written_is_removed_and_no_name_is_kept(cases, tmp_path):
+    half = tmp_path / f".{'0' * 32}.npy-abcd1234.npy"
+    half.touch()
+    (cached,) = preprocess(cases[:1], PLAN, tmp_path)
+    assert not half.exists()
+    assert cached.name == cases[0].name
+    assert cases[0].name not in (tmp_path / f"{cached.key}.json").read_text()

@@ -471,6 +471,48 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     assert process.wait() == 1
 
 
+@pytest.mark.parametrize(("words", "meant"), [([], False), (["--resume"], True), (["--resume", "auto"], "auto")])
+def test_resume_is_a_switch_that_may_be_told_to_begin_where_there_is_nothing(given, words, meant):
+    main(["pretrain", *REQUIRED["pretrain"], *words])
+    assert given[0].resume == meant
+    with pytest.raises(SystemExit):
+        main(["pretrain", *REQUIRED["pretrain"], "--resume", "perhaps"])
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_a_full_disk_under_the_log_ends_nothing(words):
+    command = [sys.executable, "-c", TALKING, "segment", *REQUIRED["segment"], *words]
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(command, stdout=full, stderr=full)
+    assert process.returncode == 0
+
+
+#: A job that says something, and ends well where it was not asked to stop.
+TALKING = """
+import sys
+from contrastiveseg import cli, events
+from contrastiveseg.errors import Cancelled
+from contrastiveseg.results import SegmentResult
+def run(job, emit, cancelled):
+    for step in range(3000):
+        emit(events.log("something"))
+        emit(events.warning("or other"))
+    if cancelled():
+        raise Cancelled("Stopped with what there was.")
+    return SegmentResult(("a.nii.gz",), (), {}, {}, 0)
+sys.exit(cli.main(run=run))
+"""
+
+
+def test_who_reads_no_more_asks_a_job_to_stop_and_keep_what_it_has():
+    command = [sys.executable, "-c", TALKING, "segment", *REQUIRED["segment"]]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert "Stopped with what there was." in process.stderr.read()
+    assert process.wait() != 0
+
+
 def test_jobs_are_the_same_from_terminal_and_worker(given):
     from contrastiveseg.jobs.worker import job_from
 

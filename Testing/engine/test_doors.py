@@ -42,7 +42,18 @@ DOORS = {
     },
 }
 #: Modules any room may import; they import no room.
-BASE = {"results", "errors", "parameters", "registration", "serialization", "events", "files", "descriptions", "device"}
+BASE = {
+    "results",
+    "errors",
+    "parameters",
+    "registration",
+    "serialization",
+    "events",
+    "files",
+    "descriptions",
+    "device",
+    "claims",
+}
 #: Modules at the top that may import everything.
 TOP = {"api", "cli", "terminal", "reference", "__main__"}
 
@@ -64,6 +75,7 @@ LIGHT = (
     "serialization",
     "events",
     "files",
+    "claims",
     "descriptions",
     "planning.plan",
     "planning.patch",

@@ -9,7 +9,16 @@ import safetensors
 
 from contrastiveseg import files
 from contrastiveseg.errors import InputError
-from contrastiveseg.files import check_output, leftovers, replacing, stem, volume_suffix, write_text
+from contrastiveseg.files import (
+    check_output,
+    check_outputs,
+    leftovers,
+    remove_leftovers,
+    replacing,
+    stem,
+    volume_suffix,
+    write_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -110,3 +119,34 @@ def test_what_a_killed_process_left_half_written_is_found(tmp_path, name):
             left.append(temporary)
         temporary.write_text("half")
     assert leftovers(path) == sorted(left[:2])
+
+
+def test_half_written_files_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path):
+    path, long, other = tmp_path / "a.nii.gz", tmp_path / ("a" * 60 + ".nii.gz"), tmp_path / ".a.nii.gz.notes"
+    other.write_text("mine")
+    dead = []
+    for written in (path, long):
+        with replacing(written) as temporary:
+            dead.append(temporary)
+        temporary.write_text("half")
+    with replacing(path) as living:
+        remove_leftovers([path, long])
+        assert set(tmp_path.iterdir()) == {living, path, long, other}
+    assert not set(dead) & set(tmp_path.iterdir())
+
+
+def test_outputs_that_a_killed_job_left_half_written_go_when_the_next_one_starts(tmp_path):
+    (tmp_path / ".b.json-abc_1234.json").write_text("half")
+    check_outputs([tmp_path / "a.json"], [])
+    assert len(list(tmp_path.iterdir())) == 1
+    check_outputs([tmp_path / "b.json"], [])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch, durable):
+    waited = []
+    monkeypatch.setattr(files.os, "fsync", waited.append)
+    with replacing(tmp_path / "a.json", durable) as temporary:
+        temporary.write_text("text")
+    assert (len(waited), (tmp_path / "a.json").read_text()) == (int(durable), "text")

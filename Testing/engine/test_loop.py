@@ -302,6 +302,97 @@ def test_a_run_stopped_before_its_first_step_leaves_nothing_to_resume(tmp_path):
     assert not resume_path(output).exists()
 
 
+def stopped_after(output, steps=4):
+    asked = iter([False] * steps)
+    train(Toy(), None, PLAIN, run(output=output, cancelled=lambda: next(asked, True)))
+
+
+@pytest.mark.parametrize("change", [(b"backbone", b"backbine"), (b"weight", b"wfight"), None])
+def test_a_resume_file_with_flipped_bits_is_refused_or_begun_anew_with_a_warning(tmp_path, change):
+    output, whole = tmp_path / "toy.safetensors", tmp_path / "whole.safetensors"
+    stopped_after(output)
+    path = resume_path(output)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(*change, 1) if change else content[:-3] + b"\xff\x00\xff")
+    with pytest.raises(InputError, match=r"toy\.safetensors\.resume cannot be read.*--resume auto"):
+        train(Toy(), None, PLAIN, run(output=output, resume=True))
+    seen: list[Event] = []
+    found = train(Toy(), None, PLAIN, run(output=output, resume=True, begin_anew=True, emit=seen.append))
+    assert_same(found.state, train(Toy(), None, PLAIN, run(output=whole)).state)
+    assert curve(output) == curve(whole)
+    (told,) = [e.text for e in seen if isinstance(e, Log) and e.level == "warning"]
+    assert told.endswith("toy.safetensors.resume is damaged. Training begins anew.")
+
+
+def test_a_resume_file_of_another_network_is_refused(tmp_path):
+    stopped_after(tmp_path / "toy.safetensors")
+    other = Toy()
+    other.head = nn.Conv3d(2, 1, 3, padding=1)
+    with pytest.raises(InputError, match=r"does not fit this method and network"):
+        train(other, None, PLAIN, run(output=tmp_path / "toy.safetensors", resume=True))
+
+
+def test_what_was_learned_is_written_before_the_resume_file_and_survives_a_disk_without_room_for_that(
+    tmp_path, monkeypatch
+):
+    output, asked, order = tmp_path / "toy.safetensors", iter([False] * 3), []
+
+    def full(*_):
+        order.append("resume file")
+        raise InputError("No space left.")
+
+    monkeypatch.setattr(state_module, "save_resume_state", full)
+    seen: list[Event] = []
+    stop = run(output=output, cancelled=lambda: next(asked, True), emit=seen.append)
+    found = train(Toy(), None, PLAIN, stop, write=lambda trained: order.append(trained.steps))
+    assert order == [3, "resume file"]
+    assert (found.cancelled, found.resumable) == (True, False)
+    assert "--resume" not in str(found.stopped_with(output))
+    assert [e.text for e in seen if isinstance(e, Log)] == [
+        "No space left. The run cannot be resumed from where it stopped."
+    ]
+
+
+def test_the_first_resume_file_comes_early_and_the_others_ever_later(tmp_path, monkeypatch):
+    clock, saved = SimpleNamespace(now=0.0), []
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(state_module, "save_resume_state", lambda path, state, parts: saved.append(state.step))
+
+    class Slow(Toy):
+        def step(self, batch):
+            clock.now += 1
+            return super().step(batch)
+
+    train(Slow(), None, PLAIN, run(40, output=tmp_path / "toy.safetensors", save_seconds=10.0))
+    assert saved == [3, 8, 17, 28, 39]
+
+
+def test_the_curve_of_an_earlier_run_is_put_aside_unless_it_may_go(tmp_path):
+    output = tmp_path / "toy.safetensors"
+    first = metrics_path(output)
+    first.write_text('{"step": 7}\n')
+    train(Toy(), None, PLAIN, run(2, output=output))
+    train(Toy(), None, PLAIN, run(3, output=output))
+    kept = [first.with_name(f"toy.safetensors.metrics.{n}.jsonl") for n in (1, 2)]
+    assert [len(path.read_text().splitlines()) for path in (*kept, first)] == [1, 2, 3]
+    assert kept[0].read_text() == '{"step": 7}\n'
+    train(Toy(), None, PLAIN, run(1, output=output, replace_curve=True))
+    assert sorted(tmp_path.glob("*.jsonl")) == sorted([*kept, first])
+
+
+def test_a_damaged_curve_is_mended_and_told(tmp_path):
+    output = tmp_path / "toy.safetensors"
+    stopped_after(output)
+    path = metrics_path(output)
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([lines[0], lines[1][:9] + bytes(30), b"\xff", b"[3]", *lines[2:]]))
+    seen: list[Event] = []
+    train(Toy(), None, PLAIN, run(output=output, resume=True, emit=seen.append))
+    assert [line["step"] for line in curve(output)] == [0, 2, 3, 4, 5, 6, 7]
+    (told,) = [e.text for e in seen if isinstance(e, Log)]
+    assert told.endswith("was damaged: 3 of its lines cannot be read and are left out.")
+
+
 def test_too_little_memory_is_said_with_advice():
     toy = Toy()
     words = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."

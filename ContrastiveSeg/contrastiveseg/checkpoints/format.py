@@ -20,7 +20,7 @@ from .header import CARD_KEY, read_card
 def save(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
     """Write a checkpoint by write-then-rename. Tensors are stored as they are; shared storage is copied apart."""
     held = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
+    with replacing(path, durable=True) as temporary:
         safetensors.torch.save_file(held, str(temporary), metadata={CARD_KEY: json.dumps(to_json(card))})
 
 

@@ -4,7 +4,8 @@ A case is kept as ``KEY.npy`` (image, float16 (C, z, y, x), as :class:`.preproce
 ``KEY.labels.npy`` (z, y, x; -1 without a label), ``KEY.foreground.npy`` (rows value, z, y, x: voxels of each label to
 center crops on, and of the background where only a part of the volume is labeled) and
 ``KEY.json`` (the :class:`CachedCase`), written last. KEY is a hash of the files' content and of the part of the plan
-that preprocessing depends on. :mod:`.cached_volumes` reads crops.
+that preprocessing depends on. The record has a checksum of each array, so that a damaged cache is noticed.
+:mod:`.cached_volumes` reads crops.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import hashlib
 import json
 import os
 import re
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +26,7 @@ import numpy as np
 
 from ..errors import Cancelled, InputError
 from ..events import CancelCheck, Emit, ProgressMeter, log, never, silent, warning
-from ..files import replacing, write_text
+from ..files import remove_half_written, replacing, write_text
 from ..planning.plan import Plan
 from ..serialization import from_json, to_json
 from ..volumes.components import in_one_piece
@@ -37,13 +40,15 @@ from ..volumes.volume import LabelMap
 from .preprocessor import Preprocessor
 
 #: Part of every key; raised when preprocessing or the files' names change.
-_VERSION = 5
+_VERSION = 6
 #: Files that only caches of an earlier version hold.
 _OLD_FILES = "*.places.npy"
 #: The most voxels of each label that are stored for foreground-aware sampling.
 _FOREGROUND_VOXELS = 2000
 #: Endings of a case's arrays: always there, and those of labeled cases.
 IMAGE, LABELS, FOREGROUND = ".npy", ".labels.npy", ".foreground.npy"
+#: The names of all files of a cache: also of one of an earlier version, and half-written ones.
+_OWN = re.compile(r"\.?[0-9a-f]{32}[.a-z]*(-[a-z0-9_]{8})?\.(json|npy)")
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
@@ -60,6 +65,7 @@ class CachedCase:
             it looks as if only some were.
         structures: the labels that were looked for, None for all; the task says it.
         doubt: in what the image's file contradicts itself, see :class:`.volumes.volume.Geometry`.
+        checksums: CRC-32 of its arrays, in the order of the files' endings.
     """
 
     name: str
@@ -75,6 +81,15 @@ class CachedCase:
     slices: PaintedSlices | None = None
     structures: tuple[int, ...] | None = None
     doubt: str = ""
+    checksums: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A case, and whether a damaged copy of it lay in the cache."""
+
+    case: CachedCase
+    was_damaged: bool = False
 
 
 def preprocess(
@@ -87,6 +102,8 @@ def preprocess(
     cancelled: CancelCheck = never,
 ) -> list[CachedCase]:
     """Preprocess ``cases`` into ``folder``, except those that are there already; ``emit`` gets the progress.
+
+    A case whose files are damaged is prepared again, with a warning. What a killed run left half-written is removed.
 
     Args:
         with_labels: also read the labels of the cases that have any.
@@ -101,10 +118,16 @@ def preprocess(
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.glob(_OLD_FILES)):
         emit(log(f"The cache {folder} is of an earlier version: volumes are prepared again. Its old files can go."))
+    for file in folder.glob(".*"):
+        if _OWN.fullmatch(file.name):
+            remove_half_written(file)
     cached: list[CachedCase] = []
     progress = ProgressMeter(emit, len(cases), "volumes")
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
-        for case in pool.map(lambda c: _cached_case(c, plan, folder, with_labels, cancelled), cases):
+        for prepared in pool.map(lambda c: _prepared_case(c, plan, folder, with_labels, cancelled), cases):
+            case = prepared.case
+            if prepared.was_damaged:
+                emit(warning(f"The cache held a damaged copy of case {case.name}: it was prepared again."))
             if case.doubt:
                 emit(warning(f"Case {case.name}: {case.doubt}."))
             cached.append(case)
@@ -112,30 +135,48 @@ def preprocess(
     return cached
 
 
-def _cached_case(case: CaseFiles, plan: Plan, folder: Path, with_labels: bool, cancelled: CancelCheck) -> CachedCase:
+def remove_cache(folder: Path) -> None:
+    """Remove the files that :func:`preprocess` writes from ``folder``, and the folder itself where nothing else is in
+    it. A link to a folder stays, which is then empty."""
+    for file in folder.glob("*"):
+        if _OWN.fullmatch(file.name):
+            with suppress(OSError):
+                file.unlink()
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _prepared_case(case: CaseFiles, plan: Plan, folder: Path, with_labels: bool, cancelled: CancelCheck) -> _Prepared:
     if cancelled():
         raise Cancelled("Stopped while preprocessing. Volumes already prepared are kept.")
     digest = _digest(case.images)
     key = _key(digest, case if with_labels else None, plan)
     if existing := _existing(folder, key):
-        return dataclasses.replace(existing, name=case.name)
+        return _Prepared(dataclasses.replace(existing, name=case.name))
+    # The record is written last: where there is one, the case was whole.
+    was_damaged = (folder / f"{key}.json").exists()
     try:
         cached = _preprocess_case(case, Preprocessor(plan), folder, key, digest, with_labels)
     except InputError as problem:
         raise InputError(f"Case {case.name}: {problem}") from problem
-    write_text(folder / f"{key}.json", json.dumps(to_json(cached)))
-    return cached
+    # The copies are anonymous; who asks for a case knows its name.
+    write_text(folder / f"{key}.json", json.dumps(to_json(dataclasses.replace(cached, name=""))))
+    return _Prepared(cached, was_damaged)
 
 
 def _existing(folder: Path, key: str) -> CachedCase | None:
     """The case ``key`` as it lies in ``folder``; None where it does not, or where its files are damaged."""
     try:
         case = from_json(CachedCase, json.loads((folder / f"{key}.json").read_text(encoding="utf-8")))
-        for ending in (IMAGE,) if case.values is None else (IMAGE, LABELS, FOREGROUND):
-            np.load(folder / f"{key}{ending}", mmap_mode="r")
+        endings = (IMAGE,) if case.values is None else (IMAGE, LABELS, FOREGROUND)
+        checksums = tuple(_checksum(np.load(folder / f"{key}{ending}", mmap_mode="r")) for ending in endings)
     except (OSError, EOFError, ValueError, InputError):
         return None
-    return case
+    return case if checksums == case.checksums else None
+
+
+def _checksum(array: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def _preprocess_case(
@@ -143,11 +184,9 @@ def _preprocess_case(
 ) -> CachedCase:
     volume = read_channels(case.images, len(preprocessor.plan.channels))
     image = preprocessor.image(volume)
-    _write(folder / f"{key}{IMAGE}", image.astype(np.float16))
-    z, y, x = image.shape[1:]
-    cached = CachedCase(
-        case.name, key, digest, (z, y, x), len(image), _body_box(image), None, doubt=volume.geometry.doubt
-    )
+    checksum = _write(folder / f"{key}{IMAGE}", image.astype(np.float16))
+    (z, y, x), box, doubt = image.shape[1:], _body_box(image), volume.geometry.doubt
+    cached = CachedCase(case.name, key, digest, (z, y, x), len(image), box, None, doubt=doubt, checksums=(checksum,))
     if not with_labels or case.labels is None:
         return cached
     label_map = read_case_labels(case, volume.geometry)
@@ -158,10 +197,13 @@ def _preprocess_case(
     labeled = float((labels >= 0).mean())
     if not labeled:
         raise InputError("No voxel is labeled. Paint some, or leave its label map out.")
-    _write(folder / f"{key}{LABELS}", labels)
-    _write(folder / f"{key}{FOREGROUND}", _voxels_to_center_on(labels, values if labeled == 1 else (0, *values)))
+    to_center_on = _voxels_to_center_on(labels, values if labeled == 1 else (0, *values))
+    label_sums = [
+        _write(folder / f"{key}{end}", array) for end, array in ((LABELS, labels), (FOREGROUND, to_center_on))
+    ]
     return dataclasses.replace(
         cached,
+        checksums=(checksum, *label_sums),
         values=values,
         # On the volume's own grid: on a coarser one, pieces that lie close together touch.
         one_piece=tuple(v for v in in_one_piece(label_map.array) if v in values) if labeled == 1 else (),
@@ -239,6 +281,8 @@ def _voxels_of(path: Path) -> list[Path]:
     return [voxels] if voxels != path and voxels.is_file() else []
 
 
-def _write(path: Path, array: np.ndarray) -> None:
+def _write(path: Path, array: np.ndarray) -> int:
+    """Returns the array's checksum."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.save(file, array)
+    return _checksum(array)

@@ -39,7 +39,7 @@ def evaluate_held_out(
     if leave_one_out_result:
         scores_noted["leave_one_out_dice"] = leave_one_out_result.dice
     if scores_noted:
-        training.save(held, outcome, scores_noted)
+        training.save(held, outcome.trained, scores_noted)
     baseline = baseline_scores(training, held)
     if baseline:
         training.run.emit(

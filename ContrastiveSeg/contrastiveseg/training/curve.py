@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
 from .. import events
-from ..files import write_text
+from ..files import replacing
 from .run import Run
 
 
@@ -18,16 +19,29 @@ def metrics_path(output: Path) -> Path:
 
 
 def open_curve(run: Run, step: int, main: bool) -> Curve:
-    """The metrics file of ``run``, which goes on at ``step``; lines from there on are dropped.
+    """The metrics file of ``run``, which goes on at ``step``; lines from there on are dropped, and what is damaged.
 
-    Only the ``main`` process of a run with an output writes one.
+    The curve of another run is put aside. Only the ``main`` process of a run with an output writes one.
     """
     if not (main and run.output):
         return Curve(None, run.emit)
     path = metrics_path(run.output)
     path.parent.mkdir(parents=True, exist_ok=True)
-    cut_metrics(path, step)
+    if not run.resume and not run.replace_curve and path.is_file() and path.stat().st_size:
+        run.emit(events.log(f"{path} is the curve of an earlier run. It is kept as {_put_aside(path).name}."))
+    if damaged := cut_metrics(path, step):
+        run.emit(events.warning(f"{path} was damaged: {damaged} of its lines cannot be read and are left out."))
     return Curve(open(path, "a", encoding="utf-8"), run.emit)
+
+
+def _put_aside(path: Path) -> Path:
+    """Rename ``path`` to the first of OUTPUT.metrics.1.jsonl, OUTPUT.metrics.2.jsonl, ... that is free."""
+    beginning = path.name.removesuffix(path.suffix)
+    free = next(
+        other for n in itertools.count(1) if not (other := path.with_name(f"{beginning}.{n}{path.suffix}")).exists()
+    )
+    path.rename(free)
+    return free
 
 
 class Curve:
@@ -54,9 +68,23 @@ class Curve:
         self.file = None
 
 
-def cut_metrics(path: Path, step: int) -> None:
-    """Drop the lines from ``step`` on: the resumed run writes them again."""
-    if path.exists():
-        # A last line without line break was cut short when the run was killed.
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-        write_text(path, "".join(line + "\n" for line in lines if json.loads(line)["step"] < step))
+def cut_metrics(path: Path, step: int) -> int:
+    """Drop the lines from ``step`` on, which the resumed run writes again; returns how many others are damaged."""
+    if not path.exists():
+        return 0
+    # A last line without line break was cut short when the run was killed.
+    lines = path.read_bytes().split(b"\n")[:-1]
+    steps = [_step_of(line) for line in lines]
+    kept = [line for line, at in zip(lines, steps, strict=True) if at is not None and at < step]
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"".join(line + b"\n" for line in kept))
+    return steps.count(None)
+
+
+def _step_of(line: bytes) -> int | None:
+    """The step of a line of the curve; None where it is not whole."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
+    return step if isinstance(step, int) else None

@@ -15,7 +15,7 @@ from ..results import FinetuneResult
 from .comparison import evaluate_held_out, leave_one_out
 from .curve import metrics_path
 from .segmenter_training import SegmenterTraining
-from .setup import cache_folder, cases_of, finish, open_run, warn_of_channels
+from .setup import cache_folder, cases_of, open_run, warn_of_channels
 from .start import open_start
 from .task import check_unseen, held_out, labeled_cases, prepared_task, unlabeled_cases
 
@@ -41,37 +41,31 @@ def finetune(
     warn_of_channels(found, emit)
     cases, unlabeled = labeled_cases(job, found, emit), unlabeled_cases(job, found, method, emit)
     held = held_out(job, cases)
-    run = open_run(job, emit, cancelled)
-    start = open_start(job, cases, run)
-    # A budget in minutes may call for another resolution on another device; such a run is not resumed.
-    run = dataclasses.replace(run, identity=f"{run.identity} {start.plan.spacing}")
-    with cache_folder(job, keep_if_refused=False) as folder:
-        emit(events.StageStarted(events.Stage.PREPROCESS))
-        task = prepared_task(job, cases, unlabeled, start.plan, start.card, folder, run)
-        scored = range(len(cases)) if job.validation == "leave-one-out" else held
-        check_unseen(start.card, [task.source.cases[i] for i in scored], emit)
-        training = SegmenterTraining(job, method, settings, how, start, task, run)
-        left_out = leave_one_out(training) if job.validation == "leave-one-out" else None
-        if left_out is not None:
-            emit(events.log(f"Leave-one-out Dice {left_out.dice:.3f} over {len(cases)} cases."))
-        emit(events.StageStarted(events.Stage.TRAIN))
-        outcome = training.train(held)
-        trained = outcome.trained
-        if trained.cancelled and not trained.steps:
-            raise Cancelled("Stopped before the first step; no checkpoint was written.")
-        # Saved before it is scored: what is learned is safe whatever happens next.
-        training.save(held, outcome)
-        if trained.cancelled:
-            raise Cancelled(
-                f"Stopped after {trained.steps} steps. {run.output} holds the {trained.kept} weights so far; "
-                "--resume goes on."
-            )
-        try:
-            evaluation = evaluate_held_out(training, held, outcome, left_out)
-        except Cancelled as stop:
-            raise Cancelled(f"{stop} {run.output} is finished.") from stop
+    with open_run(job, emit, cancelled) as run:
+        start = open_start(job, cases, run)
+        # A budget in minutes may call for another resolution on another device; such a run is not resumed.
+        run = dataclasses.replace(run, identity=f"{run.identity} {start.plan.spacing}")
+        with cache_folder(job, keep_if_refused=False) as folder:
+            emit(events.StageStarted(events.Stage.PREPROCESS))
+            task = prepared_task(job, cases, unlabeled, start.plan, start.card, folder, run)
+            scored = range(len(cases)) if job.validation == "leave-one-out" else held
+            check_unseen(start.card, [task.source.cases[i] for i in scored], emit)
+            training = SegmenterTraining(job, method, settings, how, start, task, run)
+            left_out = leave_one_out(training) if job.validation == "leave-one-out" else None
+            if left_out is not None:
+                emit(events.log(f"Leave-one-out Dice {left_out.dice:.3f} over {len(cases)} cases."))
+            emit(events.StageStarted(events.Stage.TRAIN))
+            outcome = training.train(held)
+            trained = outcome.trained
+            if trained.cancelled and not trained.steps:
+                raise Cancelled("Stopped before the first step; no checkpoint was written.")
+            if trained.cancelled:
+                raise trained.stopped_with(run.output)
+            try:
+                evaluation = evaluate_held_out(training, held, outcome, left_out)
+            except Cancelled as stop:
+                raise Cancelled(f"{stop} {run.output} is finished.") from stop
     output = Path(job.output)
-    finish(output)
     return FinetuneResult(
         checkpoint=str(output),
         metrics=str(metrics_path(output)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -28,6 +29,8 @@ from .state import TrainingState, copy_to_cpu
 
 #: Training stops after so many steps in a row whose gradient was not finite; each of them is skipped.
 _MAX_SKIPPED = 10
+#: The first resume file is written after so many seconds; every further pause is twice as long, up to the run's own.
+_FIRST_SAVE_SECONDS = 2.0
 _ADVICE = "Lower --learning-rate, or use --precision 32."
 
 
@@ -39,6 +42,7 @@ def train(
     *,
     transferred: Collection[str] = (),
     validate: Callable[[dict[str, Tensor]], float] | None = None,
+    write: Callable[[Trained], None] | None = None,
 ) -> Trained:
     """Train ``method`` on crops of ``source`` until the budget is used or the run is cancelled.
 
@@ -48,6 +52,7 @@ def train(
         transferred: names of the method's parameters that came from a checkpoint, whose learning rate
             is ``how.transferred_rate`` times that of the others.
         validate: scores a state dict of the method, higher is better.
+        write: writes the checkpoint of what was learned, also of a stopped run.
 
     Raises:
         ContrastiveSegError: the gradient is not finite for many steps in a row, or in all of them, or the weights are
@@ -64,6 +69,7 @@ def train(
     validations = _validations_left(run.validations if validate else 0, run.budget.progress(state.step, state.seconds))
     progress = _progress(run, state.step, state.seconds)
     main, stopped, failures, last_save = distributed.rank() == 0, False, 0, time.monotonic()
+    pause = _FIRST_SAVE_SECONDS
     with ThreadPoolExecutor(1) as drawer, closing(open_curve(run, state.step, main)) as curve:
         next_batch = drawer.submit(_draw, method, source, run.seed, state.step)
         while True:
@@ -101,16 +107,20 @@ def train(
                         score = state.validate(validate)
                         run.emit(events.Metric("validation_dice", state.step, score))
                         curve.add({"step": state.step - 1, "validation_dice": score})
-            if time.monotonic() - last_save > run.save_seconds:
+            if time.monotonic() - last_save > min(pause, run.save_seconds):
                 state.try_to_save()
-                last_save = time.monotonic()
-    if stopped and state.step:
-        state.save()
-    distributed.barrier()
+                last_save, pause = time.monotonic(), 2 * pause
     kept, weights = state.final_weights()
     _check_learned(state, weights)
     minutes, interventions = state.seconds / 60, method.interventions
-    return Trained(copy_to_cpu(weights), kept, state.step, minutes, state.best_score, stopped, interventions)
+    trained = Trained(copy_to_cpu(weights), kept, state.step, minutes, state.best_score, stopped, interventions)
+    # What was learned comes first: on a disk with little room the resume file may be what does not fit.
+    if write and state.step:
+        write(trained)
+    if stopped and state.step:
+        trained = dataclasses.replace(trained, resumable=state.save_at_the_end())
+    distributed.barrier()
+    return trained
 
 
 def _step(

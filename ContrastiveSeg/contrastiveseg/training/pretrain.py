@@ -29,10 +29,10 @@ from ..volumes.partial_labels import with_named_labels
 from . import distributed
 from .curve import metrics_path
 from .loop import train
+from .run import Trained
 from .setup import (
     cache_folder,
     cases_of,
-    finish,
     open_run,
     prepared,
     provenance,
@@ -58,52 +58,50 @@ def pretrain(
     data_sets = with_named_labels(data_sets, _labels(job, method_type))
     cases = with_common_values([case for data_set in data_sets for case in data_set], {}, "", emit)
     native = fingerprint_of(cases, declared_channels(Path(path) for path in job.images))
-    run = open_run(job, emit, cancelled)
-    # No labels say how coarse is too coarse, so that only the user can choose it.
-    chosen = choose_resolution(job.resolution, native, job.dimensions, 0, 0, ())
-    seen = at_spacing(native, chosen.spacing)
-    spec, voxels = choose_network(job.network, job.size, job.dimensions, seen, run.device)
-    # The seed decides the initial weights too.
-    distributed.seed(job.seed)
-    backbone = build(spec)
-    plan = make_plan(seen, job.dimensions, method_type.patch_rule(backbone, settings), voxels)
-    plan = dataclasses.replace(plan, volume_spacing=finer_than_working(native.spacing, plan.spacing))
-    method = method_type(backbone, plan, settings)
-    labeled = sum(case.labels is not None for case in cases)
-    counted = f"{len(cases)} volumes" + (f", {labeled} of them with labels" if labeled else "")
-    emit(events.log(f"{counted}; spacing {_mm(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
-    with cache_folder(job) as folder:
-        emit(events.StageStarted(events.Stage.PREPROCESS))
-        cached = prepared(cases, plan, folder, run, with_labels=True)
-        values = sorted({value for case in cached for value in case.values or ()})
-        emit(events.StageStarted(events.Stage.TRAIN))
-        trained = train(
-            method,
-            CachedVolumes(folder, cached, values, [len(data_set) for data_set in data_sets]),
-            how,
-            run,
-        )
-        if trained.cancelled and not trained.steps:
-            raise Cancelled("Stopped before the first step; no checkpoint was written.")
-        assert run.output is not None
-        if distributed.rank() == 0:
-            card = Card(
-                "pretrained",
-                job.method,
-                spec,
-                _generic(plan) if job.generic else plan,
-                settings=to_json(settings),
-                transferred=method.transferred,
-                provenance=provenance(job, cached, how, trained, labels_used=True, citation=method.citation),
-            )
-            weights = {k.removeprefix("backbone."): v for k, v in trained.state.items() if k.startswith("backbone.")}
-            save(run.output, weights, card)
-        if trained.cancelled:
-            raise Cancelled(
-                f"Stopped after {trained.steps} steps. {run.output} holds the weights so far; --resume goes on."
-            )
-    finish(run.output)
-    return PretrainResult(str(run.output), str(metrics_path(run.output)), trained.steps, round(trained.minutes, 2))
+    output = Path(job.output)
+    with open_run(job, emit, cancelled) as run:
+        # No labels say how coarse is too coarse, so that only the user can choose it.
+        chosen = choose_resolution(job.resolution, native, job.dimensions, 0, 0, ())
+        seen = at_spacing(native, chosen.spacing)
+        spec, voxels = choose_network(job.network, job.size, job.dimensions, seen, run.device)
+        # The seed decides the initial weights too.
+        distributed.seed(job.seed)
+        backbone = build(spec)
+        plan = make_plan(seen, job.dimensions, method_type.patch_rule(backbone, settings), voxels)
+        plan = dataclasses.replace(plan, volume_spacing=finer_than_working(native.spacing, plan.spacing))
+        method = method_type(backbone, plan, settings)
+        labeled = sum(case.labels is not None for case in cases)
+        counted = f"{len(cases)} volumes" + (f", {labeled} of them with labels" if labeled else "")
+        emit(events.log(f"{counted}; spacing {_mm(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
+        with cache_folder(job) as folder:
+            emit(events.StageStarted(events.Stage.PREPROCESS))
+            cached = prepared(cases, plan, folder, run, with_labels=True)
+            values = sorted({value for case in cached for value in case.values or ()})
+            source = CachedVolumes(folder, cached, values, [len(data_set) for data_set in data_sets])
+
+            def write(trained: Trained) -> None:
+                if distributed.rank():
+                    return
+                card = Card(
+                    "pretrained",
+                    job.method,
+                    spec,
+                    _generic(plan) if job.generic else plan,
+                    settings=to_json(settings),
+                    transferred=method.transferred,
+                    provenance=provenance(job, cached, how, trained, labels_used=True, citation=method.citation),
+                )
+                prefix = "backbone."
+                weights = {k.removeprefix(prefix): v for k, v in trained.state.items() if k.startswith(prefix)}
+                save(output, weights, card)
+
+            emit(events.StageStarted(events.Stage.TRAIN))
+            trained = train(method, source, how, run, write=write)
+            if trained.cancelled and not trained.steps:
+                raise Cancelled("Stopped before the first step; no checkpoint was written.")
+            if trained.cancelled:
+                raise trained.stopped_with(output)
+    return PretrainResult(str(output), str(metrics_path(output)), trained.steps, round(trained.minutes, 2))
 
 
 def _labels(job: PretrainJob, method: type[Method]) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +17,13 @@ from ..errors import InputError
 from ..files import replacing
 from ..serialization import from_json, to_json
 
-#: Key of the state in the file's metadata; the name is that of the first version.
+#: Keys of the file's metadata: the state, under the name of the first version, and the checksum of all tensors.
 _STATE_KEY = "mark"
+_CHECKSUM_KEY = "checksum"
+
+
+class DamagedResumeFile(InputError):
+    """The resume file is not as it was written."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +55,19 @@ def save_resume_state(path: Path, state: ResumeState, parts: Mapping[str, Mappin
         for part, named in parts.items()
         for name, tensor in named.items()
     }
-    with replacing(path) as temporary:
-        safetensors.torch.save_file(tensors, str(temporary), metadata={_STATE_KEY: json.dumps(to_json(state))})
+    metadata = {_STATE_KEY: json.dumps(to_json(state)), _CHECKSUM_KEY: _checksum(tensors)}
+    with replacing(path, durable=True) as temporary:
+        safetensors.torch.save_file(tensors, str(temporary), metadata=metadata)
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, shapes and values."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def check_resumable(path: Path) -> None:
@@ -80,15 +97,23 @@ def load_resume_state(path: Path, identity: str) -> tuple[ResumeState, dict[str,
     """What :func:`save_resume_state` wrote.
 
     Raises:
-        InputError: the file is not there or damaged, or it belongs to another job.
+        DamagedResumeFile: the file is not as it was written.
+        InputError: it is not there, or it belongs to another job.
     """
     check_resumable(path)
     try:
         with safetensors.safe_open(str(path), "pt") as file:
-            state = from_json(ResumeState, json.loads((file.metadata() or {}).get(_STATE_KEY, "null")), path.name)
+            metadata = file.metadata() or {}
+            state = from_json(ResumeState, json.loads(metadata.get(_STATE_KEY, "null")), path.name)
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (safetensors.SafetensorError, OSError, ValueError) as problem:
-        raise InputError(f"{path} cannot be read ({problem}). Delete it and start anew without --resume.") from problem
+        # Files of the first versions have no checksum.
+        if metadata.get(_CHECKSUM_KEY, "") not in ("", _checksum(flat)):
+            raise ValueError("its checksum is another")
+    except (safetensors.SafetensorError, OSError, ValueError, RecursionError, InputError) as problem:
+        raise DamagedResumeFile(
+            f"{path} cannot be read ({problem}). It is damaged. Delete it and start anew without --resume, or give "
+            "--resume auto, which begins anew by itself."
+        ) from problem
     if state.identity != identity:
         raise InputError(
             f"{path} belongs to a run with other data, network, method or settings. Give the same options as then, or "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import events
-from ..errors import InputError
+from ..errors import Cancelled, InputError
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Run:
         budget: when training ends. device, dtype: where and in which type it computes, None for float32.
         output: the checkpoint to write; the curve and the resume file lie beside it. None writes nothing.
         identity: a hash of the job, so that only the same job resumes the run.
-        resume: continue from the resume file.
+        resume: continue from the resume file. begin_anew: begin where that is damaged, with a warning.
+        replace_curve: a curve that lies beside the output may go; else a new run puts it aside.
         save_seconds: seconds between two writings of the resume file.
         validations: how many times, evenly over the budget, the weights are validated.
     """
@@ -51,6 +52,8 @@ class Run:
     output: Path | None = None
     identity: str = ""
     resume: bool = False
+    begin_anew: bool = False
+    replace_curve: bool = False
     save_seconds: float = 60.0
     validations: int = 10
     emit: events.Emit = events.silent
@@ -65,6 +68,7 @@ class Trained:
         state: the method's state dict to keep. kept: which one it is, "best" validated, else "average", else "last".
         steps: optimizer steps. minutes: spent training. best_score: of the validations, None without any.
         cancelled: the run was stopped before its budget was used.
+        resumable: it was stopped, and the file to resume from is written.
         interventions: what the method changed in its own course, in sentences.
     """
 
@@ -75,3 +79,9 @@ class Trained:
     best_score: float | None
     cancelled: bool
     interventions: tuple[str, ...] = ()
+    resumable: bool = False
+
+    def stopped_with(self, output: Path | None) -> Cancelled:
+        """What a stopped run ends with, whose checkpoint is ``output``."""
+        goes_on = "; --resume goes on" if self.resumable else ""
+        return Cancelled(f"Stopped after {self.steps} steps. {output} holds the {self.kept} weights so far{goes_on}.")

@@ -57,7 +57,7 @@ class SegmenterTraining:
     run: Run
 
     def train(self, held: Sequence[int], select: bool = True) -> TrainedSegmenter:
-        """Train on all cases but ``held``.
+        """Train on all cases but ``held``, and write the checkpoint if the run has an output.
 
         ``select`` keeps the weights that did best on the held-out cases during training; their scores are then a
         little optimistic.
@@ -89,6 +89,7 @@ class SegmenterTraining:
             self.run,
             transferred=transferred,
             validate=validate if held and select else None,
+            write=(lambda trained: self.save(held, trained)) if self.run.output else None,
         )
         method.load_state_dict(trained.state)
         return TrainedSegmenter(trained, method.segmenter, report)
@@ -119,21 +120,21 @@ class SegmenterTraining:
         """The same training from ``start``, which writes nothing."""
         return dataclasses.replace(self, start=start, run=dataclasses.replace(self.run, output=None, resume=False))
 
-    def save(self, held: Sequence[int], outcome: TrainedSegmenter, scores: Mapping[str, float] | None = None) -> None:
+    def save(self, held: Sequence[int], trained: Trained, scores: Mapping[str, float] | None = None) -> None:
         """Write the checkpoint: the segmenter without its auxiliary heads, which only training uses."""
         if distributed.rank():
             return
         base, prefix = self.start.card, "segmenter."
         weights = {
             name.removeprefix(prefix): tensor
-            for name, tensor in outcome.trained.state.items()
+            for name, tensor in trained.state.items()
             if name.startswith(prefix) and not name.startswith(prefix + "auxiliary.")
         }
         origin = provenance(
             self.job,
             self.training_volumes(held).cases,
             self.how,
-            outcome.trained,
+            trained,
             labels_used=True,
             base=self.start.digest,
             base_method=base.method if base else None,

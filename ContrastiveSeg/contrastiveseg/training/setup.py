@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import json
-import shutil
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,18 @@ import torch
 
 from .. import __version__, events
 from ..checkpoints.card import Provenance, TrainingCase
-from ..data.cache import CachedCase, preprocess
+from ..claims import check_unclaimed, claimed
+from ..data.cache import CachedCase, preprocess, remove_cache
 from ..descriptions import Training
 from ..device import autocast_dtype, resolve_device
 from ..errors import InputError
-from ..files import check_output
+from ..files import check_output, remove_leftovers
 from ..methods.method import Optimization
 from ..planning.plan import Plan
 from ..serialization import to_json
 from ..volumes.dataset import CaseFiles, find_cases
 from . import distributed
+from .curve import metrics_path
 from .resume import check_fresh, check_resumable, resume_path
 from .run import Budget, Run, Trained
 from .tensorboard import tensorboard
@@ -35,21 +38,57 @@ _NOT_SHAPING = ("output", "resume", "overwrite", "cache", "device", "precision",
 _NAMED_CASES = 1000
 
 
-def open_run(job: Training, emit: events.Emit, cancelled: events.CancelCheck) -> Run:
-    """Check the output and the budget, choose the device, join other processes.
+@contextmanager
+def open_run(job: Training, emit: events.Emit, cancelled: events.CancelCheck) -> Iterator[Run]:
+    """Check the output and the budget, keep the output to this run, choose the device, join other processes.
+
+    Where it ends well, the resume file is removed and the process group left.
 
     Raises:
-        InputError: the output or a run to resume exists, there is nothing to resume, the budget is missing or doubled,
-            the device is not there.
+        InputError: the output or a run to resume exists, there is nothing to resume, another process writes the output,
+            the budget is missing or doubled, the device is not there.
     """
     output = Path(job.output)
     if output.suffix != ".safetensors":
         raise InputError(f"A checkpoint's name ends in .safetensors; {output.name} does not.")
-    if job.resume:
-        check_resumable(resume_path(output))
-    else:
+    # Of several processes the first claims the output for all.
+    first = os.environ.get("RANK", "0") == "0"
+    if first:
+        check_unclaimed(output)
+    if not job.resume:
         check_output(output, job.overwrite)
         check_fresh(resume_path(output), job.overwrite)
+    budget = Budget(job.steps, job.minutes)
+    with claimed(output) if first else nullcontext(True) as killed:
+        resume = _resumes(job, output, killed)
+        if first:
+            remove_leftovers([output, resume_path(output), metrics_path(output)])
+        run = _run(job, budget, emit, cancelled)
+        yield dataclasses.replace(
+            run, resume=resume, begin_anew=job.resume == "auto", replace_curve=job.overwrite or killed
+        )
+        resume_path(output).unlink(missing_ok=True)
+        distributed.stop()
+
+
+def _resumes(job: Training, output: Path, killed: bool) -> bool:
+    """Whether ``job`` has a resume file to continue from.
+
+    One that was ``killed`` may have been before it wrote the first; then it begins, as it does with "auto".
+
+    Raises:
+        InputError: there is nothing to resume, or the output of a run that begins exists.
+    """
+    if not job.resume or resume_path(output).is_file():
+        return bool(job.resume)
+    if job.resume != "auto" and not killed:
+        check_resumable(resume_path(output))
+    check_output(output, job.overwrite)
+    return False
+
+
+def _run(job: Training, budget: Budget, emit: events.Emit, cancelled: events.CancelCheck) -> Run:
+    output = Path(job.output)
     if job.threads:
         torch.set_num_threads(job.threads)
     device = distributed.start(resolve_device(job.device))
@@ -58,8 +97,7 @@ def open_run(job: Training, emit: events.Emit, cancelled: events.CancelCheck) ->
     elif job.tensorboard:
         emit = tensorboard(emit, output.with_name(output.name + ".tensorboard"))
     dtype = autocast_dtype(device, job.precision)
-    budget = Budget(job.steps, job.minutes)
-    return Run(budget, device, dtype, job.seed, output, _identity(job), job.resume, emit=emit, cancelled=cancelled)
+    return Run(budget, device, dtype, job.seed, output, _identity(job), emit=emit, cancelled=cancelled)
 
 
 def _identity(job: Training) -> str:
@@ -88,10 +126,10 @@ def warn_of_channels(cases: Sequence[CaseFiles], emit: events.Emit) -> None:
 
 @contextmanager
 def cache_folder(job: Training, keep_if_refused: bool = True) -> Iterator[Path]:
-    """The folder for preprocessed volumes: that of the job, or one beside the output that is removed at the end.
+    """The folder for preprocessed volumes: that of the job, or one beside the output that is emptied at the end.
 
     A run that ends early (cancelled, failed) keeps it, so that resuming need not preprocess again. With
-    ``keep_if_refused`` false it is removed when the input cannot be used.
+    ``keep_if_refused`` false it is removed when the input cannot be used. Files of others in it stay.
     """
     if job.cache:
         yield Path(job.cache)
@@ -101,11 +139,11 @@ def cache_folder(job: Training, keep_if_refused: bool = True) -> Iterator[Path]:
         yield folder
     except InputError:
         if not keep_if_refused and distributed.rank() == 0:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_cache(folder)
         raise
     distributed.barrier()
     if distributed.rank() == 0:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_cache(folder)
 
 
 def prepared(
@@ -151,9 +189,3 @@ def _training_case(case: CachedCase, label_used: bool) -> TrainingCase:
     if not label_used:
         return TrainingCase(case.name, case.digest, False)
     return TrainingCase(case.name, case.digest, True, round(case.labeled, 4), case.structures)
-
-
-def finish(output: Path) -> None:
-    """Remove the resume file and leave the process group, after the checkpoint is written."""
-    resume_path(output).unlink(missing_ok=True)
-    distributed.stop()

@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..methods.method import Method, Optimization
 from . import distributed
 from .optimizer import AveragedWeights, load_optimizer_tensors, make_optimizer, optimizer_tensors
-from .resume import ResumeState, load_resume_state, resume_path, save_resume_state
+from .resume import DamagedResumeFile, ResumeState, load_resume_state, resume_path, save_resume_state
 from .run import Run
 
 
@@ -79,16 +79,45 @@ class TrainingState:
                 self.run.emit(events.warning(f"{problem} Training goes on, but could not be resumed from here."))
             self._warned = True
 
+    def save_at_the_end(self) -> bool:
+        """Write the resume file of a stopped run; if that fails, warn and return False."""
+        try:
+            self.save()
+        except (InputError, OSError) as problem:
+            self.run.emit(events.warning(f"{problem} The run cannot be resumed from where it stopped."))
+            return False
+        return True
+
     def restore(self) -> None:
-        """Continue from the resume file."""
+        """Continue from the resume file; where it is damaged and the run may begin anew, warn and do that.
+
+        Raises:
+            InputError: as :func:`.resume.load_resume_state`, or the file does not fit the method.
+        """
         assert self.run.output is not None
-        state, parts = load_resume_state(resume_path(self.run.output), self.run.identity)
+        path = resume_path(self.run.output)
+        try:
+            state, parts = load_resume_state(path, self.run.identity)
+        except DamagedResumeFile as problem:
+            if not self.run.begin_anew:
+                raise
+            self.run.emit(events.warning(f"{problem.__cause__}: {path} is damaged. Training begins anew."))
+            return
+        try:
+            self._load(state, parts)
+        except (KeyError, RuntimeError, ValueError) as problem:
+            raise InputError(
+                f"{path} does not fit this method and network; it is of another version or was changed. Delete it and "
+                "start anew without --resume."
+            ) from problem
+
+    def _load(self, state: ResumeState, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
         self.method.load_state_dict(parts["objective"])
         self._interventions = len(self.method.interventions)
         load_optimizer_tensors(self.optimizer, parts.get("optimizer", {}))
         self.step, self.skipped, self.seconds = state.step, state.skipped, state.seconds
         self.best_score = state.best_score
-        self.best = parts.get("best", {})
+        self.best = dict(parts.get("best", {}))
         if self.average:
             self.average.updates = state.averages
             self.average.state = {name: t.to(self.run.device) for name, t in parts["average"].items()}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError
-from ..events import Emit, Event, Metric
+from ..events import Emit, Event, Metric, warning
 
 
 def tensorboard(emit: Emit, folder: Path) -> Emit:
-    """``emit`` that also writes metric events to ``folder``.
+    """``emit`` that also writes metric events to ``folder``; where that fails, the user is warned, once.
 
     Raises:
         InputError: TensorBoard is not installed.
@@ -22,10 +22,17 @@ def tensorboard(emit: Emit, folder: Path) -> Emit:
         ) from problem
     writer = SummaryWriter(str(folder))
 
+    writes = True
+
     def both(event: Event) -> None:
-        if isinstance(event, Metric):
-            writer.add_scalar(event.name, event.value, event.step)
-            writer.flush()
+        nonlocal writes
+        if writes and isinstance(event, Metric):
+            try:
+                writer.add_scalar(event.name, event.value, event.step)
+                writer.flush()
+            except OSError as problem:
+                writes = False
+                emit(warning(f"The curves in {folder} end here: {problem.strerror or problem}. Training goes on."))
         emit(event)
 
     return both
