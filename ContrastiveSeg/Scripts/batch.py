@@ -76,6 +76,8 @@ def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.CancelCheck) 
             f"{_ENDING} files are written by Slicer: run this inside Slicer or install slicer-core into this Python "
             f"({problem}). Or choose an output ending in .nii.gz."
         ) from problem
+    if job.continue_:
+        raise InputError(f"--continue knows label maps, not {_ENDING} files. Leave it out, or {_FLAG} and that ending.")
     outputs = _outputs(job)
     labels = read_card(checkpoint_path(job.checkpoint)).labels
     written: list[str] = []

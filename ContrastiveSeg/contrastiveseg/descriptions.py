@@ -152,6 +152,11 @@ class SegmentJob(Parameters):
         None, help="also write the entropy of the class probabilities, 0 to 1, to this file or folder"
     )
     uncompressed: bool = parameter(False, help="write .nrrd and .mha files larger, and quicker")
+    continue_: bool = parameter(
+        False,
+        help="go on with the killed or stopped run of the same command: label maps that were made from the same input, "
+        "checkpoint and options stay as they are",
+    )
     overwrite: bool = parameter(False, help="replace existing outputs")
     mirror: bool = parameter(False, help="average over mirrored copies (slower, often a little better)")
     pieces: Pieces = parameter(

@@ -37,8 +37,11 @@ def stem(path: Path) -> str:
     return unicodedata.normalize("NFC", path.name[: len(path.name) - len(volume_suffix(path))])
 
 
-def check_output(path: Path, overwrite: bool = False) -> None:
+def check_output(path: Path, overwrite: bool = False, hint: str = "") -> None:
     """Refuse an output that exists or cannot be made, before any work is done for it.
+
+    Args:
+        hint: what else to do where it exists.
 
     Raises:
         InputError: the file exists and ``overwrite`` is false, or is a folder; or its own folder is read-only, or
@@ -51,7 +54,7 @@ def check_output(path: Path, overwrite: bool = False) -> None:
     if is_folder:
         raise InputError(f"{path} is a folder. Give the name of a file to write.")
     if path.exists() and not overwrite:
-        raise InputError(f"{path} exists already. Choose another output, or add --overwrite to replace it.")
+        raise InputError(f"{path} exists already. Choose another output, or add --overwrite to replace it.{hint}")
     # Missing folders are made with the first file in them: work that fails leaves none behind.
     there = next(folder for folder in path.absolute().parents if folder.exists())
     if not there.is_dir():
@@ -76,7 +79,7 @@ def readable(path: Path) -> Iterator[None]:
         ) from problem
 
 
-def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path], overwrite: bool = False) -> None:
+def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path], overwrite: bool = False, hint: str = "") -> None:
     """:func:`check_output` for all that a job writes; nothing it reads may be replaced by it.
 
     What killed jobs have left half-written of the outputs is removed.
@@ -93,7 +96,7 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path], overwrite: bo
         if place in written:
             raise InputError(f"{path} is to be written twice. Give every output a path of its own.")
         written.add(place)
-        check_output(path, overwrite)
+        check_output(path, overwrite, hint)
     remove_leftovers(outputs)
 
 

@@ -17,7 +17,8 @@ _STAGES = {"pretrain": "Pre-training", "finetune": "Fine-tuning"}
 
 def option_flag(option: Parameter) -> str:
     """How the command line calls a job's parameter."""
-    return "--set" if option.kind == "table" else f"--{option.name.replace('_', '-')}"
+    # A name that Python keeps for itself has an underscore behind it.
+    return "--set" if option.kind == "table" else f"--{option.name.rstrip('_').replace('_', '-')}"
 
 
 def listed_methods(methods: Iterable[Mapping[str, Any]]) -> str:

@@ -108,6 +108,7 @@ class SegmentResult:
     """Label maps written, and what could not be segmented.
 
     Attributes:
+        kept: label maps that an earlier run of the same command has written, left as they are.
         left_out: case -> label -> ml that were left out as apart from its largest piece.
         seconds: by stage, see :data:`.segmentation.segment.STAGES`.
         peak_memory: bytes (0: unknown).
@@ -118,6 +119,7 @@ class SegmentResult:
     left_out: Mapping[str, Mapping[str, float]]
     seconds: Mapping[str, float]
     peak_memory: int
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

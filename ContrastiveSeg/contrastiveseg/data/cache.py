@@ -30,6 +30,7 @@ from ..files import remove_half_written, replacing, write_text
 from ..planning.plan import Plan
 from ..serialization import from_json, to_json
 from ..volumes.components import in_one_piece
+from ..volumes.content import content_digest
 from ..volumes.dataset import CaseFiles
 from ..volumes.labeling import Labeling
 from ..volumes.named_labels import read_case_labels
@@ -149,7 +150,7 @@ def remove_cache(folder: Path) -> None:
 def _prepared_case(case: CaseFiles, plan: Plan, folder: Path, with_labels: bool, cancelled: CancelCheck) -> _Prepared:
     if cancelled():
         raise Cancelled("Stopped while preprocessing. Volumes already prepared are kept.")
-    digest = _digest(case.images)
+    digest = content_digest(case.images)
     key = _key(digest, case if with_labels else None, plan)
     if existing := _existing(folder, key):
         return _Prepared(dataclasses.replace(existing, name=case.name))
@@ -250,7 +251,7 @@ def _body_box(image: np.ndarray) -> Box:
 
 def _key(digest: str, labeled: CaseFiles | None, plan: Plan) -> str:
     labels = labeled.labels if labeled else None
-    parts = [_VERSION, digest, _digest((labels,)) if labels else "", to_json(plan.channels), plan.spacing]
+    parts = [_VERSION, digest, content_digest((labels,)) if labels else "", to_json(plan.channels), plan.spacing]
     if labeled and labels:
         labeling = labeled.labeling
         parts.append([labeling.part or "all", labeling.ignore, labeling.background])
@@ -258,27 +259,6 @@ def _key(digest: str, labeled: CaseFiles | None, plan: Plan) -> str:
     if plan.dimensions == 2:
         parts.append(plan.slice_axis)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def _digest(paths: Sequence[Path]) -> str:
-    """SHA-256 over the content of files, of the files in folders (DICOM series), and of voxels kept beside a header."""
-    total = hashlib.sha256()
-    for path in paths:
-        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path, *_voxels_of(path)]:
-            with open(file, "rb") as opened:
-                while block := opened.read(2**20):
-                    total.update(block)
-    return total.hexdigest()
-
-
-def _voxels_of(path: Path) -> list[Path]:
-    """The file that a MetaImage or NRRD header names for its voxels: without it, changed voxels would go unnoticed."""
-    if path.suffix.lower() not in (".mhd", ".nhdr"):
-        return []
-    header = path.read_text(encoding="latin-1")
-    named = re.search(r"^(?:ElementDataFile *=|data ?file:) *(.+?) *$", header, re.IGNORECASE | re.MULTILINE)
-    voxels = path.parent / named[1] if named else path
-    return [voxels] if voxels != path and voxels.is_file() else []
 
 
 def _write(path: Path, array: np.ndarray) -> int:

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,14 @@ from .. import events
 from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
-from ..files import check_outputs, volume_suffix, write_text
+from ..files import check_output, check_outputs, volume_suffix, write_text
 from ..networks.registry import available_backbones
 from ..planning.compatibility import incompatibilities, warning_text
 from ..results import Failure, SegmentResult
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.reading import read_channels
 from ..volumes.writing import WRITTEN, check_writable_kind, write_labels, write_maps
+from .finished import checkpoint_digest, is_finished, origin_of
 from .predictor import Predictor
 from .sliding_window import OnTile
 from .timings import Timings
@@ -34,6 +35,7 @@ from .timings import Timings
 #: Stages in the order of the result; "import" is the time from the job's arrival until the libraries were loaded
 #: (the interpreter's own start, some 0.1 s before that, is not in it).
 STAGES = ("import", "load", "preprocess", "network", "blend", "restore", "write", "total")
+_HINT = " With --continue a batch goes on that was interrupted."
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Output:
     labels: Path
     probabilities: Path | None
     uncertainty: Path | None
+
+    @property
+    def files(self) -> list[Path]:
+        return [path for path in (self.labels, self.probabilities, self.uncertainty) if path]
 
 
 def segment(
@@ -66,11 +72,17 @@ def segment(
     if job.threads:
         torch.set_num_threads(job.threads)
     outputs = _outputs(job)
+    finished = _finished(job, outputs) if job.continue_ else set()
+    kept = tuple(str(output.labels) for output in outputs if output.labels in finished)
+    if kept:
+        emit(events.log(f"{len(kept)} of {len(outputs)} volumes are segmented already. Their label maps stay."))
+    outputs = [output for output in outputs if output.labels not in finished]
     emit(events.StageStarted(events.Stage.LOAD))
     with timings.of("import"):
         available_backbones()  # brings in MONAI, which would count as loading the checkpoint otherwise
     with timings.of("load"):
         device = resolve_device(job.device)
+        checkpoint = checkpoint_digest(job)
         predictor = _predictor(os.path.realpath(job.checkpoint), _stamp(job.checkpoint), str(device), job.precision)
     written: list[str] = []
     failures: list[Failure] = []
@@ -85,7 +97,7 @@ def segment(
             progress(done + tile / tiles)
 
         try:
-            if apart := _segment_case(job, predictor, output, timings, emit, on_tile):
+            if apart := _segment_case(job, checkpoint, predictor, output, timings, emit, on_tile):
                 left_out[output.case.name] = apart
             written.append(str(output.labels))
         except (InputError, RuntimeError, MemoryError) as problem:
@@ -94,22 +106,29 @@ def segment(
             failures.append(Failure(str(output.case.images[0]), str(problem)))
             emit(events.warning(f"{output.case.name} failed: {problem}"))
         progress(done + 1)
-    if not written:
+    if not written and not kept:
         raise InputError(f"None of the {len(outputs)} volumes could be segmented. {failures[0].what}")
     timings.add("total", import_seconds + time.perf_counter() - start)
     seconds = {stage: round(timings.seconds.get(stage, 0.0), 4) for stage in STAGES}
     peak = peak_memory(device)
     if job.timings:
         write_text(Path(job.timings), json.dumps({**seconds, "peak_memory_bytes": peak}, indent=1))
-    return SegmentResult(tuple(written), tuple(failures), left_out, seconds, peak)
+    return SegmentResult(tuple(written), tuple(failures), left_out, seconds, peak, kept)
 
 
 def _segment_case(
-    job: SegmentJob, predictor: Predictor, output: Output, timings: Timings, emit: events.Emit, on_tile: OnTile
+    job: SegmentJob,
+    checkpoint: str,
+    predictor: Predictor,
+    output: Output,
+    timings: Timings,
+    emit: events.Emit,
+    on_tile: OnTile,
 ) -> Mapping[str, float]:
-    """Returns what was left out, see :class:`.predictor.Prediction`."""
+    """Returns what was left out, see :class:`.predictor.Prediction`; ``checkpoint`` is the SHA-256 of its file."""
     with timings.of("load"):
         volume = read_channels(output.case.images, len(predictor.card.plan.channels))
+        origin = origin_of(output.case, checkpoint, job)
     prediction = predictor.predict(
         volume,
         mirror=job.mirror,
@@ -126,10 +145,10 @@ def _segment_case(
             (output.uncertainty, prediction.uncertainty),
         ):
             if path and array is not None:
-                write_maps(path, array, volume.geometry, compress)
+                write_maps(path, array, volume.geometry, compress, origin)
                 undo.callback(path.unlink, missing_ok=True)
         # Last: a case with a label map is complete.
-        write_labels(output.labels, prediction.labels.array, volume.geometry, compress)
+        write_labels(output.labels, prediction.labels.array, volume.geometry, compress, origin)
         undo.pop_all()
     name = output.case.name
     channels = predictor.card.plan.channels
@@ -160,11 +179,31 @@ def _outputs(job: SegmentJob) -> list[Output]:
         soft = _target("--probabilities", job.probabilities, name, many) if job.probabilities else None
         unsure = _target("--uncertainty", job.uncertainty, name, many) if job.uncertainty else None
         outputs.append(Output(case, labels, soft, unsure))
-    targets = [path for o in outputs for path in (o.labels, o.probabilities, o.uncertainty) if path]
-    targets += [Path(job.timings)] if job.timings else []
+    targets = [path for output in outputs for path in output.files]
+    timings = [Path(job.timings)] if job.timings else []
     inputs = [Path(p) for p in (job.checkpoint, *job.input)] + [image for case in cases for image in case.images]
-    check_outputs(targets, inputs, job.overwrite)
+    # What exists is looked at more closely where a batch goes on.
+    check_outputs([*targets, *timings], inputs, job.overwrite or job.continue_, _HINT)
+    for path in timings:
+        check_output(path, job.overwrite)
     return outputs
+
+
+def _finished(job: SegmentJob, outputs: Sequence[Output]) -> set[Path]:
+    """The label maps that an earlier run of ``job`` has finished.
+
+    Raises:
+        InputError: a file is there that is not of this job, and may not be overwritten.
+    """
+    begun = [output for output in outputs if any(path.exists() for path in output.files)]
+    if not begun:
+        return set()
+    checkpoint = checkpoint_digest(job)
+    return {
+        output.labels
+        for output in begun
+        if is_finished(output.files, origin_of(output.case, checkpoint, job), job.overwrite)
+    }
 
 
 def _target(option: str, given: str, name: str, cases: int) -> Path:

@@ -68,7 +68,7 @@ def read_nifti_geometry(path: Path, channels: int = 1) -> tuple[Geometry, int]:
     return stored.geometry, stored.channels
 
 
-def write_nifti(path: Path, array: np.ndarray, geometry: Geometry, compress: bool) -> None:
+def write_nifti(path: Path, array: np.ndarray, geometry: Geometry, compress: bool, description: str = "") -> None:
     """Write ``array``, (z, y, x) or (C, z, y, x), as a single-file NIfTI: version 1, or 2 where an axis is too long.
 
     Raises:
@@ -81,6 +81,7 @@ def write_nifti(path: Path, array: np.ndarray, geometry: Geometry, compress: boo
     header.set_data_dtype(array.dtype)
     store_transforms(header, geometry)
     header["scl_slope"], header["scl_inter"] = 1, 0
+    header["descrip"] = description.encode()
     header["vox_offset"] = header.sizeof_hdr + 4
     voxels = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     with path.open("wb") as file:

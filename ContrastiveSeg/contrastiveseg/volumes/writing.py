@@ -11,6 +11,7 @@ from .. import files
 from ..errors import InputError
 from .itk import image_on, in_plain_words
 from .nifti import write_nifti
+from .origin import FIELD, origin_text
 from .volume import Geometry
 
 #: What volumes can be written as.
@@ -19,25 +20,26 @@ WRITTEN = (".nii.gz", ".nii", ".nrrd", ".mha")
 COMPRESSION_LEVEL = 3
 
 
-def write_labels(path: Path, array: np.ndarray, geometry: Geometry, compress: bool = True) -> None:
+def write_labels(path: Path, array: np.ndarray, geometry: Geometry, compress: bool = True, origin: str = "") -> None:
     """Write integer labels (z, y, x) to a .nii.gz, .nii, .nrrd or .mha file, by write-then-rename.
 
     The geometry reads back exactly as it was given, if it came from a file of the same format.
 
     Args:
         compress: for formats that leave the choice; ``.nii`` never is and ``.nii.gz`` always.
+        origin: what it was made from, see :mod:`.origin`.
 
     Raises:
         InputError: the file's ending is not one of those, the disk is full, or the folder not writable.
     """
     if array.dtype == bool:
         array = array.astype(np.uint8)
-    _write(path, array, geometry, compress)
+    _write(path, array, geometry, compress, origin)
 
 
-def write_maps(path: Path, array: np.ndarray, geometry: Geometry, compress: bool = True) -> None:
+def write_maps(path: Path, array: np.ndarray, geometry: Geometry, compress: bool = True, origin: str = "") -> None:
     """Write (z, y, x), or (C, z, y, x) with C values a voxel, as float32; otherwise as :func:`write_labels`."""
-    _write(path, array.astype(np.float32, copy=False), geometry, compress)
+    _write(path, array.astype(np.float32, copy=False), geometry, compress, origin)
 
 
 def check_writable_kind(path: Path) -> None:
@@ -51,20 +53,24 @@ def check_writable_kind(path: Path) -> None:
         raise InputError(f"Cannot write {path}: the ending must be one of {', '.join(WRITTEN)}.")
 
 
-def _write(path: Path, array: np.ndarray, geometry: Geometry, compress: bool) -> None:
+def _write(path: Path, array: np.ndarray, geometry: Geometry, compress: bool, origin: str) -> None:
     check_writable_kind(path)
     suffix = files.volume_suffix(path)
     if array.shape[-3:] != geometry.shape:
         raise ValueError(f"array {array.shape} is not on the grid {geometry.shape}")
-    with files.replacing(path) as temporary:
+    # Uncompressed files go from process to process, and are not kept.
+    with files.replacing(path, durable=compress) as temporary:
         if suffix in (".nii", ".nii.gz"):
-            write_nifti(temporary, array, geometry, compress=suffix == ".nii.gz")
+            description = origin_text(origin) if origin else ""
+            write_nifti(temporary, array, geometry, compress=suffix == ".nii.gz", description=description)
             return
         image = image_on(array, geometry)
         if suffix.endswith(".nrrd"):
             # NRRD stores spacing times direction; ITK multiplies the two, here by 1.
             image.SetDirection(_space_directions(geometry).ravel().tolist())
             image.SetSpacing((1.0, 1.0, 1.0))
+        if origin:
+            image.SetMetaData(FIELD, origin)
         writer = sitk.ImageFileWriter()
         writer.SetFileName(str(temporary))
         writer.SetUseCompression(compress)

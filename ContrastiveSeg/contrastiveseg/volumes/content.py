@@ -1,0 +1,29 @@
+"""What identifies a volume, whatever its name and place: a hash of its files' content."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def content_digest(paths: Sequence[Path]) -> str:
+    """SHA-256 over the content of files, of the files in folders (DICOM series), and of voxels kept beside a header."""
+    total = hashlib.sha256()
+    for path in paths:
+        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path, *_voxels_of(path)]:
+            with open(file, "rb") as opened:
+                while block := opened.read(2**20):
+                    total.update(block)
+    return total.hexdigest()
+
+
+def _voxels_of(path: Path) -> list[Path]:
+    """The file that a MetaImage or NRRD header names for its voxels: without it, changed voxels would go unnoticed."""
+    if path.suffix.lower() not in (".mhd", ".nhdr"):
+        return []
+    header = path.read_text(encoding="latin-1")
+    named = re.search(r"^(?:ElementDataFile *=|data ?file:) *(.+?) *$", header, re.IGNORECASE | re.MULTILINE)
+    voxels = path.parent / named[1] if named else path
+    return [voxels] if voxels != path and voxels.is_file() else []
