@@ -117,3 +117,27 @@ def test_files_that_were_not_fetched(tmp_path, name):
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
     refused(tmp_path / name, "neither a file nor a folder")
+
+
+def test_voxels_in_numbered_files(tmp_path):
+    """A file a slice, named by a pattern or listed: each is looked at before ITK is."""
+    slices = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    for number, voxels in enumerate(slices, start=1):
+        (tmp_path / f"s{number:02d}.raw").write_bytes(voxels.tobytes())
+    form = "NDims = 3\nDimSize = 5 4 3\nElementType = MET_SHORT\nElementSpacing = 1 1 1\nElementDataFile = {}\n"
+    listed = "LIST\n" + "\n".join(f"s{n:02d}.raw" for n in (1, 2, 3))
+    for name, data in (("a", "s%02d.raw 1 3 1"), ("b", listed)):
+        path = tmp_path / f"{name}.mhd"
+        path.write_text(form.format(data))
+        np.testing.assert_array_equal(read_volume(path).array[0], slices)
+    for name, data, words in (
+        ("c", "s%02d.raw 1 4 1", "s04.raw, which is not there"),
+        ("d", "../s%02d.raw 1 3 1", "outside its folder"),
+        ("e", "s%02d.raw 1 2 1", "cut short"),
+        ("f", "s%s.raw 1 3 1", "not an image"),
+        ("g", "s%02d.raw 1 1000000000 1", "not an image"),
+    ):
+        path = tmp_path / f"{name}.mhd"
+        path.write_text(form.format(data))
+        with pytest.raises(InputError, match=words):
+            read_volume(path)

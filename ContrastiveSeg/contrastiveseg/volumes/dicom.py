@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..errors import InputError
 from .dicom_file import DicomImage, dicom_image, groups_of_frames
-from .itk import geometry_of, in_plain_words
+from .memory import check_memory
+from .native_files import native_header, native_voxels
 from .volume import Geometry
 
 #: Slice positions may be off the even stack by this share of the slice distance (rounding of the headers).
@@ -66,21 +67,19 @@ def read_series(series: Series) -> np.ndarray:
     """Voxels (C, z, y, x), each slice scaled by its own slope, in a type that holds the values of all.
 
     Raises:
-        RuntimeError: ITK's, of a file that cannot be read.
+        InputError: a file that cannot be read.
     """
-    slices = []
-    for file in series.files:
-        array = sitk.GetArrayFromImage(sitk.ReadImage(file, imageIO="GDCMImageIO"))
-        slices.append(array.reshape(-1, *series.geometry.shape[1:], series.channels))
-    array = np.concatenate(slices)
+    most = 8 * math.prod(series.geometry.size) * series.channels
+    check_memory(Path(series.files[0]).parent, most)
+    array = native_voxels([Path(file) for file in series.files], most)
     if series.frames:
         array = array[list(series.frames)]
     return np.ascontiguousarray(np.moveaxis(array, -1, 0))
 
 
 def _single(image: DicomImage) -> Series:
-    header = _header(image.path)
-    return Series((str(image.path),), geometry_of(header), header.GetNumberOfComponents())
+    header = native_header(image.path)
+    return Series((str(image.path),), header.geometry, header.components)
 
 
 def _slices(folder: Path, images: Sequence[DicomImage]) -> Series:
@@ -139,7 +138,7 @@ def _frames(folder: Path, images: Sequence[DicomImage]) -> Series:
         origin=(x, y, z),
         direction=tuple(np.column_stack([rows, columns, np.cross(rows, columns)]).ravel().tolist()),
     )
-    return Series((str(image.path),), geometry, _header(image.path).GetNumberOfComponents(), tuple(order))
+    return Series((str(image.path),), geometry, native_header(image.path).components, tuple(order))
 
 
 def _check_alike(folder: Path, images: Sequence[DicomImage]) -> None:
@@ -164,17 +163,6 @@ def _check_alike(folder: Path, images: Sequence[DicomImage]) -> None:
 
 def _near(size: Sequence[float], other: Sequence[float]) -> bool:
     return len(size) == len(other) and bool(np.allclose(size, other, rtol=SAME, atol=0))
-
-
-def _header(path: Path) -> sitk.ImageFileReader:
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as problem:
-        raise InputError(f"{path} {in_plain_words(problem)}.") from problem
-    return reader
 
 
 def _description(image: DicomImage) -> str:

@@ -47,6 +47,8 @@ def in_plain_words(problem: Exception) -> str:
         return "is not an image of the kind its name says, or is damaged"
     if "Zero-valued spacing" in text:
         return "has a voxel spacing of 0, or one that is not a number. Correct its header"
+    if isinstance(problem, MemoryError) or re.search("bad_alloc|allocat", text):
+        return "needs more memory than its header says. It may be damaged"
     if "No space left" in text:
         return "could not be written: No space left on the device"
     if "File cannot be read" in text or re.search(r"fread got only|data not read|hit end|inflat|zlib|decompress", text):

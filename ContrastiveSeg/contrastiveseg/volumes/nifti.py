@@ -21,6 +21,7 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError
+from .memory import check_memory
 from .nifti_transforms import nifti_geometry, store_transforms
 from .series import check_series
 from .volume import Geometry
@@ -48,7 +49,9 @@ def read_nifti(path: Path, channels: int = 1) -> tuple[np.ndarray, Geometry]:
     """
     stored = _described(path, channels)
     header, geometry = stored.header, stored.geometry
-    voxels = np.empty((math.prod(geometry.size) * stored.channels,), stored.dtype)
+    count = math.prod(geometry.size) * stored.channels
+    check_memory(path, count * stored.dtype.itemsize)
+    voxels = np.empty((count,), stored.dtype)
     with _unpacked(path) as file:
         file.seek(stored.offset)
         _fill(path, file, voxels.view(np.uint8).data)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from .. import files
 from ..errors import InputError
 from .alignment import aligned, check_same_grid
 from .dicom import find_series, read_series
-from .itk import geometry_of, in_plain_words
+from .memory import check_memory
+from .native_files import NativeHeader, native_header, native_voxels
 from .nifti import read_nifti, read_nifti_geometry
 from .orientation import canonical_axes
 from .segments import merged, on_grid_of_image, segments_of
@@ -123,15 +123,15 @@ def read_geometry(path: Path, channels: int = 1) -> tuple[Geometry, int]:
             return series.geometry, series.channels
         if _is_nifti(path):
             return read_nifti_geometry(path, channels)
-        reader = _header(path, channels)
-    return _checked(path, geometry_of(reader)), reader.GetNumberOfComponents() * _volumes(reader)
+        header, _ = _header(path, channels)
+    return header.geometry, header.components * _volumes(header)
 
 
 def _read(path: Path, channels: int = 1) -> tuple[np.ndarray, Geometry]:
     """Voxels (C, z, y, x) and grid of a volume file or DICOM folder."""
     with files.readable(path):
         _check_exists(path)
-        array, geometry = read_nifti(path, channels) if _is_nifti(path) else _read_with_itk(path, channels)
+        array, geometry = read_nifti(path, channels) if _is_nifti(path) else _read_natively(path, channels)
     if np.iscomplexobj(array):
         raise InputError(f"{path} holds complex numbers. Save its magnitude as an image and give that.")
     if array.dtype.kind == "f" and (broken := array.size - int(np.count_nonzero(np.isfinite(array)))):
@@ -146,22 +146,16 @@ def _read(path: Path, channels: int = 1) -> tuple[np.ndarray, Geometry]:
     return array, geometry
 
 
-def _read_with_itk(path: Path, channels: int) -> tuple[np.ndarray, Geometry]:
-    try:
-        if path.is_dir():
-            series = find_series(path)
-            return read_series(series), series.geometry
-        reader = _header(path, channels)
-        if reader.GetDimension() > 3 and _volumes(reader) == 1:
-            reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (reader.GetDimension() - 3)])
-        image = reader.Execute()
-    except RuntimeError as problem:
-        raise InputError(f"{path} {in_plain_words(problem)}.") from problem
-    array = sitk.GetArrayFromImage(image)
-    geometry = _checked(path, geometry_of(image))
-    if image.GetNumberOfComponentsPerPixel() > 1:
+def _read_natively(path: Path, channels: int) -> tuple[np.ndarray, Geometry]:
+    if path.is_dir():
+        series = find_series(path)
+        return read_series(series), series.geometry
+    header, voxel_bytes = _header(path, channels)
+    check_memory(path, voxel_bytes)
+    array = native_voxels([path], voxel_bytes, 3 if _volumes(header) == 1 else 4)
+    if header.components > 1:
         array = np.ascontiguousarray(np.moveaxis(array, -1, 0))
-    return array.reshape(-1, *geometry.shape), geometry
+    return array.reshape(-1, *header.geometry.shape), header.geometry
 
 
 def _check_exists(path: Path) -> None:
@@ -191,33 +185,21 @@ def _check_exists(path: Path) -> None:
             f"{path} is the small text that Git LFS or git-annex keeps in place of a file. Get the data first (git lfs "
             "pull, git annex get or datalad get)."
         )
-    if not _is_nifti(path):
-        check_text_header(path)
 
 
 def _is_nifti(path: Path) -> bool:
     return path.is_file() and files.volume_suffix(path) in (".nii", ".nii.gz", ".img")
 
 
-def _header(path: Path, channels: int) -> sitk.ImageFileReader:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as problem:
-        raise InputError(f"{path} {in_plain_words(problem)}.") from problem
-    plain = reader.GetDimension() <= 4 and reader.GetNumberOfComponents() == 1
-    check_series(path, reader.GetDimension(), _volumes(reader), channels if plain else 1)
-    return reader
+def _header(path: Path, channels: int) -> tuple[NativeHeader, int]:
+    """The checked header of a file that is no NIfTI, and the bytes of its voxels."""
+    voxel_bytes = check_text_header(path)
+    header = native_header(path)
+    dimensions, volumes = len(header.size), _volumes(header)
+    check_series(path, dimensions, volumes, channels if dimensions == 4 and header.components == 1 else 1)
+    return header, voxel_bytes
 
 
-def _volumes(reader: sitk.ImageFileReader) -> int:
+def _volumes(header: NativeHeader) -> int:
     """How many volumes a file holds one behind the other."""
-    return math.prod(reader.GetSize()[3:])
-
-
-def _checked(path: Path, geometry: Geometry) -> Geometry:
-    numbers = (*geometry.spacing, *geometry.origin, *geometry.direction)
-    if not np.isfinite(numbers).all() or min(geometry.spacing) <= 0:
-        raise InputError(f"{path} has a spacing, origin or direction that is not a number. Correct its header.")
-    return geometry
+    return math.prod(header.size[3:])

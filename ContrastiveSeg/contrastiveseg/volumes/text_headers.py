@@ -19,13 +19,23 @@ from .nifti import MOST_PACKED
 #: Headers are a few kB, with a table of segments some 100.
 _LONGEST_HEADER = 1 << 20
 _BLOCK = 1 << 20
+#: One a slice; more are no volume.
+_MOST_FILES = 10_000
 #: zlib's sign for data packed by either.
 _ZLIB_OR_GZIP = 47
 _CUT_SHORT = "{} is cut short: its voxels are not all there. Copy it again from where it came."
 _META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 _NRRD_BYTES = {"char": 1, "int8": 1, "short": 2, "int16": 2, "int": 4, "int32": 4, "long long": 8, "longlong": 8}
 _NRRD_BYTES |= {"int64": 8, "float": 4, "double": 8}
-_NRRD_ENCODINGS = {"raw": "raw", "gzip": "packed", "gz": "packed", "text": "text", "txt": "text", "ascii": "text"}
+_NRRD_ENCODINGS = {
+    "raw": "raw",
+    "gzip": "packed",
+    "gz": "packed",
+    "text": "text",
+    "txt": "text",
+    "ascii": "text",
+    "hex": "hex",
+}
 
 
 @dataclass(frozen=True)
@@ -33,10 +43,10 @@ class _Voxels:
     """What a header says of its voxels.
 
     Attributes:
-        count: numbers in all. itemsize: bytes of each. encoding: "raw", "packed" (zlib, gzip), "text" or "other".
+        count: numbers in all. itemsize: bytes of each.
+        encoding: "raw", "packed" (zlib, gzip), "text", "hex" or "other".
         start: of the voxels in the header's own file. data: names of the files that hold them instead, if any do.
-        sized: whether they are all in one file from its start on, so that its size can be checked.
-        pattern: whether ``data`` is one name with the place of a number in it.
+        whole: whether they are all in one file from there on, so that what it unpacks to can be checked.
     """
 
     count: int
@@ -44,12 +54,14 @@ class _Voxels:
     encoding: str
     start: int
     data: tuple[str, ...] = ()
-    sized: bool = True
-    pattern: bool = False
+    whole: bool = True
 
 
-def check_text_header(path: Path) -> None:
+def check_text_header(path: Path) -> int:
     """Check the header of an NRRD or MetaImage file against what is there.
+
+    Returns:
+        the bytes of its voxels.
 
     Raises:
         InputError: not such a file, damaged or cut short, voxels in a file outside its folder or in no plain file,
@@ -64,22 +76,23 @@ def check_text_header(path: Path) -> None:
         raise InputError(damaged) from problem
     if voxels.count < 1:
         raise InputError(damaged)
-    data = [_beside(path, name, voxels.pattern) for name in voxels.data]
-    if not voxels.sized:
-        return
+    data = [_beside(path, name) for name in voxels.data]
     source, skipped = (data[0], 0) if data else (path, voxels.start)
-    stored = source.stat().st_size - skipped
+    stored = sum(file.stat().st_size for file in data or [path]) - skipped
     needed = voxels.count * voxels.itemsize
     # As text, a number takes a digit and a separator.
     packed_least = needed / MOST_PACKED
-    least = {"raw": needed, "packed": packed_least, "text": 2 * voxels.count - 1, "other": 1}[voxels.encoding]
+    least = {"raw": needed, "packed": packed_least, "text": 2 * voxels.count - 1, "hex": 2 * needed, "other": 1}[
+        voxels.encoding
+    ]
     if stored < least:
         raise InputError(_CUT_SHORT.format(source))
-    if voxels.encoding == "packed" and _unpacked_bytes(source, skipped, needed) < needed:
+    if voxels.encoding == "packed" and voxels.whole and _unpacked_bytes(source, skipped, needed) < needed:
         raise InputError(_CUT_SHORT.format(source))
+    return needed
 
 
-def _beside(path: Path, name: str, pattern: bool) -> Path:
+def _beside(path: Path, name: str) -> Path:
     """The file ``name`` of voxels, in the folder of the header ``path`` or below it."""
     folder = os.path.abspath(path.parent)
     target = os.path.abspath(os.path.join(folder, name))
@@ -88,7 +101,7 @@ def _beside(path: Path, name: str, pattern: bool) -> Path:
             f"{path} takes its voxels from {name}, outside its folder. Copy that file beside the header, and name it "
             "there without a path."
         )
-    if not pattern and not os.path.isfile(target):
+    if not os.path.isfile(target):
         state = "which is no plain file" if os.path.exists(target) else "which is not there. Copy both files"
         raise InputError(f"{path} takes its voxels from {name}, {state}.")
     return Path(target)
@@ -107,8 +120,8 @@ def _of_metaimage(start: bytes) -> _Voxels:
     encoding = "raw" if fields.get("BinaryData", "True")[:1] in "Tt1" else "text"
     if fields.get("CompressedData", "False")[:1] in "Tt1":
         encoding = "packed"
-    data, listed, pattern = _data_files(found[1], start[found.end() :])
-    return _Voxels(count, itemsize, encoding, found.end(), data, not (listed or pattern), pattern)
+    data = _data_files(found[1], start[found.end() :])
+    return _Voxels(count, itemsize, encoding, found.end(), data, len(data) <= 1)
 
 
 def _of_nrrd(start: bytes) -> _Voxels:
@@ -124,12 +137,12 @@ def _of_nrrd(start: bytes) -> _Voxels:
     itemsize = _NRRD_BYTES[kind if kind in _NRRD_BYTES else re.sub(r"( int|_t)$", "", kind)]
     encoding = _NRRD_ENCODINGS.get(fields["encoding"].lower(), "other")
     line = re.search(rb"^data ?file:([^\n]*)\n?", head, re.MULTILINE | re.IGNORECASE)
-    data, listed, pattern = _data_files(line[1], head[line.end() :]) if line else ((), False, False)
+    data = _data_files(line[1], head[line.end() :]) if line else ()
     if not data and found is None:
         raise ValueError("a header without end")
     skips = any(int(fields.get(key, 0)) for key in ("line skip", "lineskip", "byte skip", "byteskip"))
-    sized = not (listed or pattern or skips)
-    return _Voxels(math.prod(sizes), itemsize, encoding, found.end() if found else 0, data, sized, pattern)
+    whole = len(data) <= 1 and not skips
+    return _Voxels(math.prod(sizes), itemsize, encoding, found.end() if found else 0, data, whole)
 
 
 def _fields(head: bytes, form: str) -> dict[str, str]:
@@ -138,12 +151,23 @@ def _fields(head: bytes, form: str) -> dict[str, str]:
     return {match[1]: match[2].strip() for match in matches if match}
 
 
-def _data_files(given: bytes, following: bytes) -> tuple[tuple[str, ...], bool, bool]:
-    """The files that ``given`` names, whether they are listed in the ``following`` lines, and whether by a pattern."""
+def _data_files(given: bytes, following: bytes) -> tuple[str, ...]:
+    """The files that ``given`` names, by itself, by a pattern with the first and last number and their step
+    ("slice%03d.raw 1 40 1"), or listed in the ``following`` lines; none for the header's own."""
     name = os.fsdecode(given).strip()
     if name.split(" ")[0] == "LIST":
-        return tuple(line.strip() for line in os.fsdecode(following).splitlines() if line.strip()), True, False
-    return () if name.upper() == "LOCAL" else (name,), False, re.search(r"%\d*d", name) is not None
+        listed = tuple(line.strip() for line in os.fsdecode(following).splitlines() if line.strip())
+    elif pattern := re.fullmatch(r"([^%]*)%(0?\d{0,2})[du]([^%\s]*)\s+(\d+)\s+(\d+)(?:\s+(\d+).*)?", name):
+        before, width, after, *numbers = pattern.groups()
+        first, last, step = int(numbers[0]), int(numbers[1]), int(numbers[2] or 1)
+        listed = tuple(f"{before}{n:{width}d}{after}" for n in range(first, min(last, first + _MOST_FILES) + 1, step))
+    elif "%" in name:
+        raise ValueError("a pattern that is none")
+    else:
+        return () if name.upper() == "LOCAL" else (name,)
+    if not 0 < len(listed) <= _MOST_FILES:
+        raise ValueError("no files, or too many")
+    return listed
 
 
 def _unpacked_bytes(path: Path, start: int, needed: int) -> int:

@@ -46,11 +46,18 @@ def check_writable_kind(path: Path) -> None:
     """Refuse a name whose ending cannot be written.
 
     Raises:
-        InputError: it is none of :data:`WRITTEN`.
+        InputError: it is none of :data:`WRITTEN`; or a name that ITK, which writes some of them, cannot take.
     """
     # A header file names its data file, which a rename of the header alone would lose.
     if files.volume_suffix(path) in ("", ".nhdr", ".mhd", ".img"):
         raise InputError(f"Cannot write {path}: the ending must be one of {', '.join(WRITTEN)}.")
+    if files.volume_suffix(path) not in (".nii", ".nii.gz"):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as problem:  # ITK would end the process
+            raise InputError(
+                f"Cannot write {path}: its name, or a folder's, is not UTF-8. Write a .nii.gz, or to another folder."
+            ) from problem
 
 
 def _write(path: Path, array: np.ndarray, geometry: Geometry, compress: bool, origin: str) -> None:

@@ -1,0 +1,74 @@
+"""Files that native readers read, ITK's for NRRD and MetaImage and GDCM for DICOM: always in a process of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..serialization import from_json
+from .reader_process import read_apart
+from .volume import Geometry
+
+#: SimpleITK's names of its readers. No other one is to try a file.
+DICOM = "GDCMImageIO"
+_READERS = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO"}
+_HEADER, _VOXELS = f"{__package__}.native:header_of", f"{__package__}.native:voxels_of"
+
+
+@dataclass(frozen=True)
+class NativeHeader:
+    """The grid of the first three axes, the length of all, and the values a voxel."""
+
+    geometry: Geometry
+    size: tuple[int, ...]
+    components: int
+
+
+def native_header(path: Path) -> NativeHeader:
+    """The header of a file, which is DICOM unless its ending says otherwise.
+
+    Raises:
+        InputError: it cannot be read, or holds numbers that are none.
+    """
+    header, _ = read_apart(path, _HEADER, 0, {"path": _name(path), "reader": _reader(path)})
+    grid = header["geometry"]
+    if not np.isfinite([*grid["spacing"], *grid["origin"], *grid["direction"]]).all() or min(grid["spacing"]) <= 0:
+        raise InputError(
+            f"{path} has a voxel spacing of 0, or a grid that is not of numbers. Correct its header."
+        )
+    return from_json(NativeHeader, header)
+
+
+def native_voxels(paths: Sequence[Path], voxel_bytes: int, dimensions: int = 3) -> np.ndarray:
+    """The voxels (slices, y, x, components) of ``paths``, one behind the other, in a type that holds all.
+
+    Args:
+        voxel_bytes: of all, as the headers say. dimensions: of further ones, the first volume is read.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    where = paths[0] if len(paths) == 1 else paths[0].parent
+    arguments = {"paths": [_name(p) for p in paths], "reader": _reader(paths[0]), "dimensions": dimensions}
+    _, array = read_apart(where, _VOXELS, voxel_bytes, arguments)
+    assert array is not None
+    return array
+
+
+def _reader(path: Path) -> str:
+    return _READERS.get(path.suffix.lower(), DICOM)
+
+
+def _name(path: Path) -> str:
+    """The path as ITK takes it; what it cannot take ends its process."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as problem:
+        raise InputError(
+            f"{path} has characters in its name, or in a folder's, that are not UTF-8. Rename that."
+        ) from problem
+    return str(path)
