@@ -81,10 +81,18 @@ def work(requests: TextIO, answers: TextIO) -> int:
     threading.Thread(target=listen, daemon=True).start()
     with interruptible(interrupt):
         say(None, events.Ready(__version__, os.getpid()))
+        _start_reader()
         while (request := waiting.get()) is not None:
             identifier, do = request
             _serve(do, lambda e, i=identifier: say(i, e), lambda i=identifier: i in cancelled or closed.is_set())  # type: ignore[misc]
     return Cancelled.exit_code if interrupted.is_set() else 0
+
+
+def _start_reader() -> None:
+    """The panel's volumes come as files that the reader's process reads; it is ready by the time of the first job."""
+    from ..volumes.reader_process import start_reader
+
+    start_reader()
 
 
 def lead_own_group() -> None:

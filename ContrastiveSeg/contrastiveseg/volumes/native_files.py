@@ -37,9 +37,7 @@ def native_header(path: Path) -> NativeHeader:
     header, _ = read_apart(path, _HEADER, 0, {"path": _name(path), "reader": _reader(path)})
     grid = header["geometry"]
     if not np.isfinite([*grid["spacing"], *grid["origin"], *grid["direction"]]).all() or min(grid["spacing"]) <= 0:
-        raise InputError(
-            f"{path} has a voxel spacing of 0, or a grid that is not of numbers. Correct its header."
-        )
+        raise InputError(f"{path} has a voxel spacing of 0, or a grid that is not of numbers. Correct its header.")
     return from_json(NativeHeader, header)
 
 
