@@ -83,9 +83,9 @@ class Watch:
             print(f"  {'Warning: ' if event.level == 'warning' else ''}{event.text}", flush=True)
 
 
-def main() -> int:
-    """Run the demo; returns the exit code, as the command line's."""
-    options = _options()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo with ``arguments``, by default the command line's; returns the exit code."""
+    options = _options(arguments)
     try:
         return _demo(options)
     except ContrastiveSegError as problem:
@@ -95,7 +95,7 @@ def main() -> int:
         return 130
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "ci/demo",
         description="Fine-tune a starter on a few labeled volumes, segment others, and compare with training from "
@@ -111,7 +111,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, metavar="N", help="as many steps instead, on any machine the same")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of data and training; default: 0")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier demo")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.labels and not options.images:
         parser.error("--labels needs --images")
     return options

@@ -9,9 +9,12 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -41,10 +44,10 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     """--labeled and --seeds: which cases to train on, how often."""
     parser.add_argument("--labeled", default="labelled_5", help="list in splits.json (default: %(default)s)")
-    parser.add_argument("--seeds", type=_numbers, default=(0, 1, 2), help="such as 0,1,2 (default)")
+    parser.add_argument("--seeds", type=numbers, default=(0, 1, 2), help="such as 0,1,2 (default)")
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in text.split(","))
 
 
@@ -76,6 +79,17 @@ def image(folder: Path, case: str) -> Path:
 
 def label(folder: Path, case: str) -> Path:
     return folder / "labelsTr" / f"{case}.nii.gz"
+
+
+@contextmanager
+def counting_processor_time(threads: int) -> Iterator[None]:
+    """The minutes of a training are those of its threads on the processor, whatever else the machine does meanwhile."""
+
+    def seconds() -> float:
+        return time.process_time() / threads
+
+    with mock.patch.object(time, "monotonic", seconds):
+        yield
 
 
 def machine(threads: int) -> dict[str, Any]:

@@ -38,3 +38,27 @@ def pieces(runs: Sequence[dict[str, Any]]) -> str:
         rows.append([f"{name}, {len(both)} networks", *cells, f"{min(gains):+.3f} to {max(gains):+.3f}"])
     columns = ["Set", "Dice, all pieces / largest", "HD95 (mm)", "ASSD (mm)", "Gain in Dice by network"]
     return markdown(columns, rows)
+
+
+def demo_seeds(runs: Sequence[dict[str, Any]]) -> str:
+    """Of ``demo_seeds.py``: a row a seed, and the means of each checkpoint and budget."""
+    columns = ["Minutes, threads, steps", "Seed", "Starter", "Scratch", "Ahead by", "Missed by starter / scratch"]
+    rows = []
+    groups = sorted({(r["checkpoint"], r["minutes"], r["threads"]) for r in runs})
+    for group in groups:
+        members = sorted(
+            (r for r in runs if (r["checkpoint"], r["minutes"], r["threads"]) == group), key=lambda r: r["seed"]
+        )
+        for run in members:
+            steps = f"{run['minutes']:g}, {run['threads']}, {run['steps']} / {run['scratch_steps']}"
+            missed = " / ".join(_missed(run[f"{name}_missed"]) for name in ("starter", "scratch"))
+            dice = [f"{run[name]:.3f}" for name in ("starter", "scratch")]
+            rows.append([steps, str(run["seed"]), *dice, f"{run['starter'] - run['scratch']:+.3f}", missed])
+        means = [spread([r[name] for r in members], 3) for name in ("starter", "scratch")]
+        ahead = spread([r["starter"] - r["scratch"] for r in members], 3)
+        rows.append([f"mean of {len(members)}", "", *means, ahead, ""])
+    return markdown(columns, rows)
+
+
+def _missed(found: dict[str, int]) -> str:
+    return ", ".join(f"{name} in {count}" for name, count in found.items()) or "none"

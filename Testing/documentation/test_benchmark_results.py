@@ -12,7 +12,7 @@ sys.path.insert(0, str(BENCHMARKS))
 
 import dice  # noqa: E402
 from results_file import CASES, add_run, is_finished, read_runs, write_report  # noqa: E402
-from tables import pieces  # noqa: E402
+from tables import demo_seeds, pieces  # noqa: E402
 
 SCORED = [path for path in sorted((BENCHMARKS / "results").glob("*.json")) if any(CASES in r for r in read_runs(path))]
 
@@ -54,6 +54,19 @@ def test_the_tables_are_made_from_the_stored_runs():
     table = dice.table(runs)
     assert "| LA_half labelled_5 | From scratch | 100 | 0.721 ± 0.018 | 16.68 ± 1.57 |" in table
     assert "| ACDC, 3 networks | 0.562 / 0.588 |" in pieces(read_runs(BENCHMARKS / "results" / "pieces_dice.json"))
+
+
+def test_the_demo_s_table_says_by_seed_who_is_ahead_and_what_was_missed():
+    shared = {"checkpoint": "abc", "minutes": 0.9, "threads": 1, "steps": 90, "scratch_steps": 80, "starter_missed": {}}
+    runs = [
+        {**shared, "seed": 1, "starter": 0.8, "scratch": 0.5, "scratch_missed": {"patella": 5}},
+        {**shared, "seed": 0, "starter": 0.7, "scratch": 0.72, "scratch_missed": {}},
+    ]
+    assert demo_seeds(runs).splitlines()[2:] == [
+        "| 0.9, 1, 90 / 80 | 0 | 0.700 | 0.720 | -0.020 | none / none |",
+        "| 0.9, 1, 90 / 80 | 1 | 0.800 | 0.500 | +0.300 | none / patella in 5 |",
+        "| mean of 2 |  | 0.750 ± 0.071 | 0.610 ± 0.156 | 0.140 ± 0.226 |  |",
+    ]
 
 
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
