@@ -71,7 +71,7 @@ def test_nothing_in_fine_tune_is_squeezed(panel, module, wait_for, screenshot):
 
 def test_the_panels_width_does_not_depend_on_names(panel, module, models, wait_for):
     """Each change of it would lay out all of Slicer's views anew."""
-    for section in ("fineTune", "preTrain", "results"):
+    for section in ("fineTune", "preTrain", "results", "jobs"):
         getattr(panel.ui, f"{section}Section").collapsed = False
     granted(panel, module)
     width = module.parent.minimumSizeHint.width()

@@ -98,6 +98,16 @@ class Driver:
         slicer.app.processEvents()
         self._screenshot(window, f"train-{name}")
 
+    def kept(self):
+        """The endings of what lies in the folder of checkpoints; a killed engine leaves the lock of its output."""
+        return sorted(path.suffix for path in self.models.iterdir() if path.suffix != ".lock")
+
+    def discard(self):
+        """Give up the interrupted training."""
+        jobs = self.panel.sections["jobs"].ui
+        jobs.jobsTable.selectRow(0)
+        jobs.jobDiscardButton.click()
+
     def files_gone(self):
         """Nothing but checkpoints is left when a training has ended."""
         folder = self.session.folder()
@@ -249,8 +259,15 @@ def test_the_engine_killed_while_training_then_cancelled(drive_alone, dialogs):
     assert 0 < entry.card.provenance.steps < 100000
     assert path.stem in drive_alone.tune.fineTuneStatusLabel.text
     assert "section Model" in drive_alone.tune.fineTuneStatusLabel.text
+    assert "section Jobs" in drive_alone.tune.fineTuneStatusLabel.text
     drive_alone.shoot("cancelled")
+    # What going on needs is kept, and no more than that.
+    assert not list(drive_alone.session.folder().rglob("*"))
+    assert drive_alone.kept() == [".job", ".jsonl", ".resume", ".safetensors"]
+    dialogs.answer(True)
+    drive_alone.discard()
     drive_alone.files_gone()
+    assert drive_alone.kept() == [".safetensors"]
     drive_alone.wait_for(lambda: not drive_alone.session.trainer.running)
 
 
@@ -398,7 +415,7 @@ def test_pre_train_on_the_scene(drive):
     drive.pre.preTrainStepsSpinBox.setValue(2)
     drive.wait_for(lambda: drive.pre.preTrainButton.enabled)
     drive.pre.preTrainButton.click()
-    drive.wait_for(lambda: "Another training" in drive.tune.fineTuneButton.toolTip)
+    drive.wait_for(lambda: "Another job is running" in drive.tune.fineTuneButton.toolTip)
     drive.idle()
     drive.shoot("pre-trained")
     card = drive.session.checkpoint.card
@@ -479,7 +496,7 @@ def test_the_models_folder_changed_while_pre_training(drive, dataset, tmp_path):
     assert str(path) in drive.pre.preTrainStatusLabel.text
 
 
-def test_the_panel_closed_while_pre_training_on_a_folder_leaves_the_checkpoint_so_far(drive_alone, dataset, wait_for):
+def test_the_panel_closed_while_pre_training_on_a_folder_leaves_what_to_go_on_from(drive_alone, dataset, wait_for):
     drive_alone.click_pre_train(dataset / "imagesTr", 100000)
     drive_alone.trained("preTrain")
     folder, group = Path(drive_alone.session.folder()), drive_alone.session.trainer._process.group
@@ -489,10 +506,10 @@ def test_the_panel_closed_while_pre_training_on_a_folder_leaves_the_checkpoint_s
     assert not [line for line in said if "goes on" in line]
     wait_for(lambda: not alive(group), SECONDS)
     wait_for(lambda: not folder.exists())
-    wait_for(lambda: [p.suffix for p in drive_alone.models.iterdir()] == [".safetensors"])
+    wait_for(lambda: drive_alone.kept() == [".job", ".jsonl", ".resume", ".safetensors"])
 
 
-def test_slicer_quits_while_pre_training_and_keeps_the_checkpoint_so_far_alone(drive_alone, dataset, warm_workers):
+def test_slicer_quits_while_pre_training_and_keeps_what_to_go_on_from(drive_alone, dataset, warm_workers):
     import qt
     import slicer
 
@@ -507,7 +524,7 @@ def test_slicer_quits_while_pre_training_and_keeps_the_checkpoint_so_far_alone(d
     # Nothing turns the event loop any more.
     assert not alive(group)
     assert not folder.exists()
-    assert [p.suffix for p in drive_alone.models.iterdir()] == [".safetensors"]
+    assert drive_alone.kept() == [".job", ".jsonl", ".resume", ".safetensors"]
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills a process group")
@@ -535,7 +552,7 @@ def test_the_engine_killed_while_pre_training_on_a_folder_leaves_what_to_go_on_f
     assert (told.resume, told.output) == (True, str(training.output))
     assert _identity(told) == _identity(training.task._job)
     drive_alone.wait_for(lambda: not half.exists())
-    assert sorted(p.suffix for p in drive_alone.models.iterdir()) == [".jsonl", ".resume"]
+    assert drive_alone.kept() == [".job", ".jsonl", ".resume"]
 
 
 def alive(process):

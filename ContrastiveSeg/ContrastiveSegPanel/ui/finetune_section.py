@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import slicer
@@ -15,10 +17,12 @@ from ..mrml.parameters import Parameters
 from ..timer import single_shot
 from ..workflows.case_hints import channel_problems, label_maps_hint
 from ..workflows.cases import TRAIN, UNLABELED, VALIDATION, Case, Cases, Structure
+from ..workflows.interrupted import Interrupted
 from ..workflows.labeled_parts import LabeledParts, guesses_hint, is_background
 from ..workflows.missing_structures import MissingStructure, missing_structures
 from ..workflows.session import Session
 from ..workflows.task import duration
+from ..workflows.training import Callbacks
 from ..workflows.training_files import CaseLabels, circular_references, training_files
 from .case_channels import CaseChannels
 from .cases_table import CasesTable, StructuresTable
@@ -31,6 +35,16 @@ from .training_section import TrainingSection, dated
 _MINUTES = (2, 10, 60)
 #: A burst of changes in the scene (a study being read) is shown once.
 _REFRESH_MS = 50
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a training learns from: name of a case -> ID of its volume, cases whose reference its checkpoint had made,
+    and the number of the scene."""
+
+    volume_ids: dict[str, str]
+    circular: list[str]
+    scene: int
 
 
 class FineTuneSection(TrainingSection):
@@ -47,8 +61,9 @@ class FineTuneSection(TrainingSection):
         self._volume_ids: dict[str, str] = {}
         #: Cases of the last training, to validate on, whose reference its checkpoint had made.
         self._circular: list[str] = []
-        #: Whether the scene that the last training learns from is still open.
+        #: Whether the scene that the last training learns from is still open; and a number for the scene that is.
         self._in_scene = False
+        self._scene_number = 0
         self._timer = single_shot(self.refresh)
         self._timer.setInterval(_REFRESH_MS)
         tip = _("Learn to segment like the labeled volumes")
@@ -99,6 +114,7 @@ class FineTuneSection(TrainingSection):
         self._volume_ids = {}
         self._in_scene = False
         self._parts.stop()
+        self._scene_number += 1
         self._label_next.cancel()
         self.ui.outcomeCard.setVisible(False)
 
@@ -158,7 +174,7 @@ class FineTuneSection(TrainingSection):
             hint += " " + _("Give one the role Validation to see how good the result is.")
         return hint
 
-    def obstacle(self) -> str:
+    def setup_obstacle(self) -> str:
         entry = self.session.checkpoint
         if general := self.training_obstacle():
             return general
@@ -202,32 +218,34 @@ class FineTuneSection(TrainingSection):
             if case.labeled
         }
 
-    def start(self) -> None:
+    def launch(self) -> None:
         # What was painted a moment ago counts.
         self._parts.finish(self._cases.rows())
         self.refresh()
         entry = self.session.checkpoint
-        if self.task.busy or self.obstacle() or entry is None or entry.card is None:
+        if self.setup_obstacle() or entry is None or entry.card is None:
             return
-        self.prepare()
+        prepared = self.prepare()
+        if prepared is None:
+            return
         try:
             files = training_files(
                 self._rows,
                 self._structures,
                 entry.card.labels,
-                self.training.folder,
+                prepared.folder,
                 self._methods.uses_unlabeled,
                 self.session.log,
                 self._cases.channels,
                 self._case_labels(),
             )
         except (InputError, OSError) as problem:
-            self.training.discard()
+            self.training.discard(prepared)
             self.session.report(problem)
             return
         job = FinetuneJob(
             checkpoint=str(entry.path),
-            output=str(self.training.output),
+            output=str(prepared.output),
             method=self._methods.current,
             settings=self._advanced.settings,
             compare_scratch=self.ui.compareCheckBox.checked,
@@ -235,11 +253,22 @@ class FineTuneSection(TrainingSection):
             **self._budget.fields,
             **files.fields,
         )
-        self._volume_ids = files.volume_ids
-        self._in_scene = True
-        self._circular = circular_references(self._rows, files.volume_ids, entry.path.name)
+        circular = circular_references(self._rows, files.volume_ids, entry.path.name)
+        source = _Source(files.volume_ids, circular, self._scene_number)
+        self.training.start(prepared, files.steps, job, Callbacks(partial(self._begun, source), self._done))
+
+    def going_on_with(self, training: Interrupted) -> Callbacks | None:
+        if not isinstance(training.job, FinetuneJob):
+            return None
+        # Which volumes of the scene it learns from, if any, is not known any more.
+        return Callbacks(partial(self._begun, _Source({}, [], -1)), self._done)
+
+    def _begun(self, source: _Source) -> None:
+        # The scene may have been closed while it waited.
+        self._in_scene = source.scene == self._scene_number
+        self._volume_ids = source.volume_ids if self._in_scene else {}
+        self._circular = source.circular
         self.ui.outcomeCard.setVisible(False)
-        self.training.start(files.steps, job, self._done)
 
     def _done(self, result: FinetuneResult) -> None:
         scored = held_out_dice(result)

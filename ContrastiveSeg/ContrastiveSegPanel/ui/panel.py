@@ -18,6 +18,7 @@ from .drop_area import DropArea
 from .finetune_section import FineTuneSection
 from .full_height import FullHeight
 from .install_section import InstallSection
+from .jobs_section import JobsSection
 from .log_section import LogSection
 from .model_section import ModelSection
 from .pretrain_section import PreTrainSection
@@ -32,6 +33,7 @@ _SECTIONS: tuple[tuple[str, str, type[Section]], ...] = (
     ("fineTune", "FineTune", FineTuneSection),
     ("preTrain", "PreTrain", PreTrainSection),
     ("results", "Results", ResultsSection),
+    ("jobs", "Jobs", JobsSection),
 )
 #: What the layout takes to make room for an opened section: several turns of the event loop.
 _LAYOUT_MS = 100
@@ -70,6 +72,7 @@ class Panel(slicer.util.VTKObservationMixin):
             "log": LogSection(session, self.ui),
             "install": InstallSection(session, self.ui),
         }
+        session.section_titled.connect(self._set_title)
         for name, file, section in _SECTIONS:
             widget = slicer.util.loadUI(resource(f"UI/{file}.ui"))
             widget.setMRMLScene(slicer.mrmlScene)
@@ -112,6 +115,7 @@ class Panel(slicer.util.VTKObservationMixin):
             section.cleanup()
         self._forget_parameters()
         self.session.section_wanted.disconnect(self._open)
+        self.session.section_titled.disconnect(self._set_title)
         self.widget.hide()
         self.widget.deleteLater()
 
@@ -150,6 +154,9 @@ class Panel(slicer.util.VTKObservationMixin):
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _on_node_leaving(self, caller: Any, event: Any, node: Any) -> None:
         self.session.node_leaving.emit(node)
+
+    def _set_title(self, name: str, text: str) -> None:
+        getattr(self.ui, f"{name}Section").text = text
 
     def _open(self, name: str) -> None:
         section = getattr(self.ui, f"{name}Section")

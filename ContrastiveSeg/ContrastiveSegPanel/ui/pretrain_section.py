@@ -7,6 +7,7 @@ import json
 import shlex
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -18,8 +19,10 @@ from .. import settings
 from ..mrml.parameters import Parameters
 from ..timer import single_shot
 from ..workflows.cases import IGNORE, VALIDATION, Case, Cases
+from ..workflows.interrupted import Interrupted
 from ..workflows.session import Session
 from ..workflows.task import Step
+from ..workflows.training import Callbacks
 from ..workflows.training_files import write_volumes
 from .device_box import chosen_device
 from .training_section import TrainingSection, dated
@@ -95,7 +98,7 @@ class PreTrainSection(TrainingSection):
         for widget in (self.ui.labelsLabel, self.ui.labelsLineEdit):
             widget.setVisible(self._takes_labels)
 
-    def obstacle(self) -> str:
+    def setup_obstacle(self) -> str:
         if general := self.training_obstacle():
             return general
         if self._source == "folder" and not self.ui.folderLineEdit.currentPath.strip():
@@ -111,17 +114,17 @@ class PreTrainSection(TrainingSection):
     def default_name(self) -> str:
         return dated(self._methods.current)
 
-    def start(self) -> None:
-        if self.task.busy or self.obstacle():
+    def launch(self) -> None:
+        prepared = self.prepare()
+        if prepared is None:
             return
-        self.prepare()
         steps: list[Step] = []
         labels = self.ui.labelsLineEdit.currentPath.strip() if self._takes_labels else ""
         images = self.ui.folderLineEdit.currentPath.strip()
-        self._on_scene = self._source == "scene"
-        if self._on_scene:
-            images = str(self.training.folder / "images")
-            steps, _files = write_volumes(self._volumes(), self.training.folder / "images")
+        on_scene = self._source == "scene"
+        if on_scene:
+            images = str(prepared.folder / "images")
+            steps, _files = write_volumes(self._volumes(), prepared.folder / "images")
         else:
             settings.set_text("PretrainFolder", images)
         if self._takes_labels:
@@ -129,15 +132,24 @@ class PreTrainSection(TrainingSection):
         job = PretrainJob(
             images=(images,),
             labels=(labels,) if labels else (),
-            output=str(self.training.output),
+            output=str(prepared.output),
             method=self._methods.current,
             settings=self._advanced.settings,
             size=_SIZES[self.ui.sizeComboBox.currentIndex],
             device=chosen_device(self.session),
-            cache=str(self.training.folder / "cache"),
+            cache=str(prepared.folder / "cache"),
             **self._budget.fields,
         )
-        self.training.start(steps, job, self._done, "" if self._on_scene else resuming_command(job))
+        command = "" if on_scene else resuming_command(job)
+        self.training.start(prepared, steps, job, Callbacks(partial(self._begun, on_scene), self._done, command))
+
+    def going_on_with(self, training: Interrupted) -> Callbacks | None:
+        if not isinstance(training.job, PretrainJob):
+            return None
+        return Callbacks(partial(self._begun, False), self._done)
+
+    def _begun(self, on_scene: bool) -> None:
+        self._on_scene = on_scene
 
     def _done(self, result: PretrainResult) -> None:
         text = _("Done in {time}: {name}. Fine-tune it now.")

@@ -8,13 +8,15 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from ..workflows.interrupted import Interrupted
 from ..workflows.session import Session
-from ..workflows.training import Training
+from ..workflows.training import Callbacks, Prepared, Training
 from .advanced_form import AdvancedForm
 from .budget_box import Budget
 from .chart import chart_in
 from .job_section import JobSection, job_widgets
 from .methods_box import MethodsBox
+from .queue_button import QueueButton
 
 
 class TrainingSection(JobSection):
@@ -48,7 +50,9 @@ class TrainingSection(JobSection):
         self._budget = Budget(combo, steps, minutes, self.remember)
         self.listen(session.methods_changed, self._methods.fill)
         self.listen(session.methods_changed, self._advanced.fill)
+        self._queue_button = QueueButton(session, getattr(ui, f"{prefix}QueueButton"), self.setup_obstacle, self.launch)
         self.listen(session.training_changed, self.show_state)
+        self.listen(session.going_on, self._go_on)
         self.listen(session.scene_closing, self._log_that_it_goes_on)
 
     def goes_on(self) -> str:
@@ -63,27 +67,55 @@ class TrainingSection(JobSection):
         """The checkpoint's name where the user gives none."""
         raise NotImplementedError
 
+    def setup_obstacle(self) -> str:
+        """Why no such training can be started, whatever runs now, or ""."""
+        raise NotImplementedError
+
+    def launch(self) -> None:
+        """Put a training as it is set up now into the queue; it begins at once where nothing runs."""
+        raise NotImplementedError
+
+    def going_on_with(self, training: Interrupted) -> Callbacks | None:
+        """What to do with an interrupted training that goes on; None for one of another kind."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        if not self.task.busy and not self.obstacle():
+            self.launch()
+
+    def obstacle(self) -> str:
+        if self.session.training and not self.training.busy:
+            return _("Another job is running, see the section Jobs. Add this one to the queue.")
+        return self.setup_obstacle()
+
+    def _go_on(self, training: Interrupted) -> None:
+        callbacks = self.going_on_with(training)
+        if callbacks is not None:
+            self.training.go_on(training, callbacks)
+
     def cleanup(self) -> None:
         self.training.cleanup()
         super().cleanup()
 
     def show_state(self) -> None:
         super().show_state()
+        self._queue_button.show_state()
         self._name_edit.setPlaceholderText(self.default_name())
         if self.task.busy:
             self._chart_frame.setVisible(True)
 
     def training_obstacle(self) -> str:
-        """What prevents any training now, or ""."""
-        if self.session.obstacle:
-            return self.session.obstacle
-        if self.session.training and not self.training.busy:
-            return _("Another training is running.")
-        return self._advanced.obstacle
+        """What prevents any training, or ""."""
+        return self.session.obstacle or self._advanced.obstacle
 
-    def prepare(self) -> None:
-        """Choose the checkpoint's path, by the name that the user gives, and make the folder for its files."""
-        self.training.prepare(self._name_edit.text.strip() or self.default_name())
+    def prepare(self) -> Prepared | None:
+        """Choose the checkpoint's path, by the name that the user gives, and make the folder for its files; None where
+        that cannot be, which is told."""
+        try:
+            return self.training.prepare(self._name_edit.text.strip() or self.default_name())
+        except OSError as problem:
+            self.session.report(problem)
+            return None
 
     def show_done(self, text: str) -> None:
         """Say that the training has ended; the next one gets another name."""

@@ -19,6 +19,7 @@ from ..engine.requirements import missing
 from ..question import confirmed
 from ..signal import Signal
 from .catalog import Catalog, Entry
+from .queue import Queue
 
 if TYPE_CHECKING:
     from ..engine.client import EngineClient
@@ -47,8 +48,9 @@ class Session:
         parameters: what the scene remembers; set by the panel whenever the scene changes.
         methods: stage -> [{"name", "description", "citation", "parameters"}], from the engine's registry.
         devices: [{"name", "label", "free_bytes"}], from the engine.
-        training: whether the trainer has work, or is about to get it.
-        training_changed: signal that ``training`` may have changed.
+        queue: the trainer's jobs.
+        training_changed: signal that ``queue``, and with it ``training``, has changed.
+        going_on: signal with an interrupted training that the user wants to go on; the section of its kind takes it.
         missing: Python packages that have to be installed before anything can be computed.
         checkpoint_changed, catalog_changed, methods_changed, devices_changed, missing_changed: signals, no values.
         nodes_changed: signal that volumes or segmentations came or went; it may come often in a row.
@@ -57,6 +59,7 @@ class Session:
         scene_closing: signal that all nodes are about to go.
         entered: signal that the user comes to the module; much may have changed meanwhile.
         section_wanted: signal with the name of a section ("fineTune") that the user is to be shown.
+        section_titled: signal with the name of a section and its title.
         log_line: signal with a line for the panel's log.
     """
 
@@ -79,13 +82,15 @@ class Session:
         self.devices_changed = Signal()
         self.missing_changed = Signal()
         self.nodes_changed = Signal()
-        self.training = False
-        self.training_changed = Signal()
+        self.queue = Queue()
+        self.training_changed = self.queue.changed
+        self.going_on = Signal()
         self.displayed_changed = Signal()
         self.node_leaving = Signal()
         self.scene_closing = Signal()
         self.entered = Signal()
         self.section_wanted = Signal()
+        self.section_titled = Signal()
         self.log_line = Signal()
         self._folder: Path | None = None
         self.worker.log_line.connect(self.log_line.emit)
@@ -103,6 +108,11 @@ class Session:
         self.missing = _missing()
         self.missing_changed.emit()
         self.warm_up()
+
+    @property
+    def training(self) -> bool:
+        """Whether the trainer has work, or is about to get it."""
+        return self.queue.busy
 
     @property
     def obstacle(self) -> str:
@@ -157,6 +167,7 @@ class Session:
 
     def close(self) -> None:
         """End both processes and remove the files."""
+        self.queue.close()
         folder, self._folder = self._folder, None
         ending = [self.worker, self.trainer]
 

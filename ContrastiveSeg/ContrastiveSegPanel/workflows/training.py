@@ -1,40 +1,73 @@
-"""A training started from the panel: its files, its curve, and its checkpoint in the catalog."""
+"""Trainings started from the panel: their files, their place in the queue, the curve, the checkpoint in the catalog."""
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from contrastiveseg.descriptions import Job
 from contrastiveseg.events import Event, Log, Metric, Stage, StageStarted
-from contrastiveseg.files import leftovers
 
 from ..signal import Signal
+from .interrupted import Interrupted, TrainingJob, folder_of, remove_files, resume_file, save_job, title
+from .queue import Entry
 from .session import Session
-from .task import Step, Task, duration
+from .task import Step, Steps, Task, duration
 
 #: Stages of the engine's jobs that begin a curve.
 _CURVES = (Stage.TRAIN, Stage.TRAIN_FROM_SCRATCH)
 
 
-class Training:
-    """One training at a time, on the session's second process, which ends with it.
+@dataclass(frozen=True)
+class Prepared:
+    """Where a training's checkpoint goes, and the folder for its files, which is there."""
+
+    output: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What a section wants to know of a training.
 
     Attributes:
-        task: its progress.
+        on_begin: called when its turn has come.
+        on_result: called with the engine's result, when the checkpoint is in the catalog.
+        resuming_command: what goes on with it in a terminal, should the engine crash; "" where there is none.
+    """
+
+    on_begin: Callable[[], None]
+    on_result: Callable[[Any], None]
+    resuming_command: str = ""
+
+
+@dataclass(eq=False)
+class _Run:
+    """A training that waits or runs. ``selects``: its checkpoint is chosen when it is done."""
+
+    prepared: Prepared
+    steps: list[Step]
+    job: TrainingJob
+    callbacks: Callbacks
+    entry: Entry
+    writing: Steps
+    selects: bool = True
+
+
+class Training:
+    """The trainings of one section; one runs at a time, on the session's second process, which ends with it.
+
+    Attributes:
+        task: the progress of the one that runs.
         started: signal that a training starts.
         curve_started: signal that a network begins to learn; of a comparison there are two.
         loss, dice: signals with (step, value); Dice is that of the validation cases.
-        output: the checkpoint it writes.
-        folder: for the files it needs, removed at its end.
+        output: the checkpoint that the last one to begin writes.
     """
 
     def __init__(self, session: Session) -> None:
@@ -45,8 +78,8 @@ class Training:
         self.loss = Signal()
         self.dice = Signal()
         self.output = Path()
-        self.folder = Path()
-        self._selects = True
+        self._waiting: list[_Run] = []
+        self._current: _Run | None = None
         self._since = 0.0
 
     @property
@@ -64,44 +97,84 @@ class Training:
         """How long it has taken since its start, with its files and its scoring, in words."""
         return duration(time.monotonic() - self._since)
 
-    def prepare(self, name: str) -> None:
-        """Choose where the checkpoint called ``name`` goes, and make the folder for its files."""
-        self.output = self.session.catalog.new_path(name)
-        self.folder = Path(tempfile.mkdtemp(prefix="training-", dir=self.session.folder()))
-        self._selects = True
+    def prepare(self, name: str) -> Prepared:
+        """Choose where the checkpoint called ``name`` goes, and make the folder for its files.
 
-    def start(
-        self, steps: Sequence[Step], job: Job, on_result: Callable[[Any], None], resuming_command: str = ""
-    ) -> None:
-        """After :meth:`prepare`: do ``steps``, then train; ``on_result`` comes with the checkpoint in the catalog.
-
-        Args:
-            resuming_command: what goes on with it in a terminal, should the engine crash; "" where it cannot go on,
-                since what it learns from ends with it.
+        Raises:
+            OSError: the folder of the user's checkpoints cannot be written.
         """
-        self._since = time.monotonic()
-        self.started.emit()
-        self.session.training = True
-        self.session.training_changed.emit()
-        self._on_result, self._resuming_command = on_result, resuming_command
-        self.task.start(steps, job, self._done, self._failed, self._on_event)
+        output = self.session.catalog.new_path(name)
+        folder = folder_of(output)
+        folder.mkdir(parents=True)
+        return Prepared(output, folder)
 
-    def discard(self) -> None:
+    def start(self, prepared: Prepared, steps: Sequence[Step], job: TrainingJob, callbacks: Callbacks) -> None:
+        """Do ``steps`` now, and train when those before it in the queue have ended."""
+        keep = (_("Keeping the settings"), partial(save_job, job, prepared.folder))
+        self._enqueue(prepared, [*steps, keep], job, callbacks)
+
+    def go_on(self, training: Interrupted, callbacks: Callbacks) -> None:
+        """Go on with an interrupted training, when those before it in the queue have ended."""
+        self._enqueue(Prepared(training.output, training.folder), [], training.resumed, callbacks)
+
+    def discard(self, prepared: Prepared) -> None:
         """After :meth:`prepare`, when nothing comes of it."""
-        _remove_files(self.output, self.folder)
+        remove_files(prepared.output, prepared.folder)
 
     def leave_scene(self) -> None:
-        """The scene that it learns from closes: with all its files it goes on, but another scene's checkpoint stays."""
-        self._selects = False
+        """The scene that they learn from closes: those with all their files go on, but another scene's checkpoint stays
+        chosen."""
+        for run in [*self._waiting, *([self._current] if self._current is not None else [])]:
+            run.selects = False
+            if not run.entry.ready:
+                self.session.queue.cancel(run.entry)
         if self.task.state == "writing":
             self.task.cancel()
 
     def cleanup(self) -> None:
-        """The panel closes: end the process, which still writes what was learned; with that the training ends."""
+        """The panel closes: end the process, which still writes what was learned. What waits can be gone on with."""
+        for run in self._waiting:
+            run.writing.stop()
+            if not run.entry.ready:
+                self.discard(run.prepared)
         if self.task.state == "writing":
             self.task.cancel()
         elif self.busy:
             self.session.trainer.stop()
+
+    def _enqueue(self, prepared: Prepared, steps: list[Step], job: TrainingJob, callbacks: Callbacks) -> None:
+        queue = self.session.queue
+        entry = Entry(title(job, prepared.output), _nothing, self.task.cancel, _nothing, prepared.output)
+        run = _Run(prepared, steps, job, callbacks, entry, Steps())
+        entry.begin, entry.drop = partial(self._begin, run), partial(self._drop, run)
+        self._waiting.append(run)
+        if queue.busy and steps:
+            # The scene may change while it waits.
+            entry.ready, run.steps = False, []
+            run.writing.start(steps, partial(self._written, run))
+        queue.add(entry)
+
+    def _written(self, run: _Run, problem: Exception | None) -> None:
+        if problem is None:
+            self.session.queue.make_ready(run.entry)
+            return
+        self._drop(run)
+        self.session.queue.end(run.entry, "failed")
+        self.session.report(problem)
+
+    def _drop(self, run: _Run) -> None:
+        run.writing.stop()
+        self._waiting.remove(run)
+        # One that was interrupted before can still be gone on with.
+        remove_files(run.prepared.output, run.prepared.folder, keep=True)
+
+    def _begin(self, run: _Run) -> None:
+        self._waiting.remove(run)
+        self._current, self.output = run, run.prepared.output
+        self._since = time.monotonic()
+        self.started.emit()
+        run.callbacks.on_begin()
+        self.task.start(run.steps, run.job, partial(self._done, run), partial(self._failed, run), self._on_event)
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, StageStarted) and event.name in _CURVES:
@@ -113,42 +186,44 @@ class Training:
         elif isinstance(event, Log):
             self.session.log(event.text)
 
-    def _done(self, value: Any) -> None:
-        self._end(selects=self._selects)
-        self._on_result(value)
+    def _done(self, run: _Run, value: Any) -> None:
+        self._end(run, "done", selects=run.selects)
+        run.callbacks.on_result(value)
 
-    def _failed(self, problem: Exception | str, cancelled: bool) -> None:
-        resume = self.output.with_name(self.output.name + ".resume")
-        goes_on = not cancelled and self._resuming_command and resume.is_file() and not self.output.is_file()
+    def _failed(self, run: _Run, problem: Exception | str, cancelled: bool) -> None:
+        resume = resume_file(self.output)
         # What a training had learned when it was cancelled may be worse than the chosen checkpoint, or not segment.
-        self._end(selects=False, keep_resume=bool(goes_on))
-        if goes_on:
-            advice = _("What was learned is kept in {path}. To go on from there, type in a terminal:")
-            problem = f"{problem}\n\n{advice.format(path=resume)}\n{self._resuming_command}"
+        self._end(run, "cancelled" if cancelled else "failed", selects=False)
         if not cancelled:
+            if resume.is_file():
+                text = _("What was learned is kept in {path}. To go on from there, choose it in the section Jobs")
+                problem = f"{problem}\n\n{text.format(path=resume)}"
+                command = run.callbacks.resuming_command
+                problem += "." if not command else _(", or type in a terminal:") + f"\n{command}"
             self.session.report(problem)
         elif self.output.is_file():
             text = _("Stopped. What was learned so far is kept as {name}; choose it in the section Model to use it.")
             text = text.format(name=self.output_name)
+            if resume.is_file():
+                text += " " + _("To go on with the training, see the section Jobs.")
             self.task.status.emit(text)
             # The engine's own words name an option of the terminal.
             problem = text
         self.session.log(str(problem))
 
-    def _end(self, selects: bool, keep_resume: bool = False) -> None:
-        self.session.training = False
-        self.session.training_changed.emit()
+    def _end(self, run: _Run, state: str, selects: bool) -> None:
+        self._current = None
         if self.output.is_file():
             self.session.refresh_catalog(self.output if selects else None)
+        self.session.queue.end(run.entry, state)
         # The process may be writing until it is gone, and the next training may have begun by then.
-        self.session.trainer.stop(partial(_remove_files, self.output, self.folder, keep_resume))
+        self.session.trainer.stop(partial(self._remove_files, run.prepared, state != "done"))
+
+    def _remove_files(self, prepared: Prepared, keep: bool) -> None:
+        remove_files(prepared.output, prepared.folder, keep)
+        # Whether the training can be gone on with is known only now.
+        self.session.training_changed.emit()
 
 
-def _remove_files(output: Path, folder: Path, keep_resume: bool = False) -> None:
-    """All but the checkpoint: volumes written for it, their preprocessed copies, what was half-written, and (unless
-    ``keep_resume``) the files to resume from. At once: when Slicer quits, there is no later."""
-    for path in (*leftovers(output), *(() if keep_resume else output.parent.glob(f"{output.name}.*"))):
-        with contextlib.suppress(OSError):
-            path.unlink()
-    # What cannot be removed goes with the session's folder.
-    shutil.rmtree(folder, ignore_errors=True)
+def _nothing() -> None:
+    """For an entry that is not in the queue yet."""

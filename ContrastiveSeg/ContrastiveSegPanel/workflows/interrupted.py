@@ -1,0 +1,119 @@
+"""Trainings that a crash, a click on Cancel or the end of Slicer has interrupted, and what going on with them needs.
+
+Beside its checkpoint, a training of the panel keeps a folder with its job and the files that it learns from, until it
+has ended well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from slicer.i18n import tr as _
+
+from contrastiveseg.descriptions import JOBS, FinetuneJob, PretrainJob
+from contrastiveseg.errors import InputError
+from contrastiveseg.files import leftovers, write_text
+from contrastiveseg.serialization import from_json, to_json
+
+from .catalog import SUFFIX
+
+TrainingJob = PretrainJob | FinetuneJob
+_ENDING = ".job"
+_JOB = "job.json"
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A training that can go on, or begin again where nothing was learned yet.
+
+    Attributes:
+        folder: its files.
+        learned: whether there is something to go on from.
+    """
+
+    output: Path
+    folder: Path
+    job: TrainingJob
+    learned: bool
+
+    @property
+    def resumed(self) -> TrainingJob:
+        """The job that goes on with it."""
+        return replace(self.job, resume="auto")
+
+
+def folder_of(output: Path) -> Path:
+    """Where a training that writes ``output`` keeps its files."""
+    return output.with_name(output.name + _ENDING)
+
+
+def save_job(job: TrainingJob, folder: Path) -> None:
+    """Keep a job whose files are written.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    write_text(folder / _JOB, json.dumps({"kind": job.kind, **to_json(job)}, indent=1))
+
+
+def interrupted(models: Path, alive: Collection[Path]) -> list[Interrupted]:
+    """The interrupted trainings in the folder of the user's checkpoints, by name.
+
+    Args:
+        alive: checkpoints that are being trained, or wait for that.
+    """
+    found = []
+    for folder in sorted(models.glob(f"*{SUFFIX}{_ENDING}")) if models.is_dir() else []:
+        output = folder.with_name(folder.name.removesuffix(_ENDING))
+        job = _saved_job(folder)
+        learned = resume_file(output).is_file()
+        if output in alive or job is None:
+            continue
+        if output.is_file() and not learned:
+            # It had ended well, and Slicer before its files were removed.
+            remove_files(output, folder)
+        else:
+            found.append(Interrupted(output, folder, replace(job, output=str(output)), learned))
+    return found
+
+
+def title(job: TrainingJob, output: Path) -> str:
+    """What a training is, for the user."""
+    kind = _("Fine-tune") if isinstance(job, FinetuneJob) else _("Pre-train")
+    budget = _("{count} steps").format(count=job.steps) if job.steps else _("{count:g} min").format(count=job.minutes)
+    return f"{kind} {output.stem} ({job.method}, {budget})"
+
+
+def resume_file(output: Path) -> Path:
+    """What the engine writes to go on from."""
+    return output.with_name(output.name + ".resume")
+
+
+def remove_files(output: Path, folder: Path, keep: bool = False) -> None:
+    """Remove all but the checkpoint: volumes written for it, their preprocessed copies, what was half-written, and the
+    files to resume from.
+
+    Args:
+        keep: leave what going on needs, if there is something to go on from.
+    """
+    going_on = keep and resume_file(output).is_file()
+    for path in (*leftovers(output), *(() if going_on else output.parent.glob(f"{output.name}.*"))):
+        with contextlib.suppress(OSError):
+            path.unlink()
+    if not going_on:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _saved_job(folder: Path) -> TrainingJob | None:
+    """The job kept in ``folder``; None where there is none that this version can do."""
+    try:
+        data = json.loads((folder / _JOB).read_text(encoding="utf-8"))
+        job = from_json(JOBS[data.pop("kind")], data)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, InputError):
+        return None
+    return job if isinstance(job, (PretrainJob, FinetuneJob)) else None
