@@ -229,9 +229,10 @@ class QualityJob(Parameters):
     )
     csv: str | None = parameter(None, help="write one row a case to this file")
     html: str | None = parameter(None, help="write one page with a picture of each case to this file")
+    pictures: str | None = parameter(None, help="write a picture of each case to this folder, named after the case")
     names: bool = parameter(
         False,
-        help="write the names of the cases, which may identify patients, into the files; else their numbers in the "
+        help="write the names of the cases, which may identify patients, into csv and html; else their numbers in the "
         "order of names",
     )
     overwrite: bool = parameter(False, help="replace existing outputs")

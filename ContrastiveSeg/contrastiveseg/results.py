@@ -197,6 +197,7 @@ class QualityCase:
         unlike: in what the volume differs from those the checkpoint was trained on, in sentences.
         reasons: what sets it apart from the other cases, in words; ``unlike`` is among them.
         world: (x, y, z) in mm (LPS) of the place to look at first.
+        image, segmentation: the files; of several channels the first. picture: the PNG written, None without any.
     """
 
     name: str
@@ -207,6 +208,9 @@ class QualityCase:
     unlike: tuple[str, ...]
     reasons: tuple[str, ...]
     world: tuple[float, float, float]
+    image: str = ""
+    segmentation: str = ""
+    picture: str | None = None
 
 
 @dataclass(frozen=True)

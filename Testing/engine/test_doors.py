@@ -79,6 +79,7 @@ LIGHT = (
     "descriptions",
     "planning.plan",
     "planning.patch",
+    "evaluation.quality_tables",
     "terminal",
     "reference",
     "cli",

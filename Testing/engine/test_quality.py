@@ -153,6 +153,11 @@ def test_pictures_are_pngs_with_outlines(batch):
     pictures = re.findall(r"data:image/png;base64,([^\"]+)", (batch / "q.html").read_text(encoding="utf-8"))
     assert len(pictures) == 2
     assert all(b64decode(picture).startswith(b"\x89PNG") for picture in pictures)
+    first, second = run(job(batch, pictures=str(batch / "pictures"))).cases
+    assert first.picture == str(batch / "pictures" / "Miller_Otto.png")
+    for case, picture in zip((first, second), pictures, strict=True):
+        assert (batch / "pictures" / f"{case.name}.png").read_bytes() == b64decode(picture)
+    assert (first.image, first.segmentation) == tuple(str(batch / n / "Miller_Otto.mha") for n in ("images", "labels"))
 
 
 def test_a_thumbnail_has_the_proportions_of_the_body_and_the_label_in_its_color():

@@ -69,9 +69,37 @@ def test_nothing_in_fine_tune_is_squeezed(panel, module, wait_for, screenshot):
     assert panel.ui.fineTuneSection.height < high / 4
 
 
+def test_nothing_in_batch_and_jobs_is_squeezed(panel, module, screenshot):
+    from ContrastiveSegPanel.workflows.quality import Looked
+    from ContrastiveSegPanel.workflows.queue import Entry
+
+    from contrastiveseg.results import QualityCase
+
+    batch, jobs = panel.sections["batch"].ui, panel.sections["jobs"].ui
+    for name in ("batch", "jobs"):
+        getattr(panel.ui, f"{name}Section").collapsed = False
+    cases = tuple(
+        QualityCase(
+            f"CT {n}", n / 10, {"liver": 1000.0}, {"liver": 1}, 0.1, (), ("liver in 4 pieces",), (0.0, 0.0, 0.0)
+        )
+        for n in reversed(range(10))
+    )
+    panel.sections["batch"]._quality.show(
+        Looked("10 volumes of /a/folder", cases, lambda case: None, panel.session.folder())
+    )
+    batch.batchStatusLabel.setText("Done in 3 min: 10 label maps in a folder with a long name, which takes two lines.")
+    for n in range(3):
+        panel.session.queue.add(Entry(f"Fine-tune liver {n}", lambda: None, lambda: None, lambda: None))
+    granted(panel, module)
+    screenshot(module.parent, "layout-batch-jobs")
+    names = ("qualityTable", "qualityHint", "batchStatusLabel", "exportQualityButton", "batchQueueButton")
+    widgets = [getattr(batch, n) for n in names] + [jobs.jobsTable, jobs.jobUpButton, jobs.jobDiscardButton]
+    assert [w.objectName for w in widgets if not whole(w)] == []
+
+
 def test_the_panels_width_does_not_depend_on_names(panel, module, models, wait_for):
     """Each change of it would lay out all of Slicer's views anew."""
-    for section in ("fineTune", "preTrain", "results", "jobs"):
+    for section in ("fineTune", "preTrain", "batch", "results", "jobs"):
         getattr(panel.ui, f"{section}Section").collapsed = False
     granted(panel, module)
     width = module.parent.minimumSizeHint.width()

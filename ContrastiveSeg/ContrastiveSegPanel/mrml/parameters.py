@@ -124,6 +124,8 @@ class Parameters:
     mirror = Value(False)
     pieces = Value("auto")
     uncertainty = Value(False)
+    #: Batch: whether a folder's uncertainty maps are written; its folders belong to this machine.
+    batch_uncertainty = Value(False)
 
     #: Fine-tune: values of ``Cases.choices`` and ``Budget.text``. Roles are kept in the volumes.
     structures = Value("")

@@ -14,6 +14,7 @@ from ..mrml.slice_views import DisplayedVolumes
 from ..timer import single_shot
 from ..workflows.display import arrange
 from ..workflows.session import Session
+from .batch_section import BatchSection
 from .drop_area import DropArea
 from .finetune_section import FineTuneSection
 from .full_height import FullHeight
@@ -32,6 +33,7 @@ _SECTIONS: tuple[tuple[str, str, type[Section]], ...] = (
     ("segment", "Segment", SegmentSection),
     ("fineTune", "FineTune", FineTuneSection),
     ("preTrain", "PreTrain", PreTrainSection),
+    ("batch", "Batch", BatchSection),
     ("results", "Results", ResultsSection),
     ("jobs", "Jobs", JobsSection),
 )

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -23,6 +22,7 @@ from ..workflows.pairing import volume_of
 from ..workflows.session import Session
 from ..workflows.task import Task
 from .job_section import JobSection, job_widgets
+from .save_dialog import file_to_write
 
 
 class ResultsSection(JobSection):
@@ -144,16 +144,10 @@ class ResultsSection(JobSection):
 
     def _export(self) -> None:
         node = self.ui.resultsTable.mrmlTableNode()
-        proposed = str(Path(settings.text("ExportFolder")) / f"{scene.safe_names([node])[node.GetID()]}.csv")
-        chosen = qt.QFileDialog.getSaveFileName(
-            slicer.util.mainWindow(), _("Export the table"), proposed, _("Comma-separated values") + " (*.csv)"
-        )
-        if not chosen:
-            return
-        path = Path(chosen) if Path(chosen).suffix else Path(chosen + ".csv")
-        # The file dialog has confirmed the name that was typed.
-        question = _("{path} exists already. Replace it?").format(path=path)
-        if path != Path(chosen) and path.exists() and not self.session.confirm(question):
+        proposed = Path(settings.text("ExportFolder")) / f"{scene.safe_names([node])[node.GetID()]}.csv"
+        filters = _("Comma-separated values") + " (*.csv)"
+        path = file_to_write(self.session, _("Export the table"), proposed, filters)
+        if path is None:
             return
         try:
             export_table(node, path)

@@ -18,6 +18,7 @@ from ..mrml.slice_views import displayed_volumes
 from ..timer import single_shot
 from ..workflows import segment_checks
 from ..workflows.display import show_results
+from ..workflows.quality import SceneQuality
 from ..workflows.segment_results import SegmentResults, made_on_another, next_output, summary
 from ..workflows.segmenting import Segmenting
 from ..workflows.session import Session
@@ -43,6 +44,7 @@ class SegmentSection(JobSection):
         self._options = SegmentOptions(session, ui, self._on_changed)
         self._warnings = WarningLines(ui.fitIcon, ui.fitLabel)
         self._results = SegmentResults()
+        self._quality = SceneQuality(session, session.batch_looked_at.emit)
         self._current: Segmenting | None = None
         self._clicked = 0.0
         # Loading a case changes many things in a row: look once, afterwards.
@@ -184,6 +186,7 @@ class SegmentSection(JobSection):
     def cancel(self) -> None:
         """The scene closes: nothing of what runs may come into the next one."""
         self._results.clear()
+        self._quality.cancel()
         current, self._current = self._current, None
         if current is not None:
             self.task.cancel()
@@ -208,8 +211,12 @@ class SegmentSection(JobSection):
         if current is None:
             self.set_status("")
             return
-        self._end(current)
+        looking = current.is_batch and len(result.written) > 1
+        self._end(current, close=not looking)
         text = summary(current, result, time.perf_counter() - self._clicked)
+        if looking:
+            text += " " + _("The section Batch says which to look at first.")
+            self._quality.start(current)
         self.set_status(text)
         self.session.log(text + " " + ", ".join(f"{k} {v:.2f}" for k, v in result.seconds.items() if v))
         self._show_misplaced(current)
@@ -238,12 +245,13 @@ class SegmentSection(JobSection):
         except InputError as problem:
             self.session.report(problem)
 
-    def _end(self, current: Segmenting, take: bool = True) -> None:
-        """The engine has done its part; ``take`` what it has finished."""
+    def _end(self, current: Segmenting, take: bool = True, close: bool = True) -> None:
+        """The engine has done its part; ``take`` what it has finished, and ``close`` the work."""
         if take:
             self._take_finished(current)
         self._current = None
-        current.close()
+        if close:
+            current.close()
         self._results.add(current)
         output = next_output(current, self._inputs.volume)
         if output is not None:

@@ -46,6 +46,7 @@ class Queue:
         self.entries: list[Entry] = []
         self.changed = Signal()
         self._timer = single_shot(self._begin_next)
+        self._closed = False
 
     @property
     def running(self) -> Entry | None:
@@ -102,12 +103,12 @@ class Queue:
             self.end(entry, "cancelled")
 
     def close(self) -> None:
-        """Begin nothing any more."""
-        self._timer.stop()
+        """Begin nothing any more: jobs that run still end."""
+        self._closed = True
 
     def _begin_next(self) -> None:
         entry = next((entry for entry in self.waiting if entry.ready), None)
-        if self.running is None and entry is not None:
+        if self.running is None and entry is not None and not self._closed:
             entry.state = "running"
             self.changed.emit()
             entry.begin()

@@ -21,15 +21,8 @@ def obstacle(session: Session, channels: Sequence[Any], cases: Sequence[Sequence
         channels: the volume, or None, chosen for each channel of a model with several; else [].
         cases: for each segmentation to make, its volumes, one a channel.
     """
-    entry = session.checkpoint
-    if session.obstacle:
-        return session.obstacle
-    if entry is None:
-        return _("Choose a checkpoint first.")
-    if entry.card is None:
-        return _("The chosen checkpoint cannot be used.")
-    if not entry.segments:
-        return _("The chosen checkpoint was only pre-trained. Fine-tune it first.")
+    if general := checkpoint_obstacle(session):
+        return general
     if None in channels:
         return _("Choose a volume for every channel of the model.")
     if len({node.GetID() for node in channels}) < len(channels):
@@ -39,6 +32,20 @@ def obstacle(session: Session, channels: Sequence[Any], cases: Sequence[Sequence
     empty = next((volume for case in cases for volume in case if volume.GetImageData() is None), None)
     if empty is not None:
         return _("{name} has no voxels.").format(name=empty.GetName())
+    return ""
+
+
+def checkpoint_obstacle(session: Session) -> str:
+    """Why the chosen checkpoint can segment nothing now, in words for the user, or ""."""
+    entry = session.checkpoint
+    if session.obstacle:
+        return session.obstacle
+    if entry is None:
+        return _("Choose a checkpoint first.")
+    if entry.card is None:
+        return _("The chosen checkpoint cannot be used.")
+    if not entry.segments:
+        return _("The chosen checkpoint was only pre-trained. Fine-tune it first.")
     return ""
 
 

@@ -14,7 +14,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from contrastiveseg.checkpoints.card import Card
-from contrastiveseg.descriptions import Pieces, SegmentJob
+from contrastiveseg.descriptions import Pieces, QualityJob, SegmentJob
 from contrastiveseg.errors import InputError
 
 from ..mrml import scene
@@ -106,10 +106,39 @@ class Segmenting:
             output=str(self._folder / "labels"),
             mirror=self._options.mirror,
             pieces=self._options.pieces,
-            uncertainty=str(self._folder / "uncertainty") if self._options.uncertainty else None,
+            uncertainty=str(self._folder / "uncertainty") if self._maps_wanted else None,
             device=self._options.device,
             uncompressed=True,
         )
+
+    def quality_job(self, pictures: Path) -> QualityJob:
+        """What says which of the results of a batch to look at first; to be done before :meth:`close`.
+
+        Args:
+            pictures: folder for a picture of each.
+        """
+        return QualityJob(
+            input=self.job().input,
+            segmentations=str(self._folder / "labels"),
+            uncertainty=str(self._folder / "uncertainty"),
+            checkpoint=str(self._checkpoint),
+            pictures=str(pictures),
+        )
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether there are several results to compare with one another."""
+        return len(self._cases) > 1
+
+    @property
+    def volume_ids(self) -> dict[str, str]:
+        """Name of a case in files and results -> ID of its volume, of several channels the first."""
+        return {case.name: case.volume_ids[0] for case in self._cases}
+
+    @property
+    def _maps_wanted(self) -> bool:
+        # Those of a batch say which results to look at first.
+        return self._options.uncertainty or self.is_batch
 
     def take_finished(self) -> None:
         """Put into the scene what the engine has finished since the last call; nothing for volumes that are gone.
@@ -119,7 +148,7 @@ class Segmenting:
         """
         for case in self._cases:
             labels, uncertainty = self._output("labels", case), self._output("uncertainty", case)
-            finished = labels.exists() and (uncertainty.exists() or not self._options.uncertainty)
+            finished = labels.exists() and (uncertainty.exists() or not self._maps_wanted)
             if finished and case.name not in self._taken:
                 self._taken.add(case.name)
                 self._take(case, labels, uncertainty)

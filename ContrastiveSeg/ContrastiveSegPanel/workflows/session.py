@@ -59,6 +59,7 @@ class Session:
         scene_closing: signal that all nodes are about to go.
         entered: signal that the user comes to the module; much may have changed meanwhile.
         section_wanted: signal with the name of a section ("fineTune") that the user is to be shown.
+        batch_looked_at: signal with a :class:`.quality.Looked`, when a batch has ended.
         section_titled: signal with the name of a section and its title.
         log_line: signal with a line for the panel's log.
     """
@@ -91,6 +92,7 @@ class Session:
         self.entered = Signal()
         self.section_wanted = Signal()
         self.section_titled = Signal()
+        self.batch_looked_at = Signal()
         self.log_line = Signal()
         self._folder: Path | None = None
         self.worker.log_line.connect(self.log_line.emit)

@@ -20,7 +20,7 @@ from ..checkpoints.card import Card, Label
 from ..checkpoints.header import read_card
 from ..descriptions import QualityJob
 from ..errors import Cancelled, InputError
-from ..files import check_outputs, write_text
+from ..files import check_outputs, replacing, write_text
 from ..planning.compatibility import incompatibilities, warning_text
 from ..results import Failure, QualityCase, QualityResult
 from ..volumes.alignment import check_same_grid
@@ -30,7 +30,7 @@ from ..volumes.dataset_json import declared_labels
 from ..volumes.pairing import labels_by_case, volume_files
 from ..volumes.reading import read_channels, read_labels, read_volume
 from ..volumes.volume import Volume
-from .quality_tables import Picture, to_csv, to_html
+from .quality_tables import Picture, to_csv, to_html, without_names
 from .thumbnail import thumbnail_png
 
 #: Voxels around the structures that count as their surroundings, as in ranking.
@@ -69,7 +69,8 @@ def quality(
     maps = _maps(job, cases)
     inputs = [Path(p) for p in (*job.input, job.segmentations)] + [path for case in cases for path in case.images]
     inputs += [case.labels for case in cases if case.labels] + list(maps.values())
-    check_outputs([Path(p) for p in (job.csv, job.html) if p], inputs, job.overwrite)
+    drawn = {case.name: Path(job.pictures) / f"{case.name}.png" for case in cases} if job.pictures else {}
+    check_outputs([*(Path(p) for p in (job.csv, job.html) if p), *drawn.values()], inputs, job.overwrite)
     card = read_card(Path(job.checkpoint)) if job.checkpoint else None
     emit(events.StageStarted(events.Stage.EVALUATE))
     progress = events.ProgressMeter(emit, len(cases), "volumes")
@@ -82,7 +83,7 @@ def quality(
         try:
             if case.labels is None:
                 raise InputError(f"{case.name} has no segmentation in {job.segmentations}.")
-            found, picture = _measure(case, maps.get(case.name), card, with_picture=job.html is not None)
+            found, picture = _measure(case, maps.get(case.name), card, with_picture=bool(job.html or drawn))
             measured.append(found)
             pictures[case.name] = picture
         except (InputError, MemoryError) as problem:
@@ -91,17 +92,26 @@ def quality(
         progress(done + 1)
     if not measured:
         raise InputError(f"None of the {len(cases)} segmentations could be looked at. {failures[0].what}")
-    ranked = by_doubt(measured, _names(job, card, measured))
+    for name, path in drawn.items():
+        if name in pictures:
+            with replacing(path) as temporary:
+                temporary.write_bytes(pictures[name])
+    files = {case.name: case for case in cases}
+    ranked = [_with_files(case, files[case.name], drawn) for case in by_doubt(measured, _names(job, card, measured))]
     for position, entry in enumerate(ranked, start=1):
         emit(events.log(f"{position}. {entry.name}: " + "; ".join([f"doubt {entry.doubt:.2f}", *entry.reasons])))
-    numbers = {case.name: number for number, case in enumerate(cases, start=1)}
-    shown = [case if job.names else replace(case, name=f"Case {numbers[case.name]}") for case in ranked]
+    shown = ranked if job.names else without_names(ranked)
     if job.csv:
         write_text(Path(job.csv), to_csv(shown))
     if job.html:
-        drawn = [Picture(case, pictures[original.name]) for case, original in zip(shown, ranked, strict=True)]
-        write_text(Path(job.html), to_html(drawn))
+        page = [Picture(case, pictures[original.name]) for case, original in zip(shown, ranked, strict=True)]
+        write_text(Path(job.html), to_html(page))
     return QualityResult(tuple(ranked), tuple(failures), job.csv, job.html)
+
+
+def _with_files(case: QualityCase, files: CaseFiles, drawn: Mapping[str, Path]) -> QualityCase:
+    picture = str(drawn[case.name]) if case.name in drawn else None
+    return replace(case, image=str(files.images[0]), segmentation=str(files.labels), picture=picture)
 
 
 def by_doubt(measured: Sequence[Measured], names: Mapping[int, str]) -> list[QualityCase]:

@@ -7,7 +7,7 @@ import csv
 import html
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..results import QualityCase
 
@@ -24,6 +24,12 @@ class Picture:
 
     case: QualityCase
     png: bytes
+
+
+def without_names(cases: Sequence[QualityCase]) -> list[QualityCase]:
+    """``cases`` in their order, named by their numbers in the order of their names, which may identify patients."""
+    numbers = {name: number for number, name in enumerate(sorted(case.name for case in cases), start=1)}
+    return [replace(case, name=f"Case {numbers[case.name]}") for case in cases]
 
 
 def to_csv(cases: Sequence[QualityCase]) -> str:
