@@ -185,6 +185,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
         pieces: str = "auto",
         uncertainty: bool = False,
         device: str = "auto",
+        roi: Any = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> Any:
         """Segment a volume; returns the segmentation node.
@@ -198,6 +199,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
             pieces: keep "all" of each segment, only the "largest", or as it was in all training cases ("auto").
             uncertainty: also add a volume with the uncertainty of every voxel, 0 to 1.
             device: "auto", "cpu", "cuda:N" or "mps".
+            roi: a Markups ROI node: only there is anything segmented, and the rest is empty.
             on_event: called with the job's events on the way (contrastiveseg/events.py).
 
         Raises:
@@ -209,7 +211,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
         from contrastiveseg.checkpoints.starters import checkpoint_path
 
         volumes = volume if isinstance(volume, (list, tuple)) else [volume]
-        options = scripting.Options(mirror, pieces, uncertainty, device)
+        options = scripting.Options(mirror, pieces, uncertainty, device, roi)
         return scripting.segment(self.session, volumes, checkpoint_path(checkpoint), segmentation, options, on_event)
 
     def fine_tune(

@@ -24,7 +24,15 @@ from .serialization import american, from_json, key_value
 from .terminal import watcher
 
 #: What the help shows for the value of an option that names nothing better.
-_PLACEHOLDERS = {"text": "PATH", "texts": "PATH", "table": "KEY=VALUE", "int": "N", "float": "X", "interval": "X"}
+_PLACEHOLDERS = {
+    "text": "PATH",
+    "texts": "PATH",
+    "table": "KEY=VALUE",
+    "int": "N",
+    "float": "X",
+    "interval": "X",
+    "box": "X",
+}
 _REQUESTS = (
     'A request is {"id": "1", "job": {"kind": "segment", "checkpoint": "...", ...}}, with the options of that command, '
     'a question like {"id": "2", "query": "methods"} or "devices", or {"cancel": "1"}. Closing stdin cancels what '
@@ -241,6 +249,7 @@ _VALUES: dict[str, dict[str, Any]] = {
     "int": {"type": int},
     "float": {"type": float},
     "interval": {"nargs": 2, "type": float},
+    "box": {"nargs": 6, "type": float},
 }
 
 

@@ -10,13 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from .parameters import Parameters, parameter
+from .parameters import ParameterError, Parameters, parameter
 
 Size = Literal["auto", "tiny", "base", "large"]
 Pieces = Literal["auto", "all", "largest"]
 Precision = Literal["auto", "32", "bf16"]
 LabeledPart = Literal["all", "slices", "painted"]
 Resume = Literal[False, True, "auto"]
+#: A box in RAS mm: R, A and S, each from and to.
+Roi = tuple[float, float, float, float, float, float]
 SliceDirection = Literal["auto", "axial", "coronal", "sagittal"]
 
 
@@ -164,10 +166,22 @@ class SegmentJob(Parameters):
         help="of each label keep all pieces or only the largest; auto: only the largest of those labels that were in "
         "one piece in every case they were learned from",
     )
+    roi: Roi | None = parameter(
+        None,
+        help="region of interest: segment only this box, R, A and S each from and to; the rest stays empty",
+        unit="mm",
+    )
     timings: str | None = parameter(None, help="write seconds per stage and peak memory to this JSON file")
     device: str = _device()
     precision: Precision = _precision()
     threads: int | None = _threads()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.roi is not None and not all(
+            low < high for low, high in zip(self.roi[::2], self.roi[1::2], strict=True)
+        ):
+            raise ParameterError("roi", f"must be three pairs of numbers, the smaller first, not {self.roi}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Literal
 
 from .errors import InputError
 
-#: What a parameter holds. An interval is two numbers, the smaller first; texts are several texts; a table is KEY=VALUE
-#: pairs; json is anything else, as a method of another package may have.
-Kind = Literal["bool", "int", "float", "text", "choice", "interval", "texts", "table", "json"]
+#: What a parameter holds. An interval is two numbers, the smaller first; a box is three intervals; texts are several
+#: texts; a table is KEY=VALUE pairs; json is anything else, as a method of another package may have.
+Kind = Literal["bool", "int", "float", "text", "choice", "interval", "box", "texts", "table", "json"]
 
 #: The marks in :attr:`Description.source`, in words.
 SOURCES = {
@@ -285,6 +285,8 @@ def _kind(hint: Any) -> Kind:
         return simple[hint]
     if hint in (tuple[float, float], tuple[int, int]):
         return "interval"
+    if hint == tuple[float, float, float, float, float, float]:
+        return "box"
     if hint == tuple[str, ...]:
         return "texts"
     kinds: dict[Any, Kind] = {Literal: "choice", Mapping: "table"}

@@ -80,6 +80,8 @@ def sample(job, name: str) -> tuple[list[str], object]:
     if typing.get_origin(kind) is typing.Literal:
         value = typing.get_args(kind)[-1]
         return [str(value)], value
+    if typing.get_origin(kind) is tuple and float in typing.get_args(kind):
+        return ["-1.5", "2", "0", "1", "-4", "-3"], (-1.5, 2.0, 0.0, 1.0, -4.0, -3.0)
     if typing.get_origin(kind) is tuple:
         return ["x", "y z"], ("x", "y z")
     if kind in (int, float):
@@ -95,7 +97,7 @@ def test_every_field_of_every_job_has_a_flag(given, kind, name):
         value: object = {"batch": 2, "spatial.flip": 0.5, "mode": "axis", "size": [1, 2]}
     else:
         typed, value = sample(job, name)
-        flag, required = "--" + name.replace("_", "-"), REQUIRED[kind]
+        flag, required = "--" + name.rstrip("_").replace("_", "-"), REQUIRED[kind]
         words = [flag, *typed]
         if isinstance(value, tuple) and flag in required:
             # A list goes on where its flag is repeated.

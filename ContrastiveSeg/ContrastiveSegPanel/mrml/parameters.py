@@ -124,6 +124,8 @@ class Parameters:
     mirror = Value(False)
     pieces = Value("auto")
     uncertainty = Value(False)
+    #: A Markups ROI, outside of which nothing is segmented.
+    roi = Node()
     #: Batch: whether a folder's uncertainty maps are written; its folders belong to this machine.
     batch_uncertainty = Value(False)
 

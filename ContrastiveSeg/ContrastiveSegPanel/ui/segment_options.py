@@ -1,4 +1,4 @@
-"""How the section Segment computes: pieces, mirroring, uncertainty and the device."""
+"""How the section Segment computes: pieces, mirroring, uncertainty, a region and the device."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class SegmentOptions:
         ui.piecesComboBox.connect("currentIndexChanged(int)", on_change)
         for box in (ui.mirrorCheckBox, ui.uncertaintyCheckBox):
             box.connect("toggled(bool)", on_change)
+        ui.roiSelector.connect("currentNodeChanged(vtkMRMLNode*)", on_change)
 
     @property
     def current(self) -> Options:
@@ -34,6 +35,7 @@ class SegmentOptions:
             pieces=_PIECES[self._ui.piecesComboBox.currentIndex],
             uncertainty=self._ui.uncertaintyCheckBox.checked,
             device=self.device.current,
+            roi=self._ui.roiSelector.currentNode(),
         )
 
     def load(self, parameters: Parameters) -> None:
@@ -42,9 +44,11 @@ class SegmentOptions:
         self._ui.mirrorCheckBox.checked = parameters.mirror
         self._ui.piecesComboBox.setCurrentIndex(pieces)
         self._ui.uncertaintyCheckBox.checked = parameters.uncertainty
+        self._ui.roiSelector.setCurrentNode(parameters.roi)
 
     def store(self, parameters: Parameters) -> None:
         """Remember with the scene what is chosen."""
         parameters.mirror = self._ui.mirrorCheckBox.checked
         parameters.pieces = _PIECES[self._ui.piecesComboBox.currentIndex]
         parameters.uncertainty = self._ui.uncertaintyCheckBox.checked
+        parameters.roi = self._ui.roiSelector.currentNode()

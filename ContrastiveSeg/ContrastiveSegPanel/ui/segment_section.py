@@ -154,7 +154,11 @@ class SegmentSection(JobSection):
             return
         self._clicked = time.perf_counter()
         folder = self.session.folder()
-        current = Segmenting(entry.path, entry.card, cases, self._options.current, output, folder)
+        try:
+            current = Segmenting(entry.path, entry.card, cases, self._options.current, output, folder)
+        except InputError as problem:
+            self.session.report(problem)
+            return
         self._current = current
         self.task.start(current.steps(), current.job(), self._on_result, self._on_problem, self._on_event)
 

@@ -93,6 +93,8 @@ def summary(work: Segmenting, result: SegmentResult, seconds: float) -> str:
     if len(nodes) == 1 and nodes[0] is not None:
         what = nodes[0].GetName()
     text = _("Done: {what}, {seconds:.1f} s.").format(what=what, seconds=seconds)
+    if work.has_region:
+        text += " " + _("Only the region was segmented; the rest is empty.")
     return text + " " + _("Islands were left out; the log says of what.") if result.left_out else text
 
 

@@ -14,10 +14,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from contrastiveseg.checkpoints.card import Card
-from contrastiveseg.descriptions import Pieces, QualityJob, SegmentJob
+from contrastiveseg.descriptions import Pieces, QualityJob, Roi, SegmentJob
 from contrastiveseg.errors import InputError
 
 from ..mrml import scene
+from ..mrml.region import region_in
 from ..mrml.undo import Change, State, states
 from .cases import IGNORE, ROLE, TRAIN, VALIDATION
 from .pairing import MAP_OF, PREDICTED, segmentation_of
@@ -25,12 +26,14 @@ from .pairing import MAP_OF, PREDICTED, segmentation_of
 
 @dataclass(frozen=True)
 class Options:
-    """How to segment; the words of ``SegmentJob``. ``uncertainty``: also make an uncertainty map."""
+    """How to segment; the words of ``SegmentJob``. ``uncertainty``: also make an uncertainty map. ``roi``: a Markups
+    ROI, the only part of the volumes to segment."""
 
     mirror: bool = False
     pieces: Pieces = "auto"
     uncertainty: bool = False
     device: str = "auto"
+    roi: Any = None
 
 
 class Made(NamedTuple):
@@ -55,6 +58,9 @@ class Segmenting:
         cases: for each segmentation to make, its volumes, one a channel of the model.
         segmentation: the node to write into, for one case; None makes a new one for every case.
         within: a folder to make this work's own folder in; it holds images of patients until :meth:`close`.
+
+    Raises:
+        InputError: as :func:`region_of`.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Segmenting:
         segmentation: Any,
         within: Path,
     ) -> None:
+        self._roi = region_of(options.roi, [volumes[0] for volumes in cases])
         names = scene.safe_names([volumes[0] for volumes in cases])
         self._cases = [_Case(names[v[0].GetID()], tuple(volume.GetID() for volume in v)) for v in cases]
         self._segmentation_id = segmentation.GetID() if segmentation is not None else None
@@ -108,6 +115,7 @@ class Segmenting:
             pieces=self._options.pieces,
             uncertainty=str(self._folder / "uncertainty") if self._maps_wanted else None,
             device=self._options.device,
+            roi=self._roi,
             uncompressed=True,
         )
 
@@ -129,6 +137,11 @@ class Segmenting:
     def is_batch(self) -> bool:
         """Whether there are several results to compare with one another."""
         return len(self._cases) > 1
+
+    @property
+    def has_region(self) -> bool:
+        """Whether only a region of interest is segmented."""
+        return self._roi is not None
 
     @property
     def volume_ids(self) -> dict[str, str]:
@@ -283,6 +296,20 @@ class Segmenting:
 
     def _output(self, kind: str, case: _Case) -> Path:
         return self._folder / kind / f"{case.name}{scene.FILE_ENDING}"
+
+
+def region_of(roi: Any, volumes: Sequence[Any]) -> Roi | None:
+    """The box of a Markups ROI (None: no region) in the volumes' own coordinates.
+
+    Raises:
+        InputError: it is not placed yet, or is another box in one of the volumes, under another transform.
+    """
+    if roi is None:
+        return None
+    boxes = {tuple(round(mm, 3) for mm in region_in(roi, volume)) for volume in volumes}
+    if len(boxes) > 1:
+        raise InputError(_("The volumes lie under different transforms: with a region, segment them one by one."))
+    return region_in(roi, volumes[0])
 
 
 def volumes_in_scene() -> list[Any]:

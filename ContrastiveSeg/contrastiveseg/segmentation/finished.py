@@ -20,7 +20,8 @@ from ..volumes.origin import read_origin
 def origin_of(case: CaseFiles, checkpoint: str, job: SegmentJob) -> str:
     """A hash of all that a label map follows from: the images' content, the ``checkpoint`` (its SHA-256), the options
     that shape it, and the version of this software."""
-    options = [job.mirror, job.pieces, job.precision]
+    # Label maps made before there were regions of interest count as finished.
+    options = [job.mirror, job.pieces, job.precision, *([job.roi] if job.roi else [])]
     with readable(case.images[0]):
         parts = [__version__, checkpoint, content_digest(case.images), options]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -24,6 +24,7 @@ from ..volumes.orientation import canonical_axes
 from ..volumes.reading import read_channels
 from ..volumes.volume import LabelMap, Volume
 from .one_piece import without_islands
+from .region import Box, only_in, working_box
 from .restoring import restore
 from .sliding_window import OnTile, sliding_window, within_memory
 from .tiles import fit_tiles
@@ -166,6 +167,7 @@ class Predictor:
         *,
         mirror: bool = False,
         pieces: Pieces = "auto",
+        box: Box | None = None,
         probabilities: bool = False,
         uncertainty: bool = False,
         on_tile: OnTile | None = None,
@@ -176,6 +178,7 @@ class Predictor:
         Args:
             mirror: average over mirrored copies.
             pieces: see :func:`.one_piece.without_islands`.
+            box: the only voxels (z, y, x) to segment, see :func:`.region.voxels_of`; the others are background.
             probabilities: also return the class probabilities. uncertainty: also their entropy, in [0, 1].
             on_tile: called with (done, total) after each batch of tiles; may raise to stop.
 
@@ -185,7 +188,13 @@ class Predictor:
         timings = timings or Timings()
         with timings.of("preprocess"):
             image = self.prepare(volume)
-        logits = self.logits(image, mirror=mirror, on_tile=on_tile, timings=timings)
+        if box is None:
+            logits = self.logits(image, mirror=mirror, on_tile=on_tile, timings=timings)
+        else:
+            part = (slice(None), *working_box(box, volume.geometry, image.shape[1:], self.card.plan))
+            inside = self.logits(image[part], mirror=mirror, on_tile=on_tile, timings=timings)
+            logits = inside.new_zeros(len(inside), *image.shape[1:])
+            logits[part] = inside
         with timings.of("restore"):
             axes = canonical_axes(volume.geometry)
             shape = axes.apply(volume.array).shape[1:]
@@ -193,11 +202,17 @@ class Predictor:
             values = np.array([0, *(label.value for label in self.card.labels)])
             values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
             predicted = values[np.ascontiguousarray(axes.undo(restored.classes))]
+            if box is not None:
+                predicted = only_in(box, predicted)
             kept = without_islands(predicted, pieces, self.card.one_piece)
             soft, unsure = (
                 None if array is None else np.ascontiguousarray(axes.undo(array))
                 for array in (restored.probabilities, restored.uncertainty)
             )
+            if box is not None:
+                unsure = None if unsure is None else only_in(box, unsure)
+                if soft is not None:
+                    soft = np.concatenate([only_in(box, soft[:1], 1), only_in(box, soft[1:])])
             apart = (
                 np.bincount(predicted[kept != predicted], minlength=values.max() + 1) * volume.geometry.voxel_volume_ml
             )

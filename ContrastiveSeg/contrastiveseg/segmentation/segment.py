@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from .. import events
@@ -29,6 +30,7 @@ from ..volumes.reading import read_channels
 from ..volumes.writing import WRITTEN, check_writable_kind, write_labels, write_maps
 from .finished import checkpoint_digest, is_finished, origin_of
 from .predictor import Predictor
+from .region import voxels_of
 from .sliding_window import OnTile
 from .timings import Timings
 
@@ -129,10 +131,12 @@ def _segment_case(
     with timings.of("load"):
         volume = read_channels(output.case.images, len(predictor.card.plan.channels))
         origin = origin_of(output.case, checkpoint, job)
+        box = voxels_of(job.roi, volume.geometry, output.case.name) if job.roi else None
     prediction = predictor.predict(
         volume,
         mirror=job.mirror,
         pieces=job.pieces,
+        box=box,
         probabilities=output.probabilities is not None,
         uncertainty=output.uncertainty is not None,
         on_tile=on_tile,
@@ -157,6 +161,9 @@ def _segment_case(
         emit(events.log(f"{name}: its one file is read as the channels {listed}, in this order."))
     if volume.geometry.doubt:
         emit(events.warning(f"{name}: {volume.geometry.doubt}."))
+    if box is not None:
+        share = np.prod([part.stop - part.start for part in box]) / np.prod(volume.geometry.shape)
+        emit(events.log(f"{name}: only the region of interest was segmented, {share:.1%} of it; the rest is empty."))
     if prediction.left_out:
         volumes = ", ".join(f"{label} {ml:.3g} ml" for label, ml in prediction.left_out.items())
         emit(events.log(f"{name}: left out, apart from the largest piece: {volumes}. 'All pieces' keeps it."))
