@@ -34,12 +34,16 @@ def whole(widget):
 def test_nothing_in_fine_tune_is_squeezed(panel, module, wait_for, screenshot):
     ui = panel.sections["fineTune"].ui
     for number in range(3):
-        add_patient(f"CT {number}", number)
+        add_patient(f"CT {number}", number, ("Liver", "Spleen") if number else ("Liver",))
     for number in range(3, 6):
         add_volume(f"CT {number}", number)
+    for number in range(6, 9):
+        _volume, result = add_patient(f"CT {number}", number)
+        result.SetAttribute("ContrastiveSeg.Predicted", "made.safetensors")
     panel.ui.fineTuneSection.collapsed = False
     ui.labelNextGroupBox.collapsed = False
-    wait_for(lambda: ui.casesTable.rowCount == 6)
+    wait_for(lambda: ui.casesTable.rowCount == 9)
+    wait_for(lambda: ui.correctionsTable.rowCount == 3)
     ui.fineTuneChart.setVisible(True)
     ui.outcomeLabel.setText(
         "<p>Dice</p>" + "<p>Fine-tuning made it worse than it was before, by how much is said.</p>" * 3
@@ -47,13 +51,22 @@ def test_nothing_in_fine_tune_is_squeezed(panel, module, wait_for, screenshot):
     ui.outcomeCard.setVisible(True)
     ui.rankTable.setRowCount(3)
     ui.rankTable.setVisible(True)
+    ui.fewSlicesLabel.setText("To label a few slices instead of the volume, take these: 1, 2, 3. " * 2)
+    ui.fewSlicesLabel.setVisible(True)
+    ui.correctionsHint.setText("What the checkpoint has learned from is not in this scene, and that may fade. " * 3)
     ui.rankStatusLabel.setText("Click a volume to see where the checkpoint is least sure. " * 3)
     granted(panel, module)
     screenshot(module.parent, "layout-fine-tune")
     names = (
         "casesTable",
         "structuresTable",
+        "missingTable",
         "rankTable",
+        "fewSlicesLabel",
+        "correctionsHint",
+        "correctionsTable",
+        "correctChosenButton",
+        "learnAgainButton",
         "outcomeLabel",
         "rankStatusLabel",
         "rankButton",

@@ -39,7 +39,7 @@ class Driver:
     def settle(self):
         """Until every segment was looked at."""
         self.wait_for(lambda: not self.section._parts._to_look_at(self.section._cases.rows()))
-        self.wait_for(lambda: not self.section._timer.active)
+        self.section.refresh()
 
     def parts(self):
         boxes_ = [self.ui.casesTable.cellWidget(row, _LABELED) for row in range(self.ui.casesTable.rowCount)]

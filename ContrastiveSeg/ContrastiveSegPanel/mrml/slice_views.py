@@ -43,6 +43,11 @@ def show_place(volume: Any, place: Sequence[float]) -> None:
     show_volume(volume)
     world = [0.0, 0.0, 0.0]
     volume.TransformPointToWorld([-place[0], -place[1], place[2]], world)
+    center_on(world)
+
+
+def center_on(world: Sequence[float]) -> None:
+    """Let all slice views show the place (x, y, z) in mm, RAS, in world coordinates, in their middle."""
     for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
         node.JumpSliceByCentering(*world)
 

@@ -26,7 +26,7 @@ class CorrectButton:
         enabled = self._to_correct() is not None
         self._button.setEnabled(enabled)
         self._button.setToolTip(
-            _("Open the segmentation in the Segment Editor, over its own volume")
+            _("Open it in the Segment Editor, over its own volume, where its uncertainty map is highest")
             if enabled
             else _("There is no segmentation of this volume to correct. Segment it first, or choose one as output.")
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -17,6 +18,7 @@ from ..mrml.parameters import Parameters
 from ..timer import single_shot
 from ..workflows.case_hints import channel_problems, label_maps_hint
 from ..workflows.cases import TRAIN, UNLABELED, VALIDATION, Case, Cases, Structure
+from ..workflows.correction_scores import CorrectedCase, CorrectionScores
 from ..workflows.interrupted import Interrupted
 from ..workflows.labeled_parts import LabeledParts, guesses_hint, is_background
 from ..workflows.missing_structures import MissingStructure, missing_structures
@@ -29,6 +31,7 @@ from .cases_table import CasesTable, StructuresTable
 from .device_box import chosen_device
 from .held_out_scores import held_out_dice, held_out_html
 from .label_next import LabelNext
+from .learn_again import LearnAgain, corrections_html
 from .missing_table import MissingTable
 from .training_section import TrainingSection, dated
 
@@ -38,13 +41,26 @@ _REFRESH_MS = 50
 
 
 @dataclass(frozen=True)
+class _Corrected:
+    """Corrected cases that a training learns from, what they teach, and the checkpoint it goes on from."""
+
+    cases: list[Case]
+    structures: list[Structure]
+    checkpoint: Path
+
+
+_NONE = _Corrected([], [], Path())
+
+
+@dataclass(frozen=True)
 class _Source:
     """What a training learns from: name of a case -> ID of its volume, cases whose reference its checkpoint had made,
-    and the number of the scene."""
+    the number of the scene, and what was corrected."""
 
     volume_ids: dict[str, str]
     circular: list[str]
     scene: int
+    corrected: _Corrected
 
 
 class FineTuneSection(TrainingSection):
@@ -59,6 +75,8 @@ class FineTuneSection(TrainingSection):
         self._dice: dict[str, float] = {}
         #: Name of a case of the last training -> ID of its volume, while its scene is open.
         self._volume_ids: dict[str, str] = {}
+        #: What the last training learns from again.
+        self._corrected = _NONE
         #: Cases of the last training, to validate on, whose reference its checkpoint had made.
         self._circular: list[str] = []
         #: Whether the scene that the last training learns from is still open; and a number for the scene that is.
@@ -74,18 +92,15 @@ class FineTuneSection(TrainingSection):
         self._structures_table = StructuresTable(ui.structuresTable, self._cases)
         self._missing_table = MissingTable(ui.missingTable, ui.missingLabel, self._cases.changed.emit)
         self._channels = CaseChannels(session, ui, self._cases, self.remember)
+        self._learn_again = LearnAgain(session, ui, self.learn_again, self._cases.changed.emit)
+        self._correction_scores = CorrectionScores(session)
         self._label_next = LabelNext(session, ui, self._cases, self._parts)
         ui.outcomeCard.setVisible(False)
         ui.compareCheckBox.connect("toggled(bool)", self.remember)
-        for signal in (
-            self._cases.changed,
-            self._parts.changed,
-            session.entered,
-            session.methods_changed,
-            session.checkpoint_changed,
-        ):
+        for signal in (self._cases.changed, self._parts.changed, session.entered, session.training_changed):
             self.listen(signal, self._refresh_soon)
-        self.listen(session.missing_changed, self._refresh_soon)
+        for signal in (session.methods_changed, session.checkpoint_changed, session.missing_changed):
+            self.listen(signal, self._refresh_soon)
         self.refresh()
 
     def goes_on(self) -> str:
@@ -116,11 +131,13 @@ class FineTuneSection(TrainingSection):
         self._parts.stop()
         self._scene_number += 1
         self._label_next.cancel()
+        self._correction_scores.cancel()
         self.ui.outcomeCard.setVisible(False)
 
     def cleanup(self) -> None:
         self._timer.stop()
         self._parts.stop()
+        self._correction_scores.cancel()
         self._cases.cleanup()
         self._label_next.cleanup()
         super().cleanup()
@@ -136,6 +153,7 @@ class FineTuneSection(TrainingSection):
         self._channels.show(self._rows)
         self._structures_table.show(self._structures)
         self._missing_table.show(self._missing)
+        self._learn_again.show(self._rows, self._structures, self.session.training or bool(self.training_obstacle()))
         self.ui.casesHint.setText(self._hint())
         if self._parameters is not None:
             self._parameters.structures = self._cases.choices()
@@ -218,7 +236,21 @@ class FineTuneSection(TrainingSection):
             if case.labeled
         }
 
+    def learn_again(self) -> None:
+        """Fine-tune with the corrected results, and tell how the checkpoint did on them before and after."""
+        self.refresh()
+        obstacle = self.obstacle()
+        if obstacle:
+            self.session.report(obstacle)
+            return
+        taught = self._learn_again.taught
+        self._launch([case for case in self._rows if case.volume_id in taught])
+
     def launch(self) -> None:
+        self._launch([])
+
+    def _launch(self, corrected: list[Case]) -> None:
+        """``corrected``: the cases to score before and after."""
         # What was painted a moment ago counts.
         self._parts.finish(self._cases.rows())
         self.refresh()
@@ -254,20 +286,21 @@ class FineTuneSection(TrainingSection):
             **files.fields,
         )
         circular = circular_references(self._rows, files.volume_ids, entry.path.name)
-        source = _Source(files.volume_ids, circular, self._scene_number)
+        again = _Corrected(corrected, self._structures, entry.path)
+        source = _Source(files.volume_ids, circular, self._scene_number, again)
         self.training.start(prepared, files.steps, job, Callbacks(partial(self._begun, source), self._done))
 
     def going_on_with(self, training: Interrupted) -> Callbacks | None:
         if not isinstance(training.job, FinetuneJob):
             return None
         # Which volumes of the scene it learns from, if any, is not known any more.
-        return Callbacks(partial(self._begun, _Source({}, [], -1)), self._done)
+        return Callbacks(partial(self._begun, _Source({}, [], -1, _NONE)), self._done)
 
     def _begun(self, source: _Source) -> None:
         # The scene may have been closed while it waited.
         self._in_scene = source.scene == self._scene_number
         self._volume_ids = source.volume_ids if self._in_scene else {}
-        self._circular = source.circular
+        self._circular, self._corrected = source.circular, source.corrected
         self.ui.outcomeCard.setVisible(False)
 
     def _done(self, result: FinetuneResult) -> None:
@@ -284,3 +317,19 @@ class FineTuneSection(TrainingSection):
         training = duration(60 * result.minutes)
         self.show_done(text.format(time=self.training.time, training=training, name=self.training.output_name))
         self.refresh()
+        if self._in_scene:
+            self._score_corrected()
+
+    def _score_corrected(self) -> None:
+        corrected, made = self._corrected, self.training.output
+        still = [case for case in corrected.cases if slicer.mrmlScene.GetNodeByID(case.volume_id) is not None]
+        card = next((e.card for e in self.session.catalog.entries() if e.path == made), None)
+        if still and card is not None and not self._correction_scores.task.busy:
+            checkpoints, device = (corrected.checkpoint, made), chosen_device(self.session)
+            self._correction_scores.start(still, corrected.structures, checkpoints, card, device, self._show_corrected)
+
+    def _show_corrected(self, scores: list[CorrectedCase]) -> None:
+        held_out = self.ui.outcomeLabel.text
+        text = held_out + corrections_html(scores, held_out=bool(held_out))
+        self.ui.outcomeLabel.setText(text)
+        self.ui.outcomeCard.setVisible(bool(text) and self._in_scene)

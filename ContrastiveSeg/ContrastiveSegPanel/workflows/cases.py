@@ -17,13 +17,13 @@ from slicer.i18n import tr as _
 from contrastiveseg.checkpoints.card import Label
 from contrastiveseg.errors import InputError
 
-from ..mrml.segments import Segment, segments_of
+from ..mrml.segments import Segment
 from ..signal import Signal
 from .case_channels import first_volume, grouped
-from .pairing import PREDICTED, SEGMENTATION, pairs, same_name, scalar_volumes, segmentations
+from .corrections import completed_segments, taught_segments
+from .pairing import PREDICTED, ROLE, SEGMENTATION, pairs, same_name, scalar_volumes, segmentations
 
 TRAIN, UNLABELED, VALIDATION, IGNORE = ROLES = ("train", "unlabeled", "validation", "ignore")
-ROLE = "ContrastiveSeg.Role"
 #: Class indices are stored in a byte, and 0 is background.
 _MOST_LABELS = 255
 
@@ -181,7 +181,7 @@ def structures_of(cases: Iterable[Case]) -> list[Structure]:
     by_name: dict[str, list[tuple[str, Segment]]] = {}
     for case in cases:
         if case.labeled and case.segmentation_id is not None:
-            for segment in segments_of(slicer.mrmlScene.GetNodeByID(case.segmentation_id)):
+            for segment in taught_segments(slicer.mrmlScene.GetNodeByID(case.segmentation_id)):
                 by_name.setdefault(same_name(segment.name), []).append((case.segmentation_id, segment))
     return [_structure(key, occurrences) for key, occurrences in by_name.items()]
 
@@ -264,8 +264,13 @@ def _case(volume: Any, segmentation: Any) -> Case:
             note = _("This role needs a segmentation with segments.")
     elif chosen in ROLES:
         role = chosen
-    elif segmentation.GetAttribute(PREDICTED):
-        role, note = UNLABELED, _("A checkpoint made this segmentation. Correct it, then choose its role.")
-    else:
+    elif not segmentation.GetAttribute(PREDICTED):
         role = TRAIN
+    elif completed_segments(segmentation):
+        role, note = TRAIN, _("A checkpoint made this segmentation. Its segments with the status Completed are taught.")
+    else:
+        note = _(
+            "A checkpoint made this segmentation. Correct it, then set its status to Completed, or choose its role."
+        )
+        role = UNLABELED
     return Case(volume.GetID(), volume.GetName(), segmentation.GetID() if segmentation else None, role, note)

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
+from ..mrml.doubt import middle_of, place_of_doubt
 from ..mrml.segment_editor import edit
-from ..mrml.slice_views import displayed_volumes, show_volume
-from .pairing import MAP_OF, segmentations, volume_of
+from ..mrml.slice_views import center_on, displayed_volumes, show_volume
+from .pairing import MAP_OF, segmentations, uncertainty_map_of, volume_of
 
 #: Attribute of a segmentation that was hidden here because another volume was shown; it comes back with its own.
 HIDDEN = "ContrastiveSeg.HiddenWithVolume"
+#: How long Slicer's status bar says where the views were led.
+_SAID_MS = 15000
 
 
 def arrange(hide: bool) -> None:
@@ -47,11 +51,25 @@ def show_case(volume: Any) -> None:
 
 
 def correct(segmentation: Any, volume: Any) -> None:
-    """Open the Segment Editor with a segmentation over the volume that it was made on."""
+    """Open the Segment Editor with a segmentation over the volume that it was made on, at the place of greatest doubt.
+
+    Without an uncertainty map of the volume, in the middle of a segment; Slicer's status bar says which.
+    """
     show_case(volume)
     segmentation.CreateDefaultDisplayNodes()
     segmentation.GetDisplayNode().SetVisibility(True)
     edit(segmentation, volume)
+    uncertainty = uncertainty_map_of(volume)
+    place: Sequence[float] | None = middle_of(segmentation)
+    text = _("This is the middle of a segment. With an uncertainty map, Correct goes where the doubt is greatest.")
+    if uncertainty is not None:
+        world = [0.0, 0.0, 0.0]
+        uncertainty.TransformPointToWorld(place_of_doubt(uncertainty), world)
+        place = world
+        text = _("Here the checkpoint was least sure.")
+    if place is not None:
+        center_on(place)
+        slicer.util.showStatusMessage(text, _SAID_MS)
 
 
 def show_results(volume_ids: Sequence[str], chosen: Any) -> None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import slicer
 
+from ..mrml.segments import segments_of
 from .cases import Case, Structure
+from .corrections import taught_segments
 from .labeled_parts import is_background
 from .pairing import same_name
 
@@ -20,7 +22,7 @@ _USUAL = 1 / 3
 
 @dataclass(frozen=True)
 class MissingStructure:
-    """A structure to learn that a labeled case lacks although it is usual.
+    """A structure to learn that a labeled case lacks although it is usual, or was begun and is not taught yet.
 
     Attributes:
         name: what it is learned as.
@@ -50,7 +52,7 @@ def missing_structures(
         for case in cases
         if case.volume_id in drawn
         for name in names
-        if name in usual - drawn[case.volume_id]
+        if name in (usual | _begun(case, structures)) - drawn[case.volume_id]
     ]
 
 
@@ -81,6 +83,15 @@ def _drawn(
                 nothing = empty.get(case.volume_id, ())
                 found[case.volume_id] = {name for segment, name in segments.items() if segment not in nothing}
     return found
+
+
+def _begun(case: Case, structures: Sequence[Structure]) -> set[str]:
+    """Names of the structures whose segments in a corrected result are not completed, and so are not taught."""
+    node = slicer.mrmlScene.GetNodeByID(case.segmentation_id)
+    names = {structure.key: same_name(structure.learn_as) for structure in structures if structure.learn}
+    taught = taught_segments(node)
+    begun = [segment for segment in segments_of(node) if segment not in taught]
+    return {names[same_name(segment.name)] for segment in begun if same_name(segment.name) in names}
 
 
 def _absent(segmentation_id: str | None) -> set[str]:

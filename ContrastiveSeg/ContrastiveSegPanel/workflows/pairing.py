@@ -11,6 +11,8 @@ import vtk
 
 #: Attribute of a segmentation that a checkpoint made: it is not learned from unless the user says so.
 PREDICTED = "ContrastiveSeg.Predicted"
+#: Attribute of a volume: its role as the user has chosen it (:mod:`.cases`).
+ROLE = "ContrastiveSeg.Role"
 #: Node reference of a volume to the segmentation that the user has paired it with.
 SEGMENTATION = "ContrastiveSeg.Segmentation"
 
@@ -45,6 +47,12 @@ def scalar_volumes() -> list[Any]:
     # Exactly this class: label maps, vector and diffusion volumes inherit from it.
     nodes = [v for v in _nodes("vtkMRMLScalarVolumeNode") if v.GetClassName() == "vtkMRMLScalarVolumeNode"]
     return [v for v in nodes if v.GetNodeReference(MAP_OF) is None]
+
+
+def uncertainty_map_of(volume: Any) -> Any:
+    """The last uncertainty map that was made of a volume, or None."""
+    maps = [n for n in _nodes("vtkMRMLScalarVolumeNode") if n.GetNodeReference(MAP_OF) is volume and n.GetImageData()]
+    return maps[-1] if maps else None
 
 
 def label_maps() -> list[Any]:

@@ -20,8 +20,8 @@ from contrastiveseg.errors import InputError
 from ..mrml import scene
 from ..mrml.region import region_in
 from ..mrml.undo import Change, State, states
-from .cases import IGNORE, ROLE, TRAIN, VALIDATION
-from .pairing import MAP_OF, PREDICTED, segmentation_of
+from .cases import IGNORE, TRAIN, VALIDATION
+from .pairing import MAP_OF, PREDICTED, ROLE, segmentation_of
 
 
 @dataclass(frozen=True)
