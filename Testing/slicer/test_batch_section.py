@@ -37,7 +37,7 @@ def segment_folder(section, folder, wait_for, output="results"):
     ui.batchOutputLineEdit.currentPath = str(folder / output)
     wait_for(lambda: ui.batchButton.enabled)
     ui.batchButton.click()
-    assert section.session.queue.running.title == "Segment the folder scans"
+    assert section.session.queue.running.title == "Segment scans"
     wait_for(lambda: not section.session.training, SECONDS)
 
 
@@ -143,3 +143,90 @@ def test_a_volume_gone_from_the_scene_is_told(batch, module, wait_for, dialogs):
     assert cells(batch.ui, 3) == ["liver 3 ml in 2 pieces"]
     batch.ui.qualityTable.cellClicked(0, 0)
     assert dialogs.errors() == ["CT is no longer in the scene."]
+
+
+def sequence_of(volumes, name="Beating"):
+    """A sequence with a frame every 0.1 s, and a browser that shows it in a volume."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
+    node.SetIndexName("time")
+    node.SetIndexUnit("s")
+    for number, volume in enumerate(volumes):
+        node.SetDataNodeAtValue(volume, f"{number / 10}")
+        slicer.mrmlScene.RemoveNode(volume)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
+    browser.SetAndObserveMasterSequenceNodeID(node.GetID())
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    return node, browser
+
+
+def test_a_sequence_becomes_a_sequence_of_segmentations(batch, wait_for, models, tmp_path, dialogs, screenshot):
+    import numpy as np
+
+    from contrastiveseg.segmentation.predictor import Predictor
+    from contrastiveseg.volumes.volume import Volume
+
+    ui = batch.ui
+    ui.batchSourceComboBox.setCurrentIndex(1)
+    assert "Choose a sequence" in ui.batchButton.toolTip
+    arrays = [np.random.default_rng(seed).integers(0, 1000, (12, 16, 16)).astype(np.int16) for seed in range(2)]
+    sequence, browser = sequence_of([noise((12, 16, 16), f"frame {seed}", seed) for seed in range(2)])
+    ui.sequenceSelector.setCurrentNode(sequence)
+    assert not ui.batchInputLineEdit.isVisibleTo(ui.Batch)
+    wait_for(lambda: ui.batchButton.enabled)
+    slicer.util.mainWindow().show()
+    slicer.util.mainWindow().resize(420, 900)
+    screenshot(slicer.util.mainWindow(), "batch-sequence")
+    ui.batchButton.click()
+    wait_for(lambda: not batch.session.training, SECONDS)
+    assert "2 label maps in Beating segmentation" in ui.batchStatusLabel.text
+    _sequence, results = slicer.util.getNodesByClass("vtkMRMLSequenceNode")
+    assert results.GetName() == "Beating segmentation"
+    assert [results.GetNthIndexValue(i) for i in range(2)] == ["0.0", "0.1"]
+    assert (results.GetIndexName(), results.GetIndexUnit()) == ("time", "s")
+    assert browser.IsSynchronizedSequenceNode(results)
+    # Frames leave nothing in the scene but what the browser shows, and no files.
+    (shown,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert shown is browser.GetProxyNode(results)
+    assert shown.GetAttribute("ContrastiveSeg.Predicted") == "organs.safetensors"
+    assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 1
+    assert not list(batch.session.folder().rglob("*.mha"))
+    predictor = Predictor.open(models / "organs.safetensors", "cpu")
+    for index, array in enumerate(arrays):
+        frame, made = sequence.GetNthDataNode(index), results.GetNthDataNode(index)
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(frame), array)
+        own = predictor(Volume.from_array(array[:, ::-1, ::-1], (20.0, 20.0, 20.0))).array[:, ::-1, ::-1]
+        for label in predictor.card.labels:
+            segment = made.GetSegmentation().GetSegmentIdBySegmentName(label.name)
+            found = slicer.util.arrayFromSegmentBinaryLabelmap(made, segment, frame)
+            np.testing.assert_array_equal(found > 0, own == label.value)
+    # A click goes to the frame.
+    row = cells(ui).index("frame-2")
+    ui.qualityTable.cellClicked(row, 0)
+    assert browser.GetSelectedItemNumber() == 1
+    slicer.mrmlScene.RemoveNode(browser)
+    ui.qualityTable.cellClicked(row, 0)
+    assert "no sequence browser" in dialogs.errors()[0]
+
+
+def test_a_sequence_that_holds_no_volumes_is_told(batch, wait_for):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Transforms")
+    batch.ui.batchSourceComboBox.setCurrentIndex(1)
+    batch.ui.sequenceSelector.setCurrentNode(node)
+    assert "no frames" in batch.ui.batchButton.toolTip
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    node.SetDataNodeAtValue(transform, "0")
+    batch.ui.sequenceSelector.setCurrentNode(None)
+    batch.ui.sequenceSelector.setCurrentNode(node)
+    assert "does not hold scalar volumes" in batch.ui.batchButton.toolTip
+
+
+def test_a_sequence_gone_meanwhile_is_told_and_leaves_nothing(batch, wait_for, dialogs):
+    sequence, _browser = sequence_of([noise((12, 16, 16), "frame")])
+    batch.ui.batchSourceComboBox.setCurrentIndex(1)
+    batch.ui.sequenceSelector.setCurrentNode(sequence)
+    wait_for(lambda: batch.ui.batchButton.enabled)
+    batch.ui.batchButton.click()
+    slicer.mrmlScene.RemoveNode(sequence)
+    wait_for(lambda: not batch.session.training, SECONDS)
+    assert dialogs.errors() == ["The sequence is no longer in the scene."]
+    assert not list(batch.session.folder().rglob("*.mha"))

@@ -128,6 +128,9 @@ class Parameters:
     roi = Node()
     #: Batch: whether a folder's uncertainty maps are written; its folders belong to this machine.
     batch_uncertainty = Value(False)
+    #: "folder" or "sequence".
+    batch_source = Value("folder")
+    batch_sequence = Node()
 
     #: Fine-tune: values of ``Cases.choices`` and ``Budget.text``. Roles are kept in the volumes.
     structures = Value("")

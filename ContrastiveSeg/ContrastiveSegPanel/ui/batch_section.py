@@ -1,20 +1,24 @@
-"""Section Batch: a folder of volumes to a folder of label maps, and which results of a batch to look at first."""
+"""Section Batch: many volumes at once, of a folder or a sequence, and which results of a batch to look at first."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
 from contrastiveseg.descriptions import Pieces, SegmentJob
+from contrastiveseg.errors import InputError
 from contrastiveseg.events import Event, Log
 from contrastiveseg.results import Failure
 
 from .. import settings
 from ..mrml.parameters import Parameters
-from ..workflows.folder_batch import FolderBatch
+from ..mrml.sequences import frame_count
+from ..workflows.batches import BatchCallbacks, Batches, folder_batch, sequence_batch
 from ..workflows.quality import Looked
 from ..workflows.segment_checks import checkpoint_obstacle
 from ..workflows.session import Session
@@ -24,6 +28,7 @@ from .job_section import JobSection, job_widgets
 from .quality_table import QualityTable
 from .queue_button import QueueButton
 
+_SOURCES = ("folder", "sequence")
 _PIECES: tuple[Pieces, ...] = ("auto", "all", "largest")
 
 
@@ -31,14 +36,16 @@ class BatchSection(JobSection):
     """Segments on the second process, so that the section Segment can be used meanwhile."""
 
     def __init__(self, session: Session, ui: Any) -> None:
-        self._batch = FolderBatch(session)
-        tip = _("Segment every volume of the folder; what is finished already stays as it is")
-        super().__init__(session, ui, self._batch.task, job_widgets(ui, "batch", tip))
+        self._batches = Batches(session)
+        tip = _("Segment every volume; files that are finished already stay as they are")
+        super().__init__(session, ui, self._batches.task, job_widgets(ui, "batch", tip))
         self._since = 0.0
         ui.batchInputLineEdit.currentPath = settings.text("BatchInput")
         ui.batchOutputLineEdit.currentPath = settings.text("BatchOutput")
         for edit in (ui.batchInputLineEdit, ui.batchOutputLineEdit):
             edit.connect("currentPathChanged(QString)", self.show_state)
+        ui.batchSourceComboBox.connect("currentIndexChanged(int)", self._chosen)
+        ui.sequenceSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._chosen)
         self._queue_button = QueueButton(session, ui.batchQueueButton, self._setup_obstacle, self._launch)
         self._quality = QualityTable(session, ui)
         self.listen(session.batch_looked_at, self._show_looked)
@@ -47,8 +54,13 @@ class BatchSection(JobSection):
         self.show_state()
 
     def set_parameters(self, parameters: Parameters) -> None:
-        super().set_parameters(parameters)
+        self._parameters = None
         self.ui.batchUncertaintyCheckBox.setChecked(parameters.batch_uncertainty)
+        source = parameters.batch_source
+        self.ui.batchSourceComboBox.setCurrentIndex(_SOURCES.index(source) if source in _SOURCES else 0)
+        self.ui.sequenceSelector.setCurrentNode(parameters.batch_sequence)
+        super().set_parameters(parameters)
+        self.show_state()
 
     def cancel(self) -> None:
         """A folder's batch goes on without the scene."""
@@ -57,6 +69,22 @@ class BatchSection(JobSection):
     def show_state(self) -> None:
         super().show_state()
         self._queue_button.show_state()
+        ui, folder = self.ui, self._source == "folder"
+        for widget in (ui.batchInputLabel, ui.batchInputLineEdit, ui.batchOutputLabel, ui.batchOutputLineEdit):
+            widget.setVisible(folder)
+        ui.batchUncertaintyCheckBox.setVisible(folder)
+        for widget in (ui.sequenceLabel, ui.sequenceSelector):
+            widget.setVisible(not folder)
+
+    def _chosen(self) -> None:
+        if self._parameters is not None:
+            self._parameters.batch_source = self._source
+            self._parameters.batch_sequence = self.ui.sequenceSelector.currentNode()
+        self.show_state()
+
+    @property
+    def _source(self) -> str:
+        return _SOURCES[self.ui.batchSourceComboBox.currentIndex]
 
     def obstacle(self) -> str:
         if self.session.training and not self.task.busy:
@@ -66,6 +94,8 @@ class BatchSection(JobSection):
     def _setup_obstacle(self) -> str:
         if general := checkpoint_obstacle(self.session):
             return general
+        if self._source == "sequence":
+            return self._sequence_obstacle()
         if not self._input:
             return _("Choose a folder with volumes.")
         if not Path(self._input).is_dir():
@@ -74,6 +104,18 @@ class BatchSection(JobSection):
             return _("Choose a folder for the results.")
         if Path(self._input).absolute() == Path(self._output).absolute():
             return _("Choose another folder for the results than that of the volumes.")
+        return ""
+
+    def _sequence_obstacle(self) -> str:
+        entry, sequence = self.session.checkpoint, self.ui.sequenceSelector.currentNode()
+        if sequence is None:
+            return _("Choose a sequence of volumes.")
+        if entry is not None and entry.card is not None and len(entry.card.plan.channels) > 1:
+            return _("This checkpoint takes several volumes a case, a sequence has one a frame.")
+        try:
+            frame_count(sequence)
+        except InputError as problem:
+            return str(problem)
         return ""
 
     def start(self) -> None:
@@ -89,27 +131,36 @@ class BatchSection(JobSection):
         return str(self.ui.batchOutputLineEdit.currentPath).strip()
 
     def _launch(self) -> None:
-        entry, parameters = self.session.checkpoint, self._parameters
+        entry = self.session.checkpoint
         if entry is None or entry.card is None:
             return
-        settings.set_text("BatchInput", self._input)
-        settings.set_text("BatchOutput", self._output)
-        maps = self.ui.batchUncertaintyCheckBox.checked
-        if parameters is not None:
-            parameters.batch_uncertainty = maps
+        parameters = self._parameters
         pieces = parameters.pieces if parameters is not None else "auto"
-        job = SegmentJob(
+        # The options of the section Segment.
+        how = partial(
+            SegmentJob,
             checkpoint=str(entry.path),
-            input=(self._input,),
-            # With a slash, a name with a dot in it is a folder too.
-            output=self._output.rstrip("/\\") + "/",
-            uncertainty=str(Path(self._output) / "uncertainty") if maps else None,
             mirror=parameters.mirror if parameters is not None else False,
             pieces=next((known for known in _PIECES if known == pieces), "auto"),
             device=chosen_device(self.session),
-            continue_=True,
         )
-        self._batch.start(job, entry.card, self._begun, self._segmented, self._on_problem, self._on_event)
+        if self._source == "folder":
+            batch = folder_batch(self._folder_job(how), entry.card)
+        else:
+            sequence = self.ui.sequenceSelector.currentNode()
+            batch = sequence_batch(sequence, how, entry.card, self.session.folder())
+        self._batches.start(batch, BatchCallbacks(self._begun, self._done, self._on_problem, self._on_event))
+
+    def _folder_job(self, how: Callable[..., SegmentJob]) -> SegmentJob:
+        maps = self.ui.batchUncertaintyCheckBox.checked
+        settings.set_text("BatchInput", self._input)
+        settings.set_text("BatchOutput", self._output)
+        if self._parameters is not None:
+            self._parameters.batch_uncertainty = maps
+        # With a slash, a name with a dot in it is a folder too.
+        output = self._output.rstrip("/\\") + "/"
+        uncertainty = str(Path(self._output) / "uncertainty") if maps else None
+        return how(input=(self._input,), output=output, uncertainty=uncertainty, continue_=True)
 
     def _begun(self) -> None:
         self._since = time.monotonic()
@@ -118,16 +169,16 @@ class BatchSection(JobSection):
         if isinstance(event, Log):
             self.session.log(event.text)
 
-    def _segmented(self, output: str, count: int, failures: tuple[Failure, ...]) -> None:
-        text = _("Done in {time}: {count} label maps in {folder}.")
-        self.set_status(text.format(time=duration(time.monotonic() - self._since), count=count, folder=output))
+    def _done(self, target: str, count: int, failures: tuple[Failure, ...]) -> None:
+        text = _("Done in {time}: {count} label maps in {target}.")
+        self.set_status(text.format(time=duration(time.monotonic() - self._since), count=count, target=target))
         if failures:
             head = _("{count} volumes could not be segmented:").format(count=len(failures))
             self.session.report("\n".join([head, *(failure.what for failure in failures)]))
 
     def _on_problem(self, problem: Exception | str, cancelled: bool) -> None:
         if cancelled:
-            self.set_status(_("Stopped. What is finished stays; start it again to go on."))
+            self.set_status(_("Stopped. Files that are finished stay; start it again to go on."))
             self.session.log(str(problem))
         else:
             self.session.report(problem)

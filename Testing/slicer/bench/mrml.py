@@ -20,6 +20,7 @@ _LOGICS = {
     "Models": "vtkSlicerModelsLogic",
     "CropVolume": "vtkSlicerCropVolumeLogic",
     "Markups": "vtkSlicerMarkupsLogic",
+    "Sequences": "vtkSlicerSequencesLogic",
     "Data": "vtkSlicerDataModuleLogic",
 }
 _VIEWS = (("Red", "Axial"), ("Yellow", "Sagittal"), ("Green", "Coronal"))
