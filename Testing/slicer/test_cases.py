@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import slicer
+import vtk
 from patients import add_patient, add_segmentation, add_volume
 
 from contrastiveseg.checkpoints.card import Label
@@ -293,5 +294,79 @@ def test_label_maps_that_are_not_used_are_named(scene):
     from ContrastiveSegPanel.workflows.case_hints import label_maps_hint
 
     assert label_maps_hint() == ""
-    scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "liver labels")
+    add_label_map("liver labels", add_volume("CT"))
     assert label_maps_hint().startswith("Not used: label map liver labels. To learn from it, convert it")
+
+
+def add_label_map(name, volume):
+    """Two boxes of the values 1 and 3 on the volume's grid."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", name)
+    array = np.zeros(slicer.util.arrayFromVolume(volume).shape, np.int16)
+    array[2:6, 3:9, 4:9], array[8:12, 3:9, 12:20] = 1, 3
+    slicer.util.updateVolumeFromArray(node, array)
+    node.CopyOrientation(volume)
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    return node
+
+
+def test_a_label_map_is_converted_to_a_segmentation_of_its_volume(cases):
+    from ContrastiveSegPanel.workflows.conversion import convert, to_convert
+
+    turned = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "turned")
+    volume, other = add_volume("CT 1"), add_volume("CT 2", 1)
+    for node in (volume, other):
+        node.SetAndObserveTransformNodeID(turned.GetID())
+    label_map = add_label_map("CT 2 labels", other)
+    made = convert(label_map)
+    segmentation = made.GetSegmentation()
+    assert segmentation.GetNumberOfSegments() == 2
+    for number, value in enumerate((1, 3)):
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(made, segmentation.GetNthSegmentID(number), other)
+        assert ((mask > 0) == (slicer.util.arrayFromVolume(label_map) == value)).all()
+    assert made.GetTransformNodeID() == turned.GetID()
+    assert pairs(cases) == {"CT 1": None, "CT 2": made.GetID()}
+    assert roles(cases)["CT 2"] == "train"
+    assert slicer.mrmlScene.GetNodeByID(label_map.GetID()) is label_map
+    # It is offered again when the segmentation is gone.
+    assert to_convert() == []
+    slicer.mrmlScene.RemoveNode(made)
+    assert to_convert() == [label_map]
+
+
+def test_a_label_map_that_belongs_to_no_volume_is_converted_all_the_same(cases):
+    from ContrastiveSegPanel.workflows.conversion import convert
+
+    volume = add_volume("CT")
+    label_map = add_label_map("loose", volume)
+    label_map.SetOrigin(1000, 0, 0)
+    made = convert(label_map)
+    assert made.GetSegmentation().GetNumberOfSegments() == 2
+    assert made.GetNodeReferenceID(made.GetReferenceImageGeometryReferenceRole()) is None
+    assert pairs(cases) == {"CT": None}
+
+
+def test_a_label_map_of_vectors_is_refused(scene):
+    from ContrastiveSegPanel.workflows.conversion import convert
+
+    label_map = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "colors")
+    image = vtk.vtkImageData()
+    image.SetDimensions(4, 5, 6)
+    image.AllocateScalars(vtk.VTK_SHORT, 3)
+    label_map.SetAndObserveImageData(image)
+    with pytest.raises(InputError, match="3 values a voxel"):
+        convert(label_map)
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+
+
+def test_the_button_converts_what_the_hint_names(kept, module, wait_for):
+    ui = module.panel.sections["fineTune"].ui
+    module.panel.ui.fineTuneSection.collapsed = False
+    assert not ui.convertButton.isVisibleTo(module.panel.widget)
+    volume = add_volume("CT")
+    add_label_map("CT labels", volume)
+    wait_for(lambda: ui.convertButton.isVisibleTo(module.panel.widget))
+    ui.convertButton.click()
+    wait_for(lambda: not ui.convertButton.isVisibleTo(module.panel.widget))
+    wait_for(lambda: ui.structuresTable.rowCount == 2)
+    assert ui.casesTable.cellWidget(0, 2).currentText == "Train"
+    assert "Not used" not in ui.casesHint.text

@@ -18,6 +18,7 @@ from ..mrml.parameters import Parameters
 from ..timer import single_shot
 from ..workflows.case_hints import channel_problems, label_maps_hint
 from ..workflows.cases import TRAIN, UNLABELED, VALIDATION, Case, Cases, Structure
+from ..workflows.conversion import Conversion
 from ..workflows.correction_scores import CorrectedCase, CorrectionScores
 from ..workflows.interrupted import Interrupted
 from ..workflows.labeled_parts import LabeledParts, guesses_hint, is_background
@@ -92,6 +93,8 @@ class FineTuneSection(TrainingSection):
         self._structures_table = StructuresTable(ui.structuresTable, self._cases)
         self._missing_table = MissingTable(ui.missingTable, ui.missingLabel, self._cases.changed.emit)
         self._channels = CaseChannels(session, ui, self._cases, self.remember)
+        self._conversion = Conversion(self._converted)
+        ui.convertButton.connect("clicked()", self._conversion.start)
         self._learn_again = LearnAgain(session, ui, self.learn_again, self._cases.changed.emit)
         self._correction_scores = CorrectionScores(session)
         self._label_next = LabelNext(session, ui, self._cases, self._parts)
@@ -132,12 +135,14 @@ class FineTuneSection(TrainingSection):
         self._scene_number += 1
         self._label_next.cancel()
         self._correction_scores.cancel()
+        self._conversion.stop()
         self.ui.outcomeCard.setVisible(False)
 
     def cleanup(self) -> None:
         self._timer.stop()
         self._parts.stop()
         self._correction_scores.cancel()
+        self._conversion.stop()
         self._cases.cleanup()
         self._label_next.cleanup()
         super().cleanup()
@@ -155,6 +160,7 @@ class FineTuneSection(TrainingSection):
         self._missing_table.show(self._missing)
         self._learn_again.show(self._rows, self._structures, self.session.training or bool(self.training_obstacle()))
         self.ui.casesHint.setText(self._hint())
+        self.ui.convertButton.setVisible(bool(label_maps_hint()))
         if self._parameters is not None:
             self._parameters.structures = self._cases.choices()
         self.show_state()
@@ -217,6 +223,11 @@ class FineTuneSection(TrainingSection):
         names = self._names_to_learn()
         structures = "-".join(names[:3]) + (_("-and-more") if len(names) > 3 else "")
         return dated(structures or "checkpoint")
+
+    def _converted(self, problems: str) -> None:
+        if problems:
+            self.session.report(problems)
+        self.refresh()
 
     def _names_to_learn(self) -> list[str]:
         learned = (s.learn_as for s in self._structures if s.learn)

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from . import case_channels
 from .cases import Case
-from .pairing import label_maps
+from .conversion import to_convert
 
 #: More of them than these are only hinted at.
 _MOST_NAMED = 3
@@ -16,13 +16,10 @@ _MOST_NAMED = 3
 
 def label_maps_hint() -> str:
     """That label map volumes are not used, and how they are; "" where there are none."""
-    names = [node.GetName() for node in label_maps()]
+    names = [node.GetName() for node in to_convert()]
     if not names:
         return ""
-    text = _(
-        "Not used: label map {names}. To learn from it, convert it to a segmentation (module Data, right click, "
-        "Convert labelmap to segmentation node)."
-    )
+    text = _("Not used: label map {names}. To learn from it, convert it to a segmentation.")
     return text.format(names=", ".join(names[:_MOST_NAMED]) + (" …" if len(names) > _MOST_NAMED else ""))
 
 
