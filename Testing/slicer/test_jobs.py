@@ -160,6 +160,7 @@ def test_trainings_queue_up_and_an_interrupted_one_goes_on(
 def test_interrupted_trainings_are_found_when_the_panel_opens(models, scene, request, dialogs):
     from ContrastiveSegPanel.workflows import interrupted
 
+    from contrastiveseg import claims
     from contrastiveseg.descriptions import FinetuneJob
 
     job = FinetuneJob(checkpoint="none", images=("a",), output="elsewhere/heart.safetensors", steps=7)
@@ -177,6 +178,9 @@ def test_interrupted_trainings_are_found_when_the_panel_opens(models, scene, req
     assert rows(jobs) == [("Fine-tune heart", "Interrupted"), ("Fine-tune waiting", "Not begun")]
     assert not (models / "finished.safetensors.job").exists()
     assert "2 interrupted" in module.panel.ui.jobsSection.text
+    # What another Slicer trains now is not interrupted.
+    with claims.claimed(models / "heart.safetensors"):
+        assert [found.output.stem for found in interrupted.interrupted(models, ())] == ["waiting"]
     (found, _waiting) = interrupted.interrupted(models, ())
     # The checkpoint is where the folder is, whatever the file says.
     assert found.resumed == dataclasses.replace(job, output=str(models / "heart.safetensors"), resume="auto")
@@ -188,3 +192,22 @@ def test_interrupted_trainings_are_found_when_the_panel_opens(models, scene, req
     jobs.jobDiscardButton.click()
     assert not list(models.glob("heart*"))
     assert rows(jobs) == [("Fine-tune waiting", "Not begun")]
+
+
+def test_going_on_that_fails_keeps_the_files(pretraining, module, models, wait_for, dialogs):
+    from ContrastiveSegPanel.workflows import interrupted
+
+    from contrastiveseg.descriptions import PretrainJob
+
+    folder = interrupted.folder_of(models / "base.safetensors")
+    folder.mkdir()
+    gone = models.parent / "gone"
+    interrupted.save_job(PretrainJob(images=(str(gone),), output=str(models / "base.safetensors"), steps=1), folder)
+    module.panel.session.refresh_catalog()
+    jobs = module.panel.sections["jobs"].ui
+    jobs.jobsTable.selectRow(0)
+    jobs.jobGoOnButton.click()
+    wait_for(lambda: not module.panel.session.training, SECONDS)
+    assert str(gone) in dialogs.errors()[0]
+    assert rows(jobs) == [("Pre-train base", "Not begun"), ("Pre-train base", "Failed")]
+    assert (folder / "job.json").exists()

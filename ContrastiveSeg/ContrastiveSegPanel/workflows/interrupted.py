@@ -15,6 +15,7 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
+from contrastiveseg.claims import is_locked, lock_path
 from contrastiveseg.descriptions import JOBS, FinetuneJob, PretrainJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.files import leftovers, write_text
@@ -72,7 +73,7 @@ def interrupted(models: Path, alive: Collection[Path]) -> list[Interrupted]:
         output = folder.with_name(folder.name.removesuffix(_ENDING))
         job = _saved_job(folder)
         learned = resume_file(output).is_file()
-        if output in alive or job is None:
+        if output in alive or job is None or _claimed(output):
             continue
         if output.is_file() and not learned:
             # It had ended well, and Slicer before its files were removed.
@@ -107,6 +108,12 @@ def remove_files(output: Path, folder: Path, keep: bool = False) -> None:
             path.unlink()
     if not going_on:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _claimed(output: Path) -> bool:
+    """Whether a process writes ``output`` now: that of another Slicer, or one that is still ending."""
+    lock = lock_path(output)
+    return lock.exists() and is_locked(lock)
 
 
 def _saved_job(folder: Path) -> TrainingJob | None:

@@ -48,7 +48,12 @@ class Callbacks:
 
 @dataclass(eq=False)
 class _Run:
-    """A training that waits or runs. ``selects``: its checkpoint is chosen when it is done."""
+    """A training that waits or runs.
+
+    Attributes:
+        gone_on: it was interrupted before; its files stay until it has ended well, or the user discards them.
+        selects: its checkpoint is chosen when it is done.
+    """
 
     prepared: Prepared
     steps: list[Step]
@@ -56,6 +61,7 @@ class _Run:
     callbacks: Callbacks
     entry: Entry
     writing: Steps
+    gone_on: bool = False
     selects: bool = True
 
 
@@ -115,7 +121,7 @@ class Training:
 
     def go_on(self, training: Interrupted, callbacks: Callbacks) -> None:
         """Go on with an interrupted training, when those before it in the queue have ended."""
-        self._enqueue(Prepared(training.output, training.folder), [], training.resumed, callbacks)
+        self._enqueue(Prepared(training.output, training.folder), [], training.resumed, callbacks, gone_on=True)
 
     def discard(self, prepared: Prepared) -> None:
         """After :meth:`prepare`, when nothing comes of it."""
@@ -142,10 +148,12 @@ class Training:
         elif self.busy:
             self.session.trainer.stop()
 
-    def _enqueue(self, prepared: Prepared, steps: list[Step], job: TrainingJob, callbacks: Callbacks) -> None:
+    def _enqueue(
+        self, prepared: Prepared, steps: list[Step], job: TrainingJob, callbacks: Callbacks, gone_on: bool = False
+    ) -> None:
         queue = self.session.queue
         entry = Entry(title(job, prepared.output), _nothing, self.task.cancel, _nothing, prepared.output)
-        run = _Run(prepared, steps, job, callbacks, entry, Steps())
+        run = _Run(prepared, steps, job, callbacks, entry, Steps(), gone_on)
         entry.begin, entry.drop = partial(self._begin, run), partial(self._drop, run)
         self._waiting.append(run)
         if queue.busy and steps:
@@ -165,8 +173,8 @@ class Training:
     def _drop(self, run: _Run) -> None:
         run.writing.stop()
         self._waiting.remove(run)
-        # One that was interrupted before can still be gone on with.
-        remove_files(run.prepared.output, run.prepared.folder, keep=True)
+        if not run.gone_on:
+            self.discard(run.prepared)
 
     def _begin(self, run: _Run) -> None:
         self._waiting.remove(run)
@@ -217,10 +225,11 @@ class Training:
             self.session.refresh_catalog(self.output if selects else None)
         self.session.queue.end(run.entry, state)
         # The process may be writing until it is gone, and the next training may have begun by then.
-        self.session.trainer.stop(partial(self._remove_files, run.prepared, state != "done"))
+        self.session.trainer.stop(partial(self._remove_files, run, state))
 
-    def _remove_files(self, prepared: Prepared, keep: bool) -> None:
-        remove_files(prepared.output, prepared.folder, keep)
+    def _remove_files(self, run: _Run, state: str) -> None:
+        if state == "done" or not run.gone_on:
+            remove_files(run.prepared.output, run.prepared.folder, keep=state != "done")
         # Whether the training can be gone on with is known only now.
         self.session.training_changed.emit()
 
