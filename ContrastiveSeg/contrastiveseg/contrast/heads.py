@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..networks.unet import Norm
+from ..networks.blocks import Norm
 from .gather import gather
 
 

@@ -19,7 +19,6 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
 from ..contrast.correspondence import by_features, by_geometry, dense_contrast, other_locations, steps_between
@@ -32,8 +31,9 @@ from ..data.augment_intensity import IntensitySettings
 from ..data.augment_spatial import SpatialSettings
 from ..data.batch import Batch, certain
 from ..networks.backbone import Backbone
+from ..networks.blocks import convolution
 from ..networks.segmenter import Segmenter
-from ..networks.unet import SLOPE, DecoderBlock, norm_layer
+from ..networks.unet import DecoderBlock
 from ..parameters import Parameters, as_in, parameter
 from ..planning.plan import Plan
 from .method import Optimization, margin
@@ -261,20 +261,18 @@ class _SecondDecoder(Backbone):
         self.decoder_channels = tuple(reversed(first.channels[:-1]))
         dimensions, norm = len(self.strides[0]), norm_of(first)
 
-        def convolution(channels: int, width: int) -> nn.Module:
-            leaky = ("leakyrelu", {"negative_slope": SLOPE, "inplace": True})
-            normed = norm_layer(norm, width)
-            return Convolution(dimensions, channels, width, adn_ordering="NA", act=leaky, norm=normed, bias=False)
+        def step(channels: int, width: int) -> nn.Module:
+            return convolution(dimensions, channels, width, bias=False, norm=norm)
 
         def up(channels: int, width: int, stride: tuple[int, ...]) -> nn.Module:
             # A convolution of size 1 and interpolation may change places: before it there are fewer voxels.
-            point = Convolution(dimensions, channels, width, kernel_size=1, conv_only=True)
+            point = convolution(dimensions, channels, width, kernel=1, slope=None)
             return nn.Sequential(point, nn.Upsample(None, stride, "bilinear" if dimensions == 2 else "trilinear"))
 
         self.decoder = nn.ModuleList(
             DecoderBlock(
                 up(self.channels[level + 1], width, self.strides[level]),
-                nn.Sequential(convolution(2 * width, width), convolution(width, width)),
+                nn.Sequential(step(2 * width, width), step(width, width)),
             )
             for level, width in reversed(list(enumerate(self.channels[:-1])))
         )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from monai.networks.nets import SegResNet
 from torch import Tensor, nn
 
 from ..errors import InputError
 from .backbone import Backbone
 from .registry import register_backbone
 from .unet import AddingDecoderBlock
+
+if TYPE_CHECKING:
+    from monai.networks.nets import SegResNet
 
 
 class _SegResNetEncoder(nn.Module):
@@ -60,6 +63,9 @@ def segresnet(
     Raises:
         InputError: ``width`` or the numbers of blocks do not fit.
     """
+    # MONAI takes longer to import than the rest of a job together.
+    from monai.networks.nets import SegResNet
+
     levels = len(blocks_down) - 1
     if width % 8 or levels < 1 or len(blocks_up) != levels:
         raise InputError("A SegResNet needs a width that is a multiple of 8, and one blocks_up fewer than blocks_down.")

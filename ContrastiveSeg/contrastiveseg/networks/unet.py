@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import gcd
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from monai.networks.blocks import Convolution
-from monai.networks.blocks.dynunet_block import UnetResBlock
 from torch import Tensor, nn
 
 from ..errors import InputError
 from .backbone import Backbone
+from .blocks import SLOPE, Norm, ResidualBlock, convolution
 from .registry import register_backbone
-
-SLOPE = 0.01
-_LEAKY = ("leakyrelu", {"negative_slope": SLOPE, "inplace": True})
-
-Norm = Literal["instance", "batch", "group"]
-
-
-def norm_layer(kind: Norm, width: int) -> tuple[str, dict[str, Any]]:
-    if kind == "group":
-        return ("group", {"num_groups": gcd(8, width)})
-    return (kind, {"affine": True})
 
 
 class UNet(Backbone):
@@ -56,22 +43,17 @@ class UNet(Backbone):
         pool = nn.MaxPool2d if dimensions == 2 else nn.MaxPool3d
         transposed = nn.ConvTranspose2d if dimensions == 2 else nn.ConvTranspose3d
 
-        def convolution(level: int, channels: int, stride: Sequence[int] | int = 1, normed: bool = True) -> nn.Module:
-            return Convolution(
+        def block(level: int, channels: int, stride: Sequence[int] | int = 1, normed: bool = True) -> nn.Module:
+            return convolution(
                 dimensions,
                 channels,
                 widths[level],
-                strides=stride,
-                kernel_size=kernels[level],
-                adn_ordering="NA",
-                act=_LEAKY if normed else ("relu", {"inplace": True}),
-                norm=norm_layer(norm, widths[level]) if normed else None,
+                kernel=kernels[level],
+                stride=stride,
                 bias=bias or not normed,
+                norm=norm if normed else None,
+                slope=SLOPE if normed else 0.0,
             )
-
-        def residual_block(level: int, channels: int, stride: Sequence[int] | int) -> nn.Module:
-            normed = norm_layer(norm, widths[level])
-            return UnetResBlock(dimensions, channels, widths[level], kernels[level], stride, normed, _LEAKY)
 
         levels: list[nn.Module] = []
         for level, width in enumerate(widths):
@@ -82,12 +64,14 @@ class UNet(Backbone):
                 blocks.append(pool(stride, stride))  # type: ignore[arg-type]
                 stride = 1
             if level == 0 and residual:
-                blocks.append(convolution(0, in_channels))
+                blocks.append(block(0, in_channels))
                 channels = width
             normed = bottleneck_norm or level < len(self.strides)
             for _ in range(convolutions[level]):
-                step = residual_block(level, channels, stride) if residual else None
-                blocks.append(step or convolution(level, channels, stride, normed))
+                if residual:
+                    blocks.append(ResidualBlock(dimensions, channels, widths[level], kernels[level], stride, norm))
+                else:
+                    blocks.append(block(level, channels, stride, normed))
                 channels, stride = width, 1
             levels.append(nn.Sequential(*blocks))
         self.encoder = nn.ModuleList(levels)
@@ -95,8 +79,8 @@ class UNet(Backbone):
         self.decoder = nn.ModuleList()
         for level in reversed(range(len(self.strides))):
             up = transposed(widths[level + 1], widths[level], self.strides[level], self.strides[level])  # type: ignore[arg-type]
-            fused = [convolution(level, 2 * widths[level])]
-            fused += [convolution(level, widths[level]) for _ in range(decoder_convolutions - 1)]
+            fused = [block(level, 2 * widths[level])]
+            fused += [block(level, widths[level]) for _ in range(decoder_convolutions - 1)]
             self.decoder.append(DecoderBlock(up, nn.Sequential(*fused)))
 
         for module in self.modules():

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
-from monai.networks.blocks import Convolution
-from monai.networks.blocks.pos_embed_utils import build_sincos_position_embedding
+import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
 from .backbone import Backbone
+from .blocks import convolution
 from .registry import register_backbone
 from .unet import DecoderBlock
 
@@ -33,9 +33,8 @@ class _TransformerEncoder(nn.Module):
         cells = list(
             accumulate(strides, lambda a, b: tuple(x * y for x, y in zip(a, b, strict=True)), initial=(1,) * dimensions)
         )
-        convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
-        self.dimensions, self.embedding = dimensions, embedding
-        self.patches = convolution(in_channels, embedding, cells[-1], cells[-1])  # type: ignore[arg-type]
+        embed = nn.Conv2d if dimensions == 2 else nn.Conv3d
+        self.patches = embed(in_channels, embedding, cells[-1], cells[-1])  # type: ignore[arg-type]
         self.blocks = nn.ModuleList(
             # torch's own layer: MONAI's needs one more dependency for the same thing.
             nn.TransformerEncoderLayer(embedding, heads, 4 * embedding, 0.0, "gelu", batch_first=True, norm_first=True)
@@ -56,7 +55,7 @@ class _TransformerEncoder(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         tokens = self.patches(x)
         grid = tokens.shape[2:]
-        place = build_sincos_position_embedding(list(grid), self.embedding, self.dimensions)
+        place = sine_cosine_places(grid, tokens.shape[1])
         tokens = tokens.flatten(2).transpose(1, 2) + place.to(tokens)
         features = [self.stem(x)]
         levels = zip(pairwise([0, *self.taps]), self.norms, self.rise, strict=True)
@@ -139,18 +138,22 @@ def unetr(
     )
 
 
+def sine_cosine_places(grid: Sequence[int], embedding: int) -> Tensor:
+    """(1, cells, ``embedding``): where a cell of ``grid`` lies, by sines and cosines of falling frequency for each axis.
+
+    The order of axes is that of MONAI's ``build_sincos_position_embedding``: the first two are exchanged.
+    """
+    count = embedding // (2 * len(grid))
+    frequencies = 10000.0 ** -(torch.arange(count, dtype=torch.float32) / count)
+    axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in grid), indexing="ij")
+    angles = [axis.flatten()[:, None] * frequencies for axis in (axes[1], axes[0], *axes[2:])]
+    return torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], 1)[None]
+
+
 def _convolution(dimensions: int, channels: int, width: int, up: tuple[int, ...] | None = None) -> nn.Module:
     """Convolution of size 3, or a transposed one that enlarges by ``up``; instance norm, leaky ReLU."""
-    return Convolution(
-        dimensions,
-        channels,
-        width,
-        strides=up or 1,
-        kernel_size=up or 3,
-        adn_ordering="NA",
-        act=("leakyrelu", {"negative_slope": 0.01, "inplace": True}),
-        norm=("instance", {"affine": True}),
-        is_transposed=up is not None,
-        padding=0 if up else None,
-        output_padding=0 if up else None,
+    if up is None:
+        return convolution(dimensions, channels, width, norm="instance")
+    return convolution(
+        dimensions, channels, width, kernel=up, stride=up, padding=0, transposed=True, norm="instance"
     )

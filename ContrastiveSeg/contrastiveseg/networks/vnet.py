@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
 from ..errors import InputError
 from .backbone import Backbone
+from .blocks import Norm, convolution
 from .registry import register_backbone
-from .unet import AddingDecoderBlock, Norm, norm_layer
+from .unet import AddingDecoderBlock
 
 #: Convolutions of each encoder level, and of each decoder block, deepest first.
 _DOWN, _UP = (1, 2, 3, 3, 3), (3, 3, 2, 1)
@@ -25,20 +23,20 @@ class VNet(Backbone):
         self.decoder_channels = tuple(reversed(self.channels[:-1]))
         self.strides = ((2,) * dimensions,) * (len(_DOWN) - 1)
 
-        def convolution(channels: int, out: int, **more: Any) -> nn.Module:
-            return Convolution(
-                dimensions, channels, out, adn_ordering="NA", act="relu", norm=norm_layer(norm, out), **more
-            )
+        def step(channels: int, out: int) -> nn.Module:
+            return convolution(dimensions, channels, out, norm=norm, slope=0.0)
 
         def block(channels: int, count: int) -> list[nn.Module]:
-            return [convolution(channels, channels) for _ in range(count)]
+            return [step(channels, channels) for _ in range(count)]
 
         def resized(channels: int, out: int, up: bool) -> nn.Module:
-            return convolution(channels, out, strides=2, kernel_size=2, padding=0, is_transposed=up, output_padding=0)
+            return convolution(
+                dimensions, channels, out, kernel=2, stride=2, padding=0, transposed=up, norm=norm, slope=0.0
+            )
 
         self.encoder = nn.ModuleList(
             nn.Sequential(
-                convolution(in_channels, width) if level == 0 else resized(channels // 2, channels, up=False),
+                step(in_channels, width) if level == 0 else resized(channels // 2, channels, up=False),
                 *block(channels, count if level else count - 1),
             )
             for level, (channels, count) in enumerate(zip(self.channels, _DOWN, strict=True))
