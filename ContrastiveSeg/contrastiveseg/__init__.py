@@ -5,7 +5,7 @@
 >>> predictor = cs.Predictor.open("mine.safetensors")
 >>> labels = predictor("scans/imagesTr/synthetic_00000.nii.gz")
 
-Importing this package loads nothing heavy: torch, MONAI and SimpleITK are loaded by the first call that needs them.
+Importing this package loads nothing heavy: torch and SimpleITK are loaded by the first call that needs them.
 Methods and backbones of other packages join by entry points, see :mod:`.registration`; :mod:`.testing` has tests for
 them.
 """

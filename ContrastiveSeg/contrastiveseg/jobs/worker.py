@@ -7,8 +7,8 @@ Requests::
     {"cancel": "7"}
 
 The first event is "ready", with the version and the process's id. Every further event carries the "id" of its job or
-query, which ends with exactly one "result" or "error" event. They are answered one after the other, in order. torch,
-MONAI and the last network stay loaded between jobs, so a second job pays for computing only.
+query, which ends with exactly one "result" or "error" event. They are answered one after the other, in order. torch
+and the last network stay loaded between jobs, so a second job pays for computing only.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def unetr(
 
 
 def sine_cosine_places(grid: Sequence[int], embedding: int) -> Tensor:
-    """(1, cells, ``embedding``): where a cell of ``grid`` lies, by sines and cosines of falling frequency for each axis.
+    """(1, cells, ``embedding``): where a cell of ``grid`` lies, by sines and cosines of falling frequency an axis.
 
     The order of axes is that of MONAI's ``build_sincos_position_embedding``: the first two are exchanged.
     """
@@ -154,6 +154,4 @@ def _convolution(dimensions: int, channels: int, width: int, up: tuple[int, ...]
     """Convolution of size 3, or a transposed one that enlarges by ``up``; instance norm, leaky ReLU."""
     if up is None:
         return convolution(dimensions, channels, width, norm="instance")
-    return convolution(
-        dimensions, channels, width, kernel=up, stride=up, padding=0, transposed=True, norm="instance"
-    )
+    return convolution(dimensions, channels, width, kernel=up, stride=up, padding=0, transposed=True, norm="instance")

@@ -22,7 +22,6 @@ from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
 from ..files import check_output, check_outputs, volume_suffix, write_text
-from ..networks.registry import available_backbones
 from ..planning.compatibility import incompatibilities, warning_text
 from ..results import Failure, SegmentResult
 from ..volumes.dataset import CaseFiles, find_cases
@@ -80,8 +79,6 @@ def segment(
         emit(events.log(f"{len(kept)} of {len(outputs)} volumes are segmented already. Their label maps stay."))
     outputs = [output for output in outputs if output.labels not in finished]
     emit(events.StageStarted(events.Stage.LOAD))
-    with timings.of("import"):
-        available_backbones()  # brings in MONAI, which would count as loading the checkpoint otherwise
     with timings.of("load"):
         device = resolve_device(job.device)
         checkpoint = checkpoint_digest(job)

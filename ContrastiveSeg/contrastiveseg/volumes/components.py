@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
 #: What is not in a label's largest piece counts for nothing up to this share: specks that a brush left behind.
 _SPECKS = 0.05
@@ -69,6 +68,8 @@ def _components(
     labels: np.ndarray, only: Collection[int] | None = None
 ) -> Iterator[tuple[int, tuple[slice, ...], np.ndarray]]:
     """Each label, the box around it, and its components there, numbered from 1."""
+    from scipy import ndimage  # not every segmentation asks for pieces, and it takes as long to load as numpy
+
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is not None and (only is None or label in only):
             mask = (labels[box] == label).astype(np.uint8)

@@ -11,7 +11,6 @@ import numpy as np
 from .. import files
 from ..errors import InputError
 from .alignment import aligned, check_same_grid
-from .dicom import find_series, read_series
 from .memory import check_memory
 from .native_files import NativeHeader, native_header, native_voxels
 from .nifti import read_nifti, read_nifti_geometry
@@ -119,6 +118,8 @@ def read_geometry(path: Path, channels: int = 1) -> tuple[Geometry, int]:
     with files.readable(path):
         _check_exists(path)
         if path.is_dir():
+            from .dicom import find_series  # pydicom takes a tenth of a second to load
+
             series = find_series(path)
             return series.geometry, series.channels
         if _is_nifti(path):
@@ -148,6 +149,8 @@ def _read(path: Path, channels: int = 1) -> tuple[np.ndarray, Geometry]:
 
 def _read_natively(path: Path, channels: int) -> tuple[np.ndarray, Geometry]:
     if path.is_dir():
+        from .dicom import find_series, read_series
+
         series = find_series(path)
         return read_series(series), series.geometry
     header, voxel_bytes = _header(path, channels)
