@@ -150,3 +150,33 @@ def test_the_button_segment_is_in_sight_on_a_small_screen(panel, module, screens
     button = panel.sections["segment"].ui.segmentButton
     assert button.visible
     assert button.mapTo(module.parent, qt.QPoint(0, button.height)).y() < 560
+
+
+def test_the_table_of_results_does_not_scroll_sideways(panel, module, screenshot):
+    from ContrastiveSegPanel.mrml.score_table import write_table
+
+    from contrastiveseg.results import ScoreRow
+
+    ui = panel.sections["results"].ui
+    panel.ui.resultsSection.collapsed = False
+    names = {1: "Left kidney with a long name", 2: "Liver"}
+    rows = [
+        ScoreRow("CT", label, name, "ok", 0.91234, 1234.5678, 123.45678, 1234.5678, 0.1)
+        for label, name in names.items()
+    ]
+    table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "found against drawn")
+    write_table(table, rows, names)
+    panel.sections["results"]._show_table(table)
+    # A module beside the views of a window of 1100 x 760 gets no more than this.
+    granted(panel, module, width=400)
+    screenshot(module.parent, "layout-results")
+    view = ui.resultsTable
+    assert view.visible
+    assert not view.horizontalScrollBar().visible
+    header = view.horizontalHeader()
+    assert header.count() == 6
+    assert sum(header.sectionSize(column) for column in range(6)) <= view.viewport().width
+    # No digit is cut off.
+    number = view.model().index(0, 2)
+    assert number.data() == "1234.57"
+    assert view.fontMetrics().horizontalAdvance(number.data()) + 6 <= header.sectionSize(2)

@@ -23,12 +23,15 @@ COLUMNS = {
     "volume_ml": (_("Volume (ml)"), "ml", _("Volume in the segmentation")),
     "reference_ml": (_("Reference (ml)"), "ml", _("Volume in the reference")),
 }
-#: More than any image resolves; a table shows all the digits it gets.
-_DIGITS = 4
+#: Field -> title of its column where it is shown, where that is shorter.
+_SHORT = {"reference_ml": _("Ref.")}
+#: Decimals, and significant digits: more than any image resolves. A table shows all the digits it gets, and six columns
+#: are to fit into the panel.
+_DECIMALS, _DIGITS = 4, 6
 
 
 def write_table(node: Any, rows: Sequence[ScoreRow], names: Mapping[int, str]) -> None:
-    """Fill the table ``node`` with a row a label, rounded to 4 digits; what is undefined is not a number.
+    """Fill the table ``node`` with a row a label, rounded to 6 digits, 4 of them decimals; undefined is nan.
 
     Args:
         rows: of the engine's ``evaluate``. names: label -> the segment's name.
@@ -46,10 +49,10 @@ def write_table(node: Any, rows: Sequence[ScoreRow], names: Mapping[int, str]) -
         column.SetName(title)
         for row in rows:
             value = getattr(row, field)
-            column.InsertNextValue(math.nan if value is None else round(value, _DIGITS))
+            column.InsertNextValue(math.nan if value is None else round(float(f"{value:.{_DIGITS}g}"), _DECIMALS))
         node.AddColumn(column)
         # Slicer's table shows the title with the unit behind it, as "HD95 [mm]"; a CSV has only the name.
-        node.SetColumnTitle(title, title.removesuffix(f" ({unit})"))
+        node.SetColumnTitle(title, _SHORT.get(field, title.removesuffix(f" ({unit})")))
         node.SetColumnUnitLabel(title, unit)
         node.SetColumnDescription(title, description)
     node.SetLocked(True)

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -24,6 +25,9 @@ from ..workflows.task import Task
 from .job_section import JobSection, job_widgets
 from .save_dialog import file_to_write
 
+#: Pixels above and below the titles of the table's columns.
+_TITLE_MARGIN = 8
+
 
 class ResultsSection(JobSection):
     """Overlap and surface distances of a segmentation and a reference, as a table to be exported."""
@@ -36,6 +40,11 @@ class ResultsSection(JobSection):
         ui.referenceSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._chosen)
         ui.exportButton.connect("clicked()", self._export)
         ui.resultsTable.verticalHeader().setVisible(False)
+        # All columns fit into the panel; titles take two lines for it.
+        header = ui.resultsTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.Stretch)
+        header.setDefaultAlignment(qt.Qt.AlignCenter | qt.Qt.TextWordWrap)
+        header.setMinimumHeight(2 * header.fontMetrics().lineSpacing() + _TITLE_MARGIN)
         ui.resultsTable.setVisible(False)
         self.listen(session.nodes_changed, self.show_state)
         self.listen(session.node_leaving, self._on_node_leaving)
@@ -131,8 +140,6 @@ class ResultsSection(JobSection):
         table = self.ui.resultsTable
         table.setMRMLTableNode(node)
         table.setVisible(node is not None)
-        if node is not None:
-            table.resizeColumnsToContents()
         self._show_export()
 
     def _show_export(self) -> None:
