@@ -120,6 +120,9 @@ def test_label_maps_that_do_not_fit_are_refused_before_anything_is_made(tmp_path
         with pytest.raises(InputError, match=said):
             read_labels_into(file, LABELS, node)
         assert slicer.mrmlScene.GetNumberOfNodes() == count, name
+    between = nodes.label_file(tmp_path / "b.nrrd", labels_in(values=(1, 2, 3)).astype(np.uint8))
+    with pytest.raises(InputError, match="of value 2,"):
+        read_labels_into(between, [Label(1, "A"), Label(3, "B")], node)
     with pytest.raises(InputError, match="each once"):
         read_labels_into(tmp_path / "m.nrrd", [Label(1, "A"), Label(1, "B")], nodes.volume(ijk_to_ras=moved))
 
