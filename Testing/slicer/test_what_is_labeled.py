@@ -64,7 +64,7 @@ class Driver:
         self.section.start()
         training = self.section.training
         self.wait_for(lambda: not self.session.training or training.task.state == "running", SECONDS)
-        found = {case.name: case.labeling for case in find_cases([training.folder / "cases.json"])}
+        found = {case.name: case.labeling for case in find_cases([Path(training.task._job.images[0])])}
         training.task.cancel()
         self.wait_for(lambda: not self.session.training, SECONDS)
         return found
