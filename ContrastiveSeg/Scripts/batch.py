@@ -78,6 +78,8 @@ def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.CancelCheck) 
         ) from problem
     if job.continue_:
         raise InputError(f"--continue knows label maps, not {_ENDING} files. Leave it out, or {_FLAG} and that ending.")
+    if job.shard:
+        raise InputError(f"--shard knows label maps, not {_ENDING} files. Leave it out, or {_FLAG} and that ending.")
     outputs = _outputs(job)
     labels = read_card(checkpoint_path(job.checkpoint)).labels
     written: list[str] = []

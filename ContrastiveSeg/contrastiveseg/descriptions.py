@@ -159,6 +159,12 @@ class SegmentJob(Parameters):
         help="go on with the killed or stopped run of the same command: label maps that were made from the same input, "
         "checkpoint and options stay as they are",
     )
+    shard: str | None = parameter(
+        None,
+        help="segment only the I-th of N parts of the inputs, such as 1/2, so that several processes or machines share "
+        "a batch",
+        placeholder="I/N",
+    )
     overwrite: bool = parameter(False, help="replace existing outputs")
     mirror: bool = parameter(False, help="average over mirrored copies (slower, often a little better)")
     pieces: Pieces = parameter(

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +26,11 @@ from ..planning.compatibility import incompatibilities, warning_text
 from ..results import Failure, SegmentResult
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.reading import read_channels
+from ..volumes.volume import Volume
 from ..volumes.writing import WRITTEN, check_writable_kind, write_labels, write_maps
 from .finished import checkpoint_digest, is_finished, origin_of
 from .predictor import Predictor
+from .read_ahead import read_ahead
 from .region import voxels_of
 from .sliding_window import OnTile
 from .timings import Timings
@@ -88,7 +90,12 @@ def segment(
     left_out: dict[str, Mapping[str, float]] = {}
     progress = events.ProgressMeter(emit, len(outputs), "volumes")
     emit(events.StageStarted(events.Stage.SEGMENT))
-    for done, output in enumerate(outputs):
+
+    def read(output: Output) -> tuple[Volume, str]:
+        volume = read_channels(output.case.images, len(predictor.card.plan.channels))
+        return volume, origin_of(output.case, checkpoint, job)
+
+    for done, (output, loaded) in enumerate(read_ahead(outputs, read)):
 
         def on_tile(tile: int, tiles: int, done: int = done) -> None:
             if cancelled():
@@ -96,7 +103,7 @@ def segment(
             progress(done + tile / tiles)
 
         try:
-            if apart := _segment_case(job, checkpoint, predictor, output, timings, emit, on_tile):
+            if apart := _segment_case(job, predictor, output, loaded, timings, emit, on_tile):
                 left_out[output.case.name] = apart
             written.append(str(output.labels))
         except (InputError, RuntimeError, MemoryError) as problem:
@@ -117,17 +124,16 @@ def segment(
 
 def _segment_case(
     job: SegmentJob,
-    checkpoint: str,
     predictor: Predictor,
     output: Output,
+    loaded: Callable[[], tuple[Volume, str]],
     timings: Timings,
     emit: events.Emit,
     on_tile: OnTile,
 ) -> Mapping[str, float]:
-    """Returns what was left out, see :class:`.predictor.Prediction`; ``checkpoint`` is the SHA-256 of its file."""
+    """Returns what was left out, see :class:`.predictor.Prediction`; ``loaded`` gives the volume and its origin."""
     with timings.of("load"):
-        volume = read_channels(output.case.images, len(predictor.card.plan.channels))
-        origin = origin_of(output.case, checkpoint, job)
+        volume, origin = loaded()
         box = voxels_of(job.roi, volume.geometry, output.case.name) if job.roi else None
     prediction = predictor.predict(
         volume,
@@ -183,6 +189,7 @@ def _outputs(job: SegmentJob) -> list[Output]:
         soft = _target("--probabilities", job.probabilities, name, many) if job.probabilities else None
         unsure = _target("--uncertainty", job.uncertainty, name, many) if job.uncertainty else None
         outputs.append(Output(case, labels, soft, unsure))
+    outputs = _part(job.shard, outputs) if job.shard else outputs
     targets = [path for output in outputs for path in output.files]
     timings = [Path(job.timings)] if job.timings else []
     inputs = [Path(p) for p in (job.checkpoint, *job.input)] + [image for case in cases for image in case.images]
@@ -191,6 +198,17 @@ def _outputs(job: SegmentJob) -> list[Output]:
     for path in timings:
         check_output(path, job.overwrite)
     return outputs
+
+
+def _part(shard: str, outputs: list[Output]) -> list[Output]:
+    """The outputs of the part that ``shard`` names as "I/N", dealt out in turn."""
+    given = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
+    part, parts = (int(number) for number in given.groups()) if given else (0, 0)
+    if not 1 <= part <= parts:
+        raise InputError(f"--shard {shard} is no part of a batch. Write 1/2 for the first of two, and 2/2 elsewhere.")
+    if part > len(outputs):
+        raise InputError(f"--shard {shard} has nothing to do: there are only {len(outputs)} volumes. Make fewer parts.")
+    return outputs[part - 1 :: parts]
 
 
 def _finished(job: SegmentJob, outputs: Sequence[Output]) -> set[Path]:

@@ -1,0 +1,67 @@
+"""Batches: the next volume is read meanwhile, every file once; several processes share one by parts."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from contrastiveseg.descriptions import SegmentJob
+from contrastiveseg.errors import InputError
+from contrastiveseg.segmentation import segment as segmenting
+from contrastiveseg.segmentation.segment import segment
+
+
+@pytest.fixture
+def batch(segmenter, image, tmp_path) -> SegmentJob:
+    """Three volumes."""
+    images = [Path(shutil.copy(image, tmp_path / f"case{n}.nii.gz")) for n in range(3)]
+    more = {"threads": 1, "precision": "32"}
+    return SegmentJob(checkpoint=str(segmenter), input=tuple(map(str, images)), output=str(tmp_path / "out"), **more)
+
+
+def names(folder: str) -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def test_every_file_is_read_once(batch, monkeypatch):
+    read: Counter[str] = Counter()
+    original = segmenting.read_channels
+
+    def counting(paths, channels):
+        read.update(path.name for path in paths)
+        return original(paths, channels)
+
+    monkeypatch.setattr(segmenting, "read_channels", counting)
+    result = segment(batch)
+    assert read == {f"case{n}.nii.gz": 1 for n in range(3)}
+    assert [Path(path).name for path in result.written] == [f"case{n}.nii.gz" for n in range(3)]
+
+
+def test_a_volume_that_cannot_be_read_fails_in_its_turn(batch):
+    Path(batch.input[1]).write_bytes(b"not a volume")
+    result = segment(batch)
+    assert [Path(path).name for path in result.written] == ["case0.nii.gz", "case2.nii.gz"]
+    assert [failure.input for failure in result.failures] == [batch.input[1]]
+
+
+def test_parts_make_the_whole_and_share_nothing(batch):
+    first = segment(replace(batch, shard="1/2"))
+    assert names(batch.output) == ["case0.nii.gz", "case2.nii.gz"]
+    second = segment(replace(batch, shard="2/2"))
+    assert names(batch.output) == ["case0.nii.gz", "case1.nii.gz", "case2.nii.gz"]
+    assert set(first.written).isdisjoint(second.written)
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "1/0", "a/b"])
+def test_a_part_that_there_is_not_is_refused(batch, shard):
+    with pytest.raises(InputError, match="Write 1/2"):
+        segment(replace(batch, shard=shard))
+
+
+def test_more_parts_than_volumes_are_refused(batch):
+    with pytest.raises(InputError, match="only 3 volumes"):
+        segment(replace(batch, shard="4/4"))
