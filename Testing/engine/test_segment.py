@@ -266,10 +266,10 @@ def test_timings_replace_nothing_unasked(sharp, image, tmp_path, timings):
 def test_a_file_of_a_batch_that_may_not_be_read_is_named(monkeypatch, sharp, dataset, tmp_path):
     read = reading.read_nifti
 
-    def refuse(path):
+    def refuse(path, channels):
         if path.name == "synthetic_00001.nii.gz":
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return read(path)
+        return read(path, channels)
 
     monkeypatch.setattr(reading, "read_nifti", refuse)
     result = segment(job(sharp, dataset / "imagesTr", tmp_path / "out"))
