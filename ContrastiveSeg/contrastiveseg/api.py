@@ -16,18 +16,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import events
 from .checkpoints.starters import checkpoint_path
-from .descriptions import EvaluateJob, FinetuneJob, Job, PretrainJob, QualityJob, RankJob, SegmentJob
+from .descriptions import EvaluateJob, FinetuneJob, ImportJob, Job, PretrainJob, QualityJob, RankJob, SegmentJob
 from .errors import InputError
 from .parameters import Parameter as JobParameter
 from .parameters import parameters_of
-from .results import EvaluateResult, FinetuneResult, PretrainResult, QualityResult, RankResult, SegmentResult
+from .results import (
+    EvaluateResult,
+    FinetuneResult,
+    ImportResult,
+    PretrainResult,
+    QualityResult,
+    RankResult,
+    SegmentResult,
+)
 from .serialization import from_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .checkpoints.card import Card
-    from .checkpoints.foreign import ImportReport
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -258,14 +265,27 @@ def load_checkpoint(checkpoint: str | Path) -> tuple[Card, dict[str, Tensor]]:
     return load(checkpoint_path(checkpoint))
 
 
-def import_checkpoint(path: str | Path, source: str, output: str | Path, *, overwrite: bool = False) -> ImportReport:
-    """Make a checkpoint to fine-tune from other people's weights.
+def import_checkpoint(
+    path: str | Path,
+    source: str,
+    output: str | Path,
+    *,
+    overwrite: bool = False,
+    license: str = "",
+    configuration: str | None = None,
+    fold: str | None = None,
+    orientation: str | None = None,
+) -> ImportResult:
+    """Make a checkpoint from other people's weights: to segment with, or to fine-tune.
 
     Args:
-        path: ``.pth`` or ``.pt`` of tensors alone (no code in it is run), or ``.safetensors``.
-        source: whose layout it has: "macl" (released 2D weights), "vnet" (left-atrium literature), "segresnet" or
-            "dynunet" (MONAI).
-        output: the checkpoint to write. overwrite: replace an existing one.
+        path: ``.pth`` or ``.pt`` of tensors alone (no code in it is run), or ``.safetensors``; of nnU-Net a results
+            folder, a fold, or an exported ``.zip``.
+        source: whose layout it has: "nnunet" (a trained nnU-Net v2), "macl" (released 2D weights), "vnet" (left-atrium
+            literature), "segresnet" or "dynunet" (MONAI).
+        output: the checkpoint to write. overwrite: replace an existing one. license: of the weights.
+        configuration, fold: which of several a trained nnU-Net has. orientation: that its training data were stored in;
+            None takes volumes as they are stored, as nnU-Net does.
 
     Returns:
         the names of their tensors that were taken and that were left, and of ours that stay as initialized.
@@ -281,9 +301,17 @@ def import_checkpoint(path: str | Path, source: str, output: str | Path, *, over
     >>> cs.inspect("ours.safetensors").network.name
     'segresnet'
     """
-    from .checkpoints import foreign
-
-    return foreign.import_checkpoint(Path(path), source, Path(output), overwrite)
+    return _run(
+        ImportJob,
+        file=path,
+        source=source,
+        output=output,
+        overwrite=overwrite,
+        license=license,
+        configuration=configuration,
+        fold=fold,
+        orientation=orientation,
+    )
 
 
 def sample_data(output: str | Path, cases: int = 6, labeled: int | None = None, seed: int = 0) -> None:

@@ -183,14 +183,6 @@ def _parser() -> argparse.ArgumentParser:
     methods.add_argument("--json", dest="as_json", action="store_true", help="as JSON, with all parameters")
     networks = "The networks (backbones) to pre-train and fine-tune."
     commands.add_parser("networks", help=networks, description=networks)
-    foreign = "Make a checkpoint to fine-tune from other people's weights."
-    imported = commands.add_parser("import", help=foreign, description=foreign)
-    imported.add_argument("file", type=_path, metavar="FILE", help=".pth or .pt of tensors alone, or .safetensors")
-    kinds = "whose layout it has: macl (released 2D weights), vnet (left-atrium literature), segresnet, dynunet (MONAI)"
-    imported.add_argument("--from", dest="source", required=True, metavar="NAME", help=kinds)
-    written = "the checkpoint to write (.safetensors)"
-    imported.add_argument("--output", type=_path, required=True, metavar="PATH", help=written)
-    imported.add_argument("--overwrite", action="store_true", help="replace an existing output")
     volumes = "Make synthetic volumes to try things on."
     sample = commands.add_parser("sample-data", help=volumes, description=volumes)
     folder = "new folder for imagesTr, labelsTr and dataset.json"
@@ -218,7 +210,11 @@ def _add(parser: argparse.ArgumentParser, option: Parameter) -> None:
     else:
         options["metavar"] = option.placeholder or _PLACEHOLDERS[option.kind]
         options |= _VALUES[option.kind]
-    parser.add_argument(option_flag(option), **options)
+    flag = option_flag(option)
+    if not flag.startswith("-"):
+        parser.add_argument(option.name, type=_path, metavar=flag, help=option.help)
+        return
+    parser.add_argument(flag, **options)
 
 
 def _path(text: str) -> str:
@@ -295,16 +291,6 @@ def _networks() -> int:
     return 0
 
 
-def _import(file: str, source: str, output: str, overwrite: bool) -> int:
-    from .checkpoints.foreign import import_checkpoint
-
-    report = import_checkpoint(Path(file), source, Path(output), overwrite)
-    print(f"{output}: {len(report.matched)} tensors taken, {len(report.skipped)} left, {len(report.fresh)} fresh.")
-    for kind, names in (("left", report.skipped), ("fresh", report.fresh)):
-        print("".join(f"  {kind} {name}\n" for name in names), end="")
-    return 0
-
-
 def _sample_data(output: str, cases: int, labeled: int | None, seed: int) -> int:
     from .api import sample_data
 
@@ -315,7 +301,6 @@ def _sample_data(output: str, cases: int, labeled: int | None, seed: int) -> int
 
 _OTHERS: dict[str, Callable[..., int]] = {
     "inspect": _inspect,
-    "import": _import,
     "worker": _worker,
     "methods": _methods,
     "networks": _networks,

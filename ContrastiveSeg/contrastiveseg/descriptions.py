@@ -258,7 +258,36 @@ class QualityJob(Parameters):
     overwrite: bool = parameter(False, help="replace existing outputs")
 
 
-Job = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob | RankJob | QualityJob
+@dataclass(frozen=True, kw_only=True)
+class ImportJob(Parameters):
+    """Make a checkpoint from other people's weights."""
+
+    kind: ClassVar[str] = "import"
+    file: str = parameter(
+        help=".pth or .pt of tensors alone, or .safetensors; of nnU-Net a results folder, a fold, or an exported .zip",
+        placeholder="FILE",
+    )
+    source: str = parameter(
+        help="whose layout it has: nnunet (a trained nnU-Net v2, ready to segment), macl (released 2D weights), vnet "
+        "(left-atrium literature), segresnet, dynunet (MONAI)",
+        placeholder="NAME",
+    )
+    output: str = parameter(help="the checkpoint to write (.safetensors)")
+    overwrite: bool = parameter(False, help="replace an existing output")
+    license: str = parameter("", help="license of the weights, noted in the checkpoint", placeholder="NAME")
+    configuration: str | None = parameter(
+        None, help="which configuration of a trained nnU-Net; 3d_fullres where there are several", placeholder="NAME"
+    )
+    fold: str | None = parameter(None, help="which fold of a trained nnU-Net; else all, or the first", placeholder="N")
+    orientation: str | None = parameter(
+        None,
+        help="how the volumes were stored that a trained nnU-Net learned from, as RAS or LPS: yours are turned so; "
+        "else they are taken as they are stored, as nnU-Net does",
+        placeholder="NAME",
+    )
+
+
+Job = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob | RankJob | QualityJob | ImportJob
 JOBS: dict[str, type[Job]] = {
-    j.kind: j for j in (PretrainJob, FinetuneJob, SegmentJob, EvaluateJob, RankJob, QualityJob)
+    j.kind: j for j in (PretrainJob, FinetuneJob, SegmentJob, EvaluateJob, RankJob, QualityJob, ImportJob)
 }

@@ -12,13 +12,15 @@ from .descriptions import JOBS
 from .parameters import SOURCES, Parameter, parameters_of
 from .serialization import from_json, to_json
 
+#: Parameters of jobs that the command line calls otherwise; without dashes, a word without an option.
+_FLAGS = {"settings": "--set", "source": "--from", "file": "FILE"}
 _STAGES = {"pretrain": "Pre-training", "finetune": "Fine-tuning"}
 
 
 def option_flag(option: Parameter) -> str:
     """How the command line calls a job's parameter."""
     # A name that Python keeps for itself has an underscore behind it.
-    return "--set" if option.kind == "table" else f"--{option.name.rstrip('_').replace('_', '-')}"
+    return _FLAGS.get(option.name, f"--{option.name.rstrip('_').replace('_', '-')}")
 
 
 def listed_methods(methods: Iterable[Mapping[str, Any]]) -> str:

@@ -223,7 +223,19 @@ class QualityResult:
     html: str | None = None
 
 
-JobResult = PretrainResult | FinetuneResult | SegmentResult | EvaluateResult | RankResult | QualityResult
+@dataclass(frozen=True)
+class ImportResult:
+    """The checkpoint written; names of their tensors that were used and that were not, and of ours that have no
+    counterpart.
+    """
+
+    checkpoint: str
+    matched: tuple[str, ...]
+    skipped: tuple[str, ...]
+    fresh: tuple[str, ...]
+
+
+JobResult = PretrainResult | FinetuneResult | SegmentResult | EvaluateResult | RankResult | QualityResult | ImportResult
 
 #: Kind of job -> its result.
 RESULTS: dict[str, type[JobResult]] = {
@@ -233,6 +245,7 @@ RESULTS: dict[str, type[JobResult]] = {
     "evaluate": EvaluateResult,
     "rank": RankResult,
     "quality": QualityResult,
+    "import": ImportResult,
 }
 
 

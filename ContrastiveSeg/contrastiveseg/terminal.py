@@ -10,6 +10,7 @@ from typing import Any
 from . import events
 from .errors import Cancelled
 from .events import Emit, Error, Event, Log, Metric, Progress, Result, StageStarted
+from .results import ImportResult
 from .serialization import to_json
 
 #: Seconds between two lines of progress in a log; a stage's first and last are always printed.
@@ -114,9 +115,18 @@ def _print(event: Event) -> None:
         # A cancelled job is no error.
         mark = "" if event.exit_code == Cancelled.exit_code else "Error: "
         print(f"{mark}{event.what}", file=sys.stderr, flush=True)
+    elif isinstance(event, Result) and isinstance(event.value, ImportResult):
+        _print_import(event.value)
     elif isinstance(event, Result):
         for name, value in to_json(event.value).items():
             _print_value(name, value)
+
+
+def _print_import(result: ImportResult) -> None:
+    taken, left, fresh = (len(names) for names in (result.matched, result.skipped, result.fresh))
+    print(f"{result.checkpoint}: {taken} tensors taken, {left} left, {fresh} fresh.")
+    for kind, names in (("left", result.skipped), ("fresh", result.fresh)):
+        print("".join(f"  {kind} {name}\n" for name in names), end="", flush=True)
 
 
 def _print_value(name: str, value: Any) -> None:

@@ -8,7 +8,7 @@ import torch
 from monai.networks.nets import DynUNet, SegResNet
 from torch import nn
 
-from contrastiveseg.checkpoints.foreign import import_checkpoint
+from contrastiveseg.api import import_checkpoint
 from contrastiveseg.checkpoints.format import load
 from contrastiveseg.cli import main
 from contrastiveseg.descriptions import FinetuneJob
@@ -292,7 +292,8 @@ def test_code_in_a_file_is_never_run(tmp_path, output, capsys):
         ({"convInit.conv.weight": torch.ones(4, 1, 3, 3, 3)}, "segresnet", "multiple of 8"),
         ({"block_one.conv.0.weight": torch.ones(4, 1).to_sparse()}, "vnet", r"block_one\.conv\.0\.weight is sparse"),
         ({"block_one.conv.0.weight": torch.ones(4, 1, device="meta")}, "vnet", "without values"),
-        ({"a": torch.ones(1)}, "nnunet", "There are: macl, vnet, segresnet, dynunet"),
+        ({"a": torch.ones(1)}, "nnunet1", "There are: macl, vnet, segresnet, dynunet"),
+        ({"a": torch.ones(1)}, "nnunet", "lacks network_weights"),
     ],
 )
 def test_files_of_another_kind_are_refused(tmp_path, output, content, source, words):

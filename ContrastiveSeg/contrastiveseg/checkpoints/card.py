@@ -8,10 +8,13 @@ from typing import Any, Literal
 
 from ..errors import InputError
 from ..networks.spec import NetworkSpec
-from ..planning.plan import Plan
+from ..planning.plan import Plan, is_orientation
 
 #: Raised whenever an older reader would misunderstand the card.
-SCHEMA = 2
+SCHEMA = 3
+
+#: See :class:`Card`.
+Decision = Literal["largest", "last"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class Card:
         labels: segments in the order of the head's classes 1..n (class 0 is background); empty when pre-trained.
         one_piece: values of those that were in one piece in every training case, see :mod:`.segmentation.one_piece`.
         transferred: the backbone's sub-modules that were trained and are worth loading.
+        decision: how a voxel's class follows from the logits. "largest": the one with the largest. "last": of the
+            classes 1..n whose logit is above 0 the last one, else the background; nnU-Net's regions, which overlap.
 
     >>> import contrastiveseg as cs
     >>> card = cs.inspect("organs.safetensors")
@@ -102,6 +107,7 @@ class Card:
     labels: tuple[Label, ...] = ()
     one_piece: tuple[int, ...] = ()
     transferred: tuple[str, ...] = ("encoder", "decoder")
+    decision: Decision = "largest"
     provenance: Provenance = field(default_factory=Provenance)
     schema: int = SCHEMA
 
@@ -113,10 +119,17 @@ def check_card(card: Card, where: str) -> None:
         InputError: there are such values; ``where`` names the card in the message.
     """
     plan, values = card.plan, [label.value for label in card.labels]
+    conventions = plan.conventions
     for holds, words in (
         (min(*plan.spacing, *(plan.volume_spacing or ())) > 0, "plan.spacing must be above 0"),
         (min(plan.patch) >= 1, "plan.patch must be 1 or more"),
         (0 <= plan.slice_axis <= 2, "plan.slice_axis must be 0, 1 or 2"),
+        (is_orientation(conventions.orientation), "plan.conventions.orientation must be stored, or as LPS or RAS"),
+        (0 <= conventions.overlap < 1, "plan.conventions.overlap must be from 0 to below 1"),
+        (
+            set(conventions.mirrored or ()) <= set(range(plan.dimensions)),
+            "plan.conventions.mirrored names an axis that the network does not have",
+        ),
         (len(plan.channels) > 0, "plan.channels is empty"),
         (plan.dimensions == card.network.dimensions, "plan and network differ in their dimensions"),
         (len(plan.channels) == card.network.in_channels, "plan and network differ in their number of channels"),

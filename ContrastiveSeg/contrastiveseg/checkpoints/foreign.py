@@ -2,112 +2,94 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
-import torch
 from torch import Tensor
 
-from .. import __version__
+from .. import __version__, events
+from ..descriptions import ImportJob
 from ..errors import InputError
 from ..files import check_output
 from ..networks.registry import build
 from ..networks.spec import NetworkSpec
-from ..planning.plan import Channel, Plan
+from ..planning.plan import Channel, Plan, is_orientation
+from ..results import ImportResult
 from .card import Card, Provenance
-from .foreign_layouts import LAYOUTS, Layout, Tensors
-from .format import not_finite, save
+from .foreign_layouts import LAYOUTS, Layout
+from .foreign_tensors import load_content, tensors_in
+from .foreign_weights import Imported, fitted, network_of
+from .format import save
 from .header import digest
+from .nnunet import import_nnunet
 
 
-@dataclass(frozen=True)
-class ImportReport:
-    """Names of their tensors that were used and that were not, and of ours that have no counterpart."""
-
-    matched: tuple[str, ...]
-    skipped: tuple[str, ...]
-    fresh: tuple[str, ...]
-
-
-def import_checkpoint(path: Path, source: str, output: Path, overwrite: bool = False) -> ImportReport:
-    """Write the backbone in ``path`` as a pre-trained checkpoint that follows the data it is fine-tuned on.
-
-    Args:
-        path: a pickle of tensors (``.pth``, ``.pt``; loaded with ``weights_only``, so no code in it is run) or a
-            safetensors file; tensors may lie under "net", "state_dict", "model_state_dict" or "model".
-        source: one of :data:`.foreign_layouts.LAYOUTS`.
+def import_weights(
+    job: ImportJob, emit: events.Emit = events.silent, cancelled: events.CancelCheck = events.never
+) -> ImportResult:
+    """Run ``job``: a trained nnU-Net becomes a segmenter, other weights a pre-trained checkpoint that follows the data
+    it is fine-tuned on.
 
     Raises:
         InputError: the file or the output cannot be used, or a tensor is missing or of another shape.
     """
-    if source not in LAYOUTS:
-        raise InputError(f"There is no import from {source!r}. There are: {', '.join(LAYOUTS)}.")
-    check_output(output, overwrite)
+    path, output = Path(job.file), Path(job.output)
+    if output.suffix != ".safetensors":
+        raise InputError(f"A checkpoint's name ends in .safetensors; {output.name} does not.")
+    if job.source not in SOURCES:
+        raise InputError(f"There is no import from {job.source!r}. There are: {', '.join(SOURCES)}.")
+    if job.orientation is not None and not is_orientation(job.orientation):
+        raise InputError(f"--orientation takes 'stored' or three letters as LPS or RAS, not {job.orientation!r}.")
+    check_output(output, job.overwrite)
+    emit(events.StageStarted(events.Stage.LOAD))
+    if job.source == "nnunet":
+        imported = import_nnunet(path, job.configuration, job.fold, job.orientation)
+    else:
+        if given := [name for name in ("configuration", "fold", "orientation") if getattr(job, name) is not None]:
+            raise InputError(f"--{given[0]} is for trained models; weights from {job.source!r} have none.")
+        imported = _backbone(path, job.source)
+    card = imported.card
+    if job.license:
+        card = dataclasses.replace(card, provenance=dataclasses.replace(card.provenance, license=job.license))
+    for note in imported.notes:
+        emit(events.log(note))
+    save(output, imported.weights, card)
+    return ImportResult(str(output), imported.matched, imported.skipped, imported.fresh)
+
+
+#: What ``--from`` takes.
+SOURCES = tuple(LAYOUTS)
+
+
+def _backbone(path: Path, source: str) -> Imported:
+    """The backbone in ``path``, a pickle of tensors (``.pth``, ``.pt``) or safetensors, of one of the layouts."""
     layout = LAYOUTS[source]
-    theirs = _tensors(path)
-    try:
-        names = {name: layout.name(name, theirs) for name in theirs}
-        weights = {ours: _in_our_order(theirs[name], layout.turned) for name, ours in names.items() if ours is not None}
-        if not weights:
-            raise InputError(f"{path} holds no tensor that {source!r} knows; its first: {', '.join([*theirs][:3])}.")
-        spec = layout.network(weights)
-        own = build(spec).state_dict()
-    except KeyError as problem:
-        raise InputError(f"{path} is not the network of {source!r}: it has no {problem.args[0]}.") from problem
-    except (IndexError, RuntimeError, ValueError) as problem:
-        raise InputError(f"{path} is not the network of {source!r}: its tensors fit no network.") from problem
-    kept = {n: t for n, t in own.items() if n.startswith(tuple(f"{m}." for m in layout.transferred))}
-    for name in [n for n in kept if n not in weights and n.endswith(layout.absent)]:
-        weights[name] = torch.zeros_like(kept[name])
-    problems = [f"missing {name}" for name in kept if name not in weights]
-    problems += [f"unexpected {name}" for name in weights if name not in own]
-    problems += [
-        f"{name} is {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in kept.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    problems += [f"{name} holds values that are not numbers" for name in not_finite(weights) if name in kept]
-    if problems:
-        raise InputError(
-            f"{path} does not fit the network of {source!r} ({len(problems)} differences): {'; '.join(problems[:5])}."
-        )
+    theirs = tensors_in(load_content(path), path)
+    whose = f"{path} is not the network of {source!r}"
+    names = _names(layout, theirs, whose)
+    weights = {ours: _in_our_order(theirs[name], layout.turned) for name, ours in names.items() if ours is not None}
+    if not weights:
+        raise InputError(f"{path} holds no tensor that {source!r} knows; its first: {', '.join([*theirs][:3])}.")
+    spec = network_of(weights, layout.network, whose)
+    own = build(spec).state_dict()
     # The rest is as initialized, so that the file loads strictly.
-    save(
-        output,
-        own | {n: weights[n].to(t.dtype) for n, t in kept.items()},
-        _card(layout, spec, path, source),
-    )
+    every = fitted(weights, own, layout.transferred, layout.absent, f"{path} does not fit the network of {source!r}")
+    kept = {name for name in own if name.startswith(tuple(f"{part}." for part in layout.transferred))}
     taken = tuple(name for name, ours in names.items() if ours in kept)
-    fresh = tuple(name for name in own if name not in kept)
-    return ImportReport(taken, tuple(name for name in theirs if name not in taken), fresh)
+    return Imported(
+        _card(layout, spec, path, source),
+        every,
+        taken,
+        tuple(name for name in theirs if name not in taken),
+        tuple(name for name in own if name not in kept),
+    )
 
 
-def _tensors(path: Path) -> Tensors:
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
+def _names(layout: Layout, theirs: dict[str, Tensor], whose: str) -> dict[str, str | None]:
     try:
-        if path.suffix == ".safetensors":
-            content: Any = safetensors.torch.load_file(str(path))
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as problem:  # a reader of foreign files may raise anything
-        raise InputError(
-            f"{path} cannot be read as tensors alone. Files that hold whole Python objects are not loaded, as they can "
-            "run code; ask for its state_dict. A file of another kind, or one cut short, cannot be loaded either."
-        ) from problem
-    for key in ("net", "state_dict", "model_state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
-    if not tensors:
-        raise InputError(f"{path} holds no tensors by name.")
-    for name, tensor in tensors.items():
-        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
-            raise InputError(f"{path}: {name} is sparse, quantized or without values. Save it as a plain tensor.")
-    # What DataParallel puts before every name.
-    return {str(name).removeprefix("module."): tensor for name, tensor in tensors.items()}
+        return {name: layout.name(name, theirs) for name in theirs}
+    except ValueError as problem:
+        raise InputError(f"{whose}: its tensors fit no network.") from problem
 
 
 def _in_our_order(tensor: Tensor, turned: bool) -> Tensor:

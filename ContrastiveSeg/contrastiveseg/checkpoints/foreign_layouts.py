@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
 from ..networks.spec import NetworkSpec
-
-Tensors = dict[str, Tensor]
+from .foreign_tensors import Tensors
+from .nnunet_layout import nnunet_name, nnunet_network
+from .tensor_names import LAYERS, dimensions_of, parts_below
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,18 @@ class Layout:
     citation: str = ""
 
 
-#: A convolution and the norm behind it, as our blocks name them.
-_LAYERS = ("conv", "adn.N")
-
-
 def _macl_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
     """The released 2D network (docs/methods/macl.md, section 2): levels 1..4, a center, blocks 5..2."""
     if match := re.fullmatch(r"share_encoder\.contr_(\d)_(\d)\.([01])\.(\w+)", name):
         level, block = int(match[1]) - 1, int(match[2]) - 1
         # Below the first level a pooling comes before the convolutions.
-        return f"encoder.{level}.{block + (level > 0)}.{_LAYERS[int(match[3])]}.{match[4]}"
+        return f"encoder.{level}.{block + (level > 0)}.{LAYERS[int(match[3])]}.{match[4]}"
     if match := re.fullmatch(r"share_encoder\.center\.([02])\.(\w+)", name):
         return f"encoder.4.{1 + int(match[1]) // 2}.conv.{match[2]}"
     if match := re.fullmatch(r"online_decoder\.upscale(\d)\.(\w+)", name):
         return f"decoder.{5 - int(match[1])}.up.{match[2]}"
     if match := re.fullmatch(r"online_decoder\.expand_(\d)_(\d)\.([01])\.(\w+)", name):
-        return f"decoder.{4 - int(match[1])}.fuse.{int(match[2]) - 1}.{_LAYERS[int(match[3])]}.{match[4]}"
+        return f"decoder.{4 - int(match[1])}.fuse.{int(match[2]) - 1}.{LAYERS[int(match[3])]}.{match[4]}"
     return None
 
 
@@ -80,7 +76,7 @@ def _vnet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
         return None
     part, index = _VNET_BLOCKS[match[1]]
     block, layer = divmod(int(match[3]), 3)
-    inner = f"{_LAYERS[layer]}.{match[4]}"
+    inner = f"{LAYERS[layer]}.{match[4]}"
     if match[2] == "_dw":
         return f"encoder.{index + 1}.0.{inner}"
     if match[2] == "_up":
@@ -93,7 +89,7 @@ def _vnet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
 
 def _vnet_network(weights: Tensors) -> NetworkSpec:
     first = weights["encoder.0.0.conv.weight"]
-    return NetworkSpec("vnet", _dimensions(first), first.shape[1], {"width": first.shape[0]})
+    return NetworkSpec("vnet", dimensions_of(first), first.shape[1], {"width": first.shape[0]})
 
 
 def _segresnet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
@@ -105,19 +101,19 @@ def _segresnet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
         return f"decoder.{match[2]}.{'up' if match[1] == 'samples' else 'fuse'}.{match[3]}"
     if match := re.fullmatch(r"conv_final\.0\.(\w+)", name):
         last = max(int(n.split(".")[1]) for n in all_names if n.startswith("up_layers."))
-        return f"decoder.{last}.fuse.{_count(all_names, f'up_layers.{last}')}.{match[1]}"
+        return f"decoder.{last}.fuse.{parts_below(all_names, f'up_layers.{last}')}.{match[1]}"
     return None
 
 
 def _segresnet_network(weights: Tensors) -> NetworkSpec:
     first = weights["encoder.stem.conv.weight"]
-    levels = _count(weights, "encoder.levels")
+    levels = parts_below(weights, "encoder.levels")
     # A strided convolution, or nothing, comes before the residual blocks; the norm before the head is the last decoder
     # block's one more part.
-    down = [_count(weights, f"encoder.levels.{level}") - 1 for level in range(levels)]
-    up = [_count(weights, f"decoder.{block}.fuse") - (block == levels - 2) for block in range(levels - 1)]
+    down = [parts_below(weights, f"encoder.levels.{level}") - 1 for level in range(levels)]
+    up = [parts_below(weights, f"decoder.{block}.fuse") - (block == levels - 2) for block in range(levels - 1)]
     arguments = {"width": first.shape[0], "blocks_down": down, "blocks_up": up}
-    return NetworkSpec("segresnet", _dimensions(first), first.shape[1], arguments)
+    return NetworkSpec("segresnet", dimensions_of(first), first.shape[1], arguments)
 
 
 def _dynunet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
@@ -127,16 +123,16 @@ def _dynunet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
         deepest = 1 + len({n.split(".")[1] for n in all_names if n.startswith("downsamples.")})
         level = {"input_block": 0, "bottleneck": deepest}.get(match[1])
         level = int(match[1].split(".")[1]) + 1 if level is None else level
-        return f"encoder.{level}.{int(match[3]) - 1}.{_LAYERS[match[2] == 'norm']}.{match[4]}"
+        return f"encoder.{level}.{int(match[3]) - 1}.{LAYERS[match[2] == 'norm']}.{match[4]}"
     if match := re.fullmatch(r"upsamples\.(\d+)\.transp_conv\.conv\.(\w+)", name):
         return f"decoder.{match[1]}.up.{match[2]}"
     if match := re.fullmatch(r"upsamples\.(\d+)\.conv_block\.(conv|norm)(\d)\.(?:conv\.)?(\w+)", name):
-        return f"decoder.{match[1]}.fuse.{int(match[3]) - 1}.{_LAYERS[match[2] == 'norm']}.{match[4]}"
+        return f"decoder.{match[1]}.fuse.{int(match[3]) - 1}.{LAYERS[match[2] == 'norm']}.{match[4]}"
     return None
 
 
 def _dynunet_network(weights: Tensors) -> NetworkSpec:
-    levels = _count(weights, "encoder")
+    levels = parts_below(weights, "encoder")
     firsts = [weights[f"encoder.{level}.0.conv.weight"] for level in range(levels)]
     rises = [weights[f"decoder.{block}.up.weight"] for block in range(levels - 1)]
     arguments = {
@@ -144,19 +140,13 @@ def _dynunet_network(weights: Tensors) -> NetworkSpec:
         "strides": [list(w.shape[2:]) for w in reversed(rises)],
         "kernels": [list(w.shape[2:]) for w in firsts],
     }
-    return NetworkSpec("unet", _dimensions(firsts[0]), firsts[0].shape[1], arguments)
+    return NetworkSpec("unet", dimensions_of(firsts[0]), firsts[0].shape[1], arguments)
 
 
-def _dimensions(weight: Tensor) -> Literal[2, 3]:
-    """Of a convolution."""
-    return 2 if weight.ndim == 4 else 3
-
-
-def _count(names: Mapping[str, Tensor], start: str) -> int:
-    """How many parts below ``start`` have tensors, the last number plus one."""
-    parts = [n.removeprefix(f"{start}.").split(".")[0] for n in names if n.startswith(f"{start}.")]
-    return 1 + max((int(n) for n in parts if n.isdecimal()), default=-1)
-
+NNUNET_CITATION = (
+    "Isensee et al., nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation, Nature "
+    "Methods 2021"
+)
 
 #: By the name that ``--from`` takes.
 LAYOUTS: dict[str, Layout] = {
@@ -188,5 +178,12 @@ LAYOUTS: dict[str, Layout] = {
         absent=(".up.bias",),
         turned=True,
         citation="Isensee et al., nnU-Net, Nature Methods 2021; MONAI.",
+    ),
+    "nnunet": Layout(
+        nnunet_name,
+        nnunet_network,
+        # Without a bias where its other convolutions have none.
+        absent=(".up.bias",),
+        citation=NNUNET_CITATION,
     ),
 }

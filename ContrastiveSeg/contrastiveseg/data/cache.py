@@ -27,7 +27,7 @@ import numpy as np
 from ..errors import Cancelled, InputError
 from ..events import CancelCheck, Emit, ProgressMeter, log, never, silent, warning
 from ..files import remove_half_written, replacing, write_text
-from ..planning.plan import Plan
+from ..planning.plan import Conventions, Plan
 from ..serialization import from_json, to_json
 from ..volumes.components import in_one_piece
 from ..volumes.content import content_digest
@@ -258,6 +258,8 @@ def _key(digest: str, labeled: CaseFiles | None, plan: Plan) -> str:
         parts += [(label.stored, label.value) for label in labeled.named if label.stored != label.value]
     if plan.dimensions == 2:
         parts.append(plan.slice_axis)
+    if plan.conventions != Conventions():
+        parts.append(to_json(plan.conventions))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

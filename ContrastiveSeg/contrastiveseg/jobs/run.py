@@ -11,10 +11,11 @@ from typing import overload
 
 from .. import events
 from ..checkpoints.starters import PREFIX, checkpoint_path
-from ..descriptions import EvaluateJob, FinetuneJob, Job, PretrainJob, QualityJob, RankJob, SegmentJob
+from ..descriptions import EvaluateJob, FinetuneJob, ImportJob, Job, PretrainJob, QualityJob, RankJob, SegmentJob
 from ..results import (
     EvaluateResult,
     FinetuneResult,
+    ImportResult,
     JobResult,
     PretrainResult,
     QualityResult,
@@ -30,6 +31,7 @@ _DOERS = {
     "evaluate": ("evaluation.job", "run_evaluation"),
     "rank": ("segmentation.rank", "rank"),
     "quality": ("evaluation.quality", "quality"),
+    "import": ("checkpoints.foreign", "import_weights"),
 }
 
 
@@ -45,6 +47,8 @@ def run(job: EvaluateJob, emit: events.Emit = ..., cancelled: events.CancelCheck
 def run(job: RankJob, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> RankResult: ...
 @overload
 def run(job: QualityJob, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> QualityResult: ...
+@overload
+def run(job: ImportJob, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> ImportResult: ...
 @overload
 def run(job: Job, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> JobResult: ...
 def run(job: Job, emit: events.Emit = events.silent, cancelled: events.CancelCheck = events.never) -> JobResult:

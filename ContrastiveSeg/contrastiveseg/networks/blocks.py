@@ -106,6 +106,30 @@ class ResidualBlock(nn.Module):
         return self.lrelu(y)
 
 
+class PooledResidualBlock(nn.Module):
+    """Two convolutions and a shortcut, averaged where the block strides, then widened by a convolution of size 1.
+
+    ResNet-D (He et al., Bag of tricks, CVPR 2019), the block of nnU-Net's residual encoders.
+    """
+
+    def __init__(
+        self, dimensions: int, channels: int, width: int, kernel: Size, stride: Size, norm: Norm, bias: bool
+    ) -> None:
+        super().__init__()
+        pool, steps = nn.AvgPool2d if dimensions == 2 else nn.AvgPool3d, _each(stride, dimensions)
+        self.first = convolution(dimensions, channels, width, kernel=kernel, stride=steps, bias=bias, norm=norm)
+        self.second = convolution(dimensions, width, width, kernel=kernel, bias=bias, norm=norm, slope=None)
+        self.shrink = pool(steps, steps) if max(steps) > 1 else nn.Identity()  # type: ignore[arg-type]
+        self.widen: nn.Module = nn.Identity()
+        if channels != width:
+            self.widen = convolution(dimensions, channels, width, kernel=1, bias=False, norm=norm, slope=None)
+        self.lrelu = activation(SLOPE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` (B, C, *spatial) to (B, width, *spatial / stride)."""
+        return self.lrelu(self.second(self.first(x)) + self.widen(self.shrink(x)))
+
+
 def _each(size: Size, dimensions: int) -> tuple[int, ...]:
     return (size,) * dimensions if isinstance(size, int) else tuple(size)
 

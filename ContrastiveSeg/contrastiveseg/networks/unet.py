@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .backbone import Backbone
-from .blocks import SLOPE, Norm, ResidualBlock, convolution
+from .blocks import SLOPE, Norm, PooledResidualBlock, ResidualBlock, convolution
 from .registry import register_backbone
 
 
@@ -33,8 +33,9 @@ class UNet(Backbone):
         down: Literal["stride", "max"],
         bottleneck_norm: bool,
         convolutions: Sequence[int],
-        decoder_convolutions: int,
+        decoder_convolutions: Sequence[int],
         bias: bool,
+        shortcut: Literal["stride", "pool"],
     ) -> None:
         super().__init__()
         self.channels = tuple(widths)
@@ -68,7 +69,9 @@ class UNet(Backbone):
                 channels = width
             normed = bottleneck_norm or level < len(self.strides)
             for _ in range(convolutions[level]):
-                if residual:
+                if residual and shortcut == "pool":
+                    blocks.append(PooledResidualBlock(dimensions, channels, width, kernels[level], stride, norm, bias))
+                elif residual:
                     blocks.append(ResidualBlock(dimensions, channels, widths[level], kernels[level], stride, norm))
                 else:
                     blocks.append(block(level, channels, stride, normed))
@@ -80,7 +83,7 @@ class UNet(Backbone):
         for level in reversed(range(len(self.strides))):
             up = transposed(widths[level + 1], widths[level], self.strides[level], self.strides[level])  # type: ignore[arg-type]
             fused = [block(level, 2 * widths[level])]
-            fused += [block(level, widths[level]) for _ in range(decoder_convolutions - 1)]
+            fused += [block(level, widths[level]) for _ in range(decoder_convolutions[len(self.decoder)] - 1)]
             self.decoder.append(DecoderBlock(up, nn.Sequential(*fused)))
 
         for module in self.modules():
@@ -134,8 +137,9 @@ def unet(
     down: Literal["stride", "max"] = "stride",
     bottleneck_norm: bool = True,
     convolutions: int | Sequence[int] = 2,
-    decoder_convolutions: int = 2,
+    decoder_convolutions: int | Sequence[int] = 2,
     bias: bool = False,
+    shortcut: Literal["stride", "pool"] = "stride",
 ) -> Backbone:
     """U-Net with leaky ReLU (slope 0.01) and Kaiming initialization.
 
@@ -148,8 +152,9 @@ def unet(
         down: the first convolution of a level strides, or a max-pooling goes before it.
         bottleneck_norm: false makes the bottleneck convolution-ReLU without norm (MACL's network).
         convolutions: convolutions (or residual blocks) of each encoder level.
-        decoder_convolutions: convolutions of each decoder block.
+        decoder_convolutions: convolutions of each decoder block, deepest first.
         bias: convolutions before a norm have a bias too, which the norm cancels (MACL's network has them).
+        shortcut: of residual blocks that stride: a strided convolution, or a pooling and a convolution (nnU-Net's).
 
     Raises:
         InputError: the numbers of widths, strides and kernels do not fit each other.
@@ -157,15 +162,20 @@ def unet(
     levels = len(widths)
     kernels = kernels if kernels is not None else [[3] * dimensions] * levels
     counts = [convolutions] * levels if isinstance(convolutions, int) else list(convolutions)
-    if levels < 2 or not len(strides) + 1 == len(kernels) == len(counts) == levels:
+    fused = decoder_convolutions
+    fused = [fused] * (levels - 1) if isinstance(fused, int) else list(fused)
+    if levels < 2 or not len(strides) + 1 == len(fused) + 1 == len(kernels) == len(counts) == levels:
         raise InputError(
             f"A U-Net with {levels} widths needs {levels - 1} strides, {levels} kernels and {levels} numbers of "
-            f"convolutions; it got {len(strides)}, {len(kernels)} and {len(counts)}."
+            f"convolutions, and {levels - 1} of its decoder; it got {len(strides)}, {len(kernels)}, {len(counts)} and "
+            f"{len(fused)}."
         )
     if any(len(axes) != dimensions for axes in (*strides, *kernels)):
         raise InputError(f"Each stride and kernel of a {dimensions}D U-Net needs {dimensions} numbers.")
     if norm not in ("instance", "batch", "group") or down not in ("stride", "max"):
         raise InputError("A U-Net's norm is instance, batch or group, and it goes down by stride or max.")
+    if shortcut not in ("stride", "pool"):
+        raise InputError("The shortcut of a U-Net's residual blocks is stride or pool.")
     return UNet(
         dimensions,
         in_channels,
@@ -177,6 +187,7 @@ def unet(
         down=down,
         bottleneck_norm=bottleneck_norm,
         convolutions=counts,
-        decoder_convolutions=decoder_convolutions,
+        decoder_convolutions=fused,
         bias=bias,
+        shortcut=shortcut,
     )

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..volumes.orientation import canonical_axes
+from ..volumes.orientation import canonical_axes, oriented_axes
 from ..volumes.volume import Geometry
 from .normalize import looks_like_ct
 from .plan import Modality, Plan, millimeters
@@ -56,7 +56,7 @@ def incompatibilities(plan: Plan, geometry: Geometry, channels: Sequence[np.ndar
         problems = [Incompatibility("channels", len(channels), len(plan.channels))]
     else:
         problems = [p for index, array in enumerate(channels) if (p := _modality(plan, index, array))]
-    axes = canonical_axes(geometry)
+    axes = oriented_axes(geometry, plan.conventions.orientation)
     spacing = axes.spacing_zyx(geometry)
     # In 2D the slices keep their own distance.
     used = [axis for axis in range(3) if plan.dimensions == 3 or axis != plan.slice_axis]
@@ -64,7 +64,8 @@ def incompatibilities(plan: Plan, geometry: Geometry, channels: Sequence[np.ndar
     ratios = [spacing[axis] / trained_on[axis] for axis in used]
     if max(ratios) > _COARSE or min(ratios) < 1 / _FINE:
         problems.append(Incompatibility("spacing", spacing, trained_on))
-    cosines = [abs(geometry.direction[3 * patient + 2 - axes.permutation[2 - patient]]) for patient in range(3)]
+    upright = canonical_axes(geometry).permutation
+    cosines = [abs(geometry.direction[3 * patient + 2 - upright[2 - patient]]) for patient in range(3)]
     tilt = math.degrees(math.acos(min(1.0, *cosines)))
     if tilt > _MAX_TILT:
         problems.append(Incompatibility("tilt", tilt, _MAX_TILT))
@@ -77,7 +78,7 @@ def incompatibilities(plan: Plan, geometry: Geometry, channels: Sequence[np.ndar
 
 def modality_mismatch(expected: Modality, found: Modality, channel: int = 0) -> Incompatibility | None:
     """The incompatibility of a channel that looks like ``found`` with a plan for ``expected``, if there is one."""
-    return None if expected in ("any", found) else Incompatibility("modality", found, expected, channel)
+    return None if expected in ("any", "other", found) else Incompatibility("modality", found, expected, channel)
 
 
 def warning_text(problem: Incompatibility, volume: str, _: Callable[[str], str] = str) -> str:
@@ -112,7 +113,7 @@ def warning_text(problem: Incompatibility, volume: str, _: Callable[[str], str] 
 
 def _modality(plan: Plan, index: int, array: np.ndarray) -> Incompatibility | None:
     expected = plan.channels[index].modality
-    if expected == "any":
+    if expected in ("any", "other"):
         return None
     step = max(1, math.ceil((array.size / _VOXELS) ** (1 / 3)))
     voxels = array[::step, ::step, ::step]

@@ -10,12 +10,12 @@ import numpy as np
 
 from ..errors import InputError
 from ..volumes.dataset import CaseFiles
-from ..volumes.orientation import canonical_axes
+from ..volumes.orientation import oriented_axes
 from ..volumes.reading import read_channels, read_geometry
 from ..volumes.resample import resampled_shape
 from .normalize import looks_like_ct, sample, window_from
 from .patch import PatchRule, fit_patch
-from .plan import Channel, Modality, Normalization, Plan
+from .plan import Channel, Conventions, Modality, Normalization, Plan
 
 #: Volumes whose voxels are read to decide modality and HU window; headers are read of all.
 _READ_CASES = 16
@@ -27,7 +27,7 @@ _VOXELS = 100_000
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What the training data look like, axes (z, y, x) in canonical orientation.
+    """What the training data look like, axes (z, y, x) in one orientation.
 
     ``spacing`` is the median in mm; ``shape`` the median size in voxels at that spacing.
     """
@@ -43,10 +43,13 @@ class Fingerprint:
         return int(np.argmax([round(s, 3) for s in self.spacing]))
 
 
-def fingerprint_of(cases: Sequence[CaseFiles], declared: Sequence[str] = (), expected: int = 1) -> Fingerprint:
+def fingerprint_of(
+    cases: Sequence[CaseFiles], declared: Sequence[str] = (), expected: int = 1, orientation: str = "LPS"
+) -> Fingerprint:
     """The fingerprint of ``cases``: the grid of all, modality and intensities of a few.
 
     Args:
+        orientation: that volumes are turned to, see :class:`.plan.Conventions`.
         declared: names of the channels, as a dataset.json gives them. "CT" and those of MR decide the modality; for
             channels with other names, and without any, intensities do.
         expected: their number, where none are declared; see :func:`.reading.read_volume`.
@@ -62,7 +65,7 @@ def fingerprint_of(cases: Sequence[CaseFiles], declared: Sequence[str] = (), exp
     for case in cases:
         geometry, channels = read_geometry(case.images[0], len(declared) or expected)
         counts.setdefault(channels * len(case.images), case.name)
-        axes = canonical_axes(geometry)
+        axes = oriented_axes(geometry, orientation)
         spacings.append(axes.spacing_zyx(geometry))
         shapes.append(axes.shape_zyx(geometry))
     if len(counts) > 1:
@@ -94,7 +97,7 @@ def _channels(cases: Sequence[CaseFiles], count: int, declared: Sequence[str]) -
     channels = []
     for index in range(count):
         name = declared[index] if declared else "image" if count == 1 else f"image {index + 1}"
-        modality = _declared_modality(name) if declared else None
+        modality = declared_modality(name) if declared else None
         if modality == "CT" or (modality is None and all(votes[index])):
             channels.append(Channel(name, "CT", window_from(np.concatenate(samples[index]))))
         else:
@@ -102,31 +105,38 @@ def _channels(cases: Sequence[CaseFiles], count: int, declared: Sequence[str]) -
     return tuple(channels)
 
 
-def _declared_modality(name: str) -> Modality | None:
+def declared_modality(name: str) -> Modality | None:
     """The modality that a channel's name in dataset.json says, as "CT", "MRI" or "T2-FLAIR"."""
     if re.fullmatch("ct", name.strip(), re.IGNORECASE):
         return "CT"
     return "MR" if re.match(_MR_NAMES, name.strip(), re.IGNORECASE) else None
 
 
-def make_plan(fingerprint: Fingerprint, dimensions: int, rule: PatchRule, voxels: int) -> Plan:
-    """A plan for data with this ``fingerprint``, 2D or 3D, with a patch of at most ``voxels``."""
-    shape = fingerprint.shape
+def make_plan(
+    fingerprint: Fingerprint, dimensions: int, rule: PatchRule, voxels: int, slice_axis: int | None = None
+) -> Plan:
+    """A plan for data with this ``fingerprint``, 2D or 3D, with a patch of at most ``voxels``.
+
+    Args:
+        slice_axis: None for the one with the thickest slices.
+    """
+    shape, axis = fingerprint.shape, fingerprint.slice_axis if slice_axis is None else slice_axis
     if dimensions == 2:
-        plane = tuple(n for a, n in enumerate(shape) if a != fingerprint.slice_axis)
+        plane = tuple(n for a, n in enumerate(shape) if a != axis)
         flat = list(fit_patch(plane, rule, voxels))
-        flat.insert(fingerprint.slice_axis, 1)
+        flat.insert(axis, 1)
         patch = (flat[0], flat[1], flat[2])
-        return Plan(2, fingerprint.channels, fingerprint.spacing, patch, fingerprint.slice_axis)
+        return Plan(2, fingerprint.channels, fingerprint.spacing, patch, axis)
     z, y, x = fit_patch(shape, rule, voxels)
-    return Plan(3, fingerprint.channels, fingerprint.spacing, (z, y, x), fingerprint.slice_axis)
+    return Plan(3, fingerprint.channels, fingerprint.spacing, (z, y, x), axis)
 
 
 def adapt_plan(base: Plan, fingerprint: Fingerprint, rule: PatchRule, voxels: int, keep_spacing: bool = True) -> Plan:
     """The plan for fine-tuning a network that was pre-trained with ``base`` on data with ``fingerprint``.
 
     Spacing and normalization stay as pre-training had them, so that both phases see the same kind of input; only the
-    patch follows the new data. A generic starter (modality "any") takes spacing and normalization from the data.
+    patch follows the new data. A generic starter (modality "any") takes spacing and normalization from the data. An
+    imported network keeps its conventions, and the axis that its slices are cut along.
 
     Args:
         keep_spacing: False takes the spacing of ``fingerprint`` in any case.
@@ -142,5 +152,8 @@ def adapt_plan(base: Plan, fingerprint: Fingerprint, rule: PatchRule, voxels: in
         )
     spacing = base.spacing if keep_spacing else fingerprint.spacing
     shape = resampled_shape(fingerprint.shape, fingerprint.spacing, spacing)
-    adapted = make_plan(replace(fingerprint, shape=shape), base.dimensions, rule, voxels)
-    return replace(adapted, channels=base.channels, spacing=spacing)
+    own = base.conventions == Conventions()
+    adapted = make_plan(
+        replace(fingerprint, shape=shape), base.dimensions, rule, voxels, None if own else base.slice_axis
+    )
+    return replace(adapted, channels=base.channels, spacing=spacing, conventions=base.conventions)

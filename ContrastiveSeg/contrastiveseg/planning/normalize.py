@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy import ndimage
 
 from ..errors import InputError
 from .plan import Channel, Normalization
@@ -14,6 +15,8 @@ MOST_SAMPLES = 1_000_000
 #: With less than this share of voxels above the minimum, "above the minimum" is not the body.
 LEAST_FOREGROUND = 0.01
 PERCENTILES = (0.5, 99.5)
+#: What a spread or a range is taken for at least, as nnU-Net does; a constant volume becomes 0.
+_LEAST = 1e-8
 #: HU above which a voxel counts as body, for the CT window.
 BODY_HU = -500
 
@@ -32,6 +35,10 @@ def normalize(array: np.ndarray, channels: tuple[Channel, ...]) -> np.ndarray:
     result = np.empty(array.shape, np.float32)
     for source, target, channel in zip(array, result, channels, strict=True):
         n = channel.normalization
+        if n.scheme in ("standard", "unit", "none"):
+            target[:] = source
+            _rescale(target, n, array)
+            continue
         if n.scheme == "zscore":
             n = _fit_zscore(source)
         np.clip(source, n.low, n.high, out=target, casting="unsafe")
@@ -95,3 +102,24 @@ def _fit_zscore(array: np.ndarray) -> Normalization:
         low, high = float(array.min()), float(array.max())
         clipped = samples
     return Normalization("zscore", low, high, float(clipped.mean()), float(clipped.std()))
+
+
+def _rescale(channel: np.ndarray, how: Normalization, volume: np.ndarray) -> None:
+    """Apply the schemes that clip nothing to a ``channel`` (z, y, x) float32 of ``volume`` (C, z, y, x), in place."""
+    if how.scheme == "unit":
+        channel -= channel.min()
+        channel /= max(float(channel.max()), _LEAST)
+    if how.scheme == "standard":
+        inside = _inside(channel, how, volume)
+        values = channel[inside]
+        if values.size:
+            channel[inside] = (values - values.mean()) / max(float(values.std()), _LEAST)
+
+
+def _inside(channel: np.ndarray, how: Normalization, volume: np.ndarray) -> np.ndarray | slice:
+    """The voxels that ``how.over`` names."""
+    if how.over == "volume":
+        return slice(None)
+    if how.over == "nonzero":
+        return channel != 0
+    return ndimage.binary_fill_holes((volume != 0).any(0))

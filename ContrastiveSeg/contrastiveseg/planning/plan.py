@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Modality = Literal["any", "MR", "CT"]
+Modality = Literal["any", "MR", "CT", "other"]
 #: Voxel spacing in mm, (z, y, x) of the canonical orientation.
 Spacing = tuple[float, float, float]
 
@@ -22,18 +22,30 @@ class Normalization:
     then subtract their mean and divide by their standard deviation. For MR and anything without a fixed unit.
     ``window``: clip to [low, high] (HU), subtract ``mean``, divide by ``deviation``; the four numbers come from the
     training data. For CT.
+
+    Imported networks have others. ``standard``: per volume; subtract the mean and divide by the standard deviation,
+    nothing is clipped. ``unit``: per volume; lowest value to 0, highest to 1. ``none``: left as it is.
+
+    Attributes:
+        over: the voxels that ``standard`` changes, and takes its numbers from: the whole volume, those of the channel
+            that are not 0, or those where any channel is not 0 with their holes filled.
     """
 
-    scheme: Literal["zscore", "window"] = "zscore"
+    scheme: Literal["zscore", "window", "standard", "unit", "none"] = "zscore"
     low: float = 0.0
     high: float = 0.0
     mean: float = 0.0
     deviation: float = 1.0
+    over: Literal["volume", "nonzero", "filled"] = "volume"
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One input channel. ``modality`` "any" marks a generic starter that adapts to the user's data."""
+    """One input channel.
+
+    ``modality`` "any" marks a generic starter that adapts to the user's data, "other" an imported network that does not
+    say what it was trained on.
+    """
 
     name: str = "image"
     modality: Modality = "any"
@@ -41,8 +53,36 @@ class Channel:
 
 
 @dataclass(frozen=True)
+class Conventions:
+    """How volumes are turned, cut, resampled and tiled; the defaults are ours, imported networks bring their own.
+
+    Attributes:
+        orientation: where x, y and z of the arrays run to, as "LPS" or "RAS"; "stored" leaves volumes as they are.
+        crop: volumes are cut to the box of what is not 0 in any channel; outside of it is background.
+        resampling: "linear" averages where voxels get larger. nnU-Net's do not, and interpolate within slices and copy
+            the nearest one where slices are thick; "nnunet-cubic" prepares images by cubic splines.
+        padding: what lies around a volume that is smaller than a tile: its border repeated, or 0. With 0, tiles are
+            never smaller than the patch.
+        overlap: of neighboring tiles, as a share of the tile.
+        mirrored: axes of the network along which it may be given mirrored copies; None for all.
+    """
+
+    orientation: str = "LPS"
+    crop: bool = False
+    resampling: Literal["linear", "nnunet-cubic", "nnunet-linear"] = "linear"
+    padding: Literal["edge", "zero"] = "edge"
+    overlap: float = 0.2
+    mirrored: tuple[int, ...] | None = None
+
+
+def is_orientation(text: str) -> bool:
+    """Whether ``text`` is "stored", or three letters, one for an end of each of the patient's axes."""
+    return text == "stored" or sorted(text.translate(str.maketrans("RAI", "LPS"))) == ["L", "P", "S"]
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What the network sees. Axes are (z, y, x) of the volume turned to the canonical orientation LPS.
+    """What the network sees. Axes are (z, y, x) of the volume turned as :class:`Conventions` say, else LPS.
 
     Attributes:
         dimensions: 3, or 2 for slice by slice.
@@ -53,6 +93,7 @@ class Plan:
             (:mod:`.resolution`); None where it works at theirs.
         patch: training patch in voxels; 1 on the slice axis when ``dimensions == 2``.
         slice_axis: 0, 1 or 2, the axis slices are cut along (used in 2D, and for MACL's slice position).
+        conventions: how volumes come to the network, and label maps from it.
     """
 
     dimensions: Literal[2, 3]
@@ -61,6 +102,7 @@ class Plan:
     patch: tuple[int, int, int]
     slice_axis: int = 0
     volume_spacing: Spacing | None = None
+    conventions: Conventions = field(default_factory=Conventions)
 
     @property
     def generic(self) -> bool:

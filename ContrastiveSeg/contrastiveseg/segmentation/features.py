@@ -21,7 +21,7 @@ from ..networks.segmenter import Segmenter, load_transferred
 from ..planning.fingerprint import adapt_plan, fingerprint_of
 from ..planning.patch import PatchRule
 from ..volumes.dataset import CaseFiles
-from ..volumes.orientation import canonical_axes
+from ..volumes.orientation import Axes, canonical_axes
 from ..volumes.painted_slices import AXIS_NAMES, painted_slices
 from ..volumes.volume import Geometry, Volume
 from .predictor import Predictor
@@ -81,9 +81,9 @@ class FeatureExtractor:
             recorder = FeatureRecorder(build_segmenter(card, weights, path))
             return cls(Predictor(card, recorder, device, dtype))
         rule = PatchRule(build(card.network).total_stride)
-        plan = adapt_plan(
-            card.plan, fingerprint_of(cases, expected=len(card.plan.channels)), rule, prod(card.plan.patch)
-        )
+        conventions = card.plan.conventions
+        seen = fingerprint_of(cases, expected=len(card.plan.channels), orientation=conventions.orientation)
+        plan = adapt_plan(card.plan, seen, rule, prod(card.plan.patch))
         backbone = build(dataclasses.replace(card.network, in_channels=len(plan.channels)))
         load_transferred(backbone, weights, card.transferred)
         recorder = FeatureRecorder(Segmenter(backbone, 1), knows_labels=False)
@@ -114,7 +114,7 @@ class FeatureExtractor:
         image = self.predictor.prepare(volume)
         logits = self.predictor.logits(image, on_tile=on_tile)
         features = torch.cat(recorder.recorded).mean(0).numpy()
-        axes = canonical_axes(volume.geometry)
+        axes = self.predictor.preprocessor.axes(volume.geometry)
         shape = tuple(image.shape[1:])
         known = None if painted is None else painted_slices(axes.apply(painted))
         if direction == "auto" and known:
@@ -122,7 +122,8 @@ class FeatureExtractor:
         elif direction == "auto":
             axis = int(np.argmax([round(s, 3) for s in axes.spacing_zyx(volume.geometry)]))
         else:
-            axis = AXIS_NAMES.index(direction)
+            patient = canonical_axes(volume.geometry).permutation[AXIS_NAMES.index(direction)]
+            axis = axes.permutation.index(patient)
         uncertainty, voxel, profile = None, [n // 2 for n in shape], np.full(shape[axis], 1 / shape[axis])
         if recorder.knows_labels:
             region, entropy = _uncertain_region(logits)
@@ -132,9 +133,9 @@ class FeatureExtractor:
         labeled = []
         if known and known.axis == axis:
             labeled = [int((index + 0.5) * shape[axis] / known.count) for index in known.indices]
-        stored, stored_axis = _stored_index(voxel, shape, volume.geometry), axes.permutation[axis]
+        stored, stored_axis = _stored_index(voxel, shape, volume.geometry, axes), axes.permutation[axis]
         worth = [
-            _stored_index([*voxel[:axis], index, *voxel[axis + 1 :]], shape, volume.geometry)[stored_axis]
+            _stored_index([*voxel[:axis], index, *voxel[axis + 1 :]], shape, volume.geometry, axes)[stored_axis]
             for index in spread_slices(profile, slices, labeled, phase)
         ]
         return VolumeFeatures(features, uncertainty, stored, stored_axis, tuple(sorted(set(worth))))
@@ -192,9 +193,9 @@ def _most_uncertain(entropy: np.ndarray, axis: int) -> list[int]:
     return voxel
 
 
-def _stored_index(voxel: Sequence[int], shape: tuple[int, ...], geometry: Geometry) -> tuple[int, int, int]:
-    """The stored voxel (z, y, x) that holds the center of ``voxel`` of the working grid of ``shape``."""
-    axes = canonical_axes(geometry)
+def _stored_index(voxel: Sequence[int], shape: tuple[int, ...], geometry: Geometry, axes: Axes) -> tuple[int, int, int]:
+    """The stored voxel (z, y, x) that holds the center of ``voxel`` of the working grid of ``shape``, turned by
+    ``axes``."""
     stored = [0, 0, 0]
     for axis, (index, n) in enumerate(zip(voxel, shape, strict=True)):
         stored_axis = axes.permutation[axis]

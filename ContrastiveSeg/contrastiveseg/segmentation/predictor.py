@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +21,8 @@ from ..descriptions import Pieces
 from ..device import autocast_dtype, keep_large_buffers, resolve_device
 from ..errors import InputError
 from ..networks.segmenter import Segmenter
-from ..volumes.orientation import canonical_axes
 from ..volumes.reading import read_channels
-from ..volumes.volume import LabelMap, Volume
+from ..volumes.volume import LabelMap, Volume, nonzero_box
 from .one_piece import without_islands
 from .region import Box, only_in, working_box
 from .restoring import restore
@@ -114,6 +114,12 @@ class Predictor:
             image = read_channels(paths, len(self.card.plan.channels))
         return self.predict(image, mirror=mirror, pieces=pieces).labels
 
+    @property
+    def mirrored(self) -> Sequence[int]:
+        """The network's axes along which mirrored copies are averaged on request; none where it was trained without."""
+        mirrored = self.card.plan.conventions.mirrored
+        return range(self.card.plan.dimensions) if mirrored is None else mirrored
+
     def prepare(self, volume: Volume) -> Tensor:
         """The volume as the network sees it, as in training: (C, z, y, x) float32."""
         return torch.from_numpy(np.ascontiguousarray(self.preprocessor.image(volume)))
@@ -138,7 +144,9 @@ class Predictor:
 
         start, before = time.perf_counter(), timings.seconds.get("network", 0.0)
         shape = [n for axis, n in enumerate(image.shape[1:]) if plan.dimensions == 3 or axis != plan.slice_axis]
-        tiling = fit_tiles(shape, self.network.backbone.total_stride, plan.patch_shape)
+        how = plan.conventions
+        whole = how.padding == "zero"
+        tiling = fit_tiles(shape, self.network.backbone.total_stride, plan.patch_shape, how.overlap, whole)
 
         def blended(batch: int) -> Tensor:
             return sliding_window(
@@ -148,11 +156,12 @@ class Predictor:
                 len(self.card.labels) + 1,
                 batch=batch,
                 device=self.device,
-                mirror_axes=range(plan.dimensions) if mirror else (),
+                mirror_axes=self.mirrored if mirror else (),
                 autocast=self.dtype,
                 on_tile=on_tile,
                 dimensions=plan.dimensions,
                 slice_axis=plan.slice_axis,
+                padding=how.padding,
             )
 
         batch = 1 if plan.dimensions == 3 and self.device.type == "cpu" else 4
@@ -176,7 +185,7 @@ class Predictor:
         """Segment ``volume`` (C, z, y, x).
 
         Args:
-            mirror: average over mirrored copies.
+            mirror: average over mirrored copies, along :attr:`mirrored`.
             pieces: see :func:`.one_piece.without_islands`.
             box: the only voxels (z, y, x) to segment, see :func:`.region.voxels_of`; the others are background.
             probabilities: also return the class probabilities. uncertainty: also their entropy, in [0, 1].
@@ -186,35 +195,47 @@ class Predictor:
             InputError: the number of channels differs from the network's, or the memory does not hold one tile.
         """
         timings = timings or Timings()
+        body = nonzero_box(volume.array) if self.card.plan.conventions.crop else None
+        part = volume.cut(body) if body and box is None else volume
         with timings.of("preprocess"):
-            image = self.prepare(volume)
+            image = self.prepare(part)
         if box is None:
             logits = self.logits(image, mirror=mirror, on_tile=on_tile, timings=timings)
         else:
-            part = (slice(None), *working_box(box, volume.geometry, image.shape[1:], self.card.plan))
-            inside = self.logits(image[part], mirror=mirror, on_tile=on_tile, timings=timings)
+            around = (slice(None), *working_box(box, volume.geometry, image.shape[1:], self.card.plan))
+            inside = self.logits(image[around], mirror=mirror, on_tile=on_tile, timings=timings)
             logits = inside.new_zeros(len(inside), *image.shape[1:])
-            logits[part] = inside
+            logits[around] = inside
         with timings.of("restore"):
-            axes = canonical_axes(volume.geometry)
-            shape = axes.apply(volume.array).shape[1:]
-            restored = restore(logits, shape, probabilities, uncertainty)
+            axes = self.preprocessor.axes(part.geometry)
+            shape = axes.apply(part.array).shape[1:]
+            thick = self.preprocessor.thick_axis(part.geometry, back=True)
+            restored = restore(logits, shape, probabilities, uncertainty, self.card.decision, thick)
+            classes, soft, unsure = (
+                None if array is None else np.ascontiguousarray(axes.undo(array))
+                for array in (restored.classes, restored.probabilities, restored.uncertainty)
+            )
+            for kept_box in filter(None, (box, body)):
+                # A part that was cut out goes back to its place; of a whole volume the rest becomes background.
+                put = only_in if part is volume else functools.partial(_in_place, shape=volume.array.shape[1:])
+                classes = put(kept_box, classes)
+                unsure = None if unsure is None else put(kept_box, unsure)
+                if soft is not None:
+                    soft = np.concatenate([put(kept_box, soft[:1], outside=1), put(kept_box, soft[1:])])
             values = np.array([0, *(label.value for label in self.card.labels)])
             values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
-            predicted = values[np.ascontiguousarray(axes.undo(restored.classes))]
-            if box is not None:
-                predicted = only_in(box, predicted)
+            predicted = values[classes]
             kept = without_islands(predicted, pieces, self.card.one_piece)
-            soft, unsure = (
-                None if array is None else np.ascontiguousarray(axes.undo(array))
-                for array in (restored.probabilities, restored.uncertainty)
-            )
-            if box is not None:
-                unsure = None if unsure is None else only_in(box, unsure)
-                if soft is not None:
-                    soft = np.concatenate([only_in(box, soft[:1], 1), only_in(box, soft[1:])])
             apart = (
                 np.bincount(predicted[kept != predicted], minlength=values.max() + 1) * volume.geometry.voxel_volume_ml
             )
             left_out = {label.name: float(apart[label.value]) for label in self.card.labels if apart[label.value]}
         return Prediction(LabelMap(kept, volume.geometry, volume.name), soft, unsure, left_out)
+
+
+def _in_place(box: Box, array: np.ndarray, outside: float = 0, *, shape: tuple[int, ...]) -> np.ndarray:
+    """``array`` (..., z, y, x) of the part in ``box`` on the grid of ``shape``, with the value ``outside`` elsewhere."""
+    whole = np.full((*array.shape[:-3], *shape), outside, array.dtype)
+    z, y, x = box
+    whole[..., z, y, x] = array
+    return whole

@@ -9,7 +9,7 @@ import numpy as np
 from ..descriptions import Roi
 from ..errors import InputError
 from ..planning.plan import Plan
-from ..volumes.orientation import canonical_axes
+from ..volumes.orientation import oriented_axes
 from ..volumes.volume import Geometry
 
 #: Slices of an array (z, y, x).
@@ -42,9 +42,9 @@ def voxels_of(roi: Roi, geometry: Geometry, name: str) -> Box:
 
 
 def working_box(box: Box, geometry: Geometry, shape: Sequence[int], plan: Plan) -> Box:
-    """``box`` of a volume as stored on the network's grid of ``shape``, canonical (z, y, x), with half a patch around
+    """``box`` of a volume as stored on the network's grid of ``shape`` (z, y, x) with half a patch around
     it, so that its voxels are seen as in the whole volume."""
-    axes, widened = canonical_axes(geometry), []
+    axes, widened = oriented_axes(geometry, plan.conventions.orientation), []
     for axis, (n, patch) in enumerate(zip(shape, plan.patch, strict=True)):
         stored = axes.permutation[axis]
         size, part = geometry.shape[stored], box[stored]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from ..checkpoints.card import Decision
+from ..volumes.resample_nnunet import resample_logits
 from .uncertainty import Entropy, entropy_of
 
 
@@ -21,24 +22,38 @@ class Restored:
     uncertainty: np.ndarray | None = None
 
 
-def restore(logits: Tensor, shape: tuple[int, ...], probabilities: bool = False, uncertainty: bool = False) -> Restored:
+def restore(
+    logits: Tensor,
+    shape: tuple[int, ...],
+    probabilities: bool = False,
+    uncertainty: bool = False,
+    decision: Decision = "largest",
+    thick: int | None = None,
+) -> Restored:
     """The classes of ``logits`` (classes, z, y, x) on a grid of ``shape``.
 
     Logits are interpolated, not labels. Class by class with a running maximum, so that memory does not grow with the
     number of classes unless probabilities are requested.
+
+    Args:
+        decision: see :class:`.checkpoints.card.Card`; with "last" probabilities and uncertainty are those of each class
+            alone, and the background's is that of the least certain one.
+        thick: the axis along which the nearest slice is copied.
     """
+    if decision == "last":
+        return _last_above_half(logits, shape, probabilities, uncertainty, thick)
     if probabilities:
-        full = _resized(logits, shape)
+        full = _resized(logits, shape, thick)
         unsure = entropy_of(full).cpu().numpy() if uncertainty else None
         soft = full.softmax(0)
         return Restored(soft.argmax(0).to(torch.uint8).cpu().numpy(), soft.cpu().numpy(), unsure)
-    best = _resized(logits[:1], shape)[0]
+    best = _resized(logits[:1], shape, thick)[0]
     classes = torch.zeros(shape, dtype=torch.uint8, device=best.device)
     entropy = Entropy()
     if uncertainty:
         entropy.add(best)
     for index in range(1, len(logits)):
-        candidate = _resized(logits[index : index + 1], shape)[0]
+        candidate = _resized(logits[index : index + 1], shape, thick)[0]
         if uncertainty:
             entropy.add(candidate)
         classes.masked_fill_(candidate > best, index)
@@ -46,7 +61,33 @@ def restore(logits: Tensor, shape: tuple[int, ...], probabilities: bool = False,
     return Restored(classes.cpu().numpy(), None, entropy.normalized().cpu().numpy() if uncertainty else None)
 
 
-def _resized(logits: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _last_above_half(
+    logits: Tensor, shape: tuple[int, ...], probabilities: bool, uncertainty: bool, thick: int | None
+) -> Restored:
+    """Every class but the background decides by itself; of those that are there, the last one holds the voxel."""
+    classes = torch.zeros(shape, dtype=torch.uint8, device=logits.device)
+    most, unsure, soft = (
+        torch.zeros_like(classes, dtype=torch.float32),
+        torch.zeros_like(classes, dtype=torch.float32),
+        [],
+    )
+    for index in range(1, len(logits)):
+        one = _resized(logits[index : index + 1], shape, thick)[0]
+        classes.masked_fill_(one > 0, index)
+        probability = one.sigmoid()
+        torch.maximum(most, probability, out=most)
+        if uncertainty:
+            torch.maximum(unsure, entropy_of(torch.stack((torch.zeros_like(one), one))), out=unsure)
+        if probabilities:
+            soft.append(probability.cpu())
+    return Restored(
+        classes.cpu().numpy(),
+        torch.stack(((1 - most).cpu(), *soft)).numpy() if probabilities else None,
+        unsure.cpu().numpy() if uncertainty else None,
+    )
+
+
+def _resized(logits: Tensor, shape: tuple[int, ...], thick: int | None) -> Tensor:
     if tuple(logits.shape[1:]) == tuple(shape):
         return logits.float().clone()
-    return F.interpolate(logits.float()[None], size=shape, mode="trilinear", align_corners=False)[0]
+    return resample_logits(logits.float(), shape, thick)

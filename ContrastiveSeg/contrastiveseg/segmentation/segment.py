@@ -85,6 +85,8 @@ def segment(
         device = resolve_device(job.device)
         checkpoint = checkpoint_digest(job)
         predictor = _predictor(os.path.realpath(job.checkpoint), _stamp(job.checkpoint), str(device), job.precision)
+    if job.mirror and not predictor.mirrored:
+        emit(events.log("The model was trained without mirroring, so no mirrored copies are averaged."))
     written: list[str] = []
     failures: list[Failure] = []
     left_out: dict[str, Mapping[str, float]] = {}

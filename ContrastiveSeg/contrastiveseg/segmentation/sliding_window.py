@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import combinations, product
 from math import prod
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -34,12 +35,13 @@ def sliding_window(
     on_tile: OnTile | None = None,
     dimensions: int = 3,
     slice_axis: int = 0,
+    padding: Literal["edge", "zero"] = "edge",
 ) -> Tensor:
     """Blended logits (classes, z, y, x) of ``image`` (C, z, y, x).
 
     Tiles are weighted by a Gaussian of sigma = tile / 8 (as in nnU-Net and MONAI), normalized axis by axis so that the
     weights of a voxel sum to one: with one tile, or an identity network, nothing is changed. The volume is padded to
-    the tile by repeating its border.
+    the tile by repeating its border, or with 0.
 
     Args:
         network: maps (B, C, *tile) to logits (B, classes, *tile); in evaluation mode, on ``device``.
@@ -59,7 +61,7 @@ def sliding_window(
     behind = [p - n - b for p, n, b in zip(tiling.padded, tiling.shape, tiling.before, strict=True)]
     margins = [m for pair in zip(tiling.before[::-1], behind[::-1], strict=True) for m in pair]
     if any(margins):
-        planes = F.pad(planes, margins, mode="replicate")
+        planes = F.pad(planes, margins, mode="replicate" if padding == "edge" else "constant")
 
     size = (len(planes), classes, *tiling.padded)
     kept = torch.float32 if prod(size) <= _MOST_FLOAT32 else torch.float16

@@ -8,8 +8,10 @@ from math import ceil, prod
 
 import numpy as np
 
+from ..planning.plan import Conventions
+
 #: Least overlap of neighboring tiles, as a share of the tile.
-OVERLAP = 0.2
+OVERLAP = Conventions.overlap
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,17 @@ class Tiling:
         return tuple((p - n) // 2 for p, n in zip(self.padded, self.shape, strict=True))
 
 
-def fit_tiles(shape: Sequence[int], divisor: Sequence[int], patch: Sequence[int], overlap: float = OVERLAP) -> Tiling:
+def fit_tiles(
+    shape: Sequence[int], divisor: Sequence[int], patch: Sequence[int], overlap: float = OVERLAP, whole: bool = False
+) -> Tiling:
     """The fewest tiles of the training ``patch`` that cover ``shape`` and overlap by ``overlap`` of their size.
 
     Tiles are spread evenly, so the overlap is met up to a voxel of rounding. They are multiples of ``divisor`` (the
-    network's total stride), and smaller than the patch where the volume is. Larger tiles would compute fewer voxels,
-    but instance norm then sees other statistics than in training (Testing/benchmarks/tile_dice.py).
+    network's total stride), and smaller than the patch where the volume is, unless they are to be ``whole`` patches.
+    Larger tiles would compute fewer voxels, but instance norm then sees other statistics than in training
+    (Testing/benchmarks/tile_dice.py).
     """
-    tile = [min(_up(p, d), _up(n, d)) for n, d, p in zip(shape, divisor, patch, strict=True)]
+    tile = [_up(p if whole else min(p, n), d) for n, d, p in zip(shape, divisor, patch, strict=True)]
     counts = [_count(n, t, overlap) for n, t in zip(shape, tile, strict=True)]
     if tile == list(divisor) and all(count == 1 for count in counts):
         tile[-1] *= 2  # instance norm needs more than one voxel at the bottleneck

@@ -113,7 +113,7 @@ class SegmenterTraining:
     @property
     def head_fits(self) -> bool:
         """Whether the checkpoint's head predicts exactly the labels of this task; colors may differ."""
-        base = self.start.card.labels if self.start.card else ()
+        base = self.start.card.labels if self.start.card and self.start.card.decision == "largest" else ()
         return [(label.value, label.name) for label in base] == [(x.value, x.name) for x in self.task.labels]
 
     def without_output(self, start: Start) -> SegmenterTraining:

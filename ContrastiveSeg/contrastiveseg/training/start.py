@@ -59,8 +59,9 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
     Raises:
         InputError: the checkpoint cannot be read, or does not fit the volumes.
     """
-    native = fingerprint_of(cases, declared_channels(Path(path) for path in job.images))
+    declared = declared_channels(Path(path) for path in job.images)
     if job.checkpoint == "none":
+        native = fingerprint_of(cases, declared)
         # The size of the patch does not depend on the resolution, but the network's levels do.
         _, voxels = choose_network(job.network, job.size, job.dimensions, native, run.device)
         seen = _at_working_spacing(job, native, job.dimensions, voxels, cases, run)
@@ -70,6 +71,7 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
         return Start(spec, dataclasses.replace(plan, volume_spacing=finer_than_working(native.spacing, plan.spacing)))
     path = Path(job.checkpoint)
     card, weights = load(path)
+    native = fingerprint_of(cases, declared, card.plan.conventions.orientation)
     rule, voxels, seen = PatchRule(build(card.network).total_stride), patch_voxels(card.network), native
     if card.plan.generic or job.resolution != "auto":
         seen = _at_working_spacing(job, native, card.plan.dimensions, voxels, cases, run)

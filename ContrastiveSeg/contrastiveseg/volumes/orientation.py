@@ -1,7 +1,7 @@
 """Turning arrays to the canonical orientation and back, without resampling.
 
 Canonical is LPS: x runs to the patient's left, y to the back, z to the head. Networks get every volume in this
-orientation, however it was stored. Oblique volumes are turned by their nearest axes.
+orientation, however it was stored; imported ones may want another. Oblique volumes are turned by their nearest axes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 
 from .volume import Geometry
+
+#: The two ends of the patient's axes x, y and z.
+_ENDS = ("LR", "PA", "SI")
 
 
 @dataclass(frozen=True)
@@ -63,3 +66,17 @@ def canonical_axes(geometry: Geometry) -> Axes:
         flips[2 - int(patient)] = bool(cosines[patient, stored] < 0)
         remaining[patient, :] = remaining[:, stored] = -1.0
     return Axes((permutation[0], permutation[1], permutation[2]), (flips[0], flips[1], flips[2]))
+
+
+def oriented_axes(geometry: Geometry, orientation: str) -> Axes:
+    """How arrays on ``geometry`` turn to ``orientation``, as :class:`..planning.plan.Conventions` has it."""
+    if orientation == "stored":
+        return Axes((0, 1, 2), (False, False, False))
+    canonical = canonical_axes(geometry)
+    patient = [next(axis for axis, ends in enumerate(_ENDS) if letter in ends) for letter in reversed(orientation)]
+    z, y, x = (canonical.permutation[2 - axis] for axis in patient)
+    flips = [
+        canonical.flips[2 - axis] != (letter == _ENDS[axis][1])
+        for axis, letter in zip(patient, reversed(orientation), strict=True)
+    ]
+    return Axes((z, y, x), (flips[0], flips[1], flips[2]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -110,6 +110,23 @@ class Volume:
         z, y, x = (int(n) for n in array.shape[1:])
         dz, dy, dx = (float(step) for step in steps)
         return cls(array, Geometry((x, y, z), (dx, dy, dz), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1)), name)
+
+    def cut(self, box: tuple[slice, slice, slice]) -> Volume:
+        """The part in ``box``, slices along (z, y, x) with a start and a stop, where it lies."""
+        array = self.array[:, box[0], box[1], box[2]]
+        z, y, x = (int(n) for n in array.shape[1:])
+        origin = self.geometry.position([side.start for side in box])
+        return Volume(array, replace(self.geometry, size=(x, y, z), origin=origin, nifti=None), self.name)
+
+
+def nonzero_box(array: np.ndarray) -> tuple[slice, slice, slice]:
+    """The smallest box of ``array`` (C, z, y, x) outside of which all channels are 0; all of it if it is 0 itself."""
+    anything = (array != 0).any(0)
+    sides = []
+    for axis in range(3):
+        found = np.flatnonzero(anything.any(tuple(a for a in range(3) if a != axis)))
+        sides.append(slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, anything.shape[axis]))
+    return (sides[0], sides[1], sides[2])
 
 
 @dataclass(frozen=True)
