@@ -11,6 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,7 +20,7 @@ from .descriptions import JOBS, Job
 from .errors import Cancelled, ContrastiveSegError, InputError, system_refusals
 from .parameters import Parameter, ParameterError, parameters_of
 from .reference import described_methods, listed_methods, of_package, option_flag
-from .results import JobResult
+from .results import ImportResult, JobResult
 from .serialization import american, from_json, key_value
 from .terminal import watcher
 
@@ -89,7 +90,26 @@ def _do(command: str, given: dict[str, Any], as_json: bool, run: RunJob | None) 
         return _OTHERS[command](**given)
     from .jobs.run import run as run_here
 
-    return _run(lambda: _job(command, given), as_json, run or run_here)
+    return _run(lambda: _job(command, given), as_json, _asking_for_license(run or run_here))
+
+
+def _asking_for_license(run: RunJob) -> RunJob:
+    """``run``, and for imported weights without one the question for their license, where somebody can answer it."""
+
+    def run_and_ask(job: Job, emit: events.Emit, cancelled: events.CancelCheck) -> JobResult:
+        from .checkpoints.licensing import note_license
+
+        result = run(job, emit, cancelled)
+        if not isinstance(result, ImportResult) or result.license or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return result
+        try:
+            license = input("License of the weights, as CC-BY-NC-4.0 (nothing if it is not known): ")
+        except EOFError:
+            return result
+        note_license(Path(result.checkpoint), license)
+        return replace(result, license=license)
+
+    return run_and_ask
 
 
 def _american_option(word: str) -> str:

@@ -226,13 +226,14 @@ class QualityResult:
 @dataclass(frozen=True)
 class ImportResult:
     """The checkpoint written; names of their tensors that were used and that were not, and of ours that have no
-    counterpart.
+    counterpart; the license of the weights ("" where neither the file nor the job says it).
     """
 
     checkpoint: str
     matched: tuple[str, ...]
     skipped: tuple[str, ...]
     fresh: tuple[str, ...]
+    license: str = ""
 
 
 JobResult = PretrainResult | FinetuneResult | SegmentResult | EvaluateResult | RankResult | QualityResult | ImportResult

@@ -245,9 +245,30 @@ def beside_training() -> str:
     return markdown(columns, rows)
 
 
+def nnunet_import() -> str:
+    """Imported nnU-Nets against nnU-Net itself."""
+    rows = []
+    for run in read_runs(RESULTS / "nnunet_import.json"):
+        least = (f"{run[key]['least']:.4f}" for key in ("dice", "dice_mirrored"))
+        rows.append([run["model"], f"{run['logits']:.0e}", *least, str(run["dice"]["labels"])])
+    columns = ["Model", "Logits, largest difference", "Least Dice", "Least Dice, mirrored", "Label maps' labels"]
+    return markdown(columns, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     f.__name__.replace("_", "-"): f
-    for f in (left_atrium, hippocampus, unlabeled, acdc, summary, nnunet, segment_time, windows, step_time)
+    for f in (
+        left_atrium,
+        hippocampus,
+        unlabeled,
+        acdc,
+        summary,
+        nnunet,
+        nnunet_import,
+        segment_time,
+        windows,
+        step_time,
+    )
 } | {
     "handover": handover,
     "beside-training": beside_training,

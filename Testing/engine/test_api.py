@@ -78,7 +78,12 @@ def test_type_checkers_see_what_is_exported():
         _ = cs.segmentt
 
 
-@pytest.mark.parametrize("name", JOBS)
+def test_weights_are_imported_with_the_options_of_the_job():
+    parameters = inspect.signature(cs.import_checkpoint).parameters
+    assert set(parameters) == {"path", *(f.name for f in dataclasses.fields(JOBS["import"]))} - {"file"}
+
+
+@pytest.mark.parametrize("name", [kind for kind in JOBS if kind != "import"])
 def test_a_job_function_has_the_signature_of_its_job(name):
     function = getattr(cs, name)
     parameters = inspect.signature(function).parameters

@@ -29,7 +29,10 @@ REQUIRED = {
     "evaluate": ["--predictions", "a", "--references", "b", "--output", "c"],
     "rank": ["--checkpoint", "c", "--input", "a"],
     "quality": ["--input", "a", "--segmentations", "b"],
+    "import": ["a", "--from", "macl", "--output", "b"],
 }
+#: Fields whose flags are called otherwise.
+FLAGS = {"source": "--from"}
 
 
 def test_a_console_without_the_letters_of_a_name(tmp_path):
@@ -97,11 +100,13 @@ def test_every_field_of_every_job_has_a_flag(given, kind, name):
         value: object = {"batch": 2, "spatial.flip": 0.5, "mode": "axis", "size": [1, 2]}
     else:
         typed, value = sample(job, name)
-        flag, required = "--" + name.rstrip("_").replace("_", "-"), REQUIRED[kind]
+        flag, required = FLAGS.get(name, "--" + name.rstrip("_").replace("_", "-")), REQUIRED[kind]
         words = [flag, *typed]
         if isinstance(value, tuple) and flag in required:
             # A list goes on where its flag is repeated.
             value = (required[required.index(flag) + 1], *value)
+    if name == "file":  # a word without a flag
+        words, value = [], REQUIRED[kind][0]
     assert main([kind, *REQUIRED[kind], *words]) == 0
     assert getattr(given[-1], name) == value
 
@@ -161,7 +166,7 @@ def test_defaults_are_those_of_the_description(given):
         ["inspect"],
         ["inspect", ""],
         ["import", "", "--from", "macl", "--output", "b"],
-        ["import", "a", "--from", "macl", "--output", ""],
+        ["import", "a", "--output", "b"],
         ["sample-data", "--output", ""],
     ],
 )
@@ -433,7 +438,7 @@ def test_what_the_system_refuses_is_no_fault_of_ours(dataset, tmp_path, monkeypa
     for words, says in [
         ([*ready, "--cache", str(tmp_path / "file")], "Error: "),
         (["sample-data", "--output", str(long)], "contrastiveseg sample-data: "),
-        (["import", str(long), "--from", "macl", "--output", str(tmp_path / "c.safetensors")], "contrastiveseg import"),
+        (["import", str(long), "--from", "macl", "--output", str(tmp_path / "c.safetensors")], "Error: "),
     ]:
         assert main(words) == 2
         said = capsys.readouterr().err

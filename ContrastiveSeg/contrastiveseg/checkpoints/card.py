@@ -54,7 +54,9 @@ class Provenance:
         cases: what was trained on, and before that on with its labels. Large pre-training sets list the first
             thousand, or all with labels; ``case_count`` is exact.
         steps, seed, minutes: the run. scores: e.g. {"validation_dice": 0.91}.
-        created: ISO date. software: name and version. license: of the weights. citation: papers to cite.
+        created: ISO date. software: name and version.
+        license: of the weights, with that of those they were made from. citation: papers to cite.
+        sources: the checkpoints and files that they were made from, the first one first.
     """
 
     base: str | None = None
@@ -72,6 +74,7 @@ class Provenance:
     software: str = ""
     license: str = ""
     citation: str = ""
+    sources: tuple[str, ...] = ()
 
     @property
     def labeled_cases(self) -> tuple[TrainingCase, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..planning.plan import Plan, millimeters
 from .card import Card, Provenance
+from .licensing import non_commercial
 
 
 def card_rows(card: Card, _: Callable[[str], str] = str) -> list[tuple[str, str]]:
@@ -40,7 +41,8 @@ def card_rows(card: Card, _: Callable[[str], str] = str) -> list[tuple[str, str]
         *(("intervened", text) for text in origin.interventions),
         ("made", origin.created and _("{date} by {software}").format(date=origin.created, software=origin.software)),
         ("weights", origin.kept),
-        ("license", origin.license),
+        *(("source", source) for source in origin.sources),
+        ("license", _license(origin, _)),
         ("cite", origin.citation),
     ]
     return [(title, value) for title, value in rows if value]
@@ -74,6 +76,12 @@ def _training(origin: Provenance, _: Callable[[str], str]) -> str:
     return _("{volumes}, {steps} steps, {minutes:g} min, seed {seed}").format(
         volumes=volumes, steps=origin.steps, minutes=origin.minutes, seed=origin.seed
     )
+
+
+def _license(origin: Provenance, _: Callable[[str], str]) -> str:
+    if non_commercial(origin.license):
+        return _("{license} (not for commercial use)").format(license=origin.license)
+    return origin.license or (_("not known") if origin.sources else "")
 
 
 def _labeled_part(origin: Provenance, _: Callable[[str], str]) -> str:

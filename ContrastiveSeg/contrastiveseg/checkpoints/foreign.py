@@ -21,6 +21,7 @@ from .foreign_tensors import load_content, tensors_in
 from .foreign_weights import Imported, fitted, network_of
 from .format import save
 from .header import digest
+from .licensing import check_license, inherited, tell_terms
 from .nnunet import import_nnunet
 
 
@@ -40,6 +41,7 @@ def import_weights(
         raise InputError(f"There is no import from {job.source!r}. There are: {', '.join(SOURCES)}.")
     if job.orientation is not None and not is_orientation(job.orientation):
         raise InputError(f"--orientation takes 'stored' or three letters as LPS or RAS, not {job.orientation!r}.")
+    license = check_license(job.license)
     check_output(output, job.overwrite)
     emit(events.StageStarted(events.Stage.LOAD))
     if job.source == "nnunet":
@@ -48,13 +50,17 @@ def import_weights(
         if given := [name for name in ("configuration", "fold", "orientation") if getattr(job, name) is not None]:
             raise InputError(f"--{given[0]} is for trained models; weights from {job.source!r} have none.")
         imported = _backbone(path, job.source)
-    card = imported.card
-    if job.license:
-        card = dataclasses.replace(card, provenance=dataclasses.replace(card.provenance, license=job.license))
+    origin = imported.card.provenance
+    name = origin.base_method or path.name
+    origin = dataclasses.replace(origin, license=inherited(license, origin.license), sources=(name,))
+    card = dataclasses.replace(imported.card, provenance=origin)
     for note in imported.notes:
         emit(events.log(note))
+    if not origin.license:
+        emit(events.log("The file does not say under which license its weights are. Note it with --license."))
+    tell_terms(card, emit)
     save(output, imported.weights, card)
-    return ImportResult(str(output), imported.matched, imported.skipped, imported.fresh)
+    return ImportResult(str(output), imported.matched, imported.skipped, imported.fresh, origin.license)
 
 
 #: What ``--from`` takes.

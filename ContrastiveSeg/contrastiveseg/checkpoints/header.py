@@ -25,7 +25,7 @@ def read_card(path: Path) -> Card:
             or with a card that contradicts itself.
     """
     with readable(path):
-        header = _header(path)
+        header, _ = read_header(path)
     text = header["__metadata__"].get(CARD_KEY)
     if text is None:
         raise InputError(
@@ -58,7 +58,12 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def _header(path: Path) -> dict:
+def read_header(path: Path) -> tuple[dict, int]:
+    """The header of a safetensors file and its length in bytes; the weights follow it.
+
+    Raises:
+        InputError: as :func:`read_card`.
+    """
     if not path.is_file():
         raise InputError(f"There is no checkpoint at {path}.")
     size = path.stat().st_size
@@ -85,4 +90,4 @@ def _header(path: Path) -> dict:
         raise InputError(f"{path} is truncated: {size} bytes of {end}. Copy it again.")
     if size > end:
         raise InputError(f"{path} is damaged: {size - end} bytes follow that do not belong to it. Copy it again.")
-    return header
+    return header, length

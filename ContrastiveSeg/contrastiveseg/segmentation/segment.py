@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from .. import events
+from ..checkpoints.licensing import tell_terms
 from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
@@ -85,6 +86,7 @@ def segment(
         device = resolve_device(job.device)
         checkpoint = checkpoint_digest(job)
         predictor = _predictor(os.path.realpath(job.checkpoint), _stamp(job.checkpoint), str(device), job.precision)
+    tell_terms(predictor.card, emit)
     if job.mirror and not predictor.mirrored:
         emit(events.log("The model was trained without mirroring, so no mirrored copies are averaged."))
     written: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from .. import events
 from ..checkpoints.card import Card
 from ..checkpoints.format import save
+from ..checkpoints.licensing import inherited, sources
 from ..data.cached_volumes import CachedVolumes
 from ..data.sampling import class_frequencies
 from ..descriptions import FinetuneJob
@@ -139,6 +141,7 @@ class SegmenterTraining:
             base=self.start.digest,
             base_method=base.method if base else None,
             scores=scores or {},
+            sources=sources(base, Path(self.job.checkpoint).stem, self.start.digest),
             citation=_citations(base.provenance.citation if base else "", self.method.citation),
         )
         # A case whose label was used before stays listed so, even if it is used without its label now.
@@ -147,7 +150,8 @@ class SegmenterTraining:
         known = {case.digest for case in earlier}
         cases = (*(case for case in origin.cases if case.digest not in known), *earlier)
         count = origin.case_count + len(cases) - len(origin.cases)
-        origin = dataclasses.replace(origin, cases=cases, case_count=count)
+        license = inherited(origin.license, base.provenance.license if base else "")
+        origin = dataclasses.replace(origin, cases=cases, case_count=count, license=license)
         assert self.run.output is not None
         save(self.run.output, weights, dataclasses.replace(self.card(held), provenance=origin))
 

@@ -15,6 +15,7 @@ from .. import events
 from ..checkpoints.card import Card
 from ..checkpoints.format import load
 from ..checkpoints.header import digest
+from ..checkpoints.licensing import tell_terms
 from ..descriptions import FinetuneJob
 from ..networks.registry import build
 from ..networks.spec import NetworkSpec
@@ -71,6 +72,7 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
         return Start(spec, dataclasses.replace(plan, volume_spacing=finer_than_working(native.spacing, plan.spacing)))
     path = Path(job.checkpoint)
     card, weights = load(path)
+    tell_terms(card, run.emit)
     native = fingerprint_of(cases, declared, card.plan.conventions.orientation)
     rule, voxels, seen = PatchRule(build(card.network).total_stride), patch_voxels(card.network), native
     if card.plan.generic or job.resolution != "auto":
