@@ -123,8 +123,9 @@ def _job(command: str, given: dict[str, Any]) -> Job:
     try:
         return from_json(JOBS[command], given, command)
     except ParameterError as refused:
-        option = refused.name.removeprefix(f"{command}.").replace("_", "-")
-        raise InputError(f"--{option} {refused.rule}") from refused
+        option = refused.name.removeprefix(f"{command}.")
+        flags = {one.name: option_flag(one) for one in parameters_of(JOBS[command])}
+        raise InputError(f"{flags.get(option, '--' + option.replace('_', '-'))} {refused.rule}") from refused
 
 
 def _run(make_job: Callable[[], Job], as_json: bool, run: RunJob) -> int:
