@@ -211,9 +211,10 @@ class Predictor:
             shape = axes.apply(part.array).shape[1:]
             thick = self.preprocessor.thick_axis(part.geometry, back=True)
             restored = restore(logits, shape, probabilities, uncertainty, self.card.decision, thick)
-            classes, soft, unsure = (
+            classes = np.ascontiguousarray(axes.undo(restored.classes))
+            soft, unsure = (
                 None if array is None else np.ascontiguousarray(axes.undo(array))
-                for array in (restored.classes, restored.probabilities, restored.uncertainty)
+                for array in (restored.probabilities, restored.uncertainty)
             )
             for kept_box in filter(None, (box, body)):
                 # A part that was cut out goes back to its place; of a whole volume the rest becomes background.
@@ -234,7 +235,7 @@ class Predictor:
 
 
 def _in_place(box: Box, array: np.ndarray, outside: float = 0, *, shape: tuple[int, ...]) -> np.ndarray:
-    """``array`` (..., z, y, x) of the part in ``box`` on the grid of ``shape``, with the value ``outside`` elsewhere."""
+    """``array`` (..., z, y, x) of the part in ``box`` on the grid of ``shape``; elsewhere ``outside``."""
     whole = np.full((*array.shape[:-3], *shape), outside, array.dtype)
     z, y, x = box
     whole[..., z, y, x] = array

@@ -73,7 +73,7 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
     path = Path(job.checkpoint)
     card, weights = load(path)
     tell_terms(card, run.emit)
-    native = fingerprint_of(cases, declared, card.plan.conventions.orientation)
+    native = fingerprint_of(cases, declared, orientation=card.plan.conventions.orientation)
     rule, voxels, seen = PatchRule(build(card.network).total_stride), patch_voxels(card.network), native
     if card.plan.generic or job.resolution != "auto":
         seen = _at_working_spacing(job, native, card.plan.dimensions, voxels, cases, run)
