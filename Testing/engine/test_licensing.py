@@ -67,7 +67,7 @@ def test_the_starters_license_goes_with_what_is_made_from_it(dataset, tmp_path):
 def test_an_import_says_its_license_and_where_it_is_from(tmp_path, image, capsys):
     output = tmp_path / "imported.safetensors"
     free = description(licence="CC-BY-NC 4.0", reference="A. Author, The hearts, 2020.")
-    folder = save_model(tmp_path, network(), plans(), free)
+    folder = save_model(tmp_path, network(), plans(spacing=[20.0, 20.0, 20.0]), free)
     import_checkpoint(folder, "nnunet", output)
     card = read_card(output)
     assert card.provenance.license == "CC-BY-NC 4.0"

@@ -180,7 +180,8 @@ def test_intensities_follow_the_plans(tmp_path, output):
 
 
 def test_fine_tuning_keeps_how_volumes_come_to_the_network(tmp_path, output, dataset):
-    import_checkpoint(save_model(tmp_path, network(), plans(), description()), "nnunet", output)
+    coarse = plans(spacing=[24.0, 20.0, 20.0])
+    import_checkpoint(save_model(tmp_path, network(), coarse, description()), "nnunet", output)
     base, tuned = read_card(output), tmp_path / "tuned.safetensors"
     result = run(
         FinetuneJob(
