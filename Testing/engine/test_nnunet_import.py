@@ -162,7 +162,7 @@ def test_intensities_follow_the_plans(tmp_path, output):
     found = predictor(folder, output)
     channels = found.card.plan.channels
     assert channels[0].normalization == Normalization("window", -100.0, 300.0, 50.0, 20.0)
-    assert [channel.modality for channel in channels] == ["CT", "MR", "MR", "other", "other"]
+    assert [channel.modality for channel in channels] == ["CT", "MR", "other", "other", "other"]
     array = np.random.default_rng(0).uniform(1, 255, (5, 4, 12, 8)).astype(np.float32)
     array[0, 0, 0, 0] = 1000
     array[:, 2, 5, 4] = 0  # a hole, which is filled
