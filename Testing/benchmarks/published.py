@@ -245,6 +245,16 @@ def beside_training() -> str:
     return markdown(columns, rows)
 
 
+def nnunet_import() -> str:
+    """Imported nnU-Nets against nnU-Net itself."""
+    rows = []
+    for run in read_runs(RESULTS / "nnunet_import.json"):
+        least = (f"{run[key]['least']:.4f}" for key in ("dice", "dice_mirrored"))
+        rows.append([run["model"], f"{run['logits']:.0e}", *least, str(run["voxels_apart"])])
+    columns = ["Model", "Logits, largest difference", "Least Dice", "Least Dice, mirrored", "Voxels that differ"]
+    return markdown(columns, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     f.__name__.replace("_", "-"): f
     for f in (
@@ -254,6 +264,7 @@ TABLES: dict[str, Callable[[], str]] = {
         acdc,
         summary,
         nnunet,
+        nnunet_import,
         segment_time,
         windows,
         step_time,
