@@ -12,6 +12,7 @@ def confirmed(question: str) -> bool:
     box = qt.QMessageBox(slicer.util.mainWindow())
     box.setWindowTitle(_("Contrastive Segmentation"))
     box.setIcon(qt.QMessageBox.Question)
+    box.textFormat = qt.Qt.PlainText
     box.setText(question)
     box.setStandardButtons(qt.QMessageBox.Yes | qt.QMessageBox.No)
     box.setDefaultButton(qt.QMessageBox.No)

@@ -8,7 +8,6 @@ import json
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -19,6 +18,7 @@ from . import __version__, events
 from .descriptions import JOBS, Job
 from .errors import Cancelled, ContrastiveSegError, InputError, system_refusals
 from .parameters import Parameter, ParameterError, parameters_of
+from .printable import printable, printable_trace
 from .reference import described_methods, listed_methods, of_package, option_flag
 from .results import ImportResult, JobResult
 from .serialization import american, from_json, key_value
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None, run: RunJob | None = None) -> i
             print(end="", flush=True)  # here a closed pipe can still be caught
         return code
     except ContrastiveSegError as problem:
-        print(f"contrastiveseg {command}: {problem}", file=sys.stderr)
+        print(printable(f"contrastiveseg {command}: {problem}"), file=sys.stderr)
         return problem.exit_code
     except KeyboardInterrupt:
         return Cancelled.exit_code
@@ -146,7 +146,7 @@ def _run(make_job: Callable[[], Job], as_json: bool, run: RunJob) -> int:
     except BrokenPipeError:
         raise
     except Exception as problem:  # a fault of ours; who reports it needs the trace, who watches the events an end
-        traceback.print_exc()
+        print(printable_trace(), file=sys.stderr)
         emit(events.Error(f"Unexpected {type(problem).__name__}: {problem}.", 1))
         return 1
 

@@ -10,6 +10,7 @@ from typing import Any
 from . import events
 from .errors import Cancelled
 from .events import Emit, Error, Event, Log, Metric, Progress, Result, StageStarted
+from .printable import printable
 from .results import ImportResult
 from .serialization import to_json
 
@@ -89,7 +90,7 @@ class _Bars:
 
 
 def _words(stage: StageStarted) -> str:
-    return f"{stage.name.value.replace('_', ' ')} {stage.detail}".rstrip()
+    return printable(f"{stage.name.value.replace('_', ' ')} {stage.detail}".rstrip())
 
 
 def _amount(event: Progress) -> str:
@@ -110,11 +111,11 @@ def _print(event: Event) -> None:
     """A log, warning, error or result in plain words."""
     if isinstance(event, Log):
         mark = "Warning: " if event.level == "warning" else ""
-        print(f"{mark}{event.text}", file=sys.stderr if mark else sys.stdout, flush=True)
+        print(printable(f"{mark}{event.text}"), file=sys.stderr if mark else sys.stdout, flush=True)
     elif isinstance(event, Error):
         # A cancelled job is no error.
         mark = "" if event.exit_code == Cancelled.exit_code else "Error: "
-        print(f"{mark}{event.what}", file=sys.stderr, flush=True)
+        print(printable(f"{mark}{event.what}"), file=sys.stderr, flush=True)
     elif isinstance(event, Result) and isinstance(event.value, ImportResult):
         _print_import(event.value)
     elif isinstance(event, Result):
@@ -126,19 +127,19 @@ def _print_import(result: ImportResult) -> None:
     taken, left, fresh = (len(names) for names in (result.matched, result.skipped, result.fresh))
     print(f"{result.checkpoint}: {taken} tensors taken, {left} left, {fresh} fresh.")
     for kind, names in (("left", result.skipped), ("fresh", result.fresh)):
-        print("".join(f"  {kind} {name}\n" for name in names), end="", flush=True)
+        print("".join(printable(f"  {kind} {name}") + "\n" for name in names), end="", flush=True)
 
 
 def _print_value(name: str, value: Any) -> None:
     """One field of a result; lists and objects are for programs, but for files and failures."""
     if name == "failures":
         for failure in value:
-            print(f"Failed: {failure['input']}: {failure['what']}", file=sys.stderr)
+            print(printable(f"Failed: {failure['input']}: {failure['what']}"), file=sys.stderr)
     elif isinstance(value, list) and all(isinstance(part, str) for part in value):
-        print("".join(f"{name.replace('_', ' ')}: {part}\n" for part in value), end="")
+        print("".join(printable(f"{name.replace('_', ' ')}: {part}") + "\n" for part in value), end="")
     elif name == "peak_memory":
         print(f"peak memory: {value / 2**20:.0f} MiB")
     elif isinstance(value, float):
         print(f"{name.replace('_', ' ')}: {value:.4g}")
     elif isinstance(value, (str, int)):
-        print(f"{name.replace('_', ' ')}: {value}")
+        print(printable(f"{name.replace('_', ' ')}: {value}"))

@@ -272,3 +272,21 @@ def test_description_of_a_pre_trained_starter():
     ):
         assert words in told
     assert "label " not in told
+
+
+def test_what_is_printed_of_a_stranger_s_names(capsys):
+    from contrastiveseg import events
+    from contrastiveseg.terminal import watcher
+
+    bad = "\x1b[2J\x9b31m\u202egnp\r\nlicense: free"
+    say = watcher(False)
+    say(events.warning(bad))
+    say(events.log(bad))
+    say(events.Error(bad, 2))
+    say(events.StageStarted(events.Stage.LEAVE_OUT, bad))
+    say(events.Progress(1, 1, None, "steps"))
+    out, err = capsys.readouterr()
+    assert not set(out + err) & set("\x1b\x9b\u202e\r")
+    assert [line for line in (out + err).splitlines() if line.startswith("license")] == []
+    assert out.count("license: free") == 2
+    assert err.count("license: free") == 2

@@ -46,6 +46,7 @@ BASE = {
     "results",
     "errors",
     "parameters",
+    "printable",
     "registration",
     "serialization",
     "events",
@@ -64,7 +65,7 @@ PANEL_DOORS = {
     "workflows": {"engine", "mrml"},
     "ui": {"workflows", "engine", "mrml"},
 }
-PANEL_BASE = {"question", "settings", "signal", "timer", "translation"}
+PANEL_BASE = {"plain_text", "question", "settings", "signal", "timer", "translation"}
 
 #: Importing these must not load any of HEAVY: the terminal answers --help, and the panel opens, without waiting.
 LIGHT = (

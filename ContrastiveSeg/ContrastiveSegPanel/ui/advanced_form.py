@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from contrastiveseg.parameters import Parameter
 from contrastiveseg.serialization import from_json
 
+from ..plain_text import plain_label
 from ..workflows.session import Session
 from .methods_box import MethodsBox
 from .parameter_editors import refusal
@@ -110,7 +111,10 @@ class AdvancedForm:
             first, dot, _rest = parameter.name.partition(".")
             if dot and first != part:
                 part = first
-                header = qt.QLabel(f"<b>{first.capitalize()}</b>")
+                header = plain_label(first.capitalize())
+                font = header.font
+                font.setBold(True)
+                header.setFont(font)
                 grid.addWidget(header, grid.rowCount(), 0, 1, 3)
                 self._headers.append((header, f"{first}."))
             row = self._row(parameter)

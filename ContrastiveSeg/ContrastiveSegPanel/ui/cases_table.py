@@ -9,6 +9,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from ..plain_text import plain_tip
 from ..workflows.cases import ROLES, UNLABELED, Case, Cases, Structure
 from ..workflows.labeled_parts import PARTS, LabeledParts, part_words
 from ..workflows.pairing import segmentations
@@ -86,16 +87,16 @@ class CasesTable:
     def _update(self, number: int, row: Case, dice: float | None) -> None:
         volume = self._table.item(number, _VOLUME)
         volume.setText(row.name)
-        volume.setToolTip(row.name)
+        volume.setToolTip(plain_tip(row.name))
         score = self._table.item(number, _DICE)
         score.setText("" if dice is None else f"{dice:.3f}")
         score.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
         segmentation = self._table.cellWidget(number, _SEGMENTATION)
         segmentation.setCurrentIndex(self._ids.index(row.segmentation_id or ""))
-        segmentation.setToolTip(segmentation.currentText)
+        segmentation.setToolTip(plain_tip(segmentation.currentText))
         role = self._table.cellWidget(number, _ROLE)
         role.setCurrentIndex(ROLES.index(row.role))
-        role.setToolTip(row.note)
+        role.setToolTip(plain_tip(row.note))
         part = self._table.cellWidget(number, _LABELED)
         part.setEnabled(row.labeled)
         if not row.labeled:
@@ -106,7 +107,7 @@ class CasesTable:
         part.setCurrentIndex(PARTS.index(labeled.part))
         _name, meaning = part_words(labeled.part)
         guess = _("Guessed. {why}").format(why=labeled.why) if labeled.guessed else ""
-        part.setToolTip("\n".join(filter(None, (meaning, guess.strip()))))
+        part.setToolTip(plain_tip("\n".join(filter(None, (meaning, guess.strip())))))
 
     def _choose_segmentation(self, volume_id: str, index: int) -> None:
         if self._ids[index]:

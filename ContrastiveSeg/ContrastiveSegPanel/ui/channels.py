@@ -8,6 +8,8 @@ from typing import Any
 import qt
 import slicer
 
+from ..plain_text import plain_label, plain_tip
+
 
 class Channels:
     """Rows of a form, made again when the model's channels change.
@@ -53,9 +55,9 @@ class Channels:
         selector.noneEnabled = True
         # The panel gets no wider for a long name.
         selector.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
-        selector.toolTip = name
+        selector.toolTip = plain_tip(name)
         selector.setMRMLScene(slicer.mrmlScene)
         selector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_change)
         selector.connect("nodeActivated(vtkMRMLNode*)", self._on_choice)
-        self._form.insertRow(self._row + offset, qt.QLabel(name + ":"), selector)
+        self._form.insertRow(self._row + offset, plain_label(name + ":"), selector)
         return selector

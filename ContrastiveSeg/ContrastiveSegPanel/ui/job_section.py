@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..plain_text import plain_tip
 from ..workflows.session import Session
 from ..workflows.task import Task
 from .section import Section
@@ -67,7 +68,7 @@ class JobSection(Section):
         shown.setVisible(True)
         hidden.setVisible(False)
         widgets.start.setEnabled(not obstacle and not busy)
-        widgets.start.setToolTip(obstacle or widgets.tip)
+        widgets.start.setToolTip(plain_tip(obstacle or widgets.tip))
         widgets.cancel.setEnabled(self.task.state in ("writing", "running"))
         if focused:
             # Otherwise it goes to what comes next, a table.

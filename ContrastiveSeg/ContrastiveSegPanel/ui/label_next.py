@@ -16,6 +16,7 @@ from contrastiveseg.results import RankedCase, RankResult
 
 from ..mrml.parameters import Parameters
 from ..mrml.slice_views import show_place
+from ..plain_text import plain_tip
 from ..workflows.case_hints import channel_problems
 from ..workflows.cases import Case, Cases
 from ..workflows.labeled_parts import LabeledParts
@@ -130,7 +131,7 @@ class LabelNext(JobSection):
         for row, case in enumerate(ranked):
             volume = slicer.mrmlScene.GetNodeByID(self._volume_ids[case.name])
             name = qt.QTableWidgetItem(volume.GetName())
-            name.setToolTip(volume.GetName())
+            name.setToolTip(plain_tip(volume.GetName()))
             table.setItem(row, _VOLUME, name)
             for column, value in ((_SCORE, case.score), (_UNCERTAINTY, case.uncertainty), (_NOVELTY, case.novelty)):
                 item = qt.QTableWidgetItem("" if value is None else f"{value:.2f}")

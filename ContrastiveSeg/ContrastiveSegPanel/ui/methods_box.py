@@ -7,6 +7,7 @@ from typing import Any
 
 import qt
 
+from ..plain_text import plain_tip
 from ..workflows.session import Session
 
 
@@ -47,7 +48,7 @@ class MethodsBox:
         self._combo.clear()
         for number, method in enumerate(self._methods):
             self._combo.addItem(method["name"])
-            self._combo.setItemData(number, method["description"], qt.Qt.ToolTipRole)
+            self._combo.setItemData(number, plain_tip(method["description"]), qt.Qt.ToolTipRole)
         self._combo.setCurrentIndex(max(0, self._combo.findText(wanted)))
         self._combo.blockSignals(was)
         self._show_description()
@@ -62,4 +63,5 @@ class MethodsBox:
         self._on_change()
 
     def _show_description(self) -> None:
-        self._combo.setToolTip(next((m["description"] for m in self._methods if m["name"] == self.current), ""))
+        described = (m["description"] for m in self._methods if m["name"] == self.current)
+        self._combo.setToolTip(plain_tip(next(described, "")))

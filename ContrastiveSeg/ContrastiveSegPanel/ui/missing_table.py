@@ -9,6 +9,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from ..plain_text import plain_tip
 from ..workflows.missing_structures import MissingStructure, say_absent
 
 _VOLUME, _SEGMENT, _MEANING = range(3)
@@ -44,7 +45,7 @@ class MissingTable:
             for column, text in ((_VOLUME, entry.case.name), (_SEGMENT, entry.name)):
                 item = self._table.item(number, column)
                 item.setText(text)
-                item.setToolTip(text)
+                item.setToolTip(plain_tip(text))
             self._table.cellWidget(number, _MEANING).setCurrentIndex(_CHOICES.index(entry.absent))
         for widget in (self._table, self._label):
             widget.setVisible(bool(missing))

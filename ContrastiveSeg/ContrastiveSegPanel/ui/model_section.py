@@ -14,6 +14,7 @@ from contrastiveseg.checkpoints.describe import card_rows
 
 from .. import settings
 from ..mrml.parameters import Parameters
+from ..plain_text import plain_tip
 from ..workflows.catalog import Entry
 from ..workflows.session import Session
 from .section import Section
@@ -61,7 +62,7 @@ class ModelSection(Section):
         combo.clear()
         for entry in self._entries:
             combo.addItem(_title(entry))
-            combo.setItemData(combo.count - 1, entry.problem or str(entry.path), qt.Qt.ToolTipRole)
+            combo.setItemData(combo.count - 1, plain_tip(entry.problem or str(entry.path)), qt.Qt.ToolTipRole)
         combo.insertSeparator(combo.count)
         combo.addItem(_("Browse…"))
         # Names differ at their ends: the list is as wide as they are, the panel is not.
@@ -93,7 +94,7 @@ class ModelSection(Section):
         paths = [e.path for e in self._entries]
         combo = self.ui.checkpointComboBox
         combo.setCurrentIndex(paths.index(entry.path) if entry else -1)
-        combo.toolTip = "\n".join(filter(None, (combo.currentText, self._tip)))
+        combo.toolTip = plain_tip("\n".join(filter(None, (combo.currentText, self._tip))))
         card = entry.card if entry else None
         # Folded to two lines, so that the button Segment is in sight on a small screen.
         self.ui.card.setVisible(card is not None and self.ui.detailsButton.checked)
@@ -133,9 +134,9 @@ class ModelSection(Section):
             value.setVisible(bool(values[row]))
         labels = values["labels"] or html.escape(values["method"])
         self.ui.summaryLabel.setText(f"{labels}<br>{html.escape(values['expects'])}")
-        self.ui.summaryLabel.toolTip = ", ".join(label.name for label in card.labels)
-        self.ui.labelsValue.toolTip = ", ".join(label.name for label in card.labels)
-        self.ui.originValue.toolTip = ", ".join(case.name for case in card.provenance.cases[:100])
+        names = plain_tip(", ".join(label.name for label in card.labels))
+        self.ui.summaryLabel.toolTip = self.ui.labelsValue.toolTip = names
+        self.ui.originValue.toolTip = plain_tip(", ".join(case.name for case in card.provenance.cases[:100]))
 
     def _on_advice(self) -> None:
         self.session.section_wanted.emit("fineTune")

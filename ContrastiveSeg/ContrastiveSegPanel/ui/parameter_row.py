@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from contrastiveseg.parameters import Parameter
 
+from ..plain_text import plain_label, plain_tip
 from .parameter_editors import Editor, editor_of, not_allowed, refusal
 
 
@@ -28,7 +29,7 @@ class ParameterRow:
         self.problem = ""
         self.visible = True
         self.text = f"{parameter.name} {_words(parameter.name)} {parameter.help}".lower()
-        self._label = qt.QLabel(_words(parameter.name.partition(".")[2] or parameter.name))
+        self._label = plain_label(_words(parameter.name.partition(".")[2] or parameter.name))
         self._editor: Editor = editor_of(parameter, on_edit)
         self._reset = qt.QToolButton()
         self._reset.setText(_("Reset"))
@@ -36,8 +37,8 @@ class ParameterRow:
         self.widgets = (self._label, self._editor.widget, self._reset)
         self._editor.widget.objectName = parameter.name
         for widget in self.widgets[:2]:
-            widget.setToolTip(_tool_tip(parameter))
-        self._reset.setToolTip(_("Back to {default}").format(default=_written(parameter.default)))
+            widget.setToolTip(plain_tip(_tool_tip(parameter)))
+        self._reset.setToolTip(plain_tip(_("Back to {default}").format(default=_written(parameter.default))))
 
     def show(self, value: Any) -> None:
         self._editor.show(value)

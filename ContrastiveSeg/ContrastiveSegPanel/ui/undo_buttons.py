@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from contrastiveseg.errors import InputError
 
+from ..plain_text import plain_tip
 from ..workflows.segment_results import SegmentResults
 from ..workflows.session import Session
 
@@ -32,7 +33,7 @@ class UndoButtons:
         ui.redoButton.setVisible(results.undone is not None)
         ui.undoButton.setEnabled(results.last is not None and not busy)
         ui.redoButton.setEnabled(results.undone is not None and not busy)
-        ui.undoButton.setToolTip(results.undo_tip)
+        ui.undoButton.setToolTip(plain_tip(results.undo_tip))
 
     def _undo(self) -> None:
         last, results = self._results.last, self._results

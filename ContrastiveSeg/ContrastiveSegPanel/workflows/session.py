@@ -16,6 +16,7 @@ from contrastiveseg.errors import ContrastiveSegError
 
 from .. import settings
 from ..engine.requirements import missing
+from ..plain_text import plain_tip
 from ..question import confirmed
 from ..signal import Signal
 from .catalog import Catalog, Entry
@@ -161,7 +162,7 @@ class Session:
             logging.error("ContrastiveSeg", exc_info=problem)
             problem = f"{type(problem).__name__}: {problem}"
         self.log(str(problem))
-        slicer.util.errorDisplay(str(problem))
+        slicer.util.errorDisplay(plain_tip(str(problem)))
 
     def confirm(self, question: str) -> bool:
         """Ask the user before something is lost; whether the answer is yes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..planning.plan import Plan, millimeters
+from ..printable import printable
 from .card import Card, Provenance
 from .licensing import non_commercial
 
@@ -50,7 +51,7 @@ def card_rows(card: Card, _: Callable[[str], str] = str) -> list[tuple[str, str]
 
 def describe(card: Card) -> str:
     """:func:`card_rows` as lines for a terminal."""
-    return "\n".join(_printable(f"{title:<12} {value}") for title, value in card_rows(card))
+    return "\n".join(printable(f"{title:<12} {value}") for title, value in card_rows(card))
 
 
 def _expects(plan: Plan, _: Callable[[str], str]) -> str:
@@ -103,8 +104,3 @@ def _not_drawn(card: Card, _: Callable[[str], str]) -> list[str]:
             text = _("{label} was not looked for in {count} of {labeled} labeled volumes")
             lines.append(text.format(label=f"{label.value} {label.name}", count=count, labeled=len(cases)))
     return lines
-
-
-def _printable(line: str) -> str:
-    """``line`` without what a stranger's card could do to a terminal: escape sequences, line breaks, turned text."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in line)

@@ -19,13 +19,13 @@ import os
 import queue
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from .. import __version__, events
 from ..descriptions import JOBS, Job
 from ..errors import Cancelled, ContrastiveSegError, InputError, system_refusals
+from ..printable import printable_trace
 from ..serialization import from_json
 from .interrupt import interruptible
 from .queries import QUERIES
@@ -123,7 +123,7 @@ def _failures_reported(say: events.Emit) -> Iterator[None]:
     except BrokenPipeError:  # no reader is left
         raise
     except Exception as problem:  # a worker outlives any failure; the trace goes to its log
-        traceback.print_exc(file=sys.stderr)
+        print(printable_trace(), file=sys.stderr)
         say(events.Error(f"Unexpected {type(problem).__name__}: {problem}. See the log.", 1))
 
 
