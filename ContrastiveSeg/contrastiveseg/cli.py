@@ -286,6 +286,8 @@ def _worker() -> int:
     # What libraries print, from Python or from C, must not get between the events: stdout is ours alone.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that are no UTF-8 make a request bad, and no end of hearing
+        sys.stdin.reconfigure(encoding="utf-8", errors="backslashreplace")
     return work(sys.stdin, answers)
 
 

@@ -161,6 +161,10 @@ def test_bad_requests_are_answered_and_the_worker_goes_on(start):
         (answer,) = worker.end_of(identifier)
         assert (answer["event"], answer["exit_code"]) == ("error", 2)
         assert says in answer["what"]
+    worker.process.stdin.buffer.write(b'{"id": "7", "query": "\xff\xfe"}\n')
+    worker.say("")
+    (answer,) = worker.end_of(None)
+    assert "one JSON object a line" in answer["what"]
     worker.say("")
     worker.say({"cancel": "never heard of"})
     worker.say({"id": "8", "job": job})

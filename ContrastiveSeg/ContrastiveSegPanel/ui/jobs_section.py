@@ -7,6 +7,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from ..plain_text import plain_tip
 from ..workflows.interrupted import Interrupted, interrupted, remove_files, title
 from ..workflows.queue import Entry
 from ..workflows.session import Session
@@ -48,7 +49,7 @@ class JobsSection(Section):
         for row, job in enumerate(self._shown):
             for column, text in ((_JOB, _title(job)), (_STATE, _state(job))):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(text)
+                item.setToolTip(plain_tip(text))
                 table.setItem(row, column, item)
         if selected in self._shown:
             table.selectRow(self._shown.index(selected))

@@ -12,6 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..mrml.segment_status import Status
+from ..plain_text import plain_tip
 from ..workflows.cases import IGNORE, TRAIN, VALIDATION, Case, Structure
 from ..workflows.correction_scores import CorrectedCase
 from ..workflows.corrections import Correction, correction_of, queue_words, set_status, status_words
@@ -67,7 +68,9 @@ class LearnAgain:
             obstacle = _("There is no checkpoint that segments. Fine-tune one first.")
         tip = _("Fine-tune {name} with the corrected results and the other cases to train on, in the budget above")
         self._ui.learnAgainButton.setEnabled(not obstacle and not busy)
-        self._ui.learnAgainButton.setToolTip(obstacle or tip.format(name=entry.name if entry is not None else ""))
+        self._ui.learnAgainButton.setToolTip(
+            plain_tip(obstacle or tip.format(name=entry.name if entry is not None else ""))
+        )
         self._correct.show_state()
 
     def _fill(self, queue: list[Correction]) -> None:
@@ -86,11 +89,11 @@ class LearnAgain:
         self._queue = queue
         for row, correction in enumerate(queue):
             table.item(row, _VOLUME).setText(correction.name)
-            table.item(row, _VOLUME).setToolTip(correction.name)
+            table.item(row, _VOLUME).setToolTip(plain_tip(correction.name))
             box = table.cellWidget(row, _STATUS)
             box.setCurrentIndex(int(correction.status))
             text = _("{completed} of {segments} segments are completed and learned from")
-            box.setToolTip(text.format(completed=correction.completed, segments=correction.segments))
+            box.setToolTip(plain_tip(text.format(completed=correction.completed, segments=correction.segments)))
         table.setVisible(bool(queue))
 
     def _chosen(self) -> tuple[Any, Any] | None:

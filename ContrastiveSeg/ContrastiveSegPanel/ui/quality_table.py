@@ -12,6 +12,7 @@ from contrastiveseg.errors import ContrastiveSegError
 from contrastiveseg.results import QualityCase
 
 from .. import settings
+from ..plain_text import plain_tip
 from ..workflows.quality import Looked, forget
 from ..workflows.session import Session
 from .save_dialog import file_to_write
@@ -46,7 +47,9 @@ class QualityTable:
             texts = (case.name, f"{case.doubt:.2f}", uncertainty, "; ".join(case.reasons) or _measures(case))
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(f"{case.name}\n{text}\n{_measures(case)}" if column in (_CASE, _WHY) else text)
+                item.setToolTip(
+                    plain_tip(f"{case.name}\n{text}\n{_measures(case)}" if column in (_CASE, _WHY) else text)
+                )
                 if column in (_DOUBT, _UNCERTAINTY):
                     item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
                 ui.qualityTable.setItem(row, column, item)
