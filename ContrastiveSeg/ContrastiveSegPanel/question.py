@@ -1,4 +1,4 @@
-"""A question to the user before something is lost."""
+"""Questions to the user."""
 
 from __future__ import annotations
 
@@ -19,3 +19,9 @@ def confirmed(question: str) -> bool:
     answer = box.exec_()
     box.deleteLater()
     return answer == qt.QMessageBox.Yes
+
+
+def answered(question: str) -> str:
+    """Ask the user for a line of text; what was typed, or "" where the question was put aside."""
+    text = qt.QInputDialog.getText(slicer.util.mainWindow(), _("Contrastive Segmentation"), question)
+    return (text or "").strip()

@@ -26,6 +26,7 @@ from ContrastiveSegPanel.engine.requirements import how_to_install, missing
 
 from contrastiveseg import cli, events
 from contrastiveseg.checkpoints.header import read_card
+from contrastiveseg.checkpoints.licensing import terms
 from contrastiveseg.checkpoints.starters import checkpoint_path
 from contrastiveseg.descriptions import Job, SegmentJob
 from contrastiveseg.errors import InputError
@@ -81,13 +82,13 @@ def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.CancelCheck) 
     if job.shard:
         raise InputError(f"--shard knows label maps, not {_ENDING} files. Leave it out, or {_FLAG} and that ending.")
     outputs = _outputs(job)
-    labels = read_card(checkpoint_path(job.checkpoint)).labels
+    card = read_card(checkpoint_path(job.checkpoint))
     written: list[str] = []
     with tempfile.TemporaryDirectory(prefix="ContrastiveSeg-") as scratch:
 
         def convert() -> None:
             for label_map in Path(scratch).glob("[!.]*"):
-                write_segmentation(label_map, labels, outputs[stem(label_map)])
+                write_segmentation(label_map, card.labels, outputs[stem(label_map)], terms(card))
                 label_map.unlink()
                 written.append(str(outputs[stem(label_map)]))
 

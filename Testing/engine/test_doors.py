@@ -80,6 +80,8 @@ LIGHT = (
     "descriptions",
     "planning.plan",
     "planning.patch",
+    "checkpoints.licensing",
+    "checkpoints.nnunet_files",
     "evaluation.quality_tables",
     "terminal",
     "reference",

@@ -9,6 +9,7 @@ import pytest
 import slicer
 from nodes import LABELS, labels_in
 
+from contrastiveseg.checkpoints.card import Provenance
 from contrastiveseg.errors import InputError
 
 
@@ -20,9 +21,8 @@ def segmented(scene, tmp_path):
 
     def take(volumes, uncertainty=False, into=None, meanwhile=lambda: None):
         options = Options(uncertainty=uncertainty)
-        work = Segmenting(
-            Path("m.safetensors"), SimpleNamespace(labels=LABELS), [[v] for v in volumes], options, into, tmp_path
-        )
+        card = SimpleNamespace(labels=LABELS, provenance=Provenance())
+        work = Segmenting(Path("m.safetensors"), card, [[v] for v in volumes], options, into, tmp_path)
         job = work.job()
         assert job.uncompressed
         meanwhile()

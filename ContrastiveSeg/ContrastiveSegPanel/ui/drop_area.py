@@ -10,11 +10,12 @@ import qt
 
 
 class DropArea(qt.QWidget):
-    """Takes local files with one of ``suffixes`` and hands each to ``on_file``; other drops are left to Slicer."""
+    """Takes local files and folders that ``takes`` says yes to, and hands each to ``on_file``; other drops are left to
+    Slicer."""
 
-    def __init__(self, suffixes: tuple[str, ...], on_file: Callable[[Path], None]) -> None:
+    def __init__(self, takes: Callable[[Path], bool], on_file: Callable[[Path], None]) -> None:
         super().__init__()
-        self._suffixes, self._on_file = suffixes, on_file
+        self._takes, self._on_file = takes, on_file
         self.setAcceptDrops(True)
 
     def dragEnterEvent(self, event: Any) -> None:
@@ -32,4 +33,4 @@ class DropArea(qt.QWidget):
 
     def _files(self, event: Any) -> list[Path]:
         files = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
-        return [file for file in files if file.suffix in self._suffixes]
+        return [file for file in files if self._takes(file)]

@@ -82,7 +82,7 @@ class ModelSection(Section):
             self.ui.checkpointComboBox,
             _("Choose a checkpoint"),
             settings.text("LastCheckpointFolder"),
-            _("Checkpoints") + " (*.safetensors)",
+            _("Checkpoints and nnU-Net's models") + " (*.safetensors *.zip *.pth)",
         )
         if path:
             settings.set_text("LastCheckpointFolder", str(Path(path).parent))

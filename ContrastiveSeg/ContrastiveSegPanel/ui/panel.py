@@ -13,6 +13,7 @@ from ..mrml.parameters import Parameters
 from ..mrml.slice_views import DisplayedVolumes
 from ..timer import single_shot
 from ..workflows.display import arrange
+from ..workflows.importing import is_model
 from ..workflows.session import Session
 from .batch_section import BatchSection
 from .drop_area import DropArea
@@ -62,7 +63,7 @@ class Panel(slicer.util.VTKObservationMixin):
         self._entered = False
         self._opened: Any = None
         self._scroll_timer = single_shot(self._scroll_to_opened)
-        self.widget = DropArea((".safetensors",), session.add_checkpoint)
+        self.widget = DropArea(is_model, session.add_checkpoint)
         self.widget.setLayout(qt.QVBoxLayout())
         self.widget.layout().setContentsMargins(0, 0, 0, 0)
         shell = slicer.util.loadUI(resource("UI/ContrastiveSeg.ui"))

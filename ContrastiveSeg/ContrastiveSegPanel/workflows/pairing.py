@@ -11,6 +11,8 @@ import vtk
 
 #: Attribute of a segmentation that a checkpoint made: it is not learned from unless the user says so.
 PREDICTED = "ContrastiveSeg.Predicted"
+#: Attribute of a segmentation: license and citation of the weights that made it, as a sentence.
+TERMS = "ContrastiveSeg.Terms"
 #: Attribute of a volume: its role as the user has chosen it (:mod:`.cases`).
 ROLE = "ContrastiveSeg.Role"
 #: Node reference of a volume to the segmentation that the user has paired it with.

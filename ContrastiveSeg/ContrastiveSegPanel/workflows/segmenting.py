@@ -14,6 +14,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from contrastiveseg.checkpoints.card import Card
+from contrastiveseg.checkpoints.licensing import terms
 from contrastiveseg.descriptions import Pieces, QualityJob, Roi, SegmentJob
 from contrastiveseg.errors import InputError
 
@@ -21,7 +22,7 @@ from ..mrml import scene
 from ..mrml.region import region_in
 from ..mrml.undo import Change, State, states
 from .cases import IGNORE, TRAIN, VALIDATION
-from .pairing import MAP_OF, PREDICTED, ROLE, segmentation_of
+from .pairing import MAP_OF, PREDICTED, ROLE, TERMS, segmentation_of
 
 
 @dataclass(frozen=True)
@@ -248,6 +249,7 @@ class Segmenting:
             text = _("{why} The result is in a new segmentation, {name}.")
             self.diverted.append(text.format(why=why_not, name=node.GetName()))
         self._undo.append(undo)
+        self._set_attribute(node, TERMS, terms(self._card) or None)
         if undo.written.issuperset(node.GetSegmentation().GetSegmentIDs()):
             self._mark_as_predicted(node, volume, learned=shown in (None, node))
         self.segmentation_ids.append(node.GetID())
@@ -284,8 +286,12 @@ class Segmenting:
         learned = learned and volume.GetAttribute(ROLE) in (TRAIN, VALIDATION)
         changes = [(segmentation, PREDICTED, self._checkpoint.name), *([(volume, ROLE, None)] if learned else [])]
         for node, attribute, value in changes:
-            self._attributes.append((node.GetID(), attribute, node.GetAttribute(attribute), value))
-            node.SetAttribute(attribute, value)
+            self._set_attribute(node, attribute, value)
+
+    def _set_attribute(self, node: Any, attribute: str, value: str | None) -> None:
+        """Set it so that undoing takes it back."""
+        self._attributes.append((node.GetID(), attribute, node.GetAttribute(attribute), value))
+        node.SetAttribute(attribute, value)
 
     def _write(self, case: _Case, index: int) -> None:
         scene.write_volume(slicer.mrmlScene.GetNodeByID(case.volume_ids[index]), self._input(case, index))

@@ -17,9 +17,10 @@ from contrastiveseg.errors import ContrastiveSegError
 from .. import settings
 from ..engine.requirements import missing
 from ..plain_text import plain_tip
-from ..question import confirmed
+from ..question import answered, confirmed
 from ..signal import Signal
-from .catalog import Catalog, Entry
+from .catalog import SUFFIX, Catalog, Entry
+from .importing import import_model, model_name
 from .queue import Queue
 
 if TYPE_CHECKING:
@@ -134,7 +135,14 @@ class Session:
             self.set_checkpoint(select)
 
     def add_checkpoint(self, path: Path) -> None:
-        """Take a checkpoint file into the catalog and choose it; a problem is shown to the user."""
+        """Take a checkpoint file, or a model of nnU-Net, into the catalog and choose it; a problem is shown to the
+        user. The engine reads a model, which takes a while."""
+        if path.suffix != SUFFIX:
+            if self.obstacle:
+                self.report(self.obstacle)
+                return
+            import_model(path, self.catalog.new_path(model_name(path)), self.worker, self)
+            return
         try:
             self.refresh_catalog(select=self.catalog.add(path))
         except (ContrastiveSegError, OSError) as problem:
@@ -163,6 +171,10 @@ class Session:
             problem = f"{type(problem).__name__}: {problem}"
         self.log(str(problem))
         slicer.util.errorDisplay(plain_tip(str(problem)))
+
+    def ask(self, question: str) -> str:
+        """Ask the user for a line of text; "" if there is no answer."""
+        return answered(question)
 
     def confirm(self, question: str) -> bool:
         """Ask the user before something is lost; whether the answer is yes."""

@@ -99,6 +99,20 @@ def model_files(path: Path, configuration: str | None = None, fold: str | None =
         yield ModelFiles(checkpoint, str(found[0].path), plans, dataset, _others(found))
 
 
+def holds_model(path: Path) -> bool:
+    """Whether there is a checkpoint of nnU-Net at ``path``, by names alone: a quick look before it is read."""
+    if path.is_dir():
+        near = (path, *(folder for folder in path.iterdir() if folder.is_dir()))
+        return path.name.startswith("fold_") or any((folder / "plans.json").is_file() for folder in near)
+    if path.suffix != ".zip":
+        return path.suffix == ".pth"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return bool(_found_in([PurePosixPath(name) for name in archive.namelist()]))
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
 def chosen(found: Sequence[Found], place: Path, configuration: str | None, fold: str | None) -> list[Found]:
     """Those of ``found`` that can be asked for, the wanted one first.
 
