@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import events
 from .checkpoints.starters import checkpoint_path
-from .descriptions import EvaluateJob, FinetuneJob, ImportJob, Job, PretrainJob, QualityJob, RankJob, SegmentJob
+from .descriptions import (
+    EvaluateJob,
+    FinetuneJob,
+    ImportJob,
+    Job,
+    PretrainJob,
+    PreviewJob,
+    QualityJob,
+    RankJob,
+    SegmentJob,
+)
 from .errors import InputError
 from .parameters import Parameter as JobParameter
 from .parameters import parameters_of
@@ -25,6 +35,7 @@ from .results import (
     FinetuneResult,
     ImportResult,
     PretrainResult,
+    PreviewResult,
     QualityResult,
     RankResult,
     SegmentResult,
@@ -225,6 +236,27 @@ def quality(**options: Any) -> QualityResult:
     (4, True)
     """
     return _run(QualityJob, **options)
+
+
+@_takes_options_of(PreviewJob)
+def preview(**options: Any) -> PreviewResult:
+    """Spread a few painted strokes over their whole volume, without training: strokes in, label map out.
+
+    Raises:
+        InputError: the checkpoint, the volume or the strokes cannot be used, or the output cannot be written.
+        Cancelled: ``cancelled`` returned True.
+
+    >>> import contrastiveseg as cs
+    >>> result = cs.preview(
+    ...     image="scans/imagesTr/synthetic_00000.nii.gz",
+    ...     labels="scans/labelsTr/synthetic_00000.nii.gz",
+    ...     output="preview.nii.gz",
+    ...     cache="features",
+    ... )
+    >>> result.output, result.background, result.computed
+    ('preview.nii.gz', False, True)
+    """
+    return _run(PreviewJob, **options)
 
 
 def inspect(checkpoint: str | Path) -> Card:

@@ -287,7 +287,37 @@ class ImportJob(Parameters):
     )
 
 
-Job = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob | RankJob | QualityJob | ImportJob
+@dataclass(frozen=True, kw_only=True)
+class PreviewJob(Parameters):
+    """Spread a few painted strokes over their volume within seconds, without training."""
+
+    kind: ClassVar[str] = "preview"
+    checkpoint: str = parameter(
+        "starter:synthetic-labels-3d-tiny",
+        help="whose features are used: a checkpoint, pre-trained or fine-tuned, or starter:NAME",
+    )
+    image: tuple[str, ...] = parameter(help="the volume: one file a channel, or a DICOM folder")
+    labels: str = parameter(
+        help="the strokes: a label map or a segmentation of Slicer; what is not painted is not labeled"
+    )
+    background: int | None = parameter(
+        None,
+        help="value of painted background in a label map; a segment named background needs none",
+        at_least=1,
+        at_most=65535,
+    )
+    output: str = parameter(help="label map file to write")
+    uncompressed: bool = parameter(False, help="write a .nrrd or .mha file larger, and quicker")
+    overwrite: bool = parameter(False, help="replace an existing output")
+    cache: str | None = parameter(
+        None, help="folder for computed features, at most 2 GiB; default: in the user's cache folder"
+    )
+    device: str = _device()
+    precision: Precision = _precision()
+    threads: int | None = _threads()
+
+
+Job = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob | RankJob | QualityJob | PreviewJob | ImportJob
 JOBS: dict[str, type[Job]] = {
-    j.kind: j for j in (PretrainJob, FinetuneJob, SegmentJob, EvaluateJob, RankJob, QualityJob, ImportJob)
+    j.kind: j for j in (PretrainJob, FinetuneJob, SegmentJob, EvaluateJob, RankJob, QualityJob, PreviewJob, ImportJob)
 }

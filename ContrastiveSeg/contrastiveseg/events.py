@@ -42,6 +42,8 @@ class Stage(enum.Enum):
     SEGMENT = "segment"
     EVALUATE = "evaluate"
     RANK = "rank"
+    FEATURES = "features"
+    PREVIEW = "preview"
 
 
 @dataclass(frozen=True)

@@ -236,7 +236,32 @@ class ImportResult:
     license: str = ""
 
 
-JobResult = PretrainResult | FinetuneResult | SegmentResult | EvaluateResult | RankResult | QualityResult | ImportResult
+@dataclass(frozen=True)
+class PreviewResult:
+    """The label map written.
+
+    Attributes:
+        background: whether some was painted; if not, it was assumed wherever the volume is unlike the strokes.
+        computed: whether the features were computed now, not found in the cache.
+        seconds: by stage, see :data:`.preview.job.STAGES`.
+    """
+
+    output: str
+    background: bool
+    computed: bool
+    seconds: Mapping[str, float]
+
+
+JobResult = (
+    PretrainResult
+    | FinetuneResult
+    | SegmentResult
+    | EvaluateResult
+    | RankResult
+    | QualityResult
+    | PreviewResult
+    | ImportResult
+)
 
 #: Kind of job -> its result.
 RESULTS: dict[str, type[JobResult]] = {
@@ -245,6 +270,7 @@ RESULTS: dict[str, type[JobResult]] = {
     "segment": SegmentResult,
     "evaluate": EvaluateResult,
     "rank": RankResult,
+    "preview": PreviewResult,
     "quality": QualityResult,
     "import": ImportResult,
 }

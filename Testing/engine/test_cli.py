@@ -30,6 +30,7 @@ REQUIRED = {
     "rank": ["--checkpoint", "c", "--input", "a"],
     "quality": ["--input", "a", "--segmentations", "b"],
     "import": ["a", "--from", "macl", "--output", "b"],
+    "preview": ["--image", "a", "--labels", "b", "--output", "c"],
 }
 #: Fields whose flags are called otherwise.
 FLAGS = {"source": "--from"}

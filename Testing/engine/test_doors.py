@@ -29,13 +29,14 @@ DOORS = {
     "methods": {"contrast", "data", "networks", "planning", "synthetic", "volumes"},
     "evaluation": {"checkpoints", "planning", "volumes"},
     "segmentation": {"checkpoints", "data", "networks", "planning", "volumes"},
+    "preview": {"checkpoints", "data", "networks", "planning", "segmentation", "volumes"},
     "training": {
         *("checkpoints", "contrast", "data", "evaluation", "methods", "networks", "planning", "segmentation"),
         "volumes",
     },
     "jobs": {
-        *("checkpoints", "contrast", "data", "evaluation", "methods", "networks", "planning", "segmentation"),
-        *("training", "volumes"),
+        *("checkpoints", "contrast", "data", "evaluation", "methods", "networks", "planning", "preview"),
+        *("segmentation", "training", "volumes"),
     },
     "testing": {
         *("checkpoints", "data", "jobs", "methods", "networks", "planning", "synthetic", "training", "volumes"),

@@ -93,6 +93,7 @@ def test_cards_and_jobs_round_trip():
         "evaluate": {"predictions": "a", "references": "b", "output": "c"},
         "rank": {"checkpoint": "a", "input": ["b"]},
         "quality": {"input": ["a"], "segmentations": "b"},
+        "preview": {"image": ["a"], "labels": "b", "output": "c"},
     }
     for kind, job in JOBS.items():
         made = from_json(job, required[kind])

@@ -176,5 +176,7 @@ def stage_words(started: StageStarted) -> str:
         Stage.SCORE_CHECKPOINT: _("Scoring the checkpoint it started from"),
         Stage.RANK: _("Ranking"),
         Stage.EVALUATE: _("Measuring"),
+        Stage.FEATURES: _("Computing features"),
+        Stage.PREVIEW: _("Spreading the strokes"),
     }
     return texts[started.name].format(case=started.detail)

@@ -11,13 +11,24 @@ from typing import overload
 
 from .. import events
 from ..checkpoints.starters import PREFIX, checkpoint_path
-from ..descriptions import EvaluateJob, FinetuneJob, ImportJob, Job, PretrainJob, QualityJob, RankJob, SegmentJob
+from ..descriptions import (
+    EvaluateJob,
+    FinetuneJob,
+    ImportJob,
+    Job,
+    PretrainJob,
+    PreviewJob,
+    QualityJob,
+    RankJob,
+    SegmentJob,
+)
 from ..results import (
     EvaluateResult,
     FinetuneResult,
     ImportResult,
     JobResult,
     PretrainResult,
+    PreviewResult,
     QualityResult,
     RankResult,
     SegmentResult,
@@ -32,6 +43,7 @@ _DOERS = {
     "rank": ("segmentation.rank", "rank"),
     "quality": ("evaluation.quality", "quality"),
     "import": ("checkpoints.foreign", "import_weights"),
+    "preview": ("preview.job", "preview"),
 }
 
 
@@ -50,6 +62,8 @@ def run(job: QualityJob, emit: events.Emit = ..., cancelled: events.CancelCheck 
 @overload
 def run(job: ImportJob, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> ImportResult: ...
 @overload
+def run(job: PreviewJob, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> PreviewResult: ...
+@overload
 def run(job: Job, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> JobResult: ...
 def run(job: Job, emit: events.Emit = events.silent, cancelled: events.CancelCheck = events.never) -> JobResult:
     """Do ``job`` and return its result. Its checkpoint is a path, or ``starter:NAME``.
@@ -63,17 +77,16 @@ def run(job: Job, emit: events.Emit = events.silent, cancelled: events.CancelChe
     emit(events.StageStarted(events.Stage.IMPORT))
     start = time.perf_counter()
     function = getattr(importlib.import_module(f"..{module}", __package__), name)
-    # Only segmenting reports its seconds, and what a user waits for includes the libraries.
-    more = {"import_seconds": time.perf_counter() - start} if isinstance(job, SegmentJob) else {}
+    # These report their seconds, and what a user waits for includes the libraries.
+    timed = isinstance(job, (SegmentJob, PreviewJob))
+    more = {"import_seconds": time.perf_counter() - start} if timed else {}
     with _threads_given_back(job):
         return function(job, emit, cancelled, **more)
 
 
 def _with_checkpoint_path(job: Job) -> Job:
     """``job`` with its starter's file; a path stays as typed, since a run to resume is known by it."""
-    if isinstance(job, (FinetuneJob, SegmentJob, EvaluateJob, RankJob, QualityJob)) and (
-        job.checkpoint or ""
-    ).startswith(PREFIX):
+    if not isinstance(job, PretrainJob) and (job.checkpoint or "").startswith(PREFIX):
         return dataclasses.replace(job, checkpoint=str(checkpoint_path(job.checkpoint or "")))
     return job
 
