@@ -86,7 +86,7 @@ def run(job: Job, emit: events.Emit = events.silent, cancelled: events.CancelChe
 
 def _with_checkpoint_path(job: Job) -> Job:
     """``job`` with its starter's file; a path stays as typed, since a run to resume is known by it."""
-    if not isinstance(job, PretrainJob) and (job.checkpoint or "").startswith(PREFIX):
+    if not isinstance(job, (PretrainJob, ImportJob)) and (job.checkpoint or "").startswith(PREFIX):
         return dataclasses.replace(job, checkpoint=str(checkpoint_path(job.checkpoint or "")))
     return job
 
