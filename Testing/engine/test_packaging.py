@@ -1,5 +1,6 @@
 """What ships is what is there, and the files that name versions and dependencies agree."""
 
+import json
 import re
 import subprocess
 import sys
@@ -81,6 +82,23 @@ def test_one_version_everywhere():
     assert citation
     assert newest
     assert cmake[1] == citation[1] == newest[1] == contrastiveseg.__version__
+
+
+def test_the_index_of_extensions_finds_what_it_reads():
+    entry = json.loads((ROOT / "ContrastiveSeg.json").read_text(encoding="utf-8"))
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    # Slicer's build reads these names, and ignores others without a word.
+    told = dict(re.findall(r'^set\(EXTENSION_(\w+) "?([^")\n]+)"?\)$', text, re.M))
+    assert set(told) == {"HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"}
+    assert entry["scm_url"] == told["HOMEPAGE"] + ".git"
+    assert entry["build_dependencies"] == told["DEPENDS"].split()
+    assert entry["$schema"].endswith("/slicer-extension-catalog-entry-schema-v1.0.2.json#")
+    assert {"category", "scm_url"} <= set(entry)
+    main = told["HOMEPAGE"].replace("//github.com", "//raw.githubusercontent.com") + "/main/"
+    for url in (told["ICONURL"], told["SCREENSHOTURLS"]):
+        assert url.startswith(main)
+        assert url.endswith((".png", ".jpg", ".gif"))
+        assert (ROOT / url.removeprefix(main)).is_file()
 
 
 def test_the_tested_set_names_every_dependency(project):
