@@ -232,7 +232,8 @@ def test_the_documentation_has_every_option_and_every_parameter():
     for kind, job in JOBS.items():
         assert f"## {kind}\n" in jobs
         for option in parameters_of(job):
-            flag = "--set" if option.name == "settings" else "--" + option.name.rstrip("_").replace("_", "-")
+            others = {"settings": "--set", "source": "--from", "file": "FILE"}
+            flag = others.get(option.name, "--" + option.name.rstrip("_").replace("_", "-"))
             assert f"| `{flag}` |" in jobs
     for stage, name in METHODS:
         assert f"### {name}\n" in methods

@@ -10,6 +10,14 @@ from contrastiveseg.jobs.interrupt import interruptible
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals as on POSIX")
 
 
+@pytest.fixture(autouse=True)
+def terminal():
+    """SIGHUP as a program in a terminal gets it, also where the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def send(number):
     os.kill(os.getpid(), number)
 

@@ -24,7 +24,7 @@ from ..files import check_outputs, replacing, write_text
 from ..planning.compatibility import incompatibilities, warning_text
 from ..results import Failure, QualityCase, QualityResult
 from ..volumes.alignment import check_same_grid
-from ..volumes.components import Pieces, pieces_of
+from ..volumes.components import Components, pieces_of
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.dataset_json import declared_labels
 from ..volumes.pairing import labels_by_case, volume_files
@@ -205,7 +205,7 @@ def _measure(case: CaseFiles, map_file: Path | None, card: Card | None, with_pic
     return measured, thumbnail_png(volume, labels, voxel, colors) if with_picture else b""
 
 
-def _place(pieces: Mapping[int, Pieces], shape: Sequence[int]) -> tuple[int, ...]:
+def _place(pieces: Mapping[int, Components], shape: Sequence[int]) -> tuple[int, ...]:
     """Where to look without an uncertainty map: in the largest second piece of a structure, else in the largest."""
     for index in (1, 0):
         found = [(p.sizes[index], p.middles[index]) for p in pieces.values() if len(p.sizes) > index]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 SLOPE = 0.01
 
 Norm = Literal["instance", "batch", "group"]
-Size = int | Sequence[int]
+PerAxis = int | Sequence[int]
 
 
 def norm_layer(dimensions: int, kind: Norm, width: int) -> nn.Module:
@@ -39,9 +39,9 @@ def convolution(
     channels: int,
     width: int,
     *,
-    kernel: Size = 3,
-    stride: Size = 1,
-    padding: Size | None = None,
+    kernel: PerAxis = 3,
+    stride: PerAxis = 1,
+    padding: PerAxis | None = None,
     transposed: bool = False,
     bias: bool = True,
     norm: Norm | None = None,
@@ -78,7 +78,7 @@ class ResidualBlock(nn.Module):
     """Two convolutions and a shortcut, which is a convolution of size 1 where the shape changes."""
 
     def __init__(
-        self, dimensions: int, channels: int, width: int, kernel: Sequence[int], stride: Size, norm: Norm
+        self, dimensions: int, channels: int, width: int, kernel: Sequence[int], stride: PerAxis, norm: Norm
     ) -> None:
         super().__init__()
         steps = _each(stride, dimensions)
@@ -113,7 +113,7 @@ class PooledResidualBlock(nn.Module):
     """
 
     def __init__(
-        self, dimensions: int, channels: int, width: int, kernel: Size, stride: Size, norm: Norm, bias: bool
+        self, dimensions: int, channels: int, width: int, kernel: PerAxis, stride: PerAxis, norm: Norm, bias: bool
     ) -> None:
         super().__init__()
         pool, steps = nn.AvgPool2d if dimensions == 2 else nn.AvgPool3d, _each(stride, dimensions)
@@ -130,7 +130,7 @@ class PooledResidualBlock(nn.Module):
         return self.lrelu(self.second(self.first(x)) + self.widen(self.shrink(x)))
 
 
-def _each(size: Size, dimensions: int) -> tuple[int, ...]:
+def _each(size: PerAxis, dimensions: int) -> tuple[int, ...]:
     return (size,) * dimensions if isinstance(size, int) else tuple(size)
 
 

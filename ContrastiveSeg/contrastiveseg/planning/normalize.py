@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import ndimage
 
 from ..errors import InputError
 from .plan import Channel, Normalization
@@ -122,4 +121,6 @@ def _inside(channel: np.ndarray, how: Normalization, volume: np.ndarray) -> np.n
         return slice(None)
     if how.over == "nonzero":
         return channel != 0
+    from scipy import ndimage  # for imported networks alone, and it takes as long to load as numpy
+
     return ndimage.binary_fill_holes((volume != 0).any(0))

@@ -24,7 +24,7 @@ from ..networks.segmenter import Segmenter
 from ..volumes.reading import read_channels
 from ..volumes.volume import LabelMap, Volume, nonzero_box
 from .one_piece import without_islands
-from .region import Box, only_in, working_box
+from .region import VoxelBox, only_in, working_box
 from .restoring import restore
 from .sliding_window import OnTile, sliding_window, within_memory
 from .tiles import fit_tiles
@@ -176,7 +176,7 @@ class Predictor:
         *,
         mirror: bool = False,
         pieces: Pieces = "auto",
-        box: Box | None = None,
+        box: VoxelBox | None = None,
         probabilities: bool = False,
         uncertainty: bool = False,
         on_tile: OnTile | None = None,
@@ -234,7 +234,7 @@ class Predictor:
         return Prediction(LabelMap(kept, volume.geometry, volume.name), soft, unsure, left_out)
 
 
-def _in_place(box: Box, array: np.ndarray, outside: float = 0, *, shape: tuple[int, ...]) -> np.ndarray:
+def _in_place(box: VoxelBox, array: np.ndarray, outside: float = 0, *, shape: tuple[int, ...]) -> np.ndarray:
     """``array`` (..., z, y, x) of the part in ``box`` on the grid of ``shape``; elsewhere ``outside``."""
     whole = np.full((*array.shape[:-3], *shape), outside, array.dtype)
     z, y, x = box

@@ -13,10 +13,10 @@ from ..volumes.orientation import oriented_axes
 from ..volumes.volume import Geometry
 
 #: Slices of an array (z, y, x).
-Box = tuple[slice, slice, slice]
+VoxelBox = tuple[slice, slice, slice]
 
 
-def voxels_of(roi: Roi, geometry: Geometry, name: str) -> Box:
+def voxels_of(roi: Roi, geometry: Geometry, name: str) -> VoxelBox:
     """The voxels (z, y, x) of a volume as stored that the box ``roi`` touches.
 
     Of a volume that is oblique to the patient's axes it is the smallest box along the volume's own axes that holds
@@ -41,7 +41,7 @@ def voxels_of(roi: Roi, geometry: Geometry, name: str) -> Box:
     return z, y, x
 
 
-def working_box(box: Box, geometry: Geometry, shape: Sequence[int], plan: Plan) -> Box:
+def working_box(box: VoxelBox, geometry: Geometry, shape: Sequence[int], plan: Plan) -> VoxelBox:
     """``box`` of a volume as stored on the network's grid of ``shape`` (z, y, x) with half a patch around
     it, so that its voxels are seen as in the whole volume."""
     axes, widened = oriented_axes(geometry, plan.conventions.orientation), []
@@ -54,7 +54,7 @@ def working_box(box: Box, geometry: Geometry, shape: Sequence[int], plan: Plan) 
     return widened[0], widened[1], widened[2]
 
 
-def only_in(box: Box, array: np.ndarray, outside: float = 0) -> np.ndarray:
+def only_in(box: VoxelBox, array: np.ndarray, outside: float = 0) -> np.ndarray:
     """``array`` (..., z, y, x) with the value ``outside`` everywhere but in ``box``; a copy."""
     kept, inside = np.full_like(array, outside), (..., *box)
     kept[inside] = array[inside]

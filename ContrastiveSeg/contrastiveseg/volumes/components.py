@@ -38,7 +38,7 @@ def in_one_piece(labels: np.ndarray) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Pieces:
+class Components:
     """The components of one label: their voxels, the largest first, and a voxel (z, y, x) in the middle of the largest
     two."""
 
@@ -46,14 +46,14 @@ class Pieces:
     middles: tuple[tuple[int, int, int], ...]
 
 
-def pieces_of(labels: np.ndarray) -> dict[int, Pieces]:
+def pieces_of(labels: np.ndarray) -> dict[int, Components]:
     """The components of every label in ``labels`` (z, y, x)."""
     found = {}
     for label, box, pieces in _components(labels):
         sizes = np.bincount(pieces.ravel())[1:]
         order = np.argsort(-sizes, kind="stable")
         middles = tuple(_middle(pieces == number + 1, box) for number in order[:2])
-        found[label] = Pieces(tuple(int(n) for n in sizes[order]), middles)
+        found[label] = Components(tuple(int(n) for n in sizes[order]), middles)
     return found
 
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 #: A spacing whose largest entry is more than so many times its smallest has thick slices.
@@ -56,6 +55,8 @@ def resample_logits(logits: Tensor, shape: Sequence[int], thick: int | None) -> 
 
 
 def _zoomed(array: np.ndarray, shape: Sequence[int] | np.ndarray, order: int) -> np.ndarray:
+    from scipy import ndimage  # for imported networks alone
+
     factors = [new / old for new, old in zip(shape, array.shape, strict=True)]
     values = array.astype(np.float64)
     zoomed = ndimage.zoom(values, factors, order=order, mode="nearest", grid_mode=True)
