@@ -2,6 +2,7 @@
 
     python Testing/benchmarks/dice.py --data DIR --set LA_half --labeled labelled_5 --steps 200 --pretrain-steps 300 \
         --rows scratch,ideal,starter,scratch+bcp,ideal+bcp --starter CHECKPOINT
+    python Testing/benchmarks/dice.py --data DIR --set LA_half --minutes 2 --resolution auto --rows scratch,starter ...
     python Testing/benchmarks/dice.py --table
 
 A row is a start, and behind a plus sign the fine-tuning method (supervised where none is named). Starts: ``scratch``;
@@ -12,6 +13,9 @@ cases. Either part may be followed by settings of the method, as in ``ideal+bcp:
 fine-tuning steps, cases and seeds; the cases of the list ``val`` are segmented and scored on their own grids by the
 jobs that users run, with all pieces kept (what leaving out islands is worth: pieces_dice.py). Finished runs are in the
 results file and are not run again.
+
+``--minutes`` are minutes of two cores, counted as processor time (four of it are two minutes), so that what else the
+machine does takes nothing from the budget; resolution and patches are chosen as for those minutes.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +37,7 @@ from common import (
     add_common_options,
     add_data_options,
     add_training_options,
+    counting_processor_time,
     data_set,
     image,
     label,
@@ -39,13 +45,12 @@ from common import (
     score,
     split,
 )
-from published import SYNTHETIC_LABELS
+from published import STARTERS
 from results_file import Run, add_run, is_finished, read_runs
 from tables import markdown, spread
 
 from contrastiveseg import events
 from contrastiveseg.checkpoints.header import digest, read_card
-from contrastiveseg.checkpoints.starters import starter, starters
 from contrastiveseg.descriptions import FinetuneJob, PretrainJob, SegmentJob
 from contrastiveseg.errors import ContrastiveSegError, InputError
 from contrastiveseg.jobs.run import run
@@ -61,8 +66,8 @@ NAMES = {
     "nnunet-mirror": "nnU-Net, mirrored",
 }
 
-#: The starters that ship, by the first digits of their SHA-256, as the runs note them.
-_SHIPPED = {digest(starter(name))[:12]: name for name in starters()} | {SYNTHETIC_LABELS: "synthetic-labels-3d-tiny"}
+#: Names of starters by the first digits of their SHA-256, as the runs note them.
+_STARTERS = {start: name for name, start in STARTERS.items()}
 
 
 class StageClock:
@@ -89,8 +94,8 @@ def main() -> int:
     options = _options()
     try:
         if not options.table:
-            if options.steps is None:
-                raise InputError("Give the fine-tuning budget as --steps N.")
+            if options.steps is None and options.minutes is None:
+                raise InputError("Give the fine-tuning budget as --steps N or --minutes M.")
             with tempfile.TemporaryDirectory() as temporary:
                 _benchmark(options, options.work or Path(temporary))
     except ContrastiveSegError as problem:
@@ -108,7 +113,9 @@ def _options() -> argparse.Namespace:
     add_common_options(parser, "dice.json")
     parser.add_argument("--rows", default="scratch,ideal", help="START or START+METHOD each (default: %(default)s)")
     parser.add_argument("--dimensions", type=int, choices=(2, 3), default=3, help="of the network (default: 3)")
-    parser.add_argument("--steps", type=int, help="fine-tuning steps of every row")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, help="fine-tuning steps of every row")
+    length.add_argument("--minutes", type=float, help="instead: minutes of two cores")
     parser.add_argument("--resolution", default="native", help="auto, native or mm, as of finetune (default: native)")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--pretrain-steps", type=int, help="of rows that pre-train")
@@ -136,6 +143,8 @@ def _benchmark(options: argparse.Namespace, work: Path) -> None:
         for row in rows:
             wanted: Run = {"row": row, "set": options.set, "labeled": options.labeled, "seed": seed}
             wanted |= {"steps": options.steps, "precision": options.precision, "dimensions": options.dimensions}
+            if options.minutes:
+                wanted["minutes"] = options.minutes
             if options.resolution != "native":
                 wanted["resolution"] = options.resolution
             start = _parts(row)[0]
@@ -174,7 +183,8 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
         checkpoint = str(options.starter)
     elif start.name not in ("scratch", "all"):
         checkpoint, pretraining = _pretrained(options, folder, work, start, wanted, shared)
-    name = f"{options.set}-{options.dimensions}d-{options.labeled}-{_file_name(wanted['row'])}-{options.steps}"
+    name = f"{options.set}-{options.dimensions}d-{options.labeled}-{_file_name(wanted['row'])}"
+    name += f"-{options.minutes:g}min" if options.minutes else f"-{options.steps}"
     name += "-labels" if wanted.get("pretrain_labels") else ""
     name += f"-{wanted['resolution']}" if wanted.get("resolution") else ""
     output = work / f"{name}-{wanted['seed']}.safetensors"
@@ -185,7 +195,6 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
         others = [{"image": str(image(folder, c))} for c in split(folder, "train") if c not in labeled]
         more["unlabeled"] = (_listed(others, work / "unlabeled"),)
     clock = StageClock()
-    budget = {"steps": options.steps, "seed": wanted["seed"]}
     job = FinetuneJob(
         checkpoint=checkpoint,
         images=(_listed(cases, work),),
@@ -195,11 +204,15 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
         resolution=options.resolution,
         output=str(output),
         overwrite=True,
-        **budget,
+        steps=options.steps,
+        # One thread for twice the minutes: the plan is that of two threads.
+        minutes=2 * options.minutes / options.threads if options.minutes else None,
+        seed=wanted["seed"],
         **more,
         **shared,
     )
-    run(job, clock)
+    with counting_processor_time(options.threads) if options.minutes else nullcontext():
+        trained = run(job, clock)
     val = split(folder, "val")
     with tempfile.TemporaryDirectory() as predictions:
         run(
@@ -215,7 +228,8 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
         scores = score(Path(predictions), folder, val)
     card = read_card(output)
     plan = {"plan": to_json(card.plan), "network": to_json(card.network)}
-    return {**scores, "training": clock.minutes("train"), "pretraining": pretraining, **plan}
+    spent = clock.minutes("train") | {"steps": trained.steps}
+    return {**scores, "training": spent, "pretraining": pretraining, **plan}
 
 
 def _pretrained(
@@ -282,7 +296,7 @@ def _name(row: str, starter_digest: str | None = None) -> str:
     """A row in words."""
     start, method = _parts(row)
     words = NAMES.get(start.name) or f"{start} on the train cases"
-    words += f" {_SHIPPED.get(starter_digest, starter_digest)}" if starter_digest else ""
+    words += f" {_STARTERS.get(starter_digest, starter_digest)}" if starter_digest else ""
     return words if method.text == "supervised" else f"{words}, {method}"
 
 
@@ -294,7 +308,7 @@ def _listed(cases: Sequence[dict[str, str]], work: Path) -> str:
 
 
 def _same_task(run: Run, other: Run) -> bool:
-    alike = ("set", "labeled", "steps", "precision", "dimensions", "resolution")
+    alike = ("set", "labeled", "steps", "minutes", "precision", "dimensions", "resolution")
     return all(run.get(k) == other.get(k) for k in alike)
 
 
@@ -348,7 +362,8 @@ def table(runs: Sequence[Run]) -> str:
         seeds = ", ".join(f"{r['dice']:.3f}" for r in members)
         before = [r["pretraining"] for r in members if r.get("pretraining")]
         times = [_minutes([r["training"] for r in members]), _minutes(before) if before else "-"]
-        done = steps or round(statistics.fmean(r["nnunet"]["iterations"] for r in members))
+        counted = [r["nnunet"]["iterations"] if "nnunet" in r else r["training"]["steps"] for r in members if not steps]
+        done = steps or round(statistics.fmean(counted))
         missed = f"{statistics.fmean(r['empty'] for r in members):g}"
         rows.append([f"{name} {labeled}", start, str(done), *means, missed, seeds, *times])
     return markdown(columns, rows)

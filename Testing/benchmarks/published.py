@@ -19,9 +19,18 @@ from tables import markdown, pieces, spread
 
 RESULTS = Path(__file__).parent / "results"
 
-#: The starters that ship, by the first digits of their files' SHA-256. The second one's runs were made before the names
-#: of its volumes were taken out of its card; the weights are the same.
-MACL, SYNTHETIC_LABELS = "5a8994a2cd08", "30a9ffff1405"
+#: The starter of the tables before the synthesis of today, by the first digits of its file's SHA-256.
+MACL = "5a8994a2cd08"
+#: The default starter.
+DEFAULT = "b964e483e389"
+#: Starters on today's synthesis, in words: the first three after the same 22 processor minutes, the last one after 73.
+#: The second and the last one ship.
+STARTERS = {
+    "CVRL, 22 min (does not ship)": "c2e05f9db8d8",
+    "MACL, 22 min: `macl-3d-tiny`": "e742dd004870",
+    "Synthetic labels, 22 min": "30a9ffff1405",
+    "Synthetic labels, 73 min: `synthetic-labels-3d-tiny`, the default": DEFAULT,
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,8 @@ class Group:
 
     set: str
     row: str
-    steps: int
+    steps: int | None = None
+    minutes: float | None = None
     labeled: str = "labelled_5"
     dimensions: int = 3
     pretrain_minutes: float | None = None
@@ -53,7 +63,7 @@ class Group:
         runs = self.runs()
         return ", ".join(spread([r[key] for r in runs], digits) for key in ("hd95_mm", "assd_mm")) if runs else "-"
 
-    def minutes(self) -> str:
+    def processor_minutes(self) -> str:
         """Mean processor minutes of fine-tuning."""
         runs = self.runs()
         return f"{statistics.fmean(r['training']['cpu_minutes'] for r in runs):.1f}" if runs else "-"
@@ -73,7 +83,7 @@ def _starts(at: Group, minutes: float) -> list[tuple[str, Group]]:
     pretrained = functools.partial(replace, at, pretrain_minutes=minutes)
     return [
         ("From scratch", at),
-        ("Shipped MACL starter", replace(at, row="starter", starter=MACL)),
+        ("Earlier MACL starter", replace(at, row="starter", starter=MACL)),
         (f"`macl`, {minutes:g} min", pretrained(row="macl")),
         (f"`cvrl`, {minutes:g} min", pretrained(row="cvrl")),
         (f"`mixcl`, no labels, {minutes:g} min", pretrained(row="mixcl")),
@@ -93,7 +103,7 @@ def _with_unlabeled(at: Group, minutes: float) -> list[tuple[str, Group]]:
     rows += [(f"`{m}`, `{m}`", replace(at, row=f"{m}+{m}", pretrain_minutes=minutes)) for m in ("cvrl", "ideal")]
     for m in ("supervised", "mean-teacher", "cvrl"):
         row = "starter" if m == "supervised" else f"starter+{m}"
-        rows.append((f"MACL starter, `{m}`", replace(at, row=row, starter=MACL)))
+        rows.append((f"Earlier MACL starter, `{m}`", replace(at, row=row, starter=MACL)))
     return rows
 
 
@@ -135,7 +145,7 @@ def hippocampus() -> str:
 def unlabeled() -> str:
     columns = ("Start, method", "Left atrium, 100 steps", "HD95, ASSD (mm)", "CPU minutes")
     rows = [
-        (name, atrium.dice(), atrium.distances(1), atrium.minutes(), other.dice(), other.minutes())
+        (name, atrium.dice(), atrium.distances(1), atrium.processor_minutes(), other.dice(), other.processor_minutes())
         for (name, atrium), (_, other) in zip(
             _with_unlabeled(LEFT_ATRIUM, 12), _with_unlabeled(HIPPOCAMPUS, 2), strict=True
         )
@@ -148,7 +158,7 @@ def acdc() -> str:
     grid = replace(ACDC, row="ideal", pretrain_steps=1)
     groups.insert(1, ("From scratch, on the grid of the rows that are pre-trained", grid))
     columns = ("ACDC in 2D, 10 labeled volumes, 400 steps", "Dice", "HD95, ASSD (mm)", "CPU minutes")
-    return markdown(columns, [(name, g.dice(), g.distances(0), g.minutes()) for name, g in groups])
+    return markdown(columns, [(name, g.dice(), g.distances(0), g.processor_minutes()) for name, g in groups])
 
 
 def summary() -> str:
@@ -157,19 +167,28 @@ def summary() -> str:
         Group("LA_half", "scratch", 400, resolution="auto"),
         Group("Hippocampus", "scratch", 50, resolution="auto"),
     ]
-    starts = {
-        "From scratch": None,
-        "Starter `macl-3d-tiny`": MACL,
-        "Starter `synthetic-labels-3d-tiny`, the default": SYNTHETIC_LABELS,
-    }
+    starts = {"From scratch": None} | STARTERS
     rows = []
-    for name, digest in starts.items():
-        groups = [replace(at, row="starter", starter=digest) if digest else at for at in sets]
-        rows.append((name, *(value for g in groups for value in (g.dice(), g.distances(1), g.minutes()))))
+    for name, start in starts.items():
+        groups = [replace(at, row="starter", starter=start) if start else at for at in sets]
+        rows.append((name, *(value for g in groups for value in (g.dice(), g.distances(1), g.processor_minutes()))))
     columns = ["Dice on held-out cases"]
     for task in ("Left atrium, 4 labels, 400 steps", "Hippocampus, 10 labels, 50 steps"):
         columns += [task, "HD95, ASSD (mm)", "CPU minutes"]
     return markdown(columns, rows)
+
+
+def budgets() -> str:
+    """Scratch and the default starter after minutes that people give."""
+    rows = []
+    for name, words in (("LA_half", "Left atrium, 4 labels"),):
+        scratch = Group(name, "scratch", minutes=2.0, resolution="auto")
+        for start, group in (
+            ("from scratch", scratch),
+            ("default starter", replace(scratch, row="starter", starter=DEFAULT)),
+        ):
+            rows.append((f"{words}, {start}", group.dice(), group.distances(1)))
+    return markdown(("2 minutes of two cores", "Dice", "HD95, ASSD (mm)"), rows)
 
 
 def nnunet() -> str:
@@ -189,7 +208,7 @@ def nnunet() -> str:
 
     rows = [row("nnU-Net", "nnunet"), row("nnU-Net, with mirroring", "nnunet-mirror")]
     rows += [row("Ours from scratch", "scratch", steps=150, dimensions=3)]
-    rows += [row("Ours from the MACL starter", "starter", steps=150, dimensions=3)]
+    rows += [row("Ours from the earlier MACL starter", "starter", steps=150, dimensions=3)]
     return markdown(("Hippocampus, 10 labels", "Processor minutes", "Iterations", "Dice"), rows)
 
 
@@ -263,6 +282,7 @@ TABLES: dict[str, Callable[[], str]] = {
         unlabeled,
         acdc,
         summary,
+        budgets,
         nnunet,
         nnunet_import,
         segment_time,
