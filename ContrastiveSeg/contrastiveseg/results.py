@@ -243,7 +243,7 @@ class PreviewResult:
     Attributes:
         background: whether some was painted; if not, it was assumed wherever the volume is unlike the strokes.
         computed: whether the features were computed now, not found in the cache.
-        seconds: by stage, see :data:`.preview.job.STAGES`.
+        seconds: by stage, see :data:`.previewing.job.STAGES`.
     """
 
     output: str

@@ -38,11 +38,11 @@ from contrastiveseg.checkpoints.starters import checkpoint_path
 from contrastiveseg.descriptions import FinetuneJob, SegmentJob
 from contrastiveseg.errors import ContrastiveSegError
 from contrastiveseg.jobs.run import run
-from contrastiveseg.preview import spreading
-from contrastiveseg.preview.classifier import LinearClassifier
-from contrastiveseg.preview.computing import feature_maps, open_network
-from contrastiveseg.preview.feature_maps import FeatureMaps
-from contrastiveseg.preview.strokes import Strokes
+from contrastiveseg.previewing import spreading
+from contrastiveseg.previewing.classifier import LinearClassifier
+from contrastiveseg.previewing.computing import feature_maps, open_network
+from contrastiveseg.previewing.feature_maps import FeatureMaps
+from contrastiveseg.previewing.strokes import Strokes
 from contrastiveseg.segmentation.restoring import restore
 from contrastiveseg.volumes.dataset_json import declared_in
 from contrastiveseg.volumes.orientation import canonical_axes

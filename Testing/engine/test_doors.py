@@ -29,13 +29,13 @@ DOORS = {
     "methods": {"contrast", "data", "networks", "planning", "synthetic", "volumes"},
     "evaluation": {"checkpoints", "planning", "volumes"},
     "segmentation": {"checkpoints", "data", "networks", "planning", "volumes"},
-    "preview": {"checkpoints", "data", "networks", "planning", "segmentation", "volumes"},
+    "previewing": {"checkpoints", "data", "networks", "planning", "segmentation", "volumes"},
     "training": {
         *("checkpoints", "contrast", "data", "evaluation", "methods", "networks", "planning", "segmentation"),
         "volumes",
     },
     "jobs": {
-        *("checkpoints", "contrast", "data", "evaluation", "methods", "networks", "planning", "preview"),
+        *("checkpoints", "contrast", "data", "evaluation", "methods", "networks", "planning", "previewing"),
         *("segmentation", "training", "volumes"),
     },
     "testing": {

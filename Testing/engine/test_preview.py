@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,20 @@ import torch
 from seg_nrrd import IMAGE, layer
 from seg_nrrd import write as write_segmentation
 
+import contrastiveseg
+from contrastiveseg.checkpoints.format import load, save
 from contrastiveseg.checkpoints.starters import starter
 from contrastiveseg.descriptions import PreviewJob
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.events import Log
 from contrastiveseg.jobs.run import run
-from contrastiveseg.preview import computing, feature_cache
-from contrastiveseg.preview.classifier import balanced_shares, fit
-from contrastiveseg.preview.feature_maps import FeatureMaps, moments
-from contrastiveseg.preview.job import STAGES, preview
-from contrastiveseg.preview.spreading import class_scores
-from contrastiveseg.preview.strokes import MOST_VOXELS, Strokes, read_strokes
+from contrastiveseg.previewing import computing, feature_cache
+from contrastiveseg.previewing.classifier import balanced_shares, fit
+from contrastiveseg.previewing.feature_maps import FeatureMaps, moments
+from contrastiveseg.previewing.job import STAGES, preview
+from contrastiveseg.previewing.spreading import class_scores
+from contrastiveseg.previewing.strokes import MOST_VOXELS, Strokes, read_strokes
+from contrastiveseg.volumes.orientation import canonical_axes
 from contrastiveseg.volumes.reading import read_geometry, read_labels, read_volume
 
 STARTER = str(starter("synthetic-labels-3d-tiny"))
@@ -190,7 +194,29 @@ def test_a_cache_that_cannot_be_written_is_told_and_the_preview_made(scene, tmp_
     told = []
     preview(job(volume, strokes, tmp_path / "preview.mha", cache=str(tmp_path / "file")), told.append)
     assert (tmp_path / "preview.mha").is_file()
-    assert [event.level for event in told if isinstance(event, Log)] == ["warning"]
+    warnings = [event.text for event in told if isinstance(event, Log) and event.level == "warning"]
+    assert len(warnings) == 1
+    assert "not kept" in warnings[0]
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "stored"])
+def test_a_network_with_axes_of_its_own_gets_them_and_the_strokes_lie_where_they_were_painted(
+    scene, tmp_path, orientation
+):
+    volume, ball, strokes = scene
+    card, weights = load(Path(STARTER))
+    conventions = replace(card.plan.conventions, orientation=orientation, resampling="nnunet-cubic", padding="zero")
+    checkpoint = tmp_path / "imported.safetensors"
+    save(checkpoint, weights, replace(card, plan=replace(card.plan, conventions=conventions)))
+    preview(job(volume, strokes, tmp_path / "preview.mha", checkpoint=str(checkpoint)))
+    assert dice(read_labels(tmp_path / "preview.mha").array == 1, ball) > 0.85
+
+
+def test_the_function_stays_a_function_after_its_first_call(scene, tmp_path):
+    volume, _, strokes = scene
+    for name in ("first.mha", "second.mha"):
+        given = {"image": volume, "labels": strokes, "background": 9, "cache": tmp_path / "cache"}
+        contrastiveseg.preview(output=tmp_path / name, **given)
 
 
 def test_a_large_volume_is_worked_on_coarser(scene, tmp_path, monkeypatch):
@@ -261,7 +287,7 @@ def test_a_new_stroke_stops_the_preview_within_the_network(scene, tmp_path):
 def test_a_segment_named_background_is_background(tmp_path):
     layers = [layer((1, 2, 3), (1, 2, 4)) + layer((3, 3, 3), value=2)]
     path = write_segmentation(tmp_path / "a.seg.nrrd", layers, [("ball", 0, 1), ("Background ", 0, 2)])
-    strokes = read_strokes(path, IMAGE, None)
+    strokes = read_strokes(path, IMAGE, canonical_axes(IMAGE), None)
     assert (strokes.values, strokes.background) == ((1,), True)
     assert strokes.voxels[strokes.classes == 1].tolist() == [[1, 2, 3], [1, 2, 4]]
     assert strokes.voxels[strokes.classes == 0].tolist() == [[3, 3, 3]]
@@ -270,7 +296,8 @@ def test_a_segment_named_background_is_background(tmp_path):
 def test_long_strokes_are_thinned_out_evenly(scene, tmp_path):
     volume, _, _ = scene
     array = np.ones((20, 26, 30), np.uint8)
-    strokes = read_strokes(written(tmp_path / "all.mha", array, TURNED), read_geometry(volume)[0], None)
+    grid = read_geometry(volume)[0]
+    strokes = read_strokes(written(tmp_path / "all.mha", array, TURNED), grid, canonical_axes(grid), None)
     assert len(strokes.voxels) == MOST_VOXELS
     assert strokes.voxels.min(0).tolist() == [0, 0, 0]
 

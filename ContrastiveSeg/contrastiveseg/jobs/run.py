@@ -43,7 +43,7 @@ _DOERS = {
     "rank": ("segmentation.rank", "rank"),
     "quality": ("evaluation.quality", "quality"),
     "import": ("checkpoints.foreign", "import_weights"),
-    "preview": ("preview.job", "preview"),
+    "preview": ("previewing.job", "preview"),
 }
 
 

@@ -11,15 +11,15 @@ import torch
 
 from .. import events
 from ..checkpoints.header import digest, read_card
+from ..checkpoints.licensing import tell_terms
 from ..descriptions import PreviewJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
 from ..files import check_outputs
-from ..networks.registry import available_backbones
 from ..results import PreviewResult
 from ..segmentation.restoring import restore
 from ..segmentation.timings import Timings
-from ..volumes.orientation import canonical_axes
+from ..volumes.orientation import oriented_axes
 from ..volumes.reading import read_channels
 from ..volumes.volume import Volume
 from ..volumes.writing import check_writable_kind, write_labels
@@ -57,12 +57,12 @@ def preview(
     images = [Path(p) for p in job.image]
     check_outputs([output], [Path(job.checkpoint), Path(job.labels), *images], job.overwrite)
     emit(events.StageStarted(events.Stage.LOAD))
-    with timings.of("import"):
-        available_backbones()  # brings in MONAI
     with timings.of("load"):
-        read_card(Path(job.checkpoint))
-        volume = read_channels(images)
-        strokes = read_strokes(Path(job.labels), volume.geometry, job.background)
+        card = read_card(Path(job.checkpoint))
+        volume = read_channels(images, len(card.plan.channels))
+        axes = oriented_axes(volume.geometry, card.plan.conventions.orientation)
+        strokes = read_strokes(Path(job.labels), volume.geometry, axes, job.background)
+    tell_terms(card, emit)
     if volume.geometry.doubt:
         emit(events.warning(f"{volume.name}: {volume.geometry.doubt}."))
     with timings.of("features"):
@@ -75,7 +75,7 @@ def preview(
         values = np.array([0, *strokes.values])
         values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
         classes = restore(scores, strokes.grid).classes
-        array = values[np.ascontiguousarray(canonical_axes(volume.geometry).undo(classes))]
+        array = values[np.ascontiguousarray(axes.undo(classes))]
     _stop_if(cancelled)
     with timings.of("write"):
         write_labels(output, array, volume.geometry, compress=not job.uncompressed)

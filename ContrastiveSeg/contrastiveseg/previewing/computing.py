@@ -27,7 +27,6 @@ from ..networks.registry import build
 from ..networks.segmenter import load_transferred
 from ..planning.normalize import looks_like_ct, sample, window_from
 from ..planning.plan import Channel, Normalization, Plan
-from ..volumes.orientation import canonical_axes
 from ..volumes.volume import Geometry, Volume
 from .feature_maps import FeatureMaps, moments
 
@@ -99,7 +98,8 @@ def feature_maps(network: FeatureNetwork, volume: Volume, cancelled: CancelCheck
     margins = [0, 0, 0]
     for axis, stride in zip(axes, network.backbone.total_stride, strict=True):
         margins[axis] = -image.shape[axis + 1] % stride
-    padded = F.pad(image[None], [m for margin in margins[::-1] for m in (0, margin)], mode="replicate")[0]
+    behind = [m for margin in margins[::-1] for m in (0, margin)]
+    padded = F.pad(image[None], behind, mode="constant" if plan.conventions.padding == "zero" else "replicate")[0]
     try:
         with _stopping(network.backbone, cancelled):
             levels = _levels(network, padded, plan)
@@ -136,8 +136,11 @@ def _levels(network: FeatureNetwork, image: Tensor, plan: Plan) -> list[Tensor]:
 
 def _working_plan(network: FeatureNetwork, volume: Volume) -> Plan:
     """The checkpoint's plan; that of a starter for any modality follows the volume. Coarser where that is too large."""
-    plan, spacing = network.card.plan, canonical_axes(volume.geometry).spacing_zyx(volume.geometry)
+    # Splines take longer than the network, and would skip voxels on a grid that is coarser than the plan's.
+    plan = network.card.plan
+    plan = replace(plan, conventions=replace(plan.conventions, resampling="linear"))
     if plan.generic:
+        spacing = Preprocessor(plan).axes(volume.geometry).spacing_zyx(volume.geometry)
         thickest = int(np.argmax([round(s, 3) for s in spacing]))
         plan = replace(plan, channels=tuple(map(_channel, volume.array)), spacing=spacing, slice_axis=thickest)
     most = MOST_NUMBERS // max(network.backbone.decoder_channels[-1], network.backbone.channels[0])

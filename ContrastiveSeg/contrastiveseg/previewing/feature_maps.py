@@ -19,9 +19,8 @@ class FeatureMaps:
     interpolating all features first, in a hundredth of the memory.
 
     Attributes:
-        maps: float16 (channels, z, y, x) in canonical orientation, finest or not; all cover the same extent.
-        groups: how many channels each map brings together with others: maps of one group share one weight in the
-            penalty of the classifier.
+        maps: float16 (channels, z, y, x) in the network's orientation, each of its own size; all cover the same extent.
+        groups: of each map; those of one group count as one, however many channels they have together.
         shape: voxels (z, y, x) of the working grid that the volume takes up; ``extent``: of that grid with its padding,
             which the maps cover.
         mean, deviation: (channels of all maps,) over the whole extent.
@@ -42,8 +41,8 @@ class FeatureMaps:
         return np.repeat(1 / np.sqrt(totals[list(self.groups)]), widths) / self.deviation
 
     def at(self, voxels: np.ndarray, grid: Sequence[int]) -> np.ndarray:
-        """The features (N, channels of all maps), float32, at ``voxels`` (N, 3) of a canonical ``grid`` (z, y, x) over
-        the volume, interpolated linearly."""
+        """The features (N, channels of all maps), float32, at ``voxels`` (N, 3) of a ``grid`` (z, y, x) over the
+        volume in the network's orientation, interpolated linearly."""
         # A voxel's center in the extent, -1 to 1 from edge to edge, x first as torch has it.
         place = (voxels + 0.5) / grid * self.shape / self.extent * 2 - 1
         points = torch.from_numpy(place[:, ::-1].astype(np.float32)).reshape(1, 1, 1, -1, 3)

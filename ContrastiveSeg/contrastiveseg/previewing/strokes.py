@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..volumes.orientation import canonical_axes
+from ..volumes.orientation import Axes
 from ..volumes.plausible_labels import check_no_image
 from ..volumes.reading import read_labels
 from ..volumes.segments import segments_of
@@ -22,7 +22,7 @@ MOST_VOXELS = 4000
 
 @dataclass(frozen=True)
 class Strokes:
-    """Painted voxels in canonical orientation.
+    """Painted voxels in the orientation of the network.
 
     Attributes:
         voxels: (N, 3), z, y, x. classes: (N,): 0 background, n the n-th of ``values``.
@@ -40,10 +40,11 @@ class Strokes:
         return bool((self.classes == 0).any())
 
 
-def read_strokes(path: Path, geometry: Geometry, background: int | None) -> Strokes:
+def read_strokes(path: Path, geometry: Geometry, axes: Axes, background: int | None) -> Strokes:
     """The strokes in a label map or a segmentation of Slicer, on the grid ``geometry`` of the volume.
 
     Args:
+        axes: how arrays on ``geometry`` turn to the network's orientation.
         background: the value of painted background; a segment named background needs none.
 
     Raises:
@@ -53,8 +54,7 @@ def read_strokes(path: Path, geometry: Geometry, background: int | None) -> Stro
     check_no_image(path, labels)
     named = {s.value for s in segments_of(path) if s.name.strip().casefold() == BACKGROUND_NAME}
     behind = named | ({background} if background is not None else set())
-    axes = canonical_axes(geometry)
-    canonical = axes.apply(labels)
+    turned = axes.apply(labels)
     counts = np.bincount(labels.ravel())
     values = tuple(int(v) for v in np.flatnonzero(counts) if v and v not in behind)
     if not values:
@@ -62,10 +62,10 @@ def read_strokes(path: Path, geometry: Geometry, background: int | None) -> Stro
             f"No structure is painted in {path}"
             + (", only background. Paint a few strokes inside the structure too." if counts[1:].any() else ".")
         )
-    painted = np.argwhere(canonical > 0)
+    painted = np.argwhere(turned > 0)
     lookup = np.zeros(len(counts), np.intp)
     lookup[list(values)] = np.arange(1, len(values) + 1)
-    classes = lookup[canonical[tuple(painted.T)]]
+    classes = lookup[turned[tuple(painted.T)]]
     chosen = np.concatenate([_spread(np.flatnonzero(classes == c)) for c in range(len(values) + 1)])
     return Strokes(painted[chosen], classes[chosen], values, axes.shape_zyx(geometry))
 
