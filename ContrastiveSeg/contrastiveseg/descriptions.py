@@ -67,6 +67,9 @@ class Training(Parameters):
     device: str = _device()
     precision: Precision = _precision()
     license: str = parameter("", help="license of the weights, noted in the checkpoint", placeholder="NAME")
+    keep_names: bool = parameter(
+        False, help="name the training cases in the checkpoint, in place of running numbers; mind what you share"
+    )
     seed: int = parameter(0, help="same seed, same data, same machine: same weights", at_least=0, at_most=2**32 - 1)
     threads: int | None = _threads()
 

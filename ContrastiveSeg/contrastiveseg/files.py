@@ -63,6 +63,13 @@ def check_output(path: Path, overwrite: bool = False, hint: str = "") -> None:
         raise InputError(f"The folder {there} is read-only. Choose an output folder you may write to.")
 
 
+def without_folders(text: str, files: Iterable[Path]) -> str:
+    """``text`` with the names of ``files`` in place of their paths: folders may tell of whom a report should not."""
+    for file in files:
+        text = text.replace(str(file), file.name)
+    return text
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Reading ``path``: what the system refuses (rights, a network drive that went) becomes an InputError.

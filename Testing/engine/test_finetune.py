@@ -13,10 +13,12 @@ import torch
 from contrastiveseg.checkpoints.card import Label
 from contrastiveseg.checkpoints.format import load, save
 from contrastiveseg.checkpoints.header import digest, read_card
+from contrastiveseg.checkpoints.learned_cases import learned_cases
 from contrastiveseg.descriptions import FinetuneJob, PretrainJob, SegmentJob
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.events import Event, Log, Metric, Stage, StageStarted
 from contrastiveseg.segmentation.segment import segment
+from contrastiveseg.serialization import to_json
 from contrastiveseg.synthetic.dataset import write_dataset
 from contrastiveseg.synthetic.settings import SyntheticSettings
 from contrastiveseg.training import pretrain as pretraining
@@ -62,7 +64,9 @@ def test_from_scratch(segmenter, dataset):
     assert (origin.base, origin.steps, origin.case_count, origin.scores) == (None, 2, 4, {})
     first = dataset / "imagesTr" / "synthetic_00000.nii.gz"
     assert all(c.label_used for c in origin.cases)
-    assert origin.cases[0].digest == digest(first)
+    assert [c.name for c in origin.cases] == ["case 1", "case 2", "case 3", "case 4"]
+    assert learned_cases(card, [("other", digest(first))]).same_files == ("other",)
+    assert digest(first) not in str(to_json(card))
     assert {p.name for p in segmenter.parent.iterdir()} == {segmenter.name, metrics_path(segmenter).name}
 
 
@@ -144,7 +148,8 @@ def test_leave_one_out_scores_every_case_once_and_trains_on_all(dataset, out):
 
 
 def test_validation_on_cases_given_by_name(dataset, out):
-    result = finetune(job(dataset, out, validation="synthetic_00003, synthetic_00000,synthetic_00003"))
+    given = "synthetic_00003, synthetic_00000,synthetic_00003"
+    result = finetune(job(dataset, out, validation=given, keep_names=True))
     assert [c.name for c in result.held_out] == ["synthetic_00000", "synthetic_00003"]
     assert [c.name for c in read_card(out).provenance.cases] == ["synthetic_00001", "synthetic_00002"]
 

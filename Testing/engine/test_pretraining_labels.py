@@ -30,7 +30,8 @@ def label(dataset: Path, *cases: int) -> list[str]:
 
 def pretrained_with(dataset: Path, output: Path, labels: list[str], method: str = "mixcl") -> list[bool]:
     """Whether the label of each case was used, as the checkpoint says; cases by name."""
-    pretrain(PretrainJob(images=(str(dataset),), labels=tuple(labels), output=str(output), method=method, **COMMON))
+    given = {"images": (str(dataset),), "labels": tuple(labels), "output": str(output), "method": method}
+    pretrain(PretrainJob(**given, keep_names=True, **COMMON))
     return [case.label_used for case in sorted(read_card(output).provenance.cases, key=lambda case: case.name)]
 
 
@@ -77,9 +78,8 @@ def test_a_method_that_learns_from_none_refuses_labels(dataset, tmp_path):
 
 
 def tuned(dataset: Path, checkpoint: Path, output: Path, validation: str, seen: list | None = None) -> None:
-    job = FinetuneJob(
-        images=(str(dataset),), checkpoint=str(checkpoint), output=str(output), validation=validation, **COMMON
-    )
+    given = {"images": (str(dataset),), "checkpoint": str(checkpoint), "output": str(output)}
+    job = FinetuneJob(**given, validation=validation, keep_names=True, **COMMON)
     finetune(job, (seen if seen is not None else []).append)
 
 
@@ -113,6 +113,7 @@ def test_what_was_learned_is_remembered_though_it_comes_back_without_its_label(d
         checkpoint=str(mixcl),
         method="mean-teacher",
         output=str(output),
+        keep_names=True,
         **COMMON,
     )
     finetune(job)

@@ -134,7 +134,7 @@ def test_a_listing_with_labels_gives_its_images_alone(folders, dataset, out):
 
 
 def test_the_card_tells_which_labels_were_used(folders, out):
-    finetune(job(folders, out))
+    finetune(replace(job(folders, out), keep_names=True))
     origin = read_card(out).provenance
     assert [(c.name, c.label_used) for c in origin.cases] == [
         ("synthetic_00000", True),

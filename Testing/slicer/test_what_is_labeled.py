@@ -8,6 +8,7 @@ import pytest
 import slicer
 from patients import SHAPE, add_patient, add_segmentation, add_volume, boxes
 
+from contrastiveseg.checkpoints.learned_cases import learned_cases
 from contrastiveseg.volumes.dataset import find_cases
 
 SECONDS = 90
@@ -235,7 +236,9 @@ def test_the_engine_learns_from_slices_strokes_and_what_was_drawn(drive):
     drive.wait_for(lambda: not drive.session.training, SECONDS)
     card = drive.session.checkpoint.card
     assert [label.name for label in card.labels] == ["Liver", "Spleen"]
-    assert [case.name for case in card.provenance.cases] == ["CT-0", "CT-1", "CT-2", "CT-3"]
+    learned = tuple(f"CT-{number}" for number in range(4))
+    assert learned_cases(card, [(name, None) for name in learned]).same_name == learned
+    assert card.provenance.case_count == 4
     partly = [line.split(":")[0] for line in said if "% of the voxels" in line]
     assert partly == ["CT-0", "CT-3"]
     # Both were said: the engine has nothing to ask.

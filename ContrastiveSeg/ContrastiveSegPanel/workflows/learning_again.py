@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from slicer.i18n import tr as _
 
+from contrastiveseg.checkpoints.learned_cases import learned_from_others
+
 from .cases import TRAIN, Case, Structure
 from .catalog import Entry
 from .labeled_parts import is_background
@@ -34,8 +36,7 @@ def what_is_missing(entry: Entry, cases: Sequence[Case], structures: Sequence[St
     if entry.card is None:
         return sentences
     taught = [case for case in cases if case.role == TRAIN]
-    there = {name.casefold() for name in case_names(taught).values()}
-    gone = [case.name for case in entry.card.provenance.labeled_cases if case.name.casefold() not in there]
+    gone = learned_from_others(entry.card, case_names(taught).values())
     if gone:
         text = _("{name} has also learned from {cases}, which this scene does not teach; that may fade.")
         sentences.append(text.format(name=entry.name, cases=_first(gone)))

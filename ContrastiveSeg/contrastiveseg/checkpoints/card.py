@@ -29,7 +29,12 @@ class Label:
 
 @dataclass(frozen=True)
 class TrainingCase:
-    """A case that training saw: ``digest`` is the SHA-256 of its image file(s)' content.
+    """A case that training saw.
+
+    Attributes:
+        name: a running number, or its name where that was to be kept.
+        digest, name_hash: of its image file(s)' content and of its name, salted (:mod:`.anonymity`). Where the
+            provenance has no salt, the plain SHA-256 and "", as in the first versions.
 
     Of a label that was used: the share of the voxels that it labels, and the values that were looked for, None for all.
     """
@@ -39,6 +44,7 @@ class TrainingCase:
     label_used: bool
     labeled: float = 1.0
     structures: tuple[int, ...] | None = None
+    name_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Provenance:
         interventions: what was changed during the training, as a structure was being missed.
         optimization: optimizer, learning rates and their schedule.
         cases: what was trained on, and before that on with its labels. Large pre-training sets list the first
-            thousand, or all with labels; ``case_count`` is exact.
+            thousand, or all with labels; ``case_count`` is exact. salt: of their hashes.
         steps, seed, minutes: the run. scores: e.g. {"validation_dice": 0.91}.
         created: ISO date. software: name and version.
         license: of the weights, with that of those they were made from. citation: papers to cite.
@@ -75,6 +81,7 @@ class Provenance:
     license: str = ""
     citation: str = ""
     sources: tuple[str, ...] = ()
+    salt: str = ""
 
     @property
     def labeled_cases(self) -> tuple[TrainingCase, ...]:

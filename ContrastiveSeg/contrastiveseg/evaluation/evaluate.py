@@ -123,7 +123,7 @@ def evaluate(
         except InputError as problem:
             if len(pairs) == 1:
                 raise
-            refused[case] = str(problem)
+            refused[case] = files.without_folders(str(problem), (prediction, reference))
             emit(warning(f"{case}: {problem}"))
             continue
         for side, values in (

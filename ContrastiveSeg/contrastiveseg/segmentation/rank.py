@@ -20,7 +20,7 @@ from .. import events
 from ..descriptions import RankJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
-from ..files import check_outputs, write_text
+from ..files import check_outputs, without_folders, write_text
 from ..results import Failure, RankedCase, RankResult
 from ..serialization import to_json
 from ..volumes.dataset import CaseFiles, find_cases
@@ -85,7 +85,9 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
     for position, entry in enumerate(ranked, start=1):
         emit(events.log(f"{position}. {_line(entry, grids[entry.name])}"))
     if job.output:
-        written = {"cases": to_json(ranked), "failures": to_json(failures)}
+        images = [image for case in (*labeled, *unlabeled) for image in case.images]
+        told = [Failure(*(without_folders(text, images) for text in (f.input, f.what))) for f in failures]
+        written = {"cases": to_json(ranked), "failures": to_json(told)}
         write_text(Path(job.output), json.dumps(written, indent=1) + "\n")
     return RankResult(tuple(ranked), tuple(failures), job.output)
 

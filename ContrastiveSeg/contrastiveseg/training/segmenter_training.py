@@ -138,20 +138,15 @@ class SegmenterTraining:
             self.how,
             trained,
             labels_used=True,
+            earlier_training=base.provenance if base else None,
             base=self.start.digest,
             base_method=base.method if base else None,
             scores=scores or {},
             sources=sources(base, Path(self.job.checkpoint).stem, self.start.digest),
             citation=_citations(base.provenance.citation if base else "", self.method.citation),
         )
-        # A case whose label was used before stays listed so, even if it is used without its label now.
-        again = {case.digest for case in origin.labeled_cases}
-        earlier = [case for case in (base.provenance.labeled_cases if base else ()) if case.digest not in again]
-        known = {case.digest for case in earlier}
-        cases = (*(case for case in origin.cases if case.digest not in known), *earlier)
-        count = origin.case_count + len(cases) - len(origin.cases)
         license = inherited(origin.license, base.provenance.license if base else "")
-        origin = dataclasses.replace(origin, cases=cases, case_count=count, license=license)
+        origin = dataclasses.replace(origin, license=license)
         assert self.run.output is not None
         save(self.run.output, weights, dataclasses.replace(self.card(held), provenance=origin))
 

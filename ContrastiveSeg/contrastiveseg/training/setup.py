@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from .. import __version__, events
+from ..checkpoints.anonymity import hashed, new_salt, numbered
 from ..checkpoints.card import Provenance, TrainingCase
 from ..claims import check_unclaimed, claimed
 from ..data.cache import CachedCase, preprocess, remove_cache
@@ -33,7 +34,10 @@ from .run import Budget, Run, Trained
 from .tensorboard import tensorboard
 
 #: Fields of a job that may differ between a run and its resumption.
-_NOT_SHAPING = ("output", "resume", "overwrite", "cache", "device", "precision", "threads", "tensorboard", "license")
+_NOT_SHAPING = (
+    *("output", "resume", "overwrite", "cache", "device", "precision", "threads", "tensorboard", "license"),
+    "keep_names",
+)
 #: Cases named one by one in a checkpoint, or as many as came with labels; beyond it only their number is kept.
 _NAMED_CASES = 1000
 
@@ -163,15 +167,31 @@ def provenance(
     how: Optimization,
     trained: Trained,
     labels_used: bool,
+    earlier_training: Provenance | None = None,
     **more: Any,
 ) -> Provenance:
-    """The part of the card that says where the weights come from; ``labels_used`` where the cases have any."""
+    """The part of the card that says where the weights come from; ``labels_used`` where the cases have any.
+
+    Args:
+        earlier_training: the provenance of the checkpoint that training started from. Cases whose labels it has
+            learned stay listed so, even if they are used without their labels now.
+    """
     # Those with labels first, and every one of them.
     labeled = sum(c.values is not None for c in cases)
     named = sorted(cases, key=lambda c: c.values is None)[: max(_NAMED_CASES, labeled)]
+    earlier = earlier_training.labeled_cases if earlier_training else ()
+    salt = (earlier_training.salt if earlier_training and earlier else "") or new_salt(case.digest for case in cases)
+    if earlier_training and not earlier_training.salt:
+        earlier = tuple(hashed(case, salt) for case in earlier)
+    now = [hashed(_training_case(c, labels_used and c.values is not None), salt) for c in named]
+    again = {case.digest for case in now if case.label_used}
+    earlier = tuple(case for case in earlier if case.digest not in again)
+    known = {case.digest for case in earlier}
+    listed = [*(case for case in now if case.digest not in known), *earlier]
     return Provenance(
-        cases=tuple(_training_case(c, labels_used and c.values is not None) for c in named),
-        case_count=len(cases),
+        cases=numbered(listed, job.keep_names),
+        case_count=len(cases) + len(listed) - len(now),
+        salt=salt,
         steps=trained.steps,
         seed=job.seed,
         minutes=round(trained.minutes, 2),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def names_a_label_map(path: Path) -> bool:
     return files.volume_suffix(path) == ".seg.nrrd" or any(words)
 
 
-def matching_case(name: str, cases: Collection[str]) -> str | None:
+def matching_case(name: str, cases: Container[str]) -> str | None:
     """Which of ``cases`` a file's ``name`` (without its file ending) is, with or without ``_seg``, ``_mask``, ..."""
     candidates = [name]
     for candidate in candidates:  # grows: CASE_seg-label is CASE, too
