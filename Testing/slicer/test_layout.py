@@ -112,7 +112,7 @@ def test_nothing_in_batch_and_jobs_is_squeezed(panel, module, screenshot):
 
 def test_the_panels_width_does_not_depend_on_names(panel, module, models, wait_for):
     """Each change of it would lay out all of Slicer's views anew."""
-    for section in ("fineTune", "preTrain", "batch", "results", "jobs"):
+    for section in ("preview", "fineTune", "preTrain", "batch", "results", "jobs"):
         getattr(panel.ui, f"{section}Section").collapsed = False
     granted(panel, module)
     width = module.parent.minimumSizeHint.width()

@@ -16,7 +16,9 @@ def texts(*files):
 
 
 @pytest.mark.parametrize(
-    "files", [("Model", "Segment"), ("FineTune",), ("PreTrain",), ("Results",)], ids=lambda files: files[0]
+    "files",
+    [("Model", "Segment"), ("Preview",), ("FineTune",), ("PreTrain",), ("Results",)],
+    ids=lambda files: files[0],
 )
 def test_no_two_controls_answer_to_one_key(files):
     """Those of sections that are open together at first, and of each of the others."""
@@ -35,5 +37,13 @@ def test_what_can_be_pressed_or_chosen_says_what_it_does(file):
         and not widget.findtext("property[@name='toolTip']/string")
     ]
     # These tell it by code, since it depends on what can be done.
-    starting = {"segmentButton", "fineTuneButton", "rankButton", "preTrainButton", "batchButton", "measureButton"}
+    starting = {
+        "segmentButton",
+        "previewButton",
+        "fineTuneButton",
+        "rankButton",
+        "preTrainButton",
+        "batchButton",
+        "measureButton",
+    }
     assert set(silent) <= starting | {"fineTuneQueueButton", "preTrainQueueButton", "batchQueueButton"}

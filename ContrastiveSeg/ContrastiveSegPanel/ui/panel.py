@@ -24,6 +24,7 @@ from .jobs_section import JobsSection
 from .log_section import LogSection
 from .model_section import ModelSection
 from .pretrain_section import PreTrainSection
+from .preview_section import PreviewSection
 from .results_section import ResultsSection
 from .section import Section
 from .segment_section import SegmentSection
@@ -32,6 +33,7 @@ from .segment_section import SegmentSection
 _SECTIONS: tuple[tuple[str, str, type[Section]], ...] = (
     ("model", "Model", ModelSection),
     ("segment", "Segment", SegmentSection),
+    ("preview", "Preview", PreviewSection),
     ("fineTune", "FineTune", FineTuneSection),
     ("preTrain", "PreTrain", PreTrainSection),
     ("batch", "Batch", BatchSection),

@@ -1,0 +1,211 @@
+"""Previewing: strokes of the scene through the engine and back, as a segmentation beside the user's."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from contrastiveseg.checkpoints.card import Card, Label
+from contrastiveseg.descriptions import PreviewJob
+from contrastiveseg.errors import InputError
+
+from .. import settings
+from ..mrml import scene
+from ..mrml.segment_editor import editor
+from ..mrml.strokes import BACKGROUND, Strokes
+from ..mrml.undo import Change
+from .labeled_parts import is_background
+from .pairing import PREDICTED, segmentations, volume_of
+from .task import Step
+
+#: Node reference of a preview to the segmentation whose strokes it spreads.
+PREVIEW_OF = "ContrastiveSeg.PreviewOf"
+#: Slices show a preview lighter than what is painted.
+_OPACITY = 0.3
+
+
+class Previewing:
+    """Previews of one segmentation after the other.
+
+    Attributes:
+        undo: takes back what :meth:`take` did last; None where there is nothing.
+    """
+
+    def __init__(self) -> None:
+        self._strokes = Strokes(is_background)
+        self._folder: Path | None = None
+        self._written: Any = None
+        self._ids = ("", "")
+        self._labels: list[Label] = []
+        self.undo: Change | None = None
+
+    def steps(self, segmentation: Any, volume: Any, within: Path) -> list[Step]:
+        """What has to be done before :meth:`job`; the volume is written once.
+
+        Args:
+            within: a folder for this work's own folder.
+        """
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="preview-", dir=within))
+        # What was previewed before is not to be taken for the preview of these strokes.
+        self._output.unlink(missing_ok=True)
+        self._ids = (segmentation.GetID(), volume.GetID())
+        steps: list[Step] = []
+        if self._state_of(volume) != self._written:
+            steps.append((_("Handing over {name}").format(name=volume.GetName()), partial(self._write, volume)))
+        steps.append((_("Handing over the strokes"), partial(self._look, segmentation, volume)))
+        return steps
+
+    def job(self, checkpoint: Path, device: str) -> PreviewJob:
+        """The job for the engine."""
+        assert self._folder is not None
+        return PreviewJob(
+            checkpoint=str(checkpoint),
+            image=(str(self._folder / f"volume{scene.FILE_ENDING}"),),
+            labels=str(self._folder / f"strokes{scene.FILE_ENDING}"),
+            background=BACKGROUND,
+            output=str(self._output),
+            uncompressed=True,
+            overwrite=True,
+            cache=settings.text("FeatureCache") or None,
+            device=device,
+        )
+
+    def show(self, checkpoint: Path) -> Any:
+        """Put the engine's result into the preview's own segmentation; None where nodes are gone meanwhile.
+
+        Raises:
+            InputError: as :func:`.scene.read_labels_into`.
+        """
+        segmentation, volume = (slicer.mrmlScene.GetNodeByID(identifier) for identifier in self._ids)
+        if segmentation is None or volume is None:
+            return None
+        node = preview_of(segmentation)
+        if node is not None:
+            names = {label.name for label in self._labels}
+            for segment in scene.segments_of(node):
+                if segment.name not in names:
+                    node.GetSegmentation().RemoveSegment(segment.id)
+        name = _("{name} preview").format(name=segmentation.GetName())
+        made, _undo = scene.read_labels_into(self._output, self._labels, volume, node, name)
+        display = made.GetDisplayNode()
+        if node is None:
+            made.SetNodeReferenceID(PREVIEW_OF, segmentation.GetID())
+            display.SetOpacity2DFill(_OPACITY)
+        made.SetAttribute(PREDICTED, checkpoint.name)
+        display.SetVisibility(True)
+        return made
+
+    def can_take(self, segmentation: Any) -> bool:
+        """Whether there is a preview of this segmentation, made here, that can be taken over."""
+        made_here = self._folder is not None and self._output.exists() and segmentation.GetID() == self._ids[0]
+        return made_here and preview_of(segmentation) is not None
+
+    def overlaps(self, segmentation: Any, volume: Any) -> list[str]:
+        """Sentences on painted segments that overlap, which taking the preview would change.
+
+        Raises:
+            InputError: as :meth:`.Strokes.look`.
+        """
+        self._strokes.look(segmentation, volume)
+        return self._strokes.overlaps
+
+    def take(self, segmentation: Any, volume: Any) -> None:
+        """Copy the preview into the segmentation and hide it. What is painted or erased there stays as it is.
+
+        Raises:
+            InputError: as :func:`.scene.read_labels_into`; or the volume was changed since.
+        """
+        assert self._folder is not None
+        self._strokes.look(segmentation, volume)
+        taken = self._folder / f"taken{scene.FILE_ENDING}"
+        self._strokes.write_over(self._output, taken)
+        _node, self.undo = scene.read_labels_into(taken, self._strokes.labels(segmentation), volume, segmentation)
+        self._strokes.accept(segmentation, volume)
+        preview_of(segmentation).GetDisplayNode().SetVisibility(False)
+
+    def take_back(self, segmentation: Any, volume: Any) -> None:
+        """Undo the last :meth:`take`, and show the preview again.
+
+        Raises:
+            InputError: why it cannot be undone any more.
+        """
+        assert self.undo is not None
+        undo, self.undo = self.undo, None
+        undo()
+        self._strokes.accept(segmentation, volume)
+        node = preview_of(segmentation)
+        if node is not None:
+            node.GetDisplayNode().SetVisibility(True)
+
+    def close(self) -> None:
+        """The scene closes, or the panel: forget it, and remove the files."""
+        self._strokes.forget()
+        self._ids, self._written, self.undo = ("", ""), None, None
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def _output(self) -> Path:
+        assert self._folder is not None
+        return self._folder / f"preview{scene.FILE_ENDING}"
+
+    def _write(self, volume: Any) -> None:
+        assert self._folder is not None
+        scene.write_volume(volume, self._folder / f"volume{scene.FILE_ENDING}")
+        self._written = self._state_of(volume)
+
+    def _look(self, segmentation: Any, volume: Any) -> None:
+        assert self._folder is not None
+        self._strokes.look(segmentation, volume)
+        self._labels = self._strokes.labels(segmentation)
+        if not self._labels:
+            raise InputError(_("Nothing is painted yet. A few strokes on one slice are enough."))
+        self._strokes.write(self._folder / f"strokes{scene.FILE_ENDING}")
+
+    def _state_of(self, volume: Any) -> Any:
+        """Differs as soon as the volume has other voxels or another grid."""
+        image = volume.GetImageData()
+        return (volume.GetID(), image.GetMTime() if image is not None else 0, volume.GetMTime())
+
+
+def preview_of(segmentation: Any) -> Any:
+    """The preview of this segmentation, or None."""
+    return next((s for s in segmentations() if s.GetNodeReference(PREVIEW_OF) is segmentation), None)
+
+
+def painted_in_editor() -> Any:
+    """The segmentation that Slicer's Segment Editor edits, or None; a preview is not painted in."""
+    node = editor().segmentationNode() if editor() is not None else None
+    return node if node is not None and node.GetNodeReference(PREVIEW_OF) is None else None
+
+
+def volume_painted_on(segmentation: Any) -> Any:
+    """The volume that the strokes lie on: the Segment Editor's, where it edits this segmentation, else its own."""
+    widget = editor()
+    if widget is not None and widget.segmentationNode() is segmentation and widget.sourceVolumeNode() is not None:
+        return widget.sourceVolumeNode()
+    return volume_of(segmentation)
+
+
+def obstacle(card: Card, segmentation: Any) -> str:
+    """Why these strokes cannot be previewed with this checkpoint, or ""."""
+    if not card.plan.generic and len(card.plan.channels) > 1:
+        return _(
+            "This checkpoint takes {count} volumes of a case. Choose a starter, or one that takes a single one."
+        ).format(count=len(card.plan.channels))
+    if segmentation is None:
+        return _("Choose the segmentation that you paint in. A few strokes on one slice are enough.")
+    if segmentation.GetNodeReference(PREVIEW_OF) is not None:
+        return _("{name} is a preview. Choose the segmentation that you paint in.").format(name=segmentation.GetName())
+    if volume_painted_on(segmentation) is None:
+        text = _("{name} belongs to no volume. Choose its source volume in the Segment Editor.")
+        return text.format(name=segmentation.GetName())
+    return ""
