@@ -26,12 +26,12 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import tables
 import torch
 from common import add_common_options, add_data_options, data_set, image, label, machine, split
 from results_file import Run, add_run, is_finished, read_runs
 from scipy.optimize import minimize
 from simulated_strokes import simulated_strokes
-from tables import markdown, spread
 
 from contrastiveseg.checkpoints.header import digest
 from contrastiveseg.checkpoints.starters import checkpoint_path
@@ -136,7 +136,7 @@ def main() -> int:
     except ContrastiveSegError as problem:
         print(problem, file=sys.stderr)
         return problem.exit_code
-    print(table(read_runs(options.output)))
+    print(tables.preview(read_runs(options.output)))
     return 0
 
 
@@ -271,31 +271,6 @@ def _dice(found: np.ndarray, labels: np.ndarray) -> float:
         for v in np.unique(labels)
         if v > 0
     )
-
-
-def table(runs: Sequence[Run]) -> str:
-    """Dice over the seeds by variant, set and number of slices, and seconds; fewer cases are rows of their own."""
-    most = max((r["cases"] for r in runs), default=0)
-    rows = []
-    for name, cases in dict.fromkeys((r["variant"], r["cases"]) for r in sorted(runs, key=lambda r: -r["cases"])):
-        mine = [r for r in runs if (r["variant"], r["cases"]) == (name, cases)]
-        cells = [
-            spread([r["dice"] for r in mine if (r["set"], r["slices"]) == (wanted, slices)], 3)
-            for wanted in ("LA_half", "Hippocampus")
-            for slices in (1, 3)
-        ]
-        seconds = [
-            " / ".join(
-                f"{statistics.fmean(r[key] for r in here):.2f}" if here else "-"
-                for wanted in ("LA_half", "Hippocampus")
-                for here in [[r for r in mine if r["set"] == wanted and key in r]]
-            )
-            for key in (("trained",) if "trained" in mine[0] else ("features", "spread"))
-        ]
-        first, later = (seconds[0], "-") if len(seconds) == 1 else seconds
-        rows.append([name if cases == most else f"{name}, {cases} cases", *cells, first, later])
-    columns = ["", "Left atrium, 1 slice", "3 slices", "Hippocampus, 1 slice", "3 slices", "First (s)", "Again (s)"]
-    return markdown(columns, rows)
 
 
 if __name__ == "__main__":

@@ -10,18 +10,16 @@ then again with the features there. Wall and processor seconds; what else the ma
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tables
 from common import add_common_options, machine
 from results_file import Run, write_report
-from tables import markdown
 
 from contrastiveseg.descriptions import PreviewJob
 from contrastiveseg.jobs.run import run
@@ -43,7 +41,7 @@ def main() -> int:
         _write_volume(work)
         runs = [one for precision in options.precisions for one in _measured(work, precision, options)]
     write_report(options.output, {"machine": machine(options.threads), "shape": SHAPE, "previews": runs})
-    print(table(runs))
+    print(tables.preview_time(runs))
     return 0
 
 
@@ -85,20 +83,6 @@ def _previewed(work: Path, cache: Path, precision: Any, threads: int) -> dict[st
         )
     )
     return {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - processor}
-
-
-def table(runs: Sequence[Run]) -> str:
-    """Medians by precision: wall, and processor seconds in brackets."""
-    rows = []
-    for precision in dict.fromkeys(r["precision"] for r in runs):
-        cells = []
-        for kind in ("first", "again"):
-            mine = [r for r in runs if (r["precision"], r["preview"]) == (precision, kind)]
-            wall, processor = (statistics.median(r[key] for r in mine) for key in ("seconds", "cpu_seconds"))
-            cells.append(f"{wall:.2f} ({processor:.2f})")
-        rows.append([{"bf16": "bfloat16", "32": "float32"}[precision], *cells])
-    columns = ["256x256x100 voxels", "First preview: s (processor s)", "After further strokes: s (processor s)"]
-    return markdown(columns, rows)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from results_file import Run, read_runs
-from tables import markdown, pieces, spread
+from tables import markdown, pieces, preview, preview_time, spread
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -293,6 +293,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "handover": handover,
     "beside-training": beside_training,
     "pieces": lambda: pieces(read_runs(RESULTS / "pieces_dice.json")),
+    "preview": lambda: preview(read_runs(RESULTS / "preview.json")),
+    "preview-time": lambda: preview_time(_report("preview_time")["previews"]),
 }
 
 

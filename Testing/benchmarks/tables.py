@@ -62,3 +62,42 @@ def demo_seeds(runs: Sequence[dict[str, Any]]) -> str:
 
 def _missed(found: dict[str, int]) -> str:
     return ", ".join(f"{name} in {count}" for name, count in found.items()) or "none"
+
+
+def preview(runs: Sequence[dict[str, Any]]) -> str:
+    """Of ``preview.py``: Dice over the seeds by variant, set and number of slices, and processor seconds; fewer cases are rows of their own."""
+    most = max((r["cases"] for r in runs), default=0)
+    rows = []
+    for name, cases in dict.fromkeys((r["variant"], r["cases"]) for r in sorted(runs, key=lambda r: -r["cases"])):
+        mine = [r for r in runs if (r["variant"], r["cases"]) == (name, cases)]
+        cells = [
+            spread([r["dice"] for r in mine if (r["set"], r["slices"]) == (wanted, slices)], 3)
+            for wanted in ("LA_half", "Hippocampus")
+            for slices in (1, 3)
+        ]
+        seconds = [
+            " / ".join(
+                f"{statistics.fmean(r[key] for r in here):.2f}" if here else "-"
+                for wanted in ("LA_half", "Hippocampus")
+                for here in [[r for r in mine if r["set"] == wanted and key in r]]
+            )
+            for key in (("trained",) if "trained" in mine[0] else ("features", "spread"))
+        ]
+        first, later = (seconds[0], "-") if len(seconds) == 1 else seconds
+        rows.append([name if cases == most else f"{name}, {cases} cases", *cells, first, later])
+    columns = ["", "Left atrium, 1 slice", "3 slices", "Hippocampus, 1 slice", "3 slices", "First (s)", "Again (s)"]
+    return markdown(columns, rows)
+
+
+def preview_time(runs: Sequence[dict[str, Any]]) -> str:
+    """Of ``preview_time.py``: medians by precision: wall, and processor seconds in brackets."""
+    rows = []
+    for precision in dict.fromkeys(r["precision"] for r in runs):
+        cells = []
+        for kind in ("first", "again"):
+            mine = [r for r in runs if (r["precision"], r["preview"]) == (precision, kind)]
+            wall, processor = (statistics.median(r[key] for r in mine) for key in ("seconds", "cpu_seconds"))
+            cells.append(f"{wall:.2f} ({processor:.2f})")
+        rows.append([{"bf16": "bfloat16", "32": "float32"}[precision], *cells])
+    columns = ["256x256x100 voxels", "First preview: s (processor s)", "After further strokes: s (processor s)"]
+    return markdown(columns, rows)
