@@ -65,7 +65,10 @@ def _missed(found: dict[str, int]) -> str:
 
 
 def preview(runs: Sequence[dict[str, Any]]) -> str:
-    """Of ``preview.py``: Dice over the seeds by variant, set and number of slices, and processor seconds; fewer cases are rows of their own."""
+    """Of ``preview.py``: Dice over the seeds by variant, set and slices, and processor seconds.
+
+    Variants on fewer cases are rows of their own.
+    """
     most = max((r["cases"] for r in runs), default=0)
     rows = []
     for name, cases in dict.fromkeys((r["variant"], r["cases"]) for r in sorted(runs, key=lambda r: -r["cases"])):

@@ -16,7 +16,7 @@ class FeatureMaps:
     """Feature maps of a volume, each at the resolution at which it was computed.
 
     A linear classifier is applied to every map by itself, and only the scores are interpolated. That is the same as
-    interpolating all features first, in a hundredth of the memory.
+    interpolating all features first, in a tenth of the memory.
 
     Attributes:
         maps: float16 (channels, z, y, x) in the network's orientation, each of its own size; all cover the same extent.
