@@ -165,6 +165,7 @@ def test_several_volumes_get_a_segmentation_each_and_go_back_in_one_step(drive, 
     drive.settle()
     drive.click_segment()
     assert [s.GetName() for s in segmentations()] == ["First segmentation", "Third segmentation"]
+    drive.wait_for(lambda: not drive.session.worker.busy)  # it looks at the batch's quality
     own = engines_own(drive.session.worker, segmenter, [volumes[2]], tmp_path)
     np.testing.assert_array_equal(voxels(segmentations()[1], volumes[2]), own)
     drive.segment.undoButton.click()

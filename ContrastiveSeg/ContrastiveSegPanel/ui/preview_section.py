@@ -116,7 +116,7 @@ class PreviewSection(JobSection):
 
     def _done(self, result: PreviewResult) -> None:
         if self._scene_closed:
-            self.set_status("")
+            self._forget()
             return
         try:
             node = self._previewing.show(self._checkpoint)
@@ -133,7 +133,7 @@ class PreviewSection(JobSection):
 
     def _failed(self, problem: Exception | str, cancelled: bool) -> None:
         if self._scene_closed:
-            self.set_status("")
+            self._forget()
         elif cancelled and self._again:
             self._begin(self._by_click)
         elif not cancelled:
@@ -183,10 +183,14 @@ class PreviewSection(JobSection):
         self._scene_closed, self._again = True, False
         self.task.cancel()
         self._watch.close()
-        self._previewing.close()
+        if not self.task.busy:  # else at its end: the worker may still write
+            self._forget()
         self.ui.followCheckBox.setChecked(False)
-        self.set_status("")
         self.show_state()
+
+    def _forget(self) -> None:
+        self._previewing.close()
+        self.set_status("")
 
     def cleanup(self) -> None:
         super().cleanup()
