@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from contrastiveseg.checkpoints.header import read_card
-from contrastiveseg.descriptions import FinetuneJob, SegmentJob
+from contrastiveseg.descriptions import FinetuneJob, QualityJob, SegmentJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.jobs.run import run
 from contrastiveseg.volumes.dataset import find_cases
@@ -87,6 +87,21 @@ def test_a_data_set_that_names_its_channels_is_learned_and_segmented(tmp_path):
     job = SegmentJob(checkpoint=str(model), input=(str(series),), output=str(tmp_path / "no.nii.gz"), threads=1)
     with pytest.raises(InputError, match=r"series of 3 volumes.*2 channels are expected"):
         run(job)
+
+
+def test_segmentations_of_such_files_are_sorted_by_doubt(tmp_path):
+    described = decathlon(tmp_path / "data", {"0": "T2", "1": "ADC"})
+    model = fine_tuned(described, tmp_path / "m.safetensors")
+    images, labels = str(tmp_path / "data/imagesTr"), str(tmp_path / "data/labelsTr")
+    by_card = QualityJob(input=(images,), segmentations=labels, checkpoint=str(model), html=str(tmp_path / "q.html"))
+    by_declaration = QualityJob(input=(str(described),), segmentations=labels)
+    for job in (by_card, by_declaration):
+        result = run(job)
+        assert sorted(case.name for case in result.cases) == ["a", "b"]
+        assert not result.failures
+    described.unlink()
+    with pytest.raises(InputError, match="series of 2 volumes"):
+        run(QualityJob(input=(images,), segmentations=labels))
 
 
 def test_without_names_it_is_a_series(tmp_path):

@@ -26,7 +26,7 @@ from ..results import Failure, QualityCase, QualityResult
 from ..volumes.alignment import check_same_grid
 from ..volumes.components import Components, pieces_of
 from ..volumes.dataset import CaseFiles, find_cases
-from ..volumes.dataset_json import declared_labels
+from ..volumes.dataset_json import declared_channels, declared_labels
 from ..volumes.pairing import labels_by_case, volume_files
 from ..volumes.reading import read_channels, read_labels, read_volume
 from ..volumes.volume import Volume
@@ -72,6 +72,7 @@ def quality(
     drawn = {case.name: Path(job.pictures) / f"{case.name}.png" for case in cases} if job.pictures else {}
     check_outputs([*(Path(p) for p in (job.csv, job.html) if p), *drawn.values()], inputs, job.overwrite)
     card = read_card(Path(job.checkpoint)) if job.checkpoint else None
+    channels = len(card.plan.channels if card else declared_channels(Path(p) for p in job.input)) or 1
     emit(events.StageStarted(events.Stage.EVALUATE))
     progress = events.ProgressMeter(emit, len(cases), "volumes")
     measured: list[Measured] = []
@@ -83,7 +84,7 @@ def quality(
         try:
             if case.labels is None:
                 raise InputError(f"{case.name} has no segmentation in {job.segmentations}.")
-            found, picture = _measure(case, maps.get(case.name), card, with_picture=bool(job.html or drawn))
+            found, picture = _measure(case, maps.get(case.name), card, channels, with_picture=bool(job.html or drawn))
             measured.append(found)
             pictures[case.name] = picture
         except (InputError, MemoryError) as problem:
@@ -181,10 +182,12 @@ def _reasons(
     return (*reasons, *case.unlike)
 
 
-def _measure(case: CaseFiles, map_file: Path | None, card: Card | None, with_picture: bool) -> tuple[Measured, bytes]:
-    """The case by itself, and its picture (b"" if none is wanted)."""
+def _measure(
+    case: CaseFiles, map_file: Path | None, card: Card | None, channels: int, with_picture: bool
+) -> tuple[Measured, bytes]:
+    """The case, of ``channels``, by itself, and its picture (b"" if none is wanted)."""
     assert case.labels is not None
-    volume = read_channels(case.images)
+    volume = read_channels(case.images, channels)
     labels = read_labels(case.labels, volume.geometry).array
     pieces = pieces_of(labels)
     uncertainty, voxel = None, _place(pieces, labels.shape)
