@@ -121,6 +121,15 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path, value, dtype):
         load(tmp_path / "c.safetensors")
 
 
+@pytest.mark.parametrize("widths", [[2**15, 2**15], [64] * 20_000])
+def test_a_network_far_larger_than_its_weights_is_not_built(tmp_path, widths):
+    strides = [[2, 2, 2]] * (len(widths) - 1)
+    network = NetworkSpec("unet", 3, 2, {"widths": widths, "strides": strides, "kernels": [[3, 3, 3]] * len(widths)})
+    save(tmp_path / "c.safetensors", tensors(), replace(CARD, network=network))
+    with pytest.raises(InputError, match=r"names a network of more than \d+ parameters, and the file holds"):
+        load(tmp_path / "c.safetensors")
+
+
 @pytest.mark.parametrize(
     ("part", "change", "words"),
     [
@@ -163,6 +172,9 @@ def header(data) -> bytes:
         (header({"a": 3}), "header cannot be read"),
         (header({"a": {"dtype": "F32", "shape": [1]}}), "header cannot be read"),
         (header({"__metadata__": None}), "header cannot be read"),
+        (header({"__metadata__": {CARD_KEY: 5}}), "card cannot be read"),
+        (header({"__metadata__": {CARD_KEY: [{}]}}), "card cannot be read"),
+        (header({"__metadata__": {CARD_KEY: {"schema": SCHEMA}}}), "card cannot be read"),
     ],
 )
 def test_files_of_another_kind(tmp_path, content, words):

@@ -72,6 +72,24 @@ def test_a_broken_file_is_listed_with_its_reason(catalog, segmenter):
     assert catalog.entries()[-1].segments
 
 
+def test_one_bad_file_never_hides_the_others(catalog, segmenter, monkeypatch):
+    from ContrastiveSegPanel.workflows import catalog as module
+
+    added = catalog.add(segmenter)
+    read = module.read_card
+
+    def failing(path):
+        if path == added:
+            raise RecursionError("too deep")
+        return read(path)
+
+    monkeypatch.setattr(module, "read_card", failing)
+    catalog = module.Catalog(catalog.starters, catalog.models)
+    assert names(catalog) == ["synthetic-labels-3d-tiny", "macl-3d-tiny", "organs"]
+    entry = catalog.entries()[-1]
+    assert (entry.card, entry.problem) == (None, f"{added} cannot be read: too deep.")
+
+
 def test_what_is_no_checkpoint_or_half_written_is_not_listed(catalog, segmenter):
     catalog.add(segmenter)
     (catalog.models / "notes.txt").write_text("mine")

@@ -105,6 +105,8 @@ class Catalog:
                 entry = Entry(
                     path, origin, None, _("{path} cannot be read: {why}.").format(path=path, why=problem.strerror)
                 )
+            except Exception as problem:  # whatever is wrong with one file, the others stay in the list
+                entry = Entry(path, origin, None, _("{path} cannot be read: {why}.").format(path=path, why=problem))
             self._read[path] = stamp, entry
         return self._read[path][1]
 

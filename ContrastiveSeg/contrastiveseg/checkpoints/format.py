@@ -15,6 +15,7 @@ from ..files import replacing
 from ..serialization import to_json
 from .card import Card
 from .header import CARD_KEY, read_card
+from .network_size import check_network_size
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
@@ -28,7 +29,8 @@ def load(path: Path) -> tuple[Card, dict[str, Tensor]]:
     """The card and all tensors, on the CPU.
 
     Raises:
-        InputError: as :func:`read_card`, or the tensors cannot be read or hold NaN or infinity.
+        InputError: as :func:`read_card`, the tensors cannot be read or hold NaN or infinity, or the card's network is
+            far larger than they.
     """
     card = read_card(path)
     try:
@@ -39,6 +41,7 @@ def load(path: Path) -> tuple[Card, dict[str, Tensor]]:
         raise InputError(
             f"{path}: the weights hold values that are not numbers ({bad[0]}). Copy it again, or use another."
         )
+    check_network_size(card.network, sum(tensor.numel() for tensor in tensors.values()), path)
     return card, tensors
 
 

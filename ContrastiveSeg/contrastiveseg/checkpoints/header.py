@@ -34,7 +34,7 @@ def read_card(path: Path) -> Card:
         )
     try:
         data = json.loads(text)
-    except (ValueError, RecursionError) as problem:
+    except (TypeError, ValueError, RecursionError) as problem:
         raise InputError(f"{path}: the card cannot be read; the file is damaged or not ours.") from problem
     schema = data.get("schema") if isinstance(data, dict) else None
     if not isinstance(schema, int):
