@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from contrastiveseg.jobs import answers
 from contrastiveseg.jobs.queries import devices
 from contrastiveseg.jobs.worker import work
 
@@ -249,6 +250,49 @@ def test_a_worker_that_can_hear_no_more_ends(monkeypatch):
     answers = io.StringIO()
     assert work(broken(), answers) == 0
     assert "A request is" in answers.getvalue()
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_whose_answers_nobody_reads_ends_with_its_stdin(start):
+    """More is answered than pipe and queue hold, by the thread that hears and by a job."""
+    worker = start([sys.executable, "-c", ENDLESS.replace("pass", "emit(events.log(1000 * 'x'))")])
+    worker.until(lambda e: e["event"] == "ready")
+    job = {"kind": "segment", "checkpoint": "c", "input": ["i"], "output": "o"}
+    worker.say({"id": "1", "job": job})
+    for _ in range(20_000):
+        worker.process.stdin.write("?\n")
+    worker.process.stdin.close()
+    assert worker.process.wait() == 0
+
+
+def test_answers_wait_for_a_slow_reader_in_order(monkeypatch):
+    monkeypatch.setattr(answers, "_WAITING", 3)
+    read, write = os.pipe()
+    with os.fdopen(read) as reader, os.fdopen(write, "w") as stream:
+        lines = answers.Answers(stream, threading.Event(), pytest.fail)
+        written = threading.Thread(target=lambda: [lines.put(f"{n} {'x' * 9000}\n", wait=True) for n in range(50)])
+        written.start()
+        assert [int(reader.readline().split()[0]) for _ in range(50)] == list(range(50))
+        written.join()
+        assert lines.finish()
+
+
+def test_what_is_refused_while_too_much_waits_is_dropped(monkeypatch):
+    monkeypatch.setattr(answers, "_WAITING", 3)
+    went_on = threading.Event()
+
+    class Held(io.StringIO):
+        def write(self, text):
+            assert went_on.wait(30)
+            return super().write(text)
+
+    stream = Held()
+    lines = answers.Answers(stream, threading.Event(), pytest.fail)
+    for n in range(100):
+        lines.put(f"{n}\n", wait=False)
+    went_on.set()
+    assert lines.finish()
+    assert stream.getvalue().split() in (["0", "1", "2"], ["0", "1", "2", "3"])
 
 
 @pytest.mark.skipif(not hasattr(os, "getpgid"), reason="process groups are POSIX's")

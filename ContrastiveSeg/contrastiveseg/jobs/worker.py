@@ -27,6 +27,7 @@ from ..descriptions import JOBS, Job
 from ..errors import Cancelled, ContrastiveSegError, InputError, system_refusals
 from ..printable import printable_trace
 from ..serialization import from_json
+from .answers import Answers
 from .interrupt import interruptible
 from .queries import QUERIES
 from .run import run
@@ -38,33 +39,34 @@ Doing = Callable[[events.Emit, events.CancelCheck], Any]
 def work(requests: TextIO, answers: TextIO) -> int:
     """Serve ``requests`` until it ends or the process is interrupted; what runs or waits is then cancelled.
 
+    An answer that nobody reads holds a job up, but neither hearing nor the end: the process then ends without it.
+
     Returns:
         the exit code: 0, or 130 when interrupted.
     """
-    lock = threading.Lock()
     # A SimpleQueue may be put to from a signal handler, whatever the main thread is doing with it.
     waiting: queue.SimpleQueue[tuple[str, Doing] | None] = queue.SimpleQueue()
     cancelled: set[str] = set()
     closed, interrupted = threading.Event(), threading.Event()
 
-    def say(identifier: str | None, event: events.Event) -> None:
-        with lock:
-            answers.write(json.dumps({"id": identifier, **events.to_json(event)}) + "\n")
-            answers.flush()
+    def close() -> None:
+        closed.set()
+        waiting.put(None)
+
+    lines = Answers(answers, closed, close)
+
+    def say(identifier: str | None, event: events.Event, *, wait: bool = True) -> None:
+        lines.put(json.dumps({"id": identifier, **events.to_json(event)}) + "\n", wait=wait)
 
     def take(line: str) -> None:
         identifier: str | None = None
-        with _failures_reported(lambda event: say(identifier, event)):
+        with _failures_reported(lambda event: say(identifier, event, wait=False)):
             identifier, request = _read(line)
             if request is None:
                 cancelled.add(identifier)
             else:
                 cancelled.discard(identifier)
                 waiting.put((identifier, _doing(request)))
-
-    def close() -> None:
-        closed.set()
-        waiting.put(None)
 
     def listen() -> None:
         try:
@@ -79,13 +81,18 @@ def work(requests: TextIO, answers: TextIO) -> int:
         close()
 
     threading.Thread(target=listen, daemon=True).start()
-    with interruptible(interrupt):
-        say(None, events.Ready(__version__, os.getpid()))
-        _start_reader()
-        while (request := waiting.get()) is not None:
-            identifier, do = request
-            _serve(do, lambda e, i=identifier: say(i, e), lambda i=identifier: i in cancelled or closed.is_set())  # type: ignore[misc]
-    return Cancelled.exit_code if interrupted.is_set() else 0
+    try:
+        with interruptible(interrupt):
+            say(None, events.Ready(__version__, os.getpid()))
+            _start_reader()
+            while (request := waiting.get()) is not None:
+                identifier, do = request
+                _serve(do, lambda e, i=identifier: say(i, e), lambda i=identifier: i in cancelled or closed.is_set())  # type: ignore[misc]
+    finally:
+        code = Cancelled.exit_code if interrupted.is_set() else 0
+        if not lines.finish():  # Python's own end would wait for the pipe that nobody reads
+            os._exit(code)
+    return code
 
 
 def _start_reader() -> None:
