@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from ..errors import InputError
 from ..networks.registry import build
@@ -42,7 +45,7 @@ def check_network_size(spec: NetworkSpec, stored: int, path: Path) -> None:
 
     hook = register_module_parameter_registration_hook(count)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NoValues():
             build(spec)
     except _TooLarge:
         raise
@@ -54,3 +57,13 @@ def check_network_size(spec: NetworkSpec, stored: int, path: Path) -> None:
 
 class _TooLarge(InputError):
     pass
+
+
+class _NoValues(TorchFunctionMode):
+    """Tensors without memory take no values: random ones would make torch load its compiler, which takes a second."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        in_place = getattr(func, "__name__", "") in ("normal_", "uniform_", "fill_", "zero_", "trunc_normal_")
+        return args[0] if in_place else func(*args, **(kwargs or {}))
