@@ -76,20 +76,24 @@ def test_without_being_asked_to_nothing_is_taken_as_finished(job, interrupted):
         segment(job)
 
 
-@pytest.mark.parametrize("change", ["options", "input", "checkpoint", "a file of the user's", "another's label map"])
+@pytest.mark.parametrize(
+    "change", ["options", "region", "input", "checkpoint", "a file of the user's", "another label map"]
+)
 def test_what_was_made_otherwise_is_refused_and_replaced_only_where_asked(
     job, interrupted, change, scans, segmenter, tmp_path
 ):
     there = tmp_path / "out" / "scan0.nii.gz"
     if change == "options":
         interrupted = replace(interrupted, mirror=True)
+    elif change == "region":
+        interrupted = replace(interrupted, roi=(-1000.0, 1000.0, -1000.0, 1000.0, -1000.0, 1000.0))
     elif change == "input":
         image = sitk.ReadImage(str(scans / "scan0.nii.gz"))
         image[0, 0, 0] = image[0, 0, 0] + 1
         sitk.WriteImage(image, str(scans / "scan0.nii.gz"))
     elif change == "checkpoint":
         interrupted = replace(interrupted, checkpoint=str(segmenter))
-    elif change == "another's label map":
+    elif change == "another label map":
         write_labels(there, np.zeros((12, 16, 16), np.uint8), read_volume(scans / "scan0.nii.gz").geometry)
     else:
         there.write_bytes(b"mine")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from contrastiveseg.events import Log
 from contrastiveseg.jobs import answers
 from contrastiveseg.jobs.queries import devices
 from contrastiveseg.jobs.worker import work
@@ -99,6 +100,33 @@ def segmenting(segmenter, image, output) -> dict:
         "precision": "32",
     }
     return {"kind": "segment", **given}
+
+
+def test_what_runs_is_asked_to_stop_when_nobody_reads_the_answers_any_more(monkeypatch):
+    """The program that started the worker has died; what was learned is to be kept."""
+    ended = []
+
+    class Unread(io.StringIO):
+        def write(self, text):
+            if '"log"' in text:
+                raise BrokenPipeError
+            return super().write(text)
+
+    def job(job, emit, cancelled):
+        while not cancelled():
+            emit(Log("a step"))
+        ended.append("saved")
+
+    class Silent:
+        """Requests that never end after the first."""
+
+        def __iter__(self):
+            yield json.dumps({"id": "1", "job": segmenting("a", "b", "c")})
+            threading.Event().wait()
+
+    monkeypatch.setattr("contrastiveseg.jobs.worker.run", job)
+    assert work(Silent(), Unread()) == 0
+    assert ended == ["saved"]
 
 
 @pytest.mark.timeout(120)

@@ -22,7 +22,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
     """Write a checkpoint by write-then-rename. Tensors are stored as they are; shared storage is copied apart."""
     held = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with replacing(path, durable=True) as temporary:
-        safetensors.torch.save_file(held, str(temporary), metadata={CARD_KEY: json.dumps(to_json(card))})
+        # The library's own writing of files leaves one of its own where the process is killed.
+        temporary.write_bytes(safetensors.torch.save(held, {CARD_KEY: json.dumps(to_json(card))}))
 
 
 def load(path: Path) -> tuple[Card, dict[str, Tensor]]:

@@ -57,7 +57,7 @@ def save_resume_state(path: Path, state: ResumeState, parts: Mapping[str, Mappin
     }
     metadata = {_STATE_KEY: json.dumps(to_json(state)), _CHECKSUM_KEY: _checksum(tensors)}
     with replacing(path, durable=True) as temporary:
-        safetensors.torch.save_file(tensors, str(temporary), metadata=metadata)
+        temporary.write_bytes(safetensors.torch.save(tensors, metadata))
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:
