@@ -28,24 +28,20 @@ class Answers:
         self._stream, self._closed, self._broken = stream, closed, broken
         self._lines: deque[str] = deque()
         self._changed = threading.Condition()
-        self._problem: OSError | None = None
-        self._written, self._ending = 0, False
+        self._written, self._ending, self._gone = 0, False, False
         self._writer = threading.Thread(target=self._write, daemon=True)
         self._writer.start()
 
     def put(self, line: str, *, wait: bool) -> None:
         """Have ``line`` written. Where too many wait: wait for the reader while requests may come, or drop the line.
 
-        Raises:
-            OSError: the stream takes no more.
+        Once the stream takes no more, all are dropped: what runs is to end by being cancelled, and keep what it has.
         """
         with self._changed:
-            while wait and len(self._lines) >= _WAITING and not (self._closed.is_set() or self._problem):
+            while wait and len(self._lines) >= _WAITING and not (self._closed.is_set() or self._gone):
                 # Looked at again and again: a signal's handler, which may close, must not notify.
                 self._changed.wait(0.2)
-            if self._problem:
-                raise self._problem
-            if wait or len(self._lines) < _WAITING:
+            if not self._gone and (wait or len(self._lines) < _WAITING):
                 self._lines.append(line)
                 self._changed.notify_all()
 
@@ -71,8 +67,8 @@ class Answers:
             try:
                 self._stream.write(line)
                 self._stream.flush()
-            except OSError as problem:
-                self._problem = problem
+            except OSError:
+                self._gone = True
                 self._broken()
                 return
             self._written += 1

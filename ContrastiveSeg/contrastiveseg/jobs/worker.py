@@ -127,8 +127,6 @@ def _failures_reported(say: events.Emit) -> Iterator[None]:
             yield
     except ContrastiveSegError as problem:
         say(events.Error(str(problem), problem.exit_code))
-    except BrokenPipeError:  # no reader is left
-        raise
     except Exception as problem:  # a worker outlives any failure; the trace goes to its log
         print(printable_trace(), file=sys.stderr)
         say(events.Error(f"Unexpected {type(problem).__name__}: {problem}. See the log.", 1))
