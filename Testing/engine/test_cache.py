@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -273,3 +274,13 @@ def test_what_a_killed_run_left_half_written_is_removed_and_no_name_is_kept(case
     assert not half.exists()
     assert cached.name == cases[0].name
     assert cases[0].name not in (tmp_path / f"{cached.key}.json").read_text()
+
+
+def test_records_are_removed_before_their_arrays(cases, tmp_path, monkeypatch):
+    """A process killed in between leaves nothing that the next one would take for damaged."""
+    preprocess(cases, PLAN, tmp_path / "cache")
+    removed, unlink = [], Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda path: (removed.append(path.suffix), unlink(path)))
+    remove_cache(tmp_path / "cache")
+    assert removed == sorted(removed)
+    assert set(removed) == {".json", ".npy"}

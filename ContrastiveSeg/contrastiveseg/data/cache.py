@@ -139,7 +139,8 @@ def preprocess(
 def remove_cache(folder: Path) -> None:
     """Remove the files that :func:`preprocess` writes from ``folder``, and the folder itself where nothing else is in
     it. A link to a folder stays, which is then empty."""
-    for file in folder.glob("*"):
+    # Records first: where one is left by a killed process, its arrays are there.
+    for file in sorted(folder.glob("*"), key=lambda file: file.suffix != ".json"):
         if _OWN.fullmatch(file.name):
             with suppress(OSError):
                 file.unlink()
