@@ -171,15 +171,21 @@ def module(_honest: None) -> Iterator[Any]:
 
 
 @pytest.fixture
-def models(_honest: None, tmp_path: Path, segmenter: Path) -> Path:
-    """The user's folder of checkpoints, with one that segments."""
+def models_folder(_honest: None, tmp_path: Path) -> Path:
+    """The user's folder of checkpoints, empty."""
     from ContrastiveSegPanel import settings
 
     folder = tmp_path / "models"
     folder.mkdir()
     settings.set_models_folder(folder)
-    shutil.copy(segmenter, folder)
     return folder
+
+
+@pytest.fixture
+def models(models_folder: Path, segmenter: Path) -> Path:
+    """The user's folder of checkpoints, with one that segments."""
+    shutil.copy(segmenter, models_folder)
+    return models_folder
 
 
 @pytest.fixture

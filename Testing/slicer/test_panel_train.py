@@ -14,14 +14,9 @@ SECONDS = 90
 
 
 @pytest.fixture
-def models(_honest, tmp_path):
-    """The user's folder of checkpoints, empty."""
-    from ContrastiveSegPanel import settings
-
-    folder = tmp_path / "models"
-    folder.mkdir()
-    settings.set_models_folder(folder)
-    return folder
+def models(models_folder):
+    """Without the checkpoint that segments."""
+    return models_folder
 
 
 class Driver:

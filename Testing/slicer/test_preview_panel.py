@@ -55,14 +55,11 @@ def dice(mask, box):
 
 
 @pytest.fixture
-def models(_honest, tmp_path):
+def models(models_folder, tmp_path):
     from ContrastiveSegPanel import settings
 
-    folder = tmp_path / "models"
-    folder.mkdir()
-    settings.set_models_folder(folder)
     settings.set_text("FeatureCache", str(tmp_path / "features"))
-    return folder
+    return models_folder
 
 
 @pytest.fixture

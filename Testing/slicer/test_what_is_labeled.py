@@ -15,16 +15,6 @@ SECONDS = 90
 _LABELED = 4
 
 
-@pytest.fixture
-def models(_honest, tmp_path):
-    from ContrastiveSegPanel import settings
-
-    folder = tmp_path / "models"
-    folder.mkdir()
-    settings.set_models_folder(folder)
-    return folder
-
-
 class Driver:
     """The section Fine-tune as a user has it before the eyes."""
 
@@ -72,7 +62,7 @@ class Driver:
 
 
 @pytest.fixture
-def drive(kept, models, module, wait_for):
+def drive(kept, models_folder, module, wait_for):
     driver = Driver(module, wait_for)
     driver.session.set_checkpoint(next(e.path for e in driver.session.catalog.entries() if e.origin == "starter"))
     driver.panel.ui.fineTuneSection.collapsed = False
