@@ -1,8 +1,12 @@
 """The bench holds to PythonQt's rules and refuses what PySide6 alone would accept."""
 
+import ast
 from functools import partial
+from pathlib import Path
 
 import pytest
+
+PANEL = Path(__file__).resolve().parents[2] / "ContrastiveSeg" / "ContrastiveSegPanel"
 
 
 @pytest.fixture
@@ -124,6 +128,28 @@ def test_what_only_qt_6_has_is_refused(qt):
         qt.QWidget().setScreen  # noqa: B018
     with pytest.raises(AttributeError, match=r"bench has no qt\.QPermission"):
         qt.QPermission  # noqa: B018
+
+
+def test_a_static_function_with_the_name_of_a_method_is_refused(qt):
+    with pytest.raises(TypeError, match="mix up"):
+        qt.QProcess.startDetached("true", [])
+
+
+def test_the_panel_gives_qt_no_arguments_by_name(slicer_started):
+    """PythonQt takes them by position alone, PySide6 also by name."""
+    from bench import qt5
+
+    methods = {name for entry in qt5.TABLE.values() for name in entry["methods"]}
+    # What texts, paths and files of Python have too.
+    methods -= {"format", "contains", "mkdir", "error", "read", "write", "open", "remove"}
+    by_name = [
+        f"{path.name}:{call.lineno} {call.func.attr}"
+        for path in PANEL.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+        if call.keywords and call.func.attr in methods
+    ]
+    assert by_name == []
 
 
 def test_a_child_is_an_attribute_by_its_name(qt):

@@ -8,6 +8,7 @@ import functools
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -103,7 +104,10 @@ class LineProcess:
         if self.group is None:
             return
         if sys.platform == "win32":
-            qt.QProcess.startDetached("taskkill", ["/PID", str(self.group), "/T", "/F"])
+            # Not QProcess.startDetached: a method of that name hides the static function from PythonQt.
+            subprocess.Popen(
+                ["taskkill", "/PID", str(self.group), "/T", "/F"], creationflags=subprocess.CREATE_NO_WINDOW
+            )
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.group, signal.SIGKILL)

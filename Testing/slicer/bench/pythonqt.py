@@ -254,6 +254,17 @@ def _every_class(root: type) -> list[type]:
 _FALSE_WHEN_EMPTY = (QtWidgets.QLayout, QtWidgets.QMenu, QtCore.QDir, QtCore.QUrl, QtCore.QSize, QtCore.QRect)
 
 
+# Static functions with the name of a method: PythonQt may find the method first, and ask for an instance.
+_HIDDEN = ((QtCore.QProcess, "startDetached"), (QtCore.QFile, "copy"), (QtCore.QFile, "exists"))
+
+
+def _refused(cls: type, name: str) -> Callable[..., Any]:
+    def refuse(*arguments: Any) -> Any:
+        raise TypeError(f"{cls.__name__}.{name} is a static function and a method, which PythonQt may mix up")
+
+    return staticmethod(refuse)
+
+
 def lay_over() -> None:
     """Changes PySide6's classes, once a process."""
     if Qt_Object.__getattribute__ is _get:
@@ -270,6 +281,8 @@ def lay_over() -> None:
                 cls.__getattribute__ = _get  # type: ignore[method-assign]
     for cls in _FALSE_WHEN_EMPTY:
         cls.__bool__ = lambda self: not self.isEmpty()  # type: ignore[attr-defined]
+    for cls, name in _HIDDEN:
+        setattr(cls, name, _refused(cls, name))
     QtCore.QTimer.singleShot = staticmethod(_single_shot)  # type: ignore[method-assign,assignment]
     dialogs.lay_over()
 
