@@ -49,12 +49,19 @@ class ContrastiveSeg(ScriptedLoadableModule):
             "training are built on PyTorch and MONAI."
         )
         slicer.app.connect("startupCompleted()", _register_sample_data)
+        slicer.app.connect("startupCompleted()", _start_worker_early)
 
 
 def _register_sample_data() -> None:
     from ContrastiveSegPanel.mrml import sample_data
 
     sample_data.register()
+
+
+def _start_worker_early() -> None:
+    from ContrastiveSegPanel.engine import early
+
+    early.start_soon()
 
 
 class ContrastiveSegWidget(ScriptedLoadableModuleWidget):

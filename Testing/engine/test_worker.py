@@ -180,7 +180,7 @@ def test_bad_requests_are_answered_and_the_worker_goes_on(start):
         ({"id": 7, "job": job}, None, "A request is"),
         ({"id": "7"}, None, "A request is"),
         ({"id": "7", "query": 1}, None, "A request is"),
-        ({"id": "7", "query": "weather"}, "7", "There is no query 'weather'. There are: methods, devices."),
+        ({"id": "7", "query": "weather"}, "7", "There is no query 'weather'. There are: methods, devices, libraries."),
         ({"id": "7", "job": {"kind": "dance"}}, "7", "There is no job 'dance'. There are: pretrain"),
         ({"id": "7", "job": {"kind": ["segment"]}}, "7", "There is no job"),
         ({"id": "7", "job": {**job, "color": 1}}, "7", "segment: unknown color"),

@@ -113,6 +113,10 @@ class Kept:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._worker, name)
 
+    def start(self) -> None:
+        self.running = True
+        self._worker.start()
+
     def query(self, name: str, on_result: Callable[[Any], None]) -> None:
         self.running = True
         self._worker.query(name, on_result)

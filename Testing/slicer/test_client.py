@@ -80,7 +80,7 @@ while True:
     if request is None:
         break
     if "query" in request:
-        known = request["query"] == "methods"
+        known = request["query"] in ("methods", "libraries")
         answer = {"value": ["macl"]} if known else {"what": "There is no such query.", "exit_code": 2}
         say(request["id"], "result" if known else "error", **answer)
     else:

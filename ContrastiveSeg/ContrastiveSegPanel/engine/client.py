@@ -101,7 +101,12 @@ class EngineClient:
     def start(self) -> None:
         """Start the process, if there is none, and let it load its libraries, so that the first job need not."""
         if not self.running:
-            self.query("methods", lambda value: None)
+            self.load_libraries()
+
+    def load_libraries(self) -> None:
+        """Let the process load what segmenting and previewing need; jobs wait until that is done, which they would have
+        to do themselves otherwise."""
+        self.query("libraries", lambda value: None)
 
     def submit(self, job: Job, on_event: Callable[[events.Event], None]) -> str:
         """Ask for ``job``; returns its id.
@@ -113,7 +118,7 @@ class EngineClient:
         return self._request({"job": {"kind": job.kind, **to_json(job)}}, on_event, job.kind)
 
     def query(self, name: str, on_result: Callable[[Any], None]) -> None:
-        """Ask the engine what it knows ("methods", "devices"). A failure goes to the log only."""
+        """Ask the engine what it knows ("methods", "devices", "libraries"). A failure goes to the log only."""
 
         def answer(event: events.Event) -> None:
             if isinstance(event, events.Result):

@@ -9,6 +9,7 @@ import qt
 import slicer
 import vtk
 
+from ..engine import early
 from ..mrml.parameters import Parameters
 from ..mrml.slice_views import DisplayedVolumes
 from ..timer import single_shot
@@ -98,6 +99,7 @@ class Panel(slicer.util.VTKObservationMixin):
     def enter(self) -> None:
         """The user comes to the module: look at what may have changed, and let the worker warm up."""
         self._entered = True
+        early.remember_opening()
         self.session.refresh_catalog()
         self.session.warm_up()
         self.session.entered.emit()

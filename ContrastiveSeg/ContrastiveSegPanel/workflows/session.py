@@ -67,9 +67,10 @@ class Session:
     """
 
     def __init__(self, worker: EngineClient | None = None, trainer: EngineClient | None = None) -> None:
+        from ..engine import early
         from ..engine.client import EngineClient
 
-        self.worker = worker or EngineClient()
+        self.worker = worker or early.take()
         self.trainer = trainer or EngineClient()
         # A cancelled training still validates and writes what it has learned.
         self.trainer.GRACE = self.trainer.QUIT = _TRAINER_GRACE
@@ -79,6 +80,8 @@ class Session:
         self.methods = dict(_METHODS)
         self.devices = list(_DEVICES)
         self.missing = _missing()
+        #: Whether the worker, which may have been started before the session, was asked what there is.
+        self._asked = False
         self.checkpoint_changed = Signal()
         self.catalog_changed = Signal()
         self.methods_changed = Signal()
@@ -102,10 +105,12 @@ class Session:
 
     def warm_up(self) -> None:
         """Start the worker, if it could work, and ask it what there is; returns at once."""
-        if self.missing or self.worker.running:
+        if self.missing or (self._asked and self.worker.running):
             return
+        self._asked = True
         self.worker.query("methods", self._take_methods)
         self.worker.query("devices", self._take_devices)
+        self.worker.load_libraries()
 
     def look_for_packages(self) -> None:
         """Look again for what is missing, as after an installation."""

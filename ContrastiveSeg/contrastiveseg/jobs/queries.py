@@ -1,4 +1,4 @@
-"""What a panel asks before it offers a choice: the methods there are, and the devices to compute on."""
+"""What a panel asks before it offers a choice: the methods there are, and the devices to compute on; and loading."""
 
 from __future__ import annotations
 
@@ -59,6 +59,14 @@ def networks() -> list[dict[str, Any]]:
     ]
 
 
+def libraries() -> list[dict[str, Any]]:
+    """Load what segmenting and previewing need, so that the first of them does not wait for it; nothing to list."""
+    from ..previewing import job  # noqa: F401
+    from ..segmentation import segment  # noqa: F401
+
+    return []
+
+
 def devices() -> list[dict[str, Any]]:
     """The devices a job can name, fastest kind first: name, label, free_bytes (None: not known); the CPU has cores."""
     import torch
@@ -85,4 +93,8 @@ def _cores() -> int:
 
 
 #: Name -> what answers it.
-QUERIES: dict[str, Callable[[], list[dict[str, Any]]]] = {"methods": methods, "devices": devices}
+QUERIES: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "methods": methods,
+    "devices": devices,
+    "libraries": libraries,
+}
