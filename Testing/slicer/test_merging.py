@@ -84,6 +84,16 @@ def test_a_cropped_or_larger_grid_is_followed_exactly(tmp_path):
     assert_array_equal(nodes.voxels(tmp_path / "o.nrrd"), expected)
 
 
+def test_segments_that_lie_beside_the_volume_are_written_as_nothing(tmp_path):
+    node = nodes.volume()
+    found = nodes.segmentation({"A": labels_in() == 1}, node)
+    place = OBLIQUE.copy()
+    place[:3, 3] += OBLIQUE[:3, :3] @ (100, 0, 0)
+    other = nodes.volume(numbers((9, 14, 6)), place, "Other")
+    assert write_labels(found, other, {segment_id(found, "A"): 1}, tmp_path / "o.nrrd") == []
+    assert_array_equal(nodes.voxels(tmp_path / "o.nrrd"), np.zeros((9, 14, 6)))
+
+
 def test_transforms_of_both_are_followed_when_writing(tmp_path):
     node = nodes.volume()
     found = nodes.segmentation({"A": labels_in() == 1}, node)

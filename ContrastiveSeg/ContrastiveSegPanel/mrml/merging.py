@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import slicer
@@ -12,7 +12,10 @@ from contrastiveseg.errors import InputError
 
 from ..translation import _
 from .grids import Grid, array_of
-from .segments import HIGHEST_VALUE, layer_name, segments_of, volume_to_segmentation
+from .segments import HIGHEST_VALUE, box_of, layer_name, segments_of, volume_to_segmentation
+
+#: A part of a grid along k, j and i.
+Box: TypeAlias = tuple[slice, ...]
 
 
 def merged(node: Any, volume: Any, grid: Grid, values: Mapping[str, int]) -> tuple[np.ndarray, list[str]]:
@@ -36,7 +39,7 @@ def merged(node: Any, volume: Any, grid: Grid, values: Mapping[str, int]) -> tup
     array = np.zeros(grid.shape, np.uint8 if max(values.values(), default=0) <= 255 else np.int16)
     segmentation = _with_layers(node, grid)
     hidden: Counter[tuple[int, int]] = Counter()
-    placed: dict[Any, np.ndarray] = {}
+    placed: dict[Any, tuple[Box, np.ndarray]] = {}
     named: dict[int, list[str]] = {}
     for identifier in (i for i in names if i in values):
         segment, value = segmentation.GetSegment(identifier), values[identifier]
@@ -46,10 +49,14 @@ def merged(node: Any, volume: Any, grid: Grid, values: Mapping[str, int]) -> tup
             continue
         if layer not in placed:
             placed[layer] = _on_grid(layer, node, volume, grid)
-        inside = placed[layer] == segment.GetLabelValue()
-        below, counts = np.unique(array[inside], return_counts=True)
-        hidden.update({(value, int(b)): int(n) for b, n in zip(below, counts, strict=True) if b not in (0, value)})
-        array[inside] = value
+        box, there = placed[layer]
+        inside = there == segment.GetLabelValue()
+        part = array[box]
+        below = part[inside]
+        # Mostly there is none, and sorting all of it would take long.
+        below, counts = np.unique(below[below > 0], return_counts=True)
+        hidden.update({(value, int(b)): int(n) for b, n in zip(below, counts, strict=True) if b != value})
+        part[inside] = value
     sentences = [
         _("{above} hides {count} voxels of {below}, which it overlaps.").format(
             above=_(" and ").join(named[above]), count=count, below=_(" and ").join(named[below])
@@ -83,8 +90,12 @@ def _with_layers(node: Any, grid: Grid) -> Any:
     return copy
 
 
-def _on_grid(layer: Any, node: Any, volume: Any, grid: Grid) -> np.ndarray:
-    """A layer's values at the grid's voxels: copied where grids coincide, else those of the nearest voxels."""
+def _on_grid(layer: Any, node: Any, volume: Any, grid: Grid) -> tuple[Box, np.ndarray]:
+    """A layer's values at the grid's voxels: copied where grids coincide, else those of the nearest voxels.
+
+    Returns:
+        The part of the grid (k, j, i) outside of which they are 0, and the values there.
+    """
     moved = slicer.vtkOrientedImageData()
     moved.ShallowCopy(layer)
     matrix, transform = volume_to_segmentation(volume, node), None
@@ -100,17 +111,33 @@ def _on_grid(layer: Any, node: Any, volume: Any, grid: Grid) -> np.ndarray:
         moved.SetGeometryFromImageToWorldMatrix(
             slicer.util.vtkMatrixFromArray(np.linalg.inv(matrix) @ slicer.util.arrayFromVTKMatrix(there))
         )
+    box = _box_on(grid, moved) if transform is None else tuple(slice(0, n) for n in grid.shape)
+    if any(part.start >= part.stop for part in box):
+        return box, np.zeros([max(0, part.stop - part.start) for part in box], np.uint8)
     placed = slicer.vtkOrientedImageData()
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-        moved, _reference(grid), placed, False, False, transform
+        moved, _reference(grid, box), placed, False, False, transform
     )
-    return array_of(placed)
+    return box, array_of(placed)
 
 
-def _reference(grid: Grid) -> Any:
-    """An image without voxels that says where the grid's are."""
-    k, j, i = grid.shape
+def _box_on(grid: Grid, layer: Any) -> Box:
+    """The part of the grid that the layer's voxels reach into: all of a volume need not be looked at for a stroke."""
+    matrix = vtk.vtkMatrix4x4()
+    layer.GetImageToWorldMatrix(matrix)
+    # Layers that Slicer imports are as large as their volume, whatever is painted.
+    painted = np.array(box_of(array_of(layer))[::-1])
+    extent = np.array(layer.GetExtent()[::2])[:, None] + painted + (-0.5, 0.5)
+    corners = np.array(np.meshgrid(*extent, [1.0], indexing="ij")).reshape(4, -1)
+    reached = (np.linalg.inv(grid.ijk_to_ras) @ slicer.util.arrayFromVTKMatrix(matrix) @ corners)[2::-1]
+    first, last = np.floor(reached.min(axis=1)).astype(int), np.ceil(reached.max(axis=1)).astype(int) + 1
+    return tuple(slice(max(0, a), max(0, min(b, n))) for a, b, n in zip(first, last, grid.shape, strict=True))
+
+
+def _reference(grid: Grid, box: Box | None = None) -> Any:
+    """An image without voxels that says where those of the grid, or of a part of it, are."""
+    k, j, i = box or tuple(slice(0, n) for n in grid.shape)
     reference = slicer.vtkOrientedImageData()
-    reference.SetExtent(0, i - 1, 0, j - 1, 0, k - 1)
+    reference.SetExtent(i.start, i.stop - 1, j.start, j.stop - 1, k.start, k.stop - 1)
     reference.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(grid.ijk_to_ras))
     return reference

@@ -165,7 +165,7 @@ def put_labels(node: Any, volume: Any, grid: Grid, array: np.ndarray, labels: Se
 
 def oriented_image(array: np.ndarray, ijk_to_ras: np.ndarray) -> Any:
     """A layer with the voxels (k, j, i), cut down to where they are not 0."""
-    (k, last_k), (j, last_j), (i, last_i) = _box_of(array)
+    (k, last_k), (j, last_j), (i, last_i) = box_of(array)
     oriented = slicer.vtkOrientedImageData()
     fill(oriented, array[k : last_k + 1, j : last_j + 1, i : last_i + 1], (k, j, i))
     oriented.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
@@ -321,7 +321,7 @@ def _values_in(array: np.ndarray) -> set[int]:
     return found
 
 
-def _box_of(array: np.ndarray) -> list[tuple[int, int]]:
+def box_of(array: np.ndarray) -> list[tuple[int, int]]:
     """First and last index of non-zero voxels, along each axis; (0, -1) everywhere if there are none."""
     planes = np.array([plane.any() for plane in array])
     if not planes.any():

@@ -61,7 +61,8 @@ class Strokes:
 
     def labels(self, segmentation: Any) -> list[Label]:
         """The painted segments with their values in the strokes; none where only background was painted."""
-        painted = np.flatnonzero(np.bincount(self._painted.ravel(), minlength=1))
+        # Of a whole volume it would take seconds.
+        painted = np.unique(self._painted[self._painted > 0])
         return [
             Label(self._values[s.id], s.name, s.color, s.terminology)
             for s in segments_of(segmentation)
