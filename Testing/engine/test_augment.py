@@ -11,7 +11,7 @@ from monai.transforms import AdjustContrast, Affine
 from scipy import ndimage
 
 from contrastiveseg.data import augment_spatial as spatial_module
-from contrastiveseg.data.augment_intensity import IntensitySettings, RandomRange, augment_intensity
+from contrastiveseg.data.augment_intensity import IntensitySettings, RandomRange, augment_intensity, shift_structures
 from contrastiveseg.data.augment_spatial import SpatialSettings, augment_spatial
 from contrastiveseg.errors import InputError
 
@@ -243,3 +243,24 @@ def test_reproducible_from_the_global_seed_and_exact_under_autocast():
             )
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
+
+
+def test_structures_shift_by_deviations_and_fade_at_their_border():
+    images = torch.randn(1, 2, 14, 16, 16)
+    labels = torch.zeros(1, 14, 16, 16, dtype=torch.long)
+    labels[:, 4:10, 4:12, 4:12] = 2
+    shifted = shift_structures(images, labels, RandomRange(1.0, -0.7, -0.7))
+    change = (shifted - images) / images.std((2, 3, 4), keepdim=True)
+    torch.testing.assert_close(change[0, :, 7, 8, 8], torch.full((2,), -0.7), atol=5e-3, rtol=0)
+    assert (change[0, :, 0] == 0).all()
+    assert (change[0, :, :, 0] == 0).all()
+    edge = change[0, 0, 7, 3:5, 8]
+    assert -0.7 < edge[1] < edge[0] < 0, "the border is soft"
+
+
+def test_structures_are_not_shifted_where_some_are_unknown():
+    images, labels = torch.randn(2, 1, 8, 8, 8), torch.ones(2, 8, 8, 8, dtype=torch.long)
+    labels[0, 0] = -1
+    shifted = shift_structures(images, labels, RandomRange(1.0, 1.0, 1.0))
+    assert torch.equal(shifted[0], images[0])
+    assert not torch.equal(shifted[1], images[1])

@@ -105,6 +105,30 @@ def augment_intensity(images: Tensor, settings: IntensitySettings) -> Tensor:
         return rows.view(images.shape)
 
 
+def shift_structures(images: Tensor, labels: Tensor, shift: RandomRange) -> Tensor:
+    """Make all structures of a crop brighter or darker than they are; float32.
+
+    A handful of volumes shows a structure in few contrasts with what surrounds it. A left atrium as dark as the tissue
+    around it was found at a Dice of 0.6 by networks that had learned from bright ones.
+
+    Args:
+        images: (B, C, [D,] H, W). labels: (B, [D,] H, W) class indices; a crop with voxels of -1 stays as it is, as
+            some of its structures are not known.
+        shift: in standard deviations of the crop, drawn for each crop and channel; it fades within a voxel or two of
+            the structures' border.
+    """
+    shifted = images.float().clone()
+    for index, (crop, label) in enumerate(zip(shifted, labels, strict=True)):
+        drawn = _drawn(shift, len(crop))
+        inside = label > 0
+        if not drawn or (label < 0).any() or not inside.any():
+            continue
+        softly = _blur(inside.float(), 1.0)
+        for channel, strength in drawn:
+            shifted[index, channel] += strength * crop[channel].std() * softly
+    return shifted
+
+
 def _drawn(change: RandomRange, count: int) -> list[tuple[int, float]]:
     """Which of ``count`` are changed, and how strongly."""
     chosen = torch.rand(count) < change.probability

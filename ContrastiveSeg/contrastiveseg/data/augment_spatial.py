@@ -31,6 +31,22 @@ class SpatialSettings(Parameters):
         0.0, help="largest smooth displacement an axis, 0 for none", unit="share of the patch", at_least=0
     )
 
+    def toward(self, other: SpatialSettings, share: float) -> SpatialSettings:
+        """These settings for a ``share`` of 0, ``other`` for 1, and between them each value linearly."""
+
+        def between(one: float, two: float) -> float:
+            return one + share * (two - one)
+
+        low, high = map(between, self.scale, other.scale)
+        return SpatialSettings(
+            probability=between(self.probability, other.probability),
+            flip=between(self.flip, other.flip),
+            rotation=between(self.rotation, other.rotation),
+            scale=(low, high),
+            translation=between(self.translation, other.translation),
+            elastic=between(self.elastic, other.elastic),
+        )
+
 
 def augment_spatial(
     images: Tensor,

@@ -61,7 +61,7 @@ class BCP(Taught):
     citation = "Bai et al., Bidirectional Copy-Paste for Semi-Supervised Medical Image Segmentation, CVPR 2023."
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        images, labels = self.augment_spatial(batch)
+        images, labels = self.moved(batch)
         known, unlabeled = labeled_count(labels), labels < 0
         missing = _everywhere(batch.missing, labels)
         crops = unlabeled.flatten(1).any(1)

@@ -79,7 +79,7 @@ class CVRLTuning(Taught):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """The terms "dice_ce", "consistency", "volume", "voxel", and "dimension" of both levels together."""
         s, student = self.settings, self.segmenter
-        images, labels = self.augment_spatial(batch)
+        images, labels = self.moved(batch)
         encoded = student.backbone.encode(self.augment_intensity(images))
         maps = student.backbone.decode(encoded)
         logits = student.deep_logits(maps)

@@ -224,7 +224,7 @@ class IDEALTuning(SemiSupervised):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """The terms "loss", "dice_ce" of stream 1, and "cross", both directions together (section 4)."""
-        images, labels = self.augment_spatial(batch)
+        images, labels = self.moved(batch)
         features = self.segmenter.backbone.encode(self.augment_intensity(images))
         streams = [stream.deep_logits(stream.backbone.decode(features)) for stream in (self.segmenter, self.second)]
         losses = [self.deep_loss(levels, labels, batch.missing) for levels in streams]

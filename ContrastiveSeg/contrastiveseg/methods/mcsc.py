@@ -109,7 +109,7 @@ class MCSC(SemiSupervised):
         )
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        images, labels = self.augment_spatial(batch)
+        images, labels = self.moved(batch)
         images = self.augment_intensity(images)
         known, sure = labeled_count(labels), certain(labels, batch.missing)
         maps = [network.backbone.decode(network.backbone.encode(images)) for network in (self.segmenter, self.rival)]

@@ -18,7 +18,7 @@ class MeanTeacher(Taught):
     citation = "Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017."
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        images, labels = self.augment_spatial(batch)
+        images, labels = self.moved(batch)
         levels = self.segmenter.forward_deep(self.augment_intensity(images))
         supervised, finest = self.deep_loss(levels, labels, batch.missing)
         self.watch.update(levels[0], labels)

@@ -67,6 +67,7 @@ class Method(nn.Module):
         backbone: the network being trained, the same module as in fine-tuning and inference.
         progress: how much of the budget is used, from 0 to 1; the loop sets it before each step, so that ramps and
             stages fit a budget of any length.
+        steps_done: the number of steps before this one; the loop sets it too.
 
     >>> import contrastiveseg as cs
     >>> from contrastiveseg.methods.registry import find_method
@@ -76,6 +77,7 @@ class Method(nn.Module):
     """
 
     progress: float = 0.0
+    steps_done: int = 0
 
     Settings: ClassVar[type]
     #: How to minimize it; a job may override single values.
@@ -119,7 +121,7 @@ class Method(nn.Module):
         CT gets neither bias fields nor curves: Hounsfield units mean the same everywhere.
         """
         how: IntensitySettings = self.settings.intensity
-        if any(channel.modality == "CT" for channel in self.plan.channels):
+        if self.plan.has_ct:
             how = replace(how, bias=replace(how.bias, probability=0.0), curve=replace(how.curve, probability=0.0))
         return augment_intensity(images, how)
 

@@ -123,6 +123,11 @@ class Plan:
             return self.spacing
         return tuple(s for axis, s in enumerate(self.spacing) if axis != self.slice_axis)
 
+    @property
+    def has_ct(self) -> bool:
+        """Whether a channel holds Hounsfield units, which mean the same everywhere."""
+        return any(channel.modality == "CT" for channel in self.channels)
+
 
 def millimeters(zyx: Sequence[float]) -> str:
     """Lengths along z, y and x as text, x first."""

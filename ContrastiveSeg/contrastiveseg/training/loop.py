@@ -83,7 +83,7 @@ def train(
             next_batch = drawer.submit(_draw, method, source, run.seed, state.step + 1)
             rate = learning_rate(how, used)
             set_learning_rate(state.optimizer, rate)
-            method.progress = used
+            method.progress, method.steps_done = used, state.step
             terms = _step(module, state.optimizer, batch, how, run, state.step)
             if terms is not None:
                 state.after_step()
