@@ -270,6 +270,9 @@ def test_cancelling_keeps_the_weights_and_resuming_finishes_them(dataset, out, t
     finetune(replace(begun, output=str(whole)))
     assert load(out)[1].keys() == load(whole)[1].keys()
     assert all(torch.equal(t, load(whole)[1][n]) for n, t in load(out)[1].items())
+    curves = [[json.loads(line) for line in metrics_path(path).read_text().splitlines()] for path in (out, whole)]
+    scores = [[(line["step"], line.get("validation_dice")) for line in curve] for curve in curves]
+    assert scores[0] == scores[1], "also that of the step after which the run was cancelled"
     assert {p.name for p in out.parent.iterdir()} == {out.name, metrics_path(out).name}
 
 

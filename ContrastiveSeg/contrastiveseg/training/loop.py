@@ -66,7 +66,6 @@ def train(
     state = TrainingState(method, how, run, transferred)
     if run.resume:
         state.restore()
-    validations = _validations_left(run.validations if validate else 0, run.budget.progress(state.step, state.seconds))
     progress = _progress(run, state.step, state.seconds)
     main, stopped, failures, last_save = distributed.rank() == 0, False, 0, time.monotonic()
     pause = _FIRST_SAVE_SECONDS
@@ -75,6 +74,14 @@ def train(
         while True:
             # Clocks differ between processes: with rates of their own, the copies of the weights would drift apart.
             used = distributed.agreed(run.budget.progress(state.step, state.seconds), run.device)
+            if validate and state.validated < run.validations and used >= (state.validated + 1) / run.validations:
+                with suppress(Cancelled):  # in the middle of a validation: the loop ends below, with what it has
+                    if main:
+                        score = state.validate(validate)
+                        run.emit(events.Metric("validation_dice", state.step, score))
+                        curve.add({"step": state.step - 1, "validation_dice": score})
+                    # Counted when it is done: a resumed run makes up for one that was cancelled.
+                    state.validated += 1
             stopped = bool(distributed.agreed(run.cancelled(), run.device))
             if stopped or used >= 1:
                 break
@@ -100,13 +107,6 @@ def train(
                 )
             state.step += 1
             progress(state.step if run.budget.steps else state.seconds)
-            if validations and run.budget.progress(state.step, state.seconds) >= validations[0]:
-                validations.pop(0)
-                if main and validate:
-                    with suppress(Cancelled):  # in the middle of a validation: the loop ends above, with what it has
-                        score = state.validate(validate)
-                        run.emit(events.Metric("validation_dice", state.step, score))
-                        curve.add({"step": state.step - 1, "validation_dice": score})
             if time.monotonic() - last_save > min(pause, run.save_seconds):
                 state.try_to_save()
                 last_save, pause = time.monotonic(), 2 * pause
@@ -186,8 +186,3 @@ def _progress(run: Run, step: int, seconds: float) -> Callable[[float], None]:
     if run.budget.steps:
         return events.ProgressMeter(run.emit, run.budget.steps, "steps", step)
     return events.ProgressMeter(run.emit, 60 * (run.budget.minutes or 0), "seconds", seconds)
-
-
-def _validations_left(count: int, used: float) -> list[float]:
-    """The shares of the budget at which to validate, but for those below ``used``."""
-    return [(i + 1) / count for i in range(count) if (i + 1) / count > used]

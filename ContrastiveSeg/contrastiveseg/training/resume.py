@@ -33,6 +33,7 @@ class ResumeState:
     Attributes:
         identity: hash of the job; another job may not continue the run.
         step, seconds: of training so far. averages: updates of the averaged weights. skipped: steps without update.
+        validated: how many validations were done.
     """
 
     identity: str
@@ -41,6 +42,7 @@ class ResumeState:
     averages: int = 0
     best_score: float | None = None
     skipped: int = 0
+    validated: int = 0
 
 
 def resume_path(output: Path) -> Path:

@@ -22,7 +22,7 @@ class TrainingState:
         self.method, self.run = method, run
         self.optimizer = make_optimizer(method, how, transferred, method.rates)
         self.average = AveragedWeights(method, how.ema) if how.ema else None
-        self.step, self.skipped, self.seconds = 0, 0, 0.0
+        self.step, self.skipped, self.validated, self.seconds = 0, 0, 0, 0.0
         self.best: dict[str, Tensor] = {}
         self.best_score: float | None = None
         self._warned = False
@@ -67,7 +67,8 @@ class TrainingState:
             "average": self.average.state if self.average else {},
         }
         updates = self.average.updates if self.average else 0
-        state = ResumeState(self.run.identity, self.step, self.seconds, updates, self.best_score, self.skipped)
+        run = (self.run.identity, self.step, self.seconds)
+        state = ResumeState(*run, updates, self.best_score, self.skipped, self.validated)
         save_resume_state(resume_path(self.run.output), state, parts)
 
     def try_to_save(self) -> None:
@@ -116,6 +117,7 @@ class TrainingState:
         self._interventions = len(self.method.interventions)
         load_optimizer_tensors(self.optimizer, parts.get("optimizer", {}))
         self.step, self.skipped, self.seconds = state.step, state.skipped, state.seconds
+        self.validated = state.validated
         self.best_score = state.best_score
         self.best = dict(parts.get("best", {}))
         if self.average:
