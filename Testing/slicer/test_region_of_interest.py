@@ -38,6 +38,24 @@ def test_the_box_of_a_region(scene):
         region_in(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "empty"), volume)
 
 
+def test_which_voxels_lie_in_a_turned_region(scene):
+    from ContrastiveSegPanel.mrml.grids import grid_of
+    from ContrastiveSegPanel.mrml.region import inside
+
+    volume = noise((5, 20, 20), "CT")
+    grid = grid_of(volume)
+    # Of the noise's grid the center of voxel (k, j, i).
+    center = (grid.ijk_to_ras @ (10, 10, 2, 1))[:3]
+    spacing = grid.spacing()
+    diamond = inside(place(center, (8.2 * spacing[0] / np.sqrt(2),) * 2 + (spacing[2],), 45), volume, grid)
+    j, i = np.mgrid[:20, :20]
+    expected = np.zeros((5, 20, 20), bool)
+    expected[2] = abs(j - 10) + abs(i - 10) <= 4
+    assert (diamond == expected).all()
+    with pytest.raises(InputError, match="No voxel of CT lies in the region far"):
+        inside(place((900, 0, 0), (4, 6, 8), name="far"), volume, grid)
+
+
 def test_transforms_of_region_and_volume_count(scene):
     from ContrastiveSegPanel.mrml.region import region_in
     from ContrastiveSegPanel.workflows.segmenting import region_of

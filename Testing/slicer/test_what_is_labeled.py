@@ -235,6 +235,49 @@ def test_the_engine_learns_from_slices_strokes_and_what_was_drawn(drive):
     assert not [line for line in said if "look like a few" in line or "learned as absent" in line]
 
 
+def region(volume, name, last_k):
+    """An ROI that holds the slices 0 to ``last_k`` of a volume."""
+    bounds = [0.0] * 6
+    volume.GetRASBounds(bounds)
+    thickness = volume.GetSpacing()[2]
+    center = [(bounds[0] + bounds[1]) / 2, (bounds[2] + bounds[3]) / 2, bounds[4] + thickness * (last_k + 1) / 2]
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
+    node.SetCenter(center)
+    node.SetSize(bounds[1] - bounds[0] + 9, bounds[3] - bounds[2] + 9, thickness * (last_k + 1))
+    return node
+
+
+def test_a_volume_that_is_labeled_in_a_region_only(drive):
+    from nodes import voxels
+
+    volume, _segmentation = add_patient("CT 0", 0)
+    add_patient("CT 1", 1)
+    roi = region(volume, "R", 4)
+    drive.rows(2)
+    drive.wait_for(lambda: drive.ui.casesTable.cellWidget(0, _LABELED).findText("In R") > 0)
+    drive.choose(drive.ui.casesTable, 0, _LABELED, "In R")
+    assert drive.parts() == ["In R", "Whole"]
+    assert "region" in drive.ui.casesTable.cellWidget(0, _LABELED).toolTip
+    said, written = [], {}
+    drive.session.log_line.connect(said.append)
+    drive.ui.fineTuneButton.click()
+    task = drive.section.training.task
+    drive.wait_for(lambda: task.state == "running", SECONDS)
+    for case in find_cases([Path(task._job.images[0])]):
+        written[case.name] = voxels(case.labels)
+    drive.wait_for(lambda: not drive.session.training, SECONDS)
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[boxes(0)[0]], expected[boxes(0)[1]] = 1, 2
+    expected[5:] = 3
+    assert (written["CT-0"] == expected).all()
+    assert 3 not in written["CT-1"]
+    assert [label.name for label in drive.session.checkpoint.card.labels] == ["Liver", "Spleen"]
+    assert [line.split(":")[0] for line in said if "% of the voxels" in line] == ["CT-0"]
+    # Without the region nobody knows any more what was labeled: it is guessed again.
+    slicer.mrmlScene.RemoveNode(roi)
+    drive.wait_for(lambda: drive.parts() == ["Whole", "Whole"])
+
+
 def test_the_next_slices_of_a_case_begun_are_named_and_shown(drive):
     drive.ui.labelNextGroupBox.collapsed = False
     add_patient("Whole", 0)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import slicer
 
 from contrastiveseg.checkpoints.card import Label
@@ -17,6 +18,7 @@ from contrastiveseg.checkpoints.card import Label
 from .grids import FILE_ENDING, check_same_grid, grid_of, read_image, volume_holding, writable, write_image
 from .hierarchy import place_beside
 from .merging import merged
+from .region import inside
 from .segments import Segment, check_takes_labels, checked_labels, filled, put_labels, replaced_by_name, segments_of
 from .undo import Undo
 
@@ -51,7 +53,9 @@ def write_volume(volume: Any, path: Path | str) -> None:
     write_image(volume_holding(writable(volume.GetImageData()), grid.ijk_to_ras), Path(path))
 
 
-def write_labels(segmentation: Any, volume: Any, values: Mapping[str, int], path: Path | str) -> list[str]:
+def write_labels(
+    segmentation: Any, volume: Any, values: Mapping[str, int], path: Path | str, outside: tuple[Any, int] | None = None
+) -> list[str]:
     """Write segments as one label map on the volume's grid, as uint8 or, for values above 255, int16.
 
     Segments on the volume's grid are copied as they are, others are resampled (nearest neighbor); parent transforms of
@@ -60,15 +64,19 @@ def write_labels(segmentation: Any, volume: Any, values: Mapping[str, int], path
 
     Args:
         values: segment ID -> value in the label map. Several segments may share one.
+        outside: a Markups ROI, and the value that voxels outside of it get, whatever is painted there.
 
     Returns:
         A sentence for every two segments of which one hides voxels of the other.
 
     Raises:
-        InputError: a segment is missing, a value not in 1..32767, or the volume has no voxels.
+        InputError: a segment is missing, a value not in 1..32767, the volume has no voxels, or as :func:`.inside`.
     """
     grid = grid_of(volume)
     array, overlaps = merged(segmentation, volume, grid, values)
+    if outside is not None:
+        roi, value = outside
+        array = np.where(inside(roi, volume, grid), array, np.array(value, np.uint8 if value <= 255 else np.int16))
     write_image(volume_holding(array, grid.ijk_to_ras), Path(path))
     return overlaps
 

@@ -9,6 +9,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from ..mrml.region import regions
 from ..plain_text import plain_tip
 from ..workflows.cases import ROLES, UNLABELED, Case, Cases, Structure
 from ..workflows.labeled_parts import PARTS, LabeledParts, part_words
@@ -16,6 +17,7 @@ from ..workflows.pairing import segmentations
 
 _VOLUME, _SEGMENTATION, _ROLE, _DICE, _LABELED = range(5)
 _NAME, _LEARN_AS, _COUNT = range(3)
+_REGION_MEANING = _("The whole of this region; the volume around it is left out")
 
 
 def role_text(role: str) -> str:
@@ -36,6 +38,8 @@ class CasesTable:
         #: What the boxes offer, and the ID of each entry ("" for none).
         self._names: list[str] = []
         self._ids: list[str] = []
+        #: The Markups ROIs in which a volume can be labeled: (ID, name).
+        self._regions: list[tuple[str, str]] = []
         header = table.horizontalHeader()
         for column in (_VOLUME, _SEGMENTATION):
             header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
@@ -44,10 +48,11 @@ class CasesTable:
 
     def show(self, rows: Sequence[Case], dice: Mapping[str, float]) -> None:
         """``dice``: volume ID -> Dice. Rows that stay keep their widgets, so that an open list does not close."""
-        if [r.volume_id for r in rows] != [r.volume_id for r in self._shown]:
+        regions_now = [(node.GetID(), node.GetName()) for node in regions()]
+        if [r.volume_id for r in rows] != [r.volume_id for r in self._shown] or regions_now != self._regions:
             self._table.setRowCount(0)
             self._table.setRowCount(len(rows))
-            self._names = []
+            self._names, self._regions = [], regions_now
             for number, row in enumerate(rows):
                 self._add(number, row)
         nodes = segmentations()
@@ -81,6 +86,9 @@ class CasesTable:
             name, meaning = part_words(word)
             part.addItem(name, word)
             part.setItemData(index, meaning, qt.Qt.ToolTipRole)
+        for identifier, name in self._regions:
+            part.addItem(_("In {region}").format(region=name), identifier)
+            part.setItemData(part.count - 1, _REGION_MEANING, qt.Qt.ToolTipRole)
         part.connect("activated(int)", partial(self._choose_part, row.volume_id, part))
         self._table.setCellWidget(number, _LABELED, part)
 
@@ -104,8 +112,10 @@ class CasesTable:
             part.setToolTip("")
             return
         labeled = self._parts.of(row)
-        part.setCurrentIndex(PARTS.index(labeled.part))
-        _name, meaning = part_words(labeled.part)
+        offered = [*PARTS, *(identifier for identifier, _name in self._regions)]
+        chosen = labeled.region or labeled.part
+        part.setCurrentIndex(offered.index(chosen) if chosen in offered else -1)
+        _name, meaning = ("", _REGION_MEANING) if labeled.region else part_words(labeled.part)
         guess = _("Guessed. {why}").format(why=labeled.why) if labeled.guessed else ""
         part.setToolTip(plain_tip("\n".join(filter(None, (meaning, guess.strip())))))
 

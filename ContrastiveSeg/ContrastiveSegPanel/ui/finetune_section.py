@@ -242,6 +242,7 @@ class FineTuneSection(TrainingSection):
                 frozenset(m.name for m in self._missing if m.case.volume_id == case.volume_id and not m.absent)
                 if case.volume_id in asked
                 else None,
+                self._parts.of(case).region,
             )
             for case in self._rows
             if case.labeled

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
 import slicer
 from slicer.i18n import tr as _
@@ -19,8 +19,11 @@ from .cases import Case
 from .task import Step, Steps
 
 PARTS: tuple[LabeledPart, ...] = get_args(LabeledPart)
-#: Attribute of a segmentation: the part of its volume that is labeled, as the user says.
+#: Attribute of a segmentation: the part of its volume that is labeled, as the user says; a word of PARTS, or _REGION.
 LABELED_PART = "ContrastiveSeg.LabeledPart"
+#: Node reference of a segmentation to the Markups ROI in which its volume is labeled.
+LABELED_REGION = "ContrastiveSeg.LabeledRegion"
+_REGION = "region"
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,14 @@ class LabeledPartOfCase:
         part: a word of ``FinetuneJob``.
         guessed: whether nobody said so. why: a sentence on what the guess is made from; "" for the whole volume.
         empty: IDs of its segments without voxels.
+        region: ID of a Markups ROI outside of which nothing is labeled.
     """
 
     part: LabeledPart
     guessed: bool
     why: str = ""
     empty: frozenset[str] = frozenset()
+    region: str | None = None
 
 
 class LabeledParts:
@@ -78,6 +83,8 @@ class LabeledParts:
         said = node.GetAttribute(LABELED_PART)
         if said in PARTS:
             return LabeledPartOfCase(said, False, "", empty)
+        if said == _REGION and (roi := node.GetNodeReference(LABELED_REGION)) is not None:
+            return LabeledPartOfCase("all", False, "", empty, roi.GetID())
         if any(is_background(segment.name) and segment.id not in empty for segment in segments):
             return LabeledPartOfCase("painted", True, _("It has a segment named background."), empty)
         for segment in segments:
@@ -87,11 +94,12 @@ class LabeledParts:
                 return LabeledPartOfCase("slices", True, why, empty)
         return LabeledPartOfCase("all", True, "", empty)
 
-    def say(self, case: Case, part: LabeledPart) -> None:
-        """The user says what is labeled."""
+    def say(self, case: Case, part: str) -> None:
+        """The user says what is labeled: a word of ``PARTS``, or the ID of a Markups ROI."""
         node = slicer.mrmlScene.GetNodeByID(case.segmentation_id) if case.segmentation_id else None
         if node is not None:
-            node.SetAttribute(LABELED_PART, part)
+            node.SetNodeReferenceID(LABELED_REGION, None if part in PARTS else part)
+            node.SetAttribute(LABELED_PART, part if part in PARTS else _REGION)
 
     def _to_look_at(self, cases: Iterable[Case]) -> list[Step]:
         found: list[Step] = []
@@ -115,6 +123,11 @@ class LabeledParts:
             return
         found = layer_state(node, segment_id), painting_of(node, segment_id, volume)
         self._found[segmentation_id, segment_id, volume_id] = found
+
+
+def labeled_in_region(segmentation: Any) -> bool:
+    """Whether the user says that only a region of the volume is labeled."""
+    return segmentation.GetAttribute(LABELED_PART) == _REGION
 
 
 def is_background(name: str) -> bool:

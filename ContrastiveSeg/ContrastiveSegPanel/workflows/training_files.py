@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,12 @@ class CaseLabels:
     Attributes:
         part: what of the volume is labeled; None: as the job says.
         not_drawn: names of structures that may be in its background; None: nobody asked for those that it lacks.
+        region: ID of a Markups ROI outside of which nothing is labeled.
     """
 
     part: LabeledPart | None = None
     not_drawn: frozenset[str] | None = None
+    region: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ def training_files(
     if not labeled:
         raise InputError(_("None of the volumes has a segment to learn. Tick one, or give a volume a segmentation."))
     names = case_names([*labeled, *unlabeled])
+    regions = {c.volume_id: (case_labels or {}).get(c.volume_id, CaseLabels()).region for c in labeled}
+    not_labeled = next(value for value in count(1) if value not in {label.value for label in labels})
     for part in ("images", "labels", "unlabeled"):
         (folder / part).mkdir()
     files = {case.volume_id: names[case.volume_id] + scene.FILE_ENDING for case in [*labeled, *unlabeled]}
@@ -91,12 +96,15 @@ def training_files(
     for case in labeled:
         steps += _volume_steps(case, folder / "images" / files[case.volume_id])
         path = folder / "labels" / files[case.volume_id]
-        write = partial(_write_labels, case, values[case.volume_id], path, log)
+        write = partial(_write_labels, case, values[case.volume_id], path, log, regions[case.volume_id], not_labeled)
         steps.append((_("Writing the labels of {name}").format(name=case.name), write))
     steps += [step for case in unlabeled for step in _volume_steps(case, folder / "unlabeled" / files[case.volume_id])]
-    if len(channels) > 1:
-        # Beside the images, where the engine looks for it; the names of the labels are in their own table.
-        declared = {"channel_names": dict(enumerate(channels)), "labels": {"background": 0}}
+    # Beside the images, where the engine looks for it; the names of the labels are in their own table.
+    declared: dict[str, Any] = {"channel_names": dict(enumerate(channels))} if len(channels) > 1 else {}
+    if any(regions.values()):
+        declared["labels"] = {"background": 0, "ignore": not_labeled}
+    if declared:
+        declared = {"labels": {"background": 0}, **declared}
         (folder / "dataset.json").write_text(json.dumps(declared), encoding="utf-8")
     (folder / "labels.json").write_text(json.dumps([to_json(label) for label in labels]), encoding="utf-8")
     entries = [
@@ -193,9 +201,17 @@ def _volume_steps(case: Case, path: Path) -> list[Step]:
     return [(words, partial(write, i, file)) for i, file in zip(identifiers, _files(case, path), strict=True)]
 
 
-def _write_labels(case: Case, values: Mapping[str, int], path: Path, log: Callable[[str], None]) -> None:
-    segmentation = _node(case.segmentation_id, case)
-    for overlap in scene.write_labels(segmentation, _node(case.volume_id, case), values, path):
+def _write_labels(
+    case: Case, values: Mapping[str, int], path: Path, log: Callable[[str], None], region: str | None, not_labeled: int
+) -> None:
+    """``region``: ID of an ROI outside of which all voxels get the value ``not_labeled``."""
+    segmentation, outside = _node(case.segmentation_id, case), None
+    if region is not None:
+        roi = slicer.mrmlScene.GetNodeByID(region)
+        if roi is None:
+            raise InputError(_("The region in which {name} is labeled was removed.").format(name=case.name))
+        outside = roi, not_labeled
+    for overlap in scene.write_labels(segmentation, _node(case.volume_id, case), values, path, outside):
         log(overlap)
 
 
