@@ -229,6 +229,14 @@ def test_a_large_volume_is_worked_on_coarser(scene, tmp_path, monkeypatch):
     assert dice(read_labels(tmp_path / "preview.mha").array == 1, ball) > 0.75
 
 
+def test_a_volume_of_a_few_voxels_is_no_problem(tmp_path):
+    volume = written(tmp_path / "volume.nii.gz", np.arange(60, dtype=np.int16).reshape(3, 4, 5))
+    strokes = np.zeros((3, 4, 5), np.uint8)
+    strokes[1, 1, 1], strokes[1, 3, 3] = 1, 9
+    preview(job(volume, written(tmp_path / "strokes.nii.gz", strokes), tmp_path / "preview.mha"))
+    assert read_labels(tmp_path / "preview.mha").array.shape == (3, 4, 5)
+
+
 @pytest.mark.parametrize("kind", ["pretrained", "segmenter", "flat"])
 def test_any_checkpoint_will_do(kind, request, image, dataset, tmp_path):
     checkpoint = request.getfixturevalue(kind)

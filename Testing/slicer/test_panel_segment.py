@@ -1,15 +1,15 @@
 """The section Segment, by real clicks on the real module and with the real engine behind it."""
 
 import os
-import shutil
 import signal
 
 import numpy as np
 import pytest
 from patients import noise
 from segment_driver import segmentations
+from two_channels import two_channel_checkpoint
 
-from contrastiveseg.descriptions import FinetuneJob, SegmentJob
+from contrastiveseg.descriptions import SegmentJob
 
 
 @pytest.fixture
@@ -399,28 +399,6 @@ def test_a_model_with_two_channels_takes_a_volume_for_each(
     assert drive.segment.outputSelector.currentNode() is segmentation
     selectors[0].setCurrentNode(second)
     assert drive.segment.outputSelector.currentNode() is None
-
-
-def two_channel_checkpoint(dataset, folder, output):
-    """A checkpoint fine-tuned for two steps on the data set with every image twice."""
-    from contrastiveseg.training.finetune import finetune
-
-    images = folder / "two"
-    images.mkdir()
-    for file in (dataset / "imagesTr").iterdir():
-        for channel in (0, 1):
-            shutil.copy(file, images / file.name.replace(".nii.gz", f"_{channel:04d}.nii.gz"))
-    job = FinetuneJob(
-        checkpoint="none",
-        images=(str(images),),
-        labels=(str(dataset / "labelsTr"),),
-        output=str(output),
-        steps=2,
-        precision="32",
-        threads=1,
-    )
-    finetune(job)
-    return output
 
 
 def test_the_focus_stays_with_the_buttons(drive, volume):

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from nodes import mask_of, segment_id
+from nodes import mask_of, segment_id, voxels
 from patients import SHAPE, add_volume, boxes
+from two_channels import two_channel_checkpoint
 
 SECONDS = 90
 LIVER, SPLEEN = boxes(0)
@@ -260,6 +261,31 @@ def test_nothing_comes_into_the_next_scene(drive, scene):
     drive.finish()
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
     assert not list(drive.session.folder().glob("preview-*"))
+
+
+def test_a_checkpoint_for_two_channels_takes_both_volumes_of_the_case(drive, models, dataset, tmp_path):
+    two = two_channel_checkpoint(dataset, tmp_path, models / "two.safetensors")
+    drive.session.refresh_catalog(select=two)
+    drive.volume.SetName("P1_0000")
+    drive.settle()
+    drive.section.show_state()
+    assert "This case lacks" in drive.ui.previewButton.toolTip
+    second = add_volume("P1_0001", 1)
+    drive.settle()
+    drive.wait_for(lambda: drive.ui.previewButton.enabled)
+    drive.preview()
+    files = [Path(file) for file in drive.section.task._job.image]
+    written = [voxels(file) for file in files]
+    assert (written[0] == slicer.util.arrayFromVolume(drive.volume)).all()
+    assert (written[1] == slicer.util.arrayFromVolume(second)).all()
+    # The volumes are written once; another one in its place is written.
+    before = [file.stat().st_mtime_ns for file in files]
+    drive.preview()
+    assert [file.stat().st_mtime_ns for file in files] == before
+    slicer.util.updateVolumeFromArray(second, slicer.util.arrayFromVolume(second) + 1)
+    drive.preview()
+    after = [file.stat().st_mtime_ns for file in files]
+    assert (after[0], after[1] > before[1]) == (before[0], True)
 
 
 def test_the_preview_is_not_learned_from(drive):

@@ -14,7 +14,13 @@ from contrastiveseg.results import PreviewResult
 from ..mrml.paint_watch import PaintWatch
 from ..mrml.parameters import Parameters
 from ..timer import single_shot
-from ..workflows.previewing import Previewing, obstacle, painted_in_editor, volume_painted_on
+from ..workflows.previewing import (
+    Previewing,
+    channels_painted_on,
+    obstacle,
+    painted_in_editor,
+    volume_painted_on,
+)
 from ..workflows.session import Session
 from ..workflows.task import Task
 from .device_box import chosen_device
@@ -87,13 +93,14 @@ class PreviewSection(JobSection):
 
     def _begin(self, by_click: bool) -> None:
         entry, strokes = self.session.checkpoint, self._strokes
-        if self.task.busy or self.obstacle() or entry is None:
+        if self.task.busy or self.obstacle() or entry is None or entry.card is None:
             return
         self._by_click, self._again, self._scene_closed = by_click, False, False
         self._watch.follow(strokes)
         self._clicked = time.perf_counter()
         self._checkpoint = entry.path
-        steps = self._previewing.steps(strokes, volume_painted_on(strokes), self.session.folder())
+        channels = channels_painted_on(entry.card, strokes)
+        steps = self._previewing.steps(strokes, volume_painted_on(strokes), channels, self.session.folder())
         job = self._previewing.job(entry.path, chosen_device(self.session))
         self.task.start(steps, job, self._done, self._failed, self._on_event)
 

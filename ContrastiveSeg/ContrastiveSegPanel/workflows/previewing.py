@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from ..mrml import scene
 from ..mrml.segment_editor import editor
 from ..mrml.strokes import BACKGROUND, Strokes
 from ..mrml.undo import Change
+from . import case_channels
 from .labeled_parts import is_background
-from .pairing import PREDICTED, segmentations, volume_of
+from .pairing import PREDICTED, scalar_volumes, segmentations, volume_of
 from .task import Step
 
 #: Node reference of a preview to the segmentation whose strokes it spreads.
@@ -40,15 +42,18 @@ class Previewing:
     def __init__(self) -> None:
         self._strokes = Strokes(is_background)
         self._folder: Path | None = None
-        self._written: Any = None
+        #: Number of a channel -> the state of the volume that was written for it.
+        self._written: dict[int, Any] = {}
+        self._images: list[Path] = []
         self._ids = ("", "")
         self._labels: list[Label] = []
         self.undo: Change | None = None
 
-    def steps(self, segmentation: Any, volume: Any, within: Path) -> list[Step]:
-        """What has to be done before :meth:`job`; the volume is written once.
+    def steps(self, segmentation: Any, volume: Any, channels: Sequence[Any], within: Path) -> list[Step]:
+        """What has to be done before :meth:`job`; volumes are written once.
 
         Args:
+            volume: the one that the strokes lie on. channels: those of its case, itself among them.
             within: a folder for this work's own folder.
         """
         if self._folder is None:
@@ -57,8 +62,11 @@ class Previewing:
         self._output.unlink(missing_ok=True)
         self._ids = (segmentation.GetID(), volume.GetID())
         steps: list[Step] = []
-        if self._state_of(volume) != self._written:
-            steps.append((_("Handing over {name}").format(name=volume.GetName()), partial(self._write, volume)))
+        for index, channel in enumerate(channels):
+            if self._written.get(index) != self._state_of(channel):
+                words = _("Handing over {name}").format(name=channel.GetName())
+                steps.append((words, partial(self._write, index, channel)))
+        self._images = [self._folder / f"volume-{index}{scene.FILE_ENDING}" for index in range(len(channels))]
         steps.append((_("Handing over the strokes"), partial(self._look, segmentation, volume)))
         return steps
 
@@ -67,7 +75,7 @@ class Previewing:
         assert self._folder is not None
         return PreviewJob(
             checkpoint=str(checkpoint),
-            image=(str(self._folder / f"volume{scene.FILE_ENDING}"),),
+            image=tuple(map(str, self._images)),
             labels=str(self._folder / f"strokes{scene.FILE_ENDING}"),
             background=BACKGROUND,
             output=str(self._output),
@@ -147,7 +155,7 @@ class Previewing:
     def close(self) -> None:
         """The scene closes, or the panel: forget it, and remove the files."""
         self._strokes.forget()
-        self._ids, self._written, self.undo = ("", ""), None, None
+        self._ids, self._written, self.undo = ("", ""), {}, None
         folder, self._folder = self._folder, None
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -157,10 +165,10 @@ class Previewing:
         assert self._folder is not None
         return self._folder / f"preview{scene.FILE_ENDING}"
 
-    def _write(self, volume: Any) -> None:
-        assert self._folder is not None
-        scene.write_volume(volume, self._folder / f"volume{scene.FILE_ENDING}")
-        self._written = self._state_of(volume)
+    def _write(self, index: int, volume: Any) -> None:
+        self._written.pop(index, None)
+        scene.write_volume(volume, self._images[index])
+        self._written[index] = self._state_of(volume)
 
     def _look(self, segmentation: Any, volume: Any) -> None:
         assert self._folder is not None
@@ -195,12 +203,17 @@ def volume_painted_on(segmentation: Any) -> Any:
     return volume_of(segmentation)
 
 
+def channels_painted_on(card: Card, segmentation: Any) -> list[Any]:
+    """The volumes that the checkpoint takes of the case whose strokes these are; None for a channel that is missing."""
+    volume, names = volume_painted_on(segmentation), case_channels.channel_names(card, "")
+    if len(names) < 2:
+        return [volume]
+    cases = case_channels.grouped([v for v in scalar_volumes() if v.GetImageData()], names)
+    return next((list(channels) for channels in cases if volume in channels), [None] * len(names))
+
+
 def obstacle(card: Card, segmentation: Any) -> str:
     """Why these strokes cannot be previewed with this checkpoint, or ""."""
-    if not card.plan.generic and len(card.plan.channels) > 1:
-        return _(
-            "This checkpoint takes {count} volumes of a case. Choose a starter, or one that takes a single one."
-        ).format(count=len(card.plan.channels))
     if segmentation is None:
         return _("Choose the segmentation that you paint in. A few strokes on one slice are enough.")
     if segmentation.GetNodeReference(PREVIEW_OF) is not None:
@@ -208,4 +221,7 @@ def obstacle(card: Card, segmentation: Any) -> str:
     if volume_painted_on(segmentation) is None:
         text = _("{name} belongs to no volume. Choose its source volume in the Segment Editor.")
         return text.format(name=segmentation.GetName())
+    channels, names = channels_painted_on(card, segmentation), case_channels.channel_names(card, "")
+    if len(channels) > 1 and (why := case_channels.problem(_("This case"), channels, names)):
+        return why + " " + _("Volumes of a case are found by their names, or chosen in the section Fine-tune.")
     return ""

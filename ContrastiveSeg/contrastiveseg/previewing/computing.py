@@ -96,8 +96,12 @@ def feature_maps(network: FeatureNetwork, volume: Volume, cancelled: CancelCheck
     z, y, x = image.shape[1:]
     axes = [axis for axis in range(3) if plan.dimensions == 3 or axis != plan.slice_axis]
     margins = [0, 0, 0]
-    for axis, stride in zip(axes, network.backbone.total_stride, strict=True):
+    strides = dict(zip(axes, network.backbone.total_stride, strict=True))
+    for axis, stride in strides.items():
         margins[axis] = -image.shape[axis + 1] % stride
+    if all(image.shape[axis + 1] + margins[axis] == stride for axis, stride in strides.items()):
+        # The deepest map would be a single voxel, which has no spread for an instance norm to divide by.
+        margins[axes[0]] += strides[axes[0]]
     behind = [m for margin in margins[::-1] for m in (0, margin)]
     padded = F.pad(image[None], behind, mode="constant" if plan.conventions.padding == "zero" else "replicate")[0]
     try:
