@@ -79,6 +79,8 @@ def _segment(job: SegmentJob, emit: events.Emit, cancelled: events.CancelCheck) 
         ) from problem
     if job.continue_:
         raise InputError(f"--continue knows label maps, not {_ENDING} files. Leave it out, or {_FLAG} and that ending.")
+    if job.dicom_seg:
+        raise InputError(f"--dicom-seg and {_FLAG} ask for files of two kinds. Choose one.")
     if job.shard:
         raise InputError(f"--shard knows label maps, not {_ENDING} files. Leave it out, or {_FLAG} and that ending.")
     outputs = _outputs(job)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import (
         evaluate,
+        export,
         finetune,
         import_checkpoint,
         inspect,
@@ -52,6 +53,7 @@ __all__ = [
     "Predictor",
     "Volume",
     "evaluate",
+    "export",
     "finetune",
     "import_checkpoint",
     "inspect",

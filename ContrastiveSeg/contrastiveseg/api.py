@@ -18,6 +18,7 @@ from . import events
 from .checkpoints.starters import checkpoint_path
 from .descriptions import (
     EvaluateJob,
+    ExportJob,
     FinetuneJob,
     ImportJob,
     Job,
@@ -32,6 +33,7 @@ from .parameters import Parameter as JobParameter
 from .parameters import parameters_of
 from .results import (
     EvaluateResult,
+    ExportResult,
     FinetuneResult,
     ImportResult,
     PretrainResult,
@@ -257,6 +259,29 @@ def preview(**options: Any) -> PreviewResult:
     ('preview.nii.gz', False, True)
     """
     return _run(PreviewJob, **options)
+
+
+@_takes_options_of(ExportJob)
+def export(**options: Any) -> ExportResult:
+    """Write a label map as a DICOM SEG that refers to the series it was made from; needs highdicom.
+
+    Raises:
+        InputError: an input or the output cannot be used, or the label map is not on the grid of the series.
+        Cancelled: ``cancelled`` returned True.
+
+    >>> import contrastiveseg as cs
+    >>> try:
+    ...     cs.export(
+    ...         segmentation="scans/labelsTr/synthetic_00000.nii.gz",
+    ...         series="scans/imagesTr",
+    ...         checkpoint="organs.safetensors",
+    ...         output="organs.nii.gz",
+    ...     )
+    ... except cs.InputError as problem:
+    ...     print(problem)
+    A DICOM SEG's name ends in .dcm; organs.nii.gz does not.
+    """
+    return _run(ExportJob, **options)
 
 
 def inspect(checkpoint: str | Path) -> Card:

@@ -151,12 +151,15 @@ class SegmentJob(Parameters):
     kind: ClassVar[str] = "segment"
     checkpoint: str = parameter(help="a fine-tuned checkpoint")
     input: tuple[str, ...] = parameter(help="image files, folders of images, or DICOM folders")
-    output: str = parameter(help="label map file for one input, or a folder")
+    output: str = parameter(help="label map file for one input (.dcm for a DICOM SEG), or a folder")
     probabilities: str | None = parameter(None, help="also write class probabilities to this file or folder")
     uncertainty: str | None = parameter(
         None, help="also write the entropy of the class probabilities, 0 to 1, to this file or folder"
     )
     uncompressed: bool = parameter(False, help="write .nrrd and .mha files larger, and quicker")
+    dicom_seg: bool = parameter(
+        False, help="write DICOM SEG files (.dcm) in place of label maps, where the inputs are DICOM folders"
+    )
     continue_: bool = parameter(
         False,
         help="go on with the killed or stopped run of the same command: label maps that were made from the same input, "
@@ -320,7 +323,25 @@ class PreviewJob(Parameters):
     threads: int | None = _threads()
 
 
-Job = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob | RankJob | QualityJob | PreviewJob | ImportJob
+@dataclass(frozen=True, kw_only=True)
+class ExportJob(Parameters):
+    """Write a label map as a DICOM SEG."""
+
+    kind: ClassVar[str] = "export"
+    segmentation: str = parameter(
+        help="the label map, or segmentation of Slicer, on the grid of the series", placeholder="FILE"
+    )
+    series: str = parameter(help="folder of the DICOM series that it was made from", placeholder="FOLDER")
+    checkpoint: str = parameter(help="the checkpoint that made it: names, colors and codes of the labels")
+    output: str = parameter(help="the file to write (.dcm)")
+    overwrite: bool = parameter(False, help="replace an existing output")
+
+
+Job = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob | RankJob | QualityJob | PreviewJob | ImportJob | ExportJob
 JOBS: dict[str, type[Job]] = {
-    j.kind: j for j in (PretrainJob, FinetuneJob, SegmentJob, EvaluateJob, RankJob, QualityJob, PreviewJob, ImportJob)
+    j.kind: j
+    for j in (
+        *(PretrainJob, FinetuneJob, SegmentJob, EvaluateJob, RankJob, QualityJob, PreviewJob, ImportJob),
+        ExportJob,
+    )
 }

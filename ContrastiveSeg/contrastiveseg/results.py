@@ -252,6 +252,13 @@ class PreviewResult:
     seconds: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class ExportResult:
+    """The file or folder written."""
+
+    output: str
+
+
 JobResult = (
     PretrainResult
     | FinetuneResult
@@ -261,6 +268,7 @@ JobResult = (
     | QualityResult
     | PreviewResult
     | ImportResult
+    | ExportResult
 )
 
 #: Kind of job -> its result.
@@ -273,6 +281,7 @@ RESULTS: dict[str, type[JobResult]] = {
     "preview": PreviewResult,
     "quality": QualityResult,
     "import": ImportResult,
+    "export": ExportResult,
 }
 
 

@@ -30,6 +30,7 @@ REQUIRED = {
     "rank": ["--checkpoint", "c", "--input", "a"],
     "quality": ["--input", "a", "--segmentations", "b"],
     "import": ["a", "--from", "macl", "--output", "b"],
+    "export": ["--segmentation", "a", "--series", "b", "--checkpoint", "c", "--output", "d"],
     "preview": ["--image", "a", "--labels", "b", "--output", "c"],
 }
 #: Fields whose flags are called otherwise.

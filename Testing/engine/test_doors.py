@@ -28,15 +28,16 @@ DOORS = {
     "contrast": {"data", "networks", "planning", "volumes"},
     "methods": {"contrast", "data", "networks", "planning", "synthetic", "volumes"},
     "evaluation": {"checkpoints", "planning", "volumes"},
-    "segmentation": {"checkpoints", "data", "networks", "planning", "volumes"},
+    "exports": {"checkpoints", "volumes"},
+    "segmentation": {"checkpoints", "data", "exports", "networks", "planning", "volumes"},
     "previewing": {"checkpoints", "data", "networks", "planning", "segmentation", "volumes"},
     "training": {
         *("checkpoints", "contrast", "data", "evaluation", "methods", "networks", "planning", "segmentation"),
         "volumes",
     },
     "jobs": {
-        *("checkpoints", "contrast", "data", "evaluation", "methods", "networks", "planning", "previewing"),
-        *("segmentation", "training", "volumes"),
+        *("checkpoints", "contrast", "data", "evaluation", "exports", "methods", "networks", "planning"),
+        *("previewing", "segmentation", "training", "volumes"),
     },
     "testing": {
         *("checkpoints", "data", "jobs", "methods", "networks", "planning", "synthetic", "training", "volumes"),

@@ -103,14 +103,18 @@ def test_the_index_of_extensions_finds_what_it_reads():
 
 def test_the_tested_set_names_every_dependency(project):
     extras = project["optional-dependencies"]
-    direct = wanted(project["dependencies"], *(extras[name] for name in ("plots", "slicer", "test", "lint", "docs")))
+    direct = wanted(
+        project["dependencies"], *(extras[name] for name in ("plots", "dicom", "slicer", "test", "lint", "docs"))
+    )
     assert {"torch", "pytest", "ruff", "matplotlib", "slicer-core"} <= set(direct)
     assert set(direct) - set(pinned()) == set()
 
 
 def test_the_tested_set_lies_within_the_declared_ranges(project):
     extras = project["optional-dependencies"]
-    direct = wanted(project["dependencies"], *(extras[name] for name in ("plots", "slicer", "test", "lint", "docs")))
+    direct = wanted(
+        project["dependencies"], *(extras[name] for name in ("plots", "dicom", "slicer", "test", "lint", "docs"))
+    )
     versions = pinned()
     outside = [
         f"{name}=={version}{allowed}"

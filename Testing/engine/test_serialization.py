@@ -94,6 +94,7 @@ def test_cards_and_jobs_round_trip():
         "rank": {"checkpoint": "a", "input": ["b"]},
         "quality": {"input": ["a"], "segmentations": "b"},
         "preview": {"image": ["a"], "labels": "b", "output": "c"},
+        "export": {"segmentation": "a", "series": "b", "checkpoint": "c", "output": "d"},
         "import": {"file": "a", "source": "macl", "output": "b"},
     }
     for kind, job in JOBS.items():

@@ -13,6 +13,7 @@ from .. import events
 from ..checkpoints.starters import PREFIX, checkpoint_path
 from ..descriptions import (
     EvaluateJob,
+    ExportJob,
     FinetuneJob,
     ImportJob,
     Job,
@@ -24,6 +25,7 @@ from ..descriptions import (
 )
 from ..results import (
     EvaluateResult,
+    ExportResult,
     FinetuneResult,
     ImportResult,
     JobResult,
@@ -44,6 +46,7 @@ _DOERS = {
     "quality": ("evaluation.quality", "quality"),
     "import": ("checkpoints.foreign", "import_weights"),
     "preview": ("previewing.job", "preview"),
+    "export": ("exports.job", "export"),
 }
 
 
@@ -63,6 +66,8 @@ def run(job: QualityJob, emit: events.Emit = ..., cancelled: events.CancelCheck 
 def run(job: ImportJob, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> ImportResult: ...
 @overload
 def run(job: PreviewJob, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> PreviewResult: ...
+@overload
+def run(job: ExportJob, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> ExportResult: ...
 @overload
 def run(job: Job, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> JobResult: ...
 def run(job: Job, emit: events.Emit = events.silent, cancelled: events.CancelCheck = events.never) -> JobResult:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,38 +21,36 @@ from ..checkpoints.licensing import tell_terms
 from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
-from ..files import check_output, check_outputs, volume_suffix, write_text
+from ..exports.dicom_seg import Model, without_codes, write_dicom_seg
+from ..files import write_text
 from ..planning.compatibility import incompatibilities, warning_text
 from ..results import Failure, SegmentResult
-from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.reading import read_channels
 from ..volumes.volume import Volume
-from ..volumes.writing import WRITTEN, check_writable_kind, write_labels, write_maps
+from ..volumes.writing import write_labels, write_maps
 from .finished import checkpoint_digest, is_finished, origin_of
+from .outputs import Output, as_dicom, outputs_of
 from .predictor import Predictor
 from .read_ahead import read_ahead
 from .region import voxels_of
 from .sliding_window import OnTile
 from .timings import Timings
 
+if TYPE_CHECKING:
+    from ..exports.dicom_source import DicomSource
+
 #: Stages in the order of the result; "import" is the time from the job's arrival until the libraries were loaded
 #: (the interpreter's own start, some 0.1 s before that, is not in it).
 STAGES = ("import", "load", "preprocess", "network", "blend", "restore", "write", "total")
-_HINT = " With --continue a batch goes on that was interrupted."
 
 
 @dataclass(frozen=True)
-class Output:
-    """Where a case's results go."""
+class Loaded:
+    """A case's volume, the hash of what its label map follows from, and the series that a DICOM SEG refers to."""
 
-    case: CaseFiles
-    labels: Path
-    probabilities: Path | None
-    uncertainty: Path | None
-
-    @property
-    def files(self) -> list[Path]:
-        return [path for path in (self.labels, self.probabilities, self.uncertainty) if path]
+    volume: Volume
+    origin: str
+    source: DicomSource | None
 
 
 def segment(
@@ -75,7 +72,7 @@ def segment(
     timings = Timings({"import": import_seconds})
     if job.threads:
         torch.set_num_threads(job.threads)
-    outputs = _outputs(job)
+    outputs = outputs_of(job)
     finished = _finished(job, outputs) if job.continue_ else set()
     kept = tuple(str(output.labels) for output in outputs if output.labels in finished)
     if kept:
@@ -89,15 +86,19 @@ def segment(
     tell_terms(predictor.card, emit)
     if job.mirror and not predictor.mirrored:
         emit(events.log("The model was trained without mirroring, so no mirrored copies are averaged."))
+    model = Model(Path(job.checkpoint).stem, checkpoint)
+    if outputs and as_dicom(job) and (told := without_codes(predictor.card.labels)):
+        emit(events.log(told))
     written: list[str] = []
     failures: list[Failure] = []
     left_out: dict[str, Mapping[str, float]] = {}
     progress = events.ProgressMeter(emit, len(outputs), "volumes")
     emit(events.StageStarted(events.Stage.SEGMENT))
 
-    def read(output: Output) -> tuple[Volume, str]:
+    def read(output: Output) -> Loaded:
+        source = _source_of(output) if as_dicom(job) else None
         volume = read_channels(output.case.images, len(predictor.card.plan.channels))
-        return volume, origin_of(output.case, checkpoint, job)
+        return Loaded(volume, origin_of(output.case, checkpoint, job), source)
 
     for done, (output, loaded) in enumerate(read_ahead(outputs, read)):
 
@@ -107,7 +108,7 @@ def segment(
             progress(done + tile / tiles)
 
         try:
-            if apart := _segment_case(job, predictor, output, loaded, timings, emit, on_tile):
+            if apart := _segment_case(job, predictor, model, output, loaded, timings, emit, on_tile):
                 left_out[output.case.name] = apart
             written.append(str(output.labels))
         except (InputError, RuntimeError, MemoryError) as problem:
@@ -129,15 +130,17 @@ def segment(
 def _segment_case(
     job: SegmentJob,
     predictor: Predictor,
+    model: Model,
     output: Output,
-    loaded: Callable[[], tuple[Volume, str]],
+    loaded: Callable[[], Loaded],
     timings: Timings,
     emit: events.Emit,
     on_tile: OnTile,
 ) -> Mapping[str, float]:
-    """Returns what was left out, see :class:`.predictor.Prediction`; ``loaded`` gives the volume and its origin."""
+    """Returns what was left out, see :class:`.predictor.Prediction`; ``loaded`` gives the case when it is read."""
     with timings.of("load"):
-        volume, origin = loaded()
+        case = loaded()
+        volume, origin = case.volume, case.origin
         box = voxels_of(job.roi, volume.geometry, output.case.name) if job.roi else None
     prediction = predictor.predict(
         volume,
@@ -159,7 +162,11 @@ def _segment_case(
                 write_maps(path, array, volume.geometry, compress, origin)
                 undo.callback(path.unlink, missing_ok=True)
         # Last: a case with a label map is complete.
-        write_labels(output.labels, prediction.labels.array, volume.geometry, compress, origin)
+        labels = prediction.labels.array
+        if case.source:
+            write_dicom_seg(output.labels, labels, case.source, predictor.card.labels, model, origin)
+        else:
+            write_labels(output.labels, labels, volume.geometry, compress, origin)
         undo.pop_all()
     name = output.case.name
     channels = predictor.card.plan.channels
@@ -181,38 +188,10 @@ def _segment_case(
     return prediction.left_out
 
 
-def _outputs(job: SegmentJob) -> list[Output]:
-    """Every input with its output paths, all checked before anything is computed."""
-    cases = find_cases([Path(p) for p in job.input])
-    outputs = []
-    for case in cases:
-        ending = volume_suffix(case.images[0]) or ".nii.gz"
-        ending = ending if ending in (".nii.gz", ".nrrd", ".mha") else ".nii.gz"
-        name, many = f"{case.name}{ending}", len(cases)
-        labels = _target("--output", job.output, name, many)
-        soft = _target("--probabilities", job.probabilities, name, many) if job.probabilities else None
-        unsure = _target("--uncertainty", job.uncertainty, name, many) if job.uncertainty else None
-        outputs.append(Output(case, labels, soft, unsure))
-    outputs = _part(job.shard, outputs) if job.shard else outputs
-    targets = [path for output in outputs for path in output.files]
-    timings = [Path(job.timings)] if job.timings else []
-    inputs = [Path(p) for p in (job.checkpoint, *job.input)] + [image for case in cases for image in case.images]
-    # What exists is looked at more closely where a batch goes on.
-    check_outputs([*targets, *timings], inputs, job.overwrite or job.continue_, _HINT)
-    for path in timings:
-        check_output(path, job.overwrite)
-    return outputs
+def _source_of(output: Output) -> DicomSource:
+    from ..exports.dicom_source import read_source
 
-
-def _part(shard: str, outputs: list[Output]) -> list[Output]:
-    """The outputs of the part that ``shard`` names as "I/N", dealt out in turn."""
-    given = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
-    part, parts = (int(number) for number in given.groups()) if given else (0, 0)
-    if not 1 <= part <= parts:
-        raise InputError(f"--shard {shard} is no part of a batch. Write 1/2 for the first of two, and 2/2 elsewhere.")
-    if part > len(outputs):
-        raise InputError(f"--shard {shard} has nothing to do: there are only {len(outputs)} volumes. Make fewer parts.")
-    return outputs[part - 1 :: parts]
+    return read_source(output.case.images[0])
 
 
 def _finished(job: SegmentJob, outputs: Sequence[Output]) -> set[Path]:
@@ -230,23 +209,6 @@ def _finished(job: SegmentJob, outputs: Sequence[Output]) -> set[Path]:
         for output in begun
         if is_finished(output.files, origin_of(output.case, checkpoint, job), job.overwrite)
     }
-
-
-def _target(option: str, given: str, name: str, cases: int) -> Path:
-    """The file that ``given`` is or, being a folder, gets as ``name``."""
-    path = Path(given)
-    if volume_suffix(path):
-        check_writable_kind(path)
-        if cases > 1:
-            raise InputError(f"{cases} inputs cannot go into one file. Give a folder as {option}.")
-        return path
-    # A folder may have a dot in its name, but a.txt is a slip. With a slash behind it, or if it is there, it is one.
-    if re.fullmatch(r"\.[A-Za-z]{1,5}", path.suffix) and not path.is_dir() and not given.endswith(("/", os.sep)):
-        raise InputError(
-            f"{option} {given} is no volume file that can be written ({', '.join(WRITTEN)}). If it is to be a new "
-            "folder, write a / behind it."
-        )
-    return path / name
 
 
 @functools.lru_cache(maxsize=2)

@@ -1,0 +1,1 @@
+"""Results, cases and models in the formats of other programs."""
