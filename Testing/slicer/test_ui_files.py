@@ -46,4 +46,9 @@ def test_what_can_be_pressed_or_chosen_says_what_it_does(file):
         "batchButton",
         "measureButton",
     }
-    assert set(silent) <= starting | {"fineTuneQueueButton", "preTrainQueueButton", "batchQueueButton"}
+    assert set(silent) <= starting | {
+        "fineTuneQueueButton",
+        "preTrainQueueButton",
+        "batchQueueButton",
+        "segmentQueueButton",
+    }

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from contrastiveseg.checkpoints.card import Label
 from contrastiveseg.errors import InputError
 from contrastiveseg.events import Event, Log, Progress
-from contrastiveseg.results import SegmentResult
+from contrastiveseg.results import Failure, SegmentResult
 
 from ..mrml.parameters import Parameters
 from ..mrml.slice_views import displayed_volumes
@@ -19,12 +19,14 @@ from ..timer import single_shot
 from ..workflows import segment_checks
 from ..workflows.display import show_results
 from ..workflows.quality import SceneQuality
+from ..workflows.segment_queue import SegmentQueue
 from ..workflows.segment_results import SegmentResults, made_on_another, next_output, summary
 from ..workflows.segmenting import Segmenting
 from ..workflows.session import Session
 from ..workflows.task import Task
 from .correct_button import CorrectButton
 from .job_section import JobSection, JobWidgets
+from .queue_button import QueueButton
 from .segment_inputs import SegmentInputs
 from .segment_options import SegmentOptions
 from .undo_buttons import UndoButtons
@@ -45,11 +47,14 @@ class SegmentSection(JobSection):
         self._warnings = WarningLines(ui.fitIcon, ui.fitLabel)
         self._results = SegmentResults()
         self._quality = SceneQuality(session, session.batch_looked_at.emit)
+        self._queued = SegmentQueue(session, self._on_queued, self._on_queue_problem)
+        self._queue_button = QueueButton(session, ui.segmentQueueButton, self.obstacle, self._add_to_queue)
         self._current: Segmenting | None = None
         self._clicked = 0.0
         # Loading a case changes many things in a row: look once, afterwards.
         self._refresh_timer = single_shot(self.show_state)
         self.listen(session.checkpoint_changed, self._on_checkpoint)
+        self.listen(session.training_changed, self.show_state)
         self.listen(session.devices_changed, self._options.device.fill)
         self.listen(session.nodes_changed, self._refresh_soon)
         self.listen(session.displayed_changed, self._on_displayed)
@@ -130,6 +135,7 @@ class SegmentSection(JobSection):
         self._inputs.show_widgets()
         for widget in (ui.outputLabel, ui.outputSelector):
             widget.setVisible(self._inputs.single)
+        self._queue_button.show_state()
         self._correct.show_state()
         self._undo.show_state(self.task.busy)
         ui.show3DButton.setVisible(ui.outputSelector.currentNode() is not None)
@@ -138,29 +144,42 @@ class SegmentSection(JobSection):
         self._warnings.show(warnings)
 
     def start(self) -> None:
-        entry, cases = self.session.checkpoint, self._inputs.cases()
-        if self.task.busy or self.obstacle() or entry is None or entry.card is None:
+        if self.task.busy:
             return
+        self._clicked = time.perf_counter()
+        current = self._prepared()
+        if current is not None:
+            self._current = current
+            self.task.start(current.steps(), current.job(), self._on_result, self._on_problem, self._on_event)
+
+    def _add_to_queue(self) -> None:
+        work = self._prepared()
+        if work is not None:
+            names = [node.GetName() for node in (case[0] for case in self._inputs.cases())]
+            several = _("{count} volumes").format(count=len(names))
+            self._queued.add(work, names[0] if len(names) == 1 else several)
+
+    def _prepared(self) -> Segmenting | None:
+        """The work as it is set up now; None where nothing can be done, which is told."""
+        entry, cases = self.session.checkpoint, self._inputs.cases()
+        if self.obstacle() or entry is None or entry.card is None:
+            return None
         if not entry.path.exists():
             self.session.refresh_catalog()
             self.session.report(_("{path} is gone. Choose another checkpoint.").format(path=entry.path))
-            return
+            return None
         output = self.ui.outputSelector.currentNode() if self._inputs.single else None
         if output is not None and made_on_another(output, cases[0][0]):
             question = _("{segmentation} was made on another volume. Put the result of {volume} into it all the same?")
             question = question.format(segmentation=output.GetName(), volume=cases[0][0].GetName())
             output = output if self.session.confirm(question) else None
         if output is not None and not self._may_write_into(output, cases[0][0], entry.card.labels):
-            return
-        self._clicked = time.perf_counter()
-        folder = self.session.folder()
+            return None
         try:
-            current = Segmenting(entry.path, entry.card, cases, self._options.current, output, folder)
+            return Segmenting(entry.path, entry.card, cases, self._options.current, output, self.session.folder())
         except InputError as problem:
             self.session.report(problem)
-            return
-        self._current = current
-        self.task.start(current.steps(), current.job(), self._on_result, self._on_problem, self._on_event)
+            return None
 
     def _may_write_into(self, segmentation: Any, volume: Any, labels: Sequence[Label]) -> bool:
         """Whether a result can go in there, and the user agrees to lose the work that it replaces, if any."""
@@ -191,6 +210,7 @@ class SegmentSection(JobSection):
         """The scene closes: nothing of what runs may come into the next one."""
         self._results.clear()
         self._quality.cancel()
+        self._queued.cancel()
         current, self._current = self._current, None
         if current is not None:
             self.task.cancel()
@@ -224,9 +244,26 @@ class SegmentSection(JobSection):
         self.set_status(text)
         self.session.log(text + " " + ", ".join(f"{k} {v:.2f}" for k, v in result.seconds.items() if v))
         self._show_misplaced(current)
-        if result.failures:
-            head = _("{count} volumes could not be segmented:").format(count=len(result.failures))
-            self.session.report("\n".join([head, *(failure.what for failure in result.failures)]))
+        self._report_failures(result.failures)
+
+    def _on_queued(self, work: Segmenting, failures: tuple[Failure, ...]) -> None:
+        self._after(work)
+        count = len(work.segmentation_ids)
+        self.set_status(_("Done: {count} from the queue, see the section Jobs.").format(count=count))
+        self._show_misplaced(work)
+        self._report_failures(failures)
+        self.show_state()
+
+    def _on_queue_problem(self, problem: Exception | str, cancelled: bool) -> None:
+        if cancelled:
+            self.session.log(str(problem))
+        else:
+            self.session.report(problem)
+
+    def _report_failures(self, failures: Sequence[Failure]) -> None:
+        if failures:
+            head = _("{count} volumes could not be segmented:").format(count=len(failures))
+            self.session.report("\n".join([head, *(failure.what for failure in failures)]))
 
     def _on_problem(self, problem: Exception | str, cancelled: bool) -> None:
         current = self._current
@@ -256,6 +293,10 @@ class SegmentSection(JobSection):
         self._current = None
         if close:
             current.close()
+        self._after(current)
+
+    def _after(self, current: Segmenting) -> None:
+        """The results are in the scene."""
         self._results.add(current)
         output = next_output(current, self._inputs.volume)
         if output is not None:

@@ -136,8 +136,8 @@ class Batches:
         self._session = session
         self.task = Task(session.trainer)
 
-    def start(self, batch: Batch, callbacks: BatchCallbacks) -> None:
-        """Put ``batch`` into the queue."""
+    def start(self, batch: Batch, callbacks: BatchCallbacks) -> Entry:
+        """Put ``batch`` into the queue; returns its entry there."""
         title = _("Segment {source}").format(source=Path(batch.source).name)
         entry = Entry(title, _nothing, self.task.cancel, batch.close)
 
@@ -175,6 +175,7 @@ class Batches:
 
         entry.begin = begin
         self._session.queue.add(entry)
+        return entry
 
     def _end(self, entry: Entry, state: str) -> None:
         self._session.queue.end(entry, state)

@@ -103,7 +103,7 @@ class SceneQuality:
         self._work.close()
         self._work = None
         title = _("{count} volumes of the scene").format(count=len(result.cases))
-        self._on_looked(Looked(title, result.cases, _in_scene(self._volume_ids), self._pictures))
+        self._on_looked(Looked(title, result.cases, in_scene(self._volume_ids), self._pictures))
 
     def _failed(self, problem: Exception | str, cancelled: bool) -> None:
         if self._work is not None:
@@ -123,7 +123,9 @@ def forget(looked: Looked | None) -> None:
         shutil.rmtree(looked.pictures, ignore_errors=True)
 
 
-def _in_scene(volume_ids: Mapping[str, str]) -> Callable[[QualityCase], Any]:
+def in_scene(volume_ids: Mapping[str, str]) -> Callable[[QualityCase], Any]:
+    """What gives the volume node of a case, by its ID."""
+
     def volume(case: QualityCase) -> Any:
         node = slicer.mrmlScene.GetNodeByID(volume_ids[case.name])
         if node is None:
