@@ -34,6 +34,18 @@ def _threads() -> Any:
     return parameter(None, help="CPU threads; torch's own choice if not given", at_least=1, at_most=1024)
 
 
+def _report() -> Any:
+    return parameter(
+        None,
+        help="write a JSON file that says what the run was given, did and made, by hashes and without names; also "
+        "where it fails or is cancelled",
+    )
+
+
+def _keep_names() -> Any:
+    return parameter(False, help="name files, and what went wrong, in the report; mind what you share")
+
+
 def _network(when: str = "") -> Any:
     return parameter("unet", help=f"{when}backbone (see 'networks')", placeholder="NAME")
 
@@ -68,8 +80,11 @@ class Training(Parameters):
     precision: Precision = _precision()
     license: str = parameter("", help="license of the weights, noted in the checkpoint", placeholder="NAME")
     keep_names: bool = parameter(
-        False, help="name the training cases in the checkpoint, in place of running numbers; mind what you share"
+        False,
+        help="name the training cases in the checkpoint, in place of running numbers, and files in the report; mind "
+        "what you share",
     )
+    report: str | None = _report()
     seed: int = parameter(0, help="same seed, same data, same machine: same weights", at_least=0, at_most=2**32 - 1)
     threads: int | None = _threads()
 
@@ -184,6 +199,8 @@ class SegmentJob(Parameters):
         unit="mm",
     )
     timings: str | None = parameter(None, help="write seconds per stage and peak memory to this JSON file")
+    report: str | None = _report()
+    keep_names: bool = _keep_names()
     device: str = _device()
     precision: Precision = _precision()
     threads: int | None = _threads()
@@ -211,6 +228,8 @@ class EvaluateJob(Parameters):
     checkpoint: str | None = parameter(
         None, help="the checkpoint that made the predictions, to be warned of cases whose labels it has learned from"
     )
+    report: str | None = _report()
+    keep_names: bool = _keep_names()
     overwrite: bool = parameter(False, help="replace existing outputs")
 
 

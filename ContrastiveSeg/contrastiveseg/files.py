@@ -19,6 +19,8 @@ from .errors import InputError
 VOLUME_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
 #: So much of a file's name begins the name of its temporary file.
 _NAMED = 40
+#: The lists of :func:`recording`.
+_recordings: list[list[Path]] = []
 #: The name of a temporary file: that of its file, what makes it unique, and the ending.
 _TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}(\.[^-]+)?", re.DOTALL)
 
@@ -140,6 +142,8 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
         if durable:
             _wait_for_disk(temporary)
         os.replace(temporary, path)
+        for recorded in _recordings:
+            recorded.append(path)
     except Exception as problem:
         number = _system_number(problem)
         if number in (errno.ENOSPC, errno.EDQUOT):
@@ -158,6 +162,17 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         if handle is not None:
             os.close(handle)
+
+
+@contextmanager
+def recording() -> Iterator[list[Path]]:
+    """The files that :func:`replacing` puts in their places, in any thread, while inside."""
+    recorded: list[Path] = []
+    _recordings.append(recorded)
+    try:
+        yield recorded
+    finally:
+        _recordings[:] = [other for other in _recordings if other is not recorded]
 
 
 def _suffix(path: Path) -> str:

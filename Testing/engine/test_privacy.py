@@ -18,7 +18,7 @@ from contrastiveseg.checkpoints.format import load, save
 from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.checkpoints.learned_cases import learned_cases, learned_from_others
 from contrastiveseg.descriptions import EvaluateJob, FinetuneJob, RankJob, SegmentJob
-from contrastiveseg.errors import Cancelled
+from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.events import Event, Metric
 from contrastiveseg.jobs.run import run
 
@@ -104,20 +104,23 @@ def trained(ward, tmp_path_factory, scatter_labels) -> Path:
         steps=2,
         validation="1",
         resume="auto",
+        report=str(output.with_name("report.json")),
         **COMMON,
     )
     seen: list[Event] = []
     with pytest.raises(Cancelled):
         run(job, seen.append, lambda: any(isinstance(e, Metric) for e in seen))
     assert_nowhere((NAME, *PLANTED, str(ward)), output.parent)
-    assert {path.suffix for path in output.parent.iterdir()} == {".safetensors", ".jsonl", ".resume", ".cache"}
+    assert {path.suffix for path in output.parent.iterdir()} == {
+        *(".safetensors", ".jsonl", ".resume", ".cache", ".json"),
+    }
     run(job)
     return output
 
 
 def assert_nowhere(values: tuple[str, ...], folder: Path) -> None:
-    """None of ``values`` is in the files of ``folder``, packed or not."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    """None of ``values`` is in the files of ``folder``, or in that file, packed or not."""
+    files = [folder] if folder.is_file() else [path for path in folder.rglob("*") if path.is_file()]
     assert files
     for path in files:
         content = path.read_bytes()
@@ -157,6 +160,7 @@ def test_label_maps_and_reports_hold_nothing_of_the_headers(trained, ward, tmp_p
             uncertainty=str(out / "unsure"),
             probabilities=str(out / "soft"),
             timings=str(out / "timings.json"),
+            report=str(out / "report.json"),
             **COMMON,
         )
     )
@@ -172,6 +176,10 @@ def test_label_maps_and_reports_hold_nothing_of_the_headers(trained, ward, tmp_p
     scores = {"output": str(reports / "scores.json"), "csv": str(reports / "scores.csv")}
     run(EvaluateJob(predictions=str(predictions), references=str(ward / "labelsTr"), **scores))
     assert_nowhere((*PLANTED, str(ward), str(ward.parent), str(tmp_path)), reports)
+    failing = {"references": str(broken), "output": str(out / "a.json"), "report": str(out / "failed.json")}
+    with pytest.raises(InputError, match=NAME):
+        run(EvaluateJob(predictions=str(broken), **failing))
+    assert_nowhere((NAME, *PLANTED, str(ward)), out / "failed.json")
     assert f"{NAME}_broken.nii.gz is empty" in (reports / "rank.json").read_text()
     assert f"{NAME}_b.nii.gz" in (reports / "scores.json").read_text()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +79,15 @@ def run(job: Job, emit: events.Emit = events.silent, cancelled: events.CancelChe
         ContrastiveSegError: as the job's own function; nothing else is expected.
     """
     job = _with_checkpoint_path(job)
+    # Of the processes that torchrun starts the first one writes.
+    if getattr(job, "report", None) and os.environ.get("RANK", "0") == "0":
+        from .report import run_with_report
+
+        return run_with_report(job, emit, cancelled, _run)  # type: ignore[arg-type]
+    return _run(job, emit, cancelled)
+
+
+def _run(job: Job, emit: events.Emit, cancelled: events.CancelCheck) -> JobResult:
     module, name = _DOERS[job.kind]
     emit(events.StageStarted(events.Stage.IMPORT))
     start = time.perf_counter()

@@ -36,7 +36,7 @@ from .tensorboard import tensorboard
 #: Fields of a job that may differ between a run and its resumption.
 _NOT_SHAPING = (
     *("output", "resume", "overwrite", "cache", "device", "precision", "threads", "tensorboard", "license"),
-    "keep_names",
+    *("keep_names", "report"),
 )
 #: Cases named one by one in a checkpoint, or as many as came with labels; beyond it only their number is kept.
 _NAMED_CASES = 1000
