@@ -116,7 +116,10 @@ class FinetuneJob(Training):
     """Learn to segment from a few labeled volumes."""
 
     kind: ClassVar[str] = "finetune"
-    checkpoint: str = parameter(help="checkpoint to start from; starter:NAME for one that ships, 'none' for none")
+    checkpoint: str | None = parameter(
+        None,
+        help="checkpoint to start from; starter:NAME for one that ships, 'none' for none; not needed with --compare",
+    )
     labels: tuple[str, ...] = parameter(
         (), help="label folders or files; not needed when --images names a dataset.json with labels"
     )
@@ -154,9 +157,28 @@ class FinetuneJob(Training):
         placeholder="WHICH",
     )
     compare_scratch: bool = parameter(False, help="also train from scratch with the same budget and say which won")
+    compare: tuple[str, ...] = parameter(
+        (),
+        help="starts to train from as well, each with the same budget, of which the best is kept: checkpoints, "
+        "starter:NAME, 'scratch'; separated by spaces or commas",
+        placeholder="START",
+    )
+    compare_seeds: int = parameter(
+        1, help="how often to train from each start, with this seed and those after it", at_least=1, at_most=100
+    )
     transferred_rate: float | None = parameter(
         None, help="factor on the learning rate of weights that come from the checkpoint", at_least=0
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.checkpoint is None and not self.compare:
+            raise ParameterError("checkpoint", "is missing: give one to start from, starter:NAME, or none.")
+
+    @property
+    def compares(self) -> bool:
+        """Whether it trains from several starts."""
+        return self.compare_scratch or bool(self.compare)
 
 
 @dataclass(frozen=True, kw_only=True)

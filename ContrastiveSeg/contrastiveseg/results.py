@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,6 +70,68 @@ class ScratchComparison:
 
 
 @dataclass(frozen=True)
+class ComparedStart:
+    """What a fine-tuning reached from one start: mean Dice over the scored cases and seeds, and its spread.
+
+    Attributes:
+        name: "scratch", or the file's name without its ending.
+        spread: standard deviation over the cases, or over the seeds where one case is scored; None of a single value.
+        behind: Dice that it is behind the best start, as the mean over the same cases; 0 for that itself.
+        margin: half of the 95 % confidence interval of ``behind``; None where there are no two values to tell it from.
+        cases: scores of the training with the first seed.
+        seeds: mean Dice by seed.
+    """
+
+    name: str
+    dice: float
+    spread: float | None
+    behind: float
+    margin: float | None
+    cases: tuple[HeldOutCase, ...]
+    seeds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class StartsComparison:
+    """The same training from several starts, the best by its mean Dice first.
+
+    Attributes:
+        kept: the start of the checkpoint that was kept.
+        ahead: the start whose lead over each of the others is larger than its margin; None where there is none.
+        scored: number of cases that each start was scored on.
+        left_out_each: scored by leave-one-out, not on cases held out.
+    """
+
+    kept: str
+    ahead: str | None
+    scored: int
+    left_out_each: bool
+    starts: tuple[ComparedStart, ...]
+
+    def verdict(self, _: Callable[[str], str] = str) -> str:
+        """What the scores say, in a sentence.
+
+        Args:
+            _: translates a text before its values are filled in.
+        """
+        best, second = self.starts[:2]
+        values = {"best": best.name, "dice": best.dice, "second": second.name, "behind": second.behind}
+        if self.ahead:
+            text = _("{best} is ahead: Dice {dice:.3f}, and {behind:.3f} ± {margin:.3f} above {second}, the next.")
+        elif second.margin is None:
+            text = _(
+                "No start is known to be ahead: {best} and {second} differ by {behind:.3f}, and a single score shows "
+                "no spread. Hold out more cases, or train with more seeds."
+            )
+        else:
+            text = _(
+                "No start is ahead: {best} and {second} differ by {behind:.3f} ± {margin:.3f}, or another start is as "
+                "near, which is within the spread."
+            )
+        return text.format(margin=second.margin, **values)
+
+
+@dataclass(frozen=True)
 class PretrainResult:
     """Paths of the checkpoint and of the metrics (JSON lines), and what was spent."""
 
@@ -88,7 +150,7 @@ class FinetuneResult:
         transfer: None where nothing was transferred.
         held_out: scores of the new checkpoint on the held-out cases.
         before: those of the checkpoint it started from; None if that does not know all of these labels, by name.
-        comparison, leave_one_out: None where the job does not ask for them.
+        comparison, leave_one_out, starts: None where the job does not ask for them.
     """
 
     checkpoint: str
@@ -101,6 +163,7 @@ class FinetuneResult:
     before: tuple[HeldOutCase, ...] | None
     comparison: ScratchComparison | None = None
     leave_one_out: LeaveOneOut | None = None
+    starts: StartsComparison | None = None
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def test_two_volumes_a_patient_are_learned_and_ranked(tune, module, wait_for, sc
     wait_for(lambda: not session.training, SECONDS)
     assert session.checkpoint.name == "two"
     assert [channel.name for channel in read_card(session.checkpoint.path).plan.channels] == ["T1", "T2"]
-    assert tune._volume_ids == {"P1-T1": first.GetID()}
+    assert tune._outcome.volume_ids == {"P1-T1": first.GetID()}
     # The new checkpoint names its channels itself.
     wait_for(lambda: not ui.channelsLineEdit.visible)
     wait_for(lambda: ui.rankButton.enabled)

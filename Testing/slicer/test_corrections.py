@@ -251,9 +251,9 @@ def test_the_scene_closed_while_corrections_are_scored(drive, segmenter):
     drive.session.refresh_catalog(drive.session.catalog.add(segmenter))
     drive.settle()
     section, entry = drive.section, drive.session.checkpoint
-    scores = section._correction_scores
+    scores = section._outcome.scores
     scores.start(
-        section._rows, section._structures, (entry.path, entry.path), entry.card, "cpu", section._show_corrected
+        section._rows, section._structures, (entry.path, entry.path), entry.card, "cpu", section._outcome.show_corrected
     )
     drive.wait_for(lambda: scores.task.state == "running")
     slicer.mrmlScene.Clear(0)

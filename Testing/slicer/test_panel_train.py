@@ -299,6 +299,7 @@ def test_compared_with_scratch_then_with_before_and_a_volume_removed_meanwhile(d
     assert "Before" not in told
     assert len(drive.panel.sections["fineTune"].chart.trainings) == 2
 
+    assert "Each start had the same budget" in told
     drive.tune.compareCheckBox.setChecked(False)
     drive.click_fine_tune()
     drive.trained()
@@ -385,12 +386,37 @@ def test_methods_appear_as_the_engine_tells_them(drive):
     drive.wait_for(lambda: "1 unlabeled, also learned from" in drive.tune.casesHint.text)
 
 
+def test_the_best_of_the_ticked_starts_is_kept(drive):
+    for number in range(2):
+        add_patient(f"CT {number}", number)
+    drive.rows(2)
+    drive.role("CT 1", "Validation")
+    drive.budget(1)
+    table = drive.tune.startsTable
+    assert not table.isVisibleTo(drive.panel.widget)
+    drive.tune.startsCheckBox.setChecked(True)
+    others = [entry.name for entry in drive.session.catalog.entries() if entry.path != drive.session.checkpoint.path]
+    assert [table.item(row, 0).text() for row in range(table.rowCount)] == others
+    table.item(0, 0).setCheckState(Qt.CheckState.Checked)
+    drive.click_fine_tune()
+    drive.idle()
+    told = drive.tune.outcomeLabel.text
+    assert others[0] in told
+    assert drive.session.checkpoint.origin == "mine"
+    assert sorted(path.name for path in drive.models.iterdir()) == [drive.session.checkpoint.path.name]
+    # The new one is chosen; what was ticked stays so.
+    assert drive.session.checkpoint.name not in [table.item(row, 0).text() for row in range(table.rowCount)]
+    assert drive.panel.sections["fineTune"]._starts.ticked == [f"{others[0]}.safetensors"]
+
+
 def test_the_scene_remembers_the_choices(drive, tmp_path):
     import slicer
 
     add_patient("CT 0", 0)
     drive.rows(1)
     drive.budget(77)
+    drive.tune.startsCheckBox.setChecked(True)
+    drive.tune.startsTable.item(0, 0).setCheckState(Qt.CheckState.Checked)
     drive.tune.compareCheckBox.setChecked(True)
     drive.tune.structuresTable.item(0, 1).setText("Leber")
     drive.wait_for(lambda: drive.tune.nameLineEdit.placeholderText.startswith("Leber-Spleen"))
@@ -399,9 +425,12 @@ def test_the_scene_remembers_the_choices(drive, tmp_path):
     slicer.mrmlScene.Clear(0)
     drive.rows(0)
     assert not drive.tune.compareCheckBox.checked
+    assert not drive.tune.startsCheckBox.checked
     slicer.mrmlScene.ReadFromMRB(file, True)
     drive.rows(1)
     assert drive.tune.compareCheckBox.checked
+    assert drive.tune.startsCheckBox.checked
+    assert drive.tune.startsTable.item(0, 0).checkState() == Qt.CheckState.Checked
     assert drive.tune.fineTuneStepsSpinBox.value == 77
     assert drive.tune.structuresTable.item(0, 1).text() == "Leber"
 

@@ -1,6 +1,7 @@
 """What a training gets of the scene, and how its outcome is told; no engine runs here."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from patients import SHAPE, add_patient, add_segmentation, add_volume, boxes
 from contrastiveseg.checkpoints.card import Label
 from contrastiveseg.errors import InputError
 from contrastiveseg.results import FinetuneResult, HeldOutCase, ScratchComparison
+from contrastiveseg.training.start_scores import compare_scores
 from contrastiveseg.volumes.dataset import find_cases
 from contrastiveseg.volumes.reading import read_channels, read_labels
 
@@ -122,8 +124,11 @@ def scores(name, dice, hd95):
 
 
 def result(held_out, before=None, scratch=None):
-    comparison = ScratchComparison("checkpoint", 0.8, 0.3, scratch) if scratch else None
-    return FinetuneResult("c", "m", 3, 1.0, "best", None, held_out, before, comparison)
+    made = FinetuneResult("c", "m", 3, 1.0, "best", None, held_out, before)
+    if not scratch:
+        return made
+    starts = compare_scores({"liver": [made], "scratch": [replace(made, held_out=scratch)]}, keep="liver")
+    return replace(made, comparison=ScratchComparison("checkpoint", 0.8, 0.3, scratch), starts=starts)
 
 
 def test_the_outcome_tells_before_after_and_scratch(scene):
@@ -138,7 +143,9 @@ def test_the_outcome_tells_before_after_and_scratch(scene):
     assert "CT &lt;1&gt;" in table
     for cell in ("0.900 (2.0)", "0.700 (-)", "0.800 (-)", "0.400 (-)", "0.300 (8.5)", "0.500 (20.0)"):
         assert cell in table
-    assert "better than training from scratch" in table
+    assert "liver is ahead: Dice 0.800, and 0.500 ± 0.000 above scratch" in table
+    assert "<b>liver</b>" in table
+    assert "that in bold is kept" in table
     assert "worse" not in table
     assert held_out_dice(scored) == {"a": 0.9, "b": 0.7}
 
@@ -156,7 +163,7 @@ def test_worse_than_before_is_said(scene):
     case = (scores("a", 0.962, 1.0),)
     said = verdict(result(case, before=(scores("a", 0.995, 1.0),), scratch=(scores("a", 0.4, 9.0),)))
     assert said[0] == "Fine-tuning made it worse: Dice 0.962, and 0.995 before."
-    assert "better than training from scratch" in said[1]
+    assert "No start is known to be ahead: liver and scratch differ by 0.562" in said[1]
     assert verdict(result(case, before=(scores("a", 0.962, 1.0),))) == []
 
 

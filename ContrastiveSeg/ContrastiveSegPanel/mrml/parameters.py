@@ -137,6 +137,8 @@ class Parameters:
     fine_tune_method = Value("supervised")
     fine_tune_budget = Value("10 min")
     compare_scratch = Value(False)
+    #: File names of the checkpoints to start from as well.
+    compared_starts = Value[list[str]]([])
     #: Names of the channels of each case, with commas between them; "" for one.
     fine_tune_channels = Value("")
     #: A word of ``RankJob``.

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
 from contrastiveseg.descriptions import FinetuneJob
@@ -19,7 +16,6 @@ from ..timer import single_shot
 from ..workflows.case_hints import channel_problems, label_maps_hint
 from ..workflows.cases import TRAIN, UNLABELED, VALIDATION, Case, Cases, Structure
 from ..workflows.conversion import Conversion
-from ..workflows.correction_scores import CorrectedCase, CorrectionScores
 from ..workflows.interrupted import Interrupted
 from ..workflows.labeled_parts import LabeledParts, guesses_hint, is_background
 from ..workflows.missing_structures import MissingStructure, missing_structures
@@ -30,38 +26,16 @@ from ..workflows.training_files import CaseLabels, circular_references, training
 from .case_channels import CaseChannels
 from .cases_table import CasesTable, StructuresTable
 from .device_box import chosen_device
-from .held_out_scores import held_out_dice, held_out_html
+from .finetune_outcome import NONE_CORRECTED, Corrected, FinetuneOutcome, Source
 from .label_next import LabelNext
-from .learn_again import LearnAgain, corrections_html
+from .learn_again import LearnAgain
 from .missing_table import MissingTable
+from .start_choice import StartChoice
 from .training_section import TrainingSection, dated
 
 _MINUTES = (2, 10, 60)
 #: A burst of changes in the scene (a study being read) is shown once.
 _REFRESH_MS = 50
-
-
-@dataclass(frozen=True)
-class _Corrected:
-    """Corrected cases that a training learns from, what they teach, and the checkpoint it goes on from."""
-
-    cases: list[Case]
-    structures: list[Structure]
-    checkpoint: Path
-
-
-_NONE = _Corrected([], [], Path())
-
-
-@dataclass(frozen=True)
-class _Source:
-    """What a training learns from: name of a case -> ID of its volume, cases whose reference its checkpoint had made,
-    the number of the scene, and what was corrected."""
-
-    volume_ids: dict[str, str]
-    circular: list[str]
-    scene: int
-    corrected: _Corrected
 
 
 class FineTuneSection(TrainingSection):
@@ -73,16 +47,6 @@ class FineTuneSection(TrainingSection):
         self._missing: list[MissingStructure] = []
         self._rows: list[Case] = []
         self._structures: list[Structure] = []
-        self._dice: dict[str, float] = {}
-        #: Name of a case of the last training -> ID of its volume, while its scene is open.
-        self._volume_ids: dict[str, str] = {}
-        #: What the last training learns from again.
-        self._corrected = _NONE
-        #: Cases of the last training, to validate on, whose reference its checkpoint had made.
-        self._circular: list[str] = []
-        #: Whether the scene that the last training learns from is still open; and a number for the scene that is.
-        self._in_scene = False
-        self._scene_number = 0
         self._timer = single_shot(self.refresh)
         self._timer.setInterval(_REFRESH_MS)
         tip = _("Learn to segment like the labeled volumes")
@@ -96,13 +60,14 @@ class FineTuneSection(TrainingSection):
         self._conversion = Conversion(self._converted)
         ui.convertButton.connect("clicked()", self._conversion.start)
         self._learn_again = LearnAgain(session, ui, self.learn_again, self._cases.changed.emit)
-        self._correction_scores = CorrectionScores(session)
+        self._outcome = FinetuneOutcome(session, ui)
+        self._starts = StartChoice(session, ui, self.remember)
         self._label_next = LabelNext(session, ui, self._cases, self._parts)
-        ui.outcomeCard.setVisible(False)
         ui.compareCheckBox.connect("toggled(bool)", self.remember)
         for signal in (self._cases.changed, self._parts.changed, session.entered, session.training_changed):
             self.listen(signal, self._refresh_soon)
-        for signal in (session.methods_changed, session.checkpoint_changed, session.missing_changed):
+        others = session.catalog_changed, session.missing_changed
+        for signal in (session.methods_changed, session.checkpoint_changed, *others):
             self.listen(signal, self._refresh_soon)
         self.refresh()
 
@@ -111,13 +76,14 @@ class FineTuneSection(TrainingSection):
 
     def set_parameters(self, parameters: Parameters) -> None:
         self._parameters = None
-        self._dice = {}
+        self._outcome.dice = {}
         self._cases.restore(parameters.structures)
         self._channels.load(parameters)
         self._methods.show(parameters.fine_tune_method)
         self._advanced.show(parameters.fine_tune_advanced)
         self._budget.show(parameters.fine_tune_budget)
         self.ui.compareCheckBox.setChecked(parameters.compare_scratch)
+        self._starts.load(parameters.compared_starts)
         self._label_next.set_parameters(parameters)
         self._parameters = parameters
         self.refresh()
@@ -128,20 +94,15 @@ class FineTuneSection(TrainingSection):
 
     def cancel(self) -> None:
         self.training.leave_scene()
-        # Volumes of the next scene may have the same IDs.
-        self._volume_ids = {}
-        self._in_scene = False
+        self._outcome.leave_scene()
         self._parts.stop()
-        self._scene_number += 1
         self._label_next.cancel()
-        self._correction_scores.cancel()
         self._conversion.stop()
-        self.ui.outcomeCard.setVisible(False)
 
     def cleanup(self) -> None:
         self._timer.stop()
         self._parts.stop()
-        self._correction_scores.cancel()
+        self._outcome.scores.cancel()
         self._conversion.stop()
         self._cases.cleanup()
         self._label_next.cleanup()
@@ -154,8 +115,9 @@ class FineTuneSection(TrainingSection):
         self._parts.look(self._rows)
         empty = {case.volume_id: self._parts.of(case).empty for case in self._rows if case.labeled}
         self._missing = missing_structures(self._rows, self._structures, empty)
-        self._cases_table.show(self._rows, self._dice)
+        self._cases_table.show(self._rows, self._outcome.dice)
         self._channels.show(self._rows)
+        self._starts.show()
         self._structures_table.show(self._structures)
         self._missing_table.show(self._missing)
         self._learn_again.show(self._rows, self._structures, self.session.training or bool(self.training_obstacle()))
@@ -175,6 +137,7 @@ class FineTuneSection(TrainingSection):
             self._parameters.fine_tune_advanced = self._advanced.changes
             self._parameters.fine_tune_budget = self._budget.text
             self._parameters.compare_scratch = self.ui.compareCheckBox.checked
+            self._parameters.compared_starts = self._starts.ticked
             self._channels.store(self._parameters)
         self._refresh_soon()
 
@@ -215,7 +178,7 @@ class FineTuneSection(TrainingSection):
         if problems := channel_problems(used, self._cases.channels):
             return problems
         validated = any(case.role == VALIDATION for case in self._rows)
-        if self.ui.compareCheckBox.checked and not validated and trained_on < 2:
+        if (self.ui.compareCheckBox.checked or self._starts.starts) and not validated and trained_on < 2:
             return _("To compare, one more labeled volume is needed that is not learned from.")
         return ""
 
@@ -293,55 +256,26 @@ class FineTuneSection(TrainingSection):
             method=self._methods.current,
             settings=self._advanced.settings,
             compare_scratch=self.ui.compareCheckBox.checked,
+            compare=self._starts.starts,
             device=chosen_device(self.session),
             **self._budget.fields,
             **files.fields,
         )
         circular = circular_references(self._rows, files.volume_ids, entry.path.name)
-        again = _Corrected(corrected, self._structures, entry.path)
-        source = _Source(files.volume_ids, circular, self._scene_number, again)
-        self.training.start(prepared, files.steps, job, Callbacks(partial(self._begun, source), self._done))
+        again = Corrected(corrected, self._structures, entry.path)
+        source = Source(files.volume_ids, circular, self._outcome.scene_number, again)
+        self.training.start(prepared, files.steps, job, Callbacks(partial(self._outcome.begin, source), self._done))
 
     def going_on_with(self, training: Interrupted) -> Callbacks | None:
         if not isinstance(training.job, FinetuneJob):
             return None
         # Which volumes of the scene it learns from, if any, is not known any more.
-        return Callbacks(partial(self._begun, _Source({}, [], -1, _NONE)), self._done)
-
-    def _begun(self, source: _Source) -> None:
-        # The scene may have been closed while it waited.
-        self._in_scene = source.scene == self._scene_number
-        self._volume_ids = source.volume_ids if self._in_scene else {}
-        self._circular, self._corrected = source.circular, source.corrected
-        self.ui.outcomeCard.setVisible(False)
+        return Callbacks(partial(self._outcome.begin, Source({}, [], -1, NONE_CORRECTED)), self._done)
 
     def _done(self, result: FinetuneResult) -> None:
-        scored = held_out_dice(result)
-        self._dice = {self._volume_ids[name]: dice for name, dice in scored.items() if name in self._volume_ids}
-        nodes = {name: slicer.mrmlScene.GetNodeByID(identifier) for name, identifier in self._volume_ids.items()}
-        names = {name: node.GetName() for name, node in nodes.items() if node is not None}
-        table = held_out_html(result, names, self._circular)
-        self.ui.outcomeLabel.setText(table)
-        self.ui.outcomeCard.setVisible(bool(table) and self._in_scene)
-        if not self._in_scene:
-            self.session.log(", ".join(f"{name}: Dice {dice:.3f}" for name, dice in scored.items()))
+        self._outcome.show(result)
         text = _("Done in {time}, {training} of it training: {name}.")
         training = duration(60 * result.minutes)
         self.show_done(text.format(time=self.training.time, training=training, name=self.training.output_name))
         self.refresh()
-        if self._in_scene:
-            self._score_corrected()
-
-    def _score_corrected(self) -> None:
-        corrected, made = self._corrected, self.training.output
-        still = [case for case in corrected.cases if slicer.mrmlScene.GetNodeByID(case.volume_id) is not None]
-        card = next((e.card for e in self.session.catalog.entries() if e.path == made), None)
-        if still and card is not None and not self._correction_scores.task.busy:
-            checkpoints, device = (corrected.checkpoint, made), chosen_device(self.session)
-            self._correction_scores.start(still, corrected.structures, checkpoints, card, device, self._show_corrected)
-
-    def _show_corrected(self, scores: list[CorrectedCase]) -> None:
-        held_out = self.ui.outcomeLabel.text
-        text = held_out + corrections_html(scores, held_out=bool(held_out))
-        self.ui.outcomeLabel.setText(text)
-        self.ui.outcomeCard.setVisible(bool(text) and self._in_scene)
+        self._outcome.score_corrected(self.training.output)

@@ -1,4 +1,4 @@
-"""The scores of a fine-tuning as a small table: on the held-out cases before and after, and from scratch."""
+"""The scores of a fine-tuning as small tables: on the held-out cases before and after, and of each start."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from slicer.i18n import tr as _
 
-from contrastiveseg.results import FinetuneResult, HeldOutCase
+from contrastiveseg.results import FinetuneResult, HeldOutCase, StartsComparison
 
 from ..workflows.verdict import verdict
 
@@ -43,7 +43,27 @@ def held_out_html(result: FinetuneResult, names: Mapping[str, str], circular: Co
         rows.append(f"<tr><td><b>{_('Mean')}</b></td>{means}</tr>")
     table = f"<table width='100%' cellspacing='0' cellpadding='2'>{''.join(rows)}</table>"
     sentences = verdict(result, [names.get(name, name) for name in circular])
-    return f"<p>{title}</p>{table}" + "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
+    starts = _starts_html(result.starts) if result.starts is not None else ""
+    return f"<p>{title}</p>{table}{starts}" + "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
+
+
+def _starts_html(comparison: StartsComparison) -> str:
+    """A row a start: its mean Dice and spread, and what it is behind the best."""
+    titles = (_("Start"), _("Dice"), _("Spread"), _("Behind"))
+    head = "".join(
+        f"<th align='{'right' if column else 'left'}'>&nbsp;&nbsp;{html.escape(title)}</th>"
+        for column, title in enumerate(titles)
+    )
+    rows = [f"<tr>{head}</tr>"]
+    for start in comparison.starts:
+        name = f"<b>{html.escape(start.name)}</b>" if start.name == comparison.kept else html.escape(start.name)
+        margin = "" if start.margin is None else f" ± {start.margin:.3f}"
+        behind = "" if start is comparison.starts[0] else f"{start.behind:.3f}{margin}"
+        spread = "-" if start.spread is None else f"{start.spread:.3f}"
+        cells = "".join(f"<td align='right'>{text}</td>" for text in (f"{start.dice:.3f}", spread, behind))
+        rows.append(f"<tr><td>{name}</td>{cells}</tr>")
+    note = _("Each start had the same budget; that in bold is kept.")
+    return f"<p>{note}</p><table width='100%' cellspacing='0' cellpadding='2'>{''.join(rows)}</table>"
 
 
 def held_out_dice(result: FinetuneResult) -> dict[str, float]:

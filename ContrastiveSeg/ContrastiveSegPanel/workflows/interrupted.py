@@ -95,6 +95,11 @@ def resume_file(output: Path) -> Path:
     return output.with_name(output.name + ".resume")
 
 
+def _comparison_folder(output: Path) -> Path:
+    """Where the engine keeps the checkpoints of a comparison of starts until its end."""
+    return output.with_name(output.name + ".compare")
+
+
 def remove_files(output: Path, folder: Path, keep: bool = False) -> None:
     """Remove all but the checkpoint: volumes written for it, their preprocessed copies, what was half-written, and the
     files to resume from.
@@ -108,6 +113,7 @@ def remove_files(output: Path, folder: Path, keep: bool = False) -> None:
             path.unlink()
     if not going_on:
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(_comparison_folder(output), ignore_errors=True)
 
 
 def _claimed(output: Path) -> bool:

@@ -14,7 +14,7 @@ _SAME = 0.0005
 
 
 def verdict(result: FinetuneResult, circular: Collection[str] = ()) -> list[str]:
-    """Whether the training made it better than before, and better than from scratch; [] if there is nothing to say.
+    """Whether the training made it better than before, and which start did best; [] if there is nothing to say.
 
     Args:
         circular: names of the held-out volumes whose reference was made by the checkpoint that the training started
@@ -31,14 +31,8 @@ def verdict(result: FinetuneResult, circular: Collection[str] = ()) -> list[str]
             "the reference, or validate on a volume drawn by hand."
         )
         sentences.append(text.format(names=", ".join(circular)))
-    if result.comparison is not None:
-        sentences.append(
-            {
-                "checkpoint": _("Starting from the checkpoint did better than training from scratch."),
-                "scratch": _("Training from scratch did better."),
-                "neither": _("Neither did better."),
-            }[result.comparison.won]
-        )
+    if result.starts is not None:
+        sentences.append(result.starts.verdict(_))
     return sentences
 
 

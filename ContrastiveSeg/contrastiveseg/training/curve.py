@@ -28,20 +28,21 @@ def open_curve(run: Run, step: int, main: bool) -> Curve:
     path = metrics_path(run.output)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not run.resume and not run.replace_curve and path.is_file() and path.stat().st_size:
-        run.emit(events.log(f"{path} is the curve of an earlier run. It is kept as {_put_aside(path).name}."))
+        run.emit(events.log(put_aside(path)))
     if damaged := cut_metrics(path, step):
         run.emit(events.warning(f"{path} was damaged: {damaged} of its lines cannot be read and are left out."))
     return Curve(open(path, "a", encoding="utf-8"), run.emit)
 
 
-def _put_aside(path: Path) -> Path:
-    """Rename ``path`` to the first of OUTPUT.metrics.1.jsonl, OUTPUT.metrics.2.jsonl, ... that is free."""
+def put_aside(path: Path) -> str:
+    """Rename the curve of an earlier run to the first of OUTPUT.metrics.1.jsonl, OUTPUT.metrics.2.jsonl, ... that is
+    free; returns a sentence for the log."""
     beginning = path.name.removesuffix(path.suffix)
     free = next(
         other for n in itertools.count(1) if not (other := path.with_name(f"{beginning}.{n}{path.suffix}")).exists()
     )
     path.rename(free)
-    return free
+    return f"{path} is the curve of an earlier run. It is kept as {free.name}."
 
 
 class Curve:

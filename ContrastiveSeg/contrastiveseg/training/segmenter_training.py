@@ -118,9 +118,9 @@ class SegmenterTraining:
         base = self.start.card.labels if self.start.card and self.start.card.decision == "largest" else ()
         return [(label.value, label.name) for label in base] == [(x.value, x.name) for x in self.task.labels]
 
-    def without_output(self, start: Start) -> SegmenterTraining:
-        """The same training from ``start``, which writes nothing."""
-        return dataclasses.replace(self, start=start, run=dataclasses.replace(self.run, output=None, resume=False))
+    def without_output(self) -> SegmenterTraining:
+        """The same training, which writes nothing."""
+        return dataclasses.replace(self, run=dataclasses.replace(self.run, output=None, resume=False))
 
     def save(self, held: Sequence[int], trained: Trained, scores: Mapping[str, float] | None = None) -> None:
         """Write the checkpoint: the segmenter without its auxiliary heads, which only training uses."""
@@ -142,7 +142,7 @@ class SegmenterTraining:
             base=self.start.digest,
             base_method=base.method if base else None,
             scores=scores or {},
-            sources=sources(base, Path(self.job.checkpoint).stem, self.start.digest),
+            sources=sources(base, Path(self.job.checkpoint or "none").stem, self.start.digest),
             citation=_citations(base.provenance.citation if base else "", self.method.citation),
         )
         license = inherited(origin.license, base.provenance.license if base else "")

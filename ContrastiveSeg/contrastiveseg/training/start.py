@@ -61,7 +61,7 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
         InputError: the checkpoint cannot be read, or does not fit the volumes.
     """
     declared = declared_channels(Path(path) for path in job.images)
-    if job.checkpoint == "none":
+    if job.checkpoint in ("none", None):
         native = fingerprint_of(cases, declared)
         # The size of the patch does not depend on the resolution, but the network's levels do.
         _, voxels = choose_network(job.network, job.size, job.dimensions, native, run.device)
@@ -70,7 +70,7 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
         rule, voxels = PatchRule(build(spec).total_stride), _patch_voxels(voxels, job.dimensions, run)
         plan = make_plan(seen, job.dimensions, rule, voxels)
         return Start(spec, dataclasses.replace(plan, volume_spacing=finer_than_working(native.spacing, plan.spacing)))
-    path = Path(job.checkpoint)
+    path = Path(job.checkpoint or "")
     card, weights = load(path)
     tell_terms(card, run.emit)
     native = fingerprint_of(cases, declared, orientation=card.plan.conventions.orientation)

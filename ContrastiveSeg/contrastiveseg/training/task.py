@@ -103,7 +103,8 @@ def held_out(job: FinetuneJob, cases: Sequence[CaseFiles]) -> list[int]:
     number = job.validation.isdecimal()
     if job.validation in ("none", "leave-one-out") or number:
         count = int(job.validation) if number else 0
-        wanted = max(count, 1) if job.compare_scratch else count
+        # A comparison needs scores.
+        wanted = max(count, 1) if job.compares and job.validation != "leave-one-out" else count
         held = [round((i + 0.5) * len(cases) / wanted - 0.5) for i in range(wanted)] if wanted < len(cases) else []
     else:
         given = [name.strip() for name in job.validation.split(",") if name.strip()]

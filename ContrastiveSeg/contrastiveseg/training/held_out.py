@@ -1,4 +1,4 @@
-"""What a fine-tuning is worth: scores on held-out cases, the baseline, training from scratch, and leave-one-out."""
+"""What a fine-tuning is worth: scores on held-out cases, the baseline, and leave-one-out."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from .. import events
 from ..checkpoints.open import build_segmenter
 from ..errors import Cancelled, InputError
-from ..results import HeldOutCase, LeaveOneOut, ScratchComparison
+from ..results import HeldOutCase, LeaveOneOut
 from .scoring import score_cases
 from .segmenter_training import SegmenterTraining, TrainedSegmenter
-from .start import Start
 
 
 class HeldOutEvaluation(NamedTuple):
@@ -22,7 +21,6 @@ class HeldOutEvaluation(NamedTuple):
 
     held_out: tuple[HeldOutCase, ...]
     before: tuple[HeldOutCase, ...] | None
-    comparison: ScratchComparison | None
 
 
 def evaluate_held_out(
@@ -31,11 +29,11 @@ def evaluate_held_out(
     outcome: TrainedSegmenter,
     leave_one_out_result: LeaveOneOut | None = None,
 ) -> HeldOutEvaluation:
-    """Score ``outcome`` on the ``held`` cases, log it, note it in the checkpoint, and compare it as the job asks."""
+    """Score ``outcome`` on the ``held`` cases, log it, and note it in the checkpoint."""
     scores = training.score(held, outcome)
     for case in scores:
         training.run.emit(events.log(_scores_text(case)))
-    scores_noted = {"held_out_dice": _mean_dice(scores)} if scores else {}
+    scores_noted = {"held_out_dice": mean_dice(scores)} if scores else {}
     if leave_one_out_result:
         scores_noted["leave_one_out_dice"] = leave_one_out_result.dice
     if scores_noted:
@@ -43,10 +41,9 @@ def evaluate_held_out(
     baseline = baseline_scores(training, held)
     if baseline:
         training.run.emit(
-            events.log(f"Held-out Dice {_mean_dice(baseline):.3f} before and {_mean_dice(scores):.3f} after.")
+            events.log(f"Held-out Dice {mean_dice(baseline):.3f} before and {mean_dice(scores):.3f} after.")
         )
-    comparison = compare_with_scratch(training, held, scores) if training.job.compare_scratch else None
-    return HeldOutEvaluation(tuple(scores), tuple(baseline) if baseline is not None else None, comparison)
+    return HeldOutEvaluation(tuple(scores), tuple(baseline) if baseline is not None else None)
 
 
 def baseline_scores(training: SegmenterTraining, held: Sequence[int]) -> list[HeldOutCase] | None:
@@ -58,35 +55,9 @@ def baseline_scores(training: SegmenterTraining, held: Sequence[int]) -> list[He
     # Its other labels count as background, as they are in these label maps.
     labels = tuple(dataclasses.replace(label, value=names.get(label.name, 0)) for label in base.labels)
     one_piece = tuple(names[x.name] for x in base.labels if x.value in base.one_piece and x.name in names)
-    network = build_segmenter(base, training.start.weights, Path(training.job.checkpoint))
+    network = build_segmenter(base, training.start.weights, Path(training.job.checkpoint or ""))
     files = [training.task.files[i] for i in held]
     return score_cases(network, dataclasses.replace(base, labels=labels, one_piece=one_piece), files, training.run)
-
-
-def compare_with_scratch(
-    training: SegmenterTraining, held: Sequence[int], scores: Sequence[HeldOutCase]
-) -> ScratchComparison:
-    """Train the same from scratch, and say which is better on the ``held`` cases, whose ``scores`` are given.
-
-    Raises:
-        Cancelled: stopped.
-    """
-    training.run.emit(events.StageStarted(events.Stage.TRAIN_FROM_SCRATCH))
-    scratch = training.without_output(Start(training.start.network, training.start.plan))
-    outcome = scratch.train(held)
-    if outcome.trained.cancelled:
-        raise Cancelled("Stopped while training from scratch to compare.")
-    scratch_scores = scratch.score(held, outcome)
-    dice, scratch_dice = _mean_dice(scores), _mean_dice(scratch_scores)
-    won: Literal["checkpoint", "scratch", "neither"]
-    won = "checkpoint" if dice > scratch_dice else "scratch" if scratch_dice > dice else "neither"
-    training.run.emit(
-        events.log(
-            f"Held-out Dice {dice:.3f} from the checkpoint, {scratch_dice:.3f} from scratch with the same budget: "
-            + {"checkpoint": "pre-training paid.", "scratch": "scratch won.", "neither": "a draw."}[won]
-        )
-    )
-    return ScratchComparison(won, dice, scratch_dice, tuple(scratch_scores))
 
 
 def leave_one_out(training: SegmenterTraining) -> LeaveOneOut:
@@ -99,7 +70,7 @@ def leave_one_out(training: SegmenterTraining) -> LeaveOneOut:
     files = training.task.files
     if len(files) < 2:
         raise InputError("Leave-one-out needs at least 2 labeled cases.")
-    repeated = training.without_output(training.start)
+    repeated = training.without_output()
     scores: list[HeldOutCase] = []
     for left_out, case in enumerate(files):
         training.run.emit(events.StageStarted(events.Stage.LEAVE_OUT, case.name))
@@ -107,10 +78,10 @@ def leave_one_out(training: SegmenterTraining) -> LeaveOneOut:
         if outcome.trained.cancelled:
             raise Cancelled("Stopped during leave-one-out; nothing was written.")
         scores += repeated.score([left_out], outcome)
-    return LeaveOneOut(_mean_dice(scores), tuple(scores))
+    return LeaveOneOut(mean_dice(scores), tuple(scores))
 
 
-def _mean_dice(scores: Sequence[HeldOutCase]) -> float:
+def mean_dice(scores: Sequence[HeldOutCase]) -> float:
     """Over the cases where it is defined; 0 if there is none."""
     return statistics.fmean([s.dice for s in scores if s.dice is not None] or [0.0])
 

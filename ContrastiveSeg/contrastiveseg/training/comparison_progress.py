@@ -1,0 +1,189 @@
+"""What is finished of a comparison of starts: in a folder beside the output, until its end.
+
+The folder holds the checkpoints and their resume files, and the output's own resume file says which starts are
+finished, so that a comparison goes on like any other run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import events
+from ..errors import Cancelled, InputError
+from ..files import replacing, write_text
+from ..results import FinetuneResult, StartsComparison
+from ..serialization import from_json, to_json
+from . import distributed
+from .curve import metrics_path, put_aside
+from .held_out import mean_dice
+from .resume import DamagedResumeFile, resume_path
+from .run import Run
+from .start import Start
+from .start_scores import scored_cases
+
+#: The files that a comparison has in its folder; whatever else lies there stays.
+_OWN = re.compile(r"\.?\d+\.safetensors.*")
+
+
+def comparison_folder(output: Path) -> Path:
+    """Where a comparison that writes ``output`` keeps its checkpoints until its end."""
+    return output.with_name(output.name + ".compare")
+
+
+def comparison_path(output: Path) -> Path:
+    """The table of a comparison that wrote ``output``, as JSON."""
+    return output.with_name(output.name + ".starts.json")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One training of a comparison: its number from 1 on, the start's name and file ("none" from scratch), its seed."""
+
+    number: int
+    name: str
+    checkpoint: str
+    start: Start
+    seed: int
+
+    def output(self, output: Path) -> Path:
+        """Its checkpoint, where the comparison writes ``output``."""
+        return comparison_folder(output) / f"{self.number}.safetensors"
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A training that has ended well, and what it returned."""
+
+    name: str
+    seed: int
+    result: FinetuneResult
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The content of a comparison's resume file."""
+
+    comparison_of: str
+    finished: tuple[_Finished, ...] = ()
+
+
+class Progress:
+    """What is finished of a comparison, kept in the output's resume file."""
+
+    def __init__(self, run: Run, record: _Record) -> None:
+        assert run.output is not None
+        self.run, self.output, self.record = run, run.output, record
+
+    @classmethod
+    def of(cls, run: Run, identity: str) -> Progress:
+        """That of the run that ``run`` resumes, else none yet.
+
+        Raises:
+            InputError: the resume file is damaged, or of another job.
+        """
+        assert run.output is not None
+        fresh = cls(run, _Record(identity))
+        if run.resume:
+            try:
+                return cls(run, _read(resume_path(run.output), identity))
+            except DamagedResumeFile as problem:
+                if not run.begin_anew:
+                    raise
+                run.emit(events.warning(f"{problem} Training begins anew."))
+        if not distributed.rank():
+            _remove_folder(comparison_folder(run.output))
+        fresh._write()
+        return fresh
+
+    def has(self, turn: Turn) -> bool:
+        return turn.output(self.output).is_file() and any(
+            (done.name, done.seed) == (turn.name, turn.seed) for done in self.record.finished
+        )
+
+    def add(self, turn: Turn, result: FinetuneResult) -> None:
+        others = [done for done in self.record.finished if (done.name, done.seed) != (turn.name, turn.seed)]
+        finished = (*others, _Finished(turn.name, turn.seed, result))
+        self.record = dataclasses.replace(self.record, finished=finished)
+        self._write()
+
+    def results(self, name: str) -> list[FinetuneResult]:
+        """Those of a start, by seed."""
+        return [done.result for done in sorted(self.record.finished, key=lambda d: d.seed) if done.name == name]
+
+    def stopped(self, turn: Turn, stop: Cancelled, keep: str) -> Cancelled:
+        """What a comparison ends with that was stopped in ``turn``; the output holds the best so far."""
+        done = {done.name: [done.result] for done in self.record.finished if done.seed == self.run.seed}
+        so_far = max(done, key=lambda name: (name == keep, mean_dice(scored_cases(done[name][0]))), default="")
+        source = Path(done[so_far][0].checkpoint) if so_far else turn.output(self.output)
+        if not source.is_file():
+            return stop
+        self._copy(source)
+        where = f"Stopped while training from {turn.name}. {self.output}"
+        if not so_far:
+            return Cancelled(f"{where} holds what was learned so far; --resume goes on.")
+        return Cancelled(
+            f"{where} is finished, started from {so_far}, the best so far; --resume goes on with the rest."
+        )
+
+    def keep(self, comparison: StartsComparison) -> None:
+        """Write the output and the table, and remove what the others have left."""
+        if distributed.rank():
+            return
+        result = self.results(comparison.kept)[0]
+        self._copy(Path(result.checkpoint))
+        curve = metrics_path(self.output)
+        if not self.run.replace_curve and curve.is_file() and curve.stat().st_size:
+            self.run.emit(events.log(put_aside(curve)))
+        with suppress(FileNotFoundError), replacing(curve) as temporary:
+            shutil.copyfile(result.metrics, temporary)
+        write_text(comparison_path(self.output), json.dumps(to_json(comparison), indent=1))
+        # First the record: where it is there, so are the files that it names.
+        resume_path(self.output).unlink(missing_ok=True)
+        _remove_folder(comparison_folder(self.output))
+
+    def _copy(self, checkpoint: Path) -> None:
+        if distributed.rank():
+            return
+        with replacing(self.output, durable=True) as temporary:
+            shutil.copyfile(checkpoint, temporary)
+
+    def _write(self) -> None:
+        if not distributed.rank():
+            write_text(resume_path(self.output), json.dumps(to_json(self.record)))
+        distributed.barrier()
+
+
+def _read(path: Path, identity: str) -> _Record:
+    """The record at ``path``.
+
+    Raises:
+        DamagedResumeFile: it is none.
+        InputError: it is that of another job.
+    """
+    try:
+        record = from_json(_Record, json.loads(path.read_text(encoding="utf-8")), path.name)
+    except (OSError, ValueError, RecursionError, InputError) as problem:
+        raise DamagedResumeFile(
+            f"{path} is not that of a comparison of starts, or is damaged. Give the same options as then, or delete it "
+            "and start anew without --resume."
+        ) from problem
+    if record.comparison_of != identity:
+        raise InputError(
+            f"{path} belongs to a run with other starts, data, method or settings. Give the same options as then, or "
+            "delete it and start anew without --resume."
+        )
+    return record
+
+
+def _remove_folder(folder: Path) -> None:
+    for file in folder.glob("*"):
+        if _OWN.fullmatch(file.name):
+            file.unlink(missing_ok=True)
+    with suppress(OSError):  # something of others is in it, or it is not there
+        folder.rmdir()
