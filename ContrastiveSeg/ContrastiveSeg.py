@@ -50,6 +50,7 @@ class ContrastiveSeg(ScriptedLoadableModule):
         )
         slicer.app.connect("startupCompleted()", _register_sample_data)
         slicer.app.connect("startupCompleted()", _start_worker_early)
+        slicer.app.connect("startupCompleted()", _register_segment_editor_effect)
 
 
 def _register_sample_data() -> None:
@@ -62,6 +63,15 @@ def _start_worker_early() -> None:
     from ContrastiveSegPanel.engine import early
 
     early.start_soon()
+
+
+def _register_segment_editor_effect() -> None:
+    from qSlicerSegmentationsEditorEffectsPythonQt import qSlicerSegmentEditorScriptedEffect
+
+    effect = qSlicerSegmentEditorScriptedEffect(None)
+    folder = Path(__file__).resolve().parent / "SegmentEditorContrastiveSegLib"
+    if effect.setPythonSource((folder / "SegmentEditorEffect.py").as_posix()):
+        effect.self().register()
 
 
 class ContrastiveSegWidget(ScriptedLoadableModuleWidget):
@@ -316,6 +326,11 @@ class ContrastiveSegTest(ScriptedLoadableModuleTest):
     def test_the_panel_opens(self) -> None:
         panel = slicer.util.getModuleWidget("ContrastiveSeg").panel
         self.assertGreater(panel.sections["model"].ui.checkpointComboBox.count, 1)
+
+    def test_the_segment_editor_has_the_effect(self) -> None:
+        editor = slicer.qMRMLSegmentEditorWidget()
+        editor.setMRMLScene(slicer.mrmlScene)
+        self.assertIn("ContrastiveSeg", editor.availableEffectNames())
 
     def _sphere(self, name: str, seed: int) -> tuple[Any, Any]:
         """A noisy ball of 12 mm radius, and its segmentation."""

@@ -202,9 +202,10 @@ def circles(package: Path) -> list[list[str]]:
 
 
 def heavy_in_panel(module: Path) -> list[str]:
-    """Imports of the engine's libraries in Slicer's side: the panel's folder and the module's own file."""
+    """Imports of the engine's libraries in Slicer's side: the panel, the editor's effect and the module's own file."""
     wrong = []
-    for path in [*sorted((module / "ContrastiveSegPanel").rglob("*.py")), *module.glob("*.py")]:
+    folders = (module / "ContrastiveSegPanel", module / "SegmentEditorContrastiveSegLib")
+    for path in [*(path for folder in folders for path in sorted(folder.rglob("*.py"))), *module.glob("*.py")]:
         loaded = {i.split(".")[0] for i in imports(path, path.stem, "ContrastiveSegPanel", everywhere=True)}
         wrong += [f"{path.stem} imports {name}" for name in sorted(loaded & FORBIDDEN_IN_PANEL)]
     return wrong
@@ -270,6 +271,13 @@ def test_every_room_has_its_door():
     assert rooms <= set(DOORS)
     loose = {p.stem for p in ENGINE.glob("*.py")} - {"__init__"}
     assert loose <= BASE | TOP
+
+
+def test_the_editors_effect_imports_the_panel_only_when_it_is_used():
+    """Slicer loads the file at every start."""
+    path = ENGINE.parent / "SegmentEditorContrastiveSegLib" / "SegmentEditorEffect.py"
+    at_start = {i.split(".")[0] for i in imports(path, path.stem, "SegmentEditorContrastiveSegLib", everywhere=False)}
+    assert not at_start & {"ContrastiveSegPanel", "contrastiveseg"}
 
 
 def test_the_panel_never_loads_the_engines_libraries():
@@ -351,5 +359,8 @@ def test_a_circle_is_found(broken):
 def test_torch_in_the_panel_is_found(tmp_path):
     (tmp_path / "ContrastiveSegPanel").mkdir()
     (tmp_path / "ContrastiveSegPanel" / "scene.py").write_text("def run():\n    from torch.nn import Module")
+    (tmp_path / "SegmentEditorContrastiveSegLib").mkdir()
+    (tmp_path / "SegmentEditorContrastiveSegLib" / "Effect.py").write_text("import torch")
     (tmp_path / "ContrastiveSeg.py").write_text("import slicer\nimport monai")
-    assert heavy_in_panel(tmp_path) == ["scene imports torch", "ContrastiveSeg imports monai"]
+    found = ["scene imports torch", "Effect imports torch", "ContrastiveSeg imports monai"]
+    assert heavy_in_panel(tmp_path) == found

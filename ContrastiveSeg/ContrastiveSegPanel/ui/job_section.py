@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..plain_text import plain_tip
+from ..signal import Signal
 from ..workflows.session import Session
 from ..workflows.task import Task
 from .section import Section
@@ -38,11 +39,13 @@ class JobSection(Section):
 
     Attributes:
         task: the job's progress.
+        shown: signal after every change of what is shown, but of the progress.
     """
 
     def __init__(self, session: Session, ui: Any, task: Task, widgets: JobWidgets) -> None:
         super().__init__(session, ui)
         self.task, self._widgets = task, widgets
+        self.shown = Signal()
         widgets.bar.setVisible(False)
         widgets.status.setText("")
         widgets.start.connect("clicked()", self.start)
@@ -74,10 +77,17 @@ class JobSection(Section):
             # Otherwise it goes to what comes next, a table.
             shown.setFocus()
         widgets.bar.setVisible(busy)
+        self.shown.emit()
 
     def set_status(self, text: str) -> None:
         """The line of text beside the buttons."""
         self._widgets.status.setText(text)
+        self.shown.emit()
+
+    @property
+    def status(self) -> str:
+        """The text beside the buttons."""
+        return str(self._widgets.status.text)
 
     def _show_progress(self, done: float, total: float) -> None:
         bar = self._widgets.bar

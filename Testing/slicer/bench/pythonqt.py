@@ -139,7 +139,7 @@ def _value(obj: QtCore.QObject, name: str) -> Any:
 
 def _set(self: QtCore.QObject, name: str, value: Any) -> None:
     cls = type(self)
-    if name == "name":
+    if name == "name" and defined_in_python(cls, name) is None:
         name = "objectName"
     own = defined_in_python(cls, name)
     if isinstance(own, property):

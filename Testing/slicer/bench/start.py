@@ -47,6 +47,10 @@ def start(home: Path) -> None:
     _add_module("i18n", others.i18n())
     _add_module("packaging", others.packaging())
     sys.modules["SampleData"] = others.sample_data()
+    sys.modules["SegmentEditorEffects"] = segment_editor.effects_module()
+    effects = types.ModuleType("qSlicerSegmentationsEditorEffectsPythonQt")
+    effects.qSlicerSegmentEditorScriptedEffect = segment_editor.qSlicerSegmentEditorScriptedEffect  # type: ignore[attr-defined]
+    sys.modules[effects.__name__] = effects
     slicer.app._open_window()
 
 

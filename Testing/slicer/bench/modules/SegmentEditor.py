@@ -17,6 +17,18 @@ class SegmentEditorWidget(ScriptedLoadableModuleWidget):
         self._select_parameter_node()
         self.editor.setMRMLScene(slicer.mrmlScene)
         self.layout.addWidget(self.editor)
+        self.factory = slicer.qSlicerSegmentEditorEffectFactory.instance()
+        self.factory.connect("effectRegistered(QString)", self._effect_registered)
+
+    def _effect_registered(self):
+        self.editor.updateEffectList()
+
+    def cleanup(self):
+        self.factory.disconnect("effectRegistered(QString)", self._effect_registered)
+
+    def exit(self):
+        # So nothing can be painted while another module is shown.
+        self.editor.setActiveEffect(None)
 
     def enter(self):
         self._select_parameter_node()

@@ -1,0 +1,147 @@
+"""Preview and Learn again inside the Segment Editor: the effect presses the panel's buttons."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import slicer
+from ContrastiveSegPanel.mrml.segment_status import Status, set_segment_status
+from ContrastiveSegPanel.workflows.pairing import PREDICTED
+from nodes import mask_of, segment_id
+from preview_driver import LIVER, SECONDS, dice, found, with_strokes
+
+
+class Editor:
+    """The Segment Editor on the strokes, with the effect to be chosen."""
+
+    def __init__(self, drive):
+        self.drive = drive
+        slicer.util.selectModule("SegmentEditor")
+        self.widget = slicer.modules.SegmentEditorWidget.editor
+        self.widget.setSegmentationNode(drive.strokes)
+        self.widget.setSourceVolumeNode(drive.volume)
+
+    @property
+    def effect(self):
+        return self.widget.effectByName("ContrastiveSeg")
+
+    @property
+    def options(self):
+        return self.effect.self()._options
+
+    def choose(self):
+        self.widget.setActiveEffectByName("ContrastiveSeg")
+        self.drive.settle()
+        return self.options
+
+
+@pytest.fixture
+def models(models_folder, tmp_path):
+    from ContrastiveSegPanel import settings
+
+    settings.set_text("FeatureCache", str(tmp_path / "features"))
+    return models_folder
+
+
+@pytest.fixture
+def drive(kept, models, module, wait_for):
+    return with_strokes(module, wait_for)
+
+
+@pytest.fixture
+def editor(drive):
+    from bench import scripted
+
+    loaded = scripted.load(Path(__file__).parent / "bench" / "modules" / "SegmentEditor.py")
+    yield Editor(drive)
+    scripted.unload(loaded)
+
+
+def test_the_effect_is_in_the_editor(editor):
+    assert editor.effect.title == "Spread strokes"
+    assert (editor.effect.perSegment, editor.effect.requireSegments) == (False, True)
+    assert not editor.effect.icon().isNull()
+    assert "Learn again" in editor.effect.helpText()
+    # An editor has an effect of its own.
+    assert editor.effect not in slicer.qSlicerSegmentEditorEffectFactory.instance().registeredEffects()
+
+
+def test_the_effect_previews_what_is_edited(editor, drive, screenshot):
+    drive.ui.strokesSelector.setCurrentNode(None)
+    options = editor.choose()
+    drive.wait_for(lambda: options.preview.enabled)
+    assert "synthetic-labels" in options.checkpoint.text
+    assert not options.take.enabled
+    before = drive.masks()
+    options.preview.click()
+    drive.wait_for(lambda: options.cancel.isVisibleTo(options.widget))
+    assert not options.preview.isVisibleTo(options.widget)
+    drive.finish()
+    drive.wait_for(lambda: options.take.enabled)
+    made = found("Strokes preview")
+    assert dice(mask_of(made, "Liver", drive.volume), LIVER) > 0.7
+    assert options.status.text.startswith("Previewed in")
+    assert editor.widget.segmentationNode() is drive.strokes
+    screenshot(editor.widget, "editor-effect")
+    options.take.click()
+    assert mask_of(drive.strokes, "Liver", drive.volume).sum() > before["Liver"].sum()
+    drive.wait_for(lambda: options.undo.enabled)
+    options.undo.click()
+    assert (mask_of(drive.strokes, "Liver", drive.volume) == before["Liver"]).all()
+
+
+def test_one_preview_in_panel_and_editor(editor, drive):
+    """What was taken in the editor is no stroke for the panel, and the other way round."""
+    options = editor.choose()
+    options.preview.click()
+    drive.wait_for(lambda: options.take.enabled, SECONDS)
+    options.take.click()
+    slicer.util.selectModule("ContrastiveSeg")
+    drive.preview()
+    strokes = drive.section._previewing._strokes._painted
+    painted = mask_of(drive.strokes, "Liver", drive.volume)
+    assert (strokes == drive.section._previewing._strokes._values[segment_id(drive.strokes, "Liver")]).sum() > 0
+    assert (strokes == 1).sum() < painted.sum()
+
+
+def test_cancel_and_after_every_stroke_are_the_panels(editor, drive):
+    options = editor.choose()
+    options.preview.click()
+    drive.wait_for(lambda: drive.section.task.state == "running" and options.cancel.enabled)
+    options.cancel.click()
+    drive.finish()
+    assert found("Strokes preview") is None
+    options.follow.setChecked(True)
+    assert drive.ui.followCheckBox.checked
+    drive.finish()
+    drive.ui.followCheckBox.setChecked(False)
+    drive.section.show_state()
+    drive.wait_for(lambda: not options.follow.checked)
+
+
+def test_going_away_leaves_the_panel_alone(editor, drive):
+    options = editor.choose()
+    assert editor.effect.active()
+    slicer.util.selectModule("ContrastiveSeg")
+    assert not editor.effect.active()
+    assert options._panel is None
+    drive.section.show_state()
+
+
+def test_learn_again_is_the_panels(editor, drive, models, segmenter):
+    options = editor.choose()
+    button = drive.panel.sections["fineTune"].ui.learnAgainButton
+    drive.wait_for(lambda: options.learn_again.toolTip == button.toolTip != "")
+    assert not options.learn_again.enabled
+    shutil.copy(segmenter, models / "organs.safetensors")
+    drive.session.refresh_catalog()
+    drive.strokes.SetAttribute(PREDICTED, "organs.safetensors")
+    for identifier in drive.strokes.GetSegmentation().GetSegmentIDs():
+        set_segment_status(drive.strokes, identifier, Status.COMPLETED)
+    drive.wait_for(lambda: options.learn_again.enabled)
+    assert "organs" in options.learn_again.toolTip
+    options.learn_again.click()
+    (entry,) = drive.session.queue.entries
+    assert entry.title.startswith("Fine-tune Liver-Spleen")
+    drive.session.queue.cancel(entry)
+    drive.wait_for(lambda: not drive.session.training, SECONDS)
