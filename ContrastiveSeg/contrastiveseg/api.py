@@ -263,23 +263,15 @@ def preview(**options: Any) -> PreviewResult:
 
 @_takes_options_of(ExportJob)
 def export(**options: Any) -> ExportResult:
-    """Write a label map as a DICOM SEG that refers to the series it was made from; needs highdicom.
+    """Write a label map as a DICOM SEG that refers to its series (needs highdicom), or cases as a data set of nnU-Net.
 
     Raises:
-        InputError: an input or the output cannot be used, or the label map is not on the grid of the series.
-        Cancelled: ``cancelled`` returned True.
+        InputError: an option, an input or the output cannot be used, or the inputs do not fit one another.
+        Cancelled: ``cancelled`` returned True; nothing is written.
 
     >>> import contrastiveseg as cs
-    >>> try:
-    ...     cs.export(
-    ...         segmentation="scans/labelsTr/synthetic_00000.nii.gz",
-    ...         series="scans/imagesTr",
-    ...         checkpoint="organs.safetensors",
-    ...         output="organs.nii.gz",
-    ...     )
-    ... except cs.InputError as problem:
-    ...     print(problem)
-    A DICOM SEG's name ends in .dcm; organs.nii.gz does not.
+    >>> cs.export(to="nnunet", images="scans", output="Dataset123_Organs").output
+    'Dataset123_Organs'
     """
     return _run(ExportJob, **options)
 

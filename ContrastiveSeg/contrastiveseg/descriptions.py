@@ -7,7 +7,7 @@ comes from. Paths are strings as the user typed them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from .parameters import ParameterError, Parameters, parameter
@@ -19,6 +19,7 @@ LabeledPart = Literal["all", "slices", "painted"]
 Resume = Literal[False, True, "auto"]
 #: A box in RAS mm: R, A and S, each from and to.
 Roi = tuple[float, float, float, float, float, float]
+ExportFormat = Literal["dicom-seg", "nnunet"]
 SliceDirection = Literal["auto", "axial", "coronal", "sagittal"]
 
 
@@ -366,16 +367,55 @@ class PreviewJob(Parameters):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportJob(Parameters):
-    """Write a label map as a DICOM SEG."""
+    """Write a label map or cases in the format of another program."""
 
     kind: ClassVar[str] = "export"
-    segmentation: str = parameter(
-        help="the label map, or segmentation of Slicer, on the grid of the series", placeholder="FILE"
+    to: ExportFormat = parameter(
+        "dicom-seg",
+        help="dicom-seg: a label map as a DICOM SEG that refers to its series; nnunet: cases as a raw data set of "
+        "nnU-Net v2",
     )
-    series: str = parameter(help="folder of the DICOM series that it was made from", placeholder="FOLDER")
-    checkpoint: str = parameter(help="the checkpoint that made it: names, colors and codes of the labels")
-    output: str = parameter(help="the file to write (.dcm)")
-    overwrite: bool = parameter(False, help="replace an existing output")
+    output: str = parameter(help="the file to write (.dcm), or the new folder, as Dataset123_Heart")
+    segmentation: str | None = parameter(
+        None, help="dicom-seg: the label map, or segmentation of Slicer, on the grid of the series"
+    )
+    series: str | None = parameter(None, help="dicom-seg: folder of the DICOM series that it was made from")
+    checkpoint: str | None = parameter(
+        None, help="dicom-seg: the checkpoint that made it: names, colors and codes of the labels"
+    )
+    images: tuple[str, ...] = parameter(
+        (), help="nnunet: folders, dataset.json or list files, DICOM folders, or image files, as for fine-tuning"
+    )
+    labels: tuple[str, ...] = parameter(
+        (), help="nnunet: label folders or files; not needed when --images names a dataset.json with labels"
+    )
+    label_table: str | None = parameter(None, help="nnunet: JSON list of values and names, as for fine-tuning")
+    labeled_part: LabeledPart = parameter(
+        "all", help="nnunet: what of a labeled volume is labeled, as for fine-tuning; the rest is ignored"
+    )
+    missing_structures: Literal["absent", "not-drawn"] = parameter(
+        "absent",
+        help="nnunet: whether structures that some cases lack are absent there, or were not drawn; then the background "
+        "of these cases is ignored",
+    )
+    overwrite: bool = parameter(False, help="replace an existing file; a folder is never replaced")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        needed, optional = _EXPORTS[self.to]
+        for field in fields(self):
+            given = getattr(self, field.name) != field.default
+            if field.name in needed and not given:
+                raise ParameterError(field.name, f"is needed for {self.to}.")
+            if given and field.name not in ("to", "output", "overwrite", *needed, *optional):
+                raise ParameterError(field.name, f"is not for {self.to}.")
+
+
+#: By format: the options that it needs, and those that it may have.
+_EXPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "dicom-seg": (("segmentation", "series", "checkpoint"), ()),
+    "nnunet": (("images",), ("labels", "label_table", "labeled_part", "missing_structures")),
+}
 
 
 Job = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob | RankJob | QualityJob | PreviewJob | ImportJob | ExportJob

@@ -33,6 +33,9 @@ REQUIRED = {
     "export": ["--segmentation", "a", "--series", "b", "--checkpoint", "c", "--output", "d"],
     "preview": ["--image", "a", "--labels", "b", "--output", "c"],
 }
+#: What the formats of export that are not its default need.
+TO_NNUNET = ["--to", "nnunet", "--images", "a", "--output", "d"]
+EXPORTS = dict.fromkeys(("to", "images", "labels", "label_table", "labeled_part", "missing_structures"), TO_NNUNET)
 #: Fields whose flags are called otherwise.
 FLAGS = {"source": "--from"}
 
@@ -102,15 +105,29 @@ def test_every_field_of_every_job_has_a_flag(given, kind, name):
         value: object = {"batch": 2, "spatial.flip": 0.5, "mode": "axis", "size": [1, 2]}
     else:
         typed, value = sample(job, name)
-        flag, required = FLAGS.get(name, "--" + name.rstrip("_").replace("_", "-")), REQUIRED[kind]
+        flag, required = FLAGS.get(name, "--" + name.rstrip("_").replace("_", "-")), required_for(kind, name)
         words = [flag, *typed]
         if isinstance(value, tuple) and flag in required:
             # A list goes on where its flag is repeated.
             value = (required[required.index(flag) + 1], *value)
     if name == "file":  # a word without a flag
         words, value = [], REQUIRED[kind][0]
-    assert main([kind, *REQUIRED[kind], *words]) == 0
+    assert main([kind, *required_for(kind, name), *words]) == 0
     assert getattr(given[-1], name) == value
+
+
+def required_for(kind: str, name: str) -> list[str]:
+    return EXPORTS.get(name, REQUIRED[kind]) if kind == "export" else REQUIRED[kind]
+
+
+def test_an_option_of_another_format_is_refused(capsys):
+    for words, says in (
+        ([*TO_NNUNET, "--series", "x"], "--series is not for nnunet."),
+        ([*REQUIRED["export"], "--labeled-part", "slices"], "--labeled-part is not for dicom-seg."),
+        (["--output", "x.dcm", "--segmentation", "y"], "--series is needed for dicom-seg."),
+    ):
+        assert main(["export", *words]) == 2
+        assert says in capsys.readouterr().err
 
 
 BRITISH = {"labeled": "labelled", "unlabeled": "unlabelled", "optimizer": "optimiser", "license": "licence"}

@@ -17,10 +17,10 @@ from contrastiveseg.cli import main
 from contrastiveseg.descriptions import ExportJob, SegmentJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.events import Log
-from contrastiveseg.exports.dicom_seg import Model, write_dicom_seg
-from contrastiveseg.exports.dicom_source import read_source
-from contrastiveseg.exports.terminology import Concept, entry_of
 from contrastiveseg.jobs.run import run
+from contrastiveseg.segmentation.dicom_seg import Model, write_dicom_seg
+from contrastiveseg.segmentation.dicom_source import read_source
+from contrastiveseg.segmentation.terminology import Concept, entry_of
 from contrastiveseg.volumes.reading import read_geometry, read_labels, read_volume
 from contrastiveseg.volumes.volume import Geometry
 from contrastiveseg.volumes.writing import write_labels

@@ -28,13 +28,13 @@ DOORS = {
     "contrast": {"data", "networks", "planning", "volumes"},
     "methods": {"contrast", "data", "networks", "planning", "synthetic", "volumes"},
     "evaluation": {"checkpoints", "planning", "volumes"},
-    "exports": {"checkpoints", "volumes"},
-    "segmentation": {"checkpoints", "data", "exports", "networks", "planning", "volumes"},
+    "segmentation": {"checkpoints", "data", "networks", "planning", "volumes"},
     "previewing": {"checkpoints", "data", "networks", "planning", "segmentation", "volumes"},
     "training": {
         *("checkpoints", "contrast", "data", "evaluation", "methods", "networks", "planning", "segmentation"),
         "volumes",
     },
+    "exports": {"checkpoints", "planning", "segmentation", "training", "volumes"},
     "jobs": {
         *("checkpoints", "contrast", "data", "evaluation", "exports", "methods", "networks", "planning"),
         *("previewing", "segmentation", "training", "volumes"),

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ..descriptions import SegmentJob
 from ..errors import InputError
-from ..exports.dicom_seg import DICOM_SUFFIX, check_beside, check_highdicom
 from ..files import check_output, check_outputs, volume_suffix
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.writing import WRITTEN, check_writable_kind
+from .dicom_seg import DICOM_SUFFIX, check_beside, check_highdicom
 
 _HINT = " With --continue a batch goes on that was interrupted."
 

@@ -21,13 +21,13 @@ from ..checkpoints.licensing import tell_terms
 from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
-from ..exports.dicom_seg import Model, without_codes, write_dicom_seg
 from ..files import write_text
 from ..planning.compatibility import incompatibilities, warning_text
 from ..results import Failure, SegmentResult
 from ..volumes.reading import read_channels
 from ..volumes.volume import Volume
 from ..volumes.writing import write_labels, write_maps
+from .dicom_seg import Model, without_codes, write_dicom_seg
 from .finished import checkpoint_digest, is_finished, origin_of
 from .outputs import Output, as_dicom, outputs_of
 from .predictor import Predictor
@@ -37,7 +37,7 @@ from .sliding_window import OnTile
 from .timings import Timings
 
 if TYPE_CHECKING:
-    from ..exports.dicom_source import DicomSource
+    from .dicom_source import DicomSource
 
 #: Stages in the order of the result; "import" is the time from the job's arrival until the libraries were loaded
 #: (the interpreter's own start, some 0.1 s before that, is not in it).
@@ -189,7 +189,7 @@ def _segment_case(
 
 
 def _source_of(output: Output) -> DicomSource:
-    from ..exports.dicom_source import read_source
+    from .dicom_source import read_source
 
     return read_source(output.case.images[0])
 

@@ -57,7 +57,7 @@ def with_structures(
     Raises:
         InputError: a case names a structure that there is none of, or has one painted that it does not name.
     """
-    told = [_looked_for(job, case, cached, labels) for case, cached in zip(files, cases, strict=True)]
+    told = [looked_for(job, case, cached.values or (), labels) for case, cached in zip(files, cases, strict=True)]
     for label in labels:
         _ask_about(label, cases, told, emit)
     listed = [
@@ -69,14 +69,17 @@ def with_structures(
     return listed, [dataclasses.replace(case, structures=v) for case, v in zip(cases, told, strict=True)]
 
 
-def _looked_for(
-    job: FinetuneJob, case: CaseFiles, cached: CachedCase, labels: Sequence[Label]
+def looked_for(
+    job: FinetuneJob, case: CaseFiles, painted: Sequence[int], labels: Sequence[Label]
 ) -> tuple[int, ...] | None:
-    """The values that were looked for in a case, None for all."""
+    """The values that were looked for in a case, None for all; ``painted`` are those in its label map.
+
+    Raises:
+        InputError: it names a structure that there is none of, or has one painted that it does not name.
+    """
     every = {label.value for label in labels}
     if case.labeling.structures is None:
-        painted = tuple(cached.values or ())
-        return painted if job.missing_structures == "not-drawn" and set(painted) != every else None
+        return tuple(painted) if job.missing_structures == "not-drawn" and set(painted) != every else None
     by_name = {str(label.value): label.value for label in labels} | {label.name: label.value for label in labels}
     unknown = [name for name in case.labeling.structures if name not in by_name]
     if unknown:
@@ -86,7 +89,7 @@ def _looked_for(
         )
     values = tuple(sorted({by_name[name] for name in case.labeling.structures}))
     for label in labels:
-        if label.value in (cached.values or ()) and label.value not in values:
+        if label.value in painted and label.value not in values:
             raise InputError(
                 f"Case {case.name} has {label.name} painted, but its structures do not name it. Add it there, or take "
                 "it out of the label map."

@@ -50,7 +50,7 @@ def labeled_cases(job: FinetuneJob, found: Sequence[CaseFiles], emit: events.Emi
     cases = [case for case in found if case.labels]
     if not cases:
         raise InputError("None of the volumes has a label map. Give --labels, or a dataset.json that names them.")
-    names = _named_labels(job)
+    names = named_labels(job)
     declared = {**names.names, **({} if names.ignore is None else {names.ignore: "ignore"})}
     cases = with_common_values(cases, declared, names.where, emit)
     background = names.background or background_value(names_of(cases))
@@ -177,7 +177,7 @@ def prepared_task(
 
 
 @dataclass(frozen=True)
-class _NamedLabels:
+class NamedLabels:
     """Label values and names, and where they are from; values of voxels without a label and of painted background.
 
     ``table`` are the labels of the label table, by value.
@@ -190,7 +190,7 @@ class _NamedLabels:
     table: Mapping[int, Label]
 
 
-def _named_labels(job: FinetuneJob) -> _NamedLabels:
+def named_labels(job: FinetuneJob) -> NamedLabels:
     """From the label table, else dataset.json, of which the label "ignore" holds in any case.
 
     Raises:
@@ -198,10 +198,10 @@ def _named_labels(job: FinetuneJob) -> _NamedLabels:
     """
     declared = declared_labels(Path(path) for path in (*job.images, *job.labels))
     if not job.label_table:
-        return _NamedLabels(declared.names, "dataset.json", declared.ignore, declared.background, {})
+        return NamedLabels(declared.names, "dataset.json", declared.ignore, declared.background, {})
     table = {label.value: label for label in label_table(Path(job.label_table))}
     names = {value: label.name for value, label in table.items()}
-    return _NamedLabels(names, job.label_table, declared.ignore, background_value(names), table)
+    return NamedLabels(names, job.label_table, declared.ignore, background_value(names), table)
 
 
 def _labels(
@@ -218,7 +218,7 @@ def _labels(
         raise InputError("All label maps are empty. Label at least one structure in one case.")
     if len(values) > 255:
         raise InputError(f"The label maps hold {len(values)} different labels; at most 255 can be learned together.")
-    named = _named_labels(job)
+    named = named_labels(job)
     names, where = named.names or names_of(files), named.where
     known = named.table or {label.value: label for label in (base.labels if base else ())}
     if not names:

@@ -42,6 +42,11 @@ def write_maps(path: Path, array: np.ndarray, geometry: Geometry, compress: bool
     _write(path, array.astype(np.float32, copy=False), geometry, compress, origin)
 
 
+def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> None:
+    """Write intensities (z, y, x) in their own type, but for 64 bits; otherwise as :func:`write_labels`."""
+    _write(path, array.astype(np.float32) if array.dtype == np.float64 else array, geometry, True, "")
+
+
 def check_writable_kind(path: Path) -> None:
     """Refuse a name whose ending cannot be written.
 
