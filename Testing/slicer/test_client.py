@@ -241,10 +241,10 @@ def test_what_is_no_event_goes_to_the_log_and_characters_cut_in_two_come_whole(n
 
 def test_of_a_flood_every_metric_comes_and_of_progress_the_newest(new_worker, wait_for, monkeypatch):
     import qt
-    from ContrastiveSegPanel.engine.client import EngineClient
+    from ContrastiveSegPanel.engine.deliveries import Deliveries
 
     # So short that a flood takes many turns, however fast or busy the machine is.
-    monkeypatch.setattr(EngineClient, "_TURN", 0.001)
+    monkeypatch.setattr(Deliveries, "_TURN", 0.001)
     worker, watched, turns = new_worker(), Watched(), []
     timer = qt.QTimer()
     timer.connect("timeout()", lambda: turns.append(len(watched.events)))

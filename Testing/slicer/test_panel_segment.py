@@ -311,15 +311,15 @@ def test_segmenting_again_asks_before_it_replaces_corrections(drive, volume, dia
 def test_older_results_too_are_replaced_unasked_unless_they_were_corrected(drive, volume, dialogs):
     drive.click_segment()
     other = noise((12, 16, 16), "Other")
-    drive.segment.inputSelector.setCurrentNode(other)
+    drive.choose_volume(other)
     drive.click_segment()
     first, second = segmentations()
     correct(second, other)
-    drive.segment.inputSelector.setCurrentNode(volume)
+    drive.choose_volume(volume)
     drive.segment.outputSelector.setCurrentNode(first)
     drive.click_segment()
     assert dialogs.texts() == []
-    drive.segment.inputSelector.setCurrentNode(other)
+    drive.choose_volume(other)
     drive.segment.outputSelector.setCurrentNode(second)
     drive.settle()
     dialogs.answer(False)

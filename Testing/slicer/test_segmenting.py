@@ -48,23 +48,23 @@ def test_one_that_cannot_be_undone_does_not_keep_the_others(segmented):
     assert len(segmentations()) == 3
     slicer.mrmlScene.RemoveNode(segmentations()[1])
     with pytest.raises(InputError, match="removed since") as refused:
-        work.undo()
+        work.changes.undo()
     assert "\n" not in str(refused.value)
     assert segmentations() == []
     assert slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") == volumes
-    assert not work.changed_scene
+    assert not work.changes.there
 
 
 def test_corrections_are_noticed(segmented):
     volumes = [nodes.volume(name=name) for name in ("A", "B")]
     work = segmented(volumes)
-    assert not work.edited_since
+    assert not work.changes.edited_since
     made = segmentations()[1]
     identifier = made.GetSegmentation().GetNthSegmentID(0)
     array = slicer.util.arrayFromSegmentBinaryLabelmap(made, identifier, volumes[1])
     array[2:4, 2:4, 2:4] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(array, made, identifier, volumes[1])
-    assert work.edited_since
+    assert work.changes.edited_since
 
 
 def test_the_role_of_a_corrected_prediction_outlives_a_new_segmentation_of_its_volume(segmented):
@@ -103,5 +103,5 @@ def test_a_segmentation_that_takes_nothing_any_more_leaves_the_result_to_a_new_o
     assert work.segmentation_ids == [segmentations()[1].GetID()]
     (told,) = work.diverted
     assert "another transform" in told
-    work.undo()
+    work.changes.undo()
     assert segmentations() == [mine]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from contrastiveseg.serialization import to_json
 
 from ..signal import Signal
 from ..timer import single_shot
+from .deliveries import Deliveries
 from .process import LineProcess
 from .python_slicer import python_environment, python_slicer
 
@@ -47,14 +47,6 @@ class _Request:
     ended: bool = False
 
 
-@dataclass
-class _Pending:
-    """What waits to be delivered: an event of a request, or (without one) a line for the log."""
-
-    request: _Request | None
-    content: Any
-
-
 class EngineClient:
     """Jobs go in, events come out, from the event loop. Several workers may run beside one another.
 
@@ -69,9 +61,6 @@ class EngineClient:
     GRACE = 10.0
     #: Seconds it has when Slicer quits.
     QUIT = 3.0
-    _FLUSH_MS = 50
-    #: Seconds to hand on events before the rest waits for its turn, so that a flood of them never freezes Slicer.
-    _TURN = 0.02
 
     def __init__(self, python: str | None = None) -> None:
         self.log_line = Signal()
@@ -84,9 +73,7 @@ class EngineClient:
         self._numbers = itertools.count(1)
         self._open: dict[str, _Request] = {}
         self._last_lines: deque[str] = deque(maxlen=10)
-        self._pending: deque[_Pending] = deque()
-        self._progress: dict[int, _Pending] = {}
-        self._flush_timer = single_shot(self._deliver)
+        self._deliveries = Deliveries(self._give)
 
     @property
     def running(self) -> bool:
@@ -140,7 +127,7 @@ class EngineClient:
         else:
             # It waits behind another one, which must not be killed for its sake.
             self._end(request, _("Cancelled."), Cancelled.exit_code)
-            self._flush_timer.start(0)
+            self._deliveries.deliver_later()
 
     def stop(self, on_stopped: Callable[[], None] = lambda: None) -> None:
         """End the process, in any case within ``GRACE`` seconds; open jobs get their "error" before this returns.
@@ -155,9 +142,7 @@ class EngineClient:
             process.end(self.GRACE, partial(self._gone, process))
         for request in self._open.values():
             self._end(request, _("The engine was stopped."), Cancelled.exit_code)
-        self._flush_timer.stop()
-        while self._pending:
-            self._deliver_one()
+        self._deliveries.deliver_all()
         self._stopped.append((set(self._ending), on_stopped))
         self._call_stopped()
 
@@ -202,7 +187,7 @@ class EngineClient:
         if self._last_lines:
             what += " " + _("Its last output:") + "\n" + "\n".join(self._last_lines)
         if not self._open:
-            self._pending.append(_Pending(None, what))
+            self._deliveries.add(None, what)
         was_killed = any(request.cancelled and not request.ended for request in self._open.values())
         for request in self._open.values():
             if request.cancelled:
@@ -212,7 +197,7 @@ class EngineClient:
         # What waited behind a job that would not end is served by the next process.
         if any(not request.ended for request in self._open.values()):
             self._launch()
-        self._flush_timer.start(0)
+        self._deliveries.deliver_later()
 
     # Requests
 
@@ -232,14 +217,15 @@ class EngineClient:
         """End a request that the worker has not ended itself."""
         if not request.ended:
             request.ended = True
-            self._pending.append(_Pending(request, events.Error(what, exit_code)))
+            self._deliveries.add(request, events.Error(what, exit_code))
 
     # What comes back
 
     def _log(self, lines: list[str]) -> None:
         self._last_lines.extend(lines)
-        self._pending.extend(_Pending(None, line) for line in lines)
-        self._deliver_soon()
+        for line in lines:
+            self._deliveries.add(None, line)
+        self._deliveries.deliver_soon()
 
     def _on_output(self, lines: list[str]) -> None:
         ended = False
@@ -262,51 +248,25 @@ class EngineClient:
             else:
                 self._accept(request, event)
                 ended = ended or request.ended
-        self._deliver_soon(ended)
+        self._deliveries.deliver_soon(ended)
 
     def _accept(self, request: _Request, event: events.Event) -> None:
         request.started = True
         if isinstance(event, events.Result) and request.kind is not None:
             event = _typed(event, request.kind)
         request.ended = isinstance(event, events.Result | events.Error)
-        newest = self._progress.get(id(request))
-        if isinstance(event, events.Progress) and newest is not None:
-            newest.content = event
-            return
-        pending = _Pending(request, event)
-        if isinstance(event, events.Progress):
-            self._progress[id(request)] = pending
-        elif not isinstance(event, events.Metric):
-            # Progress of another stage, or after an end, must not move before it.
-            self._progress.pop(id(request), None)
-        self._pending.append(pending)
+        self._deliveries.add(request, event)
 
-    def _deliver_soon(self, at_once: bool = False) -> None:
-        """Hand events on now, unless that was done just before; an end does not wait."""
-        if at_once or not self._flush_timer.isActive():
-            self._deliver()
-
-    def _deliver(self) -> None:
-        if not self._pending:
-            return
-        until = time.monotonic() + self._TURN
-        while self._pending and time.monotonic() < until:
-            self._deliver_one()
-        self._flush_timer.start(0 if self._pending else self._FLUSH_MS)
-
-    def _deliver_one(self) -> None:
-        pending = self._pending.popleft()
-        request = pending.request
+    def _give(self, request: _Request | None, content: Any) -> None:
+        """Hand an event of a request on, or (without one) a line for the log."""
         try:
             if request is None:
-                self.log_line.emit(pending.content)
+                self.log_line.emit(content)
                 return
-            if self._progress.get(id(request)) is pending:
-                del self._progress[id(request)]
-            if isinstance(pending.content, events.Result | events.Error):
+            if isinstance(content, events.Result | events.Error):
                 request.timer.stop()
                 self._open = {i: r for i, r in self._open.items() if r is not request}
-            request.on_event(pending.content)
+            request.on_event(content)
         except Exception:
             # An exception in one listener must not keep the others from their events.
             sys.excepthook(*sys.exc_info())

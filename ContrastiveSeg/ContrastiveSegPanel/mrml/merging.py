@@ -12,7 +12,8 @@ from contrastiveseg.errors import InputError
 
 from ..translation import _
 from .grids import Grid, array_of
-from .segments import HIGHEST_VALUE, box_of, layer_name, segments_of, volume_to_segmentation
+from .label_arrays import HIGHEST_VALUE, box_of
+from .segments import layer_name, segments_of, volume_to_segmentation
 
 #: A part of a grid along k, j and i.
 Box: TypeAlias = tuple[slice, ...]

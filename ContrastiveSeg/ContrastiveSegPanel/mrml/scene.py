@@ -17,9 +17,10 @@ from contrastiveseg.checkpoints.card import Label
 
 from .grids import FILE_ENDING, check_same_grid, grid_of, read_image, volume_holding, writable, write_image
 from .hierarchy import place_beside
+from .label_arrays import checked_labels
 from .merging import merged
 from .region import inside
-from .segments import Segment, check_takes_labels, checked_labels, filled, put_labels, replaced_by_name, segments_of
+from .segments import Segment, check_takes_labels, filled, put_labels, replaced_by_name, segments_of
 from .undo import Undo
 
 __all__ = [

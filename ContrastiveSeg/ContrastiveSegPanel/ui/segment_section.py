@@ -8,7 +8,6 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from contrastiveseg.checkpoints.card import Label
 from contrastiveseg.errors import InputError
 from contrastiveseg.events import Event, Log, Progress
 from contrastiveseg.results import Failure, SegmentResult
@@ -29,6 +28,7 @@ from .job_section import JobSection, JobWidgets
 from .queue_button import QueueButton
 from .segment_inputs import SegmentInputs
 from .segment_options import SegmentOptions
+from .segment_output import Declined, agreed_output
 from .undo_buttons import UndoButtons
 from .warning_lines import WarningLines
 
@@ -169,31 +169,16 @@ class SegmentSection(JobSection):
             self.session.report(_("{path} is gone. Choose another checkpoint.").format(path=entry.path))
             return None
         output = self.ui.outputSelector.currentNode() if self._inputs.single else None
-        if output is not None and made_on_another(output, cases[0][0]):
-            question = _("{segmentation} was made on another volume. Put the result of {volume} into it all the same?")
-            question = question.format(segmentation=output.GetName(), volume=cases[0][0].GetName())
-            output = output if self.session.confirm(question) else None
-        if output is not None and not self._may_write_into(output, cases[0][0], entry.card.labels):
-            return None
+        if output is not None:
+            try:
+                output = agreed_output(self.session, self._results, output, cases[0][0], entry.card.labels)
+            except Declined:
+                return None
         try:
             return Segmenting(entry.path, entry.card, cases, self._options.current, output, self.session.folder())
         except InputError as problem:
             self.session.report(problem)
             return None
-
-    def _may_write_into(self, segmentation: Any, volume: Any, labels: Sequence[Label]) -> bool:
-        """Whether a result can go in there, and the user agrees to lose the work that it replaces, if any."""
-        try:
-            names = self._results.replaced_work(segmentation, volume, labels)
-        except InputError as problem:
-            self.session.report(problem)
-            return False
-        question = _(
-            "{segmentation} has segments that the result replaces, with all corrections in them: {names}. Replace "
-            "them? To keep them, choose New segmentation as output."
-        )
-        question = question.format(segmentation=segmentation.GetName(), names=", ".join(names))
-        return not names or self.session.confirm(question)
 
     def _to_correct(self) -> tuple[Any, Any] | None:
         output = self.ui.outputSelector.currentNode() if self._inputs.single else None

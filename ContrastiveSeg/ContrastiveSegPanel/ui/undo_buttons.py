@@ -38,20 +38,20 @@ class UndoButtons:
     def _undo(self) -> None:
         last, results = self._results.last, self._results
         question = _("Segments were corrected since. Undo throws the corrections away. Undo anyway?")
-        if last is None or (last.edited_since and not self._session.confirm(question)):
+        if last is None or (last.changes.edited_since and not self._session.confirm(question)):
             return
         results.last, results.undone = None, last
-        self._do(last.undo, _("Undone."), _("Not everything could be undone."))
+        self._do(last.changes.undo, _("Undone."), _("Not everything could be undone."))
 
     def _redo(self) -> None:
         undone, results = self._results.undone, self._results
         question = _("Segments were changed since. Redo throws the changes away. Redo anyway?")
-        if undone is None or (undone.edited_since and not self._session.confirm(question)):
+        if undone is None or (undone.changes.edited_since and not self._session.confirm(question)):
             return
 
         def bring_back() -> None:
             try:
-                undone.redo()
+                undone.changes.redo()
             finally:
                 results.add(undone)
 

@@ -41,7 +41,7 @@ class SegmentResults:
     def add(self, work: Segmenting) -> None:
         """Take note of a work that has ended."""
         self._made.update(work.as_made)
-        if work.changed_scene:
+        if work.changes.there:
             self.last, self.undone = work, None
 
     def forget(self, segmentation_id: str) -> None:

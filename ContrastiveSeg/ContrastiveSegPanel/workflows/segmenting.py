@@ -20,9 +20,10 @@ from contrastiveseg.errors import InputError
 
 from ..mrml import scene
 from ..mrml.region import region_in
-from ..mrml.undo import Change, State, states
+from ..mrml.undo import State, states
 from .cases import IGNORE, TRAIN, VALIDATION
 from .pairing import MAP_OF, PREDICTED, ROLE, TERMS, segmentation_of
+from .scene_changes import SceneChanges
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,8 @@ class Segmenting:
         self._known = self._replaced_in(segmentation) if segmentation is not None else {}
         self._folder = Path(tempfile.mkdtemp(prefix="segment-", dir=within))
         self._taken: set[str] = set()
-        self._undo: list[Change] = []
-        self._undone = False
-        self._refused: list[str] = []
-        self._maps: list[Any] = []
-        #: Node ID, attribute, and what it was before and is now.
-        self._attributes: list[tuple[str, str, str | None, str | None]] = []
+        #: What was changed in the scene.
+        self.changes = SceneChanges()
         #: IDs of the segmentations made or written into, in the order of the cases.
         self.segmentation_ids: list[str] = []
         #: ID of a segmentation -> what was made in it.
@@ -172,63 +169,6 @@ class Segmenting:
         gone = _("{name} is gone from the scene; its segmentation was dropped.")
         return [*self.diverted, *(gone.format(name=name) for name in self.dropped)]
 
-    @property
-    def changed_scene(self) -> bool:
-        return bool(self._undo) and not self._undone
-
-    @property
-    def edited_since(self) -> bool:
-        """Whether the user has corrected what was made, which undoing would throw away."""
-        return any(undo.edited_since for undo in self._undo)
-
-    def undo(self) -> None:
-        """Put the scene back as it was before.
-
-        Raises:
-            InputError: something could not be put back, and why; the rest was.
-        """
-        for node in self._maps:
-            if node.GetScene() is not None:
-                slicer.mrmlScene.RemoveNode(node)
-        self._reverse()
-        self._set_attributes(before=True)
-        self._undone = True
-        self._report_refused()
-
-    def redo(self) -> None:
-        """After :meth:`undo`: bring back what was made, with the corrections of then.
-
-        Raises:
-            InputError: as :meth:`undo`.
-        """
-        self._reverse()
-        for node in self._maps:
-            slicer.mrmlScene.AddNode(node)
-            node.CreateDefaultDisplayNodes()
-        self._set_attributes(before=False)
-        self._undone = False
-        self._report_refused()
-
-    def _reverse(self) -> None:
-        opposite: list[Change] = []
-        self._refused = []
-        for change in reversed(self._undo):
-            try:
-                opposite.append(change())
-            except InputError as problem:
-                self._refused.append(str(problem))
-        self._undo = opposite
-
-    def _set_attributes(self, before: bool) -> None:
-        for identifier, attribute, *values in self._attributes:
-            node = slicer.mrmlScene.GetNodeByID(identifier)
-            if node is not None:
-                node.SetAttribute(attribute, values[0 if before else 1])
-
-    def _report_refused(self) -> None:
-        if self._refused:
-            raise InputError("\n".join(dict.fromkeys(self._refused)))
-
     def close(self) -> None:
         """Remove the files; what is in the scene stays, and can still be undone."""
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -248,8 +188,8 @@ class Segmenting:
         if why_not:
             text = _("{why} The result is in a new segmentation, {name}.")
             self.diverted.append(text.format(why=why_not, name=node.GetName()))
-        self._undo.append(undo)
-        self._set_attribute(node, TERMS, terms(self._card) or None)
+        self.changes.add(undo)
+        self.changes.set_attribute(node, TERMS, terms(self._card) or None)
         if undo.written.issuperset(node.GetSegmentation().GetSegmentIDs()):
             self._mark_as_predicted(node, volume, learned=shown in (None, node))
         self.segmentation_ids.append(node.GetID())
@@ -260,7 +200,7 @@ class Segmenting:
             # A map of a volume is no volume to learn from, nor to segment with all the others.
             node.SetAttribute(ROLE, IGNORE)
             node.SetNodeReferenceID(MAP_OF, volume.GetID())
-            self._maps.append(node)
+            self.changes.add_volume(node)
 
     def _why_not_into(self, segmentation: Any, volume: Any) -> str:
         """Why the volume's result should not go into the segmentation that was to be written into, or ""."""
@@ -286,12 +226,7 @@ class Segmenting:
         learned = learned and volume.GetAttribute(ROLE) in (TRAIN, VALIDATION)
         changes = [(segmentation, PREDICTED, self._checkpoint.name), *([(volume, ROLE, None)] if learned else [])]
         for node, attribute, value in changes:
-            self._set_attribute(node, attribute, value)
-
-    def _set_attribute(self, node: Any, attribute: str, value: str | None) -> None:
-        """Set it so that undoing takes it back."""
-        self._attributes.append((node.GetID(), attribute, node.GetAttribute(attribute), value))
-        node.SetAttribute(attribute, value)
+            self.changes.set_attribute(node, attribute, value)
 
     def _write(self, case: _Case, index: int) -> None:
         scene.write_volume(slicer.mrmlScene.GetNodeByID(case.volume_ids[index]), self._input(case, index))
