@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from contrastiveseg.events import Event
 
 
+#: Whoever owns this fills it in, as "Name (Organization)", here and alike in EXTENSION_CONTRIBUTORS of CMakeLists.txt;
+#: ci/extension-check compares the two.
+CONTRIBUTORS = ["The ContrastiveSeg maintainers (ContrastiveSeg)"]
+_DOCUMENTATION = "https://github.com/ContrastiveSeg/SlicerContrastiveSeg/blob/main/docs"
+
+
 class ContrastiveSeg(ScriptedLoadableModule):
     """What Slicer's list of modules says of this one."""
 
@@ -38,12 +44,13 @@ class ContrastiveSeg(ScriptedLoadableModule):
         parent.title = _("Contrastive Segmentation")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = []
-        parent.contributors = ["The ContrastiveSeg maintainers"]
+        parent.contributors = CONTRIBUTORS
         parent.helpText = _(
             "Segments volumes by networks that learn from a few labeled examples. Choose a checkpoint and press "
             "Segment; to teach a network your own structures, label a few volumes and press Fine-tune. Everything runs "
-            "on this computer. Research software, not for diagnosis."
-        )
+            'on this computer. Research software, not for diagnosis.<p>See the <a href="{tutorial}">tutorial</a> and '
+            'what the <a href="{panel}">panel</a> has to offer.</p>'
+        ).format(tutorial=f"{_DOCUMENTATION}/tutorials/slicer.md", panel=f"{_DOCUMENTATION}/reference/panel.md")
         parent.acknowledgementText = _(
             "Please cite the publication shown with the checkpoint, and this software (CITATION.cff). Networks and "
             "training are built on PyTorch and MONAI."

@@ -88,7 +88,7 @@ def test_the_index_of_extensions_finds_what_it_reads():
     entry = json.loads((ROOT / "ContrastiveSeg.json").read_text(encoding="utf-8"))
     text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     # Slicer's build reads these names, and ignores others without a word.
-    told = dict(re.findall(r'^set\(EXTENSION_(\w+) "?([^")\n]+)"?\)$', text, re.M))
+    told = dict(re.findall(r'^set\(EXTENSION_(\w+) "?([^"\n]+?)"?\)$', text, re.M))
     assert set(told) == {"HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"}
     assert entry["scm_url"] == told["HOMEPAGE"] + ".git"
     assert entry["build_dependencies"] == told["DEPENDS"].split()

@@ -168,12 +168,46 @@ def test_pytorch_comes_first_by_its_extension_then_the_rest_and_the_proof(
     assert not dependencies.unfinished()
 
 
-def test_without_the_extension_pytorch_comes_by_pip_and_that_is_told(require, installs):
+def test_without_the_extension_nothing_is_installed_and_how_to_get_it_is_told(require, installs):
+    from ContrastiveSegPanel.engine import dependencies
+
     require("torch>=99", "numpy>=1.24")
-    installs.answer = Pip(0, 0)
+    told = dependencies.obstacle()
+    assert "Extensions Manager" in told
+    assert "install it" in told
     installing = Installing()
-    assert [call[0] for call in installs.calls] == ["torch>=99", "torch>=99"]
-    assert "PyTorch extension is not installed" in installing.lines[0]
+    assert installing.ends == [told]
+    assert installs.calls == []
+    # A folder of wheels needs no extension; nor does who has PyTorch already.
+    assert dependencies.obstacle(Path("wheels")) == ""
+    require("numpy>=99")
+    assert dependencies.obstacle() == ""
+    assert "Python Package Index" in dependencies.question()
+
+
+def test_what_the_extension_did_not_install_is_not_left_to_pip(require, installs, pytorch):
+    require("torch>=99", "numpy>=1.24")
+    (problem,) = Installing().ends
+    assert "still missing" in problem
+    assert "PyTorch Utils" in problem
+    assert installs.calls == []
+
+
+def test_pip_is_told_for_whom_where_it_can_be(require, installs, monkeypatch):
+    import slicer
+
+    require("nowhere-to-be-found")
+    installs.answer = Pip(1, 1)
+    Installing()
+    assert installs.requesters == ["Contrastive Segmentation"]
+
+    def older(
+        requirements, constraints=None, blocking=True, show_progress=True, logCallback=None, completedCallback=None
+    ):
+        completedCallback(1)
+
+    monkeypatch.setattr(slicer.packaging, "pip_install", older)
+    assert "exit code 1" in Installing().ends[0]
 
 
 def test_a_failed_step_is_named_with_what_to_do_and_can_be_tried_again(require, installs, pytorch):
@@ -188,7 +222,7 @@ def test_a_failed_step_is_named_with_what_to_do_and_can_be_tried_again(require, 
     assert "network" in problem
     assert dependencies.unfinished()
 
-    pytorch.PyTorchUtilsLogic.problem = None
+    require("nowhere-to-be-found")
     installs.answer = Pip(1)
     (problem,) = Installing().ends
     assert "Installing the other packages failed: pip ended with exit code 1." in problem

@@ -1,11 +1,13 @@
 """Installing the engine's Python packages into Slicer: with the user's consent, PyTorch first, checked afterwards.
 
-Nothing is installed without the user's consent, and nothing runs in a thread.
+PyTorch comes by Slicer's extension for it, which chooses the build for the computer's GPU and shares it with other
+extensions, or from the user's own wheels; never by pip alone. Nothing runs in a thread.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import shutil
@@ -49,6 +51,18 @@ def confirm(folder: Path | None = None) -> bool:
     return slicer.util.confirmOkCancelDisplay(question(folder), _("Install Python packages"))
 
 
+def obstacle(folder: Path | None = None) -> str:
+    """What has to be done before anything can be installed, in sentences; "" where nothing has."""
+    if folder is not None or _missing_pytorch() is None or _pytorch_logic() is not None:
+        return ""
+    return _(
+        "PyTorch is missing, and so is Slicer's extension PyTorch, which installs the build for this computer.\n\n"
+        "1. In the menu View, choose Extensions Manager.\n2. On the tab Install Extensions, look for PyTorch, and "
+        "install it.\n3. Restart Slicer, come back to this module and press Install.\n\nWithout a network, install "
+        "from a folder of wheels instead."
+    )
+
+
 def question(folder: Path | None = None) -> str:
     """The question of :func:`confirm`."""
     names = "\n".join(f"    {requirement}" for requirement in missing() or required())
@@ -56,7 +70,7 @@ def question(folder: Path | None = None) -> str:
     free = shutil.disk_usage(target).free / 2**30
     if folder is not None:
         source = _("from the folder {folder}; nothing is downloaded").format(folder=folder)
-    elif _pytorch_logic() is not None:
+    elif _missing_pytorch() is not None:
         source = _("downloaded: PyTorch by the PyTorch extension, the others from the Python Package Index")
     else:
         source = _("downloaded from the Python Package Index")
@@ -134,14 +148,14 @@ class _Installation:
             self._pytorch()
 
     def _pytorch(self) -> None:
-        torch = next((requirement for requirement in missing() if requirement.name == "torch"), None)
+        torch = _missing_pytorch()
         logic = _pytorch_logic() if self.folder is None else None
         if torch is None:
             self._others()
-        elif logic is None:
-            if self.folder is None:
-                self.on_line(_("The PyTorch extension is not installed: PyTorch comes from the Python Package Index."))
+        elif self.folder is not None:
             self._pip(_("Installing PyTorch"), [torch], self._others)
+        elif logic is None:
+            self.on_end(obstacle())
         else:
             self.on_line(_("Installing PyTorch by the PyTorch extension. Slicer does not answer meanwhile."))
             try:
@@ -149,6 +163,14 @@ class _Installation:
             except Exception as problem:
                 # Whatever another extension raises.
                 self._fail(_("Installing PyTorch by the PyTorch extension"), str(problem), _advice(self.folder))
+                return
+            if _missing_pytorch() is not None:
+                # Else pip would bring its own as a package that the others need.
+                self._fail(
+                    _("Installing PyTorch by the PyTorch extension"),
+                    _("PyTorch is still missing, or not in a version that fits: {torch}").format(torch=torch),
+                    _("Restart Slicer, and install PyTorch in the module PyTorch Utils."),
+                )
                 return
             self._others()
 
@@ -218,6 +240,9 @@ def _run_pip(
     except ImportError:  # Slicer 5.10
         slicer.util.pip_install([*arguments, "-c", constraints])
         return 0
+    # Which extension it is for is shown by versions that take it.
+    known = inspect.signature(packaging.pip_install).parameters
+    named = {"requester": "Contrastive Segmentation"} if "requester" in known else {}
     # While testing it waits, and does not call back.
     waits = slicer.app.testingEnabled()
     packaging.pip_install(
@@ -227,8 +252,13 @@ def _run_pip(
         show_progress=False,
         logCallback=on_line,
         completedCallback=on_end,
+        **named,
     )
     return 0 if waits else None
+
+
+def _missing_pytorch() -> Requirement | None:
+    return next((requirement for requirement in missing() if requirement.name == "torch"), None)
 
 
 def _pytorch_logic() -> Any:

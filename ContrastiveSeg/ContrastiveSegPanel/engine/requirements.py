@@ -47,7 +47,8 @@ def how_to_install() -> str:
     names = ", ".join(str(requirement) for requirement in missing())
     return (
         f"Python packages are missing: {names}.\n"
-        'In Slicer: open the module "Contrastive Segmentation" and choose Install.\n'
+        "In Slicer: install the extension PyTorch, then choose Install in the module "
+        '"Contrastive Segmentation".\n'
         f'Elsewhere: python -m pip install -r "{REQUIREMENTS}"'
     )
 

@@ -39,7 +39,9 @@ class InstallSection(Section):
             button.enabled = not self._installing
 
     def _install(self, folder: Path | None = None) -> None:
-        if dependencies.confirm(folder):
+        if obstacle := dependencies.obstacle(folder):
+            self.session.report(obstacle)
+        elif dependencies.confirm(folder):
             self._installing = True
             self._show()
             self.session.section_wanted.emit("log")

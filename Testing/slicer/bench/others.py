@@ -23,10 +23,12 @@ class Installs:
     """What was asked of pip; a test may put its own function in place of ``answer``."""
 
     calls: list[Any] = field(default_factory=list)
+    requesters: list[str | None] = field(default_factory=list)
     answer: Callable[..., Any] | None = None
 
     def clear(self) -> None:
         self.calls.clear()
+        self.requesters.clear()
         self.answer = None
 
 
@@ -37,8 +39,9 @@ def packaging() -> types.ModuleType:
     """``slicer.packaging``; nothing is installed."""
     made = types.ModuleType("slicer.packaging")
 
-    def pip_install(requirements: Any, **options: Any) -> Any:
+    def pip_install(requirements: Any, *, requester: str | None = None, **options: Any) -> Any:
         installs.calls.append(requirements)
+        installs.requesters.append(requester)
         return installs.answer(requirements, **options) if installs.answer else None
 
     made.pip_install = pip_install  # type: ignore[attr-defined]
