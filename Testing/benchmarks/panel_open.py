@@ -1,11 +1,14 @@
 """Milliseconds until the panel can be used, and seconds from a click on Segment to the segmentation, on the bench.
 
-    python Testing/benchmarks/panel_open.py --volume MR.nii.gz [--checkpoint SEGMENTER.safetensors]
+    python Testing/benchmarks/panel_open.py --volume MR.nii.gz [--checkpoint SEGMENTER.safetensors] [--early]
 
 The panel is opened --repeats times, each in a fresh process: from choosing the module until it is drawn and takes
 clicks. The volume is then segmented by clicks: the first follows the opening at once, so it waits for the engine's
 libraries; the later ones find them loaded. Beside the seconds from click to segmentation stand the engine's own, from
 the same run, and their difference: what handing over and taking back cost.
+
+With --early the engine's process was started while Slicer was idle, as for users who have opened the module before, and has
+loaded its libraries.
 
 Qt, MRML and files are real, Slicer's own widgets and its event loop are the bench's (Testing/slicer/bench). Without
 --checkpoint a tiny network with random weights is used, as times do not depend on the weights.
@@ -42,6 +45,7 @@ def main() -> int:
     parser.add_argument("--checkpoint", type=Path, help="a fine-tuned checkpoint that fits the volume")
     parser.add_argument("--repeats", type=int, default=3, help="fresh processes (default: %(default)s)")
     parser.add_argument("--clicks", type=int, default=4, help="clicks in each of them (default: %(default)s)")
+    parser.add_argument("--early", action="store_true", help="the engine's process was started before")
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:
@@ -54,6 +58,7 @@ def main() -> int:
     report = {
         "machine": machine(options.threads),
         "volume": stem(options.volume),
+        "early": options.early,
         "opening_ms": round(statistics.median(run["opening_ms"] for run in runs)),
         "first_click": _median([run["clicks"][0] for run in runs]),
         "later_clicks": _median(warm),
@@ -77,7 +82,7 @@ def _random_segmenter(volume: Path, folder: Path) -> Path:
 
 def _fresh(options: argparse.Namespace, checkpoint: Path) -> dict[str, Any]:
     command = [sys.executable, __file__, "--once", "--volume", str(options.volume), "--checkpoint", str(checkpoint)]
-    command += ["--clicks", str(options.clicks)]
+    command += ["--clicks", str(options.clicks), *(["--early"] if options.early else [])]
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "OMP_NUM_THREADS": str(options.threads)}
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -99,6 +104,8 @@ def _session(options: argparse.Namespace) -> dict[str, Any]:
         loaded = scripted.load(MODULE)
         slicer.util.mainWindow().show()
         slicer.app.processEvents()
+        if options.early:
+            _start_early()
         before = time.perf_counter()
         slicer.util.selectModule("ContrastiveSeg")
         slicer.app.processEvents()
@@ -107,6 +114,20 @@ def _session(options: argparse.Namespace) -> dict[str, Any]:
         clicks = [_click(panel) for _ in range(options.clicks)]
         scripted.unload(loaded)
     return {"opening_ms": round(1000 * opening, 1), "clicks": clicks}
+
+
+def _start_early() -> None:
+    """As at Slicer's start, until the libraries are loaded."""
+    import slicer
+    from ContrastiveSegPanel.engine import early
+
+    early.remember_opening()
+    early._AFTER_MS = 0
+    early.start_soon()
+    # Nothing else is asked of it.
+    while early._worker is None or early._worker._open:
+        slicer.app.processEvents()
+        time.sleep(0.01)
 
 
 def _click(panel: Any) -> dict[str, float]:
