@@ -137,6 +137,12 @@ class FinetuneJob(Training):
         "paint is labeled throughout, the others are not); painted (only painted voxels are, and a segment named "
         "background is background). The entry of a case in a list may say otherwise",
     )
+    background_label: int | None = parameter(
+        None,
+        help="value of painted background in label maps without names; a label named background needs none",
+        at_least=1,
+        at_most=65535,
+    )
     missing_structures: Literal["absent", "not-drawn"] = parameter(
         "absent",
         help="a structure that some labeled cases lack is absent there (learned as background), or was not drawn (may "

@@ -7,8 +7,8 @@ clicks. The volume is then segmented by clicks: the first follows the opening at
 libraries; the later ones find them loaded. Beside the seconds from click to segmentation stand the engine's own, from
 the same run, and their difference: what handing over and taking back cost.
 
-With --early the engine's process was started while Slicer was idle, as for users who have opened the module before, and has
-loaded its libraries.
+With --early the engine's process was started while Slicer was idle, as for users who have opened the module before, and
+has loaded its libraries.
 
 Qt, MRML and files are real, Slicer's own widgets and its event loop are the bench's (Testing/slicer/bench). Without
 --checkpoint a tiny network with random weights is used, as times do not depend on the weights.

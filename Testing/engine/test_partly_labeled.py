@@ -233,6 +233,20 @@ def test_a_case_in_a_list_may_say_otherwise(sliced):
     assert sum("labeled (12.5% of the voxels)" in text for text in heard) == 2
 
 
+def test_painted_background_may_have_a_value_without_a_name(sliced):
+    named = sliced / "painted" / "dataset.json"
+    described = json.loads(named.read_text())
+    named.unlink()
+    finetune(job(sliced, "painted", labeled_part="painted", background_label=8))
+    card = read_card(sliced / "painted.safetensors")
+    assert [label.value for label in card.labels] == [1, 2]
+    rows = describe(card)
+    assert "4 of 4 labeled volumes only in part, on average 12.5% of their voxels" in rows
+    named.write_text(json.dumps(described))
+    with pytest.raises(InputError, match=r"--background-label 2: dataset\.json calls this label right"):
+        finetune(job(sliced, "painted", labeled_part="painted", background_label=2, overwrite=True))
+
+
 def test_strokes_need_some_background(sliced):
     with pytest.raises(InputError, match=r"No voxel is labeled as background.*segment named background"):
         finetune(job(sliced, "slices", labeled_part="painted"))

@@ -26,8 +26,8 @@ def check_labeled_part(cases: Sequence[CachedCase], emit: events.Emit) -> None:
     if not any(case.background for case in cases):
         raise InputError(
             "No voxel is labeled as background: the network would find structures everywhere. Paint some background as "
-            "a segment named background (in dataset.json or the label table), or label whole slices (--labeled-part "
-            "slices)."
+            "a segment named background (in dataset.json or the label table, else --background-label), or label whole "
+            "slices (--labeled-part slices)."
         )
     partly = [case for case in cases if case.labeled < 1]
     for case in partly:

@@ -53,7 +53,8 @@ def labeled_cases(job: FinetuneJob, found: Sequence[CaseFiles], emit: events.Emi
     names = named_labels(job)
     declared = {**names.names, **({} if names.ignore is None else {names.ignore: "ignore"})}
     cases = with_common_values(cases, declared, names.where, emit)
-    background = names.background or background_value(names_of(cases))
+    background = _background_label(job, declared, names.where)
+    background = background or names.background or background_value(names_of(cases))
     labelings = [
         dataclasses.replace(
             case.labeling, part=case.labeling.part or job.labeled_part, ignore=names.ignore, background=background
@@ -61,6 +62,15 @@ def labeled_cases(job: FinetuneJob, found: Sequence[CaseFiles], emit: events.Emi
         for case in cases
     ]
     return [dataclasses.replace(case, labeling=how) for case, how in zip(cases, labelings, strict=True)]
+
+
+def _background_label(job: FinetuneJob, declared: Mapping[int, str], where: str) -> int | None:
+    """The value that the job gives painted background, None where it names none."""
+    value = job.background_label
+    name = declared.get(value, "background") if value is not None else "background"
+    if name.strip().casefold() != "background":
+        raise InputError(f"--background-label {value}: {where} calls this label {name}. Give the value of background.")
+    return value
 
 
 def unlabeled_cases(
