@@ -134,12 +134,12 @@ def test_a_batch_of_the_scene_says_which_to_look_at_first(batch, module, wait_fo
 
 
 def test_a_volume_gone_from_the_scene_is_told(batch, module, wait_for, dialogs):
-    from ContrastiveSegPanel.workflows.quality import Looked, _in_scene
+    from ContrastiveSegPanel.workflows.quality import Looked, in_scene
 
     from contrastiveseg.results import QualityCase
 
     case = QualityCase("CT", 0.5, {"liver": 3.0}, {"liver": 2}, None, (), (), (0.0, 0.0, 0.0))
-    batch._quality.show(Looked("two volumes", (case,), _in_scene({"CT": "gone"}), batch.session.folder() / "none"))
+    batch._quality.show(Looked("two volumes", (case,), in_scene({"CT": "gone"}), batch.session.folder() / "none"))
     assert cells(batch.ui, 3) == ["liver 3 ml in 2 pieces"]
     batch.ui.qualityTable.cellClicked(0, 0)
     assert dialogs.errors() == ["CT is no longer in the scene."]
