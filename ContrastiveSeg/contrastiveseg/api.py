@@ -263,7 +263,9 @@ def preview(**options: Any) -> PreviewResult:
 
 @_takes_options_of(ExportJob)
 def export(**options: Any) -> ExportResult:
-    """Write a label map as a DICOM SEG that refers to its series (needs highdicom), or cases as a data set of nnU-Net.
+    """Write a label map as a DICOM SEG, cases as a data set of nnU-Net, or a model as ONNX or as a MONAI bundle.
+
+    DICOM SEG needs highdicom, and ONNX the packages onnx and onnxscript.
 
     Raises:
         InputError: an option, an input or the output cannot be used, or the inputs do not fit one another.

@@ -19,7 +19,7 @@ LabeledPart = Literal["all", "slices", "painted"]
 Resume = Literal[False, True, "auto"]
 #: A box in RAS mm: R, A and S, each from and to.
 Roi = tuple[float, float, float, float, float, float]
-ExportFormat = Literal["dicom-seg", "nnunet"]
+ExportFormat = Literal["dicom-seg", "nnunet", "onnx", "monai"]
 SliceDirection = Literal["auto", "axial", "coronal", "sagittal"]
 
 
@@ -373,13 +373,13 @@ class PreviewJob(Parameters):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportJob(Parameters):
-    """Write a label map or cases in the format of another program."""
+    """Write a label map, cases or a model in the format of another program."""
 
     kind: ClassVar[str] = "export"
     to: ExportFormat = parameter(
         "dicom-seg",
         help="dicom-seg: a label map as a DICOM SEG that refers to its series; nnunet: cases as a raw data set of "
-        "nnU-Net v2",
+        "nnU-Net v2; onnx, monai: a fine-tuned checkpoint as ONNX or as a MONAI bundle",
     )
     output: str = parameter(help="the file to write (.dcm), or the new folder, as Dataset123_Heart")
     segmentation: str | None = parameter(
@@ -387,7 +387,8 @@ class ExportJob(Parameters):
     )
     series: str | None = parameter(None, help="dicom-seg: folder of the DICOM series that it was made from")
     checkpoint: str | None = parameter(
-        None, help="dicom-seg: the checkpoint that made it: names, colors and codes of the labels"
+        None,
+        help="onnx, monai: the model; dicom-seg: the one that made the label map: names, colors and codes",
     )
     images: tuple[str, ...] = parameter(
         (), help="nnunet: folders, dataset.json or list files, DICOM folders, or image files, as for fine-tuning"
@@ -421,6 +422,8 @@ class ExportJob(Parameters):
 _EXPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "dicom-seg": (("segmentation", "series", "checkpoint"), ()),
     "nnunet": (("images",), ("labels", "label_table", "labeled_part", "missing_structures")),
+    "onnx": (("checkpoint",), ()),
+    "monai": (("checkpoint",), ()),
 }
 
 

@@ -35,7 +35,9 @@ REQUIRED = {
 }
 #: What the formats of export that are not its default need.
 TO_NNUNET = ["--to", "nnunet", "--images", "a", "--output", "d"]
-EXPORTS = dict.fromkeys(("to", "images", "labels", "label_table", "labeled_part", "missing_structures"), TO_NNUNET)
+EXPORTS: dict[str, list[str]] = dict.fromkeys(
+    ("images", "labels", "label_table", "labeled_part", "missing_structures"), TO_NNUNET
+) | {"to": ["--checkpoint", "c", "--output", "d"]}
 #: Fields whose flags are called otherwise.
 FLAGS = {"source": "--from"}
 

@@ -34,7 +34,7 @@ DOORS = {
         *("checkpoints", "contrast", "data", "evaluation", "methods", "networks", "planning", "segmentation"),
         "volumes",
     },
-    "exports": {"checkpoints", "planning", "segmentation", "training", "volumes"},
+    "exports": {"checkpoints", "networks", "planning", "segmentation", "training", "volumes"},
     "jobs": {
         *("checkpoints", "contrast", "data", "evaluation", "exports", "methods", "networks", "planning"),
         *("previewing", "segmentation", "training", "volumes"),

@@ -1,4 +1,4 @@
-"""The export job: label maps and cases in the formats of other programs."""
+"""The export job: label maps, cases and models in the formats of other programs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def export(
         from .nnunet import export_cases  # with torch, of which a label map needs none
 
         export_cases(job, emit, cancelled)
+    elif job.to == "onnx":
+        from .onnx_model import export_onnx
+
+        export_onnx(job, emit)
+    elif job.to == "monai":
+        from .monai_bundle import export_bundle
+
+        export_bundle(job, emit)
     else:
         from .label_map import export_label_map
 

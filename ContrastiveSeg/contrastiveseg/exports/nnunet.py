@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
 
 import numpy as np
 
-from .. import events, files
+from .. import events
 from ..checkpoints.card import Label
 from ..descriptions import ExportJob, FinetuneJob
 from ..errors import Cancelled, InputError
+from ..files import write_text
 from ..planning.normalize import looks_like_ct
 from ..training.labeled_part import looked_for
 from ..training.setup import cases_of, warn_of_channels
@@ -30,6 +29,7 @@ from ..volumes.named_labels import names_of, read_case_labels
 from ..volumes.reading import read_channels, read_geometry
 from ..volumes.volume import LabelMap
 from ..volumes.writing import write_image, write_labels
+from .folder import check_folder, new_folder
 
 _ENDING = ".nii.gz"
 _NAME = re.compile(r"Dataset\d{3}_.+")
@@ -61,7 +61,7 @@ def export_cases(job: ExportJob, emit: events.Emit, cancelled: events.CancelChec
         Cancelled: stopped; nothing is left.
     """
     output = Path(job.output)
-    _check_folder(output)
+    check_folder(output, "nnUNet_raw/Dataset123_Heart")
     emit(events.StageStarted(events.Stage.LOAD))
     task = _as_task(job)
     found = cases_of(job.images, job.labels)
@@ -70,9 +70,7 @@ def export_cases(job: ExportJob, emit: events.Emit, cancelled: events.CancelChec
     others = [case for case in found if not case.labels]
     names = _channels(job, found)
     told = _told(task, labeled, len(names), cancelled)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    try:
+    with new_folder(output) as scratch:
         progress = events.ProgressMeter(emit, len(found), "volumes")
         ct = [True] * len(names)
         for done, case in enumerate([*labeled, *others], start=1):
@@ -82,20 +80,8 @@ def export_cases(job: ExportJob, emit: events.Emit, cancelled: events.CancelChec
             progress(done)
         channels = [name or ("CT" if ct[i] else f"channel {i + 1}") for i, name in enumerate(names)]
         text = json.dumps(_description(output, channels, told, len(labeled)), indent=1)
-        files.write_text(scratch / "dataset.json", text + "\n")
-        scratch.chmod(0o755)
-        scratch.rename(output)
-    finally:
-        rmtree(scratch, ignore_errors=True)
+        write_text(scratch / "dataset.json", text + "\n")
     _tell(output, told, len(others), emit)
-
-
-def _check_folder(output: Path) -> None:
-    """Raises InputError where something is at ``output``, or its folder cannot be written."""
-    if output.is_dir() and any(output.iterdir()):
-        raise InputError(f"{output} is not empty. Give a new folder, as nnUNet_raw/Dataset123_Heart.")
-    if not output.is_dir():
-        files.check_output(output)
 
 
 def _as_task(job: ExportJob) -> FinetuneJob:
