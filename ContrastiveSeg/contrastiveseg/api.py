@@ -22,6 +22,7 @@ from .descriptions import (
     FinetuneJob,
     ImportJob,
     Job,
+    ModelsJob,
     PretrainJob,
     PreviewJob,
     QualityJob,
@@ -36,6 +37,7 @@ from .results import (
     ExportResult,
     FinetuneResult,
     ImportResult,
+    ModelsResult,
     PretrainResult,
     PreviewResult,
     QualityResult,
@@ -276,6 +278,21 @@ def export(**options: Any) -> ExportResult:
     'Dataset123_Organs'
     """
     return _run(ExportJob, **options)
+
+
+@_takes_options_of(ModelsJob)
+def models(**options: Any) -> ModelsResult:
+    """The checkpoints there are to start from, those that ship and those of catalogs; and downloading one of them.
+
+    Raises:
+        InputError: a catalog or the output cannot be used, there is no such model, or it cannot be had.
+        Cancelled: ``cancelled`` returned True; the next call goes on with what was downloaded.
+
+    >>> import contrastiveseg as cs
+    >>> [model.name for model in cs.models().models]
+    ['synthetic-labels-3d-tiny', 'macl-3d-tiny']
+    """
+    return _run(ModelsJob, **options)
 
 
 def inspect(checkpoint: str | Path) -> Card:

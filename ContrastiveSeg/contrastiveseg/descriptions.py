@@ -427,11 +427,35 @@ _EXPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-Job = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob | RankJob | QualityJob | PreviewJob | ImportJob | ExportJob
+@dataclass(frozen=True, kw_only=True)
+class ModelsJob(Parameters):
+    """List the checkpoints there are to start from, and download one of them."""
+
+    kind: ClassVar[str] = "models"
+    download: str | None = parameter(None, help="the model to download, by https", placeholder="NAME")
+    catalog: tuple[str, ...] = parameter(
+        (), help="catalogs of models beside the one that ships: JSON files, see the documentation"
+    )
+    output: str | None = parameter(None, help="where to download to; default: NAME.safetensors in this folder")
+    overwrite: bool = parameter(False, help="replace an existing output")
+
+
+Job = (
+    PretrainJob
+    | FinetuneJob
+    | SegmentJob
+    | EvaluateJob
+    | RankJob
+    | QualityJob
+    | PreviewJob
+    | ImportJob
+    | ExportJob
+    | ModelsJob
+)
 JOBS: dict[str, type[Job]] = {
     j.kind: j
     for j in (
         *(PretrainJob, FinetuneJob, SegmentJob, EvaluateJob, RankJob, QualityJob, PreviewJob, ImportJob),
-        ExportJob,
+        *(ExportJob, ModelsJob),
     )
 }

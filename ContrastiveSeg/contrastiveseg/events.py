@@ -44,6 +44,7 @@ class Stage(enum.Enum):
     RANK = "rank"
     FEATURES = "features"
     PREVIEW = "preview"
+    DOWNLOAD = "download"
 
 
 @dataclass(frozen=True)

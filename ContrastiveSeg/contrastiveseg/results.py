@@ -322,6 +322,35 @@ class ExportResult:
     output: str
 
 
+@dataclass(frozen=True)
+class CatalogModel:
+    """A checkpoint that a catalog lists.
+
+    Attributes:
+        name: file name without its ending. purpose: what it is for. modality: the images that it takes.
+        size, sha256: of the file, in bytes and in hexadecimal.
+        license, citation: of the weights, and works to cite.
+        address: where the file is, by https; "" for one that ships.
+    """
+
+    name: str
+    purpose: str
+    modality: str
+    size: int
+    sha256: str
+    license: str
+    citation: str
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class ModelsResult:
+    """The models of the catalogs, and the file downloaded (None: not asked for)."""
+
+    models: tuple[CatalogModel, ...]
+    downloaded: str | None = None
+
+
 JobResult = (
     PretrainResult
     | FinetuneResult
@@ -332,6 +361,7 @@ JobResult = (
     | PreviewResult
     | ImportResult
     | ExportResult
+    | ModelsResult
 )
 
 #: Kind of job -> its result.
@@ -345,6 +375,7 @@ RESULTS: dict[str, type[JobResult]] = {
     "quality": QualityResult,
     "import": ImportResult,
     "export": ExportResult,
+    "models": ModelsResult,
 }
 
 

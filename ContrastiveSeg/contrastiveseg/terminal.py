@@ -11,7 +11,7 @@ from . import events
 from .errors import Cancelled
 from .events import Emit, Error, Event, Log, Metric, Progress, Result, StageStarted
 from .printable import printable
-from .results import ImportResult
+from .results import ImportResult, ModelsResult
 from .serialization import to_json
 
 #: Seconds between two lines of progress in a log; a stage's first and last are always printed.
@@ -118,6 +118,8 @@ def _print(event: Event) -> None:
         print(printable(f"{mark}{event.what}"), file=sys.stderr, flush=True)
     elif isinstance(event, Result) and isinstance(event.value, ImportResult):
         _print_import(event.value)
+    elif isinstance(event, Result) and isinstance(event.value, ModelsResult):
+        _print_models(event.value)
     elif isinstance(event, Result):
         for name, value in to_json(event.value).items():
             _print_value(name, value)
@@ -128,6 +130,17 @@ def _print_import(result: ImportResult) -> None:
     print(f"{result.checkpoint}: {taken} tensors taken, {left} left, {fresh} fresh.")
     for kind, names in (("left", result.skipped), ("fresh", result.fresh)):
         print("".join(printable(f"  {kind} {name}") + "\n" for name in names), end="", flush=True)
+
+
+def _print_models(result: ModelsResult) -> None:
+    if result.downloaded is not None:
+        print(printable(f"downloaded: {result.downloaded}"), flush=True)
+        return
+    for model in result.models:
+        where = "starter:" + model.name if not model.address else model.address
+        print(printable(f"{model.name} ({model.size / 10**6:.1f} MB): {where}"))
+        print(printable(f"  For: {model.purpose}. Images: {model.modality}. License: {model.license or 'not known'}."))
+        print(printable(f"  Cite: {model.citation}"), flush=True)
 
 
 def _print_value(name: str, value: Any) -> None:

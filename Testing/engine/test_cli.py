@@ -31,6 +31,7 @@ REQUIRED = {
     "quality": ["--input", "a", "--segmentations", "b"],
     "import": ["a", "--from", "macl", "--output", "b"],
     "export": ["--segmentation", "a", "--series", "b", "--checkpoint", "c", "--output", "d"],
+    "models": [],
     "preview": ["--image", "a", "--labels", "b", "--output", "c"],
 }
 #: What the formats of export that are not its default need.

@@ -84,6 +84,7 @@ LIGHT = (
     "planning.patch",
     "checkpoints.licensing",
     "checkpoints.nnunet_files",
+    "checkpoints.model_catalog",
     "evaluation.quality_tables",
     "terminal",
     "reference",

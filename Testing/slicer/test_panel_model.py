@@ -1,5 +1,6 @@
 """The section Model, and what stands on the panel, by real clicks on the real module."""
 
+import json
 from pathlib import Path
 
 from patients import noise
@@ -85,6 +86,32 @@ def test_browsing_takes_a_checkpoint_in_and_chooses_it(drive, dialogs, models, p
     drive.choose("Browse")
     assert drive.session.checkpoint.path == models / "macl.safetensors"
     assert drive.model.checkpointComboBox.currentText == "macl (pre-trained)"
+
+
+def test_a_model_of_a_catalog_is_offered_and_downloaded_only_when_asked(drive, dialogs, models, wait_for):
+    model = {
+        **{"name": "heart-ct", "purpose": "hearts", "modality": "CT", "license": "CC-BY-NC-4.0", "citation": "Doe."},
+        **{"size": 5_600_000, "sha256": "0" * 64, "address": "https://127.0.0.1:1/heart.safetensors"},
+    }
+    (models / "ours.catalog.json").write_text(json.dumps({"models": [model]}))
+    (models / "bad.catalog.json").write_text("no")
+    drive.session.refresh_catalog()
+    combo = drive.model.checkpointComboBox
+    texts = [combo.itemText(index) for index in range(combo.count)]
+    offered = texts.index("heart-ct (to download, 5.6 MB)")
+    chosen = drive.session.checkpoint
+    dialogs.answer(False, True)
+    combo.activated.emit(offered)
+    assert "CC-BY-NC-4.0" in dialogs.texts()[0]
+    assert not drive.session.training
+    combo.activated.emit(offered)
+    wait_for(lambda: not drive.session.training, SECONDS)
+    # Nobody answers at that address.
+    (problem,) = dialogs.errors()
+    assert "heart-ct could not be downloaded" in problem
+    assert drive.session.queue.entries[-1].state == "failed"
+    assert drive.session.checkpoint == chosen
+    assert not (models / "heart-ct.safetensors").exists()
 
 
 def test_browsing_in_vain_changes_nothing(drive, dialogs):

@@ -16,6 +16,7 @@ from .. import settings
 from ..mrml.parameters import Parameters
 from ..plain_text import plain_tip
 from ..workflows.catalog import Entry
+from ..workflows.downloading import Offer, download, offers, question
 from ..workflows.session import Session
 from .section import Section
 
@@ -32,6 +33,7 @@ class ModelSection(Section):
     def __init__(self, session: Session, ui: Any) -> None:
         super().__init__(session, ui)
         self._entries: list[Entry] = []
+        self._offers: list[Offer] = []
         self._tip = ui.checkpointComboBox.toolTip
         ui.checkpointComboBox.connect("activated(int)", self._on_activated)
         ui.adviceButton.connect("clicked()", self._on_advice)
@@ -63,6 +65,11 @@ class ModelSection(Section):
         for entry in self._entries:
             combo.addItem(_title(entry))
             combo.setItemData(combo.count - 1, plain_tip(entry.problem or str(entry.path)), qt.Qt.ToolTipRole)
+        self._offers = offers(self.session)
+        for offer in self._offers:
+            size = offer.model.size / 10**6
+            combo.addItem(_("{name} (to download, {size:.1f} MB)").format(name=offer.model.name, size=size))
+            combo.setItemData(combo.count - 1, plain_tip(offer.model.purpose), qt.Qt.ToolTipRole)
         combo.insertSeparator(combo.count)
         combo.addItem(_("Browse…"))
         # Names differ at their ends: the list is as wide as they are, the panel is not.
@@ -78,6 +85,13 @@ class ModelSection(Section):
             self.session.set_checkpoint(self._entries[index].path)
             return
         self._show()
+        if index < len(self._entries) + len(self._offers):
+            offer = self._offers[index - len(self._entries)]
+            if self.session.obstacle:
+                self.session.report(self.session.obstacle)
+            elif self.session.confirm(question(offer.model)):
+                download(self.session, offer)
+            return
         path = qt.QFileDialog.getOpenFileName(
             self.ui.checkpointComboBox,
             _("Choose a checkpoint"),

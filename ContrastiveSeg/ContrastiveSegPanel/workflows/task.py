@@ -178,5 +178,6 @@ def stage_words(started: StageStarted) -> str:
         Stage.EVALUATE: _("Measuring"),
         Stage.FEATURES: _("Computing features"),
         Stage.PREVIEW: _("Spreading the strokes"),
+        Stage.DOWNLOAD: _("Downloading"),
     }
     return texts[started.name].format(case=started.detail)

@@ -18,6 +18,7 @@ from ..descriptions import (
     FinetuneJob,
     ImportJob,
     Job,
+    ModelsJob,
     PretrainJob,
     PreviewJob,
     QualityJob,
@@ -30,6 +31,7 @@ from ..results import (
     FinetuneResult,
     ImportResult,
     JobResult,
+    ModelsResult,
     PretrainResult,
     PreviewResult,
     QualityResult,
@@ -48,6 +50,7 @@ _DOERS = {
     "import": ("checkpoints.foreign", "import_weights"),
     "preview": ("previewing.job", "preview"),
     "export": ("exports.job", "export"),
+    "models": ("checkpoints.models_job", "models"),
 }
 
 
@@ -69,6 +72,8 @@ def run(job: ImportJob, emit: events.Emit = ..., cancelled: events.CancelCheck =
 def run(job: PreviewJob, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> PreviewResult: ...
 @overload
 def run(job: ExportJob, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> ExportResult: ...
+@overload
+def run(job: ModelsJob, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> ModelsResult: ...
 @overload
 def run(job: Job, emit: events.Emit = ..., cancelled: events.CancelCheck = ...) -> JobResult: ...
 def run(job: Job, emit: events.Emit = events.silent, cancelled: events.CancelCheck = events.never) -> JobResult:
@@ -101,7 +106,7 @@ def _run(job: Job, emit: events.Emit, cancelled: events.CancelCheck) -> JobResul
 
 def _with_checkpoint_path(job: Job) -> Job:
     """``job`` with its starter's file; a path stays as typed, since a run to resume is known by it."""
-    if not isinstance(job, (PretrainJob, ImportJob)) and (job.checkpoint or "").startswith(PREFIX):
+    if not isinstance(job, (PretrainJob, ImportJob, ModelsJob)) and (job.checkpoint or "").startswith(PREFIX):
         return dataclasses.replace(job, checkpoint=str(checkpoint_path(job.checkpoint or "")))
     return job
 
