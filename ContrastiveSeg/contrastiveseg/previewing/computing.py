@@ -23,6 +23,7 @@ from ..device import autocast, autocast_dtype, keep_large_buffers, out_of_memory
 from ..errors import Cancelled, InputError
 from ..events import CancelCheck
 from ..networks.backbone import Backbone
+from ..networks.inference import for_inference
 from ..networks.registry import build
 from ..networks.segmenter import load_transferred
 from ..planning.normalize import looks_like_ct, sample, window_from
@@ -81,7 +82,7 @@ def open_network(path: str, digest: str, channels: int, device: str, precision: 
         load_transferred(backbone, weights, card.transferred)
         learned = ("decoder" in card.transferred, *(f"decoder.{n}" in card.transferred for n in range(backbone.levels)))
         blocks = backbone.levels if learned[0] else [*learned[1:], False].index(False)
-    return FeatureNetwork(card, backbone.to(chosen).eval(), blocks, chosen, autocast_dtype(chosen, precision))
+    return FeatureNetwork(card, for_inference(backbone, chosen), blocks, chosen, autocast_dtype(chosen, precision))
 
 
 def feature_maps(network: FeatureNetwork, volume: Volume, cancelled: CancelCheck) -> FeatureMaps:

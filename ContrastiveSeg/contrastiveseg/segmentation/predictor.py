@@ -20,6 +20,7 @@ from ..data.preprocessor import Preprocessor
 from ..descriptions import Pieces
 from ..device import autocast_dtype, keep_large_buffers, resolve_device
 from ..errors import InputError
+from ..networks.inference import for_inference
 from ..networks.segmenter import Segmenter
 from ..volumes.reading import read_channels
 from ..volumes.volume import LabelMap, Volume, nonzero_box
@@ -48,7 +49,7 @@ class Predictor:
     """Segments volumes with one network on one device.
 
     Args:
-        card: names the plan and the labels. network: the segmenter, moved to ``device`` and set to evaluation.
+        card: names the plan and the labels. network: the segmenter; a copy on ``device`` predicts.
         dtype: type to compute in, None for float32.
 
     >>> import numpy as np
@@ -65,7 +66,7 @@ class Predictor:
         if device.type == "cpu":
             keep_large_buffers()
         self.card, self.device, self.dtype = card, device, dtype
-        self.network = network.to(device).eval()
+        self.network = for_inference(network, device)
         self.preprocessor = Preprocessor(card.plan)
 
     @classmethod

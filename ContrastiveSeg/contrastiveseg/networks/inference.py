@@ -1,0 +1,56 @@
+"""Networks that only predict: on a CPU the same results through the faster of torch's kernels."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def for_inference(network: Network, device: torch.device) -> Network:
+    """A copy of ``network`` on ``device`` in evaluation mode.
+
+    On x86 processors 3D maps are kept with their channels last, which saves oneDNN's convolutions a copy before and
+    after each, and torch's heuristics, which choose a convolution without oneDNN for small maps of one sample, are
+    passed over. Measured by Testing/benchmarks/tile_time.py. Logits differ by rounding alone.
+    """
+    network = copy.deepcopy(network).to(device).eval()
+    if device.type == "cpu" and _has_fast_convolutions():
+        for part in network.modules():
+            if isinstance(part, (nn.Conv3d, nn.ConvTranspose3d)):
+                part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last_3d)
+            if isinstance(part, nn.Conv3d) and part.padding_mode == "zeros" and not isinstance(part.padding, str):
+                part.__class__ = _OneDnnConv3d
+            elif isinstance(part, nn.InstanceNorm3d) and not part.track_running_stats:
+                part.__class__ = _ChannelsLastNorm
+    return network
+
+
+def _has_fast_convolutions() -> bool:
+    """Whether oneDNN has 3D convolutions for this processor; elsewhere it falls back to a slow reference."""
+    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith("AVX")
+
+
+class _OneDnnConv3d(nn.Conv3d):
+    """A convolution that oneDNN computes, whatever the size of its input. It has no gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):
+            return super().forward(x)  # in bfloat16 it is oneDNN's
+        assert not isinstance(self.padding, str)
+        where = (self.padding, self.stride, self.dilation, self.groups)
+        return torch.mkldnn_convolution(x, self.weight, self.bias, *where)
+
+
+class _ChannelsLastNorm(nn.InstanceNorm3d):
+    """Instance norm that keeps a sample's channels last: of one sample it is batch norm by its own statistics."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 1:
+            return super().forward(x)
+        return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
