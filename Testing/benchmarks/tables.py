@@ -104,3 +104,14 @@ def preview_time(runs: Sequence[dict[str, Any]]) -> str:
         rows.append([{"bf16": "bfloat16", "32": "float32"}[precision], *cells])
     columns = ["256x256x100 voxels", "First preview: s (processor s)", "After further strokes: s (processor s)"]
     return markdown(columns, rows)
+
+
+def tile_time(runs: Sequence[dict[str, Any]]) -> str:
+    """Of ``tile_time.py``: CPU time of a tile as built, and relative to it as made for inference and by OpenVINO."""
+    rows = []
+    for run in runs:
+        tile, kind = "x".join(map(str, run["tile"])), "float32" if run["precision"] == "32" else "bfloat16"
+        ratio = "{:.2f} ({:.2f}-{:.2f})".format(run["ratio"], *run["range"])
+        other = f"{run['openvino']:.2f}" if run["openvino"] else "-"
+        rows.append([f"{run['set']}, {tile}, {kind}", f"{run['built_ms']:.0f}", ratio, other, f"{run['dice']:.4f}"])
+    return markdown(["Tile", "As built (ms)", "For inference (range)", "OpenVINO", "Dice against float32"], rows)

@@ -24,7 +24,7 @@ from unittest import mock
 import torch
 from common import add_common_options, add_data_options, data_set, image, machine, split
 from results_file import add_run
-from tables import markdown
+from tables import tile_time
 from torch import Tensor
 
 from contrastiveseg.checkpoints.open import open_segmenter
@@ -52,18 +52,16 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_large_buffers()
-    rows = []
+    runs = []
     try:
         for path in options.checkpoints:
             for run in _runs(options, path):
                 add_run(options.output, run)
-                rows.append(_row(run))
-                print(rows[-1], file=sys.stderr, flush=True)
+                runs.append(run)
     except ContrastiveSegError as problem:
         print(problem, file=sys.stderr)
         return problem.exit_code
-    columns = ["Network, tile, type", "As built (ms)", "Ratio", "Range", "OpenVINO's ratio", "Dice against float32"]
-    print(markdown(columns, rows))
+    print(tile_time(runs))
     return 0
 
 
@@ -126,23 +124,8 @@ def _agreement(options: argparse.Namespace, path: Path, dtype: torch.dtype | Non
 @contextmanager
 def _as_built() -> Iterator[None]:
     """Networks made for inference inside are as torch runs them."""
-    with mock.patch.object(inference, "_has_fast_convolutions", lambda: False):
+    with mock.patch.object(inference, "_has_fast_convolutions", return_value=False):
         yield
-
-
-def _row(run: dict[str, Any]) -> list[str]:
-    tile = "x".join(map(str, run["tile"]))
-    least, most = run["range"]
-    name = f"{run['set']}, {tile}, {'float32' if run['precision'] == '32' else 'bfloat16'}"
-    other = f"{run['openvino']:.2f}" if run["openvino"] else "-"
-    return [
-        name,
-        f"{run['built_ms']:.1f}",
-        f"{run['ratio']:.2f}",
-        f"{least:.2f}-{most:.2f}",
-        other,
-        f"{run['dice']:.4f}",
-    ]
 
 
 if __name__ == "__main__":
