@@ -60,6 +60,14 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     def deactivate(self) -> None:
         self._options.leave()
 
+    def sourceVolumeNodeChanged(self) -> None:
+        # Also of effects that are not active; and the segmentation may be another one.
+        if self._options is not None:
+            self._options.follow()
+
+    def referenceGeometryChanged(self) -> None:
+        self.sourceVolumeNodeChanged()
+
     def cleanup(self) -> None:
         if self._options is not None:
             self._options.leave()

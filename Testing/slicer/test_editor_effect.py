@@ -8,6 +8,7 @@ import slicer
 from ContrastiveSegPanel.mrml.segment_status import Status, set_segment_status
 from ContrastiveSegPanel.workflows.pairing import PREDICTED
 from nodes import mask_of, segment_id
+from patients import add_segmentation, add_volume
 from preview_driver import LIVER, SECONDS, dice, found, with_strokes
 
 
@@ -111,12 +112,22 @@ def test_cancel_and_after_every_stroke_are_the_panels(editor, drive):
     options.cancel.click()
     drive.finish()
     assert found("Strokes preview") is None
-    options.follow.setChecked(True)
+    options.every_stroke.setChecked(True)
     assert drive.ui.followCheckBox.checked
     drive.finish()
     drive.ui.followCheckBox.setChecked(False)
     drive.section.show_state()
-    drive.wait_for(lambda: not options.follow.checked)
+    drive.wait_for(lambda: not options.every_stroke.checked)
+
+
+def test_the_effect_follows_the_editor_to_another_segmentation(editor, drive):
+    options = editor.choose()
+    volume = add_volume("CT 2", 2)
+    other = add_segmentation(volume, ("Liver",), 2)
+    editor.widget.setSegmentationNode(other)
+    editor.widget.setSourceVolumeNode(volume)
+    assert drive.ui.strokesSelector.currentNode() is other
+    drive.wait_for(lambda: options.preview.enabled)
 
 
 def test_going_away_leaves_the_panel_alone(editor, drive):

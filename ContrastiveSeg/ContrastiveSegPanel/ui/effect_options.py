@@ -36,8 +36,8 @@ class EffectOptions:
         self.preview, self.cancel = _button(_("Preview"), self._preview), _button(_("Cancel"), self._cancel)
         self.take, self.undo = _button(_("Take it"), self._take), _button(_("Undo"), self._undo)
         self.learn_again = _button(_("Learn again"), self._learn)
-        self.follow = qt.QCheckBox(_("After every stroke"))
-        self.follow.connect("toggled(bool)", self._on_follow)
+        self.every_stroke = qt.QCheckBox(_("After every stroke"))
+        self.every_stroke.connect("toggled(bool)", self._on_follow)
         self.checkpoint, self.status = plain_label(""), plain_label("")
         for label in (self.checkpoint, self.status):
             label.wordWrap = True
@@ -48,7 +48,7 @@ class EffectOptions:
         for button in (self.preview, self.cancel, self.take, self.undo):
             row.addWidget(button)
         column.addLayout(row)
-        for widget in (self.follow, self.status, self.learn_again):
+        for widget in (self.every_stroke, self.status, self.learn_again):
             column.addWidget(widget)
         self._show_state()
 
@@ -60,7 +60,7 @@ class EffectOptions:
         panel.session.warm_up()
         for section in self._sections:
             section.shown.connect(self._show_soon)
-        self._take_segmentation()
+        self.follow()
         _preview, tune = self._sections
         tune.refresh()
         self._show_state()
@@ -76,9 +76,10 @@ class EffectOptions:
     def _sections(self) -> list[Any]:
         return [] if self._panel is None else [self._panel.sections[name] for name in ("preview", "fineTune")]
 
-    def _take_segmentation(self) -> None:
-        """Let the panel preview what is edited."""
-        self._sections[0].ui.strokesSelector.setCurrentNode(self._segmentation())
+    def follow(self) -> None:
+        """Let the panel preview what is edited now."""
+        for section in self._sections[:1]:
+            section.ui.strokesSelector.setCurrentNode(self._segmentation())
 
     def _show_soon(self) -> None:
         self._timer.start(0)
@@ -99,10 +100,10 @@ class EffectOptions:
             mine.setToolTip(theirs.toolTip)
         self.preview.setVisible(not busy)
         self.cancel.setVisible(busy)
-        was = self.follow.blockSignals(True)
-        self.follow.setChecked(ui.followCheckBox.checked)
-        self.follow.blockSignals(was)
-        self.follow.setToolTip(ui.followCheckBox.toolTip)
+        was = self.every_stroke.blockSignals(True)
+        self.every_stroke.setChecked(ui.followCheckBox.checked)
+        self.every_stroke.blockSignals(was)
+        self.every_stroke.setToolTip(ui.followCheckBox.toolTip)
         entry = self._panel.session.checkpoint
         name = entry.name if entry is not None else _("none")
         text = _("Checkpoint: {name}. The module Contrastive Segmentation has the choice.").format(name=name)
@@ -112,7 +113,7 @@ class EffectOptions:
     # Without a panel the editor shows none of the buttons.
 
     def _preview(self) -> None:
-        self._take_segmentation()
+        self.follow()
         self._sections[0].start()
 
     def _cancel(self) -> None:
@@ -128,8 +129,8 @@ class EffectOptions:
         self._sections[1].ui.learnAgainButton.click()
 
     def _on_follow(self) -> None:
-        self._take_segmentation()
-        self._sections[0].ui.followCheckBox.setChecked(self.follow.checked)
+        self.follow()
+        self._sections[0].ui.followCheckBox.setChecked(self.every_stroke.checked)
 
 
 def _button(text: str, on_click: Callable[[], None]) -> Any:

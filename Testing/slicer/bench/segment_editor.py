@@ -102,6 +102,9 @@ class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
     def cleanup(self) -> None:
         self._call("cleanup")
 
+    def sourceVolumeNodeChanged(self) -> None:
+        self._call("sourceVolumeNodeChanged")
+
     def parameterSetNode(self) -> Any:
         return self._node
 
@@ -216,3 +219,5 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         if node is not None and not isinstance(node, slicer.vtkMRMLScalarVolumeNode):
             raise TypeError(f"setSourceVolumeNode takes a volume or None, not {node!r}")
         self._parameters.SetAndObserveSourceVolumeNode(node)
+        for effect in self._effects:
+            effect.sourceVolumeNodeChanged()
