@@ -69,7 +69,11 @@ def _register_sample_data() -> None:
 def _start_worker_early() -> None:
     from ContrastiveSegPanel.engine import early
 
-    early.start_soon()
+    early.start_soon(_import_panel)
+
+
+def _import_panel() -> None:
+    from ContrastiveSegPanel.ui import panel  # noqa: F401
 
 
 def _register_segment_editor_effect() -> None:

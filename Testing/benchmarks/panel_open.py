@@ -122,10 +122,10 @@ def _start_early() -> None:
     from ContrastiveSegPanel.engine import early
 
     early.remember_opening()
-    early._AFTER_MS = 0
-    early.start_soon()
+    early._AFTER_MS = early._THEN_MS = 0
+    sys.modules["ContrastiveSeg"]._start_worker_early()
     # Nothing else is asked of it.
-    while early._worker is None or early._worker._open:
+    while early._worker is None or early._worker._open or "ContrastiveSegPanel.ui.panel" not in sys.modules:
         slicer.app.processEvents()
         time.sleep(0.01)
 

@@ -22,10 +22,18 @@ def opened(early):
 
 def started(early):
     """Whether a worker waits after Slicer's start, as far as the timers have come."""
-    early.start_soon()
+    early.start_soon(lambda: None)
     for _ in range(3):
         slicer.app.processEvents()
     return early._worker is not None
+
+
+def test_what_else_the_user_would_wait_for_comes_after_it(early, opened, monkeypatch, wait_for):
+    monkeypatch.setattr(early, "_THEN_MS", 0)
+    told = []
+    early.start_soon(lambda: told.append(early._worker is not None))
+    wait_for(lambda: told)
+    assert told == [True]
 
 
 def test_nothing_starts_before_the_module_was_opened_once(early):

@@ -6,6 +6,8 @@ Only for users who work with the module: a month after they have last opened it 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import slicer
@@ -19,12 +21,15 @@ _OPENED = "LastOpened"
 _DAYS = 31
 #: After Slicer's start, which is not to be slowed down.
 _AFTER_MS = 4000
+#: After that, for what the panel needs in Slicer itself.
+_THEN_MS = 1000
 #: How long a worker waits for the panel to be opened, before it gives its memory back.
 _KEPT_MS = 15 * 60 * 1000
 
-#: The worker that waits for the panel, and the timer that starts or ends it.
+#: The worker that waits for the panel, and the timers of what comes next.
 _worker: client.EngineClient | None = None
 _timer: Any = None
+_then_timer: Any = None
 
 
 def remember_opening() -> None:
@@ -32,14 +37,17 @@ def remember_opening() -> None:
     settings.set_text(_OPENED, datetime.date.today().isoformat())
 
 
-def start_soon() -> None:
+def start_soon(then: Callable[[], object]) -> None:
     """Start a worker a little later, if the user is likely to want it; for Slicer's ``startupCompleted()``.
 
     Not in tests and not in batches, which have no main window.
+
+    Args:
+        then: called a little after that, for what else would keep the user waiting.
     """
     global _timer
     if _opened_lately() and slicer.util.mainWindow() is not None and not slicer.app.testingEnabled():
-        _timer = single_shot(_start)
+        _timer = single_shot(partial(_start, then))
         _timer.start(_AFTER_MS)
 
 
@@ -50,8 +58,10 @@ def take() -> client.EngineClient:
     return taken
 
 
-def _start() -> None:
-    global _worker, _timer
+def _start(then: Callable[[], object]) -> None:
+    global _worker, _timer, _then_timer
+    _then_timer = single_shot(then)
+    _then_timer.start(_THEN_MS)
     if missing():
         return
     _worker = client.EngineClient()
