@@ -83,6 +83,14 @@ def test_an_empty_label_map_is_written_too(tmp_path):
     assert len(ds.SegmentSequence) == 3
 
 
+def test_more_labels_than_a_byte_counts(tmp_path):
+    folder = save_series(tmp_path / "mr", ARRAY, AXIAL)
+    labels = np.where(LABELS == 300, 260, 0)
+    write_dicom_seg(tmp_path / "seg.dcm", labels, read_source(folder), [Label(n, str(n)) for n in range(1, 261)], MODEL)
+    _, read = read_seg(tmp_path / "seg.dcm", read_geometry(folder)[0])
+    np.testing.assert_array_equal(read, labels)
+
+
 def test_it_says_what_it_is_and_of_which_images(tmp_path):
     def of_a_clinic(z, ds):
         ds.SpecificCharacterSet, ds.PatientName = "ISO_IR 100", "Müller^Jörg"

@@ -37,8 +37,10 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 @pytest.fixture(scope="session")
 def slicer_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The bench, started once, and told at the end that Slicer quits."""
-    start.start(tmp_path_factory.mktemp("slicer"))
+    """The bench, started once, and told at the end that Slicer quits; the user's documents lie in its folder."""
+    folder = tmp_path_factory.mktemp("slicer")
+    os.environ["HOME"] = str(folder)
+    start.start(folder)
     yield
     import slicer
 

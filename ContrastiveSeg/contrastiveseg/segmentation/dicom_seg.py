@@ -93,7 +93,7 @@ def write_dicom_seg(
         InputError: a value that no label has, a header of the series that the standard does not allow, a full disk.
     """
     ordered = sorted(labels, key=lambda label: label.value)
-    lookup = np.zeros(2**16, np.uint8)
+    lookup = np.zeros(2**16, np.uint16)
     lookup[[label.value for label in ordered]] = np.arange(1, len(ordered) + 1)
     stored = np.flatnonzero(np.bincount(array.ravel()))
     if unknown := [int(value) for value in stored if value and not lookup[value]]:
