@@ -28,6 +28,17 @@ def test_gpu_and_cpu_give_the_same_labels(segmenter, image):
     assert np.mean(on_cpu.labels.array == on_gpu.labels.array) > 0.999
 
 
+def test_the_gpu_is_waited_for_once_a_volume(segmenter, monkeypatch):
+    predictor = Predictor.open(segmenter, torch.device("cuda"), None)
+    waited, wait = [], torch.cuda.synchronize
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: waited.append(wait(device)))
+    tiles: list[int] = []
+    image = torch.randn(1, *(3 * n for n in predictor.card.plan.patch))
+    predictor.logits(image, on_tile=lambda done, total: tiles.append(done))
+    assert len(tiles) > 1
+    assert len(waited) == 1
+
+
 def test_out_of_memory_is_answered_with_smaller_batches():
     device, sizes = torch.device("cuda"), []
 

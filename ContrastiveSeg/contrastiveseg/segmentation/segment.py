@@ -17,12 +17,14 @@ import numpy as np
 import torch
 
 from .. import events
+from ..checkpoints.card import Card
 from ..checkpoints.licensing import tell_terms
 from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
 from ..files import write_text
 from ..planning.compatibility import incompatibilities, warning_text
+from ..planning.plan import Plan
 from ..results import Failure, SegmentResult
 from ..volumes.reading import read_channels
 from ..volumes.volume import Volume
@@ -30,11 +32,12 @@ from ..volumes.writing import write_labels, write_maps
 from .dicom_seg import Model, without_codes, write_dicom_seg
 from .finished import checkpoint_digest, is_finished, origin_of
 from .outputs import Output, as_dicom, outputs_of
-from .predictor import Predictor
+from .predictor import Prediction, Predictor
 from .read_ahead import read_ahead
-from .region import voxels_of
+from .region import VoxelBox, voxels_of
 from .sliding_window import OnTile
 from .timings import Timings
+from .write_behind import WriteBehind
 
 if TYPE_CHECKING:
     from .dicom_source import DicomSource
@@ -51,6 +54,16 @@ class Loaded:
     volume: Volume
     origin: str
     source: DicomSource | None
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A case that was computed and is to be written; ``box`` is the part that was segmented, None for all."""
+
+    output: Output
+    loaded: Loaded
+    box: VoxelBox | None
+    prediction: Prediction
 
 
 def segment(
@@ -100,23 +113,45 @@ def segment(
         volume = read_channels(output.case.images, len(predictor.card.plan.channels))
         return Loaded(volume, origin_of(output.case, checkpoint, job), source)
 
-    for done, (output, loaded) in enumerate(read_ahead(outputs, read)):
+    def write(case: Segmented) -> None:
+        with timings.of("write"):
+            _write(job, predictor.card, model, case)
 
-        def on_tile(tile: int, tiles: int, done: int = done) -> None:
-            if cancelled():
-                raise Cancelled(f"Stopped after {len(written)} of {len(outputs)} volumes. Those written stay.")
-            progress(done + tile / tiles)
+    def failed(output: Output, problem: BaseException) -> None:
+        if len(outputs) == 1 or not isinstance(problem, (InputError, RuntimeError, MemoryError)):
+            raise problem
+        failures.append(Failure(str(output.case.images[0]), str(problem)))
+        emit(events.warning(f"{output.case.name} failed: {problem}"))
 
-        try:
-            if apart := _segment_case(job, predictor, model, output, loaded, timings, emit, on_tile):
-                left_out[output.case.name] = apart
-            written.append(str(output.labels))
-        except (InputError, RuntimeError, MemoryError) as problem:
-            if len(outputs) == 1:
-                raise
-            failures.append(Failure(str(output.case.images[0]), str(problem)))
-            emit(events.warning(f"{output.case.name} failed: {problem}"))
-        progress(done + 1)
+    def ended(case: Segmented, problem: BaseException | None) -> None:
+        if problem is not None:
+            return failed(case.output, problem)
+        _tell(case, predictor.card.plan, emit)
+        written.append(str(case.output.labels))
+        if apart := case.prediction.left_out:
+            left_out[case.output.case.name] = apart
+
+    with WriteBehind(write, ended) as writing:
+        for done, (output, loaded) in enumerate(read_ahead(outputs, read)):
+
+            def on_tile(tile: int, tiles: int, done: int = done) -> None:
+                if cancelled():
+                    writing.finish()
+                    raise Cancelled(f"Stopped after {len(written)} of {len(outputs)} volumes. Those written stay.")
+                progress(done + tile / tiles)
+
+            try:
+                case = _segment_case(job, predictor, output, loaded, timings, on_tile)
+            except (InputError, RuntimeError, MemoryError) as problem:
+                writing.finish()
+                failed(output, problem)
+            else:
+                writing.put(case)
+                # Probabilities are too large to be kept beside the next volume; the last one has nothing to wait for.
+                if case.prediction.probabilities is not None or done + 1 == len(outputs):
+                    writing.finish()
+            progress(done + 1)
+        writing.finish()
     if not written and not kept:
         raise InputError(f"None of the {len(outputs)} volumes could be segmented. {failures[0].what}")
     timings.add("total", import_seconds + time.perf_counter() - start)
@@ -130,20 +165,17 @@ def segment(
 def _segment_case(
     job: SegmentJob,
     predictor: Predictor,
-    model: Model,
     output: Output,
     loaded: Callable[[], Loaded],
     timings: Timings,
-    emit: events.Emit,
     on_tile: OnTile,
-) -> Mapping[str, float]:
-    """Returns what was left out, see :class:`.predictor.Prediction`; ``loaded`` gives the case when it is read."""
+) -> Segmented:
+    """``loaded`` gives the case when it is read."""
     with timings.of("load"):
         case = loaded()
-        volume, origin = case.volume, case.origin
-        box = voxels_of(job.roi, volume.geometry, output.case.name) if job.roi else None
+        box = voxels_of(job.roi, case.volume.geometry, output.case.name) if job.roi else None
     prediction = predictor.predict(
-        volume,
+        case.volume,
         mirror=job.mirror,
         pieces=job.pieces,
         box=box,
@@ -152,40 +184,48 @@ def _segment_case(
         on_tile=on_tile,
         timings=timings,
     )
-    with timings.of("write"), ExitStack() as undo:
-        compress = not job.uncompressed
+    return Segmented(output, case, box, prediction)
+
+
+def _write(job: SegmentJob, card: Card, model: Model, case: Segmented) -> None:
+    """All files of ``case``, or none."""
+    output, geometry, origin = case.output, case.loaded.volume.geometry, case.loaded.origin
+    compress = not job.uncompressed
+    with ExitStack() as undo:
         for path, array in (
-            (output.probabilities, prediction.probabilities),
-            (output.uncertainty, prediction.uncertainty),
+            (output.probabilities, case.prediction.probabilities),
+            (output.uncertainty, case.prediction.uncertainty),
         ):
             if path and array is not None:
-                write_maps(path, array, volume.geometry, compress, origin)
+                write_maps(path, array, geometry, compress, origin)
                 undo.callback(path.unlink, missing_ok=True)
         # Last: a case with a label map is complete.
-        labels = prediction.labels.array
-        if case.source:
-            write_dicom_seg(output.labels, labels, case.source, predictor.card.labels, model, origin)
+        labels = case.prediction.labels.array
+        if case.loaded.source:
+            write_dicom_seg(output.labels, labels, case.loaded.source, card.labels, model, origin)
         else:
-            write_labels(output.labels, labels, volume.geometry, compress, origin)
+            write_labels(output.labels, labels, geometry, compress, origin)
         undo.pop_all()
-    name = output.case.name
-    channels = predictor.card.plan.channels
-    if len(channels) > 1 and len(output.case.images) == 1:
+
+
+def _tell(case: Segmented, plan: Plan, emit: events.Emit) -> None:
+    """What is to be known of a written ``case``."""
+    name, volume, channels = case.output.case.name, case.loaded.volume, plan.channels
+    if len(channels) > 1 and len(case.output.case.images) == 1:
         listed = ", ".join(channel.name for channel in channels)
         emit(events.log(f"{name}: its one file is read as the channels {listed}, in this order."))
     if volume.geometry.doubt:
         emit(events.warning(f"{name}: {volume.geometry.doubt}."))
-    if box is not None:
-        share = np.prod([part.stop - part.start for part in box]) / np.prod(volume.geometry.shape)
+    if case.box is not None:
+        share = np.prod([part.stop - part.start for part in case.box]) / np.prod(volume.geometry.shape)
         emit(events.log(f"{name}: only the region of interest was segmented, {share:.1%} of it; the rest is empty."))
-    if prediction.left_out:
-        volumes = ", ".join(f"{label} {ml:.3g} ml" for label, ml in prediction.left_out.items())
+    if case.prediction.left_out:
+        volumes = ", ".join(f"{label} {ml:.3g} ml" for label, ml in case.prediction.left_out.items())
         emit(events.log(f"{name}: left out, apart from the largest piece: {volumes}. 'All pieces' keeps it."))
-    for problem in incompatibilities(predictor.card.plan, volume.geometry, list(volume.array)):
+    for problem in incompatibilities(plan, volume.geometry, list(volume.array)):
         single = problem.channel is None or len(channels) == 1
         subject = name if single else f"{name}, channel {channels[problem.channel or 0].name!r},"
         emit(events.warning(warning_text(problem, subject)))
-    return prediction.left_out
 
 
 def _source_of(output: Output) -> DicomSource:
