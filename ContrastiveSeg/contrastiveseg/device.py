@@ -15,6 +15,7 @@ import torch
 
 from .descriptions import Precision
 from .errors import InputError
+from .printable import quoted
 
 
 def resolve_device(name: str) -> torch.device:
@@ -30,7 +31,7 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as problem:
-        raise InputError(f"There is no device {name!r}. Use auto, cpu, cuda, cuda:N or mps.") from problem
+        raise InputError(f"There is no device {quoted(name)}. Use auto, cpu, cuda, cuda:N or mps.") from problem
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
@@ -38,7 +39,7 @@ def resolve_device(name: str) -> torch.device:
     elif device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("mps is asked for, but this machine has none. Use --device auto.")
     elif device.type not in ("cpu", "cuda", "mps"):
-        raise InputError(f"There is no device {name!r}. Use auto, cpu, cuda, cuda:N or mps.")
+        raise InputError(f"There is no device {quoted(name)}. Use auto, cpu, cuda, cuda:N or mps.")
     return device
 
 

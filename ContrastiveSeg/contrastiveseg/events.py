@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 from . import serialization
 from .errors import InputError
+from .printable import quoted
 
 
 class Stage(enum.Enum):
@@ -138,7 +139,7 @@ def from_json(data: Any) -> Event:
     """
     kind = data.get("event") if isinstance(data, Mapping) else None
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise InputError(f"{kind!r} is not an event. Known: {', '.join(_KINDS)}.")
+        raise InputError(f"{quoted(kind)} is not an event. Known: {', '.join(_KINDS)}.")
     return serialization.from_json(_KINDS[kind], {k: v for k, v in data.items() if k != "event"}, kind)
 
 

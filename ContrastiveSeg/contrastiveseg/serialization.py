@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from .errors import InputError
 from .parameters import ParameterError
+from .printable import quoted, shortened
 
 T = TypeVar("T")
 
@@ -66,11 +67,11 @@ def from_json(cls: type[T], data: Any, where: str = "") -> T:
     names = [key if key in fields else american(str(key)) for key in data]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError(f"{where}: {', '.join(twice)} given twice, in two spellings.")
+        raise InputError(f"{where}: {', '.join(map(shortened, twice[:5]))} given twice, in two spellings.")
     data = dict(zip(names, data.values(), strict=True))
     unknown = sorted(set(data) - set(fields))
     if unknown:
-        raise InputError(f"{where}: unknown {', '.join(unknown)}. Known: {', '.join(fields)}.")
+        raise InputError(f"{where}: unknown {', '.join(map(shortened, unknown[:5]))}. Known: {', '.join(fields)}.")
     values = {}
     for name, field in fields.items():
         if name in data:
@@ -106,11 +107,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is typing.Literal:
         # 2.0 == 2 and True == 1, but neither is what was declared.
         if not any(value == a and type(value) is type(a) for a in args):
-            raise InputError(f"{where}: {value!r} is not one of {', '.join(map(repr, args))}.")
+            raise InputError(f"{where}: {quoted(value)} is not one of {', '.join(map(repr, args))}.")
         return value
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise InputError(f"{where}: expected a list, found {value!r}.")
+            raise InputError(f"{where}: expected a list, found {quoted(value)}.")
         if len(args) == 2 and args[1] is Ellipsis:
             return tuple(_convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
         if len(value) != len(args):
@@ -118,8 +119,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(_convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
     if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
         if not isinstance(value, Mapping):
-            raise InputError(f"{where}: expected an object, found {value!r}.")
-        return {str(k): _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
+            raise InputError(f"{where}: expected an object, found {quoted(value)}.")
+        return {str(k): _convert(args[1], v, f"{where}.{shortened(k)}") for k, v in value.items()}
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return _member(hint, value, where)
     if dataclasses.is_dataclass(hint):
@@ -127,7 +128,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return _finite(value, where)
     if isinstance(hint, type) and (not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool)):
-        raise InputError(f"{where}: expected {hint.__name__}, found {value!r}.")
+        raise InputError(f"{where}: expected {hint.__name__}, found {quoted(value)}.")
     return value
 
 
@@ -136,7 +137,7 @@ def _member(kind: type[enum.Enum], value: Any, where: str) -> enum.Enum:
         return kind(value)
     except ValueError:
         known = ", ".join(repr(member.value) for member in kind)
-        raise InputError(f"{where}: {value!r} is not one of {known}.") from None
+        raise InputError(f"{where}: {quoted(value)} is not one of {known}.") from None
 
 
 def _finite(value: float, where: str) -> float:

@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..planning.fingerprint import declared_modality
 from ..planning.plan import Channel, Conventions, Normalization, Plan, Spacing
 from ..planning.resolution import finer_than_working
+from ..printable import quoted
 from ..serialization import from_json
 from .card import Decision, Label
 
@@ -120,7 +121,9 @@ def configuration_of(plans: Plans, name: str) -> Configuration:
     current: Any = name
     while current is not None:
         if not isinstance(current, str) or current in seen or current not in plans.configurations:
-            raise InputError(f"plans.json has no complete configuration {name!r} ({', '.join(plans.configurations)}).")
+            raise InputError(
+                f"plans.json has no complete configuration {quoted(name)} ({', '.join(plans.configurations)})."
+            )
         seen.append(current)
         inherited = {**plans.configurations[current], **inherited}
         current = plans.configurations[current].get("inherits_from")

@@ -66,7 +66,7 @@ class CachedCase:
             it looks as if only some were.
         structures: the labels that were looked for, None for all; the task says it.
         doubt: in what the image's file contradicts itself, see :class:`.volumes.volume.Geometry`.
-        checksums: CRC-32 of its arrays, in the order of the files' endings.
+        checksums: CRC-32 of its arrays, in the order of the files' endings; in its file also of the rest of the record.
     """
 
     name: str
@@ -162,7 +162,9 @@ def _prepared_case(case: CaseFiles, plan: Plan, folder: Path, with_labels: bool,
     except InputError as problem:
         raise InputError(f"Case {case.name}: {problem}") from problem
     # The copies are anonymous; who asks for a case knows its name.
-    write_text(folder / f"{key}.json", json.dumps(to_json(dataclasses.replace(cached, name=""))))
+    record = dataclasses.replace(cached, name="")
+    record = dataclasses.replace(record, checksums=(*record.checksums, _checksum_of_record(record)))
+    write_text(folder / f"{key}.json", json.dumps(to_json(record)))
     return _Prepared(cached, was_damaged)
 
 
@@ -171,10 +173,17 @@ def _existing(folder: Path, key: str) -> CachedCase | None:
     try:
         case = from_json(CachedCase, json.loads((folder / f"{key}.json").read_text(encoding="utf-8")))
         endings = (IMAGE,) if case.values is None else (IMAGE, LABELS, FOREGROUND)
-        checksums = tuple(_checksum(np.load(folder / f"{key}{ending}", mmap_mode="r")) for ending in endings)
-    except (OSError, EOFError, ValueError, InputError):
+        arrays = tuple(_checksum(np.load(folder / f"{key}{ending}", mmap_mode="r")) for ending in endings)
+    except Exception:  # whatever json and numpy meet in damaged files
         return None
-    return case if checksums == case.checksums else None
+    whole = dataclasses.replace(case, checksums=case.checksums[: len(endings)])
+    # Records of the first versions have no checksum of their own.
+    own = case.checksums[len(endings) :]
+    return whole if arrays == whole.checksums and own in ((), (_checksum_of_record(whole),)) else None
+
+
+def _checksum_of_record(case: CachedCase) -> int:
+    return zlib.crc32(json.dumps(to_json(case)).encode())
 
 
 def _checksum(array: np.ndarray) -> int:

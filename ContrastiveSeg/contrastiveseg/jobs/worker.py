@@ -25,7 +25,7 @@ from typing import Any, TextIO
 from .. import __version__, events
 from ..descriptions import JOBS, Job
 from ..errors import Cancelled, ContrastiveSegError, InputError, system_refusals
-from ..printable import printable_trace
+from ..printable import printable_trace, quoted
 from ..serialization import from_json
 from .answers import Answers
 from .interrupt import interruptible
@@ -154,7 +154,7 @@ def _doing(request: dict[str, Any] | str) -> Doing:
     """What answers a job or a query; refuses those there are not."""
     if isinstance(request, str):
         if request not in QUERIES:
-            raise InputError(f"There is no query {request!r}. There are: {', '.join(QUERIES)}.")
+            raise InputError(f"There is no query {quoted(request)}. There are: {', '.join(QUERIES)}.")
         answer = QUERIES[request]
         return lambda emit, cancelled: answer()
     job = job_from(request)
@@ -169,5 +169,5 @@ def job_from(data: dict[str, Any]) -> Job:
     """
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in JOBS:
-        raise InputError(f"There is no job {kind!r}. There are: {', '.join(JOBS)}.")
+        raise InputError(f"There is no job {quoted(kind)}. There are: {', '.join(JOBS)}.")
     return from_json(JOBS[kind], {k: v for k, v in data.items() if k != "kind"}, kind)

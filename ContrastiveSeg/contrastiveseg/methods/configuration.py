@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ..descriptions import Training
 from ..errors import InputError
 from ..parameters import Parameter, Parameters, parameters_of
+from ..printable import quoted
 from ..serialization import american, from_json, to_json
 from .method import Method, Optimization
 
@@ -76,7 +77,7 @@ def _changed(values: Values, given: Mapping[str, Any], where: str) -> Values:
             holder = holder.get(_name(part, holder)) if isinstance(holder, dict) else None
         if not isinstance(holder, dict) or _name(last, holder) not in holder:
             known = ", ".join([*data, _OPTIMIZATION] if where != _OPTIMIZATION else data)
-            raise InputError(f"There is no setting {key!r}. Settings: {known}.")
+            raise InputError(f"There is no setting {quoted(key)}. Settings: {known}.")
         holder[_name(last, holder)] = value
     return from_json(type(values), data, where)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Literal, TypeVar, get_args
 
 from ..errors import InputError
+from ..printable import quoted
 from ..registration import Registry
 from .method import Method, SegmentationMethod
 
@@ -63,8 +64,8 @@ def find_method(stage: TrainingStage, name: str) -> type[Method]:
     if method is None:
         known = ", ".join(methods_of(stage))
         raise InputError(
-            f"There is no method {name!r} to {stage} with. There are: {known}. If it is from another package, install "
-            "that."
+            f"There is no method {quoted(name)} to {stage} with. There are: {known}. If it is from another package, "
+            "install that."
         )
     return method
 

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable
 
 from ..errors import InputError
+from ..printable import quoted
 from ..registration import Registry
 from .backbone import Backbone, NetworkSpec
 
@@ -59,18 +60,21 @@ def build(spec: NetworkSpec) -> Backbone:
     if builder is None:
         known = ", ".join(available_backbones())
         raise InputError(
-            f"There is no backbone {spec.name!r}. There are: {known}. If it is from another package, install that."
+            f"There is no backbone {quoted(spec.name)}. There are: {known}. If it is from another package, install "
+            "that."
         )
     arguments = [p.name for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY]
     try:
         inspect.signature(builder).bind(spec.dimensions, spec.in_channels, **spec.arguments)
     except TypeError as problem:
-        raise InputError(f"Backbone {spec.name!r}: {problem}. Its arguments: {', '.join(arguments)}.") from problem
+        raise InputError(
+            f"Backbone {quoted(spec.name)}: {problem}. Its arguments: {', '.join(arguments)}."
+        ) from problem
     try:
         network = builder(spec.dimensions, spec.in_channels, **spec.arguments)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as problem:
         raise InputError(
-            f"The network {spec.name!r} cannot be built: its arguments are of the wrong kind or size ({problem})."
+            f"The network {quoted(spec.name)} cannot be built: its arguments are of the wrong kind or size ({problem})."
         ) from problem
     network.spec = spec
     return network

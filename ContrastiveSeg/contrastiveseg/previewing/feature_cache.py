@@ -12,14 +12,13 @@ import json
 import os
 import sys
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
 from ..files import replacing, write_text
 from ..serialization import from_json, to_json
 from ..volumes.volume import Volume
@@ -33,7 +32,7 @@ _MAPS, _DESCRIPTION = ".npy", ".json"
 
 @dataclass(frozen=True)
 class _Described:
-    """What ``KEY.npy`` holds; see :class:`.feature_maps.FeatureMaps`. ``checksum``: CRC-32 of its numbers."""
+    """What ``KEY.npy`` holds; see :class:`.feature_maps.FeatureMaps`. ``checksum``: CRC-32 of that and of this."""
 
     shapes: tuple[tuple[int, int, int, int], ...]
     groups: tuple[int, ...]
@@ -79,10 +78,10 @@ def stored(folder: Path, key: str) -> FeatureMaps | None:
         channels = sum(shape[0] for shape in described.shapes)
         fits = flat.dtype == np.float16 and flat.shape == (sum(sizes),) and len(described.groups) == len(sizes)
         fits = fits and len(described.mean) == len(described.deviation) == channels
-        if not fits or zlib.crc32(flat.data) != described.checksum:
+        if not fits or _checksum(flat, described) != described.checksum:
             return None
         os.utime(path)
-    except (OSError, EOFError, ValueError, InputError):
+    except Exception:  # whatever json and numpy meet in damaged files
         return None
     maps = tuple(
         flat[first:end].reshape(shape)
@@ -110,10 +109,15 @@ def store(folder: Path, key: str, features: FeatureMaps) -> None:
         features.extent,
         tuple(map(float, features.mean)),
         tuple(map(float, features.deviation)),
-        zlib.crc32(flat.data),
+        0,
     )
+    described = replace(described, checksum=_checksum(flat, described))
     write_text(folder / f"{key}{_DESCRIPTION}", json.dumps(to_json(described)))
     _keep_within(folder, key)
+
+
+def _checksum(flat: np.ndarray, described: _Described) -> int:
+    return zlib.crc32(json.dumps(to_json(replace(described, checksum=0))).encode(), zlib.crc32(flat.data))
 
 
 def _keep_within(folder: Path, newest: str) -> None:

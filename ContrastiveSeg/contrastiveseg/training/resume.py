@@ -17,9 +17,11 @@ from ..errors import InputError
 from ..files import replacing
 from ..serialization import from_json, to_json
 
-#: Keys of the file's metadata: the state, under the name of the first version, and the checksum of all tensors.
+#: Keys of the file's metadata: the state, under the name of the first version, and the checksums of all tensors and of
+#: the state.
 _STATE_KEY = "mark"
 _CHECKSUM_KEY = "checksum"
+_STATE_CHECKSUM_KEY = "state_checksum"
 
 
 class DamagedResumeFile(InputError):
@@ -57,7 +59,8 @@ def save_resume_state(path: Path, state: ResumeState, parts: Mapping[str, Mappin
         for part, named in parts.items()
         for name, tensor in named.items()
     }
-    metadata = {_STATE_KEY: json.dumps(to_json(state)), _CHECKSUM_KEY: _checksum(tensors)}
+    text = json.dumps(to_json(state))
+    metadata = {_STATE_KEY: text, _CHECKSUM_KEY: _checksum(tensors), _STATE_CHECKSUM_KEY: _text_checksum(text)}
     with replacing(path, durable=True) as temporary:
         temporary.write_bytes(safetensors.torch.save(tensors, metadata))
 
@@ -70,6 +73,10 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
+
+
+def _text_checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_resumable(path: Path) -> None:
@@ -106,11 +113,13 @@ def load_resume_state(path: Path, identity: str) -> tuple[ResumeState, dict[str,
     try:
         with safetensors.safe_open(str(path), "pt") as file:
             metadata = file.metadata() or {}
-            state = from_json(ResumeState, json.loads(metadata.get(_STATE_KEY, "null")), path.name)
+            text = metadata.get(_STATE_KEY, "null")
+            state = from_json(ResumeState, json.loads(text), path.name)
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        # Files of the first versions have no checksum.
-        if metadata.get(_CHECKSUM_KEY, "") not in ("", _checksum(flat)):
-            raise ValueError("its checksum is another")
+        # Files of the first versions have no checksums.
+        for key, now in ((_CHECKSUM_KEY, _checksum(flat)), (_STATE_CHECKSUM_KEY, _text_checksum(text))):
+            if metadata.get(key, "") not in ("", now):
+                raise ValueError("its checksum is another")
     except (safetensors.SafetensorError, OSError, ValueError, RecursionError, InputError) as problem:
         raise DamagedResumeFile(
             f"{path} cannot be read ({problem}). It is damaged. Delete it and start anew without --resume, or give "

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..methods.method import SegmentationMethod
 from ..methods.registry import methods_of
 from ..planning.plan import Plan
+from ..printable import quoted
 from ..serialization import from_json
 from ..volumes.dataset import CaseFiles
 from ..volumes.dataset_json import background_value, declared_labels
@@ -265,11 +266,11 @@ def label_table(path: Path) -> tuple[Label, ...]:
     labels = tuple(from_json(Label, entry, f"{path}: [{i}]") for i, entry in enumerate(data))
     for label in labels:
         if not 0 < label.value < 2**16:
-            raise InputError(f"{path}: label {label.name!r} has the value {label.value}; it must be 1 to 65535.")
+            raise InputError(f"{path}: label {quoted(label.name)} has the value {label.value}; it must be 1 to 65535.")
         if not all(0 <= part <= 255 for part in label.color or ()):
-            raise InputError(f"{path}: the color of label {label.name!r} must be three numbers from 0 to 255.")
+            raise InputError(f"{path}: the color of label {quoted(label.name)} must be three numbers from 0 to 255.")
     for what in ("value", "name"):
         ((most, count),) = Counter(getattr(label, what) for label in labels).most_common(1)
         if count > 1:
-            raise InputError(f"{path}: two labels have the {what} {most!r}.")
+            raise InputError(f"{path}: two labels have the {what} {quoted(most)}.")
     return labels

@@ -6,6 +6,7 @@ One tolerance, in voxels, holds for training, segmenting and evaluation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from .volume import Geometry, LabelMap
 
 #: Two grids are the same when no voxel of one lies farther than this from its own in the other, in voxels.
 TOLERANCE = 0.02
+#: Axes whose cosine is above this are sheared; below, the nearest perpendicular ones are taken.
+SHEAR = 1e-3
+#: Lengths of axes in a header's directions may be off 1 by so much.
+_LENGTH = 0.01
 
 
 def check_same_grid(what: object, geometry: Geometry, reference: Geometry, of: str) -> None:
@@ -31,6 +36,33 @@ def check_same_grid(what: object, geometry: Geometry, reference: Geometry, of: s
         if (here := _list(getattr(geometry, name))) != (there := _list(getattr(reference, name)))
     ]
     raise InputError(f"{what} is not on the grid of {of}: {'; '.join(differences)}. Resample it to that grid first.")
+
+
+def straightened(what: object, geometry: Geometry, shear: float = SHEAR) -> Geometry:
+    """``geometry`` with perpendicular axes of length 1, the nearest to those that a header gives in a few decimals.
+
+    Raises:
+        InputError: they are farther from that than rounding makes them, by ``shear`` or in length.
+    """
+    direction = np.reshape(geometry.direction, (3, 3))
+    with np.errstate(all="ignore"):  # a damaged header's numbers may be of any size
+        lengths = np.linalg.norm(direction, axis=0)
+        cosines = (direction / lengths).T @ (direction / lengths)
+        straight = np.abs(lengths - 1).max() <= _LENGTH and np.abs(cosines - np.eye(3)).max() <= shear
+    if not straight:
+        raise InputError(
+            f"{what} has axes in its header that are sheared, or not of length 1. Resample it to a straight grid "
+            "first; if it should be one, correct its header's directions."
+        )
+    return replace(geometry, direction=tuple(nearest_rotation(direction).ravel().tolist()))
+
+
+def nearest_rotation(direction: np.ndarray) -> np.ndarray:
+    """The perpendicular axes (3, 3) nearest to ``direction``; itself where rounding alone keeps it from that."""
+    if np.abs(direction.T @ direction - np.eye(3)).max() <= 1e-6:
+        return direction
+    left, _, right = np.linalg.svd(direction)
+    return left @ right
 
 
 def voxels_apart(geometry: Geometry, reference: Geometry) -> float:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from ..descriptions import LabeledPart
 from ..errors import InputError
+from ..printable import quoted, shortened
 from .labeling import Labeling
 
 #: What the entry of a case may hold.
@@ -84,11 +85,14 @@ def declared_in(path: Path) -> DeclaredLabels:
             names[int(key)] = value
         elif isinstance(value, list):
             raise InputError(
-                f"{path}: labels.{key} is a region of the labels {value}, as nnU-Net learns them. Regions that overlap "
-                "are not learned here: give each label a name of its own, and join them afterwards."
+                f"{path}: labels.{shortened(key)} is a region of the labels {quoted(value)}, as nnU-Net learns them. "
+                "Regions that overlap are not learned here: give each label a name of its own, and join them "
+                "afterwards."
             )
         else:
-            raise InputError(f'{path}: labels.{key}: expected "NAME": NUMBER or "NUMBER": "NAME", found {value!r}.')
+            raise InputError(
+                f'{path}: labels.{shortened(key)}: expected "NAME": NUMBER or "NUMBER": "NAME", found {quoted(value)}.'
+            )
     if len(names) != len(table):
         raise InputError(f"{path}: labels: two names have the same number.")
     ignore = next((value for value, name in names.items() if name == "ignore"), None)
@@ -179,7 +183,9 @@ def _named_entries(path: Path, entries: Any) -> list[ListedCase]:
         raise InputError(f'{path}: dataset: expected an object of {{"images": [FILE, ...], "label": FILE}} by case.')
     return [
         _entry(
-            path, f"dataset.{name}", {"name": name, **{"image" if k == "images" else k: v for k, v in entry.items()}}
+            path,
+            f"dataset.{shortened(name)}",
+            {"name": name, **{"image" if k == "images" else k: v for k, v in entry.items()}},
         )
         for name, entry in entries.items()
     ]
@@ -196,7 +202,9 @@ def _listed_file(path: Path, name: str) -> Path:
 def _labeling(path: Path, where: str, entry: dict[str, Any]) -> Labeling:
     part, structures = entry.get("labeled_part"), entry.get("structures")
     if part is not None and part not in get_args(LabeledPart):
-        raise InputError(f"{path}: {where}: labeled_part is one of {', '.join(get_args(LabeledPart))}, not {part!r}.")
+        raise InputError(
+            f"{path}: {where}: labeled_part is one of {', '.join(get_args(LabeledPart))}, not {quoted(part)}."
+        )
     if structures is None:
         return Labeling(part)
     if (

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from .alignment import straightened
 from .dicom_file import DicomImage, dicom_image, groups_of_frames
 from .memory import check_memory
-from .native_files import native_header, native_voxels
+from .native_files import DICOM_SHEAR, native_header, native_voxels
 from .volume import Geometry
 
 #: Slice positions may be off the even stack by this share of the slice distance (rounding of the headers).
@@ -138,6 +139,7 @@ def _frames(folder: Path, images: Sequence[DicomImage]) -> Series:
         origin=(x, y, z),
         direction=tuple(np.column_stack([rows, columns, np.cross(rows, columns)]).ravel().tolist()),
     )
+    geometry = straightened(image.path, geometry, DICOM_SHEAR)
     return Series((str(image.path),), geometry, native_header(image.path).components, tuple(order))
 
 

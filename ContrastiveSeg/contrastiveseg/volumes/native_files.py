@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
 from ..serialization import from_json
+from .alignment import SHEAR, straightened
 from .reader_process import read_apart
 from .volume import Geometry
 
 #: SimpleITK's names of its readers. No other one is to try a file.
 DICOM = "GDCMImageIO"
+#: DICOM's numbers often have few decimals.
+DICOM_SHEAR = 5 * SHEAR
 _READERS = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO"}
 _HEADER, _VOXELS = f"{__package__}.native:header_of", f"{__package__}.native:voxels_of"
 
@@ -32,13 +35,15 @@ def native_header(path: Path) -> NativeHeader:
     """The header of a file, which is DICOM unless its ending says otherwise.
 
     Raises:
-        InputError: it cannot be read, or holds numbers that are none.
+        InputError: it cannot be read, holds numbers that are none, or has axes that are sheared.
     """
     header, _ = read_apart(path, _HEADER, 0, {"path": _name(path), "reader": _reader(path)})
     grid = header["geometry"]
     if not np.isfinite([*grid["spacing"], *grid["origin"], *grid["direction"]]).all() or min(grid["spacing"]) <= 0:
         raise InputError(f"{path} has a voxel spacing of 0, or a grid that is not of numbers. Correct its header.")
-    return from_json(NativeHeader, header)
+    stated = from_json(NativeHeader, header)
+    shear = DICOM_SHEAR if _reader(path) == DICOM else SHEAR
+    return replace(stated, geometry=straightened(path, stated.geometry, shear))
 
 
 def native_voxels(paths: Sequence[Path], voxel_bytes: int, dimensions: int = 3) -> np.ndarray:

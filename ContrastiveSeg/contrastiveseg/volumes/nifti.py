@@ -132,8 +132,14 @@ def _described(path: Path, channels: int) -> _Stored:
             f"{path} is not a NIfTI: its header lacks the mark (an Analyze 7.5 file?). Such files do not tell left "
             "from right. Convert it to .nii.gz with the program that made it."
         )
+    if known[0] == 540 and header["eol_check"].tolist() not in ([13, 10, 26, 10], [0, 0, 0, 0]):
+        raise InputError(
+            f"{described} was changed as if it were a text: its line ends differ. Copy it anew, as binary."
+        )
     dimensions = [int(d) for d in header["dim"]]
     n, offset = dimensions[0], float(header["vox_offset"])
+    if described == path and 0 < offset < known[0]:
+        raise InputError(f"{path} has a damaged NIfTI header: its voxels would begin inside it. Copy it again.")
     if not 1 <= n <= 7 or any(d < 1 for d in dimensions[1 : n + 1]) or not 0 <= offset < 1 << 40:
         raise InputError(f"{path} has a damaged NIfTI header (dimensions {tuple(dimensions[: max(n, 0) + 1])}).")
     dimensions[n + 1 :] = [1] * (7 - n)

@@ -14,13 +14,13 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.quaternions import fillpositive, quat2mat
 
 from ..errors import InputError
-from .alignment import TOLERANCE, voxels_apart
+from .alignment import SHEAR, TOLERANCE, nearest_rotation, voxels_apart
 from .volume import Geometry, NiftiTransforms
 
-#: Axes whose cosine is above this are sheared; below, the nearest perpendicular ones are taken.
-SHEAR = 1e-3
 #: Millimeters of the codes of lengths: meter, (millimeter), micrometer. Others, and none, mean millimeters.
 MILLIMETERS = {1: 1000.0, 3: 0.001}
+#: Of a transform: 0 for none, scanner, another image, and three standard spaces.
+CODES = range(6)
 _WAY_OUT = (
     "Correct its header first (nibabel's set_qform and set_sform, or fslorient), or convert the source anew to NIfTI."
 )
@@ -36,8 +36,10 @@ def nifti_geometry(path: Path, header: Nifti1Header) -> Geometry:
     transforms = {"qform": _qform(header, pixdim), "sform": _sform(header, size)}
     codes = {name: int(header[f"{name}_code"]) for name in transforms}
     doubts = []
-    wrong = {name: what for name, matrix in transforms.items() if codes[name] > 0 and (what := _wrong_with(matrix))}
-    usable = [name for name in transforms if codes[name] > 0 and name not in wrong]
+    wrong = {
+        name: what for name, matrix in transforms.items() if codes[name] and (what := _wrong_with(codes[name], matrix))
+    }
+    usable = [name for name in transforms if codes[name] and name not in wrong]
     broken = [f"the {name} of its header {what}" for name, what in wrong.items()]
     if broken and not usable:
         raise InputError(f"{path} cannot be placed: {'; '.join(broken)}. {_WAY_OUT}")
@@ -59,10 +61,10 @@ def nifti_geometry(path: Path, header: Nifti1Header) -> Geometry:
         sizes = " x ".join(f"{s:.4g}" for s in pixdim * scale)
         doubts.append(f"its header's voxel sizes ({sizes} mm, pixdim) are not those of its {chosen}")
     # A transform that holds no numbers would harm readers of the copy.
-    finite = {name: bool(np.isfinite(matrix).all()) for name, matrix in transforms.items()}
+    kept = {name: codes[name] in CODES and bool(np.isfinite(matrix).all()) for name, matrix in transforms.items()}
     stored = NiftiTransforms(
-        qform_code=codes["qform"] if finite["qform"] else 0,
-        sform_code=codes["sform"] if finite["sform"] else 0,
+        qform_code=codes["qform"] if kept["qform"] else 0,
+        sform_code=codes["sform"] if kept["sform"] else 0,
         pixdim=tuple(header["pixdim"][:4].tolist()),
         quaternion=tuple(float(header[f"quatern_{n}"]) for n in "bcd"),
         offset=tuple(float(header[f"qoffset_{n}"]) for n in "xyz"),
@@ -130,8 +132,10 @@ def _sform(header: Nifti1Header, size: tuple[int, int, int]) -> np.ndarray:
     return affine
 
 
-def _wrong_with(affine: np.ndarray) -> str:
-    """Why ``affine`` (4, 4) cannot be used, as the end of a sentence; "" if it can."""
+def _wrong_with(code: int, affine: np.ndarray) -> str:
+    """Why ``affine`` (4, 4) with its ``code`` cannot be used, as the end of a sentence; "" if it can."""
+    if code not in CODES:
+        return f"has the code {code}, which there is not"
     if not np.isfinite(affine).all():
         return "holds values that are not numbers"
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
@@ -147,10 +151,7 @@ def _geometry(size: tuple[int, int, int], affine: np.ndarray, scale: float) -> G
     """A usable ``affine`` (4, 4), RAS, as a grid in LPS millimeters."""
     axes = np.diag([-1.0, -1.0, 1.0]) @ affine[:3] * scale
     lengths = np.sqrt((axes[:, :3] ** 2).sum(axis=0))
-    direction = axes[:, :3] / lengths
-    if np.abs(direction.T @ direction - np.eye(3)).max() > 1e-6:
-        left, _, right = np.linalg.svd(direction)
-        direction = left @ right
+    direction = nearest_rotation(axes[:, :3] / lengths)
     dx, dy, dz = (float(n) for n in lengths)
     x, y, z = (float(n) for n in axes[:, 3])
     return Geometry(size, (dx, dy, dz), (x, y, z), tuple(direction.ravel().tolist()))

@@ -81,7 +81,7 @@ def check_text_header(path: Path) -> int:
     stored = sum(file.stat().st_size for file in data or [path]) - skipped
     needed = voxels.count * voxels.itemsize
     # As text, a number takes a digit and a separator.
-    packed_least = needed / MOST_PACKED
+    packed_least = needed // MOST_PACKED
     least = {"raw": needed, "packed": packed_least, "text": 2 * voxels.count - 1, "hex": 2 * needed, "other": 1}[
         voxels.encoding
     ]
