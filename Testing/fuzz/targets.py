@@ -20,6 +20,7 @@ import numpy as np
 import samples
 import torch
 from mutations import BINARY, JSON, TEXT, Mutation, any_of, inside_gzip, inside_safetensors
+from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from contrastiveseg import events
@@ -125,7 +126,9 @@ def _check_as_nibabel(path: Path, volume: Volume) -> None:
     """Where the header does not contradict itself, nibabel reads the same numbers at the same place."""
     try:
         other = nibabel.load(path)
-    except (ValueError, HeaderDataError):  # it is stricter with extensions and offsets
+    except (ValueError, HeaderDataError, ImageFileError):  # it is stricter with extensions and offsets
+        return
+    if path.suffix != ".img" and other.dataobj.offset < other.header.sizeof_hdr:
         return
     millimeters = {1: 1e3, 3: 1e-3}.get(int(other.header["xyzt_units"]) & 7, 1.0)
     if volume.geometry.doubt or len(volume.array) > 1 or not np.isfinite(other.affine).all():

@@ -82,8 +82,11 @@ def check_architecture(architecture: Mapping[str, Any], older_name: str) -> None
         )
     strides = arguments.get("strides") or [1]
     numbers, rectifier = (arguments.get(key) or {} for key in ("norm_op_kwargs", "nonlin_kwargs"))
+    if not (isinstance(strides, (list, tuple)) and isinstance(numbers, Mapping) and isinstance(rectifier, Mapping)):
+        raise InputError("plans.json: the arch_kwargs of the network are not of nnU-Net's form. Copy the model again.")
+    first = strides[0] if isinstance(strides[0], (list, tuple)) else [strides[0]]
     for holds, words in (
-        (strides[0] == 1 or set(strides[0]) == {1}, "it shrinks its input before the first level"),
+        (all(step == 1 for step in first), "it shrinks its input before the first level"),
         (str(arguments.get("nonlin", "LeakyReLU")).endswith("LeakyReLU"), f"its activation {arguments.get('nonlin')}"),
         (rectifier.get("negative_slope", 0.01) == 0.01, "the slope of its leaky ReLU"),
         (not arguments.get("nonlin_first"), "its activation comes before the norm"),

@@ -20,6 +20,8 @@ TOLERANCE = 0.02
 SHEAR = 1e-3
 #: Lengths of axes in a header's directions may be off 1 by so much.
 _LENGTH = 0.01
+#: No voxel is smaller or larger, in mm; beyond, numbers of a damaged header overflow.
+_SMALLEST, _LARGEST = 1e-9, 1e9
 
 
 def check_same_grid(what: object, geometry: Geometry, reference: Geometry, of: str) -> None:
@@ -55,6 +57,11 @@ def straightened(what: object, geometry: Geometry, shear: float = SHEAR) -> Geom
             "first; if it should be one, correct its header's directions."
         )
     return replace(geometry, direction=tuple(nearest_rotation(direction).ravel().tolist()))
+
+
+def are_voxel_sizes(lengths: np.ndarray) -> bool:
+    """Whether ``lengths`` in mm can be those of voxels."""
+    return bool(((lengths >= _SMALLEST) & (lengths <= _LARGEST)).all())
 
 
 def nearest_rotation(direction: np.ndarray) -> np.ndarray:

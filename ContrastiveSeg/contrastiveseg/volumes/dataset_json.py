@@ -167,13 +167,10 @@ def _entry(path: Path, where: str, entry: Any) -> ListedCase:
     if not names or not all(isinstance(n, str) and n for n in names) or not (label is None or isinstance(label, str)):
         raise InputError(f"{path}: {where}: image and label must be file names, image may be a list of them.")
     name = entry.get("name")
-    if name is not None and (not isinstance(name, str) or not name.strip(". ") or {*name} & {*"/\\"}):
+    if name is not None and (not isinstance(name, str) or not name.strip(". ") or {*name} & {*"/\\\0"}):
         raise InputError(f"{path}: {where}: name must be a name for the case's files, not {str(name)[:80]!r}.")
-    images = tuple(_listed_file(path, n) for n in names)
-    labels = _listed_file(path, label) if label else None
-    for file in (*images, *([labels] if labels else [])):
-        if not file.exists():
-            raise InputError(f"{path}: {where}: {file} does not exist.")
+    images = tuple(_listed_file(path, where, n) for n in names)
+    labels = _listed_file(path, where, label) if label else None
     return ListedCase(images, labels, _labeling(path, where, entry), name)
 
 
@@ -191,11 +188,12 @@ def _named_entries(path: Path, entries: Any) -> list[ListedCase]:
     ]
 
 
-def _listed_file(path: Path, name: str) -> Path:
+def _listed_file(path: Path, where: str, name: str) -> Path:
     """The file ``name`` as the list at ``path`` names it; Windows' separators are read everywhere."""
-    file = path.parent / name
-    if "\\" in name and not file.exists():
-        return path.parent / name.replace("\\", "/")
+    try:
+        file = next(f for f in (path.parent / name, path.parent / name.replace("\\", "/")) if f.exists())
+    except (StopIteration, OSError, ValueError) as problem:  # the latter two from names that no file can have
+        raise InputError(f"{path}: {where}: {shortened(path.parent / name)} does not exist.") from problem
     return file
 
 

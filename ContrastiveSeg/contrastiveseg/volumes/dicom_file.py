@@ -86,9 +86,10 @@ def dicom_image(path: Path) -> DicomImage | None:
         start = file.read(132)
         marked = start[128:] == b"DICM"
         # Old files lack the mark and begin with their first element, of group 2 or 8. Slices often have no ending; what
-        # is left of one that is cut in its first bytes is empty, or zeros.
+        # is left of one that is cut in its first bytes is empty, or zeros. A mark that is damaged follows zeros.
         if not marked and start[:2] not in (b"\x08\x00", b"\x02\x00"):
-            if path.suffix.lower() in _ENDINGS or (not path.suffix and not start.strip(b"\0")):
+            preamble = len(start) >= 128 and not start[:128].strip(b"\0")
+            if path.suffix.lower() in _ENDINGS or preamble or (not path.suffix and not start.strip(b"\0")):
                 raise InputError(damaged)
             return None
         file.seek(0)
@@ -96,7 +97,9 @@ def dicom_image(path: Path) -> DicomImage | None:
             header = _header(file)
             kind = UID(str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or ""))
             image = "Rows" in header or kind.name.endswith("Image Storage")
-            complete = bool(kind) and (not image or _is_complete(file, header))
+            # What is not known by its kind may be cut in the middle of that.
+            known = kind.name != kind or "SeriesInstanceUID" in header
+            complete = bool(kind) and (_is_complete(file, header) if image else known)
         except Exception as problem:  # whatever pydicom meets in a damaged file
             raise InputError(damaged) from problem
     if not kind and not marked:

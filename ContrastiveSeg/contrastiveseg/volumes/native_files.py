@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..serialization import from_json
-from .alignment import SHEAR, straightened
+from .alignment import SHEAR, are_voxel_sizes, straightened
 from .reader_process import read_apart
 from .volume import Geometry
 
@@ -39,8 +39,12 @@ def native_header(path: Path) -> NativeHeader:
     """
     header, _ = read_apart(path, _HEADER, 0, {"path": _name(path), "reader": _reader(path)})
     grid = header["geometry"]
-    if not np.isfinite([*grid["spacing"], *grid["origin"], *grid["direction"]]).all() or min(grid["spacing"]) <= 0:
-        raise InputError(f"{path} has a voxel spacing of 0, or a grid that is not of numbers. Correct its header.")
+    finite = np.isfinite([*grid["spacing"], *grid["origin"], *grid["direction"]]).all()
+    if not finite or not are_voxel_sizes(np.array(grid["spacing"])):
+        raise InputError(
+            f"{path} has a voxel spacing of 0 or of a size that cannot be, or a grid that is not of numbers. Correct "
+            "its header."
+        )
     stated = from_json(NativeHeader, header)
     shear = DICOM_SHEAR if _reader(path) == DICOM else SHEAR
     return replace(stated, geometry=straightened(path, stated.geometry, shear))

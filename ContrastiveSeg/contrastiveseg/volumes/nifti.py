@@ -127,7 +127,8 @@ def _described(path: Path, channels: int) -> _Stored:
     if len(block) < known[0]:
         raise InputError(f"{described} is damaged or cut short: it ends inside its header. Copy it again.")
     header = HEADERS[known[0]](block[: known[0]], known[1], check=False)
-    if not header["magic"].item().startswith(b"n+" if described == path else b"ni"):
+    magic = (b"n+" if described == path else b"ni") + (b"1" if known[0] == 348 else b"2")
+    if header["magic"].item() != magic:
         raise InputError(
             f"{path} is not a NIfTI: its header lacks the mark (an Analyze 7.5 file?). Such files do not tell left "
             "from right. Convert it to .nii.gz with the program that made it."

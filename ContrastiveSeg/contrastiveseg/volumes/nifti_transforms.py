@@ -14,7 +14,7 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.quaternions import fillpositive, quat2mat
 
 from ..errors import InputError
-from .alignment import SHEAR, TOLERANCE, nearest_rotation, voxels_apart
+from .alignment import SHEAR, TOLERANCE, are_voxel_sizes, nearest_rotation, voxels_apart
 from .volume import Geometry, NiftiTransforms
 
 #: Millimeters of the codes of lengths: meter, (millimeter), micrometer. Others, and none, mean millimeters.
@@ -99,7 +99,7 @@ def _size_and_pixdim(path: Path, header: Nifti1Header) -> tuple[tuple[int, int, 
     """Voxels along x, y, z, and the stored voxel sizes; axes that a 2D image lacks have one voxel of 1."""
     n = min(int(header["dim"][0]), 3)
     pixdim = header["pixdim"][1:4].astype(float)
-    if not np.isfinite(pixdim[:n]).all() or (pixdim[:n] == 0).any():
+    if not are_voxel_sizes(np.abs(pixdim[:n])):
         values = " x ".join(f"{s:g}" for s in pixdim[:n])
         raise InputError(f"{path} has a voxel spacing of {values} mm in its header. Correct the header (pixdim).")
     pixdim[n:] = 1.0
@@ -141,6 +141,8 @@ def _wrong_with(code: int, affine: np.ndarray) -> str:
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if (lengths == 0).any():
         return "is singular (an axis has no length)"
+    if not are_voxel_sizes(lengths):
+        return "has voxels of a size that cannot be"
     cosines = (affine[:3, :3] / lengths).T @ (affine[:3, :3] / lengths)
     if np.abs(cosines - np.eye(3)).max() > SHEAR:
         return "is sheared (its axes are not perpendicular)"
