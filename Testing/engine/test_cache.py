@@ -1,6 +1,7 @@
 """Preprocessed volumes: prepared once, recognized by content and plan, and read without filling memory."""
 
 import dataclasses
+import json
 import os
 import shutil
 import sys
@@ -233,6 +234,35 @@ def test_memory_does_not_grow_with_the_number_of_volumes(tmp_path):
         grown.append(resident() - before)
     # The 200 volumes are 52 MB; kept maps would show as much.
     assert max(grown) < 13e6
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        (".json", (b'"one_piece": [', b'"one_piece": [9, ')),
+        (".json", (b"{", b"[" * 100_000)),
+        (".npy", (b"'shape': (", b"'shape': [")),
+        (".npy", (b"'shape': (1", b"'shape': (0")),
+    ],
+)
+def test_a_record_or_an_array_that_was_changed_is_prepared_again(cases, prepared, tmp_path, part, change):
+    (cached,) = preprocess(cases[:1], PLAN, tmp_path, with_labels=True)
+    damaged = tmp_path / f"{cached.key}{part}"
+    intact = damaged.read_bytes()
+    assert change[0] in intact
+    damaged.write_bytes(intact.replace(*change, 1))
+    assert preprocess(cases[:1], PLAN, tmp_path, with_labels=True) == [cached]
+    assert damaged.read_bytes() == intact
+
+
+def test_a_record_of_the_first_versions_has_no_checksum_of_its_own(cases, prepared, tmp_path):
+    (cached,) = preprocess(cases[:1], PLAN, tmp_path)
+    record = tmp_path / f"{cached.key}.json"
+    written = json.loads(record.read_text())
+    written["checksums"] = written["checksums"][:-1]
+    record.write_text(json.dumps(written))
+    assert preprocess(cases[:1], PLAN, tmp_path) == [cached]
+    assert len(prepared) == 1
 
 
 @pytest.mark.parametrize("part", [".npy", ".labels.npy", ".foreground.npy"])

@@ -328,6 +328,9 @@ def test_two_cases_of_one_name(tmp_path):
         ([{"label": "a.nii"}], r"\[0\]: expected"),
         ([{"image": 3}], r"\[0\]: image and label must be file names"),
         ([{"image": "gone.nii"}], r"\[0\]: .*gone\.nii does not exist"),
+        ([{"image": "x" * 5000}], r"\[0\]: .{1,90} does not exist"),
+        ([{"image": "a\0.nii"}], r"\[0\]: .* does not exist"),
+        ([{"image": "x.json", "name": "a\0b"}], "must be a name for the case's files"),
         ({"labels": {}}, "no folder imagesTr"),
     ],
 )

@@ -95,6 +95,31 @@ def test_a_damaged_slice_is_named(tmp_path, share, name):
     refused(folder, f"{last.name} is damaged or cut short")
 
 
+def test_a_slice_that_is_cut_within_its_kind_is_not_left_out(tmp_path):
+    folder = save(tmp_path / "mr", ARRAY)
+    content = (folder / "5.dcm").read_bytes()
+    within = content.index(b"1.2.840.10008.5.1.4.1.1.4", content.index(b"\x08\x00\x16\x00"))
+    for end in (content.index(b"1.2.840"), within + 20):
+        (folder / "5.dcm").write_bytes(content[: end + 3])
+        refused(folder, "5.dcm is damaged or cut short")
+
+
+def test_a_slice_whose_mark_is_damaged_is_not_left_out(tmp_path):
+    folder = save(tmp_path / "mr", ARRAY, "1.2.{}")
+    content = (folder / "1.2.5").read_bytes()
+    (folder / "1.2.5").write_bytes(content.replace(b"DICM", b"DICN", 1))
+    refused(folder, "1.2.5 is damaged or cut short")
+
+
+def test_directions_of_three_decimals_are_made_perpendicular(tmp_path):
+    def turned(z, ds):
+        ds.ImageOrientationPatient = [0.801, 0.599, 0, -0.599, 0.801, 0]
+
+    direction = read_volume(save(tmp_path / "mr", ARRAY, change=turned)).geometry.direction
+    axes = np.reshape(direction, (3, 3))
+    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
+
+
 def test_copies_of_slices_are_named(tmp_path):
     folder = save(tmp_path / "mr", ARRAY, "IM{}")
     (folder / "IM3 (1)").write_bytes((folder / "IM3").read_bytes())

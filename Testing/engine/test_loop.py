@@ -307,12 +307,15 @@ def stopped_after(output, steps=4):
     train(Toy(), None, PLAIN, run(output=output, cancelled=lambda: next(asked, True)))
 
 
-@pytest.mark.parametrize("change", [(b"backbone", b"backbine"), (b"weight", b"wfight"), None])
+@pytest.mark.parametrize(
+    "change", [(b"backbone", b"backbine"), (b"weight", b"wfight"), (b'step\\": 4', b'step\\": 3'), None]
+)
 def test_a_resume_file_with_flipped_bits_is_refused_or_begun_anew_with_a_warning(tmp_path, change):
     output, whole = tmp_path / "toy.safetensors", tmp_path / "whole.safetensors"
     stopped_after(output)
     path = resume_path(output)
     content = path.read_bytes()
+    assert not change or change[0] in content
     path.write_bytes(content.replace(*change, 1) if change else content[:-3] + b"\xff\x00\xff")
     with pytest.raises(InputError, match=r"toy\.safetensors\.resume cannot be read.*--resume auto"):
         train(Toy(), None, PLAIN, run(output=output, resume=True))

@@ -96,6 +96,13 @@ def test_agreeing_transforms_leave_no_doubt(tmp_path):
         ({"codes": (0, 1), "patch": {268: floats(np.inf)}}, "qform of its header holds values that are not numbers"),
         ({"codes": (0, 1), "patch": {80: floats(-1)}}, "negative voxel sizes"),
         ({"codes": (0, 0), "patch": {80: floats(-1)}}, "negative voxel sizes"),
+        ({"codes": (0, 0), "patch": {252: b"\7\0"}}, "qform of its header has the code 7, which there is not"),
+        ({"codes": (0, 0), "patch": {254: b"\xfd\xff"}}, "sform of its header has the code -3, which there is not"),
+        ({"codes": (1, 0), "patch": {280: floats(1e-38)}}, "sform of its header has voxels of a size that cannot be"),
+        ({"codes": (0, 0), "patch": {80: floats(1e30)}}, r"voxel spacing of 1e\+30"),
+        ({"patch": {108: floats(256)}}, "its voxels would begin inside it"),
+        ({"patch": {344: b"n+9"}}, "lacks the mark"),
+        ({"kind": nibabel.Nifti2Image, "patch": {8: b"\n\x1a\n\0"}}, "its line ends differ"),
     ],
 )
 def test_headers_that_cannot_be_used(tmp_path, changes, words):
@@ -103,6 +110,14 @@ def test_headers_that_cannot_be_used(tmp_path, changes, words):
     for read in (read_volume, read_geometry):
         with pytest.raises(InputError, match=words):
             read(path)
+
+
+def test_a_code_that_there_is_not_is_told_and_not_written_on(tmp_path):
+    path = save(tmp_path / "a.nii", patch={252: b"\x63\0"})
+    assert "qform of its header has the code 99" in read_volume(path).geometry.doubt
+    write_labels(tmp_path / "l.nii.gz", np.abs(ARRAY), read_volume(path).geometry)
+    ours = nibabel.load(tmp_path / "l.nii.gz").header
+    assert (int(ours["qform_code"]), int(ours["sform_code"])) == (0, 1)
 
 
 def test_micrometers_are_read_as_millimeters_and_written_as_they_were(tmp_path):

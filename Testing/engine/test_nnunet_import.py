@@ -214,6 +214,11 @@ REFUSED = [
         description(),
         "its activation",
     ),
+    (
+        plans(architecture={"network_class_name": "a.PlainConvUNet", "arch_kwargs": {"nonlin_kwargs": [1]}}),
+        description(),
+        "not of nnU-Net's form",
+    ),
     (plans(patch_size=[4, 12, 10]), description(), "no multiple of"),
     (plans(spacing=[1.0]), description(), "do not fit each other"),
     (changed(plans(), transpose_forward=[0, 0, 1]), description(), "do not fit each other"),

@@ -156,7 +156,7 @@ def test_the_second_preview_finds_the_features_and_gives_the_same(scene, tmp_pat
     assert other.computed
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "described", "json"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "described", "other", "json"])
 def test_damaged_features_are_computed_again(scene, tmp_path, damage):
     volume, _, strokes = scene
     preview(job(volume, strokes, tmp_path / "first.mha"))
@@ -169,8 +169,11 @@ def test_damaged_features_are_computed_again(scene, tmp_path, damage):
     else:
         described = maps.with_suffix(".json")
         changed = json.loads(described.read_text())
-        changed["shapes"] = changed["shapes"][:-1]
-        described.write_text(json.dumps(changed) if damage == "described" else "{")
+        if damage == "other":
+            changed["mean"][0] += 1.0
+        else:
+            changed["shapes"] = changed["shapes"][:-1]
+        described.write_text("{" if damage == "json" else json.dumps(changed))
     assert preview(job(volume, strokes, tmp_path / "second.mha")).computed
     assert maps.read_bytes() == content
 

@@ -43,6 +43,9 @@ def test_layers_that_their_segments_do_not_explain_are_refused(tmp_path):
         read_labels(write(tmp_path / "b.seg.nrrd", layers, [("kidney", 0, 1), ("tumor", 3, 2)]))
     with pytest.raises(InputError, match="segment 'kidney' is not a number"):
         segments_of(write(tmp_path / "c.seg.nrrd", layers, [("kidney", 0, "one")]))
+    for value in (-128, 0, 65536):
+        with pytest.raises(InputError, match=f"segment 'kidney' has the value {value} in layer 0"):
+            segments_of(write(tmp_path / "d.seg.nrrd", layers, [("kidney", 0, value)]))
 
 
 def test_a_cropped_segmentation_lies_on_its_image(tmp_path):

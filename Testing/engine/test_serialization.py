@@ -68,6 +68,9 @@ def test_whole_numbers_serve_as_floats():
         ({"inner": {"size": [1, 2], "rate": float("-inf")}}, r"Outer\.inner\.rate: expected a finite number"),
         ({"inner": {"size": [1, 2], "rate": 10**400}}, r"Outer\.inner\.rate: expected a finite number"),
         ({"inner": None}, r"Outer\.inner: expected an object with named fields, found NoneType"),
+        ({"limit": "7" * 9999}, r"^Outer\.limit: expected int, found .{60,100}$"),
+        ({"n" * 9999: 1}, r"^Outer: unknown .{60,100} Known: [a-z, ]{1,90}\.$"),
+        ({"table": {"n" * 9999: "high"}}, r"^Outer\.table\..{60,100}: expected float"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(change, place):

@@ -97,10 +97,38 @@ def test_headers_without_end(tmp_path, name):
     refused(tmp_path / name, "not an image of the kind its name says, or is damaged")
 
 
-@pytest.mark.parametrize("size", ["8 7", "8 7 0", "8 7 -6", "8 7 x", "", "99999999999999999999 1 1"])
+@pytest.mark.parametrize(
+    "size", ["8 7", "8 7 0", "8 7 -6", "8 7 x", "", "99999999999999999999 1 1", "1" + "0" * 400 + " 1 1"]
+)
 def test_sizes_that_are_none(tmp_path, size):
     refused(meta(tmp_path / "a.mha", size=size, voxels=ARRAY.tobytes()), "damaged|cut short")
     refused(nrrd(tmp_path / "a.nrrd", size=size, voxels=ARRAY.tobytes()), "damaged|cut short")
+
+
+@pytest.mark.parametrize("matrix", ["1 0 0 0.5 1 0 0 0 1", "0.5 0 0 0 1 0 0 0 1", "1 0 0 0 1e200 0 0 0 1"])
+def test_axes_that_are_sheared_or_not_of_length_1(tmp_path, matrix):
+    path = meta(tmp_path / "a.mha", more=f"TransformMatrix = {matrix}\n", voxels=ARRAY.tobytes())
+    refused(path, "axes in its header that are sheared, or not of length 1")
+
+
+def test_a_sheared_nrrd(tmp_path):
+    path = nrrd(tmp_path / "a.nrrd", voxels=ARRAY.tobytes())
+    path.write_bytes(path.read_bytes().replace(b"(0,2,0)", b"(0.5,2,0)"))
+    refused(path, "axes in its header that are sheared, or not of length 1")
+
+
+def test_axes_of_a_few_decimals_are_perpendicular_when_read(tmp_path):
+    more = "TransformMatrix = 0.9848 0.1736 0 -0.1737 0.9848 0 0 0 1\n"
+    direction = read_volume(meta(tmp_path / "a.mha", more=more, voxels=ARRAY.tobytes())).geometry.direction
+    axes = np.reshape(direction, (3, 3))
+    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(np.abs(axes[:2, :2]), [[0.9848, 0.1736], [0.1736, 0.9848]], atol=1e-4)
+
+
+def test_voxels_of_a_size_that_cannot_be(tmp_path):
+    path = meta(tmp_path / "a.mha", voxels=ARRAY.tobytes())
+    path.write_bytes(path.read_bytes().replace(b"= 2 2 2", b"= 2 2 1e-30"))
+    refused(path, "of a size that cannot be")
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "a.mha"])

@@ -28,10 +28,10 @@ from targets import TARGETS, Target, Unsound
 from contrastiveseg.errors import ContrastiveSegError
 from contrastiveseg.volumes import reader_process
 
-#: Seconds and bytes of memory that a case may take.
+#: Seconds of computing, whatever else the machine does, and bytes of memory that a case may take.
 SECONDS, MEMORY = 10, 3 << 29
-#: A child from which nothing is heard for so many seconds hangs in native code.
-_SILENT_SECONDS = 60.0
+#: A child from which nothing is heard for so many seconds waits for ever, or hangs in native code.
+_SILENT_SECONDS = 120.0
 #: The longest text of an error: one that quotes a whole file helps nobody.
 _LONGEST = 2000
 
@@ -153,13 +153,13 @@ def _limits() -> Iterator[None]:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, hard))
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
@@ -245,7 +245,7 @@ def _become(numbers: list[int], seed: int, only: str, telling: int) -> None:
             except Unsound as unsound:
                 what = str(unsound)
             except _Late:
-                what = f"took more than {SECONDS} s"
+                what = f"took more than {SECONDS} s of computing"
             except BaseException:
                 what = traceback.format_exc(limit=-4)
             os.write(telling, json.dumps([trials.refused - before, what[-3000:]]).encode() + b"\n")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..files import replacing
+from ..printable import shortened
 from ..serialization import to_json
 from .card import Card
 from .header import CARD_KEY, read_card
@@ -37,7 +38,7 @@ def load(path: Path) -> tuple[Card, dict[str, Tensor]]:
     try:
         tensors = safetensors.torch.load_file(str(path))
     except (safetensors.SafetensorError, OSError) as problem:
-        raise InputError(f"{path} cannot be read as a checkpoint ({problem}). Copy it again.") from problem
+        raise InputError(f"{path} cannot be read as a checkpoint ({shortened(problem)}). Copy it again.") from problem
     if bad := not_finite(tensors):
         raise InputError(
             f"{path}: the weights hold values that are not numbers ({bad[0]}). Copy it again, or use another."

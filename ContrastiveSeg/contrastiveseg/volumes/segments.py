@@ -52,7 +52,7 @@ def segments_of(path: Path) -> tuple[Segment, ...]:
     """The segments that the header of an NRRD file names, in its order; none for other files.
 
     Raises:
-        InputError: a layer or label value that is not a whole number.
+        InputError: a layer or label value that is not a whole number, or cannot be one.
     """
     if files.volume_suffix(path) not in (".seg.nrrd", ".nrrd"):
         return ()
@@ -69,6 +69,11 @@ def segments_of(path: Path) -> tuple[Segment, ...]:
             raise InputError(
                 f"{path}: the layer or value of segment {name!r} is not a number. Save it again."
             ) from problem
+        if layer < 0 or not 1 <= stored <= np.iinfo(np.uint16).max:
+            raise InputError(
+                f"{path}: segment {name!r} has the value {stored} in layer {layer}; values are 1 to 65535. Save "
+                "it again."
+            )
         found.append((name, layer, stored))
     values = [stored for _, _, stored in found]
     # Layers number their segments anew.
