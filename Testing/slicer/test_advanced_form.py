@@ -117,10 +117,10 @@ def test_a_new_setting_of_a_method_shows_by_itself(finetune):
 
 
 def test_the_search_keeps_what_has_all_words_in_its_name_or_meaning(finetune):
-    assert finetune.headers == ["Optimization", "Spatial", "Intensity"]
+    assert finetune.headers == ["Optimization", "Spatial", "Late spatial", "Structures", "Intensity"]
     assert finetune.search("learning rate peak") == ["optimization.learning_rate"]
     assert finetune.headers == ["Optimization"]
-    assert finetune.search("MIRRORING") == ["spatial.flip"]
+    assert finetune.search("MIRRORING") == ["spatial.flip", "late_spatial.flip"]
     assert finetune.search("nothing of the kind") == []
     assert finetune.headers == []
     assert len(finetune.search("")) == len(finetune.form._rows)

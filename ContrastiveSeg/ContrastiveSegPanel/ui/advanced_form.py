@@ -111,7 +111,7 @@ class AdvancedForm:
             first, dot, _rest = parameter.name.partition(".")
             if dot and first != part:
                 part = first
-                header = plain_label(first.capitalize())
+                header = plain_label(first.replace("_", " ").capitalize())
                 font = header.font
                 font.setBold(True)
                 header.setFont(font)
