@@ -106,7 +106,7 @@ class EffectOptions:
         self.every_stroke.setToolTip(ui.followCheckBox.toolTip)
         entry = self._panel.session.checkpoint
         name = entry.name if entry is not None else _("none")
-        text = _("Checkpoint: {name}. The module Contrastive Segmentation has the choice.").format(name=name)
+        text = _("Checkpoint: {name}. Choose another one in the module Contrastive Segmentation.").format(name=name)
         self.checkpoint.setText(text)
         self.status.setText("\n".join(filter(None, (preview.status, tune.status))))
 
