@@ -86,6 +86,13 @@ def test_labels_take_the_grid_of_their_image():
     assert labels.shape == Preprocessor(plan(3)).image(volume).shape[1:]
 
 
+def test_voxel_sizes_of_another_unit_do_not_fill_the_memory():
+    micrometers = replace(geometry(), spacing=(2000.0, 2000.0, 3000.0))
+    volume = Volume(np.zeros((1, 9, 26, 22), np.float32), micrometers)
+    with pytest.raises(InputError, match=r"voxels of 2e\+03 x 2e\+03 x 3e\+03 mm, .* Correct the voxel sizes"):
+        Preprocessor(plan(3)).image(volume)
+
+
 def test_another_number_of_channels_is_refused():
     grid = geometry()
     with pytest.raises(InputError, match="takes 1 channel"):

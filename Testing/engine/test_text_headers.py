@@ -125,6 +125,38 @@ def test_axes_of_a_few_decimals_are_perpendicular_when_read(tmp_path):
     np.testing.assert_allclose(np.abs(axes[:2, :2]), [[0.9848, 0.1736], [0.1736, 0.9848]], atol=1e-4)
 
 
+@pytest.mark.parametrize("unit", ["um", "\xb5m", "microns", "m", "cm"])
+def test_lengths_in_another_unit_are_refused(tmp_path, unit):
+    path = meta(tmp_path / "a.mha", more=f"DistanceUnits = {unit}\n", voxels=ARRAY.tobytes())
+    refused(path, f"gives its lengths in {unit}, not in mm")
+    path = nrrd(tmp_path / "a.nrrd", voxels=ARRAY.tobytes())
+    for field in ("space units", "units"):
+        line = f'{field}: "{unit}" "{unit}" "{unit}"\n'.encode()
+        path.write_bytes(
+            NRRD.format("8 7 6", "raw", "").encode().replace(b"endian", line + b"endian") + ARRAY.tobytes()
+        )
+        refused(path, f"gives its lengths in {unit}, not in mm")
+
+
+@pytest.mark.parametrize("unit", ["mm", "millimeter", "", "???"])
+def test_millimeters_by_any_name_are_read(tmp_path, unit):
+    path = meta(tmp_path / "a.mha", more=f"DistanceUnits = {unit}\n", voxels=ARRAY.tobytes())
+    assert read_volume(path).geometry.doubt == ""
+
+
+def test_a_header_without_voxel_sizes_is_told(tmp_path):
+    path = nrrd(tmp_path / "a.nrrd", voxels=ARRAY.tobytes())
+    assert read_volume(path).geometry.doubt == ""
+    whole = path.read_bytes()
+    for sizes in (b"", b"spacings: nan nan nan\n"):
+        lines = b"space: left-posterior-superior\nspace directions: (2,0,0) (0,2,0) (0,0,2)\n"
+        path.write_bytes(whole.replace(lines, sizes))
+        assert "does not say how large its voxels are; 1 mm is taken" in read_volume(path).geometry.doubt
+    path = meta(tmp_path / "a.mha", voxels=ARRAY.tobytes())
+    path.write_bytes(path.read_bytes().replace(b"ElementSpacing = 2 2 2\n", b""))
+    assert "does not say how large its voxels are" in read_volume(path).geometry.doubt
+
+
 def test_voxels_of_a_size_that_cannot_be(tmp_path):
     path = meta(tmp_path / "a.mha", voxels=ARRAY.tobytes())
     path.write_bytes(path.read_bytes().replace(b"= 2 2 2", b"= 2 2 1e-30"))

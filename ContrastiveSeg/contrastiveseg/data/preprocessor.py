@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import InputError
 from ..planning.normalize import normalize
-from ..planning.plan import Plan
+from ..planning.plan import Plan, millimeters
+from ..volumes.memory import free_memory
 from ..volumes.orientation import Axes, oriented_axes
 from ..volumes.resample import resample_image, resample_labels, resampled_shape
 from ..volumes.resample_nnunet import resample_splines, thick_axis
@@ -24,8 +27,11 @@ class Preprocessor:
         """``volume`` as (C, z, y, x) float32: turned to the plan's orientation, normalized, at the plan's spacing.
 
         Raises:
-            InputError: the volume has another number of channels than the plan.
+            InputError: the volume has another number of channels than the plan, or the memory does not hold it at the
+                plan's spacing.
         """
+        shape = self.working_shape(volume.geometry)
+        self._check_memory(volume.geometry, shape, len(volume.array))
         array = self.axes(volume.geometry).apply(volume.array)
         if self.plan.conventions.crop:
             # Outside of the box 0, as around a volume that was cut to it.
@@ -34,7 +40,6 @@ class Preprocessor:
             normalized[box] = normalize(array[box], self.plan.channels)
         else:
             normalized = normalize(array, self.plan.channels)
-        shape = self.working_shape(volume.geometry)
         how = self.plan.conventions.resampling
         if how == "linear":
             return resample_image(normalized, shape)
@@ -59,6 +64,16 @@ class Preprocessor:
         """Voxels (z, y, x) at the plan's spacing of a volume on ``geometry``; in 2D the slice axis stays as it is."""
         axes = self.axes(geometry)
         return resampled_shape(axes.shape_zyx(geometry), axes.spacing_zyx(geometry), self._target(geometry))
+
+    def _check_memory(self, geometry: Geometry, shape: tuple[int, int, int], channels: int) -> None:
+        """Refuse voxel sizes with which the volume would become too large: they are most often of another unit."""
+        needed = np.dtype(np.float32).itemsize * channels * math.prod(shape)
+        if (free := free_memory(needed)) < needed:
+            raise InputError(
+                f"With its voxels of {millimeters(geometry.spacing_zyx)} mm, the volume would take "
+                f"{needed / 2**30:.3g} GiB at the network's spacing of {millimeters(self.plan.spacing)} mm, and "
+                f"{free / 2**30:.3g} GiB of memory are free. Correct the voxel sizes in its header, or crop it."
+            )
 
     def _target(self, geometry: Geometry) -> list[float]:
         """Spacing in mm (z, y, x) of the grid of :meth:`image`."""

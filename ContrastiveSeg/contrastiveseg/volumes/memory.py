@@ -19,12 +19,16 @@ def check_memory(path: Path, voxel_bytes: int) -> None:
     Raises:
         InputError: naming both sizes. Where the system does not tell what is free, nothing is refused.
     """
-    free = min(_limits(), default=voxel_bytes)
-    if voxel_bytes > free:
+    if (free := free_memory(voxel_bytes)) < voxel_bytes:
         raise InputError(
             f"{path} says that it holds {voxel_bytes / 2**30:.3g} GiB of voxels, and {free / 2**30:.3g} GiB of memory "
             "are free. If that is its size, crop or resample it first; else its header is damaged."
         )
+
+
+def free_memory(unknown: int) -> int:
+    """Bytes of memory that are free; ``unknown`` where the system does not tell."""
+    return min(_limits(), default=unknown)
 
 
 def _limits() -> Iterator[int]:

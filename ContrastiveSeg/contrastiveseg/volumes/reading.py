@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -196,11 +197,12 @@ def _is_nifti(path: Path) -> bool:
 
 def _header(path: Path, channels: int) -> tuple[NativeHeader, int]:
     """The checked header of a file that is no NIfTI, and the bytes of its voxels."""
-    voxel_bytes = check_text_header(path)
+    checked = check_text_header(path)
     header = native_header(path)
+    header = replace(header, geometry=replace(header.geometry, unsaid=checked.unsaid))
     dimensions, volumes = len(header.size), _volumes(header)
     check_series(path, dimensions, volumes, channels if dimensions == 4 and header.components == 1 else 1)
-    return header, voxel_bytes
+    return header, checked.voxel_bytes
 
 
 def _volumes(header: NativeHeader) -> int:

@@ -38,6 +38,21 @@ _NRRD_ENCODINGS = {
 }
 
 
+#: In headers, lengths other than millimeters, which ITK takes for them.
+_OTHER_UNITS = re.compile(
+    r"[u\xb5\u03bc\ufffdnck]?m|microns?|(micro|nano|centi)?met(er|re)s?|in|inch(es)?", re.IGNORECASE
+)
+_NO_SIZE = "its header does not say how large its voxels are; 1 mm is taken"
+
+
+@dataclass(frozen=True)
+class TextHeader:
+    """What a header was checked for: the bytes of its voxels, and what it leaves open of their place (or "")."""
+
+    voxel_bytes: int
+    unsaid: str
+
+
 @dataclass(frozen=True)
 class _Voxels:
     """What a header says of its voxels.
@@ -47,6 +62,7 @@ class _Voxels:
         encoding: "raw", "packed" (zlib, gzip), "text", "hex" or "other".
         start: of the voxels in the header's own file. data: names of the files that hold them instead, if any do.
         whole: whether they are all in one file from there on, so that what it unpacks to can be checked.
+        units: of lengths. sized: whether it says how large they are.
     """
 
     count: int
@@ -55,17 +71,16 @@ class _Voxels:
     start: int
     data: tuple[str, ...] = ()
     whole: bool = True
+    units: tuple[str, ...] = ()
+    sized: bool = True
 
 
-def check_text_header(path: Path) -> int:
+def check_text_header(path: Path) -> TextHeader:
     """Check the header of an NRRD or MetaImage file against what is there.
 
-    Returns:
-        the bytes of its voxels.
-
     Raises:
-        InputError: not such a file, damaged or cut short, voxels in a file outside its folder or in no plain file,
-            packed voxels that do not unpack to those declared.
+        InputError: lengths in another unit than mm, not such a file, damaged or cut short, voxels in a file outside its
+            folder or in no plain file, packed voxels that do not unpack to those declared.
     """
     with path.open("rb") as file:
         start = file.read(_LONGEST_HEADER)
@@ -76,6 +91,11 @@ def check_text_header(path: Path) -> int:
         raise InputError(damaged) from problem
     if voxels.count < 1:
         raise InputError(damaged)
+    if other := next((unit for unit in voxels.units if _OTHER_UNITS.fullmatch(unit)), None):
+        raise InputError(
+            f"{path} gives its lengths in {other}, not in mm, which most programs overlook. Write them in mm, or "
+            "convert it anew with the program that made it."
+        )
     data = [_beside(path, name) for name in voxels.data]
     source, skipped = (data[0], 0) if data else (path, voxels.start)
     stored = sum(file.stat().st_size for file in data or [path]) - skipped
@@ -89,7 +109,7 @@ def check_text_header(path: Path) -> int:
         raise InputError(_CUT_SHORT.format(source))
     if voxels.encoding == "packed" and voxels.whole and _unpacked_bytes(source, skipped, needed) < needed:
         raise InputError(_CUT_SHORT.format(source))
-    return needed
+    return TextHeader(needed, "" if voxels.sized else _NO_SIZE)
 
 
 def _beside(path: Path, name: str) -> Path:
@@ -121,7 +141,9 @@ def _of_metaimage(start: bytes) -> _Voxels:
     if fields.get("CompressedData", "False")[:1] in "Tt1":
         encoding = "packed"
     data = _data_files(found[1], start[found.end() :])
-    return _Voxels(count, itemsize, encoding, found.end(), data, len(data) <= 1)
+    sized = "ElementSpacing" in fields or "ElementSize" in fields
+    unit = fields.get("DistanceUnits", "mm")
+    return _Voxels(count, itemsize, encoding, found.end(), data, len(data) <= 1, (unit,), sized)
 
 
 def _of_nrrd(start: bytes) -> _Voxels:
@@ -142,7 +164,11 @@ def _of_nrrd(start: bytes) -> _Voxels:
         raise ValueError("a header without end")
     skips = any(int(fields.get(key, 0)) for key in ("line skip", "lineskip", "byte skip", "byteskip"))
     whole = len(data) <= 1 and not skips
-    return _Voxels(math.prod(sizes), itemsize, encoding, found.end() if found else 0, data, whole)
+    units = re.findall(r'"([^"]*)"', fields.get("space units", "") + fields.get("units", ""))
+    spacings = [float(word) for word in fields.get("spacings", "").split()]
+    sized = "space directions" in fields or any(map(math.isfinite, spacings))
+    start_of_voxels = found.end() if found else 0
+    return _Voxels(math.prod(sizes), itemsize, encoding, start_of_voxels, data, whole, tuple(units), sized)
 
 
 def _fields(head: bytes, form: str) -> dict[str, str]:

@@ -36,6 +36,7 @@ class Geometry:
 
     Attributes:
         nifti: the header of the file that it comes from, if that is a NIfTI; equal grids may have different ones.
+        unsaid: what the header of another file leaves open, as the end of a sentence.
     """
 
     size: tuple[int, int, int]
@@ -43,11 +44,13 @@ class Geometry:
     origin: tuple[float, float, float]
     direction: tuple[float, float, float, float, float, float, float, float, float]
     nifti: NiftiTransforms | None = field(default=None, compare=False, repr=False)
+    unsaid: str = field(default="", compare=False, repr=False)
 
     @property
     def doubt(self) -> str:
-        """In what the file that it comes from contradicts itself, as the end of a sentence; "" if in nothing."""
-        return self.nifti.doubt if self.nifti else ""
+        """What the file that it comes from contradicts itself in or leaves open, as the end of a sentence; "" for
+        nothing."""
+        return self.nifti.doubt if self.nifti else self.unsaid
 
     @property
     def shape(self) -> tuple[int, int, int]:
