@@ -65,6 +65,22 @@ def check_output(path: Path, overwrite: bool = False, hint: str = "") -> None:
         raise InputError(f"The folder {there} is read-only. Choose an output folder you may write to.")
 
 
+def check_fetched(path: Path, start: bytes) -> None:
+    """Refuse the text that Git LFS or git-annex keeps in place of a file that is not fetched.
+
+    Args:
+        start: the first bytes of the file.
+
+    Raises:
+        InputError: it is that text.
+    """
+    if start.startswith(b"version https://git-lfs") or (b"/annex/objects/" in start and b"\0" not in start):
+        raise InputError(
+            f"{path} is the small text that Git LFS or git-annex keeps in place of a file. Get the data first (git lfs "
+            "pull, git annex get or datalad get)."
+        )
+
+
 def without_folders(text: str, files: Iterable[Path]) -> str:
     """``text`` with the names of ``files`` in place of their paths: folders may tell of whom a report should not."""
     for file in files:

@@ -71,6 +71,26 @@ def test_cases_pair_with_seg_or_label_behind_their_name(folders, side):
         evaluate(*folders, LABELS)
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_an_image_is_no_label_map(folders, side):
+    image = np.random.default_rng(0).integers(0, 200, (8, 16, 16))
+    write(folders[side] / ("a.nrrd", "a.nii.gz")[side], image)
+    evaluation = evaluate(*folders, LABELS)
+    assert "looks like an image" in evaluation.refused["a"]
+    assert [case.case for case in evaluation.cases] == ["b"]
+
+
+def test_of_many_values_that_are_no_labels_a_few_are_listed(folders):
+    many = truth()
+    many[0, :5] = np.arange(5)[:, None] + 10
+    many[1, :8] = np.arange(8)[:, None] + 20
+    write(folders[0] / "a.nrrd", many)
+    seen: list[object] = []
+    evaluate(*folders, LABELS, seen.append)
+    (told,) = [event.text for event in seen if isinstance(event, Log) and "a: the prediction" in event.text]
+    assert told == "a: the prediction holds 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, ..., which is not among the labels."
+
+
 def test_empties_and_undeclared_values_are_reported(folders):
     events = []
     evaluation = evaluate(*folders, LABELS, emit=events.append)

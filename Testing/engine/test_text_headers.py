@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from contrastiveseg.checkpoints.foreign_tensors import load_content
+from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.errors import InputError
+from contrastiveseg.volumes.dataset import find_cases
+from contrastiveseg.volumes.dataset_json import declared_in
 from contrastiveseg.volumes.reading import read_geometry, read_volume
 
 ARRAY = np.random.default_rng(0).integers(0, 500, (6, 7, 8)).astype("<i2")
@@ -20,6 +24,15 @@ NRRD = (
     "NRRD0004\ntype: short\ndimension: 3\nsizes: {}\nspace: left-posterior-superior\n"
     "space directions: (2,0,0) (0,2,0) (0,0,2)\nendian: little\nencoding: {}\n{}\n"
 )
+
+
+#: Other files that may not be fetched, and what reads them.
+OTHERS = {
+    "a.safetensors": read_card,
+    "a.pth": load_content,
+    "dataset.json": declared_in,
+    "list.json": lambda path: find_cases([path]),
+}
 
 
 def meta(path, data="LOCAL", size="8 7 6", more="", voxels=b""):
@@ -171,6 +184,10 @@ def test_files_that_were_not_fetched(tmp_path, name):
     ):
         (tmp_path / name).write_text(text)
         refused(tmp_path / name, "Git LFS or git-annex")
+        for other, read in OTHERS.items():
+            (tmp_path / other).write_text(text)
+            with pytest.raises(InputError, match="Git LFS or git-annex"):
+                read(tmp_path / other)
     (tmp_path / name).unlink()
     (tmp_path / name).symlink_to("../objects/4f/data")
     refused(tmp_path / name, r"is a link to \.\./objects/4f/data, which is not there")

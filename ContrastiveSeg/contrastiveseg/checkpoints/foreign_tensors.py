@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..files import check_fetched, readable
 
 Tensors = dict[str, Tensor]
 
@@ -31,6 +32,8 @@ def load_content(path: Path) -> Any:
     """
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
+    with readable(path), path.open("rb") as file:
+        check_fetched(path, file.read(1024))
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(str(path))

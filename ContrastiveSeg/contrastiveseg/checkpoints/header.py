@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import readable
+from ..files import check_fetched, readable
 from ..serialization import from_json
 from .card import SCHEMA, Card, check_card
 
@@ -68,7 +68,10 @@ def read_header(path: Path) -> tuple[dict, int]:
         raise InputError(f"There is no checkpoint at {path}.")
     size = path.stat().st_size
     with open(path, "rb") as file:
-        start = file.read(8)
+        start = file.read(1024)
+        check_fetched(path, start)
+        start = start[:8]
+        file.seek(len(start))
         # A header's length may begin with the same bytes, but its upper half is always zero.
         if start[4:].strip(b"\0") and (start[:2] == b"PK" or start[:1] == b"\x80"):
             raise InputError(

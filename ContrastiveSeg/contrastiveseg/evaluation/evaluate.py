@@ -16,8 +16,13 @@ from ..events import CancelCheck, Emit, ProgressMeter, Stage, StageStarted, log,
 from ..volumes.labeling import Labeling
 from ..volumes.named_labels import check_same_numbers
 from ..volumes.pairing import FolderPairs, pair_folders
+from ..volumes.plausible_labels import check_no_image
 from ..volumes.reading import read_labels
+from ..volumes.volume import LabelMap
 from .metrics import METRICS, LabelScores, measure
+
+#: So many values are listed in a warning.
+_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,8 @@ def evaluate(
             ("reference", scores.undeclared_in_reference),
         ):
             if values:
-                emit(warning(f"{case}: the {side} holds {', '.join(map(str, values))}, which is not among the labels."))
+                listed = ", ".join(map(str, values[:_LISTED])) + (", ..." if len(values) > _LISTED else "")
+                emit(warning(f"{case}: the {side} holds {listed}, which is not among the labels."))
         if scores.labeled < 1:
             emit(log(f"{case}: scored on the {scores.labeled:.1%} of its voxels that are labeled, without distances."))
         cases.append(scores)
@@ -176,7 +182,7 @@ def _labels_in(references: Sequence[Path], labeling: Labeling, cancelled: Cancel
     values: set[int] = set()
     for path in references:
         _stop_if(cancelled)
-        values |= set(_values(labeling.apply(read_labels(path)).array))
+        values |= set(_values(labeling.apply(_read(path)).array))
     if not values:
         raise InputError("The references hold no label at all, only background.")
     return {value: f"label {value}" for value in sorted(values)}
@@ -185,8 +191,8 @@ def _labels_in(references: Sequence[Path], labeling: Labeling, cancelled: Cancel
 def _evaluate_case(
     case: str, prediction: Path, reference: Path, labels: Mapping[int, str], labeling: Labeling
 ) -> EvaluatedCase:
-    truth = labeling.apply(read_labels(reference))
-    predicted = read_labels(prediction)
+    truth = labeling.apply(_read(reference))
+    predicted = _read(prediction)
     return EvaluatedCase(
         case=case,
         scores=tuple(measure(predicted, truth, labels)),
@@ -194,6 +200,12 @@ def _evaluate_case(
         undeclared_in_reference=tuple(v for v in _values(truth.array) if v not in labels),
         labeled=float((truth.array >= 0).mean()),
     )
+
+
+def _read(path: Path) -> LabelMap:
+    label_map = read_labels(path)
+    check_no_image(path, label_map.array)
+    return label_map
 
 
 def _values(array: np.ndarray) -> list[int]:

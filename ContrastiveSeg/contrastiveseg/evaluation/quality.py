@@ -28,6 +28,7 @@ from ..volumes.components import Components, pieces_of
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.dataset_json import declared_channels, declared_labels
 from ..volumes.pairing import labels_by_case, volume_files
+from ..volumes.plausible_labels import check_no_image
 from ..volumes.reading import read_channels, read_labels, read_volume
 from ..volumes.volume import Volume
 from .quality_tables import Picture, to_csv, to_html, without_names
@@ -189,6 +190,7 @@ def _measure(
     assert case.labels is not None
     volume = read_channels(case.images, channels)
     labels = read_labels(case.labels, volume.geometry).array
+    check_no_image(case.labels, labels)
     pieces = pieces_of(labels)
     uncertainty, voxel = None, _place(pieces, labels.shape)
     if map_file is not None:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from ..descriptions import LabeledPart
 from ..errors import InputError
+from ..files import check_fetched
 from ..printable import quoted, shortened
 from .labeling import Labeling
 
@@ -143,7 +144,9 @@ def _described_by(paths: Iterable[Path]) -> Iterator[Path]:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())  # in UTF-8 or 16, with or without a byte order mark
+        content = path.read_bytes()
+        check_fetched(path, content[:1024])
+        return json.loads(content)  # in UTF-8 or 16, with or without a byte order mark
     except OSError as problem:
         raise InputError(f"Cannot read {path}: {problem.strerror}.") from problem
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:

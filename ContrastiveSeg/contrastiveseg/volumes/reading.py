@@ -183,12 +183,7 @@ def _check_exists(path: Path) -> None:
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes). Copy it again from where it came.")
     with path.open("rb") as file:
-        start = file.read(1024)
-    if start.startswith(b"version https://git-lfs") or (b"/annex/objects/" in start and b"\0" not in start):
-        raise InputError(
-            f"{path} is the small text that Git LFS or git-annex keeps in place of a file. Get the data first (git lfs "
-            "pull, git annex get or datalad get)."
-        )
+        files.check_fetched(path, file.read(1024))
 
 
 def _is_nifti(path: Path) -> bool:
