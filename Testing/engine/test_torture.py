@@ -17,6 +17,14 @@ def test_a_few_kills_leave_nothing_and_change_no_result():
     assert "6 kills" in done.stdout
 
 
+def test_a_worker_keeps_its_memory_and_answers_after_cancels():
+    tool = TOOL.with_name("memory.py")
+    counts = ["--segmentations", "20", "--switches", "12", "--cancels", "12", "--seed", "7"]
+    done = subprocess.run([sys.executable, str(tool), *counts], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "12 cancels: 0 faults" in done.stdout
+
+
 def test_what_is_not_whole_is_found(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(TOOL.parent))
     from kinds import Kind

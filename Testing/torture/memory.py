@@ -24,7 +24,7 @@ from typing import Any
 from forked import Child
 from kinds import make_data, make_model
 
-#: Memory may grow by this share once as many jobs have warmed the worker up.
+#: Memory may grow by this share, once so many jobs have warmed the worker up.
 _GROWTH, _WARM_UP = 0.02, 20
 #: The model is another one with every job: more than the worker keeps.
 _MODELS = 4
