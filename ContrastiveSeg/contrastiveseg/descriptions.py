@@ -318,12 +318,14 @@ class ImportJob(Parameters):
 
     kind: ClassVar[str] = "import"
     file: str = parameter(
-        help=".pth or .pt of tensors alone, or .safetensors; of nnU-Net a results folder, a fold, or an exported .zip",
+        help=".pth or .pt of tensors alone, or .safetensors; of nnU-Net a results folder, a fold, or an exported .zip; "
+        "the folder of a MONAI bundle",
         placeholder="FILE",
     )
     source: str = parameter(
-        help="whose layout it has: nnunet (a trained nnU-Net v2, ready to segment), macl (released 2D weights), vnet "
-        "(left-atrium literature), segresnet, dynunet (MONAI)",
+        help="whose layout it has: nnunet (a trained nnU-Net v2, ready to segment), monai (a bundle, ready to "
+        "segment), macl (released 2D weights), vnet (left-atrium literature), segresnet, segresnetds (also CT-FM), "
+        "dynunet (MONAI)",
         placeholder="NAME",
     )
     output: str = parameter(help="the checkpoint to write (.safetensors)")

@@ -18,18 +18,19 @@ from ..results import ImportResult
 from .card import Card, Provenance
 from .foreign_layouts import LAYOUTS, Layout
 from .foreign_tensors import load_content, tensors_in
-from .foreign_weights import Imported, fitted, network_of
+from .foreign_weights import Imported, fitted, in_our_order, network_of
 from .format import save
 from .header import digest
 from .licensing import check_license, inherited, tell_terms
+from .monai_bundle import import_bundle
 from .nnunet import import_nnunet
 
 
 def import_weights(
     job: ImportJob, emit: events.Emit = events.silent, cancelled: events.CancelCheck = events.never
 ) -> ImportResult:
-    """Run ``job``: a trained nnU-Net becomes a segmenter, other weights a pre-trained checkpoint that follows the data
-    it is fine-tuned on.
+    """Run ``job``: a trained nnU-Net or a MONAI bundle becomes a segmenter, other weights a pre-trained checkpoint that
+    follows the data it is fine-tuned on.
 
     Raises:
         InputError: the file or the output cannot be used, or a tensor is missing or of another shape.
@@ -48,8 +49,8 @@ def import_weights(
         imported = import_nnunet(path, job.configuration, job.fold, job.orientation)
     else:
         if given := [name for name in ("configuration", "fold", "orientation") if getattr(job, name) is not None]:
-            raise InputError(f"--{given[0]} is for trained models; weights from {job.source!r} have none.")
-        imported = _backbone(path, job.source)
+            raise InputError(f"--{given[0]} is for trained models of nnU-Net; {job.source!r} has none.")
+        imported = import_bundle(path) if job.source == "monai" else _backbone(path, job.source)
     origin = imported.card.provenance
     name = origin.base_method or path.name
     origin = dataclasses.replace(origin, license=inherited(license, origin.license), sources=(name,))
@@ -64,7 +65,7 @@ def import_weights(
 
 
 #: What ``--from`` takes.
-SOURCES = tuple(LAYOUTS)
+SOURCES = (*LAYOUTS, "monai")
 
 
 def _backbone(path: Path, source: str) -> Imported:
@@ -73,7 +74,7 @@ def _backbone(path: Path, source: str) -> Imported:
     theirs = tensors_in(load_content(path), path)
     whose = f"{path} is not the network of {source!r}"
     names = _names(layout, theirs, whose)
-    weights = {ours: _in_our_order(theirs[name], layout.turned) for name, ours in names.items() if ours is not None}
+    weights = {ours: in_our_order(theirs[name], layout.turned) for name, ours in names.items() if ours is not None}
     if not weights:
         raise InputError(f"{path} holds no tensor that {source!r} knows; its first: {', '.join([*theirs][:3])}.")
     spec = network_of(weights, layout.network, whose)
@@ -82,12 +83,14 @@ def _backbone(path: Path, source: str) -> Imported:
     every = fitted(weights, own, layout.transferred, layout.absent, f"{path} does not fit the network of {source!r}")
     kept = {name for name in own if name.startswith(tuple(f"{part}." for part in layout.transferred))}
     taken = tuple(name for name, ours in names.items() if ours in kept)
+    guessed = source == "segresnetds" and spec.arguments["norm"] == "instance"
     return Imported(
         _card(layout, spec, path, source),
         every,
         taken,
         tuple(name for name in theirs if name not in taken),
         tuple(name for name in own if name not in kept),
+        ("The tensors do not say how it normalizes: instance norm is assumed, not group norm.",) if guessed else (),
     )
 
 
@@ -96,11 +99,6 @@ def _names(layout: Layout, theirs: dict[str, Tensor], whose: str) -> dict[str, s
         return {name: layout.name(name, theirs) for name in theirs}
     except ValueError as problem:
         raise InputError(f"{whose}: its tensors fit no network.") from problem
-
-
-def _in_our_order(tensor: Tensor, turned: bool) -> Tensor:
-    """A convolution's weight with its spatial axes in our order."""
-    return tensor.permute(0, 1, *range(tensor.ndim - 1, 1, -1)).contiguous() if turned and tensor.ndim > 2 else tensor
 
 
 def _card(layout: Layout, spec: NetworkSpec, path: Path, source: str) -> Card:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -116,6 +117,31 @@ def _segresnet_network(weights: Tensors) -> NetworkSpec:
     return NetworkSpec("segresnet", dimensions_of(first), first.shape[1], arguments)
 
 
+def _segresnetds_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
+    """MONAI's SegResNetDS, and CT-FM, which is one; heads are left."""
+    if name.startswith("encoder."):
+        return name
+    if match := re.fullmatch(r"up_layers\.(\d+)\.(upsample|blocks)\.(.+)", name):
+        return f"decoder.{match[1]}.{'up' if match[2] == 'upsample' else 'fuse'}.{match[3]}"
+    return None
+
+
+def _segresnetds_network(weights: Tensors) -> NetworkSpec:
+    first = weights["encoder.conv_init.weight"]
+    levels = parts_below(weights, "encoder.layers")
+    down = [parts_below(weights, f"encoder.layers.{level}.blocks") for level in range(levels)]
+    up = [parts_below(weights, f"decoder.{block}.fuse") for block in range(levels - 1)]
+    # Only batch norm has running numbers; of the others one cannot be told from another.
+    norm = "batch" if any(name.endswith(".running_mean") for name in weights) else "instance"
+    kernels = [weights[f"encoder.layers.{level}.blocks.0.conv1.weight"].shape[2:] for level in range(levels)]
+    arguments: dict[str, Any] = {"width": first.shape[0], "blocks_down": down, "blocks_up": up, "norm": norm}
+    # Where the first levels go down along some axes only, the others' voxels were as many times finer.
+    thick = [kernel for kernel in kernels if min(kernel) == 1]
+    if thick:
+        arguments["finer"] = [2 ** sum(kernel[axis] == 3 for kernel in thick) for axis in range(len(kernels[0]))]
+    return NetworkSpec("segresnetds", dimensions_of(first), first.shape[1], arguments)
+
+
 def _dynunet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
     """MONAI's DynUNet with plain blocks and instance norm; its tensors come a second time under skip_layers."""
     match = re.fullmatch(r"(input_block|downsamples\.\d+|bottleneck)\.(conv|norm)(\d)\.(?:conv\.)?(\w+)", name)
@@ -170,6 +196,12 @@ LAYOUTS: dict[str, Layout] = {
         _segresnet_network,
         turned=True,
         citation="Myronenko, 3D MRI brain tumor segmentation, 2018.",
+    ),
+    "segresnetds": Layout(
+        _segresnetds_name,
+        _segresnetds_network,
+        turned=True,
+        citation="Myronenko, 3D MRI brain tumor segmentation, 2018; MONAI.",
     ),
     "dynunet": Layout(
         _dynunet_name,

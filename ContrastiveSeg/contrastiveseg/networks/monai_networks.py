@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
@@ -13,7 +13,7 @@ from .registry import register_backbone
 from .unet import AddingDecoderBlock
 
 if TYPE_CHECKING:
-    from monai.networks.nets import SegResNet
+    from monai.networks.nets import SegResNet, SegResNetDS
 
 
 class _SegResNetEncoder(nn.Module):
@@ -77,3 +77,64 @@ def segresnet(
         blocks_up=tuple(blocks_up),
     )
     return SegResNetBackbone(network, dimensions, width, levels)
+
+
+class SegResNetDSBackbone(Backbone):
+    """SegResNetDS without its heads; skips are added, not concatenated."""
+
+    def __init__(self, network: SegResNetDS, dimensions: int, width: int, levels: int) -> None:
+        super().__init__()
+        self.channels = tuple(width << level for level in range(levels + 1))
+        self.decoder_channels = tuple(reversed(self.channels[:-1]))
+        scales = network.anisotropic_scales or [(2,) * dimensions] * levels
+        self.strides = tuple(tuple(int(n) for n in scale) for scale in scales[:levels])
+        self.encoder = network.encoder
+        self.decoder = nn.ModuleList(
+            AddingDecoderBlock(level["upsample"], level["blocks"])  # type: ignore[index]
+            for level in network.up_layers
+        )
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        return self.encoder(x)
+
+
+@register_backbone("segresnetds")
+def segresnetds(
+    dimensions: int,
+    in_channels: int,
+    *,
+    width: int = 16,
+    blocks_down: Sequence[int] = (1, 2, 2, 4),
+    blocks_up: Sequence[int] = (1, 1, 1),
+    norm: Literal["batch", "instance"] = "instance",
+    finer: Sequence[int] | None = None,
+) -> Backbone:
+    """MONAI's SegResNetDS: a SegResNet with transposed convolutions and, where slices are thick, flat kernels at first.
+
+    Args:
+        width: channels of level 0, doubled at each down-sampling.
+        blocks_down: residual blocks of encoder level 0..L.
+        blocks_up: residual blocks of decoder block 1..L.
+        norm: normalization before each convolution.
+        finer: how many times finer than the coarsest the voxels are along each axis, a power of 2; None: all alike.
+
+    Raises:
+        InputError: the numbers do not fit each other.
+    """
+    from monai.networks.nets import SegResNetDS
+
+    levels = len(blocks_down) - 1
+    if width < 1 or levels < 1 or len(blocks_up) != levels or norm not in ("batch", "instance"):
+        raise InputError("A SegResNetDS needs one blocks_up fewer than blocks_down, and batch or instance norm.")
+    if finer is not None and (len(finer) != dimensions or min(finer) != 1):
+        raise InputError(f"finer of a {dimensions}D SegResNetDS needs {dimensions} numbers, the least of them 1.")
+    network = SegResNetDS(
+        spatial_dims=dimensions,
+        init_filters=width,
+        in_channels=in_channels,
+        norm=norm,
+        blocks_down=tuple(blocks_down),
+        blocks_up=tuple(blocks_up),
+        resolution=None if finer is None else tuple(1 / n for n in finer),
+    )
+    return SegResNetDSBackbone(network, dimensions, width, levels)

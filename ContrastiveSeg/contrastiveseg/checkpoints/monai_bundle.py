@@ -1,0 +1,187 @@
+"""Importing a MONAI bundle as it is: network and head, spacing, intensities, tiles and label names.
+
+A bundle is a folder with ``configs/inference.json``, ``configs/metadata.json``, and ``models/model.pt`` (tensors alone)
+or ``models/model.ts``. Networks are taken by name from those that are known here; nothing in the configuration is run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import InputError
+from ..files import readable
+from ..networks.registry import build
+from .card import Card, Provenance
+from .foreign_layouts import LAYOUTS
+from .foreign_tensors import Tensors, load_content, tensors_in
+from .foreign_weights import Imported, fitted_segmenter, in_our_order, network_of
+from .header import digest
+from .monai_config import Config, Part
+from .monai_plan import differs_after, labels_of, plan_of
+from .tensor_names import parts_below
+from .torchscript import is_torchscript, torchscript_tensors
+
+_MOST_JSON = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network of MONAI's that we have: the layout of its tensors, its head, and what shapes do not show.
+
+    Attributes:
+        head: what the names of its head's tensors begin with.
+        fixed: argument -> the values that are known here, in lower case; others of the same name are refused.
+    """
+
+    layout: str
+    head: Callable[[Tensors], str]
+    fixed: Mapping[str, tuple[Any, ...]]
+
+
+_NETWORKS = {
+    "SegResNet": _Network(
+        "segresnet",
+        lambda tensors: "conv_final.2.conv.",
+        {"act": ("relu",), "norm": ("group",), "upsample_mode": ("nontrainable",), "use_conv_final": (True,)},
+    ),
+    "SegResNetDS": _Network(
+        "segresnetds",
+        lambda tensors: f"up_layers.{parts_below(tensors, 'up_layers') - 1}.head.",
+        {
+            "act": ("relu",),
+            "norm": ("batch", "instance", "instance_nvfuser"),
+            "upsample_mode": ("deconv",),
+            "preprocess": (None,),
+        },
+    ),
+    "DynUNet": _Network(
+        "dynunet",
+        lambda tensors: "output_block.conv.conv.",
+        {"act_name": ("leakyrelu",), "norm_name": ("instance",), "res_block": (False,)},
+    ),
+}
+#: Arguments of a norm or an activation that are known here.
+_OPTIONS = {"inplace": (True, False), "affine": (True,), "num_groups": (8,), "negative_slope": (0.01,)}
+
+
+def import_bundle(path: Path) -> Imported:
+    """The segmenter of the bundle at ``path``, its folder or a file in one of its folders.
+
+    Raises:
+        InputError: there is no bundle, or it cannot be represented.
+    """
+    root = _root(path)
+    config = Config(_json(root / "configs" / "inference.json"), "inference.json")
+    metadata = _json(root / "configs" / "metadata.json")
+    if not isinstance(metadata, Mapping):
+        raise InputError("metadata.json: expected an object with named fields.")
+    part = config.part(config.data.get("network_def", config.data.get("network")), "network_def")
+    known = _checked(part, config)
+    model = _model(root, path)
+    theirs = torchscript_tensors(model) if is_torchscript(model) else tensors_in(load_content(model), model)
+    whose = f"{model.name} is not the {part.name} that inference.json names"
+    layout, head = LAYOUTS[known.layout], known.head(theirs)
+    names: dict[str, str | None] = {
+        name: f"head.{name.removeprefix(head)}" if name.startswith(head) else layout.name(name, theirs)
+        for name in theirs
+    }
+    weights = {ours: in_our_order(theirs[name], layout.turned) for name, ours in names.items() if ours is not None}
+    spec = network_of(weights, layout.network, whose)
+    if "head.weight" not in weights:
+        raise InputError(f"{whose}: it has no {head}weight.")
+    if spec.dimensions != 3:
+        raise InputError(f"{whose}: only networks for volumes are taken, and it works on slices.")
+    labels = labels_of(config, metadata, len(weights["head.weight"]))
+    plan, notes = plan_of(config, metadata, spec.in_channels, build(spec).total_stride)
+    kept = fitted_segmenter(weights, spec, len(labels) + 1, layout.absent, whose)
+    if after := differs_after(config):
+        notes.append(f"The bundle changes its label maps by {', '.join(after)}, which is not done here.")
+    references = metadata.get("references")
+    works = [str(one).strip().rstrip(".") for one in references] if isinstance(references, list) else []
+    origin = Provenance(
+        base=digest(model),
+        base_method=f"{str(metadata.get('name') or root.name)[:100]}, imported from monai",
+        kept="imported",
+        software=f"contrastiveseg {__version__}",
+        license=metadata["license"].strip() if isinstance(metadata.get("license"), str) else "",
+        citation="; ".join([*works, layout.citation.rstrip(".")]) + ".",
+    )
+    card = Card("segmenter", "monai", spec, plan, {"network": part.name}, labels, provenance=origin)
+    return Imported(
+        card,
+        kept,
+        tuple(name for name, ours in names.items() if ours is not None),
+        tuple(name for name, ours in names.items() if ours is None),
+        notes=(f"Taken: {model.name}.", *notes),
+    )
+
+
+def _root(path: Path) -> Path:
+    """The bundle's folder."""
+    for folder in (path, *path.resolve().parents[:3]):
+        if (folder / "configs" / "inference.json").is_file():
+            return folder
+    if any((folder / "configs").is_dir() for folder in (path, *path.resolve().parents[:3])):
+        raise InputError(f"{path}: the bundle has no configs/inference.json. Write one in YAML as JSON first.")
+    raise InputError(
+        f"{path} is no MONAI bundle: a folder with configs/inference.json and models/model.pt. Unpack a zip."
+    )
+
+
+def _model(root: Path, path: Path) -> Path:
+    """The weights: the file that is given, else model.pt, else the only one there is."""
+    if path.is_file() and path.suffix in (".pt", ".pth", ".ts", ".safetensors"):
+        return path
+    found = [file for file in sorted((root / "models").glob("*")) if file.suffix in (".pt", ".ts", ".safetensors")]
+    for name in ("model.pt", "model.safetensors", "model.ts"):
+        if root / "models" / name in found:
+            return root / "models" / name
+    if len(found) != 1:
+        raise InputError(
+            f"{root}/models holds {len(found)} files of weights and no model.pt. Name one of them instead."
+        )
+    return found[0]
+
+
+def _json(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    with readable(path):
+        text = path.read_bytes() if path.stat().st_size <= _MOST_JSON else b""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        raise InputError(f"{path} is not a JSON file of a bundle ({problem}).") from problem
+
+
+def _checked(part: Part, config: Config) -> _Network:
+    """What we know of the network.
+
+    Raises:
+        InputError: it is not known, or an argument makes another one of it.
+    """
+    known = _NETWORKS.get(part.name)
+    if known is None:
+        raise InputError(
+            f"The bundle's network is {part.name}, which is not known here. Known: {', '.join(_NETWORKS)}."
+        )
+    for name, values in known.fixed.items():
+        if name not in part.arguments:
+            continue
+        given = config.value(part.arguments[name], f"{name} of {part.name}")
+        kind, options = given, {}
+        if isinstance(given, list) and len(given) == 2 and isinstance(given[1], Mapping):
+            kind, options = given
+        plain = kind.lower() if isinstance(kind, str) else kind
+        wrong = [key for key, value in options.items() if value not in _OPTIONS.get(key, ())]
+        if plain not in values or wrong:
+            raise InputError(f"{config.where}: {part.name} with {name} {given!r} is not known here, only {values}.")
+    strides, rises = (part.arguments.get(name) for name in ("strides", "upsample_kernel_size"))
+    if isinstance(strides, list) and isinstance(rises, list) and strides[1:] != rises:
+        raise InputError(f"{config.where}: a DynUNet whose strides and upsample_kernel_size differ is not known here.")
+    return known
