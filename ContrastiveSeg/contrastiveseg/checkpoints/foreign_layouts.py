@@ -197,12 +197,6 @@ LAYOUTS: dict[str, Layout] = {
         turned=True,
         citation="Myronenko, 3D MRI brain tumor segmentation, 2018.",
     ),
-    "segresnetds": Layout(
-        _segresnetds_name,
-        _segresnetds_network,
-        turned=True,
-        citation="Myronenko, 3D MRI brain tumor segmentation, 2018; MONAI.",
-    ),
     "dynunet": Layout(
         _dynunet_name,
         _dynunet_network,
@@ -210,6 +204,12 @@ LAYOUTS: dict[str, Layout] = {
         absent=(".up.bias",),
         turned=True,
         citation="Isensee et al., nnU-Net, Nature Methods 2021; MONAI.",
+    ),
+    "segresnetds": Layout(
+        _segresnetds_name,
+        _segresnetds_network,
+        turned=True,
+        citation="Myronenko, 3D MRI brain tumor segmentation, 2018; MONAI.",
     ),
     "nnunet": Layout(
         nnunet_name,
