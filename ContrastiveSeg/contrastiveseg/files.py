@@ -65,6 +65,19 @@ def check_output(path: Path, overwrite: bool = False, hint: str = "") -> None:
         raise InputError(f"The folder {there} is read-only. Choose an output folder you may write to.")
 
 
+def check_link(path: Path) -> None:
+    """Refuse a link whose file is not there.
+
+    Raises:
+        InputError: naming the file.
+    """
+    if path.is_symlink() and not path.exists():
+        raise InputError(
+            f"{path} is a link to {path.readlink()}, which is not there. Get the data (git annex get, datalad get), or "
+            "connect its disk."
+        )
+
+
 def check_fetched(path: Path, start: bytes) -> None:
     """Refuse the text that Git LFS or git-annex keeps in place of a file that is not fetched.
 

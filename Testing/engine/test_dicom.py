@@ -111,6 +111,35 @@ def test_a_slice_whose_mark_is_damaged_is_not_left_out(tmp_path):
     refused(folder, "1.2.5 is damaged or cut short")
 
 
+@pytest.mark.parametrize("name", ["{}.dcm", "IM{}"])
+def test_a_slice_that_is_not_fetched_is_not_left_out(tmp_path, name):
+    folder = save(tmp_path / "mr", ARRAY, name)
+    last = folder / name.format(5)
+    last.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 132456\n" + " " * 90)
+    refused(folder, f"{last.name} is the small text that Git LFS")
+    last.unlink()
+    last.symlink_to("../objects/4f")
+    refused(folder, rf"{last.name} is a link to \.\./objects/4f, which is not there")
+
+
+def test_frames_stored_from_the_last_to_the_first(tmp_path):
+    volume = read_volume(multiframe(tmp_path / "mr", ARRAY, [-3 * z for z in range(6)]))
+    np.testing.assert_array_equal(volume.array[0], ARRAY[::-1])
+    assert volume.geometry.origin == (-10, 20, -15)
+
+
+def test_pixels_without_a_size_are_told(tmp_path):
+    def unsized(z, ds):
+        del ds.PixelSpacing
+
+    assert read_volume(save(tmp_path / "sized", ARRAY)).geometry.doubt == ""
+    assert (
+        "does not say how large its pixels are"
+        in read_volume(save(tmp_path / "a", ARRAY, change=unsized)).geometry.doubt
+    )
+    assert "does not say how large" in read_volume(save(tmp_path / "b", ARRAY[:1], change=unsized)).geometry.doubt
+
+
 def test_directions_of_three_decimals_are_made_perpendicular(tmp_path):
     def turned(z, ds):
         ds.ImageOrientationPatient = [0.801, 0.599, 0, -0.599, 0.801, 0]

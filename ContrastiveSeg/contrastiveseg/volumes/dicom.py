@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..files import check_link
 from .alignment import straightened
 from .dicom_file import DicomImage, dicom_image, groups_of_frames
 from .memory import check_memory
-from .native_files import DICOM_SHEAR, native_header, native_voxels
+from .native_files import DICOM_SHEAR, components_of, native_header, native_voxels
 from .volume import Geometry
 
 #: Slice positions may be off the even stack by this share of the slice distance (rounding of the headers).
@@ -22,6 +23,7 @@ UNEVEN = 0.02
 SAME_PLACE = 0.01
 #: Direction cosines, and pixel sizes in relation, that differ by less are the same.
 SAME = 1e-3
+_NO_SIZE = "its header does not say how large its pixels are (PixelSpacing); 1 mm is taken"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,10 @@ def find_series(folder: Path) -> Series:
     Raises:
         InputError: no series, several, a damaged file, or slices that differ or are not evenly stacked.
     """
-    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+    files = sorted(f for f in folder.iterdir() if not f.is_dir() and not f.name.startswith("."))
+    for file in files:
+        check_link(file)  # one that is left out would make a shorter volume
+    files = [file for file in files if file.is_file()]
     series: dict[str, list[DicomImage]] = {}
     for image in filter(None, map(dicom_image, files)):
         series.setdefault(image.text("SeriesInstanceUID"), []).append(image)
@@ -80,7 +85,10 @@ def read_series(series: Series) -> np.ndarray:
 
 def _single(image: DicomImage) -> Series:
     header = native_header(image.path)
-    return Series((str(image.path),), header.geometry, header.components)
+    # Of some kinds GDCM knows another attribute that says it.
+    sized = image.numbers("PixelSpacing", 2) or header.geometry.spacing[:2] != (1.0, 1.0)
+    geometry = replace(header.geometry, unsaid="" if sized else _NO_SIZE)
+    return Series((str(image.path),), geometry, header.components)
 
 
 def _slices(folder: Path, images: Sequence[DicomImage]) -> Series:
@@ -140,7 +148,7 @@ def _frames(folder: Path, images: Sequence[DicomImage]) -> Series:
         direction=tuple(np.column_stack([rows, columns, np.cross(rows, columns)]).ravel().tolist()),
     )
     geometry = straightened(image.path, geometry, DICOM_SHEAR)
-    return Series((str(image.path),), geometry, native_header(image.path).components, tuple(order))
+    return Series((str(image.path),), geometry, components_of(image.path), tuple(order))
 
 
 def _check_alike(folder: Path, images: Sequence[DicomImage]) -> None:

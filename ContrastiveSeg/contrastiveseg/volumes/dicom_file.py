@@ -18,6 +18,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from ..errors import InputError
+from ..files import check_fetched
 
 _TAGS = [
     "SOPClassUID",
@@ -84,6 +85,7 @@ def dicom_image(path: Path) -> DicomImage | None:
     damaged = f"{path} is damaged or cut short. Copy the series again from where it came."
     with path.open("rb") as file:
         start = file.read(132)
+        check_fetched(path, start)
         marked = start[128:] == b"DICM"
         # Old files lack the mark and begin with their first element, of group 2 or 8. Slices often have no ending; what
         # is left of one that is cut in its first bytes is empty, or zeros. A mark that is damaged follows zeros.

@@ -51,6 +51,8 @@ def in_plain_words(problem: Exception) -> str:
         return "needs more memory than its header says. It may be damaged"
     if "No space left" in text:
         return "could not be written: No space left on the device"
+    if "Unknown exception" in text:
+        return "is damaged, or of a kind that is not read here. Convert it to .nii.gz with the program that made it"
     if "File cannot be read" in text or re.search(r"fread got only|data not read|hit end|inflat|zlib|decompress", text):
         return "is damaged or cut short. Copy it again from where it came"
     lines = [line.strip() for line in text.splitlines() if line.strip()]

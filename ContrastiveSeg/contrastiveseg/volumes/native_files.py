@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def native_header(path: Path) -> NativeHeader:
     Raises:
         InputError: it cannot be read, holds numbers that are none, or has axes that are sheared.
     """
-    header, _ = read_apart(path, _HEADER, 0, {"path": _name(path), "reader": _reader(path)})
+    header = _asked(path)
     grid = header["geometry"]
     finite = np.isfinite([*grid["spacing"], *grid["origin"], *grid["direction"]]).all()
     if not finite or not are_voxel_sizes(np.array(grid["spacing"])):
@@ -48,6 +49,20 @@ def native_header(path: Path) -> NativeHeader:
     stated = from_json(NativeHeader, header)
     shear = DICOM_SHEAR if _reader(path) == DICOM else SHEAR
     return replace(stated, geometry=straightened(path, stated.geometry, shear))
+
+
+def components_of(path: Path) -> int:
+    """The values a voxel, whatever the file says of its grid.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return int(_asked(path)["components"])
+
+
+def _asked(path: Path) -> Any:
+    header, _ = read_apart(path, _HEADER, 0, {"path": _name(path), "reader": _reader(path)})
+    return header
 
 
 def native_voxels(paths: Sequence[Path], voxel_bytes: int, dimensions: int = 3) -> np.ndarray:

@@ -163,11 +163,7 @@ def _read_natively(path: Path, channels: int) -> tuple[np.ndarray, Geometry]:
 
 
 def _check_exists(path: Path) -> None:
-    if path.is_symlink() and not path.exists():
-        raise InputError(
-            f"{path} is a link to {path.readlink()}, which is not there. Get the data (git annex get, datalad get), or "
-            "connect its disk."
-        )
+    files.check_link(path)
     if not path.exists():
         raise InputError(f"{path} does not exist.")
     if path.is_dir():
