@@ -16,6 +16,8 @@ from contrastiveseg.errors import InputError
 from contrastiveseg.jobs.run import run
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import load_transferred
+from contrastiveseg.networks.spec import NetworkSpec
+from contrastiveseg.testing.backbones import spec_checks
 
 
 def conv_norm(channels: int, width: int) -> nn.Sequential:
@@ -242,6 +244,68 @@ def test_monai_dynunet(tmp_path, output):
     with torch.no_grad():
         found = reversed_axes(backbone.decode(backbone.encode(reversed_axes(x)))[-1])
         torch.testing.assert_close(theirs.output_block(found), theirs(x))
+
+
+class TheirAnatomix(nn.Module):
+    """The U-Net as its repository (neel-dey/anatomix, model/network.py) describes it: one list of layers."""
+
+    def __init__(self, downs: int, width: int, smooth: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+
+        def step(channels: int, out: int) -> None:
+            layers.append(nn.Conv3d(channels, out, 3, padding="same", padding_mode="reflect", bias=smooth))
+            layers.append(nn.InstanceNorm3d(out) if smooth else nn.BatchNorm3d(out))
+            layers.append(nn.ReLU())
+
+        self.skips, self.rises, channels = [], [], width
+        step(1, width)
+        for level in range(downs):
+            step(channels, width << level)
+            channels = width << level
+            step(channels, channels)
+            self.skips.append(len(layers) - 1)
+            layers.append(nn.AvgPool3d(2) if smooth else nn.MaxPool3d(2))
+        step(channels, 2 * channels)
+        step(2 * channels, 2 * channels)
+        for level in reversed(range(downs)):
+            self.rises.append(len(layers))
+            layers.append(nn.Upsample(scale_factor=2, mode="trilinear" if smooth else "nearest"))
+            step(3 * width << level, width << level)
+            step(width << level, width << level)
+        layers.append(nn.Conv3d(width, 16, 3, padding="same", padding_mode="reflect", bias=smooth))
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, x):
+        kept = []
+        for number, layer in enumerate(self.model):
+            x = layer(x)
+            if number in self.rises:
+                x = torch.cat((kept.pop(), x), 1)
+            if number in self.skips:
+                kept.append(x)
+        return x
+
+
+@pytest.mark.parametrize(("downs", "smooth"), [(2, False), (3, True)])
+def test_anatomix(tmp_path, output, downs, smooth):
+    theirs = randomized(TheirAnatomix(downs, 4, smooth))
+    path = tmp_path / "anatomix.pth"
+    torch.save({f"_orig_mod.{name}": tensor for name, tensor in theirs.state_dict().items()}, path)
+    backbone, card, report = imported(path, "anatomix", output)
+    assert card.network.arguments == {"width": 4, "levels": downs, "smooth": smooth}
+    x = torch.randn(1, 1, 16, 32, 24)
+    with torch.no_grad():
+        found = reversed_axes(backbone.decode(backbone.encode(reversed_axes(x)))[-1])
+        torch.testing.assert_close(theirs.model[-1](found), theirs(x), rtol=1e-3, atol=1e-4)
+    assert {name.rsplit(".", 1)[0] for name in report.skipped} == {f"model.{len(theirs.model) - 1}"}
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_anatomixs_network_is_a_backbone_like_any_other(tmp_path, smooth):
+    spec = NetworkSpec("anatomix", 3, 1, {"width": 4, "levels": 2, "smooth": smooth})
+    for check in spec_checks(spec).values():
+        check(tmp_path)
 
 
 def test_an_imported_checkpoint_is_fine_tuned(dataset, tmp_path, output):

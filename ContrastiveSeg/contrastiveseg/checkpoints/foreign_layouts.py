@@ -142,6 +142,38 @@ def _segresnetds_network(weights: Tensors) -> NetworkSpec:
     return NetworkSpec("segresnetds", dimensions_of(first), first.shape[1], arguments)
 
 
+def _anatomix_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
+    """anatomix's U-Net, one list of layers: three convolutions at first, then two a level, down and up, and one more.
+
+    A norm, where it has tensors, follows its convolution at once.
+    """
+    match = re.fullmatch(r"model\.(\d+)\.(\w+)", name)
+    if match is None:
+        return None
+    layers = sorted(
+        int(n.split(".")[1]) for n, tensor in all_names.items() if n.endswith(".weight") and tensor.ndim > 2
+    )
+    index, norm = int(match[1]), int(match[1]) not in layers
+    place = layers.index(index - norm)
+    downs = (len(layers) - 4) // 4
+    inner = f"{'norm' if norm else 'pad.conv'}.{match[2]}"
+    if place == 0:
+        return f"encoder.0.0.{inner}"
+    level, block = divmod(place - 1, 2)
+    if level <= downs:
+        return f"encoder.{level}.{block + 1}.{inner}"
+    # The last convolution makes the features that anatomix compares.
+    return f"decoder.{level - downs - 1}.fuse.{block}.{inner}" if level <= 2 * downs else None
+
+
+def _anatomix_network(weights: Tensors) -> NetworkSpec:
+    first = weights["encoder.0.0.pad.conv.weight"]
+    # Published are two kinds: with batch norm, and with an instance norm that has no tensors.
+    smooth = "encoder.0.0.norm.weight" not in weights
+    arguments = {"width": first.shape[0], "levels": parts_below(weights, "encoder") - 1, "smooth": smooth}
+    return NetworkSpec("anatomix", dimensions_of(first), first.shape[1], arguments)
+
+
 def _dynunet_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
     """MONAI's DynUNet with plain blocks and instance norm; its tensors come a second time under skip_layers."""
     match = re.fullmatch(r"(input_block|downsamples\.\d+|bottleneck)\.(conv|norm)(\d)\.(?:conv\.)?(\w+)", name)
@@ -210,6 +242,13 @@ LAYOUTS: dict[str, Layout] = {
         _segresnetds_network,
         turned=True,
         citation="Myronenko, 3D MRI brain tumor segmentation, 2018; MONAI.",
+    ),
+    "anatomix": Layout(
+        _anatomix_name,
+        _anatomix_network,
+        turned=True,
+        citation="Dey et al., Learning General-purpose Biomedical Volume Representations using Randomized Synthesis, "
+        "ICLR 2025, arXiv 2411.02372.",
     ),
     "nnunet": Layout(
         nnunet_name,
