@@ -168,7 +168,6 @@ class FinetuneJob(Training):
         (),
         help="starts to train from as well, each with the same budget, of which the best is kept: checkpoints, "
         "starter:NAME, 'scratch'; separated by spaces or commas",
-        placeholder="START",
     )
     compare_seeds: int = parameter(
         1, help="how often to train from each start, with this seed and those after it", at_least=1, at_most=100

@@ -11,6 +11,7 @@ from contrastiveseg.checkpoints.header import digest, read_card
 from contrastiveseg.descriptions import FinetuneJob
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.events import Log, Metric, Stage, StageStarted
+from contrastiveseg.jobs.run import run
 from contrastiveseg.parameters import ParameterError
 from contrastiveseg.results import FinetuneResult, HeldOutCase, LeaveOneOut
 from contrastiveseg.training.compared_starts import compared_starts
@@ -19,6 +20,7 @@ from contrastiveseg.training.curve import metrics_path
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.training.resume import resume_path
 from contrastiveseg.training.start_scores import compare_scores, table
+from contrastiveseg.volumes.content import content_digest
 
 
 def job(images, output: Path, *compare, **more) -> FinetuneJob:
@@ -56,6 +58,16 @@ def test_the_best_of_three_starts_is_kept(pretrained, dataset, out):
     assert sum(text.startswith("Start ") and "seed 0" in text for text in texts) == 3
     assert any("behind the best" in text for text in texts)
     assert any("with the same budget" in text and found.verdict() in text for text in texts)
+
+
+def test_a_report_lists_the_starts_by_hash_and_names_none(pretrained, dataset, out, tmp_path):
+    report = tmp_path / "report.json"
+    run(job(dataset, out, "scratch", pretrained, report=str(report)))
+    told = json.loads(report.read_text())
+    assert [file["sha256"] for file in told["inputs"] if file["role"] == "compare"] == [content_digest([pretrained])]
+    assert {file["role"] for file in told["outputs"]} == {"output", "metrics.jsonl", "starts.json"}
+    assert pretrained.name not in report.read_text()
+    assert "compare" not in told["options"]
 
 
 def test_from_scratch_has_the_network_of_the_first_checkpoint(pretrained, dataset, out):

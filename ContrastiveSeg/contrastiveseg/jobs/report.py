@@ -203,6 +203,7 @@ def _input_files(job: ReportingJob) -> Iterable[tuple[str, Path]]:
         if isinstance(job, FinetuneJob):
             yield from _case_files("unlabeled", job.unlabeled)
             yield from (("label_table", Path(path)) for path in [job.label_table] if path)
+            yield from (("compare", path) for path in _compared(job))
     checkpoint = _checkpoint(job)
     if checkpoint:
         yield "checkpoint", checkpoint
@@ -213,6 +214,14 @@ def _case_files(role: str, given: Sequence[str], labels: Sequence[str] = ()) -> 
         yield from ((role, image) for image in case.images)
         if case.labels and role == "images":
             yield "labels", case.labels
+
+
+def _compared(job: FinetuneJob) -> list[Path]:
+    """The checkpoints that a fine-tuning compares with the one it names."""
+    from ..training.compared_starts import compared_starts
+
+    paths = compared_starts(job).values() if job.compare else ()
+    return [Path(path) for path in paths if path not in ("none", job.checkpoint)]
 
 
 def _checkpoint(job: ReportingJob) -> Path | None:
@@ -241,7 +250,7 @@ def _outputs(job: ReportingJob, written: Sequence[Path]) -> tuple[ReportedFile, 
             roles.setdefault(path, role)
     if isinstance(job, (PretrainJob, FinetuneJob)):
         output = named["output"]
-        for role in ("metrics.jsonl", "resume"):
+        for role in ("metrics.jsonl", "resume", "starts.json"):
             roles.setdefault(output.with_name(f"{output.name}.{role}"), role)
     there = sorted((path for path in roles if path.is_file()), key=lambda path: (roles[path], path.name))
     try:
