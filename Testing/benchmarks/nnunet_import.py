@@ -39,7 +39,7 @@ from contrastiveseg.synthetic.settings import SyntheticSettings
 from contrastiveseg.volumes.reading import read_channels
 
 _TRAINED, _TESTED = 4, 2
-#: Channels of level 0, doubled at each level up to the second.
+#: Channels of level 0, doubled at each level up to the second number, unless a kind has others.
 _WIDTH, _WIDEST = 8, 64
 
 
@@ -54,6 +54,8 @@ class Kind:
     regions: bool = False
     masked: bool = False
     stored: str = "LPS"
+    widths: tuple[int, int] = (_WIDTH, _WIDEST)
+    patch: tuple[int, ...] | None = None
 
 
 KINDS = {
@@ -94,7 +96,7 @@ def main() -> int:
     options = parser.parse_args()
     for name, kind in KINDS.items():
         if not is_finished(options.output, {"model": name}):
-            with _folders(options.threads) as work:
+            with nnunet_folders(options.threads) as work:
                 run = {
                     "model": name,
                     "iterations": options.iterations,
@@ -117,7 +119,7 @@ def main() -> int:
 
 
 @contextmanager
-def _folders(threads: int) -> Iterator[Path]:
+def nnunet_folders(threads: int) -> Iterator[Path]:
     """A folder for nnU-Net, whose environment variables name it."""
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as temporary:
@@ -129,11 +131,10 @@ def _folders(threads: int) -> Iterator[Path]:
 def compared(kind: Kind, iterations: int, work: Path) -> dict[str, Any]:
     """Largest difference of logits, and Dice between label maps, over the test volumes."""
     raw = write_raw(kind, work / "raw" / "Dataset901_Import")
-    archive = trained(kind, iterations, work)
     checkpoint = work / "imported.safetensors"
-    import_checkpoint(archive, "nnunet", checkpoint)
+    import_checkpoint(trained(kind, iterations, work), "nnunet", checkpoint)
     predictor = Predictor.open(checkpoint, device="cpu", dtype=None)
-    reference = _nnunet_predictor(work)
+    reference = nnunet_predictor(work)
     found: dict[str, Any] = {
         "logits": logit_difference(reference, predictor),
         "voxels_apart": 0,
@@ -245,7 +246,9 @@ def trained(kind: Kind, iterations: int, work: Path) -> Path:
     for configuration in plans["configurations"].values():
         arguments = configuration.get("architecture", {}).get("arch_kwargs")
         if arguments:
-            arguments["features_per_stage"] = [min(_WIDTH << n, _WIDEST) for n in range(arguments["n_stages"])]
+            first, most = kind.widths
+            arguments["features_per_stage"] = [min(first << n, most) for n in range(arguments["n_stages"])]
+            configuration["patch_size"] = list(kind.patch or configuration["patch_size"])
             configuration["batch_size"] = 2 if kind.configuration != "2d" else 8
     plans_file.write_text(json.dumps(plans))
     with threads:
@@ -294,7 +297,7 @@ def _train(plans: dict[str, Any], configuration: str, dataset: dict[str, Any], i
         Path(trainer.output_folder_base, "dataset_fingerprint.json").write_text("{}")
 
 
-def _nnunet_predictor(work: Path) -> Any:
+def nnunet_predictor(work: Path) -> Any:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)

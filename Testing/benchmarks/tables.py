@@ -115,3 +115,13 @@ def tile_time(runs: Sequence[dict[str, Any]]) -> str:
         other = f"{run['openvino']:.2f}" if run["openvino"] else "-"
         rows.append([f"{run['set']}, {tile}, {kind}", f"{run['built_ms']:.0f}", ratio, other, f"{run['dice']:.4f}"])
     return markdown(["Tile", "As built (ms)", "For inference (range)", "OpenVINO", "Dice against float32"], rows)
+
+
+def beside_others(run: dict[str, Any]) -> str:
+    """Of ``beside_others.py``: processor seconds from file to file, and relative to ours."""
+    names = {"ours": "ours", "nnunet": "nnU-Net's predictor", "monai": "MONAI's sliding window"}
+    rows = []
+    for key, name in names.items():
+        ratio = "{:.2f} ({:.2f}-{:.2f})".format(run[key]["ratio"], *run[key]["range"])
+        rows.append([name, f"{run[key]['seconds']:.2f}", ratio, f"{run[key]['agree']:.4f}"])
+    return markdown(["From file to file", "CPU seconds", "Relative to ours (range)", "Voxels as ours"], rows)
