@@ -248,6 +248,8 @@ def changed(path: str, value) -> dict:
         ("preprocessing.4", {"_target_": "ScaleIntensityd", "minv": -1.0}, "from 0 to 1"),
         ("inferer", {"_target_": "SimpleInferer"}, "only SlidingWindowInferer"),
         ("inferer.roi_size", [16, 32, 9], "is no multiple"),
+        ("inferer.roi_size", [16, float("nan"), 8], "roi_size of SlidingWindowInferer is not 3 numbers"),
+        ("pixdim", [1.5, 10**400, 2.0], "pixdim of Spacingd is not 3 numbers"),
         ("postprocessing.0", {"_target_": "Activationsd", "sigmoid": True}, "outputs overlap"),
         ("postprocessing.2", {"_target_": "AsDiscreted", "threshold": 0.5}, "cut at a threshold"),
         ("postprocessing.2", {"_target_": "EnsureTyped"}, "does not say that the largest output decides"),

@@ -20,6 +20,7 @@ import nnunet_models
 
 from contrastiveseg.checkpoints.card import Card, Label, Provenance, TrainingCase
 from contrastiveseg.checkpoints.format import save
+from contrastiveseg.checkpoints.model_catalog import OWN
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter
 from contrastiveseg.networks.spec import NetworkSpec
@@ -160,6 +161,18 @@ def model(folder: Path) -> None:
     """A trained model in nnU-Net's folders."""
     theirs, description = nnunet_models.network(), nnunet_models.description()
     nnunet_models.save_model(folder, theirs, nnunet_models.plans(), description)
+
+
+def bundle(folder: Path) -> None:
+    """A MONAI bundle."""
+    from test_monai_bundle import bundle as write_bundle  # loads MONAI, which takes long
+
+    write_bundle(folder / "bundle")
+
+
+def catalog(folder: Path) -> None:
+    """A catalog of checkpoints."""
+    (folder / "a.catalog.json").write_bytes(OWN.read_bytes())
 
 
 def interrupted(folder: Path) -> None:

@@ -28,6 +28,8 @@ from contrastiveseg.checkpoints.card import check_card
 from contrastiveseg.checkpoints.describe import describe
 from contrastiveseg.checkpoints.foreign_tensors import load_content, tensors_in
 from contrastiveseg.checkpoints.header import read_card
+from contrastiveseg.checkpoints.model_catalog import read_catalog
+from contrastiveseg.checkpoints.monai_bundle import import_bundle
 from contrastiveseg.checkpoints.nnunet import import_nnunet
 from contrastiveseg.checkpoints.open import open_segmenter
 from contrastiveseg.data.cache import preprocess
@@ -215,6 +217,16 @@ def _model(folder: Path, file: Path) -> Any:
     return to_json(imported.card)
 
 
+def _bundle(folder: Path, file: Path) -> Any:
+    imported = import_bundle(folder / "bundle")
+    check_card(imported.card, "imported")
+    return to_json(imported.card)
+
+
+def _catalog(folder: Path, file: Path) -> Any:
+    return read_catalog(file)
+
+
 def _tensors(folder: Path, file: Path) -> Any:
     return sorted(tensors_in(load_content(file), file))
 
@@ -351,6 +363,8 @@ TARGETS = (
     Target("list", 10, samples.data_set, ("list.json",), JSON, _cases),
     Target("label table", 6, samples.data_set, ("table.json",), JSON, _table),
     Target("nnU-Net", 8, samples.model, ("*/*/*.json",), JSON, _model),
+    Target("MONAI bundle", 5, samples.bundle, ("*/*/*.json",), JSON, _bundle),
+    Target("catalog", 5, samples.catalog, ("*.json",), JSON, _catalog),
     Target("pickle", 4, samples.model, ("*/*/*/*.pth",), BINARY, _tensors),
     Target("job", 14, samples.requests, ("*.json",), JSON, _job),
     Target("request", 8, samples.requests, ("*.json",), JSON, _worker),

@@ -15,6 +15,8 @@ from typing import Any
 
 from ..errors import InputError
 
+#: A number that is not beyond what any configuration means.
+_LARGEST = 1e300
 #: References that are followed one after the other, at most.
 _MOST_STEPS = 50
 
@@ -86,7 +88,7 @@ class Config:
             InputError: it is none, or missing without a default.
         """
         found = self.value(part.arguments.get(name, default), f"{name} of {part.name}")
-        if isinstance(found, bool) or not isinstance(found, (int, float)):
+        if not _is_number(found):
             raise InputError(f"{self.where}: {name} of {part.name} is not a number.")
         return float(found)
 
@@ -98,7 +100,7 @@ class Config:
         """
         found = self.value(part.arguments.get(name), f"{name} of {part.name}")
         each = found if isinstance(found, list) else [found] * count
-        if len(each) != count or any(isinstance(n, bool) or not isinstance(n, (int, float)) for n in each):
+        if len(each) != count or not all(map(_is_number, each)):
             raise InputError(f"{self.where}: {name} of {part.name} is not {count} numbers.")
         return tuple(float(n) for n in each)
 
@@ -123,3 +125,8 @@ class Config:
             else:
                 raise InputError(f"{self.where}: {what} refers to {reference!r}, which is not there.")
         return found
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number, as JSON's readers give others, too; and one that a float can hold."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST

@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import InputError
 from ..planning.fingerprint import declared_modality
 from ..planning.plan import Channel, Conventions, Normalization, Plan, is_orientation
+from ..printable import quoted
 from .card import Label
 from .monai_config import Config, Part
 
@@ -153,7 +154,7 @@ def labels_of(config: Config, metadata: Mapping[str, Any], classes: int) -> tupl
     if set(names) != {str(index) for index in range(classes)}:
         raise InputError(f"metadata.json names {len(names)} channels of the output, and the network has {classes}.")
     if "background" not in names["0"].casefold():
-        raise InputError(f"metadata.json calls the output's first channel {names['0']!r}, not background.")
+        raise InputError(f"metadata.json calls the output's first channel {quoted(names['0'])}, not background.")
     if classes > 256 or len(set(names.values())) < classes:
         raise InputError("metadata.json: two channels of the output have one name, or there are more than 256.")
     return tuple(Label(value, names[str(value)]) for value in range(1, classes))
