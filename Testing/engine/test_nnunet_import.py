@@ -206,6 +206,11 @@ REFUSED = [
     (plans(previous_stage="3d_lowres"), description(), "second stage of a cascade"),
     (plans(preprocessor_name="MyPreprocessor"), description(), "MyPreprocessor, which is not known here"),
     (plans(normalization_schemes=["MyScheme"]), description(), "normalizes with MyScheme"),
+    (
+        plans(resampling_fn_data="x" * 5000),
+        description(),
+        r"resamples images with .{70,90} \(.{1,90}\), which",
+    ),
     (plans(resampling_fn_data="my_resampling"), description(), "resamples images with my_resampling"),
     (plans(resampling_fn_data_kwargs={"force_separate_z": True}), description(), "resamples images"),
     (plans(architecture={"network_class_name": "a.Primus"}), description(), "network is Primus"),

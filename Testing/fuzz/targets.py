@@ -128,7 +128,7 @@ def _check_as_nibabel(path: Path, volume: Volume) -> None:
     """Where the header does not contradict itself, nibabel reads the same numbers at the same place."""
     try:
         other = nibabel.load(path)
-    except (ValueError, HeaderDataError, ImageFileError):  # it is stricter with extensions and offsets
+    except (ValueError, HeaderDataError, ImageFileError, MemoryError):  # it trusts extensions and offsets
         return
     if path.suffix != ".img" and other.dataobj.offset < other.header.sizeof_hdr:
         return

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..networks.spec import NetworkSpec
+from ..printable import shortened
 from .foreign_tensors import Tensors
 from .tensor_names import LAYERS, dimensions_of, parts_below
 
@@ -77,22 +78,29 @@ def check_architecture(architecture: Mapping[str, Any], older_name: str) -> None
     name = str(architecture.get("network_class_name", older_name)).rpartition(".")[2]
     if name not in ("PlainConvUNet", "ResidualEncoderUNet") or not isinstance(arguments, Mapping):
         raise InputError(
-            f"The model's network is {name or 'not named'}; of nnU-Net's, PlainConvUNet and ResidualEncoderUNet can be "
-            "imported."
+            f"The model's network is {shortened(name) or 'not named'}; of nnU-Net's, PlainConvUNet and "
+            "ResidualEncoderUNet can be imported."
         )
     strides = arguments.get("strides") or [1]
     numbers, rectifier = (arguments.get(key) or {} for key in ("norm_op_kwargs", "nonlin_kwargs"))
     if not (isinstance(strides, (list, tuple)) and isinstance(numbers, Mapping) and isinstance(rectifier, Mapping)):
         raise InputError("plans.json: the arch_kwargs of the network are not of nnU-Net's form. Copy the model again.")
+    nonlin, block = (shortened(arguments.get(key)) for key in ("nonlin", "block"))
     first = strides[0] if isinstance(strides[0], (list, tuple)) else [strides[0]]
     for holds, words in (
         (all(step == 1 for step in first), "it shrinks its input before the first level"),
-        (str(arguments.get("nonlin", "LeakyReLU")).endswith("LeakyReLU"), f"its activation {arguments.get('nonlin')}"),
+        (
+            str(arguments.get("nonlin", "LeakyReLU")).endswith("LeakyReLU"),
+            f"its activation {nonlin}",
+        ),
         (rectifier.get("negative_slope", 0.01) == 0.01, "the slope of its leaky ReLU"),
         (not arguments.get("nonlin_first"), "its activation comes before the norm"),
         (re.search("(Instance|Batch)Norm", str(arguments.get("norm_op", "InstanceNorm"))), "its norm"),
         (numbers.get("eps", 1e-5) == 1e-5, "the eps of its norm"),
-        (str(arguments.get("block", "BasicBlockD")).endswith("BasicBlockD"), f"its block {arguments.get('block')}"),
+        (
+            str(arguments.get("block", "BasicBlockD")).endswith("BasicBlockD"),
+            f"its block {block}",
+        ),
         (not arguments.get("stem_channels"), "its stem has a width of its own"),
         (not arguments.get("squeeze_excitation"), "its squeeze and excitation"),
     ):

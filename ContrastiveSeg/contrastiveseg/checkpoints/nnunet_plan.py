@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..planning.fingerprint import declared_modality
 from ..planning.plan import Channel, Conventions, Normalization, Plan, Spacing
 from ..planning.resolution import finer_than_working
-from ..printable import quoted
+from ..printable import quoted, shortened
 from ..serialization import from_json
 from .card import Decision, Label
 
@@ -140,8 +140,8 @@ def _check_supported(configuration: Configuration, name: str) -> None:
         )
     if configuration.preprocessor_name != "DefaultPreprocessor":
         raise InputError(
-            f"The model prepares its volumes with {configuration.preprocessor_name}, which is not known here. Only "
-            "nnU-Net's DefaultPreprocessor is."
+            f"The model prepares its volumes with {shortened(configuration.preprocessor_name)}, which is not known "
+            "here. Only nnU-Net's DefaultPreprocessor is."
         )
     for what, function, options in (
         ("images", configuration.resampling_fn_data, configuration.resampling_fn_data_kwargs),
@@ -155,8 +155,8 @@ def _check_supported(configuration: Configuration, name: str) -> None:
             or any(options.get(key, value) != value for key, value in usual.items())
         ):
             raise InputError(
-                f"The model resamples {what} with {function} ({dict(options)}), which is not known here. Import a "
-                "model with nnU-Net's own resampling."
+                f"The model resamples {what} with {shortened(function)} ({shortened(dict(options))}), which is "
+                "not known here. Import a model with nnU-Net's own resampling."
             )
 
 
@@ -186,7 +186,9 @@ def plan_of(
         raise InputError("The checkpoint mirrors along an axis that its network does not have.")
     reader = plans.image_reader_writer
     if orientation is None and reader not in _READERS:
-        raise InputError(f"The model reads its images with {reader}, which is not known here. Say its --orientation.")
+        raise InputError(
+            f"The model reads its images with {shortened(reader)}, which is not known here. Say its --orientation."
+        )
     splines = configuration.resampling_fn_data == _SPLINES
     cubic = splines and configuration.resampling_fn_data_kwargs.get("order", 3) == 3
     conventions = Conventions(
@@ -276,4 +278,6 @@ def _normalization(scheme: str, mask: bool, seen: Any) -> Normalization:
         return Normalization("unit")
     if scheme == "NoNormalization":
         return Normalization("none")
-    raise InputError(f"The model normalizes with {scheme}, which is not known here. Only nnU-Net's own schemes are.")
+    raise InputError(
+        f"The model normalizes with {shortened(scheme)}, which is not known here. Only nnU-Net's own schemes are."
+    )
