@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -39,7 +40,8 @@ _REQUESTS = (
     'a question like {"id": "2", "query": "methods"} or "devices", or {"cancel": "1"}. Closing stdin cancels what '
     "runs or waits, so keep it open until the results are there."
 )
-
+#: The jobs that --host can do on another machine.
+_ON_HOSTS = ("pretrain", "finetune", "segment")
 
 #: Does a job, as :func:`.jobs.run.run`.
 RunJob = Callable[[Job, events.Emit, events.CancelCheck], JobResult]
@@ -88,6 +90,11 @@ def _discard_what_is_left(stream: TextIO) -> None:
 def _do(command: str, given: dict[str, Any], as_json: bool, run: RunJob | None) -> int:
     if command not in JOBS:
         return _OTHERS[command](**given)
+    host, host_command = given.pop("host", None), given.pop("host_command", "contrastiveseg")
+    if host is not None:
+        from .remote.near import Host, run_on
+
+        return _run(lambda: _job(command, given), as_json, partial(run_on, Host(host, host_command)))
     from .jobs.run import run as run_here
 
     return _run(lambda: _job(command, given), as_json, _asking_for_license(run or run_here))
@@ -193,6 +200,11 @@ def _parser() -> argparse.ArgumentParser:
         for option in parameters_of(job):
             _add(command, option)
         command.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
+        if name in _ON_HOSTS:
+            there = "do the job on this machine, over ssh: files go there and back, nothing else changes"
+            command.add_argument("--host", default=argparse.SUPPRESS, metavar="USER@MACHINE", help=there)
+            called = "how contrastiveseg is called there (default: contrastiveseg)"
+            command.add_argument("--host-command", default=argparse.SUPPRESS, metavar="COMMAND", help=called)
     card = "What a checkpoint is, what it expects, where it comes from."
     inspect = commands.add_parser("inspect", help=card, description=card)
     inspect.add_argument("checkpoint", type=_path, metavar="PATH", help="a checkpoint (.safetensors), or starter:NAME")
@@ -211,6 +223,9 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--cases", type=int, default=6, metavar="N", help="how many (default: 6)")
     sample.add_argument("--labeled", type=int, metavar="N", help="write labels of the first N only (default: of all)")
     sample.add_argument("--seed", type=int, default=0, metavar="N", help="number of the first (default: 0)")
+    far = commands.add_parser("far", description="What --host starts on the other machine; not to be typed.")
+    far.add_argument("action", metavar="ACTION", help="receive, do or watch")
+    far.add_argument("identifier", metavar="ID", help="the job")
     return parser
 
 
@@ -322,7 +337,14 @@ def _sample_data(output: str, cases: int, labeled: int | None, seed: int) -> int
     return 0
 
 
+def _far(action: str, identifier: str) -> int:
+    from .remote.far import far
+
+    return far(action, identifier)
+
+
 _OTHERS: dict[str, Callable[..., int]] = {
+    "far": _far,
     "inspect": _inspect,
     "worker": _worker,
     "methods": _methods,

@@ -399,7 +399,7 @@ def test_sample_data(tmp_path, monkeypatch, capsys):
 
 def test_every_option_of_every_command_is_explained():
     (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
-    assert set(commands.choices) == {*JOBS, "import", "inspect", "worker", "methods", "networks", "sample-data"}
+    assert set(commands.choices) == {*JOBS, "far", "import", "inspect", "worker", "methods", "networks", "sample-data"}
     for name, command in commands.choices.items():
         assert command.description, name
         assert all(action.help for action in command._actions), name

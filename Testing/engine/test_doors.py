@@ -39,6 +39,7 @@ DOORS = {
         *("checkpoints", "contrast", "data", "evaluation", "exports", "methods", "networks", "planning"),
         *("previewing", "segmentation", "training", "volumes"),
     },
+    "remote": {"checkpoints", "jobs", "segmentation", "volumes"},
     "testing": {
         *("checkpoints", "data", "jobs", "methods", "networks", "planning", "synthetic", "training", "volumes"),
     },

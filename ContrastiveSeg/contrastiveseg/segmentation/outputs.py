@@ -36,6 +36,11 @@ def as_dicom(job: SegmentJob) -> bool:
     return job.dicom_seg or job.output.lower().endswith(DICOM_SUFFIX)
 
 
+def is_file_name(given: str) -> bool:
+    """Whether an output is called as the file of one case, and not as a folder."""
+    return bool(volume_suffix(Path(given))) or given.lower().endswith(DICOM_SUFFIX)
+
+
 def outputs_of(job: SegmentJob) -> list[Output]:
     """Every input with its output paths, all checked before anything is computed."""
     cases = find_cases([Path(p) for p in job.input])
@@ -85,7 +90,7 @@ def _target(option: str, given: str, name: str, cases: int, dicom: bool = False)
     path = Path(given)
     if dicom and volume_suffix(path):
         raise InputError(f"--dicom-seg writes {DICOM_SUFFIX} files, and {option} is {given}. Give a folder, or a .dcm.")
-    if volume_suffix(path) or (dicom and given.lower().endswith(DICOM_SUFFIX)):
+    if is_file_name(given) and (dicom or volume_suffix(path)):
         if not dicom:
             check_writable_kind(path)
         if cases > 1:

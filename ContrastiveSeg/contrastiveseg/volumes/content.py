@@ -19,6 +19,12 @@ def content_digest(paths: Sequence[Path]) -> str:
     return total.hexdigest()
 
 
+def files_behind(path: Path) -> list[Path]:
+    """``path`` and the files that it does not go without: the voxels that a header names, the header of a .img."""
+    headers = [path.with_suffix(ending) for ending in (".hdr", ".HDR")] if path.suffix.lower() == ".img" else []
+    return [path, *_voxels_of(path), *[header for header in headers if header.is_file()]]
+
+
 def _voxels_of(path: Path) -> list[Path]:
     """The file that a MetaImage or NRRD header names for its voxels: without it, changed voxels would go unnoticed."""
     if path.suffix.lower() not in (".mhd", ".nhdr"):

@@ -1,0 +1,1 @@
+"""Jobs on another machine, over the system's ssh."""
