@@ -245,6 +245,29 @@ def test_scores_count_what_was_taught_alone(drive, segmenter):
     assert [row.dice for row in after.rows] == [row.dice for row in before.rows]
 
 
+def test_only_corrections_that_are_labeled_throughout_are_scored(drive, segmenter):
+    drive.session.refresh_catalog(drive.session.catalog.add(segmenter))
+    names = [label.name for label in drive.session.checkpoint.card.labels[:2]]
+    for number in range(4):
+        _volume, node = add_result(f"CT {number}", number, names)
+        set_status(node, COMPLETED, COMPLETED)
+    drive.settle()
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
+    roi.SetCenter([0.0, 0.0, 0.0])
+    roi.SetSize(100, 100, 100)
+    for case, part in zip(drive.section._rows[1:], ("slices", "painted", roi.GetID()), strict=True):
+        drive.section._parts.say(case, part)
+    said, training = [], drive.section.training
+    drive.session.log_line.connect(said.append)
+    drive.section.learn_again()
+    drive.wait_for(lambda: training.task.state == "running", SECONDS)
+    scored = drive.section._outcome._source.corrected.cases
+    training.task.cancel()
+    drive.wait_for(lambda: not drive.session.training, SECONDS)
+    assert [case.name for case in scored] == ["CT 0"]
+    assert [line[:4] for line in said if "not scored before and after" in line] == ["CT 1", "CT 2", "CT 3"]
+
+
 def test_the_scene_closed_while_corrections_are_scored(drive, segmenter):
     _volume, node = add_result("CT 1", 1)
     set_status(node, COMPLETED, COMPLETED)

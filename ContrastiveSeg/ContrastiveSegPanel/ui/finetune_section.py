@@ -262,9 +262,17 @@ class FineTuneSection(TrainingSection):
             **files.fields,
         )
         circular = circular_references(self._rows, files.volume_ids, entry.path.name)
-        again = Corrected(corrected, self._structures, entry.path)
+        again = Corrected(self._labeled_throughout(corrected), self._structures, entry.path)
         source = Source(files.volume_ids, circular, self._outcome.scene_number, again)
         self.training.start(prepared, files.steps, job, Callbacks(partial(self._outcome.begin, source), self._done))
+
+    def _labeled_throughout(self, corrected: list[Case]) -> list[Case]:
+        """Those of the ``corrected`` cases that can be scored; the log names the others."""
+        for case in corrected:
+            if not self._parts.of(case).throughout:
+                text = _("{name} is not scored before and after: not all of its volume is labeled.")
+                self.session.log(text.format(name=case.name))
+        return [case for case in corrected if self._parts.of(case).throughout]
 
     def going_on_with(self, training: Interrupted) -> Callbacks | None:
         if not isinstance(training.job, FinetuneJob):

@@ -21,7 +21,6 @@ from contrastiveseg.results import EvaluateResult
 
 from ..mrml import scene
 from .cases import Case, Structure, segment_values
-from .labeled_parts import labeled_in_region
 from .pairing import same_name
 from .session import Session
 from .task import Step, Task
@@ -62,16 +61,11 @@ class CorrectionScores:
     ) -> None:
         """Score ``cases``; ``on_done`` gets a score each, or [] where it failed, which the log explains.
 
-        Cases that are labeled in a region only are left out: around it nobody has said what is right.
-
         Args:
+            cases: labeled throughout: elsewhere nobody has said what is right.
             structures: what they teach, as the training had it.
             checkpoints: files of the one before and the one after. card: of the one after.
         """
-        cases = [c for c in cases if not labeled_in_region(slicer.mrmlScene.GetNodeByID(c.segmentation_id))]
-        if not cases:
-            on_done([])
-            return
         self._on_done = on_done
         self._names = {name: identifier for identifier, name in case_names(cases).items()}
         self._folder = Path(tempfile.mkdtemp(prefix="corrections-", dir=self._session.folder()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
 import slicer
 from slicer.i18n import tr as _
@@ -42,6 +42,11 @@ class LabeledPartOfCase:
     why: str = ""
     empty: frozenset[str] = frozenset()
     region: str | None = None
+
+    @property
+    def throughout(self) -> bool:
+        """Whether the whole volume is labeled."""
+        return self.part == "all" and self.region is None
 
 
 class LabeledParts:
@@ -123,11 +128,6 @@ class LabeledParts:
             return
         found = layer_state(node, segment_id), painting_of(node, segment_id, volume)
         self._found[segmentation_id, segment_id, volume_id] = found
-
-
-def labeled_in_region(segmentation: Any) -> bool:
-    """Whether the user says that only a region of the volume is labeled."""
-    return segmentation.GetAttribute(LABELED_PART) == _REGION
 
 
 def is_background(name: str) -> bool:
