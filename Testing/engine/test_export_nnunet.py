@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import shutil
 
 import nibabel
@@ -12,6 +13,7 @@ import pytest
 from contrastiveseg.descriptions import ExportJob
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.events import Log
+from contrastiveseg.exports.folder import new_folder
 from contrastiveseg.jobs.run import run
 from contrastiveseg.volumes.dataset import find_cases
 from contrastiveseg.volumes.reading import read_labels, read_volume
@@ -44,6 +46,19 @@ def few(dataset, tmp_path):
             array = np.array([0, 7, 30, 0], np.uint8)[labels.array]
             write_labels(folder / "labels" / name, array, labels.geometry)
     return folder
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_a_folder_has_the_rights_that_the_user_gives_to_new_ones(mask, tmp_path):
+    before = os.umask(mask)
+    try:
+        with new_folder(tmp_path / "data") as folder:
+            (folder / "file").touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o777 & ~mask
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "file"]
 
 
 def test_a_data_set_keeps_voxels_grids_and_names(dataset, tmp_path):

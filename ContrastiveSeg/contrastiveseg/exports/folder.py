@@ -11,9 +11,6 @@ from shutil import rmtree
 from ..errors import InputError
 from ..files import check_output
 
-#: The rights that a new folder usually has.
-_RIGHTS = 0o755
-
 
 def check_folder(output: Path, example: str) -> None:
     """Refuse an ``output`` at which there is something, or that cannot be made; ``example`` is a name for the message.
@@ -31,12 +28,14 @@ def check_folder(output: Path, example: str) -> None:
 def new_folder(output: Path) -> Iterator[Path]:
     """Yield a folder beside ``output``, which takes its place in the end; of what fails nothing is left."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    private = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
+        # A folder made by mkdtemp is the user's alone; one in it has the rights that any new folder has.
+        scratch = private / output.name
+        scratch.mkdir()
         yield scratch
-        scratch.chmod(_RIGHTS)
         if output.is_dir():  # Windows renames onto nothing that exists
             output.rmdir()
         scratch.rename(output)
     finally:
-        rmtree(scratch, ignore_errors=True)
+        rmtree(private, ignore_errors=True)
