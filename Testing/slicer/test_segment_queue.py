@@ -73,6 +73,17 @@ def test_several_volumes_are_looked_at_afterwards(drive, busy, volume):
     assert quality._looked.volume(place) is second
 
 
+def test_a_volume_that_was_removed_while_its_work_waited_is_named(drive, busy, volume, scene, dialogs):
+    drive.settle()
+    add(drive)
+    scene.RemoveNode(volume)
+    busy()
+    ended(drive)
+    assert states(drive)[-1] == ("Segment MRHead", "failed")
+    assert dialogs.errors() == ["MRHead is no longer in the scene."]
+    assert not list(drive.session.folder().glob("segment-*"))
+
+
 def test_a_waiting_work_that_is_taken_out_leaves_nothing(drive, busy, volume):
     drive.settle()
     add(drive)

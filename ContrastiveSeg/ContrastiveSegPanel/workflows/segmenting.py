@@ -229,7 +229,10 @@ class Segmenting:
             self.changes.set_attribute(node, attribute, value)
 
     def _write(self, case: _Case, index: int) -> None:
-        scene.write_volume(slicer.mrmlScene.GetNodeByID(case.volume_ids[index]), self._input(case, index))
+        volume = slicer.mrmlScene.GetNodeByID(case.volume_ids[index])
+        if volume is None:  # the work may have waited in the queue
+            raise InputError(_("{name} is no longer in the scene.").format(name=case.name))
+        scene.write_volume(volume, self._input(case, index))
 
     def _input(self, case: _Case, index: int) -> Path:
         channel = f"_{index:04d}" if len(case.volume_ids) > 1 else ""
