@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from patients import noise
 from segment_driver import SECONDS, pick, segmentations
 
@@ -88,7 +89,9 @@ def test_browsing_takes_a_checkpoint_in_and_chooses_it(drive, dialogs, models, p
     assert drive.model.checkpointComboBox.currentText == "macl (pre-trained)"
 
 
-def test_a_model_of_a_catalog_is_offered_and_downloaded_only_when_asked(drive, dialogs, models, wait_for):
+@pytest.fixture
+def offered(drive, models):
+    """The place in the list of models of one that a catalog offers; beside it lies a file that is no catalog."""
     model = {
         **{"name": "heart-ct", "purpose": "hearts", "modality": "CT", "license": "CC-BY-NC-4.0", "citation": "Doe."},
         **{"size": 5_600_000, "sha256": "0" * 64, "address": "https://127.0.0.1:1/heart.safetensors"},
@@ -97,8 +100,25 @@ def test_a_model_of_a_catalog_is_offered_and_downloaded_only_when_asked(drive, d
     (models / "bad.catalog.json").write_text("no")
     drive.session.refresh_catalog()
     combo = drive.model.checkpointComboBox
-    texts = [combo.itemText(index) for index in range(combo.count)]
-    offered = texts.index("heart-ct (to download, 5.6 MB)")
+    return [combo.itemText(index) for index in range(combo.count)].index("heart-ct (to download, 5.6 MB)")
+
+
+def test_a_model_that_waits_for_its_download_is_not_put_into_the_queue_again(drive, dialogs, offered):
+    from ContrastiveSegPanel.workflows.queue import Entry
+
+    other, queue = Entry("Other", lambda: None, lambda: None, lambda: None), drive.session.queue
+    queue.add(other)
+    dialogs.answer(True, True)
+    for _click in range(2):
+        drive.model.checkpointComboBox.activated.emit(offered)
+    assert [entry.title for entry in queue.waiting] == ["Download heart-ct"]
+    assert dialogs.errors() == ["heart-ct is in the queue already: see the section Jobs."]
+    queue.cancel(queue.waiting[0])
+    queue.end(other, "done")
+
+
+def test_a_model_of_a_catalog_is_offered_and_downloaded_only_when_asked(drive, dialogs, models, offered, wait_for):
+    combo = drive.model.checkpointComboBox
     chosen = drive.session.checkpoint
     dialogs.answer(False, True)
     combo.activated.emit(offered)

@@ -65,6 +65,9 @@ def download(session: Session, offer: Offer) -> None:
     """Put the download into the queue of the second process; the checkpoint is chosen when it is there."""
     model = offer.model
     target = session.catalog.models / f"{model.name}.safetensors"
+    if any(entry.output == target for entry in session.queue.entries if entry.state in ("waiting", "running")):
+        session.report(_("{name} is in the queue already: see the section Jobs.").format(name=model.name))
+        return
     job = ModelsJob(download=model.name, catalog=(str(offer.catalog),), output=str(target))
     task = Task(session.trainer)
     entry = Entry(_("Download {name}").format(name=model.name), _nothing, task.cancel, _nothing, target)
