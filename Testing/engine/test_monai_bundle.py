@@ -1,6 +1,7 @@
 """MONAI bundles, of networks with random weights in configurations like those of its model zoo."""
 
 import copy
+import io
 import json
 import pickle
 import zipfile
@@ -214,6 +215,32 @@ def test_code_in_a_torchscript_file_is_never_run(tmp_path, output, monkeypatch):
     with pytest.raises(InputError, match="cannot be read as a TorchScript file"):
         imported(script, output)
     assert not Path("ran").exists()
+
+
+class Stored:
+    """In a pickle, one number of the archive."""
+
+
+class Repeated:
+    """A tensor that repeats one number by strides of 0."""
+
+    def __reduce__(self):
+        return torch._utils._rebuild_tensor_v2, (Stored(), 0, (2**20, 2**20), (0, 0), False, {})
+
+
+class Pickler(pickle.Pickler):
+    def persistent_id(self, one):
+        return ("storage", torch.FloatStorage, "0", "cpu", 1) if isinstance(one, Stored) else None
+
+
+def test_a_torchscript_tensor_larger_than_its_values_is_refused(tmp_path):
+    script, pickled = tmp_path / "model.ts", io.BytesIO()
+    Pickler(pickled, 2).dump(Repeated())
+    with zipfile.ZipFile(script, "w") as archive:
+        archive.writestr("model/data.pkl", pickled.getvalue())
+        archive.writestr("model/data/0", bytes(4))
+    with pytest.raises(InputError, match="tensors are larger than its values"):
+        torchscript_tensors(script)
 
 
 def changed(path: str, value) -> dict:

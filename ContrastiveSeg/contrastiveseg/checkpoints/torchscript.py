@@ -10,6 +10,7 @@ Source: torch 2.13, torch/csrc/jit/serialization/export_module.cpp, pickler.cpp;
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import zipfile
 from collections.abc import Iterator
@@ -80,13 +81,13 @@ class _Reader(pickle.Unpickler):
 
     def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
         super().__init__(io.BytesIO(archive.read(f"{folder}data.pkl")))
-        self._archive, self._folder = archive, folder
+        self._archive, self._folder, self._bytes = archive, folder, 0
 
     def find_class(self, module: str, name: str) -> Any:
         if module.startswith("__torch__"):
             return _Container
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _tensor
+            return self._tensor
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
         if (module, name) == ("collections", "OrderedDict"):
@@ -107,10 +108,16 @@ class _Reader(pickle.Unpickler):
         values = bytearray(self._archive.read(f"{self._folder}data/{name}"))
         return torch.frombuffer(values, dtype=dtype) if values else torch.empty(0, dtype=dtype)
 
-
-def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_more: Any) -> Tensor:
-    # as_strided checks that what is named lies in the storage.
-    return torch.as_strided(storage, tuple(size), tuple(stride), offset).clone()
+    def _tensor(
+        self, storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_more: Any
+    ) -> Tensor:
+        count = math.prod(size)
+        self._bytes += count * storage.element_size()
+        # By strides of 0, or by naming one storage often, a small file could fill the memory.
+        if count > len(storage) or self._bytes > _MOST_VALUES:
+            raise pickle.UnpicklingError("its tensors are larger than its values")
+        # as_strided checks that what is named lies in the storage.
+        return torch.as_strided(storage, tuple(size), tuple(stride), offset).clone()
 
 
 def _named(value: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
