@@ -178,6 +178,16 @@ def test_what_has_no_meaning_there_is_refused(box, job, dataset, tmp_path):
     assert not (box.folder / "calls").exists()
 
 
+@pytest.mark.parametrize("starts", [("{file}",), ("scratch,{file}",), ("scratch, elsewhere.safetensors",)])
+def test_files_to_compare_with_are_refused(starts, pretrained, dataset, tmp_path):
+    starts = tuple(start.format(file=pretrained) for start in starts)
+    job = FinetuneJob(compare=starts, images=(str(dataset),), output=str(tmp_path / "out.safetensors"))
+    with pytest.raises(InputError, match="--compare takes starters and scratch"):
+        pack(job)
+    kept = ("scratch, starter:macl-3d-tiny", "none")
+    assert pack(replace(job, compare=kept)).job["compare"] == list(kept)
+
+
 def test_only_a_jobs_own_outputs_are_taken(tmp_path):
     outputs = {"out/output/": tmp_path / "maps", "out/report/r.json": tmp_path / "r.json"}
     assert place_here(outputs, "out/output/a.nii.gz") == tmp_path / "maps" / "a.nii.gz"

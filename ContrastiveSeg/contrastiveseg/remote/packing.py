@@ -78,8 +78,9 @@ def _pack_finetuning(packed: Packed, job: FinetuneJob) -> None:
     packed.job |= {"images": [_listed(packed, "images", cases, [*job.images, *job.labels])], "labels": []}
     if job.unlabeled:
         packed.job["unlabeled"] = [_listed(packed, "unlabeled", _without_labels(find_cases(_paths(job.unlabeled))))]
-    for start in job.compare:
-        if Path(start).is_file():
+    for start in (part.strip() for text in job.compare for part in text.split(",")):
+        # A path would be looked for there, and another file may lie at it.
+        if start and start not in ("scratch", "none") and not start.startswith(PREFIX):
             raise InputError("With --host, --compare takes starters and scratch. Give a file as --checkpoint.")
     for option in ("checkpoint", "label_table"):
         _place(packed, option, getattr(job, option))
