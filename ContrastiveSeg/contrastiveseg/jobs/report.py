@@ -12,7 +12,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,36 +20,21 @@ from typing import Any, Literal
 
 from .. import __version__, events, files
 from ..checkpoints.header import digest, read_card
-from ..descriptions import EvaluateJob, FinetuneJob, PretrainJob, SegmentJob
+from ..descriptions import SegmentJob
 from ..errors import Cancelled, ContrastiveSegError, InputError
 from ..parameters import Parameter, parameters_of
 from ..results import JobResult
 from ..serialization import to_json
-from ..volumes.content import content_digest
-from ..volumes.dataset import find_cases
-from ..volumes.pairing import volume_files
+from .reported_files import ReportedFile, ReportingJob, named_checkpoint, reported_inputs, reported_outputs
 
-ReportingJob = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob
 Status = Literal["done", "partly failed", "failed", "cancelled"]
 
 FORMAT = "contrastiveseg run report"
 #: Raised whenever a reader of the former would misunderstand.
 SCHEMA = 1
 _LIBRARIES = ("torch", "monai", "numpy", "SimpleITK")
-#: Options that are paths of outputs, and become the roles of what is written there.
-_OUTPUTS = ("output", "probabilities", "uncertainty", "timings", "csv")
 #: What the option ``validation`` may be without naming a case.
 _NO_NAMES = re.compile(r"[0-9]*|none|leave-one-out")
-
-
-@dataclass(frozen=True)
-class ReportedFile:
-    """A file, or a folder with a DICOM series: the option it belongs to, its hash and size, its name where kept."""
-
-    role: str
-    sha256: str
-    bytes: int
-    name: str | None
 
 
 @dataclass(frozen=True)
@@ -113,7 +98,7 @@ def run_with_report(
     check_report(job, path)
     started, start = datetime.now(timezone.utc), time.perf_counter()
     stages = _Stages(emit)
-    inputs, model = _inputs(job), _model(job)
+    inputs, model = reported_inputs(job), _model(job)
     status: Status = "failed"
     error: ReportedError | None = None
     kept: Sequence[str] = ()
@@ -140,7 +125,7 @@ def run_with_report(
                 options=_options(job),
                 model=model,
                 inputs=inputs,
-                outputs=_outputs(job, [*written, *map(Path, kept)]),
+                outputs=reported_outputs(job, [*written, *map(Path, kept)]),
                 error=error,
             )
             _write(path, report, emit)
@@ -182,55 +167,8 @@ def _write(path: Path, report: RunReport, emit: events.Emit) -> None:
         emit(events.warning(f"The report was not written. {problem}"))
 
 
-def _inputs(job: ReportingJob) -> tuple[ReportedFile, ...]:
-    """What the job reads, as it is before it begins; nothing where it cannot be read, which the job then says."""
-    try:
-        return tuple(_reported(role, path, job.keep_names) for role, path in _input_files(job))
-    except (ContrastiveSegError, OSError):
-        return ()
-
-
-def _input_files(job: ReportingJob) -> Iterable[tuple[str, Path]]:
-    if isinstance(job, EvaluateJob):
-        for role, given in (("predictions", job.predictions), ("references", job.references)):
-            path = Path(given)
-            yield from ((role, file) for file in (volume_files(path) if path.is_dir() else [path]))
-    elif isinstance(job, SegmentJob):
-        yield from _case_files("input", job.input)
-    else:
-        labels = job.labels
-        yield from _case_files("images", job.images, labels)
-        if isinstance(job, FinetuneJob):
-            yield from _case_files("unlabeled", job.unlabeled)
-            yield from (("label_table", Path(path)) for path in [job.label_table] if path)
-            yield from (("compare", path) for path in _compared(job))
-    checkpoint = _checkpoint(job)
-    if checkpoint:
-        yield "checkpoint", checkpoint
-
-
-def _case_files(role: str, given: Sequence[str], labels: Sequence[str] = ()) -> Iterable[tuple[str, Path]]:
-    for case in find_cases([Path(p) for p in given], [Path(p) for p in labels]) if given else ():
-        yield from ((role, image) for image in case.images)
-        if case.labels and role == "images":
-            yield "labels", case.labels
-
-
-def _compared(job: FinetuneJob) -> list[Path]:
-    """The checkpoints that a fine-tuning compares with the one it names."""
-    from ..training.compared_starts import compared_starts
-
-    paths = compared_starts(job).values() if job.compare else ()
-    return [Path(path) for path in paths if path not in ("none", job.checkpoint)]
-
-
-def _checkpoint(job: ReportingJob) -> Path | None:
-    given = getattr(job, "checkpoint", None)
-    return Path(given) if given and given != "none" else None
-
-
 def _model(job: ReportingJob) -> ReportedModel | None:
-    path = _checkpoint(job)
+    path = named_checkpoint(job)
     try:
         if path is None:
             return None
@@ -238,31 +176,6 @@ def _model(job: ReportingJob) -> ReportedModel | None:
         return ReportedModel(digest(path), card.kind, card.method, card.provenance.license)
     except (ContrastiveSegError, OSError):  # the job will say so
         return None
-
-
-def _outputs(job: ReportingJob, written: Sequence[Path]) -> tuple[ReportedFile, ...]:
-    """Those of the ``written`` files that are there and belong to an output, and what lies beside a checkpoint."""
-    named = {name: Path(value) for name in _OUTPUTS if (value := getattr(job, name, None))}
-    roles: dict[Path, str] = {}
-    for path in written:
-        role = next((name for name, place in named.items() if place in (path, path.parent)), None)
-        if role:
-            roles.setdefault(path, role)
-    if isinstance(job, (PretrainJob, FinetuneJob)):
-        output = named["output"]
-        for role in ("metrics.jsonl", "resume", "starts.json"):
-            roles.setdefault(output.with_name(f"{output.name}.{role}"), role)
-    there = sorted((path for path in roles if path.is_file()), key=lambda path: (roles[path], path.name))
-    try:
-        return tuple(_reported(roles[path], path, job.keep_names) for path in there)
-    except OSError:
-        return ()
-
-
-def _reported(role: str, path: Path, keep_names: bool) -> ReportedFile:
-    parts = [path] if path.is_file() else [part for part in path.rglob("*") if part.is_file()]
-    size = sum(part.stat().st_size for part in parts)
-    return ReportedFile(role, content_digest([path]), size, path.name if keep_names else None)
 
 
 def _options(job: ReportingJob) -> dict[str, Any]:

@@ -1,0 +1,100 @@
+"""The files that a reported job reads and makes, by hash and by the option they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..descriptions import EvaluateJob, FinetuneJob, PretrainJob, SegmentJob
+from ..errors import ContrastiveSegError
+from ..volumes.content import content_digest
+from ..volumes.dataset import find_cases
+from ..volumes.pairing import volume_files
+
+ReportingJob = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob
+#: Options that are paths of outputs, and become the roles of what is written there.
+_OUTPUTS = ("output", "probabilities", "uncertainty", "timings", "csv")
+
+
+@dataclass(frozen=True)
+class ReportedFile:
+    """A file, or a folder with a DICOM series: the option it belongs to, its hash and size, its name where kept."""
+
+    role: str
+    sha256: str
+    bytes: int
+    name: str | None
+
+
+def reported_inputs(job: ReportingJob) -> tuple[ReportedFile, ...]:
+    """What the job reads, as it is before it begins; nothing where it cannot be read, which the job then says."""
+    try:
+        return tuple(_reported(role, path, job.keep_names) for role, path in _input_files(job))
+    except (ContrastiveSegError, OSError):
+        return ()
+
+
+def _input_files(job: ReportingJob) -> Iterable[tuple[str, Path]]:
+    if isinstance(job, EvaluateJob):
+        for role, given in (("predictions", job.predictions), ("references", job.references)):
+            path = Path(given)
+            yield from ((role, file) for file in (volume_files(path) if path.is_dir() else [path]))
+    elif isinstance(job, SegmentJob):
+        yield from _case_files("input", job.input)
+    else:
+        labels = job.labels
+        yield from _case_files("images", job.images, labels)
+        if isinstance(job, FinetuneJob):
+            yield from _case_files("unlabeled", job.unlabeled)
+            yield from (("label_table", Path(path)) for path in [job.label_table] if path)
+            yield from (("compare", path) for path in _compared(job))
+    checkpoint = named_checkpoint(job)
+    if checkpoint:
+        yield "checkpoint", checkpoint
+
+
+def _case_files(role: str, given: Sequence[str], labels: Sequence[str] = ()) -> Iterable[tuple[str, Path]]:
+    for case in find_cases([Path(p) for p in given], [Path(p) for p in labels]) if given else ():
+        yield from ((role, image) for image in case.images)
+        if case.labels and role == "images":
+            yield "labels", case.labels
+
+
+def _compared(job: FinetuneJob) -> list[Path]:
+    """The checkpoints that a fine-tuning compares with the one it names."""
+    from ..training.compared_starts import compared_starts
+
+    paths = compared_starts(job).values() if job.compare else ()
+    return [Path(path) for path in paths if path not in ("none", job.checkpoint)]
+
+
+def named_checkpoint(job: ReportingJob) -> Path | None:
+    """The checkpoint that ``job`` begins with; None for none."""
+    given = getattr(job, "checkpoint", None)
+    return Path(given) if given and given != "none" else None
+
+
+def reported_outputs(job: ReportingJob, written: Sequence[Path]) -> tuple[ReportedFile, ...]:
+    """Those of the ``written`` files that are there and belong to an output, and what lies beside a checkpoint."""
+    named = {name: Path(value) for name in _OUTPUTS if (value := getattr(job, name, None))}
+    roles: dict[Path, str] = {}
+    for path in written:
+        role = next((name for name, place in named.items() if place in (path, path.parent)), None)
+        if role:
+            roles.setdefault(path, role)
+    if isinstance(job, (PretrainJob, FinetuneJob)):
+        output = named["output"]
+        for role in ("metrics.jsonl", "resume", "starts.json"):
+            roles.setdefault(output.with_name(f"{output.name}.{role}"), role)
+    there = sorted((path for path in roles if path.is_file()), key=lambda path: (roles[path], path.name))
+    try:
+        return tuple(_reported(roles[path], path, job.keep_names) for path in there)
+    except OSError:
+        return ()
+
+
+def _reported(role: str, path: Path, keep_names: bool) -> ReportedFile:
+    parts = [path] if path.is_file() else [part for part in path.rglob("*") if part.is_file()]
+    size = sum(part.stat().st_size for part in parts)
+    return ReportedFile(role, content_digest([path]), size, path.name if keep_names else None)
