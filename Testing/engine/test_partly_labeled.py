@@ -245,6 +245,8 @@ def test_painted_background_may_have_a_value_without_a_name(sliced):
     named.write_text(json.dumps(described))
     with pytest.raises(InputError, match=r"--background-label 2: dataset\.json calls this label right"):
         finetune(job(sliced, "painted", labeled_part="painted", background_label=2, overwrite=True))
+    with pytest.raises(InputError, match=r"--background-label 9: the label 8 is named background"):
+        finetune(job(sliced, "painted", labeled_part="painted", background_label=9, overwrite=True))
 
 
 def test_strokes_need_some_background(sliced):

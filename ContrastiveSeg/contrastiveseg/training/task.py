@@ -54,8 +54,8 @@ def labeled_cases(job: FinetuneJob, found: Sequence[CaseFiles], emit: events.Emi
     names = named_labels(job)
     declared = {**names.names, **({} if names.ignore is None else {names.ignore: "ignore"})}
     cases = with_common_values(cases, declared, names.where, emit)
-    background = _background_label(job, declared, names.where)
-    background = background or names.background or background_value(names_of(cases))
+    named = names.background or background_value(names_of(cases))
+    background = _background_label(job, declared, names.where, named) or named
     labelings = [
         dataclasses.replace(
             case.labeling, part=case.labeling.part or job.labeled_part, ignore=names.ignore, background=background
@@ -65,12 +65,14 @@ def labeled_cases(job: FinetuneJob, found: Sequence[CaseFiles], emit: events.Emi
     return [dataclasses.replace(case, labeling=how) for case, how in zip(cases, labelings, strict=True)]
 
 
-def _background_label(job: FinetuneJob, declared: Mapping[int, str], where: str) -> int | None:
-    """The value that the job gives painted background, None where it names none."""
+def _background_label(job: FinetuneJob, declared: Mapping[int, str], where: str, named: int | None) -> int | None:
+    """The value that the job gives painted background, None where it names none; ``named`` is called so already."""
     value = job.background_label
     name = declared.get(value, "background") if value is not None else "background"
     if name.strip().casefold() != "background":
         raise InputError(f"--background-label {value}: {where} calls this label {name}. Give the value of background.")
+    if value is not None and named not in (None, value):
+        raise InputError(f"--background-label {value}: the label {named} is named background. Leave the option out.")
     return value
 
 
