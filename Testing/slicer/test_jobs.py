@@ -211,3 +211,13 @@ def test_going_on_that_fails_keeps_the_files(pretraining, module, models, wait_f
     assert str(gone) in dialogs.errors()[0]
     assert rows(jobs) == [("Pre-train base", "Not begun"), ("Pre-train base", "Failed")]
     assert (folder / "job.json").exists()
+
+
+def test_a_name_with_brackets_removes_no_files_of_another_training(tmp_path):
+    from ContrastiveSegPanel.workflows.interrupted import folder_of, remove_files
+
+    for name in ("heart[12].safetensors.resume", "heart1.safetensors.resume"):
+        (tmp_path / name).touch()
+    output = tmp_path / "heart[12].safetensors"
+    remove_files(output, folder_of(output))
+    assert [path.name for path in tmp_path.iterdir()] == ["heart1.safetensors.resume"]

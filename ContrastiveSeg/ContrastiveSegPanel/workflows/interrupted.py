@@ -7,6 +7,7 @@ has ended well.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import shutil
 from collections.abc import Collection
@@ -108,7 +109,7 @@ def remove_files(output: Path, folder: Path, keep: bool = False) -> None:
         keep: leave what going on needs, if there is something to go on from.
     """
     going_on = keep and resume_file(output).is_file()
-    for path in (*leftovers(output), *(() if going_on else output.parent.glob(f"{output.name}.*"))):
+    for path in (*leftovers(output), *(() if going_on else output.parent.glob(f"{glob.escape(output.name)}.*"))):
         with contextlib.suppress(OSError):
             path.unlink()
     if not going_on:
