@@ -90,11 +90,12 @@ def _discard_what_is_left(stream: TextIO) -> None:
 def _do(command: str, given: dict[str, Any], as_json: bool, run: RunJob | None) -> int:
     if command not in JOBS:
         return _OTHERS[command](**given)
-    host, host_command = given.pop("host", None), given.pop("host_command", "contrastiveseg")
-    if host is not None:
+    host, host_command = given.pop("host", None), given.pop("host_command", None)
+    if host is not None or host_command is not None:
         from .remote.near import Host, run_on
 
-        return _run(lambda: _job(command, given), as_json, partial(run_on, Host(host, host_command)))
+        there = Host(host or "", host_command or "contrastiveseg")
+        return _run(lambda: _job(command, given), as_json, partial(run_on, there))
     from .jobs.run import run as run_here
 
     return _run(lambda: _job(command, given), as_json, _asking_for_license(run or run_here))

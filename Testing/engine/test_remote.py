@@ -142,6 +142,12 @@ def test_the_command_line_takes_a_host(monkeypatch, job):
     assert asked == [(Host("me@box", "python -m contrastiveseg"), job), (Host("box"), job)]
 
 
+def test_a_command_without_a_host_is_refused(job, capsys):
+    words = ["segment", "--checkpoint", job.checkpoint, "--input", *job.input, "--output", job.output]
+    assert main([*words, "--host-command", "python -m contrastiveseg"]) == InputError.exit_code
+    assert "--host-command goes with --host" in capsys.readouterr().err
+
+
 def answering(box, answer):
     """A contrastiveseg there that gives ``answer``."""
     script = box.folder / f"other{len(list(box.folder.iterdir()))}"

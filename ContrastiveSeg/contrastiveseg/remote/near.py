@@ -57,6 +57,8 @@ def run_on(host: Host, job: Job, emit: events.Emit, cancelled: events.CancelChec
         LostConnection: it was begun, and the machine cannot be reached any more.
         ContrastiveSegError: as the job itself.
     """
+    if not host.name:
+        raise InputError("No machine is named: --host-command goes with --host USER@MACHINE.")
     if not _HOST.fullmatch(host.name):
         raise InputError(f"--host takes a name as user@machine, not {host.name!r}.")
     if not isinstance(job, RemoteJob):
