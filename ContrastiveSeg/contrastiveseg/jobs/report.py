@@ -98,7 +98,7 @@ def run_with_report(
     check_report(job, path)
     started, start = datetime.now(timezone.utc), time.perf_counter()
     stages = _Stages(emit)
-    inputs, model = reported_inputs(job), _model(job)
+    inputs, model = reported_inputs(job, cancelled), _model(job)
     status: Status = "failed"
     error: ReportedError | None = None
     kept: Sequence[str] = ()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..descriptions import EvaluateJob, FinetuneJob, PretrainJob, SegmentJob
 from ..errors import ContrastiveSegError
+from ..events import CancelCheck
 from ..volumes.content import content_digest
 from ..volumes.dataset import find_cases
 from ..volumes.pairing import volume_files
@@ -27,12 +28,18 @@ class ReportedFile:
     name: str | None
 
 
-def reported_inputs(job: ReportingJob) -> tuple[ReportedFile, ...]:
-    """What the job reads, as it is before it begins; nothing where it cannot be read, which the job then says."""
+def reported_inputs(job: ReportingJob, cancelled: CancelCheck) -> tuple[ReportedFile, ...]:
+    """What the job reads, as it is before it begins; nothing where it cannot be read or ``cancelled`` says so, which
+    the job then does too."""
+    inputs = []
     try:
-        return tuple(_reported(role, path, job.keep_names) for role, path in _input_files(job))
+        for role, path in _input_files(job):
+            if cancelled():
+                return ()
+            inputs.append(_reported(role, path, job.keep_names))
     except (ContrastiveSegError, OSError):
         return ()
+    return tuple(inputs)
 
 
 def _input_files(job: ReportingJob) -> Iterable[tuple[str, Path]]:
