@@ -397,12 +397,15 @@ def test_a_file_that_is_no_volume_is_not_taken_for_a_folder(sharp, image, tmp_pa
 
 
 def test_cancelling_keeps_what_is_written(sharp, dataset, tmp_path):
-    with pytest.raises(Cancelled, match="Stopped after 2 of 4 volumes"):
+    with pytest.raises(Cancelled) as stop:
         segment(
             job(sharp, dataset / "imagesTr", tmp_path / "out"),
             cancelled=lambda: (tmp_path / "out").exists() and len(list((tmp_path / "out").iterdir())) >= 2,
         )
-    assert len(list((tmp_path / "out").iterdir())) == 2
+    # The third volume may be computed before the second one is begun to be written.
+    written = len(list((tmp_path / "out").iterdir()))
+    assert written in (2, 3)
+    assert f"Stopped after {written} of 4 volumes" in str(stop.value)
 
 
 def test_checkpoints_that_cannot_segment(pretrained, sharp, image, tmp_path):
