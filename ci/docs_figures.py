@@ -1,18 +1,27 @@
-"""The documentation's figures, drawn from the benchmarks' results as SVG."""
+"""The documentation's figures, drawn from the benchmarks' results as SVG.
+
+    python ci/docs_figures.py time-to-quality docs/pictures/time-to-quality.svg
+
+draws one into a file, as README.md needs it.
+"""
 
 from __future__ import annotations
 
 import io
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from published import ACDC, HIPPOCAMPUS, LEFT_ATRIUM, Group
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Testing" / "benchmarks"))
+from published import ACDC, BUDGETS, DEFAULT, HIPPOCAMPUS, LEFT_ATRIUM, MINUTES, Group, budget
 
 #: Start -> its color, in every figure.
 _COLORS = {"scratch": "#666666", "starter": "#b5651d", "all": "#000000"}
@@ -61,6 +70,29 @@ def unlabeled() -> str:
     return _svg(figure)
 
 
+def time_to_quality() -> str:
+    """Dice against minutes of fine-tuning, from scratch and from the default starter"""
+    starts = (("from scratch", None, _COLORS["scratch"]), ("from the default starter", DEFAULT, _COLORS["starter"]))
+    figure, axes = plt.subplots(1, len(BUDGETS), figsize=(11, 3.2), layout="constrained")
+    for axis, (name, title) in zip(axes, BUDGETS.items(), strict=True):
+        for words, digits, color in starts:
+            dice = {m: [run["dice"] for run in budget(name, digits, m).runs()] for m in MINUTES}
+            dice = {minutes: values for minutes, values in dice.items() if values}
+            means = [statistics.fmean(values) for values in dice.values()]
+            axis.plot(dice.keys(), means, "-", color=color, label=words)
+            for minutes, values in dice.items():
+                axis.plot([minutes] * len(values), values, "o", color=color, alpha=0.5, markersize=4)
+        axis.set_xscale("log")
+        axis.set_xticks(MINUTES, [f"{m:g}" for m in MINUTES])
+        axis.set_xticks([], minor=True)
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel("minutes of two cores")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("Dice on held-out cases")
+    axes[0].legend(loc="lower right", fontsize=8)
+    return _svg(figure)
+
+
 def _dots(axis: Axes, rows: Sequence[str], groups: Sequence[Group], title: str) -> None:
     """A line for each group: a dot for each seed, a bar at their mean."""
     for place, (row, group) in enumerate(zip(rows, groups, strict=True)):
@@ -83,4 +115,12 @@ def _svg(figure: plt.Figure) -> str:
     return file.getvalue()
 
 
-FIGURES: dict[str, Callable[[], str]] = {"pre-training": pre_training, "unlabeled": unlabeled}
+FIGURES: dict[str, Callable[[], str]] = {
+    "pre-training": pre_training,
+    "unlabeled": unlabeled,
+    "time-to-quality": time_to_quality,
+}
+
+if __name__ == "__main__":
+    _, wanted, path = sys.argv
+    Path(path).write_text(FIGURES[wanted](), encoding="utf-8")

@@ -178,12 +178,32 @@ def summary() -> str:
     return markdown(columns, rows)
 
 
+#: Sets in words, and minutes of two cores.
+BUDGETS = {
+    "LA_half": "Left atrium, 4 labels",
+    "Hippocampus": "Hippocampus, 10 labels",
+    "ACDC": "ACDC, 10 labels",
+}
+MINUTES = (0.25, 0.5, 1.0, 2.0, 10.0)
+
+
+def budget(name: str, start: str | None, minutes: float) -> Group:
+    """The runs on a set from ``start``, the digits of a starter's file, or from scratch."""
+    row = "starter" if start else "scratch"
+    return Group(name, row, minutes=minutes, resolution="auto", starter=start)
+
+
 def budgets() -> str:
     """Scratch and the default starter after minutes that people give."""
-    scratch = Group("LA_half", "scratch", minutes=2.0, resolution="auto")
-    starts = {"From scratch": scratch, "Default starter": replace(scratch, row="starter", starter=DEFAULT)}
-    rows = [(name, group.dice(), group.distances(1)) for name, group in starts.items()]
-    return markdown(("Left atrium, 4 labels, 2 minutes of two cores", "Dice", "HD95, ASSD (mm)"), rows)
+    rows = []
+    for name, words in BUDGETS.items():
+        for start, digits in (("from scratch", None), ("default starter", DEFAULT)):
+            groups = [budget(name, digits, minutes) for minutes in MINUTES]
+            dice = [group.dice() for group in groups]
+            rows.append((f"{words}: {start}", *dice[:4], groups[3].distances(1), *dice[4:]))
+    columns = ["Dice after minutes of two cores", *(f"{minutes:g}" for minutes in MINUTES)]
+    columns.insert(5, "HD95, ASSD (mm) after 2")
+    return markdown(columns, rows)
 
 
 def nnunet() -> str:
