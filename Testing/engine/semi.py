@@ -19,6 +19,7 @@ NEVER = RandomRange(0.0, 0.0, 0.0)
 STILL: dict[str, Any] = {
     "margin": 1.0,
     "spatial": SpatialSettings(0.0, 0.0),
+    "late_spatial": SpatialSettings(0.0, 0.0),
     "structures": NEVER,
     "intensity": IntensitySettings(*[NEVER] * 8),
 }

@@ -444,8 +444,15 @@ def test_a_disk_that_fills_up_does_not_end_the_training(tmp_path, monkeypatch):
 def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path):
     path = tmp_path / "curve_module.jsonl"
     path.write_text('{"step": 0}\n{"step": 1}\n{"step": 2}\n{"ste')
-    cut_metrics(path, 2)
+    cut_metrics(path, 2, 0)
     assert path.read_text() == '{"step": 0}\n{"step": 1}\n'
+
+
+def test_a_validation_that_will_be_done_again_is_dropped(tmp_path):
+    path, kept = tmp_path / "curve_module.jsonl", '{"step": 0}\n{"step": 0, "validation_dice": 0.5}\n{"step": 1}\n'
+    path.write_text(kept + '{"step": 1, "validation_dice": 0.6}\n')
+    cut_metrics(path, 2, 1)
+    assert path.read_text() == kept
 
 
 def test_steps_without_a_finite_loss_are_skipped(tmp_path):

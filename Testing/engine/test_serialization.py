@@ -99,6 +99,7 @@ def test_cards_and_jobs_round_trip():
         "preview": {"image": ["a"], "labels": "b", "output": "c"},
         "export": {"segmentation": "a", "series": "b", "checkpoint": "c", "output": "d"},
         "import": {"file": "a", "source": "macl", "output": "b"},
+        "models": {},
     }
     for kind, job in JOBS.items():
         made = from_json(job, required[kind])

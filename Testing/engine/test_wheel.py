@@ -54,6 +54,7 @@ def test_the_wheel_holds_the_engine_its_starters_and_nothing_of_slicer(wheel, si
     engine = ROOT / "ContrastiveSeg" / "contrastiveseg"
     here = {path.relative_to(engine.parent).as_posix() for path in engine.rglob("*.py")}
     here |= {"contrastiveseg/py.typed"} | {f"contrastiveseg/starters/{name}.safetensors" for name in starters()}
+    here |= {"contrastiveseg/starters/catalog.json", "contrastiveseg/starters/catalog.schema.json"}
     assert code == here
     assert "contrastiveseg/testing/with_pytest.py" in code
 

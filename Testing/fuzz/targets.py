@@ -292,7 +292,7 @@ def _resume(folder: Path, file: Path) -> Any:
 
 
 def _curve(folder: Path, file: Path) -> Any:
-    cut_metrics(file, _STEP)
+    cut_metrics(file, _STEP, 1)
     kept = [json.loads(line) for line in file.read_bytes().splitlines()]
     if any(line["step"] >= _STEP for line in kept):
         raise Unsound("lines from the next step on")

@@ -26,6 +26,8 @@ def balanced_contrast(rows: Tensor, classes: Tensor, temperature: float = 0.1) -
     Returns:
         Scalar, at least in float32 whatever autocast says.
     """
+    if len(rows) < 2:
+        return 0 * rows.float().sum()  # without another point, the sum over others is empty and its logarithm infinite
     with torch.autocast(rows.device.type, enabled=False):
         rows = F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)
         if len(rows) ** 2 > KEPT:

@@ -27,7 +27,7 @@ from ..results import JobResult
 from ..serialization import to_json
 from .reported_files import ReportedFile, ReportingJob, named_checkpoint, reported_inputs, reported_outputs
 
-Status = Literal["done", "partly failed", "failed", "cancelled"]
+RunStatus = Literal["done", "partly failed", "failed", "cancelled"]
 
 FORMAT = "contrastiveseg run report"
 #: Raised whenever a reader of the former would misunderstand.
@@ -67,7 +67,7 @@ class RunReport:
     """
 
     kind: str
-    status: Status
+    status: RunStatus
     started: str
     seconds: float
     stages: Mapping[str, float]
@@ -99,7 +99,7 @@ def run_with_report(
     started, start = datetime.now(timezone.utc), time.perf_counter()
     stages = _Stages(emit)
     inputs, model = reported_inputs(job, cancelled), _model(job)
-    status: Status = "failed"
+    status: RunStatus = "failed"
     error: ReportedError | None = None
     kept: Sequence[str] = ()
     with files.recording() as written:

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Network = TypeVar("Network", bound=nn.Module)
+Built = TypeVar("Built", bound=nn.Module)
 
 
-def for_inference(network: Network, device: torch.device) -> Network:
+def for_inference(network: Built, device: torch.device) -> Built:
     """A copy of ``network`` on ``device`` in evaluation mode.
 
     On x86 processors 3D maps are kept with their channels last, which saves oneDNN's convolutions a copy before and

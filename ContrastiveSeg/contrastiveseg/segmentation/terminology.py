@@ -18,7 +18,7 @@ class Concept:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CodedEntry:
     """What a segment is: category and type, and where it lies. ``modifier`` and ``region_modifier`` are as "Left"."""
 
     category: Concept
@@ -29,10 +29,10 @@ class Entry:
 
 
 #: What Slicer gives a segment that nobody has coded.
-TISSUE = Entry(Concept("SCT", "85756007", "Tissue"), Concept("SCT", "85756007", "Tissue"))
+TISSUE = CodedEntry(Concept("SCT", "85756007", "Tissue"), Concept("SCT", "85756007", "Tissue"))
 
 
-def entry_of(terminology: str | None) -> Entry | None:
+def entry_of(terminology: str | None) -> CodedEntry | None:
     """The entry that ``terminology`` holds, as vtkSlicerTerminologiesModuleLogic writes it:
     "context~category~type~modifier~region context~region~region modifier", each code as "scheme^value^meaning".
 
@@ -42,7 +42,7 @@ def entry_of(terminology: str | None) -> Entry | None:
     if len(parts) < 3:
         return None
     category, type, modifier, _, region, region_modifier = map(_concept, [*parts[1:7], *[""] * (7 - len(parts))])
-    return Entry(category, type, modifier, region, region_modifier) if category and type else None
+    return CodedEntry(category, type, modifier, region, region_modifier) if category and type else None
 
 
 def _concept(text: str) -> Concept | None:

@@ -7,10 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
 
-Item = TypeVar("Item")
+Written = TypeVar("Written")
 
 
-class WriteBehind(Generic[Item]):
+class WriteBehind(Generic[Written]):
     """Writes what it is given in a thread, one at a time and in order; no more than one waits to be written.
 
     Args:
@@ -19,12 +19,12 @@ class WriteBehind(Generic[Item]):
             anything.
     """
 
-    def __init__(self, write: Callable[[Item], None], told: Callable[[Item, BaseException | None], None]) -> None:
+    def __init__(self, write: Callable[[Written], None], told: Callable[[Written, BaseException | None], None]) -> None:
         self._write, self._told = write, told
         self._pool = ThreadPoolExecutor(1)
-        self._begun: tuple[Item, Future[None]] | None = None
+        self._begun: tuple[Written, Future[None]] | None = None
 
-    def put(self, item: Item) -> None:
+    def put(self, item: Written) -> None:
         """Begin to write ``item``, after the one before it."""
         self.finish()
         self._begun = item, self._pool.submit(self._write, item)
@@ -35,7 +35,7 @@ class WriteBehind(Generic[Item]):
             (item, future), self._begun = self._begun, None
             self._told(item, future.exception())
 
-    def __enter__(self) -> WriteBehind[Item]:
+    def __enter__(self) -> WriteBehind[Written]:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -12,7 +12,7 @@ from ..descriptions import FinetuneJob
 from ..errors import Cancelled, InputError
 from ..files import check_output
 from ..results import FinetuneResult, ScratchComparison, StartsComparison
-from .comparison_progress import Progress, Turn, comparison_path
+from .comparison_progress import ComparisonProgress, Turn, comparison_path
 from .curve import metrics_path
 from .resume import resume_path
 from .run import Run
@@ -82,7 +82,7 @@ def compare_starts(lesson: Lesson, run: Run) -> FinetuneResult:
     turns = _turns(lesson, run)
     # A comparison that was asked for as one with scratch keeps the checkpoint, as ever.
     keep = turns[0].name if not job.compare else ""
-    progress = Progress.of(run, f"{run.identity} {[turn.start.plan.spacing for turn in turns]}")
+    progress = ComparisonProgress.of(run, f"{run.identity} {[turn.start.plan.spacing for turn in turns]}")
     with cache_folder(job, keep_if_refused=False) as cache:
         for turn in turns:
             if progress.has(turn):

@@ -73,7 +73,7 @@ class _Record:
     finished: tuple[_Finished, ...] = ()
 
 
-class Progress:
+class ComparisonProgress:
     """What is finished of a comparison, kept in the output's resume file."""
 
     def __init__(self, run: Run, record: _Record) -> None:
@@ -81,7 +81,7 @@ class Progress:
         self.run, self.output, self.record = run, run.output, record
 
     @classmethod
-    def of(cls, run: Run, identity: str) -> Progress:
+    def of(cls, run: Run, identity: str) -> ComparisonProgress:
         """That of the run that ``run`` resumes, else none yet.
 
         Raises:

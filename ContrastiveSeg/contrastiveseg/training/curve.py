@@ -18,8 +18,9 @@ def metrics_path(output: Path) -> Path:
     return output.with_name(output.name + ".metrics.jsonl")
 
 
-def open_curve(run: Run, step: int, main: bool) -> Curve:
-    """The metrics file of ``run``, which goes on at ``step``; lines from there on are dropped, and what is damaged.
+def open_curve(run: Run, step: int, validated: int, main: bool) -> Curve:
+    """The metrics file of ``run``, which goes on at ``step`` after ``validated`` validations; lines of later ones are
+    dropped, and what is damaged.
 
     The curve of another run is put aside. Only the ``main`` process of a run with an output writes one.
     """
@@ -29,7 +30,7 @@ def open_curve(run: Run, step: int, main: bool) -> Curve:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not run.resume and not run.replace_curve and path.is_file() and path.stat().st_size:
         run.emit(events.log(put_aside(path)))
-    if damaged := cut_metrics(path, step):
+    if damaged := cut_metrics(path, step, validated):
         run.emit(events.warning(f"{path} was damaged: {damaged} of its lines cannot be read and are left out."))
     return Curve(open(path, "a", encoding="utf-8"), run.emit)
 
@@ -69,14 +70,18 @@ class Curve:
         self.file = None
 
 
-def cut_metrics(path: Path, step: int) -> int:
-    """Drop the lines from ``step`` on, which the resumed run writes again; returns how many others are damaged."""
+def cut_metrics(path: Path, step: int, validated: int) -> int:
+    """Drop the lines from ``step`` on, and of validations but the first ``validated``: the resumed run writes them
+    again. Returns how many others are damaged.
+    """
     if not path.exists():
         return 0
     # A last line without line break was cut short when the run was killed.
     lines = path.read_bytes().split(b"\n")[:-1]
     steps = [_step_of(line) for line in lines]
     kept = [line for line, at in zip(lines, steps, strict=True) if at is not None and at < step]
+    later = [place for place, line in enumerate(kept) if b"validation_dice" in line][validated:]
+    kept = [line for place, line in enumerate(kept) if place not in later]
     with replacing(path) as temporary:
         temporary.write_bytes(b"".join(line + b"\n" for line in kept))
     return steps.count(None)

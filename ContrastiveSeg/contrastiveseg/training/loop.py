@@ -69,7 +69,7 @@ def train(
     progress = _progress(run, state.step, state.seconds)
     main, stopped, failures, last_save = distributed.rank() == 0, False, 0, time.monotonic()
     pause = _FIRST_SAVE_SECONDS
-    with ThreadPoolExecutor(1) as drawer, closing(open_curve(run, state.step, main)) as curve:
+    with ThreadPoolExecutor(1) as drawer, closing(open_curve(run, state.step, state.validated, main)) as curve:
         next_batch = drawer.submit(_draw, method, source, run.seed, state.step)
         while True:
             # Clocks differ between processes: with rates of their own, the copies of the weights would drift apart.
