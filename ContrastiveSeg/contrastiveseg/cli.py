@@ -74,8 +74,8 @@ def main(arguments: Sequence[str] | None = None, run: RunJob | None = None) -> i
         _discard_what_is_left(sys.stdout)
         return 1
     finally:
-        # A full disk must not turn what went well into a failure while Python ends.
-        for stream in (sys.stdout, sys.stderr):
+        # A full disk must not turn what went well into a failure while Python ends. A closed stream is None.
+        for stream in filter(None, (sys.stdout, sys.stderr)):
             try:
                 stream.flush()
             except OSError:

@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -547,3 +548,11 @@ def test_jobs_are_the_same_from_terminal_and_worker(given):
 
     main(["finetune", *REQUIRED["finetune"], "--set", "batch=2", "--minutes", "2", "--compare-scratch"])
     assert job_from({"kind": "finetune", **json.loads(json.dumps(to_json(given[0])))}) == given[0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell closes the streams")
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_closed_stream_changes_no_result(closed):
+    command = f"{shlex.quote(sys.executable)} -m contrastiveseg methods {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
