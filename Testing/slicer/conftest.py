@@ -178,12 +178,13 @@ def module(_honest: None) -> Iterator[Any]:
 
 @pytest.fixture
 def models_folder(_honest: None, tmp_path: Path) -> Path:
-    """The user's folder of checkpoints, empty."""
+    """The user's folder of checkpoints, empty; the features of previews lie beside it."""
     from ContrastiveSegPanel import settings
 
     folder = tmp_path / "models"
     folder.mkdir()
     settings.set_models_folder(folder)
+    settings.set_text("FeatureCache", str(tmp_path / "features"))
     return folder
 
 

@@ -37,15 +37,7 @@ class Editor:
 
 
 @pytest.fixture
-def models(models_folder, tmp_path):
-    from ContrastiveSegPanel import settings
-
-    settings.set_text("FeatureCache", str(tmp_path / "features"))
-    return models_folder
-
-
-@pytest.fixture
-def drive(kept, models, module, wait_for):
+def drive(kept, models_folder, module, wait_for):
     return with_strokes(module, wait_for)
 
 
@@ -139,12 +131,12 @@ def test_going_away_leaves_the_panel_alone(editor, drive):
     drive.section.show_state()
 
 
-def test_learn_again_is_the_panels(editor, drive, models, segmenter):
+def test_learn_again_is_the_panels(editor, drive, models_folder, segmenter):
     options = editor.choose()
     button = drive.panel.sections["fineTune"].ui.learnAgainButton
     drive.wait_for(lambda: options.learn_again.toolTip == button.toolTip != "")
     assert not options.learn_again.enabled
-    shutil.copy(segmenter, models / "organs.safetensors")
+    shutil.copy(segmenter, models_folder / "organs.safetensors")
     drive.session.refresh_catalog()
     drive.strokes.SetAttribute(PREDICTED, "organs.safetensors")
     for identifier in drive.strokes.GetSegmentation().GetSegmentIDs():

@@ -12,15 +12,7 @@ from two_channels import two_channel_checkpoint
 
 
 @pytest.fixture
-def models(models_folder, tmp_path):
-    from ContrastiveSegPanel import settings
-
-    settings.set_text("FeatureCache", str(tmp_path / "features"))
-    return models_folder
-
-
-@pytest.fixture
-def drive(kept, models, module, wait_for):
+def drive(kept, models_folder, module, wait_for):
     return with_strokes(module, wait_for)
 
 
@@ -202,8 +194,8 @@ def test_nothing_comes_into_the_next_scene(drive, scene):
     assert not list(drive.session.folder().glob("preview-*"))
 
 
-def test_a_checkpoint_for_two_channels_takes_both_volumes_of_the_case(drive, models, dataset, tmp_path):
-    two = two_channel_checkpoint(dataset, tmp_path, models / "two.safetensors")
+def test_a_checkpoint_for_two_channels_takes_both_volumes_of_the_case(drive, models_folder, dataset, tmp_path):
+    two = two_channel_checkpoint(dataset, tmp_path, models_folder / "two.safetensors")
     drive.session.refresh_catalog(select=two)
     drive.volume.SetName("P1_0000")
     drive.settle()

@@ -120,10 +120,10 @@ def shift_structures(images: Tensor, labels: Tensor, shift: RandomRange) -> Tens
     shifted = images.float().clone()
     for index, (crop, label) in enumerate(zip(shifted, labels, strict=True)):
         drawn = _drawn(shift, len(crop))
-        inside = label > 0
-        if not drawn or (label < 0).any() or not inside.any():
+        if not drawn:
             continue
-        softly = _blur(inside.float(), 1.0)
+        # A product, as a GPU would be waited for to know whether all voxels are labeled.
+        softly = _blur((label > 0).float(), 1.0) * (label >= 0).all()
         for channel, strength in drawn:
             shifted[index, channel] += strength * crop[channel].std() * softly
     return shifted

@@ -78,13 +78,6 @@ class Anatomix(Backbone):
             for channels in self.decoder_channels
         )
 
-    def encode(self, x: Tensor) -> list[Tensor]:
-        features: list[Tensor] = []
-        for level in self.encoder:  # type: ignore[attr-defined]
-            x = level(x)
-            features.append(x)
-        return features
-
 
 @register_backbone("anatomix")
 def anatomix(dimensions: int, in_channels: int, *, width: int = 16, levels: int = 4, smooth: bool = False) -> Backbone:

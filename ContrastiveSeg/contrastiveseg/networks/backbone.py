@@ -49,8 +49,12 @@ class Backbone(nn.Module):
         return tuple(total)
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        """Feature maps of level 0..L for ``x`` (B, Cin, [D,] H, W)."""
-        raise NotImplementedError
+        """Feature maps of level 0..L for ``x`` (B, Cin, [D,] H, W); here of an ``encoder`` that is a list of levels."""
+        features: list[Tensor] = []
+        for level in self.encoder:  # type: ignore[attr-defined]
+            x = level(x)
+            features.append(x)
+        return features
 
     def decode(self, features: list[Tensor], blocks: int | None = None) -> list[Tensor]:
         """Maps after decoder block 1..``blocks`` (all L by default), deepest first. A block takes (map, skip)."""

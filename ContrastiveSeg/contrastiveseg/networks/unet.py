@@ -92,13 +92,6 @@ class UNet(Backbone):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def encode(self, x: Tensor) -> list[Tensor]:
-        features = []
-        for level in self.encoder:  # type: ignore[attr-defined]
-            x = level(x)
-            features.append(x)
-        return features
-
 
 class DecoderBlock(nn.Module):
     """Bring the deeper map to the skip's grid, concatenate, convolve."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import InputError
 from .backbone import Backbone
@@ -45,13 +45,6 @@ class VNet(Backbone):
             AddingDecoderBlock(resized(2 * channels, channels, up=True), nn.Sequential(*block(channels, count)))
             for channels, count in zip(self.decoder_channels, _UP, strict=True)
         )
-
-    def encode(self, x: Tensor) -> list[Tensor]:
-        features: list[Tensor] = []
-        for level in self.encoder:  # type: ignore[attr-defined]
-            x = level(x)
-            features.append(x)
-        return features
 
 
 @register_backbone("vnet")
