@@ -1,6 +1,6 @@
 """What labeling some slices is worth: Dice on held-out cases by the number of slices and how they are chosen.
 
-    python Testing/benchmarks/labeled_slices.py --data DIR --set Hippocampus --slices 2,4 --steps 150
+    python Testing/benchmarks/labeled_slices.py --data DIR --set Hippocampus --slices 1,2,5 --volumes 1,2,5
     python Testing/benchmarks/labeled_slices.py --table
 
 The cases of ``--labeled`` are labeled on some slices across ``--direction``, out of those that the structures reach:
@@ -9,11 +9,12 @@ The cases of ``--labeled`` are labeled on some slices across ``--direction``, ou
 - ``uniform``: evenly spread from the first to the last;
 - ``rank``: the first half evenly spread; a network is trained on those with the same budget, and ``contrastiveseg
   rank`` names the others;
-- ``all``: every slice of the volume is labeled.
+- ``all``: every slice of every volume is labeled;
+- ``volumes``: every slice of some volumes, drawn at random, and none of the others (``--volumes``, not ``--slices``).
 
-Each is fine-tuned with ``--labeled-part slices`` from the same checkpoint with the same steps, and the cases of the
-list ``val`` are segmented and scored on their own grids with all pieces kept. Finished runs are in the results file and
-are not run again.
+Each is fine-tuned from the same checkpoint with the same steps, some slices as ``--labeled-part slices``, and the cases
+of the list ``val`` are segmented and scored on their own grids with all pieces kept. Finished runs are in the results
+file and are not run again.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from common import (
     image,
     label,
     machine,
+    numbers,
     score,
     split,
 )
@@ -51,13 +53,13 @@ from contrastiveseg.volumes.orientation import canonical_axes
 from contrastiveseg.volumes.painted_slices import AXIS_NAMES
 from contrastiveseg.volumes.reading import read_geometry
 
-CHOICES = ("random", "uniform", "rank", "all")
+CHOICES = ("random", "uniform", "rank", "all", "volumes")
 
 #: The value of painted background.
 _BACKGROUND = 255
 
-#: Labeled slices by case, as indices of the stored array.
-Slices = Mapping[str, tuple[int, ...]]
+#: Labeled slices by case, as indices of the stored array; None for all.
+Slices = Mapping[str, tuple[int, ...] | None]
 
 
 def main() -> int:
@@ -79,10 +81,13 @@ def _options() -> argparse.Namespace:
     add_training_options(parser)
     add_common_options(parser, "labeled_slices.json")
     parser.add_argument("--slices", default="2,4", help="labeled slices of each volume (default: %(default)s)")
+    parser.add_argument("--volumes", default="1,2,5", help="volumes labeled whole (default: %(default)s)")
     parser.add_argument("--choices", default=",".join(CHOICES), help="how they are chosen (default: %(default)s)")
     parser.add_argument("--direction", choices=AXIS_NAMES, default="coronal", help="of slices (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=150, help="of each fine-tuning (default: %(default)s)")
-    parser.add_argument("--checkpoint", default="starter:macl-3d-tiny", help="to start from (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=450, help="of each fine-tuning (default: %(default)s)")
+    parser.add_argument(
+        "--checkpoint", default="starter:synthetic-labels-3d-tiny", help="to start from (default: %(default)s)"
+    )
     parser.add_argument("--table", action="store_true", help="only print the table of the results file")
     return parser.parse_args()
 
@@ -90,17 +95,18 @@ def _options() -> argparse.Namespace:
 def _benchmark(options: argparse.Namespace, work: Path) -> None:
     folder = data_set(options)
     choices = options.choices.split(",")
+    counts = {"all": "0", "volumes": options.volumes}
     if not set(choices) <= set(CHOICES):
         raise InputError(f"--choices are of {', '.join(CHOICES)}, not {options.choices}.")
     for seed in options.seeds:
         for choice in choices:
-            for count in [0] if choice == "all" else map(int, options.slices.split(",")):
+            for count in numbers(counts.get(choice, options.slices)):
                 wanted: Run = {"choice": choice, "slices": count, "seed": seed, "steps": options.steps}
                 wanted |= {"set": options.set, "labeled": options.labeled, "direction": options.direction}
                 wanted["checkpoint"] = options.checkpoint
                 if is_finished(options.output, wanted):
                     continue
-                print(f"{choice}, {count} slices, seed {seed}", file=sys.stderr, flush=True)
+                print(f"{choice}, {count}, seed {seed}", file=sys.stderr, flush=True)
                 scores = _measure(options, folder, work, wanted)
                 add_run(options.output, wanted | scores | {"machine": machine(options.threads)})
 
@@ -109,23 +115,26 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
     """Choose the slices, fine-tune, segment and score."""
     cases, count, random = split(folder, wanted["labeled"]), wanted["slices"], np.random.default_rng(wanted["seed"])
     reached = {case: _reached(folder, case, wanted["direction"]) for case in cases}
+    chosen: Slices
     if wanted["choice"] == "all":
-        output = _trained(options, folder, work, wanted, None)
+        chosen = dict.fromkeys(cases)
+    elif wanted["choice"] == "volumes":
+        chosen = dict.fromkeys(sorted(random.choice(cases, count, replace=False)))
     elif wanted["choice"] == "random":
         chosen = {c: tuple(sorted(random.choice(r, min(count, len(r)), replace=False))) for c, r in reached.items()}
-        output = _trained(options, folder, work, wanted, chosen)
     elif wanted["choice"] == "uniform" or count < 2:
-        output = _trained(options, folder, work, wanted, _evenly(reached, count))
+        chosen = _evenly(reached, count)
     else:
-        first = _evenly(reached, count - count // 2)
-        output = _trained(options, folder, work, wanted, first)
-        more = _ranked(options, folder, work, wanted, first, output, count // 2)
-        output = _trained(options, folder, work, wanted, {c: tuple({*first[c], *more[c]}) for c in cases})
+        chosen = first = _evenly(reached, count - count // 2)
+        more = _ranked(options, folder, work, wanted, first, _trained(options, folder, work, wanted, first), count // 2)
+        chosen = {c: tuple({*first[c], *more[c]}) for c in cases}
+    output = _trained(options, folder, work, wanted, chosen)
+    painted = sum(len(reached[case]) if slices is None else len(slices) for case, slices in chosen.items())
     val = split(folder, "val")
     with tempfile.TemporaryDirectory() as predictions:
         given = tuple(str(image(folder, case)) for case in val)
         run(SegmentJob(checkpoint=output, input=given, output=predictions, pieces="all", **_device(options)))
-        return score(Path(predictions), folder, val)
+        return {"painted": painted, **score(Path(predictions), folder, val)}
 
 
 def _reached(folder: Path, case: str, direction: str) -> np.ndarray:
@@ -134,15 +143,15 @@ def _reached(folder: Path, case: str, direction: str) -> np.ndarray:
     return np.flatnonzero((labels > 0).any(tuple(other for other in range(3) if other != axis)))
 
 
-def _evenly(reached: Mapping[str, np.ndarray], count: int) -> Slices:
+def _evenly(reached: Mapping[str, np.ndarray], count: int) -> dict[str, tuple[int, ...]]:
     """From the first slice to the last, or, of fewer than three, in the middle of equal parts."""
     if count > 2:
         return {c: tuple(int(r[round(i)]) for i in np.linspace(0, len(r) - 1, count)) for c, r in reached.items()}
     return {c: tuple(int(r[i]) for i in spread_slices(np.ones(len(r)), count)) for c, r in reached.items()}
 
 
-def _trained(options: argparse.Namespace, folder: Path, work: Path, wanted: Run, slices: Slices | None) -> str:
-    """A network fine-tuned on ``slices``, or on all; returns its checkpoint."""
+def _trained(options: argparse.Namespace, folder: Path, work: Path, wanted: Run, slices: Slices) -> str:
+    """A network fine-tuned on ``slices``; returns its checkpoint."""
     output = str(work / "trained.safetensors")
     run(
         FinetuneJob(
@@ -161,7 +170,7 @@ def _trained(options: argparse.Namespace, folder: Path, work: Path, wanted: Run,
 
 def _ranked(
     options: argparse.Namespace, folder: Path, work: Path, wanted: Run, first: Slices, checkpoint: str, count: int
-) -> Slices:
+) -> dict[str, tuple[int, ...]]:
     """The slices that rank names beside those labeled ``first``."""
     given = (_listed(folder, work, wanted, first),)
     direction = wanted["direction"]
@@ -171,15 +180,15 @@ def _ranked(
     return {case.name: case.slices for case in ranked.cases}
 
 
-def _listed(folder: Path, work: Path, wanted: Run, slices: Slices | None) -> str:
-    """A list of the cases, with label maps of ``slices`` only."""
+def _listed(folder: Path, work: Path, wanted: Run, labeled: Slices) -> str:
+    """A list of the cases, with label maps of the slices of ``labeled`` only."""
     entries = []
-    for case in split(folder, wanted["labeled"]):
+    for case, slices in labeled.items():
         entry = {"image": str(image(folder, case)), "label": str(label(folder, case))}
         if slices is not None:
             axis, labels = _axis(folder, case, wanted["direction"]), _labels(folder, case)
             kept = np.zeros_like(labels)
-            place = (slice(None),) * axis + (list(slices[case]),)
+            place = (slice(None),) * axis + (list(slices),)
             # A dab of background, so that a slice counts in which there is no structure.
             kept[place] = np.where(labels[place] == 0, _BACKGROUND, labels[place])
             painted = sitk.GetImageFromArray(kept)
@@ -210,7 +219,7 @@ def _axis(folder: Path, case: str, direction: str) -> int:
 
 
 def _device(options: argparse.Namespace) -> dict[str, Any]:
-    return {"device": "cpu", "precision": "32", "threads": options.threads}
+    return {"device": "cpu", "precision": "bf16", "threads": options.threads}
 
 
 def table(runs: list[Run]) -> str:
