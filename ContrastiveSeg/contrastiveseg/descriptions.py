@@ -401,6 +401,12 @@ class ExportJob(Parameters):
     labeled_part: LabeledPart = parameter(
         "all", help="nnunet: what of a labeled volume is labeled, as for fine-tuning; the rest is ignored"
     )
+    background_label: int | None = parameter(
+        None,
+        help="nnunet: value of painted background in label maps without names, as for fine-tuning",
+        at_least=1,
+        at_most=65535,
+    )
     missing_structures: Literal["absent", "not-drawn"] = parameter(
         "absent",
         help="nnunet: whether structures that some cases lack are absent there, or were not drawn; then the background "
@@ -422,7 +428,7 @@ class ExportJob(Parameters):
 #: By format: the options that it needs, and those that it may have.
 _EXPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "dicom-seg": (("segmentation", "series", "checkpoint"), ()),
-    "nnunet": (("images",), ("labels", "label_table", "labeled_part", "missing_structures")),
+    "nnunet": (("images",), ("labels", "label_table", "labeled_part", "background_label", "missing_structures")),
     "onnx": (("checkpoint",), ()),
     "monai": (("checkpoint",), ()),
 }

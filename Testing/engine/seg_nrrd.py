@@ -29,6 +29,12 @@ def write(path, layers, segments, origin=IMAGE.origin, spacing=IMAGE.spacing, di
     return path
 
 
+def directions(geometry):
+    """The steps along the axes of a grid, for ``write``."""
+    steps = (np.reshape(geometry.direction, (3, 3)) * geometry.spacing).T
+    return ["(" + ",".join(map(str, step)) + ")" for step in steps]
+
+
 def layer(*voxels, value=1, shape=IMAGE.shape):
     array = np.zeros(shape, np.uint8)
     for voxel in voxels:

@@ -249,12 +249,22 @@ def test_segments_are_known_by_their_names(model, series, tmp_path):
     geometry, _ = read_geometry(series / "a")
     names = [label.name for label in load(model)[0].labels]
     labels = RANDOM.integers(0, 4, geometry.shape).astype(np.uint8)
-    steps = (np.reshape(geometry.direction, (3, 3)) * geometry.spacing).T
-    directions = ["(" + ",".join(map(str, step)) + ")" for step in steps]
+    directions = seg_nrrd.directions(geometry)
     segments = [(names[2], 0, 1), (names[0], 0, 2), (names[1], 0, 3)]
     path = seg_nrrd.write(tmp_path / "s.seg.nrrd", [labels], segments, geometry.origin, directions=directions)
     read = exported(model, series, tmp_path, segmentation=str(path))
     np.testing.assert_array_equal(read, np.array([0, 3, 1, 2])[labels])
+
+
+def test_a_value_that_no_segment_has_is_not_taken_for_the_structure_of_its_number(model, series, tmp_path):
+    geometry, _ = read_geometry(series / "a")
+    name = load(model)[0].labels[0].name
+    labels = RANDOM.integers(0, 3, geometry.shape).astype(np.uint8)
+    same = (geometry.origin, geometry.spacing, seg_nrrd.directions(geometry))
+    path = seg_nrrd.write(tmp_path / "s.seg.nrrd", [labels], [(name, 0, 1)], *same)
+    with pytest.raises(InputError, match="holds the value 2, which none of its segments has"):
+        exported(model, series, tmp_path, segmentation=str(path))
+    assert not list(tmp_path.glob("*.dcm"))
 
 
 def test_a_label_map_that_does_not_fit_is_refused_and_nothing_is_written(model, pretrained, series, tmp_path):

@@ -9,6 +9,7 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
+import seg_nrrd
 
 from contrastiveseg.descriptions import ExportJob
 from contrastiveseg.errors import Cancelled, InputError
@@ -133,6 +134,48 @@ def test_the_background_of_a_case_where_not_all_was_looked_for_is_ignored(few, t
     np.testing.assert_array_equal(written, np.where(labels.array == 7, 1, 3))
     other = read_labels(tmp_path / "Organs" / "labelsTr" / "synthetic_00001.nii.gz").array
     assert set(np.unique(other)) == {0, 1, 2}
+
+
+def test_painted_background_is_background(few, tmp_path):
+    same = {"labels": (str(few / "labels"),), "labeled_part": "painted"}
+    description, _ = export([few / "images"], tmp_path / "Organs", background_label=30, **same)
+    assert description["labels"] == {"background": 0, "label 7": 1, "ignore": 2}
+    for path in (few / "labels").iterdir():
+        written = stored(tmp_path / "Organs" / "labelsTr" / path.name)
+        np.testing.assert_array_equal(written, np.select([stored(path) == 30, stored(path) == 7], [0, 1], 2))
+
+
+@pytest.fixture
+def segmentations(few):
+    """A function that writes the two label maps as segmentations of Slicer, with segments of these names and values."""
+
+    def write(*segments):
+        for path, named in zip(sorted((few / "labels").iterdir()), segments, strict=True):
+            labels = read_labels(path)
+            grid = (labels.geometry.origin, labels.geometry.spacing, seg_nrrd.directions(labels.geometry))
+            new = path.with_name(path.name.replace(".nii.gz", ".seg.nrrd"))
+            seg_nrrd.write(new, [labels.array], [(name, 0, value) for name, value in named], *grid)
+            path.unlink()
+        return (str(few / "labels"),)
+
+    return write
+
+
+def test_a_segment_named_background_is_background(few, segmentations, tmp_path):
+    labels = segmentations([("liver", 7), ("Background", 30)], [("liver", 7), ("Background", 30)])
+    description, _ = export([few / "images"], tmp_path / "Organs", labels=labels)
+    assert description["labels"] == {"background": 0, "liver": 1}
+
+
+def test_a_value_that_no_segment_has_is_told_or_refused(few, segmentations, tmp_path):
+    labels = segmentations([("liver", 7), ("spleen", 30)], [("liver", 7)])
+    with pytest.raises(InputError, match="the value 30 has no name there and is 'spleen' in other cases"):
+        export([few / "images"], tmp_path / "Organs", labels=labels)
+    first = find_cases([few / "images"], [few / "labels"])[0]
+    first.labels.unlink()
+    description, said = export([few / "images"], tmp_path / "Organs", labels=labels)
+    assert description["labels"] == {"background": 0, "liver": 1, "label 30": 2}
+    assert "synthetic_00001: no segment has the value 30. It is exported as 'label 30'." in said
 
 
 def test_channels_are_files_of_their_own(dataset, tmp_path):

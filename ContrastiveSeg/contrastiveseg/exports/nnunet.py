@@ -27,6 +27,7 @@ from ..volumes.dataset_json import declared_channels
 from ..volumes.labeling import NOT_LABELED
 from ..volumes.named_labels import names_of, read_case_labels
 from ..volumes.reading import read_channels, read_geometry
+from ..volumes.segments import segments_of
 from ..volumes.volume import LabelMap
 from ..volumes.writing import write_image, write_labels
 from .folder import check_folder, new_folder
@@ -69,7 +70,7 @@ def export_cases(job: ExportJob, emit: events.Emit, cancelled: events.CancelChec
     labeled = labeled_cases(task, found, emit)
     others = [case for case in found if not case.labels]
     names = _channels(job, found)
-    told = _told(task, labeled, len(names), cancelled)
+    told = _told(task, labeled, len(names), emit, cancelled)
     with new_folder(output) as scratch:
         progress = events.ProgressMeter(emit, len(found), "volumes")
         ct = [True] * len(names)
@@ -92,6 +93,7 @@ def _as_task(job: ExportJob) -> FinetuneJob:
         labels=job.labels,
         label_table=job.label_table,
         labeled_part=job.labeled_part,
+        background_label=job.background_label,
         missing_structures=job.missing_structures,
         output=job.output,
     )
@@ -106,8 +108,15 @@ def _channels(job: ExportJob, cases: Sequence[CaseFiles]) -> list[str]:
     return list(declared) if len(declared) == count else [""] * count
 
 
-def _told(task: FinetuneJob, cases: Sequence[CaseFiles], channels: int, cancelled: events.CancelCheck) -> _Told:
+def _told(
+    task: FinetuneJob, cases: Sequence[CaseFiles], channels: int, emit: events.Emit, cancelled: events.CancelCheck
+) -> _Told:
     declared = named_labels(task)
+    no_structure = (0, cases[0].labeling.background)
+    ours, segments = (
+        {v: n for v, n in names.items() if v not in no_structure} for names in (declared.names, names_of(cases))
+    )
+    names = ours or segments
     values: dict[str, tuple[int, ...]] = {}
     partly = False
     for case in cases:
@@ -116,7 +125,14 @@ def _told(task: FinetuneJob, cases: Sequence[CaseFiles], channels: int, cancelle
         array = _labels_of(case, channels).array
         partly = partly or bool((array == NOT_LABELED).any())
         values[case.name] = tuple(int(v) for v in np.unique(array) if v > 0)
-    names = {v: n for v, n in declared.names.items() if v not in (0, declared.background)} or names_of(cases)
+        for value in _unnamed(case, values[case.name]):
+            if not declared.names and value in names:
+                raise InputError(
+                    f"{case.labels}: the value {value} has no name there and is {names[value]!r} in other cases. Name "
+                    "its segment."
+                )
+            name = names.get(value, f"label {value}")
+            emit(events.warning(f"{case.name}: no segment has the value {value}. It is exported as {name!r}."))
     painted = {value for own in values.values() for value in own}
     if declared.names and (unknown := sorted(painted - set(names))):
         raise InputError(
@@ -130,6 +146,14 @@ def _told(task: FinetuneJob, cases: Sequence[CaseFiles], channels: int, cancelle
     labels = tuple(Label(value, names.get(value, f"label {value}")) for value in sorted(painted | set(names)))
     known = {case.name: looked_for(task, case, values[case.name], labels) for case in cases}
     return _Told(labels, known, partly or any(own is not None for own in known.values()))
+
+
+def _unnamed(case: CaseFiles, values: Sequence[int]) -> list[int]:
+    """Those of the ``values`` of a segmentation of Slicer that none of its segments has."""
+    segments = segments_of(case.labels) if case.labels else ()
+    # The segments that name a structure have the values of all cases, the others those of the file.
+    others = {segment.value for segment in segments} - {label.stored for label in case.named}
+    return [value for value in values if segments and value not in others | {label.value for label in case.named}]
 
 
 def _labels_of(case: CaseFiles, channels: int) -> LabelMap:
