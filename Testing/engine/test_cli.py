@@ -38,7 +38,7 @@ REQUIRED = {
 #: What the formats of export that are not its default need.
 TO_NNUNET = ["--to", "nnunet", "--images", "a", "--output", "d"]
 EXPORTS: dict[str, list[str]] = dict.fromkeys(
-    ("images", "labels", "label_table", "labeled_part", "missing_structures"), TO_NNUNET
+    ("images", "labels", "label_table", "labeled_part", "background_label", "missing_structures"), TO_NNUNET
 ) | {"to": ["--checkpoint", "c", "--output", "d"]}
 #: Fields whose flags are called otherwise.
 FLAGS = {"source": "--from"}
