@@ -8,12 +8,13 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from types import MappingProxyType
+from typing import Any, NoReturn, TextIO
 
 from . import __version__, events
 from .descriptions import JOBS, Job
@@ -57,11 +58,13 @@ def main(arguments: Sequence[str] | None = None, run: RunJob | None = None) -> i
         if isinstance(stream, io.TextIOWrapper):  # what the terminal's encoding lacks is shown as \u....
             stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if arguments is None else arguments
-    given = vars(_parser().parse_args([_american_option(word) for word in words]))
+    today = {word: _american_option(word) for word in words}
+    typed = {_flag(now): _flag(word) for word, now in today.items() if now != word}
+    given = vars(_parser(typed).parse_args([today[word] for word in words]))
     command, as_json = given.pop("command"), given.pop("json", False)
     try:
         with system_refusals():
-            code = _do(command, given, as_json, run)
+            code = _do(command, given, typed, as_json, run)
         with _whatever_the_log():
             print(end="", flush=True)  # here a closed pipe can still be caught
         return code
@@ -87,7 +90,7 @@ def _discard_what_is_left(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _do(command: str, given: dict[str, Any], as_json: bool, run: RunJob | None) -> int:
+def _do(command: str, given: dict[str, Any], typed: Mapping[str, str], as_json: bool, run: RunJob | None) -> int:
     if command not in JOBS:
         return _OTHERS[command](**given)
     host, host_command = given.pop("host", None), given.pop("host_command", None)
@@ -95,10 +98,10 @@ def _do(command: str, given: dict[str, Any], as_json: bool, run: RunJob | None) 
         from .remote.near import Host, run_on
 
         there = Host(host or "", host_command or "contrastiveseg")
-        return _run(lambda: _job(command, given), as_json, partial(run_on, there))
+        return _run(lambda: _job(command, given, typed), as_json, partial(run_on, there))
     from .jobs.run import run as run_here
 
-    return _run(lambda: _job(command, given), as_json, _asking_for_license(run or run_here))
+    return _run(lambda: _job(command, given, typed), as_json, _asking_for_license(run or run_here))
 
 
 def _asking_for_license(run: RunJob) -> RunJob:
@@ -122,18 +125,34 @@ def _asking_for_license(run: RunJob) -> RunJob:
 
 def _american_option(word: str) -> str:
     """An option in British spelling, as of version 0.1, in that of today; other words as they are."""
-    flag, equals, value = word.partition("=")
-    return american(flag) + equals + value if flag.startswith("--") else word
+    _, equals, value = word.partition("=")
+    return american(_flag(word)) + equals + value if word.startswith("--") else word
 
 
-def _job(command: str, given: dict[str, Any]) -> Job:
-    """The job of the options ``given``; one that it refuses is called as it was typed."""
+def _flag(word: str) -> str:
+    return word.partition("=")[0]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses options by the names that were ``typed``, a mapping from those of today."""
+
+    typed: Mapping[str, str] = MappingProxyType({})
+
+    def error(self, message: str) -> NoReturn:
+        for today, word in self.typed.items():
+            message = message.replace(today, word)
+        super().error(message)
+
+
+def _job(command: str, given: dict[str, Any], typed: Mapping[str, str]) -> Job:
+    """The job of the options ``given``; one that it refuses is called as it was ``typed``."""
     try:
         return from_json(JOBS[command], given, command)
     except ParameterError as refused:
         option = refused.name.removeprefix(f"{command}.")
         flags = {one.name: option_flag(one) for one in parameters_of(JOBS[command])}
-        raise InputError(f"{flags.get(option, '--' + option.replace('_', '-'))} {refused.rule}") from refused
+        flag = flags.get(option, "--" + option.replace("_", "-"))
+        raise InputError(f"{typed.get(flag, flag)} {refused.rule}") from refused
 
 
 def _run(make_job: Callable[[], Job], as_json: bool, run: RunJob) -> int:
@@ -191,8 +210,8 @@ def _errors_of(emit: events.Emit) -> events.Emit:
     return lambda event: emit(event) if isinstance(event, events.Error) else None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("contrastiveseg", description="Few-label segmentation of medical volumes.")
+def _parser(typed: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
+    parser = _Parser("contrastiveseg", description="Few-label segmentation of medical volumes.")
     parser.add_argument("--version", action="version", version=f"contrastiveseg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, job in JOBS.items():
@@ -227,6 +246,8 @@ def _parser() -> argparse.ArgumentParser:
     far = commands.add_parser("far", description="What --host starts on the other machine; not to be typed.")
     far.add_argument("action", metavar="ACTION", help="receive, do or watch")
     far.add_argument("identifier", metavar="ID", help="the job")
+    for each in (parser, *commands.choices.values()):
+        each.typed = typed or {}
     return parser
 
 

@@ -68,20 +68,22 @@ def from_json(cls: type[T], data: Any, where: str = "") -> T:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"{where}: {', '.join(map(shortened, twice[:5]))} given twice, in two spellings.")
+    spelled = dict(zip(names, data, strict=True))
     data = dict(zip(names, data.values(), strict=True))
     unknown = sorted(set(data) - set(fields))
     if unknown:
-        raise InputError(f"{where}: unknown {', '.join(map(shortened, unknown[:5]))}. Known: {', '.join(fields)}.")
+        listed = ", ".join(shortened(spelled[name]) for name in unknown[:5])
+        raise InputError(f"{where}: unknown {listed}. Known: {', '.join(fields)}.")
     values = {}
     for name, field in fields.items():
         if name in data:
-            values[name] = _convert(hints[name], data[name], f"{where}.{name}")
+            values[name] = _convert(hints[name], data[name], f"{where}.{spelled[name]}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise InputError(f"{where}: {name} is missing.")
     try:
         return cls(**values)
     except ParameterError as refused:
-        raise refused.within(where) from refused
+        raise ParameterError(spelled.get(refused.name, refused.name), refused.rule).within(where) from refused
 
 
 @functools.cache

@@ -151,6 +151,26 @@ def test_british_options_are_taken_and_not_shown(given, kind, name, capsys):
     assert BRITISH[name] not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["finetune", *REQUIRED["finetune"], "--optimiser", "magic"], "--optimiser: invalid choice"),
+        (["evaluate", *REQUIRED["evaluate"], "--colour=red"], "unrecognized arguments: --colour=red"),
+        (["sample-data", "--output", "x", "--labelled", "many"], "--labelled: invalid int"),
+    ],
+)
+def test_an_option_is_refused_by_the_name_that_was_typed(words, says, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_value_is_refused_by_the_name_that_was_typed(capsys):
+    assert main(["rank", *REQUIRED["rank"], "--labelled", ""]) == 2
+    assert "--labelled is empty" in capsys.readouterr().err
+
+
 def test_british_words_in_values_stay(given):
     main(["evaluate", "--predictions", "labelled", "--references=licence/labelled", "--output", "c"])
     assert (given[0].predictions, given[0].references) == ("labelled", "licence/labelled")

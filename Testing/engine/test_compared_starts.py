@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,6 +125,29 @@ def test_a_damaged_record_is_told_and_begun_anew_where_that_is_wanted(pretrained
     seen: list = []
     finetune(replace(begun, resume="auto"), seen.append)
     assert any(e.level == "warning" and "begins anew" in e.text for e in seen if isinstance(e, Log))
+
+
+def test_what_is_finished_of_a_comparison_is_known_to_be_whole(pretrained, dataset, out):
+    """A digit changed in the record, and a byte in a checkpoint that it names."""
+    seen: list = []
+    begun = job(dataset, out, "scratch", pretrained, validation="1")
+    with pytest.raises(Cancelled):
+        finetune(begun, seen.append, lambda: "Start 2" in "".join(e.text for e in seen if isinstance(e, Log)))
+    record = resume_path(out)
+    kept = record.read_text()
+    found = re.search(r'"dice": 0?\.?\d*', kept)
+    assert found
+    record.write_text(kept.replace(found[0], '"dice": 0.9'))
+    with pytest.raises(InputError, match="or is damaged"):
+        finetune(replace(begun, resume=True))
+    record.write_text(kept)
+    first = comparison_folder(out) / "1.safetensors"
+    first.write_bytes(first.read_bytes()[:-1] + b"\x3f")
+    seen.clear()
+    finetune(replace(begun, resume=True), seen.append)
+    assert any("1.safetensors is damaged: scratch is trained again" in e.text for e in seen if isinstance(e, Log))
+    assert seen.count(StageStarted(Stage.TRAIN_FROM_SCRATCH)) == 1
+    assert not resume_path(out).exists()
 
 
 def test_starts_are_named_by_their_files_and_taken_once(tmp_path):

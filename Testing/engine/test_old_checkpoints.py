@@ -11,6 +11,7 @@ import torch
 from contrastiveseg.checkpoints.format import load, save
 from contrastiveseg.checkpoints.header import CARD_KEY, read_card
 from contrastiveseg.descriptions import FinetuneJob
+from contrastiveseg.errors import InputError
 from contrastiveseg.serialization import american, from_json, to_json
 from contrastiveseg.training.finetune import finetune
 
@@ -97,6 +98,19 @@ def test_a_job_with_british_names_is_the_same_job():
     new = from_json(FinetuneJob, {**common, "unlabeled": ["c"], "optimizer": "sgd", "license": "MIT"})
     assert old == new
     assert (new.unlabeled, new.optimizer, new.license) == (("c",), "sgd", "MIT")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"optimiser": "magic"}, r"FinetuneJob\.optimiser: 'magic'"),
+        ({"unlabelled": [""]}, r"FinetuneJob\.unlabelled is empty"),
+        ({"colours": 3}, "unknown colours"),
+    ],
+)
+def test_a_value_is_refused_by_the_name_that_was_given(given, says):
+    with pytest.raises(InputError, match=says):
+        from_json(FinetuneJob, {"images": ["a"], "output": "b.safetensors", "checkpoint": "none", **given})
 
 
 @pytest.mark.parametrize(("british", "today"), RENAMED.items())

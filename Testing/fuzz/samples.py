@@ -25,6 +25,9 @@ from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter
 from contrastiveseg.networks.spec import NetworkSpec
 from contrastiveseg.planning.plan import Channel, Normalization, Plan
+from contrastiveseg.results import FinetuneResult, HeldOutCase
+from contrastiveseg.serialization import to_json
+from contrastiveseg.training.comparison_progress import Finished, Record
 from contrastiveseg.training.resume import ResumeState, save_resume_state
 
 SIZE = (6, 7, 8)
@@ -181,6 +184,14 @@ def interrupted(folder: Path) -> None:
     save_resume_state(folder / "out.resume", ResumeState("0" * 32, 7, 12.5, 3, 0.75), parts)
     lines = [json.dumps({"step": step, "loss": 1 / (step + 1), "seconds": step / 2}) for step in range(9)]
     (folder / "out.metrics.jsonl").write_text("".join(line + "\n" for line in lines))
+
+
+def compared(folder: Path) -> None:
+    """What a comparison of starts notes of those that are finished."""
+    scores = (HeldOutCase("a", 0.875, {"liver": 0.875}, 2.5), HeldOutCase("b", None, {}, None))
+    made = FinetuneResult("out.compare/1.safetensors", "out.jsonl", 7, 0.5, "best", None, scores, None)
+    finished = (Finished("scratch", 0, made, "1" * 64), Finished("a", 1, made, "2" * 64))
+    write_json(folder / "out.resume", to_json(Record("0" * 64, finished).checked()))
 
 
 def requests(folder: Path) -> None:

@@ -40,6 +40,7 @@ from contrastiveseg.previewing.feature_maps import FeatureMaps
 from contrastiveseg.results import result_from_json
 from contrastiveseg.segmentation.predictor import Predictor
 from contrastiveseg.serialization import from_json, to_json
+from contrastiveseg.training.comparison_progress import read_record
 from contrastiveseg.training.curve import cut_metrics
 from contrastiveseg.training.resume import load_resume_state
 from contrastiveseg.training.task import label_table
@@ -291,6 +292,10 @@ def _resume(folder: Path, file: Path) -> Any:
     return state, {part: {name: t.numpy().tobytes() for name, t in named.items()} for part, named in parts.items()}
 
 
+def _comparison(folder: Path, file: Path) -> Any:
+    return read_record(file, "0" * 64)
+
+
 def _curve(folder: Path, file: Path) -> Any:
     cut_metrics(file, _STEP, 1)
     kept = [json.loads(line) for line in file.read_bytes().splitlines()]
@@ -370,6 +375,7 @@ TARGETS = (
     Target("request", 8, samples.requests, ("*.json",), JSON, _worker),
     Target("event", 8, samples.answers, ("*.json",), JSON, _event),
     Target("resume file", 6, samples.interrupted, ("*.resume",), any_of(BINARY, mutations.text), _resume, exact=True),
+    Target("comparison", 3, samples.compared, ("*.resume",), any_of(BINARY, JSON), _comparison, exact=True),
     Target("curve", 4, samples.interrupted, ("*.jsonl",), TEXT, _curve, writes=True),
     Target("cache", 4, _cache, ("cache/*",), any_of(BINARY, mutations.text), _from_cache, exact=True, writes=True),
     Target("features", 4, _features, ("a.*",), any_of(BINARY, mutations.text), _from_features, exact=True),

@@ -7,6 +7,7 @@ finished, so that a comparison goes on like any other run.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import events
+from ..checkpoints.header import digest
 from ..errors import Cancelled, InputError
 from ..files import replacing, write_text
 from ..results import FinetuneResult, StartsComparison
@@ -57,26 +59,33 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class _Finished:
-    """A training that has ended well, and what it returned."""
+class Finished:
+    """A training that has ended well, what it returned, and the SHA-256 of its checkpoint."""
 
     name: str
     seed: int
     result: FinetuneResult
+    digest: str = ""
 
 
 @dataclass(frozen=True)
-class _Record:
-    """The content of a comparison's resume file."""
+class Record:
+    """The content of a comparison's resume file; ``checksum`` is of the rest, "" in files of the first versions."""
 
     comparison_of: str
-    finished: tuple[_Finished, ...] = ()
+    finished: tuple[Finished, ...] = ()
+    checksum: str = ""
+
+    def checked(self) -> Record:
+        """The same, with the checksum that it should have."""
+        bare = dataclasses.replace(self, checksum="")
+        return dataclasses.replace(bare, checksum=hashlib.sha256(json.dumps(to_json(bare)).encode()).hexdigest())
 
 
 class ComparisonProgress:
     """What is finished of a comparison, kept in the output's resume file."""
 
-    def __init__(self, run: Run, record: _Record) -> None:
+    def __init__(self, run: Run, record: Record) -> None:
         assert run.output is not None
         self.run, self.output, self.record = run, run.output, record
 
@@ -88,10 +97,10 @@ class ComparisonProgress:
             InputError: the resume file is damaged, or of another job.
         """
         assert run.output is not None
-        fresh = cls(run, _Record(identity))
+        fresh = cls(run, Record(identity))
         if run.resume:
             try:
-                return cls(run, _read(resume_path(run.output), identity))
+                return cls(run, read_record(resume_path(run.output), identity))
             except DamagedResumeFile as problem:
                 if not run.begin_anew:
                     raise
@@ -102,13 +111,21 @@ class ComparisonProgress:
         return fresh
 
     def has(self, turn: Turn) -> bool:
-        return turn.output(self.output).is_file() and any(
-            (done.name, done.seed) == (turn.name, turn.seed) for done in self.record.finished
-        )
+        """Whether ``turn`` is finished; one whose checkpoint is not as it was is warned of, and is not."""
+        path = turn.output(self.output)
+        known = next((done for done in self.record.finished if (done.name, done.seed) == (turn.name, turn.seed)), None)
+        if known is None or not path.is_file():
+            return False
+        whole = known.digest in ("", digest(path))
+        if not whole:
+            self.run.emit(events.warning(f"{path} is damaged: {turn.name} is trained again, seed {turn.seed}."))
+        return whole
 
     def add(self, turn: Turn, result: FinetuneResult) -> None:
         others = [done for done in self.record.finished if (done.name, done.seed) != (turn.name, turn.seed)]
-        finished = (*others, _Finished(turn.name, turn.seed, result))
+        # The first process writes the checkpoint and this record.
+        made = "" if distributed.rank() else digest(turn.output(self.output))
+        finished = (*others, Finished(turn.name, turn.seed, result, made))
         self.record = dataclasses.replace(self.record, finished=finished)
         self._write()
 
@@ -155,11 +172,11 @@ class ComparisonProgress:
 
     def _write(self) -> None:
         if not distributed.rank():
-            write_text(resume_path(self.output), json.dumps(to_json(self.record)))
+            write_text(resume_path(self.output), json.dumps(to_json(self.record.checked())))
         distributed.barrier()
 
 
-def _read(path: Path, identity: str) -> _Record:
+def read_record(path: Path, identity: str) -> Record:
     """The record at ``path``.
 
     Raises:
@@ -167,7 +184,9 @@ def _read(path: Path, identity: str) -> _Record:
         InputError: it is that of another job.
     """
     try:
-        record = from_json(_Record, json.loads(path.read_text(encoding="utf-8")), path.name)
+        record = from_json(Record, json.loads(path.read_text(encoding="utf-8")), path.name)
+        if record.checksum not in ("", record.checked().checksum):
+            raise ValueError("its checksum is another")
     except (OSError, ValueError, RecursionError, InputError) as problem:
         raise DamagedResumeFile(
             f"{path} is not that of a comparison of starts, or is damaged. Give the same options as then, or delete it "
