@@ -7,21 +7,16 @@ makes.
 
 from __future__ import annotations
 
-import logging
-import typing
-from collections.abc import Callable, Sequence
-from inspect import Parameter, Signature, getdoc, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from . import events
+from .calling import call, takes_options_of
 from .checkpoints.starters import checkpoint_path
 from .descriptions import (
     EvaluateJob,
     ExportJob,
     FinetuneJob,
     ImportJob,
-    Job,
     ModelsJob,
     PretrainJob,
     PreviewJob,
@@ -30,8 +25,6 @@ from .descriptions import (
     SegmentJob,
 )
 from .errors import InputError
-from .parameters import Parameter as JobParameter
-from .parameters import parameters_of
 from .results import (
     EvaluateResult,
     ExportResult,
@@ -44,105 +37,14 @@ from .results import (
     RankResult,
     SegmentResult,
 )
-from .serialization import from_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .checkpoints.card import Card
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 
-_log = logging.getLogger("contrastiveseg")
-
-
-#: What every job takes besides its own options; see :func:`_run`.
-_WATCHING = """\
-    on_event: called with each event on the way (:mod:`contrastiveseg.events`).
-    progress: draw bars and print messages, as the terminal does.
-    cancelled: asked between steps and volumes; True ends the job with ``Cancelled``, keeping what is done.
-"""
-
-
-def _takes_options_of(job: type[Job]) -> Callable[[Function], Function]:
-    """Decorator: signature and docstring name the fields of ``job`` in place of ``**options``."""
-
-    def decorate(function: Function) -> Function:
-        hints, fields = typing.get_type_hints(job), parameters_of(job)
-        options = [
-            Parameter(
-                field.name,
-                Parameter.KEYWORD_ONLY,
-                default=Parameter.empty if field.required else field.default,
-                annotation=_annotation(field, hints[field.name]),
-            )
-            for field in sorted(fields, key=lambda field: not field.required)
-        ]
-        watching = [p for p in signature(_run, eval_str=True).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
-        returned = signature(function, eval_str=True).return_annotation
-        function.__signature__ = Signature([*options, *watching], return_annotation=returned)  # type: ignore[attr-defined]
-        lines = "".join(f"    {field.name}: {_meaning(field)}.\n" for field in fields)
-        text = getdoc(function) or ""
-        function.__doc__ = text.replace("Raises:\n", f"Args:\n{lines}{_WATCHING}\nRaises:\n", 1)
-        return function
-
-    return decorate
-
-
-def _annotation(field: JobParameter, hint: Any) -> Any:
-    if field.kind == "texts":
-        return str | Path | Sequence[str | Path]
-    return hint | Path if field.kind == "text" and not field.placeholder else hint
-
-
-def _meaning(field: JobParameter) -> str:
-    return f"{field.help} ({field.allowed})" if field.allowed else field.help
-
-
-def _run(
-    job: type[Job],
-    *,
-    on_event: events.Emit | None = None,
-    progress: bool = False,
-    cancelled: events.CancelCheck = events.never,
-    **options: Any,
-) -> Any:
-    from .jobs.run import run
-
-    several = {field.name for field in parameters_of(job) if field.kind == "texts"}
-    given = {name: _as_text(value, name in several) for name, value in options.items()}
-    return run(from_json(job, given, job.kind), _emit(on_event, progress), cancelled)
-
-
-def _as_text(value: Any, several: bool) -> Any:
-    """Paths as a job holds them, in a list where it takes ``several``."""
-    if isinstance(value, (str, Path)):
-        return [str(value)] if several else str(value)
-    if several and isinstance(value, Sequence):
-        return [str(part) if isinstance(part, Path) else part for part in value]
-    return value
-
-
-def _emit(on_event: events.Emit | None, progress: bool) -> events.Emit:
-    from .terminal import watcher
-
-    watchers = [watcher(as_json=False)] if progress else []
-    watchers += [on_event] if on_event else []
-
-    def emit(event: events.Event) -> None:
-        for watch in watchers or [_logged]:
-            watch(event)
-
-    return emit
-
-
-def _logged(event: events.Event) -> None:
-    """Sentences go to the logger "contrastiveseg", of which Python prints warnings unless it is configured."""
-    if isinstance(event, events.Log):
-        _log.log(logging.WARNING if event.level == "warning" else logging.INFO, event.text)
-
-
-@_takes_options_of(PretrainJob)
+@takes_options_of(PretrainJob)
 def pretrain(**options: Any) -> PretrainResult:
     """Learn a backbone from volumes without labels, or with some, and write it as a checkpoint to fine-tune.
 
@@ -155,10 +57,10 @@ def pretrain(**options: Any) -> PretrainResult:
     >>> cs.inspect(result.checkpoint).kind
     'pretrained'
     """
-    return _run(PretrainJob, **options)
+    return call(PretrainJob, **options)
 
 
-@_takes_options_of(FinetuneJob)
+@takes_options_of(FinetuneJob)
 def finetune(**options: Any) -> FinetuneResult:
     """Learn to segment from a few labeled volumes, and write a checkpoint that segments.
 
@@ -173,10 +75,10 @@ def finetune(**options: Any) -> FinetuneResult:
     >>> result.transfer.loaded[0], [case.name for case in result.held_out]
     ('encoder', ['synthetic_00002'])
     """
-    return _run(FinetuneJob, **options)
+    return call(FinetuneJob, **options)
 
 
-@_takes_options_of(SegmentJob)
+@takes_options_of(SegmentJob)
 def segment(**options: Any) -> SegmentResult:
     """Label volumes with a fine-tuned checkpoint: files in, label maps out, each on its volume's own grid.
 
@@ -191,10 +93,10 @@ def segment(**options: Any) -> SegmentResult:
     >>> len(result.written), len(result.failures)
     (4, 0)
     """
-    return _run(SegmentJob, **options)
+    return call(SegmentJob, **options)
 
 
-@_takes_options_of(EvaluateJob)
+@takes_options_of(EvaluateJob)
 def evaluate(**options: Any) -> EvaluateResult:
     """Compare label maps with references: Dice, distances and volumes, by case and label.
 
@@ -207,10 +109,10 @@ def evaluate(**options: Any) -> EvaluateResult:
     >>> result.cases, result.dice
     (4, 1.0)
     """
-    return _run(EvaluateJob, **options)
+    return call(EvaluateJob, **options)
 
 
-@_takes_options_of(RankJob)
+@takes_options_of(RankJob)
 def rank(**options: Any) -> RankResult:
     """Order unlabeled volumes by how much labeling each would teach, the most first.
 
@@ -223,10 +125,10 @@ def rank(**options: Any) -> RankResult:
     >>> result.cases[0].score >= result.cases[-1].score
     True
     """
-    return _run(RankJob, **options)
+    return call(RankJob, **options)
 
 
-@_takes_options_of(QualityJob)
+@takes_options_of(QualityJob)
 def quality(**options: Any) -> QualityResult:
     """Order the segmentations of a batch by how doubtful they are, the most first, where there is no reference.
 
@@ -239,10 +141,10 @@ def quality(**options: Any) -> QualityResult:
     >>> len(result.cases), result.cases[0].doubt >= result.cases[-1].doubt
     (4, True)
     """
-    return _run(QualityJob, **options)
+    return call(QualityJob, **options)
 
 
-@_takes_options_of(PreviewJob)
+@takes_options_of(PreviewJob)
 def preview(**options: Any) -> PreviewResult:
     """Spread a few painted strokes over their whole volume, without training: strokes in, label map out.
 
@@ -260,10 +162,10 @@ def preview(**options: Any) -> PreviewResult:
     >>> result.output, result.background, result.computed
     ('preview.nii.gz', False, True)
     """
-    return _run(PreviewJob, **options)
+    return call(PreviewJob, **options)
 
 
-@_takes_options_of(ExportJob)
+@takes_options_of(ExportJob)
 def export(**options: Any) -> ExportResult:
     """Write a label map as a DICOM SEG, cases as a data set of nnU-Net, or a model as ONNX or as a MONAI bundle.
 
@@ -277,10 +179,10 @@ def export(**options: Any) -> ExportResult:
     >>> cs.export(to="nnunet", images="scans", output="Dataset123_Organs").output
     'Dataset123_Organs'
     """
-    return _run(ExportJob, **options)
+    return call(ExportJob, **options)
 
 
-@_takes_options_of(ModelsJob)
+@takes_options_of(ModelsJob)
 def models(**options: Any) -> ModelsResult:
     """The checkpoints there are to start from, those that ship and those of catalogs; and downloading one of them.
 
@@ -292,7 +194,7 @@ def models(**options: Any) -> ModelsResult:
     >>> [model.name for model in cs.models().models]
     ['synthetic-labels-3d-tiny', 'macl-3d-tiny']
     """
-    return _run(ModelsJob, **options)
+    return call(ModelsJob, **options)
 
 
 def inspect(checkpoint: str | Path) -> Card:
@@ -369,7 +271,7 @@ def import_checkpoint(
     >>> cs.inspect("ours.safetensors").network.name
     'segresnet'
     """
-    return _run(
+    return call(
         ImportJob,
         file=path,
         source=source,

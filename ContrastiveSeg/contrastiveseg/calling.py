@@ -1,0 +1,111 @@
+"""A job as a Python function: its options as keyword arguments, its signature and help from its description."""
+
+from __future__ import annotations
+
+import logging
+import typing
+from collections.abc import Callable, Sequence
+from inspect import Parameter, Signature, getdoc, signature
+from pathlib import Path
+from typing import Any, TypeVar
+
+from . import events
+from .descriptions import Job
+from .parameters import Parameter as JobParameter
+from .parameters import parameters_of
+from .serialization import from_json
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_log = logging.getLogger("contrastiveseg")
+
+#: What every job takes besides its own options; see :func:`call`.
+_WATCHING = """\
+    on_event: called with each event on the way (:mod:`contrastiveseg.events`).
+    progress: draw bars and print messages, as the terminal does.
+    cancelled: asked between steps and volumes; True ends the job with ``Cancelled``, keeping what is done.
+"""
+
+
+def takes_options_of(job: type[Job]) -> Callable[[Function], Function]:
+    """Decorator: signature and docstring name the fields of ``job`` in place of ``**options``."""
+
+    def decorate(function: Function) -> Function:
+        hints, fields = typing.get_type_hints(job), parameters_of(job)
+        options = [
+            Parameter(
+                field.name,
+                Parameter.KEYWORD_ONLY,
+                default=Parameter.empty if field.required else field.default,
+                annotation=_annotation(field, hints[field.name]),
+            )
+            for field in sorted(fields, key=lambda field: not field.required)
+        ]
+        watching = [p for p in signature(call, eval_str=True).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+        returned = signature(function, eval_str=True).return_annotation
+        function.__signature__ = Signature([*options, *watching], return_annotation=returned)  # type: ignore[attr-defined]
+        lines = "".join(f"    {field.name}: {_meaning(field)}.\n" for field in fields)
+        text = getdoc(function) or ""
+        function.__doc__ = text.replace("Raises:\n", f"Args:\n{lines}{_WATCHING}\nRaises:\n", 1)
+        return function
+
+    return decorate
+
+
+def _annotation(field: JobParameter, hint: Any) -> Any:
+    if field.kind == "texts":
+        return str | Path | Sequence[str | Path]
+    return hint | Path if field.kind == "text" and not field.placeholder else hint
+
+
+def _meaning(field: JobParameter) -> str:
+    return f"{field.help} ({field.allowed})" if field.allowed else field.help
+
+
+def call(
+    job: type[Job],
+    *,
+    on_event: events.Emit | None = None,
+    progress: bool = False,
+    cancelled: events.CancelCheck = events.never,
+    **options: Any,
+) -> Any:
+    """The result of ``job`` with ``options``.
+
+    Raises:
+        InputError: an option or an input cannot be used.
+        Cancelled: ``cancelled`` returned True.
+    """
+    from .jobs.run import run
+
+    several = {field.name for field in parameters_of(job) if field.kind == "texts"}
+    given = {name: _as_text(value, name in several) for name, value in options.items()}
+    return run(from_json(job, given, job.kind), _emit(on_event, progress), cancelled)
+
+
+def _as_text(value: Any, several: bool) -> Any:
+    """Paths as a job holds them, in a list where it takes ``several``."""
+    if isinstance(value, (str, Path)):
+        return [str(value)] if several else str(value)
+    if several and isinstance(value, Sequence):
+        return [str(part) if isinstance(part, Path) else part for part in value]
+    return value
+
+
+def _emit(on_event: events.Emit | None, progress: bool) -> events.Emit:
+    from .terminal import watcher
+
+    watchers = [watcher(as_json=False)] if progress else []
+    watchers += [on_event] if on_event else []
+
+    def emit(event: events.Event) -> None:
+        for watch in watchers or [_logged]:
+            watch(event)
+
+    return emit
+
+
+def _logged(event: events.Event) -> None:
+    """Sentences go to the logger "contrastiveseg", of which Python prints warnings unless it is configured."""
+    if isinstance(event, events.Log):
+        _log.log(logging.WARNING if event.level == "warning" else logging.INFO, event.text)
