@@ -175,6 +175,13 @@ def test_methods_that_cannot_use_them_say_which_can(folders, out):
     assert not out.parent.exists()
 
 
+def test_what_to_know_before_they_are_used_is_told(folders, out, monkeypatch):
+    monkeypatch.setattr(Confident, "advice", "Mind.")
+    told = []
+    finetune(job(folders, out), told.append)
+    assert [event.text for event in told if "Mind." in getattr(event, "text", "")] == ["confident: Mind."]
+
+
 def test_only_labeled_cases_offered_again(folders, out):
     with pytest.raises(InputError, match="All volumes of --unlabeled are labeled cases too"):
         finetune(job(folders, out, folders / "imagesTr"))

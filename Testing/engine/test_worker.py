@@ -231,6 +231,8 @@ def test_questions_are_answered_in_order_with_the_jobs(start):
     defaults = {parameter["name"]: parameter["default"] for parameter in supervised["parameters"]}
     assert (defaults["batch"], defaults["optimization.learning_rate"]) == (2, 0.006)
     assert (supervised["uses_labels"], supervised["uses_unlabeled"]) == (True, False)
+    assert supervised["advice"] == ""
+    assert "supervised" in methods["finetune", "bcp"]["advice"]
     assert "Dice" in supervised["description"]
     assert "nnU-Net" in supervised["citation"]
     assert methods["pretrain", "macl"]["uses_labels"] is False

@@ -374,7 +374,7 @@ def test_methods_appear_as_the_engine_tells_them(drive):
     drive.session._take_methods(
         [
             {**told, "name": "supervised", "description": "From labels.", "uses_unlabeled": False},
-            {**told, "name": "newest", "description": "From both.", "uses_unlabeled": True},
+            {**told, "name": "newest", "description": "From both.", "uses_unlabeled": True, "advice": "Mind."},
         ]
     )
     assert [box.itemText(i) for i in range(box.count)] == ["supervised", "newest"]
@@ -383,7 +383,7 @@ def test_methods_appear_as_the_engine_tells_them(drive):
     QTest.keyClicks(box, "n")
     assert box.toolTip == "From both."
     assert drive.session.parameters.fine_tune_method == "newest"
-    drive.wait_for(lambda: "1 unlabeled, also learned from" in drive.tune.casesHint.text)
+    drive.wait_for(lambda: "1 unlabeled, also learned from. Mind." in drive.tune.casesHint.text)
 
 
 def test_the_best_of_the_ticked_starts_is_kept(drive):

@@ -157,6 +157,7 @@ class FineTuneSection(TrainingSection):
             hint += " " + (
                 _("{unlabeled} unlabeled, also learned from.") if used else _("{unlabeled} unlabeled, not used.")
             ).format(**count)
+            hint += " " + self._methods.advice if used else ""
         if count[TRAIN] > 1 and not count[VALIDATION]:
             hint += " " + _("Give one the role Validation to see how good the result is.")
         return hint

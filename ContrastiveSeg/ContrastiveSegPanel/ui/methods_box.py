@@ -33,6 +33,11 @@ class MethodsBox:
     def uses_unlabeled(self) -> bool:
         return self._has("uses_unlabeled")
 
+    @property
+    def advice(self) -> str:
+        """What to know before the method is chosen."""
+        return next((m.get("advice", "") for m in self._methods if m["name"] == self.current), "")
+
     def _has(self, flag: str) -> bool:
         return any(m["name"] == self.current and m.get(flag) for m in self._methods)
 

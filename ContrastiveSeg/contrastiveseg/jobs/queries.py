@@ -13,9 +13,9 @@ from ..serialization import to_json
 def methods() -> list[dict[str, Any]]:
     """Every method of both stages, sorted: stage, name, description, citation, parameters, and what it uses.
 
-    "uses_labels" and "uses_unlabeled" are whether it learns from volumes with labels, and from those without;
-    "package" is the Python package that it is part of. "parameters" are :class:`..parameters.Parameter` as JSON, with
-    the defaults; a job's ``settings`` hold others.
+    "uses_labels" and "uses_unlabeled" are whether it learns from volumes with labels, and from those without; "advice"
+    is what to know before it is chosen; "package" is the Python package that it is part of. "parameters" are
+    :class:`..parameters.Parameter` as JSON, with the defaults; a job's ``settings`` hold others.
     """
     from ..methods.configuration import method_parameters
     from ..methods.registry import available_methods, find_method
@@ -32,6 +32,7 @@ def methods() -> list[dict[str, Any]]:
                 "citation": method.citation,
                 "uses_labels": stage == "finetune" or method.uses_labels,
                 "uses_unlabeled": stage == "pretrain" or getattr(method, "uses_unlabeled", False),
+                "advice": getattr(method, "advice", ""),
                 "parameters": to_json(method_parameters(method)),
                 "package": package_of(method),
             }

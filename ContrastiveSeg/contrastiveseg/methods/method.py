@@ -147,6 +147,8 @@ class SegmentationMethod(Method):
 
     #: Whether it learns from volumes without labels too (``PatchSource.unlabeled``).
     uses_unlabeled: ClassVar[bool] = False
+    #: What to know before it is chosen, a sentence that panel and terminal show.
+    advice: ClassVar[str] = ""
     #: Names of the structures, class 1 first, for sentences.
     class_names: tuple[str, ...] = ()
 

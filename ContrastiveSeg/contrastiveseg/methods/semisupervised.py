@@ -41,6 +41,10 @@ class SemiSupervised(Supervised):
     """Draws labeled crops first, then unlabeled ones; without unlabeled volumes it draws labeled ones alone."""
 
     uses_unlabeled = True
+    advice = (
+        "Where it was measured, the same minutes of supervised fine-tuning, on the labels alone, were worth more. "
+        "Compare the two on held-out cases."
+    )
     settings: SemiSupervisedSettings
 
     def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:

@@ -95,6 +95,8 @@ def unlabeled_cases(
                 f"{first_names([case.name for case in without])}."
             )
         )
+    if method.advice and (without or job.unlabeled):
+        emit(events.log(f"{job.method}: {method.advice}"))
     if not job.unlabeled:
         return without if method.uses_unlabeled else []
     if not method.uses_unlabeled:
