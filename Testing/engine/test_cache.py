@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def prepared(monkeypatch):
 
 
 def one_worker(monkeypatch):
-    monkeypatch.setattr(cache.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(cache.torch, "get_num_threads", lambda: 1)
 
 
 def test_a_cancelled_run_is_continued_and_not_repeated(cases, prepared, tmp_path, monkeypatch):
@@ -57,6 +58,31 @@ def test_a_cancelled_run_is_continued_and_not_repeated(cases, prepared, tmp_path
     assert [e.done for e in seen] == [1, 2, 3, 4]
     assert preprocess(cases, PLAN, tmp_path) == cached
     assert len(prepared) == 4
+
+
+def test_cases_prepared_at_the_same_time_have_the_bytes_of_those_prepared_in_series(cases, tmp_path, monkeypatch):
+    one_worker(monkeypatch)
+    series = preprocess(cases, PLAN, tmp_path / "series", with_labels=True)
+    monkeypatch.setattr(cache.torch, "get_num_threads", lambda: 2)
+    preprocess_case, together = cache._preprocess_case, threading.Barrier(2, timeout=60)
+
+    def meeting(*arguments):
+        together.wait()
+        return preprocess_case(*arguments)
+
+    monkeypatch.setattr(cache, "_preprocess_case", meeting)
+    assert preprocess(cases, PLAN, tmp_path / "together", with_labels=True) == series
+    files = {file.name: file.read_bytes() for file in (tmp_path / "series").iterdir()}
+    assert {file.name: file.read_bytes() for file in (tmp_path / "together").iterdir()} == files
+    assert len(files) == 16
+
+
+@pytest.mark.parametrize(("volumes", "threads"), [(1.5, 1), (3.5, 3), (100, 4)])
+def test_no_more_cases_are_prepared_at_once_than_the_memory_holds(cases, monkeypatch, volumes, threads):
+    needed = cache._COPIES * 4 * 12 * 16 * 16
+    monkeypatch.setattr(cache.torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(cache, "free_memory", lambda unknown: int(volumes * needed))
+    assert cache._at_once(cases, PLAN) == threads
 
 
 def test_a_killed_run_leaves_nothing_that_counts(cases, prepared, tmp_path):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
+import math
 import re
 import zlib
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..errors import Cancelled, InputError
 from ..events import CancelCheck, Emit, ProgressMeter, log, never, silent, warning
@@ -30,13 +31,14 @@ from ..files import remove_half_written, replacing, write_text
 from ..planning.plan import Conventions, Plan
 from ..serialization import from_json, to_json
 from ..volumes.components import in_one_piece
-from ..volumes.content import content_digest
+from ..volumes.content import bytes_on_disk, content_digest
 from ..volumes.dataset import CaseFiles
 from ..volumes.labeling import Labeling
+from ..volumes.memory import free_memory
 from ..volumes.named_labels import read_case_labels
 from ..volumes.orientation import canonical_axes
 from ..volumes.painted_slices import PaintedSlices, looks_like_slices, painted_slices
-from ..volumes.reading import read_channels
+from ..volumes.reading import read_channels, read_geometry
 from ..volumes.volume import LabelMap
 from .preprocessor import Preprocessor
 
@@ -46,6 +48,10 @@ _VERSION = 6
 _OLD_FILES = "*.places.npy"
 #: The most voxels of each label that are stored for foreground-aware sampling.
 _FOREGROUND_VOXELS = 2000
+#: The most cases that are prepared at the same time; what takes turns in the interpreter leaves more threads nothing.
+_MOST_THREADS = 8
+#: What preparing a case holds in memory, in volumes of float32.
+_COPIES = 6
 #: Endings of a case's arrays: always there, and those of labeled cases.
 IMAGE, LABELS, FOREGROUND = ".npy", ".labels.npy", ".foreground.npy"
 #: The names of all files of a cache: also of one of an earlier version, and half-written ones.
@@ -124,7 +130,7 @@ def preprocess(
             remove_half_written(file)
     cached: list[CachedCase] = []
     progress = ProgressMeter(emit, len(cases), "volumes")
-    with ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
+    with ThreadPoolExecutor(_at_once(cases, plan)) as pool:
         for prepared in pool.map(lambda c: _prepared_case(c, plan, folder, with_labels, cancelled), cases):
             case = prepared.case
             if prepared.was_damaged:
@@ -134,6 +140,24 @@ def preprocess(
             cached.append(case)
             progress(len(cached))
     return cached
+
+
+def _at_once(cases: Sequence[CaseFiles], plan: Plan) -> int:
+    """How many cases to prepare at the same time: as many as torch has threads and the memory holds of the largest.
+
+    Threads, not processes: unpacking, NumPy and torch leave the interpreter free, so that two threads on two cores take
+    little more than half the time (Testing/benchmarks/first_step.py). A process would load libraries for longer than
+    it takes to prepare ten volumes.
+    """
+    if not cases:
+        return 1
+    largest = max(cases, key=lambda case: bytes_on_disk(case.images))
+    try:
+        geometry, channels = read_geometry(largest.images[0], len(plan.channels))
+    except InputError:  # told when it is read
+        return 1
+    needed = _COPIES * np.dtype(np.float32).itemsize * math.prod(geometry.size) * channels * len(largest.images)
+    return max(1, min(torch.get_num_threads(), _MOST_THREADS, free_memory(_MOST_THREADS * needed) // needed))
 
 
 def remove_cache(folder: Path) -> None:

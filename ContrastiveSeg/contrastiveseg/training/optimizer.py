@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Collection, Mapping
 
@@ -29,10 +30,28 @@ def make_optimizer(
             groups.setdefault(factor, []).append(parameter)
     parameters = [{"params": group, "factor": factor} for factor, group in groups.items()]
     if how.optimizer == "sgd":
-        return torch.optim.SGD(parameters, how.learning_rate, momentum=how.momentum, weight_decay=how.weight_decay)
+        return _SGD(parameters, how.learning_rate, momentum=how.momentum, weight_decay=how.weight_decay)
     # One kernel for all parameters: two percent of a small network's step on a CPU.
     fused = {parameter.device.type for group in groups.values() for parameter in group} <= {"cpu", "cuda"}
-    return torch.optim.AdamW(parameters, how.learning_rate, weight_decay=how.weight_decay, fused=fused)
+    return _AdamW(parameters, how.learning_rate, weight_decay=how.weight_decay, fused=fused)
+
+
+class _LoadsNoCompiler(torch.optim.Optimizer):
+    """Methods of an optimizer without the wrappers by which torch loads its compiler: 1.5 s before the first step, for
+    a training that compiles nothing."""
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+
+
+class _AdamW(_LoadsNoCompiler, torch.optim.AdamW):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
+
+class _SGD(_LoadsNoCompiler, torch.optim.SGD):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
 
 
 def learning_rate(how: Optimization, done: float) -> float:

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
 def content_digest(paths: Sequence[Path]) -> str:
     """SHA-256 over the content of files, of the files in folders (DICOM series), and of voxels kept beside a header."""
     total = hashlib.sha256()
-    for path in paths:
-        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path, *_voxels_of(path)]:
-            with open(file, "rb") as opened:
-                while block := opened.read(2**20):
-                    total.update(block)
+    for file in _files(paths):
+        with open(file, "rb") as opened:
+            while block := opened.read(2**20):
+                total.update(block)
     return total.hexdigest()
+
+
+def bytes_on_disk(paths: Sequence[Path]) -> int:
+    """How large the files are that :func:`content_digest` reads; 0 where one cannot be found."""
+    try:
+        return sum(file.stat().st_size for file in _files(paths))
+    except OSError:  # who reads them says what is wrong
+        return 0
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        yield from sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path, *_voxels_of(path)]
 
 
 def files_behind(path: Path) -> list[Path]:
