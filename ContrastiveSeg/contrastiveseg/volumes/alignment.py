@@ -20,7 +20,7 @@ TOLERANCE = 0.02
 SHEAR = 1e-3
 #: Lengths of axes in a header's directions may be off 1 by so much.
 _LENGTH = 0.01
-#: No voxel is smaller or larger, in mm; beyond, numbers of a damaged header overflow.
+#: No voxel is smaller or larger, or lies farther off, in mm; beyond, numbers of a damaged header overflow.
 _SMALLEST, _LARGEST = 1e-9, 1e9
 
 
@@ -62,6 +62,11 @@ def straightened(what: object, geometry: Geometry, shear: float = SHEAR) -> Geom
 def are_voxel_sizes(lengths: np.ndarray) -> bool:
     """Whether ``lengths`` in mm can be those of voxels."""
     return bool(((lengths >= _SMALLEST) & (lengths <= _LARGEST)).all())
+
+
+def is_place(point: Sequence[float]) -> bool:
+    """Whether ``point`` (x, y, z) in mm can be where a volume lies; farther off, neighboring voxels coincide."""
+    return bool((np.abs(point) <= _LARGEST).all())
 
 
 def nearest_rotation(direction: np.ndarray) -> np.ndarray:

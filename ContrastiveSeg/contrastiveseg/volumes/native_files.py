@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..serialization import from_json
-from .alignment import SHEAR, are_voxel_sizes, straightened
+from .alignment import SHEAR, are_voxel_sizes, is_place, straightened
 from .reader_process import read_apart
 from .volume import Geometry
 
@@ -41,10 +41,10 @@ def native_header(path: Path) -> NativeHeader:
     header = _asked(path)
     grid = header["geometry"]
     finite = np.isfinite([*grid["spacing"], *grid["origin"], *grid["direction"]]).all()
-    if not finite or not are_voxel_sizes(np.array(grid["spacing"])):
+    if not finite or not are_voxel_sizes(np.array(grid["spacing"])) or not is_place(grid["origin"]):
         raise InputError(
-            f"{path} has a voxel spacing of 0 or of a size that cannot be, or a grid that is not of numbers. Correct "
-            "its header."
+            f"{path} has a voxel spacing of 0 or of a size that cannot be, lies farther off than can be, or has a grid "
+            "that is not of numbers. Correct its header."
         )
     stated = from_json(NativeHeader, header)
     shear = DICOM_SHEAR if _reader(path) == DICOM else SHEAR

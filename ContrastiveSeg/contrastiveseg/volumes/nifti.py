@@ -34,6 +34,8 @@ GZIP_LEVEL = 3
 #: By the first number of the file.
 HEADERS = {348: Nifti1Header, 540: Nifti2Header}
 _BLOCK = 1 << 22
+#: So many zeros may fill up a file behind its voxels.
+_PADDING = 4096
 _CUT_SHORT = "{} is cut short: its voxels are not all there. Copy it again from where it came."
 
 
@@ -208,11 +210,15 @@ def _fill(path: Path, file: BinaryIO, memory: memoryview) -> None:
         if not count:
             raise InputError(_CUT_SHORT.format(path))
         done += count
-    if not isinstance(file, gzip.GzipFile):
-        return
+    behind = 0
     try:
-        while file.read(_BLOCK):
-            pass
+        while more := file.read(_BLOCK):
+            behind += len(more)
+            if behind > _PADDING or more.strip(b"\0"):
+                raise InputError(
+                    f"{path} goes on behind the voxels that its header declares: its header was changed, or it was "
+                    "copied as if it were a text. Copy it anew, as binary, or correct its header (dim)."
+                )
     except gzip.BadGzipFile as problem:
         # What follows a sound end is not part of the volume.
         if "Not a gzipped file" not in str(problem):

@@ -6,6 +6,7 @@ the sform if its code says scanner coordinates, else the qform. Definitions: htt
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.quaternions import fillpositive, quat2mat
 
 from ..errors import InputError
-from .alignment import SHEAR, TOLERANCE, are_voxel_sizes, nearest_rotation, voxels_apart
+from .alignment import SHEAR, TOLERANCE, are_voxel_sizes, is_place, nearest_rotation, voxels_apart
 from .volume import Geometry, NiftiTransforms
 
 #: Millimeters of the codes of lengths: meter, (millimeter), micrometer. Others, and none, mean millimeters.
@@ -88,11 +89,16 @@ def store_transforms(header: Nifti1Header, geometry: Geometry) -> None:
     header["qform_code"], header["sform_code"] = stored.qform_code, stored.sform_code
     header["pixdim"][:4] = stored.pixdim
     for letter, value in zip("bcd", stored.quaternion, strict=True):
-        header[f"quatern_{letter}"] = np.nan_to_num(value)
+        header[f"quatern_{letter}"] = _number(value)
     for index, letter in enumerate("xyz"):
-        header[f"qoffset_{letter}"] = np.nan_to_num(stored.offset[index])
-        header[f"srow_{letter}"] = np.nan_to_num(stored.rows[4 * index : 4 * index + 4])
+        header[f"qoffset_{letter}"] = _number(stored.offset[index])
+        header[f"srow_{letter}"] = [_number(value) for value in stored.rows[4 * index : 4 * index + 4]]
     header["xyzt_units"] = stored.units
+
+
+def _number(stored: float) -> float:
+    """``stored``, or 0 in place of what is no number; the code of its transform is 0 then."""
+    return stored if math.isfinite(stored) else 0.0
 
 
 def _size_and_pixdim(path: Path, header: Nifti1Header) -> tuple[tuple[int, int, int], np.ndarray]:
@@ -143,6 +149,8 @@ def _wrong_with(code: int, affine: np.ndarray) -> str:
         return "is singular (an axis has no length)"
     if not are_voxel_sizes(lengths):
         return "has voxels of a size that cannot be"
+    if not is_place(affine[:3, 3]):
+        return "lies farther off than can be"
     cosines = (affine[:3, :3] / lengths).T @ (affine[:3, :3] / lengths)
     if np.abs(cosines - np.eye(3)).max() > SHEAR:
         return "is sheared (its axes are not perpendicular)"
