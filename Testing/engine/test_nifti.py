@@ -228,3 +228,39 @@ def test_a_header_that_declares_more_than_the_file_can_hold(tmp_path):
         for read in (read_volume, read_geometry):
             with pytest.raises(InputError, match="cut short"):
                 read(path)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_file_that_goes_on_behind_its_voxels_is_refused(tmp_path, name):
+    """It was copied as if it were a text, or its header was changed."""
+    path = tmp_path / "whole.nii"
+    voxels = np.full((5, 6, 7), 0x0A0A, np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
+    content = path.read_bytes()
+    for changed in (content[:352] + content[352:].replace(b"\n", b"\r\n"), content + bytes(5000), content + b"\1"):
+        other = tmp_path / name
+        other.write_bytes(gzip.compress(changed) if name.endswith(".gz") else changed)
+        with pytest.raises(InputError, match="goes on behind the voxels"):
+            read_volume(other)
+    other.write_bytes(content + bytes(512))
+    assert (read_volume(other).array == 0x0A0A).all()
+
+
+def test_a_place_beyond_all_measure_is_none(tmp_path):
+    affine = np.diag([2.0, 2, 2, 1])
+    affine[0, 3] = 1e30
+    nibabel.save(nibabel.Nifti1Image(np.zeros((5, 6, 7), np.int16), affine), tmp_path / "a.nii")
+    with pytest.raises(InputError, match="lies farther off than can be"):
+        read_volume(tmp_path / "a.nii")
+
+
+def test_what_is_no_number_is_not_written_on(tmp_path):
+    image = nibabel.Nifti1Image(np.zeros((5, 6, 7), np.int16), np.diag([2.0, 2, 2, 1]))
+    image.set_qform(np.diag([2.0, 2, 2, 1]), 1)
+    image.header["qoffset_x"] = np.inf
+    nibabel.save(image, tmp_path / "a.nii")
+    volume = read_volume(tmp_path / "a.nii")
+    assert "the qform of its header holds values that are not numbers" in volume.geometry.doubt
+    write_labels(tmp_path / "b.nii", np.zeros(volume.geometry.shape, np.uint8), volume.geometry)
+    written = nibabel.load(tmp_path / "b.nii").header
+    assert (written["qform_code"], written["qoffset_x"]) == (0, 0)

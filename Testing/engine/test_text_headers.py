@@ -210,7 +210,7 @@ def test_voxels_in_numbered_files(tmp_path):
     for name, data, words in (
         ("c", "s%02d.raw 1 4 1", "s04.raw, which is not there"),
         ("d", "../s%02d.raw 1 3 1", "outside its folder"),
-        ("e", "s%02d.raw 1 2 1", "cut short"),
+        ("e", "s%02d.raw 1 2 1", "2 files of voxels, and its sizes ask for 3"),
         ("f", "s%s.raw 1 3 1", "not an image"),
         ("g", "s%02d.raw 1 1000000000 1", "not an image"),
     ):
@@ -218,3 +218,73 @@ def test_voxels_in_numbered_files(tmp_path):
         path.write_text(form.format(data))
         with pytest.raises(InputError, match=words):
             read_volume(path)
+
+
+def _as_text(content: bytes) -> bytes:
+    """As a copy in text mode makes it."""
+    return content.replace(b"\n", b"\r\n")
+
+
+@pytest.mark.parametrize("behind", [b"\1", bytes(5000)])
+def test_a_file_that_goes_on_behind_its_voxels_is_refused(tmp_path, behind):
+    """Its sizes, or its content, are not those that were written."""
+    voxels = ARRAY.tobytes()
+    (tmp_path / "a.raw").write_bytes(voxels + behind)
+    for path in (
+        meta(tmp_path / "a.mha", voxels=voxels + behind),
+        nrrd(tmp_path / "a.nrrd", voxels=voxels + behind),
+        meta(tmp_path / "a.mhd", "a.raw"),
+        nrrd(tmp_path / "a.nhdr", "a.raw"),
+    ):
+        refused(path, "goes on behind the voxels")
+    if len(behind) > 1:
+        packed = gzip.compress(voxels + behind)
+        refused(nrrd(tmp_path / "b.nrrd", encoding="gzip", voxels=packed), "goes on behind the voxels")
+
+
+def test_a_few_zeros_behind_the_voxels_are_padding(tmp_path):
+    for path in (
+        meta(tmp_path / "a.mha", voxels=ARRAY.tobytes() + bytes(512)),
+        nrrd(tmp_path / "a.nrrd", voxels=ARRAY.tobytes() + bytes(512)),
+    ):
+        np.testing.assert_array_equal(read_volume(path).array[0], ARRAY)
+
+
+@pytest.mark.parametrize("make", [meta, nrrd])
+def test_a_file_that_was_copied_as_text_is_refused(tmp_path, make):
+    array = ARRAY.copy()
+    array[0, 0, :5] = 0x0A0A
+    path = make(tmp_path / ("a.mha" if make is meta else "a.nrrd"), voxels=array.tobytes())
+    path.write_bytes(_as_text(path.read_bytes()))
+    refused(path, "copied as if it were a text")
+
+
+@pytest.mark.parametrize(
+    ("more", "voxels"),
+    [
+        ("CompressedData = True\n", zlib.compress(ARRAY.tobytes())),
+        ("CompressedData = True\nCompressedDataSize = 90\n", zlib.compress(ARRAY.tobytes())),
+        (
+            "CompressedData = True\nCompressedDataSize = 9999\n",
+            zlib.compress(ARRAY[:3].tobytes()) + zlib.compress(ARRAY[3:].tobytes()),
+        ),
+        ("HeaderSize = 10\n", bytes(10) + ARRAY.tobytes()),
+        ("DimSize = 1 1 1\n", ARRAY.tobytes()),
+    ],
+)
+def test_voxels_that_metaio_would_read_wrong_without_a_word(tmp_path, more, voxels):
+    refused(meta(tmp_path / "a.mha", more=more, voxels=voxels), "damaged or cut short|is cut short")
+
+
+@pytest.mark.parametrize("count", [3, 7])
+def test_another_number_of_files_than_slices(tmp_path, count):
+    for number in range(count):
+        (tmp_path / f"{number}.raw").write_bytes(ARRAY[number % 6].tobytes())
+    listed = "LIST\n" + "\n".join(f"{number}.raw" for number in range(count))
+    refused(meta(tmp_path / "a.mhd", listed), f"{count} files of voxels, and its sizes ask for 6")
+
+
+def test_an_axis_of_an_nrrd_without_a_direction(tmp_path):
+    path = nrrd(tmp_path / "a.nrrd", voxels=ARRAY.tobytes())
+    path.write_bytes(path.read_bytes().replace(b"(2,0,0) (0,2,0)", b"none (0,2,0)"))
+    refused(path, "an axis without a direction")

@@ -64,7 +64,7 @@ def are_voxel_sizes(lengths: np.ndarray) -> bool:
     return bool(((lengths >= _SMALLEST) & (lengths <= _LARGEST)).all())
 
 
-def is_place(point: Sequence[float]) -> bool:
+def is_place(point: Sequence[float] | np.ndarray) -> bool:
     """Whether ``point`` (x, y, z) in mm can be where a volume lies; farther off, neighboring voxels coincide."""
     return bool((np.abs(point) <= _LARGEST).all())
 

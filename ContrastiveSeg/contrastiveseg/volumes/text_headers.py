@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..printable import shortened
 from .nifti import MOST_PACKED
 
 #: Headers are a few kB, with a table of segments some 100.
@@ -23,6 +24,8 @@ _BLOCK = 1 << 20
 _MOST_FILES = 10_000
 #: zlib's sign for data packed by either.
 _ZLIB_OR_GZIP = 47
+#: So many zeros may fill up a file behind its voxels.
+_PADDING = 4096
 _CUT_SHORT = "{} is cut short: its voxels are not all there. Copy it again from where it came."
 _META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 _NRRD_BYTES = {"char": 1, "int8": 1, "short": 2, "int16": 2, "int": 4, "int32": 4, "long long": 8, "longlong": 8}
@@ -36,8 +39,8 @@ _NRRD_ENCODINGS = {
     "ascii": "text",
     "hex": "hex",
 }
-
-
+#: Kinds of an NRRD's axes that lie in space, or may.
+_OF_SPACE = ("domain", "space", "none", "???")
 #: In headers, lengths other than millimeters, which ITK takes for them.
 _OTHER_UNITS = re.compile(
     r"[u\xb5\u03bc\ufffdnck]?m|microns?|(micro|nano|centi)?met(er|re)s?|in|inch(es)?", re.IGNORECASE
@@ -61,7 +64,9 @@ class _Voxels:
         count: numbers in all. itemsize: bytes of each.
         encoding: "raw", "packed" (zlib, gzip), "text", "hex" or "other".
         start: of the voxels in the header's own file. data: names of the files that hold them instead, if any do.
-        whole: whether they are all in one file from there on, so that what it unpacks to can be checked.
+        files: as many of them as the sizes ask for.
+        skipped: bytes before the voxels of each, None where the header tells it in another way.
+        packed: bytes that are unpacked, None for all; parts: whether several packed parts may follow one another.
         units: of lengths. sized: whether it says how large they are.
     """
 
@@ -69,8 +74,11 @@ class _Voxels:
     itemsize: int
     encoding: str
     start: int
-    data: tuple[str, ...] = ()
-    whole: bool = True
+    data: tuple[str, ...]
+    files: int
+    skipped: int | None = 0
+    packed: int | None = None
+    parts: bool = True
     units: tuple[str, ...] = ()
     sized: bool = True
 
@@ -80,36 +88,61 @@ def check_text_header(path: Path) -> TextHeader:
 
     Raises:
         InputError: lengths in another unit than mm, not such a file, damaged or cut short, voxels in a file outside its
-            folder or in no plain file, packed voxels that do not unpack to those declared.
+            folder or in no plain file, packed voxels that do not unpack to those declared, a file that goes on behind
+            them, or a field that is given twice.
     """
     with path.open("rb") as file:
         start = file.read(_LONGEST_HEADER)
-    damaged = f"{path} is not an image of the kind its name says, or is damaged or cut short. Copy it again."
+    damaged = f"{path} is not an image of the kind its name says, or is damaged or cut short"
     try:
         voxels = _of_metaimage(start) if path.suffix.lower() in (".mha", ".mhd") else _of_nrrd(start)
     except (ValueError, KeyError, IndexError) as problem:
-        raise InputError(damaged) from problem
+        raise InputError(f"{damaged} ({shortened(problem)}). Copy it again.") from problem
     if voxels.count < 1:
-        raise InputError(damaged)
+        raise InputError(f"{damaged}. Copy it again.")
     if other := next((unit for unit in voxels.units if _OTHER_UNITS.fullmatch(unit)), None):
         raise InputError(
             f"{path} gives its lengths in {other}, not in mm, which most programs overlook. Write them in mm, or "
             "convert it anew with the program that made it."
         )
     data = [_beside(path, name) for name in voxels.data]
-    source, skipped = (data[0], 0) if data else (path, voxels.start)
-    stored = sum(file.stat().st_size for file in data or [path]) - skipped
+    if len(data) != voxels.files:  # MetaIO reads what there is
+        raise InputError(
+            f"{path} names {len(data)} files of voxels, and its sizes ask for {voxels.files}. Correct its header."
+        )
     needed = voxels.count * voxels.itemsize
-    # As text, a number takes a digit and a separator.
-    packed_least = needed // MOST_PACKED
-    least = {"raw": needed, "packed": packed_least, "text": 2 * voxels.count - 1, "hex": 2 * needed, "other": 1}[
-        voxels.encoding
-    ]
-    if stored < least:
-        raise InputError(_CUT_SHORT.format(source))
-    if voxels.encoding == "packed" and voxels.whole and _unpacked_bytes(source, skipped, needed) < needed:
-        raise InputError(_CUT_SHORT.format(source))
+    for source in data or [path]:
+        begin = 0 if data else voxels.start
+        _check_voxels(source, begin, needed // max(1, len(data)), voxels)
     return TextHeader(needed, "" if voxels.sized else _NO_SIZE)
+
+
+def _check_voxels(path: Path, start: int, needed: int, voxels: _Voxels) -> None:
+    """Refuse the file ``path`` unless it holds ``needed`` bytes of ``voxels`` from ``start`` on, and no more."""
+    stored = path.stat().st_size - start - (voxels.skipped or 0)
+    numbers = needed // voxels.itemsize
+    # As text, a number takes a digit and a separator.
+    least = {"raw": needed, "packed": needed // MOST_PACKED, "text": 2 * numbers - 1, "hex": 2 * needed, "other": 1}
+    if stored < least[voxels.encoding]:
+        raise InputError(_CUT_SHORT.format(path))
+    if voxels.skipped is None:
+        return
+    behind = 0
+    if voxels.encoding == "packed":
+        unpacked = _unpacked_bytes(path, start + voxels.skipped, needed, voxels)
+        if unpacked < needed:
+            raise InputError(_CUT_SHORT.format(path))
+        behind = unpacked - needed
+    elif voxels.encoding == "raw" and stored > needed:
+        behind = stored - needed
+        with path.open("rb") as file:
+            file.seek(-min(behind, _PADDING), os.SEEK_END)
+            behind += _PADDING if file.read().strip(b"\0") else 0
+    if behind > _PADDING:
+        raise InputError(
+            f"{path} goes on behind the voxels that its header declares: its header was changed, or it was copied as "
+            "if it were a text. Copy it anew, as binary, or correct its header (the sizes)."
+        )
 
 
 def _beside(path: Path, name: str) -> Path:
@@ -141,9 +174,22 @@ def _of_metaimage(start: bytes) -> _Voxels:
     if fields.get("CompressedData", "False")[:1] in "Tt1":
         encoding = "packed"
     data = _data_files(found[1], start[found.end() :])
+    packed = int(fields.get("CompressedDataSize", 0)) or None
+    if encoding == "packed" and not data and packed is None:  # MetaIO takes the length of the file with its header
+        raise ValueError("no CompressedDataSize")
+    given = os.fsdecode(found[1]).strip()
+    files = len(data)
+    if data and data != (given,):  # a file a slice, unless it is said how many axes a file has
+        listed = re.fullmatch(r"LIST +(\d+)D?", given)
+        files = math.prod(sizes[int(listed[1]) if listed else -1 :])
+    # -1: whatever is there before the voxels. MetaIO counts the bytes from the beginning of the header's own file.
+    skipped = int(fields.get("HeaderSize", 0))
+    if skipped < -1 or (skipped > 0 and not data):
+        raise ValueError("a header of another length than its own")
     sized = "ElementSpacing" in fields or "ElementSize" in fields
     unit = fields.get("DistanceUnits", "mm")
-    return _Voxels(count, itemsize, encoding, found.end(), data, len(data) <= 1, (unit,), sized)
+    told = max(skipped, 0) if skipped >= 0 or encoding == "packed" else None
+    return _Voxels(count, itemsize, encoding, found.end(), data, files, told, packed, False, (unit,), sized)
 
 
 def _of_nrrd(start: bytes) -> _Voxels:
@@ -155,6 +201,9 @@ def _of_nrrd(start: bytes) -> _Voxels:
     sizes = [int(n) for n in fields["sizes"].split()]
     if len(sizes) != int(fields["dimension"]) or min(sizes) < 1:
         raise ValueError("sizes")
+    directions = fields.get("space directions", "").count("(")
+    if len(sizes) == 3 and 0 < directions < 3 and not {*fields.get("kinds", "").split()} - {*_OF_SPACE}:
+        raise ValueError("an axis without a direction, of which ITK would guess the length")
     kind = re.sub(r"^(unsigned |signed )|^u(?=char|short|int|longlong)", "", fields["type"].lower())
     itemsize = _NRRD_BYTES[kind if kind in _NRRD_BYTES else re.sub(r"( int|_t)$", "", kind)]
     encoding = _NRRD_ENCODINGS.get(fields["encoding"].lower(), "other")
@@ -162,19 +211,25 @@ def _of_nrrd(start: bytes) -> _Voxels:
     data = _data_files(line[1], head[line.end() :]) if line else ()
     if not data and found is None:
         raise ValueError("a header without end")
-    skips = any(int(fields.get(key, 0)) for key in ("line skip", "lineskip", "byte skip", "byteskip"))
-    whole = len(data) <= 1 and not skips
+    lines, skipped = (int(fields.get(f"{of} skip", fields.get(f"{of}skip", 0))) for of in ("line", "byte"))
     units = re.findall(r'"([^"]*)"', fields.get("space units", "") + fields.get("units", ""))
     spacings = [float(word) for word in fields.get("spacings", "").split()]
     sized = "space directions" in fields or any(map(math.isfinite, spacings))
     start_of_voxels = found.end() if found else 0
-    return _Voxels(math.prod(sizes), itemsize, encoding, start_of_voxels, data, whole, tuple(units), sized)
+    told = None if lines or skipped < 0 or (skipped and encoding == "packed") else skipped
+    count = math.prod(sizes)
+    return _Voxels(count, itemsize, encoding, start_of_voxels, data, len(data), told, units=tuple(units), sized=sized)
 
 
 def _fields(head: bytes, form: str) -> dict[str, str]:
     """The lines of a header by their keys; ``form`` matches a key and a value."""
-    matches = (re.match(form, line) for line in head.decode("utf-8", "replace").splitlines())
-    return {match[1]: match[2].strip() for match in matches if match}
+    fields: dict[str, str] = {}
+    for line in head.decode("utf-8", "replace").splitlines():
+        if match := re.match(form, line):
+            key, value = match[1], match[2].strip()
+            if fields.setdefault(key, value) != value and key != "Comment":
+                raise ValueError(f"two values of {key}")
+    return fields
 
 
 def _data_files(given: bytes, following: bytes) -> tuple[str, ...]:
@@ -196,20 +251,24 @@ def _data_files(given: bytes, following: bytes) -> tuple[str, ...]:
     return listed
 
 
-def _unpacked_bytes(path: Path, start: int, needed: int) -> int:
+def _unpacked_bytes(path: Path, start: int, needed: int, voxels: _Voxels) -> int:
     """How many bytes the zlib or gzip data of ``path`` have from ``start`` on, unpacked.
 
-    0 where they end too early, or go on far behind those ``needed``.
+    0 where they end too early; those far behind the ``needed`` ones are not counted.
 
     Raises:
         InputError: they do not unpack, or their checksum differs.
     """
     done, unpack, block = 0, zlib.decompressobj(_ZLIB_OR_GZIP), b""
+    left = path.stat().st_size if voxels.packed is None else voxels.packed
     try:
         with path.open("rb") as file:
             file.seek(start)
-            while done <= needed and (block := block or file.read(_BLOCK)):
-                if unpack.eof and done == needed:
+            while done <= needed + _PADDING:
+                if not block:
+                    block = file.read(min(_BLOCK, left))
+                    left -= len(block)
+                if not block or (unpack.eof and (done == needed or not voxels.parts)):
                     break
                 if unpack.eof:  # gzip may have several parts
                     unpack = zlib.decompressobj(_ZLIB_OR_GZIP)
@@ -220,4 +279,4 @@ def _unpacked_bytes(path: Path, start: int, needed: int) -> int:
         raise InputError(
             f"{path} is damaged: its packed voxels do not unpack. Copy it again from where it came."
         ) from problem
-    return done if unpack.eof else 0
+    return done if unpack.eof or done > needed + _PADDING else 0
