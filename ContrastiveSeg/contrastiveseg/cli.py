@@ -14,14 +14,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn, TextIO, TypeVar
 
 from . import __version__, events
 from .descriptions import JOBS, Job
 from .errors import Cancelled, ContrastiveSegError, InputError, system_refusals
 from .parameters import Parameter, ParameterError, parameters_of
 from .printable import printable, printable_trace
-from .reference import described_methods, listed_methods, of_package, option_flag
+from .reference import command_line, described_methods, listed_methods, of_package, option_flag
+from .remote.slurm import Slurm
 from .results import ImportResult, JobResult
 from .serialization import american, from_json, key_value
 from .terminal import watcher
@@ -41,8 +42,10 @@ _REQUESTS = (
     'a question like {"id": "2", "query": "methods"} or "devices", or {"cancel": "1"}. Closing stdin cancels what '
     "runs or waits, so keep it open until the results are there."
 )
-#: The jobs that --host can do on another machine.
-_ON_HOSTS = ("pretrain", "finetune", "segment")
+#: The jobs that another machine or Slurm can do.
+_ELSEWHERE = ("pretrain", "finetune", "segment")
+
+T = TypeVar("T")
 
 #: Does a job, as :func:`.jobs.run.run`.
 RunJob = Callable[[Job, events.Emit, events.CancelCheck], JobResult]
@@ -93,15 +96,35 @@ def _discard_what_is_left(stream: TextIO) -> None:
 def _do(command: str, given: dict[str, Any], typed: Mapping[str, str], as_json: bool, run: RunJob | None) -> int:
     if command not in JOBS:
         return _OTHERS[command](**given)
+    elsewhere = _elsewhere(given, typed) if command in _ELSEWHERE else None
+    if elsewhere is None:
+        from .jobs.run import run as run_here
+
+        elsewhere = _asking_for_license(run or run_here)
+    return _run(lambda: _described(JOBS[command], command, given, typed), as_json, elsewhere)
+
+
+def _elsewhere(given: dict[str, Any], typed: Mapping[str, str]) -> RunJob | None:
+    """What does a job that another machine or Slurm is to do, None for one that is done here; takes its options out of
+    those ``given``.
+    """
     host, host_command = given.pop("host", None), given.pop("host_command", None)
+    submit = given.pop("submit", False)
+    asked = {one.name: given.pop(one.name) for one in parameters_of(Slurm) if one.name in given}
+    if asked and not submit:
+        raise InputError(f"--{next(iter(asked))} is for Slurm, and goes with --submit.")
     if host is not None or host_command is not None:
         from .remote.near import Host, run_on
 
-        there = Host(host or "", host_command or "contrastiveseg")
-        return _run(lambda: _job(command, given, typed), as_json, partial(run_on, there))
-    from .jobs.run import run as run_here
+        if submit:
+            raise InputError("--submit does not go with --host. Log in on the cluster, and submit from there.")
+        return partial(run_on, Host(host or "", host_command or "contrastiveseg"))
+    if not submit:
+        return None
+    from .remote.submitted import submit_and_follow
 
-    return _run(lambda: _job(command, given, typed), as_json, _asking_for_license(run or run_here))
+    slurm = _described(Slurm, "submit", asked, typed)
+    return lambda job, emit, cancelled: submit_and_follow(slurm, command_line(job), job, emit, cancelled)
 
 
 def _asking_for_license(run: RunJob) -> RunJob:
@@ -144,13 +167,13 @@ class _Parser(argparse.ArgumentParser):
         super().error(message)
 
 
-def _job(command: str, given: dict[str, Any], typed: Mapping[str, str]) -> Job:
-    """The job of the options ``given``; one that it refuses is called as it was ``typed``."""
+def _described(kind: type[T], name: str, given: dict[str, Any], typed: Mapping[str, str]) -> T:
+    """The job, or what else the options ``given`` describe; one that it refuses is called as it was ``typed``."""
     try:
-        return from_json(JOBS[command], given, command)
+        return from_json(kind, given, name)
     except ParameterError as refused:
-        option = refused.name.removeprefix(f"{command}.")
-        flags = {one.name: option_flag(one) for one in parameters_of(JOBS[command])}
+        option = refused.name.removeprefix(f"{name}.")
+        flags = {one.name: option_flag(one) for one in parameters_of(kind)}
         flag = flags.get(option, "--" + option.replace("_", "-"))
         raise InputError(f"{typed.get(flag, flag)} {refused.rule}") from refused
 
@@ -220,11 +243,8 @@ def _parser(typed: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
         for option in parameters_of(job):
             _add(command, option)
         command.add_argument("--json", action="store_true", help="events as JSON lines on stdout")
-        if name in _ON_HOSTS:
-            there = "do the job on this machine, over ssh: files go there and back, nothing else changes"
-            command.add_argument("--host", default=argparse.SUPPRESS, metavar="USER@MACHINE", help=there)
-            called = "how contrastiveseg is called there (default: contrastiveseg)"
-            command.add_argument("--host-command", default=argparse.SUPPRESS, metavar="COMMAND", help=called)
+        if name in _ELSEWHERE:
+            _add_elsewhere(command)
     card = "What a checkpoint is, what it expects, where it comes from."
     inspect = commands.add_parser("inspect", help=card, description=card)
     inspect.add_argument("checkpoint", type=_path, metavar="PATH", help="a checkpoint (.safetensors), or starter:NAME")
@@ -251,8 +271,21 @@ def _parser(typed: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, option: Parameter) -> None:
-    """One option from one parameter of a job."""
+def _add_elsewhere(command: argparse.ArgumentParser) -> None:
+    host = command.add_argument_group("another machine")
+    there = "do the job on this machine, over ssh: files go there and back, nothing else changes"
+    host.add_argument("--host", default=argparse.SUPPRESS, metavar="USER@MACHINE", help=there)
+    called = "how contrastiveseg is called there (default: contrastiveseg)"
+    host.add_argument("--host-command", default=argparse.SUPPRESS, metavar="COMMAND", help=called)
+    slurm = command.add_argument_group("Slurm")
+    submitted = "submit the job to Slurm and follow it; Ctrl+C ends the following, and the same command follows again"
+    slurm.add_argument("--submit", default=argparse.SUPPRESS, action="store_true", help=submitted)
+    for option in parameters_of(Slurm):
+        _add(slurm, option)
+
+
+def _add(parser: argparse._ActionsContainer, option: Parameter) -> None:
+    """One option from one parameter of a job, or of another description."""
     notes = [words for words in (option.unit, str(option.bounds)) if words]
     if option.kind != "bool" and option.default not in (None, (), "", {}):
         notes.append(f"default: {option.default}")

@@ -87,6 +87,7 @@ LIGHT = (
     "checkpoints.nnunet_files",
     "checkpoints.model_catalog",
     "evaluation.quality_tables",
+    "remote.slurm",
     "terminal",
     "reference",
     "cli",

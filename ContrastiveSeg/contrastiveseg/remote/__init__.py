@@ -1,1 +1,1 @@
-"""Jobs on another machine, over the system's ssh."""
+"""Jobs on another machine, over the system's ssh, and jobs that Slurm does."""

@@ -27,10 +27,12 @@ from .. import __version__, claims, events
 from ..errors import ContrastiveSegError, InputError, system_refusals
 from ..files import write_text
 from ..printable import printable_trace
+from .following import lines
 from .frames import BrokenConnection, put, put_file, take, take_file
+from .interpreter import command, python_path
 
 _KEPT_SECONDS = 14 * 24 * 3600
-#: So often a watcher looks for events.
+#: So often it is looked whether the outputs were fetched.
 _LOOK = 0.1
 _ID, _HASH = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{64}")
 _LIBRARIES = ("torch", "monai", "safetensors", "SimpleITK", "nibabel", "pydicom", "scipy")
@@ -98,26 +100,19 @@ def _begin(folder: Path) -> None:
     lock = os.open(folder / "running", os.O_RDWR | os.O_CREAT, 0o600)
     if not claims.lock(lock):
         raise InputError("The job runs already.")
-    command = [sys.executable, "-m", "contrastiveseg", "far", "do", folder.name]
-    # The module may lie where only this process has found it, as in Slicer's folder of an extension.
-    found = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parents[2]), *_python_path()])}
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
-            command,
+            command(["far", "do", folder.name]),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             pass_fds=[lock],
             start_new_session=True,
-            env={**os.environ, **found},
+            env={**os.environ, "PYTHONPATH": python_path()},
         )
     os.ftruncate(lock, 0)
     os.write(lock, str(process.pid).encode())
     os.close(lock)
-
-
-def _python_path() -> list[str]:
-    return [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
 
 
 def _do(folder: Path) -> None:
@@ -180,21 +175,9 @@ def _watch(folder: Path) -> None:
 
 def _follow(folder: Path, start: int, give: Callable[[Any], None], gone: threading.Event) -> None:
     """``give`` the events of the job from number ``start`` to its end."""
-    number = 0
-    with (folder / "events.jsonl").open("rb") as file:
-        while not gone.is_set():
-            # Looked at before reading: what a process has written before its end is then read.
-            running = _is_running(folder)
-            for line in iter(file.readline, b""):
-                if not line.endswith(b"\n"):  # half-written
-                    file.seek(-len(line), os.SEEK_CUR)
-                    break
-                if number >= start:
-                    give(json.loads(line))
-                number += 1
-            if not running:
-                break
-            time.sleep(_LOOK)
+    for number, line in enumerate(lines(folder / "events.jsonl", lambda: _is_running(folder), gone.is_set)):
+        if number >= start:
+            give(json.loads(line))
     if not gone.is_set() and not _outcome(folder):
         tail = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
         give(events.to_json(events.Error(f"The process ended there unexpectedly. {''.join(tail)}", 1)))

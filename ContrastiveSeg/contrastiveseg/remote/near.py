@@ -19,8 +19,9 @@ from typing import IO, Any
 from .. import __version__, events, files
 from ..checkpoints.header import digest
 from ..descriptions import Job
-from ..errors import Cancelled, ContrastiveSegError, InputError
-from ..results import JobResult, result_from_json
+from ..errors import ContrastiveSegError, InputError
+from ..results import JobResult
+from .following import result_of
 from .frames import BrokenConnection, put, put_file, take, take_file
 from .packing import Packed, RemoteJob, pack, place_here
 
@@ -288,8 +289,4 @@ class _Seen:
 
     def result(self) -> JobResult:
         """The job's result; raises what it has raised there."""
-        if self._last.get("event") == "result":
-            return result_from_json(self._packed.job["kind"], self._last["value"])
-        what, code = str(self._last.get("what", "")), self._last.get("exit_code")
-        kind = {Cancelled.exit_code: Cancelled, InputError.exit_code: InputError}.get(code or 1, ContrastiveSegError)
-        raise kind(what)
+        return result_of(self._packed.job["kind"], self._last)

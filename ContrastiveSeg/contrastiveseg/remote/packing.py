@@ -62,6 +62,7 @@ def pack(job: RemoteJob) -> Packed:
         if getattr(job, name, None):
             raise InputError(f"--{name.rstrip('_')} does not go with --host: {why}.")
     packed = Packed({"kind": job.kind, **to_json(job)})
+    _check_outputs(job)
     _place_outputs(packed, job)
     if isinstance(job, SegmentJob):
         packed.job["input"] = [_listed(packed, "input", find_cases(_paths(job.input)))]
@@ -147,21 +148,52 @@ def _add(packed: Packed, folder: str, path: Path) -> str:
     return f"{folder}/{path.name}"
 
 
-def _place(packed: Packed, option: str, given: str | None) -> None:
-    """A file of its own; starters are there already."""
-    if given and given != "none" and not given.startswith(PREFIX):
-        if not Path(given).is_file():
-            raise InputError(f"There is no {option.replace('_', ' ')} at {given}.")
-        packed.job[option] = _add(packed, f"in/{option}", Path(given))
+def check_job(job: RemoteJob) -> None:
+    """Check what can be known of the files of ``job`` without reading volumes, before others are to do it.
+
+    Raises:
+        InputError: inputs that are not found, outputs that are there already.
+    """
+    _check_outputs(job)
+    if isinstance(job, FinetuneJob):
+        find_cases(_paths(job.images), _paths(job.labels))
+        _is_file_given("label_table", job.label_table)
+    elif isinstance(job, PretrainJob):
+        for path in job.images:
+            find_cases([Path(path)])
+    if not isinstance(job, PretrainJob):
+        _is_file_given("checkpoint", job.checkpoint)
 
 
-def _place_outputs(packed: Packed, job: RemoteJob) -> None:
+def _check_outputs(job: RemoteJob) -> None:
     if isinstance(job, SegmentJob):
         outputs_of(job)
     else:
         inputs = [Path(path) for path in (*job.images, *job.labels)]
         outputs = [Path(path) for path in (job.output, job.report) if path]
         check_outputs(outputs, inputs, job.overwrite or bool(job.resume))
+
+
+def _is_file_given(option: str, given: str | None) -> bool:
+    """Whether an option names a file; starters are there anyway.
+
+    Raises:
+        InputError: it names one that is not there.
+    """
+    if not given or given == "none" or given.startswith(PREFIX):
+        return False
+    if not Path(given).is_file():
+        raise InputError(f"There is no {option.replace('_', ' ')} at {given}.")
+    return True
+
+
+def _place(packed: Packed, option: str, given: str | None) -> None:
+    """A file of its own."""
+    if given and _is_file_given(option, given):
+        packed.job[option] = _add(packed, f"in/{option}", Path(given))
+
+
+def _place_outputs(packed: Packed, job: RemoteJob) -> None:
     for option in _OUTPUTS:
         given = getattr(job, option, None)
         if not given:
