@@ -117,6 +117,18 @@ def tile_time(runs: Sequence[dict[str, Any]]) -> str:
     return markdown(["Tile", "As built (ms)", "For inference (range)", "OpenVINO", "Dice against float32"], rows)
 
 
+def first_step(runs: Sequence[dict[str, Any]]) -> str:
+    """Of ``first_step.py``: seconds of a new process until each stage, and the cache by several threads."""
+    stages = {"plan": "libraries", "preprocess": "plan", "train": "volumes", "first step": "first step"}
+    rows = []
+    for run in runs:
+        until = [f"{run['seconds'][stage]:.1f} ({run['processor'][stage]:.1f})" for stage in stages]
+        cache = "{:.2f} ({:.2f}-{:.2f})".format(run["cache"]["ratio"], *run["cache"]["range"])
+        rows.append([f"{run['set']}, {run['cases']} volumes", *until, cache, f"{run['cache']['processor_ratio']:.2f}"])
+    until = [f"{done} done: s (processor s)" for done in stages.values()]
+    return markdown(["From the start of a process", *until, "Volumes, times as fast", "Their CPU time"], rows)
+
+
 def beside_others(run: dict[str, Any]) -> str:
     """Of ``beside_others.py``: processor seconds from file to file, and relative to ours."""
     names = {"ours": "ours", "nnunet": "nnU-Net's predictor", "monai": "MONAI's sliding window"}
