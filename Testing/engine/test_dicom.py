@@ -7,6 +7,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import generate_uid
 
 from contrastiveseg.errors import InputError
+from contrastiveseg.volumes.dataset import find_cases
 from contrastiveseg.volumes.reading import read_geometry, read_volume
 
 ARRAY = np.random.default_rng(0).integers(0, 1000, (6, 7, 8)).astype(np.uint16)
@@ -26,7 +27,7 @@ def header(kind, plane, frames=1):
 
 def save(folder, planes, name="{}.dcm", change=lambda z, ds: None):
     """One file a slice, 3 mm apart."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     for z, plane in enumerate(planes):
         ds = header("1.2.840.10008.5.1.4.1.1.4", plane)
         ds.InstanceNumber, ds.ImagePositionPatient = z + 1, [-10, 20, 3 * z]
@@ -212,3 +213,37 @@ def test_numbers_that_are_none_are_named(tmp_path):
     content = (folder / "scan.dcm").read_bytes()
     (folder / "scan.dcm").write_bytes(content.replace(b"\\20", b"\\2\xff"))
     refused(folder, "scan.dcm is damaged: its ImagePositionPatient is not 3 numbers")
+
+
+def test_a_pixel_size_of_0_is_refused(tmp_path):
+    refused(save(tmp_path / "a", ARRAY, change=lambda z, ds: setattr(ds, "PixelSpacing", [0, 0])), "pixel spacing of 0")
+
+
+@pytest.mark.parametrize("name", ["FrameOfReferenceUID", "StudyInstanceUID"])
+def test_slices_whose_places_cannot_be_compared(tmp_path, name):
+    """As where two scans lie in one folder, and a program gave all series one number."""
+    folder = save(tmp_path / "a", ARRAY, change=lambda z, ds: setattr(ds, name, "1.2.9" if z > 3 else "1.2.8"))
+    refused(folder, r"are of several .* such as 0\.dcm and 4\.dcm")
+
+
+@pytest.mark.parametrize(("said", "told"), [("1.5", True), ("3", False), ("-3", True)])
+def test_a_header_that_knows_of_more_slices_is_told(tmp_path, said, told):
+    """Every second slice is missing: the stack is even all the same."""
+    folder = save(tmp_path / "a", ARRAY, change=lambda z, ds: setattr(ds, "SpacingBetweenSlices", said))
+    geometry = read_volume(folder).geometry
+    assert (f"its header says {said} mm" in geometry.doubt) == told
+    assert geometry.spacing == (1.5, 2, 3)
+
+
+def test_a_series_dealt_out_over_folders_is_refused(tmp_path):
+    """Two of three folders hold a half of one series each; the third is another patient's with the same number."""
+    for part, heights in (("a", range(3)), ("b", range(3, 6))):
+        save(tmp_path / f"disc/{part}", ARRAY[:3], change=lambda z, ds, h=heights: place(ds, 3 * h[z]))
+    with pytest.raises(InputError, match=r"a and .*b hold parts of one DICOM series"):
+        find_cases([tmp_path / "disc"])
+    save(tmp_path / "disc/b", ARRAY[:3], change=lambda z, ds: place(ds, 500 + 3 * z))
+    assert [case.name for case in find_cases([tmp_path / "disc"])] == ["a", "b"]
+
+
+def place(ds, height):
+    ds.ImagePositionPatient = [-10, 20, height]

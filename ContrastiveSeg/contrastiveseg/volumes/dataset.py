@@ -75,6 +75,11 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
             f"Two cases are named {repeated[0]}. Rename one, or give only one of them, or list the cases with a "
             '"name" each in a JSON file.'
         )
+    folders = [image for case in cases for image in case.images if image.is_dir()]
+    if len(folders) > 1:
+        from .dicom import check_not_dealt_out  # pydicom takes a tenth of a second to load
+
+        check_not_dealt_out(folders)
     if labels:
         cases = _with_labels(cases, labels, in_order=not any(p.is_dir() for p in (*images, *labels)))
     return sorted(cases, key=lambda c: c.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +24,8 @@ UNEVEN = 0.02
 SAME_PLACE = 0.01
 #: Direction cosines, and pixel sizes in relation, that differ by less are the same.
 SAME = 1e-3
+#: A header's distance between slices that is off the measured one by a larger share is told.
+_TOLD = 0.1
 _NO_SIZE = "its header does not say how large its pixels are (PixelSpacing); 1 mm is taken"
 
 
@@ -83,8 +86,40 @@ def read_series(series: Series) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(array, -1, 0))
 
 
-def _single(image: DicomImage) -> Series:
-    header = native_header(image.path)
+def check_not_dealt_out(folders: Sequence[Path]) -> None:
+    """Refuse folders of which each holds a part of one series, as discs and archives deal long ones out.
+
+    Raises:
+        InputError: naming two of them.
+    """
+    by_series: dict[str, list[Path]] = {}
+    for folder in folders:
+        with suppress(InputError):  # what is damaged is named where it is read
+            files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+            if image := next(filter(None, map(dicom_image, files)), None):
+                by_series.setdefault(image.text("SeriesInstanceUID"), []).append(folder)
+    for own in by_series.values():
+        if len(own) > 1 and _are_one_stack(own):
+            raise InputError(
+                f"{own[0]} and {own[1]} hold parts of one DICOM series. Put all its slices into one folder."
+            )
+
+
+def _are_one_stack(folders: Sequence[Path]) -> bool:
+    """Whether the slices of all ``folders`` together make an even stack; copies, echoes and patients do not."""
+    try:
+        series = [find_series(folder) for folder in folders]
+        heads = [head for each in series for head in map(dicom_image, map(Path, each.files)) if head]
+        directions = np.array([head.numbers("ImageOrientationPatient", 6) for head in heads])
+        positions = np.array([head.numbers("ImagePositionPatient", 3) for head in heads])
+        _stacked(folders[0], positions, directions, [head.path.name for head in heads])
+    except (InputError, ValueError):  # the latter of slices without a place
+        return False
+    return True
+
+
+def _single(image: DicomImage, apart: float | None = None) -> Series:
+    header = native_header(image.path, apart)
     # Of some kinds GDCM knows another attribute that says it.
     sized = image.numbers("PixelSpacing", 2) or header.geometry.spacing[:2] != (1.0, 1.0)
     geometry = replace(header.geometry, unsaid="" if sized else _NO_SIZE)
@@ -97,13 +132,27 @@ def _slices(folder: Path, images: Sequence[DicomImage]) -> Series:
     directions = np.array([i.numbers("ImageOrientationPatient", 6) or (np.nan,) * 6 for i in images])
     positions = np.array([i.numbers("ImagePositionPatient", 3) or (np.nan,) * 3 for i in images])
     order, spacing = _stacked(folder, positions, directions, [i.path.name for i in images])
-    first = _single(images[order[0]])
+    first = _single(images[order[0]], spacing)
+    unsaid = [first.geometry.unsaid, _other_spacing(images[order[0]], spacing)]
     geometry = replace(
         first.geometry,
         size=(*first.geometry.size[:2], len(images)),
-        spacing=(*first.geometry.spacing[:2], spacing),
+        unsaid="; ".join(filter(None, unsaid)),
     )
     return Series(tuple(str(images[i].path) for i in order), geometry, first.channels)
+
+
+def _other_spacing(image: DicomImage, measured: float) -> str:
+    """What is to be told where the header gives another distance between slices: every second one may be missing."""
+    said: Sequence[float] = ()
+    with suppress(InputError):  # nothing else depends on it
+        said = image.numbers("SpacingBetweenSlices", 1)
+    if not said or not said[0] or abs(said[0] - measured) <= _TOLD * measured:
+        return ""
+    return (
+        f"its slices lie {measured:.3g} mm apart, and its header says {said[0]:.3g} mm (SpacingBetweenSlices): "
+        "some may be missing"
+    )
 
 
 def _frames(folder: Path, images: Sequence[DicomImage]) -> Series:
@@ -153,7 +202,18 @@ def _frames(folder: Path, images: Sequence[DicomImage]) -> Series:
 
 def _check_alike(folder: Path, images: Sequence[DicomImage]) -> None:
     """Refuse slices that cannot be of one volume."""
+    for name, what in (("FrameOfReferenceUID", "frames of reference"), ("StudyInstanceUID", "studies")):
+        first = {value: image.path.name for image in reversed(images) if (value := image.text(name))}
+        if len(first) > 1:
+            here, there = [*first.values()][-2:]
+            raise InputError(
+                f"The slices in {folder} are of several {what}, such as {there} and {here}, so their places cannot be "
+                "compared. Give a folder with one series."
+            )
     sizes = [image.numbers("PixelSpacing", 2) for image in images]
+    zero = next((image for image, size in zip(images, sizes, strict=True) if size and min(size) <= 0), None)
+    if zero is not None:
+        raise InputError(f"{zero.path} has a pixel spacing of 0, or below. Correct its header (PixelSpacing).")
     for what, values in (
         ("size", [(image.text("Rows"), image.text("Columns")) for image in images]),
         (

@@ -24,6 +24,8 @@ _TAGS = [
     "SOPClassUID",
     "SOPInstanceUID",
     "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
     "SeriesDescription",
     "Rows",
     "Columns",
@@ -61,9 +63,9 @@ class DicomImage:
         Raises:
             InputError: it holds something else.
         """
-        given = (self.header if group is None else group).get(name) or ()
+        given = (self.header if group is None else group).get(name)
         try:
-            values = tuple(float(v) for v in given)
+            values = () if given in (None, "") else (float(given),) if length == 1 else tuple(float(v) for v in given)
         except (TypeError, ValueError):
             values = (math.nan,)
         if values and (len(values) != length or not all(map(math.isfinite, values))):

@@ -32,14 +32,19 @@ class NativeHeader:
     components: int
 
 
-def native_header(path: Path) -> NativeHeader:
+def native_header(path: Path, apart: float | None = None) -> NativeHeader:
     """The header of a file, which is DICOM unless its ending says otherwise.
+
+    Args:
+        apart: how far its slices lie apart, in mm, where that is known better than from the header.
 
     Raises:
         InputError: it cannot be read, holds numbers that are none, or has axes that are sheared.
     """
     header = _asked(path)
     grid = header["geometry"]
+    if apart is not None:
+        grid["spacing"] = [*grid["spacing"][:2], apart]
     finite = np.isfinite([*grid["spacing"], *grid["origin"], *grid["direction"]]).all()
     if not finite or not are_voxel_sizes(np.array(grid["spacing"])) or not is_place(grid["origin"]):
         raise InputError(
