@@ -107,7 +107,7 @@ def main() -> int:
 def _case(options: argparse.Namespace, index: int, work: Path) -> dict[str, Any]:
     volume = options.volumes[index]
     print(volume.name, file=sys.stderr, flush=True)
-    checkpoint = options.checkpoint or _random_segmenter(volume, work / f"random-{index}.safetensors")
+    checkpoint = options.checkpoint or random_segmenter(volume, work / f"random-{index}.safetensors")
     made: dict[str, Any] = {"volume": stem(volume), "seed": 0}
     made["network"] = "checkpoint" if options.checkpoint else "tiny, random weights"
     job: dict[str, Any] = {
@@ -124,7 +124,7 @@ def _case(options: argparse.Namespace, index: int, work: Path) -> dict[str, Any]
     return made
 
 
-def _random_segmenter(volume: Path, output: Path) -> Path:
+def random_segmenter(volume: Path, output: Path) -> Path:
     """A checkpoint of a tiny network, two classes, random weights, with the plan that the volume gets."""
     torch.manual_seed(0)
     seen = fingerprint_of(cases_of([str(volume)]))

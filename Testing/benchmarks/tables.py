@@ -129,6 +129,21 @@ def first_step(runs: Sequence[dict[str, Any]]) -> str:
     return markdown(["From the start of a process", *until, "Volumes, times as fast", "Their CPU time"], rows)
 
 
+def flat_tiles(rows: Sequence[dict[str, Any]]) -> str:
+    """Of ``flat_tiles.py``: tiles that are not computed, and what that saves."""
+    cells = [
+        (
+            row["volumes"],
+            str(row["tiles"]),
+            f"{row['left_out']} ({row['left_out'] / row['tiles']:.0%})",
+            "-" if row["ratio"] is None else f"{row['ratio']:.2f}",
+            str(row["voxels_apart"]),
+        )
+        for row in rows
+    ]
+    return markdown(["Volumes", "Tiles", "Left out", "CPU time, relative to all", "Voxels that differ"], cells)
+
+
 def beside_others(run: dict[str, Any]) -> str:
     """Of ``beside_others.py``: processor seconds from file to file, and relative to ours."""
     names = {"ours": "ours", "nnunet": "nnU-Net's predictor", "monai": "MONAI's sliding window"}

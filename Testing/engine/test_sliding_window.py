@@ -178,3 +178,43 @@ def test_other_errors_of_the_network_pass_through() -> None:
 
     with pytest.raises(RuntimeError, match="size mismatch"):
         within_memory(broken, 1, (8, 8, 8), CPU)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_flat_tiles_are_computed_once_and_nothing_else_changes(batch, dimensions, monkeypatch) -> None:
+    image, model, seen = torch.full((2, 40, 24, 24), -1.5), network(dimensions), []
+    image[1] = 0.25
+    image[:, 18:21, 9:12, 9:12] = noise(2, 3, 3, 3)
+    tiling = fit_tiles((40, 24, 24)[3 - dimensions :], (2,) * dimensions, (8,) * dimensions)
+    handle = model.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+
+    def window() -> Tensor:
+        seen.clear()
+        return sliding_window(model, image, tiling, 3, batch=batch, device=CPU, dimensions=dimensions, mirror_axes=(1,))
+
+    found = window()
+    computed = sum(seen) // 2
+    monkeypatch.setattr(window_module, "flat_values", lambda tile: None)
+    torch.testing.assert_close(found, window(), rtol=0 if batch == 1 else 1e-5, atol=0 if batch == 1 else 1e-6)
+    tiles = sum(seen) // 2
+    handle.remove()
+    assert tiles == tiling.count * (40 if dimensions == 2 else 1)
+    assert computed < tiles / 3
+
+
+def test_a_tile_is_flat_only_if_every_voxel_and_channel_is() -> None:
+    tile = torch.zeros(2, 9, 9, 9)
+    tile[1] = 3
+    assert window_module.flat_values(tile) == (0, 3)
+    tile[1, 5, 5, 5] = 3.001
+    assert window_module.flat_values(tile) is None
+    assert window_module.flat_values(torch.full((1, 4, 4), torch.nan)) is None
+
+
+def test_the_answer_of_another_value_or_of_later_tiles_is_not_taken() -> None:
+    a, b = (0.0,), (1.0,)
+    assert window_module._sources([None, a, a, b, None, b, a, None]) == [0, 1, 1, 3, 4, 3, 6, 7]
+    groups = list(window_module._groups([0, 1, 1, 3, 4, 3, 6, 7], 2))
+    assert [group for group, _ in groups] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert [computed for _, computed in groups] == [[0, 1], [3, 4], [6, 7]]

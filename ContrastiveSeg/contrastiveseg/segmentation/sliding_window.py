@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, product
 from math import prod
 from typing import Literal
@@ -41,7 +41,8 @@ def sliding_window(
 
     Tiles are weighted by a Gaussian of sigma = tile / 8 (as in nnU-Net and MONAI), normalized axis by axis so that the
     weights of a voxel sum to one: with one tile, or an identity network, nothing is changed. The volume is padded to
-    the tile by repeating its border, or with 0.
+    the tile by repeating its border, or with 0. Tiles that hold one value alone, as the air around a
+    body in CT, all have the answer of one of them.
 
     Args:
         network: maps (B, C, *tile) to logits (B, classes, *tile); in evaluation mode, on ``device``.
@@ -69,22 +70,61 @@ def sliding_window(
     logits = torch.zeros(size, dtype=kept, device=home)
     weights = [_weights(starts, n).to(home) for starts, n in zip(tiling.starts, tiling.tile, strict=True)]
     tasks = list(product(product(*(range(len(s)) for s in tiling.starts)), range(len(planes))))
+    slices = [_tile_slices(tiling, position, plane) for position, plane in tasks]
+    sources = _sources([flat_values(planes[index]) for index in slices])
+    last_use = {source: task for task, source in enumerate(sources)}
     flips = [axes for n in range(len(mirror_axes) + 1) for axes in combinations(mirror_axes, n)]
+    answers: dict[int, Tensor] = {}
     with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None):
         planes = planes.to(home)
-        for first in range(0, len(tasks), batch):
-            group = tasks[first : first + batch]
-            slices = [_tile_slices(tiling, position, plane) for position, plane in group]
-            tiles = torch.stack([planes[index] for index in slices]).to(device)
-            predicted = _mirrored(network, tiles, flips).to(home, kept)
-            for (position, _), index, values in zip(group, slices, predicted, strict=True):
-                rows = [w[n] for w, n in zip(weights, position, strict=True)]
-                logits[index].addcmul_(values, _outer(rows).to(kept))
+        for group, computed in _groups(sources, batch):
+            tiles = torch.stack([planes[slices[task]] for task in computed]).to(device)
+            answers |= dict(zip(computed, _mirrored(network, tiles, flips).to(home, kept), strict=True))
+            for task in group:
+                rows = [w[n] for w, n in zip(weights, tasks[task][0], strict=True)]
+                logits[slices[task]].addcmul_(answers[sources[task]], _outer(rows).to(kept))
+            answers = {source: answer for source, answer in answers.items() if last_use[source] > group[-1]}
             if on_tile:
-                on_tile(first + len(group), len(tasks))
+                on_tile(group[-1] + 1, len(tasks))
     for axis, (before, n) in enumerate(zip(tiling.before, tiling.shape, strict=True), start=2):
         logits = logits.narrow(axis, before, n)
     return logits[0] if dimensions == 3 else logits.movedim(0, slice_axis + 1)
+
+
+def flat_values(tile: Tensor) -> tuple[float, ...] | None:
+    """The value of each channel of ``tile`` (C, ...) where it is the same in all voxels, else None."""
+    axes = tile.dim() - 1
+    first: tuple[int | slice, ...] = (slice(None), *[0] * axes)
+    some: tuple[slice, ...] = (slice(None), *[slice(None, None, 8)] * axes)
+    value = tile[first].reshape(-1, *[1] * axes)
+    # A few voxels say it of almost all tiles that are not flat.
+    flat = bool((tile[some] == value).all()) and bool((tile == value).all())
+    return tuple(value.flatten().tolist()) if flat else None
+
+
+def _sources(flat: Sequence[tuple[float, ...] | None]) -> list[int]:
+    """For each tile the one whose answer it has: itself, or if it is flat the first of those alike without others
+    between, so that one answer is kept at most."""
+    sources, last = [], None
+    for tile, values in enumerate(flat):
+        if values is not None and (last is None or flat[last] != values):
+            last = tile
+        sources.append(tile if values is None or last is None else last)
+    return sources
+
+
+def _groups(sources: Sequence[int], batch: int) -> Iterator[tuple[list[int], list[int]]]:
+    """All tiles in order, in groups of which at most ``batch`` are computed; these are named once more."""
+    group: list[int] = []
+    computed: list[int] = []
+    for tile, source in enumerate(sources):
+        if source == tile and len(computed) == batch:
+            yield group, computed
+            group, computed = [], []
+        group.append(tile)
+        if source == tile:
+            computed.append(tile)
+    yield group, computed
 
 
 def within_memory(compute: Callable[[int], Tensor], batch: int, tile: Sequence[int], device: torch.device) -> Tensor:
