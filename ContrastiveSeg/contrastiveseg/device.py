@@ -44,7 +44,8 @@ def resolve_device(name: str) -> torch.device:
 
 def out_of_memory(problem: RuntimeError) -> bool:
     """Whether torch failed for want of memory, on a GPU or on the CPU."""
-    return isinstance(problem, torch.OutOfMemoryError) or "can't allocate memory" in str(problem)
+    said = ("can't allocate memory", "out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(problem, torch.OutOfMemoryError) or any(text in str(problem) for text in said)
 
 
 def autocast_dtype(device: torch.device, precision: Precision) -> torch.dtype | None:

@@ -59,9 +59,7 @@ class MonaiPredictor(Predictor):
     window: tuple[int, ...]
     overlap: float
 
-    def logits(
-        self, image: Tensor, *, mirror: bool = False, on_tile: Any = None, timings: Timings | None = None
-    ) -> Tensor:
+    def logits(self, image: Tensor, *, mirror: bool = False, timings: Timings | None = None, **unused: Any) -> Tensor:
         timings = timings or Timings()
 
         def network(tiles: Tensor) -> Tensor:

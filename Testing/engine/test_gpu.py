@@ -6,7 +6,8 @@ import torch
 
 from contrastiveseg.descriptions import FinetuneJob, PretrainJob
 from contrastiveseg.segmentation.predictor import Predictor
-from contrastiveseg.segmentation.sliding_window import sliding_window, within_memory
+from contrastiveseg.segmentation.sliding_window import sliding_window
+from contrastiveseg.segmentation.tile_memory import within_memory
 from contrastiveseg.segmentation.tiles import fit_tiles
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.training.pretrain import pretrain

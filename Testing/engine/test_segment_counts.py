@@ -50,6 +50,16 @@ def test_each_tile_goes_through_the_network_once(predictor, monkeypatch) -> None
     assert seen == [(1, 1, *patch)] * tiling.count
 
 
+def test_who_notes_every_tile_sees_every_tile(predictor) -> None:
+    seen: list[int] = []
+    predictor.network.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+    flat = torch.ones(1, *(n + n // 2 for n in predictor.card.plan.patch))
+    predictor.logits(flat)
+    assert sum(seen) == 1
+    predictor.logits(flat, every_tile=True)
+    assert sum(seen) == 1 + 8
+
+
 def test_preparing_segmenting_and_restoring_are_done_once(predictor, image, monkeypatch) -> None:
     calls: Counter[str] = Counter()
 

@@ -12,7 +12,8 @@ from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.networks.backbone import NetworkSpec
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter
-from contrastiveseg.segmentation.sliding_window import sliding_window, within_memory
+from contrastiveseg.segmentation.sliding_window import sliding_window
+from contrastiveseg.segmentation.tile_memory import within_memory
 from contrastiveseg.segmentation.tiles import fit_tiles
 
 CPU = torch.device("cpu")

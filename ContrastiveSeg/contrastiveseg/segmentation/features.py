@@ -112,7 +112,7 @@ class FeatureExtractor:
         assert isinstance(recorder, FeatureRecorder)
         recorder.recorded.clear()
         image = self.predictor.prepare(volume)
-        logits = self.predictor.logits(image, on_tile=on_tile)
+        logits = self.predictor.logits(image, on_tile=on_tile, every_tile=True)
         features = torch.cat(recorder.recorded).mean(0).numpy()
         axes = self.predictor.preprocessor.axes(volume.geometry)
         shape = tuple(image.shape[1:])

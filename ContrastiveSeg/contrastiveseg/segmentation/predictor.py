@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -27,8 +27,9 @@ from ..volumes.volume import LabelMap, Volume, nonzero_box
 from .one_piece import without_islands
 from .region import VoxelBox, only_in, working_box
 from .restoring import restore
-from .sliding_window import OnTile, sliding_window, within_memory
-from .tiles import fit_tiles
+from .sliding_window import OnTile, sliding_window
+from .tile_memory import NotEnoughMemory, tiles_at_once, within_memory
+from .tiles import Tiling, fit_tiles
 from .timings import Timings
 
 
@@ -126,51 +127,84 @@ class Predictor:
         return torch.from_numpy(np.ascontiguousarray(self.preprocessor.image(volume)))
 
     def logits(
-        self, image: Tensor, *, mirror: bool = False, on_tile: OnTile | None = None, timings: Timings | None = None
+        self,
+        image: Tensor,
+        *,
+        mirror: bool = False,
+        on_tile: OnTile | None = None,
+        timings: Timings | None = None,
+        tell: Callable[[str], None] | None = None,
+        every_tile: bool = False,
     ) -> Tensor:
         """Logits (classes, z, y, x) of a prepared image.
+
+        Args:
+            tell: gets a sentence where the GPU's memory does not hold one tile, and the CPU computes instead; without
+                it that is refused.
+            every_tile: see :func:`.sliding_window.sliding_window`.
 
         Raises:
             InputError: the memory does not hold one tile.
         """
         timings = timings or Timings()
-        plan = self.card.plan
-
-        def network(tiles: Tensor) -> Tensor:
-            with timings.of("network"):
-                return self.network(tiles)
-
         start, before = time.perf_counter(), timings.seconds.get("network", 0.0)
-        shape = [n for axis, n in enumerate(image.shape[1:]) if plan.dimensions == 3 or axis != plan.slice_axis]
-        how = plan.conventions
-        whole = how.padding == "zero"
-        tiling = fit_tiles(shape, self.network.backbone.total_stride, plan.patch_shape, how.overlap, whole)
+        tiling = self._tiling(image)
 
-        def blended(batch: int) -> Tensor:
-            return sliding_window(
-                network,
-                image,
-                tiling,
-                len(self.card.labels) + 1,
-                batch=batch,
-                device=self.device,
-                mirror_axes=self.mirrored if mirror else (),
-                autocast=self.dtype,
-                on_tile=on_tile,
-                dimensions=plan.dimensions,
-                slice_axis=plan.slice_axis,
-                padding=how.padding,
+        def computed(network: Segmenter, device: torch.device, dtype: torch.dtype | None) -> Tensor:
+            plan = self.card.plan
+
+            def timed(tiles: Tensor) -> Tensor:
+                with timings.of("network"):
+                    return network(tiles)
+
+            def blended(batch: int) -> Tensor:
+                return sliding_window(
+                    timed,
+                    image,
+                    tiling,
+                    len(self.card.labels) + 1,
+                    batch=batch,
+                    device=device,
+                    mirror_axes=self.mirrored if mirror else (),
+                    autocast=dtype,
+                    on_tile=on_tile,
+                    dimensions=plan.dimensions,
+                    slice_axis=plan.slice_axis,
+                    padding=plan.conventions.padding,
+                    every_tile=every_tile,
+                )
+
+            batch = tiles_at_once(tiling.tile, network.backbone.decoder_channels[-1], device, plan.dimensions)
+            return within_memory(blended, batch, tiling.tile, device)
+
+        logits: Tensor | None = None
+        try:
+            logits = computed(self.network, self.device, self.dtype)
+        except NotEnoughMemory:
+            if self.device.type == "cpu" or tell is None:
+                raise
+        if logits is None:
+            assert tell is not None
+            tell(
+                f"The free memory of {self.device} does not hold one tile of {'x'.join(map(str, tiling.tile))} voxels. "
+                "The CPU computes instead, which takes longer. Close other programs that use the GPU."
             )
-
-        batch = 1 if plan.dimensions == 3 and self.device.type == "cpu" else 4
-        logits = within_memory(blended, batch, tiling.tile, self.device)
-        if self.device.type == "cuda":
+            cpu = torch.device("cpu")
+            dtype = None if self.dtype is None else autocast_dtype(cpu, "auto")
+            logits = computed(for_inference(self.network, cpu), cpu, dtype)
+        elif self.device.type == "cuda":
             # Waiting for each tile to time it would keep the GPU from having the next: blending counts as network.
             with timings.of("network"):
                 torch.cuda.synchronize(self.device)
         in_network = timings.seconds.get("network", 0.0) - before
         timings.add("blend", time.perf_counter() - start - in_network)
         return logits
+
+    def _tiling(self, image: Tensor) -> Tiling:
+        plan, how = self.card.plan, self.card.plan.conventions
+        shape = [n for axis, n in enumerate(image.shape[1:]) if plan.dimensions == 3 or axis != plan.slice_axis]
+        stride = self.network.backbone.total_stride
+        return fit_tiles(shape, stride, plan.patch_shape, how.overlap, how.padding == "zero")
 
     def predict(
         self,
@@ -183,6 +217,7 @@ class Predictor:
         uncertainty: bool = False,
         on_tile: OnTile | None = None,
         timings: Timings | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> Prediction:
         """Segment ``volume`` (C, z, y, x).
 
@@ -192,6 +227,7 @@ class Predictor:
             box: the only voxels (z, y, x) to segment, see :func:`.region.voxels_of`; the others are background.
             probabilities: also return the class probabilities. uncertainty: also their entropy, in [0, 1].
             on_tile: called with (done, total) after each batch of tiles; may raise to stop.
+            tell: see :meth:`logits`.
 
         Raises:
             InputError: the number of channels differs from the network's, or the memory does not hold one tile.
@@ -202,10 +238,10 @@ class Predictor:
         with timings.of("preprocess"):
             image = self.prepare(part)
         if box is None:
-            logits = self.logits(image, mirror=mirror, on_tile=on_tile, timings=timings)
+            logits = self.logits(image, mirror=mirror, on_tile=on_tile, timings=timings, tell=tell)
         else:
             around = (slice(None), *working_box(box, volume.geometry, image.shape[1:], self.card.plan))
-            inside = self.logits(image[around], mirror=mirror, on_tile=on_tile, timings=timings)
+            inside = self.logits(image[around], mirror=mirror, on_tile=on_tile, timings=timings, tell=tell)
             logits = inside.new_zeros(len(inside), *image.shape[1:])
             logits[around] = inside
         with timings.of("restore"):

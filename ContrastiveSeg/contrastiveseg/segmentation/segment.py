@@ -141,7 +141,7 @@ def segment(
                 progress(done + tile / tiles)
 
             try:
-                case = _segment_case(job, predictor, output, loaded, timings, on_tile)
+                case = _segment_case(job, predictor, output, loaded, timings, on_tile, emit)
             except (InputError, RuntimeError, MemoryError) as problem:
                 writing.finish()
                 failed(output, problem)
@@ -169,6 +169,7 @@ def _segment_case(
     loaded: Callable[[], Loaded],
     timings: Timings,
     on_tile: OnTile,
+    emit: events.Emit,
 ) -> Segmented:
     """``loaded`` gives the case when it is read."""
     with timings.of("load"):
@@ -183,6 +184,7 @@ def _segment_case(
         uncertainty=output.uncertainty is not None,
         on_tile=on_tile,
         timings=timings,
+        tell=lambda text: emit(events.warning(f"{output.case.name}: {text}")),
     )
     return Segmented(output, case, box, prediction)
 

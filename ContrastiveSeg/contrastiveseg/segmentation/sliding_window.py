@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..device import out_of_memory
-from ..errors import InputError
+from .tile_memory import holds
 from .tiles import Tiling
 
 Network = Callable[[Tensor], Tensor]
@@ -36,6 +35,7 @@ def sliding_window(
     dimensions: int = 3,
     slice_axis: int = 0,
     padding: Literal["edge", "zero"] = "edge",
+    every_tile: bool = False,
 ) -> Tensor:
     """Blended logits (classes, z, y, x) of ``image`` (C, z, y, x).
 
@@ -51,6 +51,7 @@ def sliding_window(
         mirror_axes: logits are averaged over all mirrorings along these axes of the tile; 2^n times the work.
         autocast: type to compute in (torch.bfloat16, torch.float16); None for the network's own.
         on_tile: called with (done, total) after each call of the network; an exception it raises ends the work.
+        every_tile: also compute tiles whose answer is known, for a network that notes what it sees.
 
     Returns:
         float32, or float16 where that would take more than 2 GiB; on ``device`` if a third of a GPU's free memory holds
@@ -66,12 +67,12 @@ def sliding_window(
 
     size = (len(planes), classes, *tiling.padded)
     kept = torch.float32 if prod(size) <= _MOST_FLOAT32 else torch.float16
-    home = device if device.type == "cuda" and _fits(prod(size) * kept.itemsize, device) else torch.device("cpu")
+    home = device if device.type == "cuda" and holds(prod(size) * kept.itemsize, device) else torch.device("cpu")
     logits = torch.zeros(size, dtype=kept, device=home)
     weights = [_weights(starts, n).to(home) for starts, n in zip(tiling.starts, tiling.tile, strict=True)]
     tasks = list(product(product(*(range(len(s)) for s in tiling.starts)), range(len(planes))))
     slices = [_tile_slices(tiling, position, plane) for position, plane in tasks]
-    sources = _sources([flat_values(planes[index]) for index in slices])
+    sources = _sources([None if every_tile else flat_values(planes[index]) for index in slices])
     last_use = {source: task for task, source in enumerate(sources)}
     flips = [axes for n in range(len(mirror_axes) + 1) for axes in combinations(mirror_axes, n)]
     answers: dict[int, Tensor] = {}
@@ -125,33 +126,6 @@ def _groups(sources: Sequence[int], batch: int) -> Iterator[tuple[list[int], lis
         if source == tile:
             computed.append(tile)
     yield group, computed
-
-
-def within_memory(compute: Callable[[int], Tensor], batch: int, tile: Sequence[int], device: torch.device) -> Tensor:
-    """``compute(batch)``; when memory runs out, again with half the batch, down to one tile.
-
-    Raises:
-        InputError: one tile does not fit the memory either.
-    """
-    while True:
-        try:
-            return compute(batch)
-        except RuntimeError as problem:
-            if not out_of_memory(problem):
-                raise
-        # outside of the except clause, whose traceback would keep the failed tensors alive
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        if batch == 1:
-            raise InputError(
-                f"Not enough memory on {device} for one tile of {'x'.join(map(str, tile))} voxels. Close other "
-                "programs that use it, compute on the CPU, or use a smaller network."
-            )
-        batch //= 2
-
-
-def _fits(size: int, device: torch.device) -> bool:
-    return size <= torch.cuda.mem_get_info(device)[0] // 3
 
 
 def _tile_slices(tiling: Tiling, position: Sequence[int], plane: int) -> tuple[int | slice, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -37,13 +38,13 @@ def working_dice(
     """
     own = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     method.load_state_dict(state)
-    predictor = Predictor(card, method.segmenter, run.device, run.dtype)
+    predictor, tell = Predictor(card, method.segmenter, run.device, run.dtype), _telling(run)
     scores = []
     try:
         for case in range(len(source)):
             shape = source.shape(case)
             image = torch.from_numpy(source.crop(case, (0, 0, 0), shape))
-            predicted = predictor.logits(image, on_tile=_stopping(run)).argmax(0).cpu().numpy()
+            predicted = predictor.logits(image, on_tile=_stopping(run), tell=tell).argmax(0).cpu().numpy()
             truth, missing = source.label_crop(case, (0, 0, 0), shape), source.missing(case)
             if missing is not None:
                 predicted[missing[predicted]] = 0
@@ -69,13 +70,13 @@ def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run:
     Raises:
         Cancelled: ``run`` was.
     """
-    predictor = Predictor(card, network, run.device, run.dtype)
+    predictor, tell = Predictor(card, network, run.device, run.dtype), _telling(run)
     names = {label.value: label.name for label in card.labels if label.value}
     progress = events.ProgressMeter(run.emit, len(files), "cases")
     scores = []
     for done, case in enumerate(files):
         volume = read_channels(case.images, len(card.plan.channels))
-        predicted = predictor.predict(volume, on_tile=_stopping(run)).labels
+        predicted = predictor.predict(volume, on_tile=_stopping(run), tell=tell).labels
         truth = read_case_labels(case, volume.geometry)
         looked_for = case.labeling.structures
         measured = measure(
@@ -98,3 +99,8 @@ def _stopping(run: Run) -> OnTile:
             raise Cancelled("Stopped while scoring.")
 
     return on_tile
+
+
+def _telling(run: Run) -> Callable[[str], None]:
+    """Warns of the same thing once, however many cases it is said of."""
+    return functools.cache(lambda text: run.emit(events.warning(text)))
