@@ -142,6 +142,7 @@ def test_a_network_far_larger_than_its_weights_is_not_built(tmp_path, widths):
         ("plan", {"channels": [{}]}, "differ in their number of channels"),
         ("plan", {"channels": [{}, {"normalization": {"low": 2.0}}]}, "low is above its high"),
         ("plan", {"channels": [{}, {"normalization": {"mean": float("inf")}}]}, "mean: expected a finite number"),
+        ("plan", {"conventions": {"overlap": 0.999999}}, "overlap must be from 0 to 0.95"),
         ("labels", [{"value": 0, "name": "a"}], "must be 1 to 65535"),
         ("labels", [{"value": 1, "name": "a"}, {"value": 1, "name": "b"}], "the same value"),
         ("labels", [{"value": n + 1, "name": str(n)} for n in range(256)], "at most 255 labels"),

@@ -25,13 +25,13 @@ from contrastiveseg.segmentation.predictor import Predictor
 WINDOW = Normalization("window", -100.0, 300.0, 50.0, 80.0)
 
 
-def checkpoint(path, dimensions, **plan):
+def checkpoint(path, dimensions, patch=None, **plan):
     """A network of two channels with random weights, which finds labels 3 and 7 in about a third of the voxels each."""
     torch.manual_seed(0)
     spec = NetworkSpec("unet", dimensions, 2, {"widths": [8, 16], "strides": [[2] * dimensions]})
     network = Segmenter(build(spec), 3)
     network.head.weight.data.normal_(0, 1)
-    patch = (16, 16, 16) if dimensions == 3 else (16, 16, 1)
+    patch = patch or ((16, 16, 16) if dimensions == 3 else (16, 16, 1))
     channels = (Channel("T1", "MR"), Channel("CT", "CT", WINDOW))
     made = Plan(dimensions, channels, (1.0, 1.0, 1.0), patch, 2, **plan)
     labels = (Label(3, "liver"), Label(7, "spleen"))
@@ -164,8 +164,10 @@ def test_the_description_says_what_is_done(tmp_path):
 
 def test_what_cannot_be_exported_is_refused_and_nothing_is_left(pretrained, tmp_path, monkeypatch):
     imported = checkpoint(tmp_path / "b.safetensors", 3, conventions=Conventions(crop=True))
+    large = checkpoint(tmp_path / "large.safetensors", 3, patch=(100_000, 100_000, 100_000))
     for to, model, says in (
         ("monai", imported, "MONAI has no transforms for how this imported model"),
+        ("monai", large, "tiles of 100000x100000x100000 voxels"),
         ("monai", pretrained, "was only pre-trained"),
         ("monai", tmp_path / "none.safetensors", "There is no checkpoint"),
     ):
@@ -174,7 +176,7 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_left(pretrained, tmp_
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(InputError, match=r'pip install "contrastiveseg\[onnx\]"'):
         export(imported, "onnx", tmp_path / "out")
-    assert {path.name for path in tmp_path.iterdir()} == {"b.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"b.safetensors", "large.safetensors"}
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()
     with pytest.raises(InputError, match="is not empty"):

@@ -52,6 +52,12 @@ def test_patch(shape, rule, voxels, patch):
     assert fit_patch(shape, rule, voxels) == patch
 
 
+def test_a_patch_of_a_volume_without_end_is_found_at_once():
+    """As a card with a spacing of a nanometer asks for."""
+    patch = fit_patch((10**11, 10**11, 10**11), PatchRule((8, 8, 8)), 4096)
+    assert patch == (16, 16, 16)
+
+
 def test_two_dimensional_patch_is_one_voxel_thick_across_the_thick_slices():
     for axis in range(3):
         spacing, shape = [1.5, 1.5, 1.5], [192, 192, 192]

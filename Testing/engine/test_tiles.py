@@ -66,3 +66,6 @@ def test_more_overlap_computes_more() -> None:
 
 def test_a_tile_never_shrinks_to_one_voxel_at_the_bottleneck() -> None:
     assert fit_tiles((3, 4, 5), (8, 8, 8), (32, 32, 32)).tile == (8, 8, 16)
+    many = fit_tiles((30, 40, 50), (8, 8, 8), (1, 1, 1))
+    assert many.tile == (8, 8, 16)
+    assert many.starts[2][-1] == 50 - 16

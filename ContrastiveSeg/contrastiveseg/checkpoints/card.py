@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ..errors import InputError
 from ..networks.spec import NetworkSpec
-from ..planning.plan import Plan, is_orientation
+from ..planning.plan import MOST_OVERLAP, Plan, is_orientation
 
 #: Raised whenever an older reader would misunderstand the card.
 SCHEMA = 3
@@ -135,7 +135,7 @@ def check_card(card: Card, where: str) -> None:
         (min(plan.patch) >= 1, "plan.patch must be 1 or more"),
         (0 <= plan.slice_axis <= 2, "plan.slice_axis must be 0, 1 or 2"),
         (is_orientation(conventions.orientation), "plan.conventions.orientation must be stored, or as LPS or RAS"),
-        (0 <= conventions.overlap < 1, "plan.conventions.overlap must be from 0 to below 1"),
+        (0 <= conventions.overlap <= MOST_OVERLAP, f"plan.conventions.overlap must be from 0 to {MOST_OVERLAP}"),
         (
             set(conventions.mirrored or ()) <= set(range(plan.dimensions)),
             "plan.conventions.mirrored names an axis that the network does not have",

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..planning.fingerprint import declared_modality
-from ..planning.plan import Channel, Conventions, Normalization, Plan, is_orientation
+from ..planning.plan import MOST_OVERLAP, Channel, Conventions, Normalization, Plan, is_orientation
 from ..printable import quoted
 from .card import Label
 from .monai_config import Config, Part
@@ -122,7 +122,7 @@ def _tiles(config: Config, orientation: str, stride: tuple[int, ...]) -> tuple[t
         raise InputError(f"{config.where}: roi_size {x} x {y} x {z} is no multiple of the network's {stride[::-1]}.")
     overlap = config.number(inferer, "overlap", _OVERLAP)
     padding = config.value(inferer.arguments.get("padding_mode", "constant"), "padding_mode")
-    if not 0 <= overlap < 1 or padding not in _PADDING:
+    if not 0 <= overlap <= MOST_OVERLAP or padding not in _PADDING:
         raise InputError(f"{config.where}: overlap or padding_mode of the inferer is not known here.")
     kind = _PADDING[padding]
     return patch, Conventions(orientation, padding="zero" if kind == "zero" else "edge", overlap=overlap)

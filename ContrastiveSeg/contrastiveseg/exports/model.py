@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from .. import __version__
 from ..checkpoints.card import Card
 from ..checkpoints.header import digest
 from ..checkpoints.open import open_segmenter
+from ..errors import InputError
 from ..networks.segmenter import Segmenter
 from ..planning.normalize import PERCENTILES
 from ..planning.plan import Channel, Plan
 from ..serialization import to_json
+from ..volumes.memory import free_memory
 
 FORMAT = "contrastiveseg exported model"
 SCHEMA = 1
@@ -42,8 +45,18 @@ class OpenedModel:
         return ["background", *(label.name for label in self.card.labels)]
 
     def tile(self, batch: int = 1) -> Tensor:
-        """Noise (batch, channels, *patch), the same each time."""
+        """Noise (batch, channels, *patch), the same each time.
+
+        Raises:
+            InputError: the memory does not hold the network's first maps of such a tile.
+        """
         plan, random = self.card.plan, torch.Generator().manual_seed(0)
+        needed = 4 * batch * math.prod(plan.patch_shape) * (len(plan.channels) + 2 * self.network.backbone.channels[0])
+        if (free := free_memory(needed)) < needed:
+            raise InputError(
+                f"{self.name} has tiles of {'x'.join(map(str, plan.patch_shape))} voxels, for which its network needs "
+                f"{needed / 2**30:.3g} GiB, and {free / 2**30:.3g} GiB of memory are free. Use a machine with more."
+            )
         return torch.randn(batch, len(plan.channels), *plan.patch_shape, generator=random)
 
 

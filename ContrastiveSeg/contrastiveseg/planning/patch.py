@@ -30,7 +30,8 @@ def fit_patch(shape: Sequence[int], rule: PatchRule, voxels: int) -> tuple[int, 
     """
     patch = []
     for n, d in zip(shape, rule.multiple, strict=True):
-        extent = n * rule.max_coverage
+        # No axis of a patch has more than all its voxels; far more than that would be shrunk for minutes.
+        extent = min(n * rule.max_coverage, max(voxels, rule.least * d))
         down = int(extent // d) * d
         patch.append(max(rule.least * d, down if down >= 0.75 * extent else math.ceil(extent / d) * d))
     while math.prod(patch) > voxels:

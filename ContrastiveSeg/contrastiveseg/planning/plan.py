@@ -52,6 +52,10 @@ class Channel:
     normalization: Normalization = field(default_factory=Normalization)
 
 
+#: Neighboring tiles overlap by no more: their number grows without bounds towards 1.
+MOST_OVERLAP = 0.95
+
+
 @dataclass(frozen=True)
 class Conventions:
     """How volumes are turned, cut, resampled and tiled; the defaults are ours, imported networks bring their own.

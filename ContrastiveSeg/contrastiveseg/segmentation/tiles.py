@@ -52,9 +52,9 @@ def fit_tiles(
     (Testing/benchmarks/tile_dice.py).
     """
     tile = [_up(p if whole else min(p, n), d) for n, d, p in zip(shape, divisor, patch, strict=True)]
-    counts = [_count(n, t, overlap) for n, t in zip(shape, tile, strict=True)]
-    if tile == list(divisor) and all(count == 1 for count in counts):
+    if tile == list(divisor):
         tile[-1] *= 2  # instance norm needs more than one voxel at the bottleneck
+    counts = [_count(n, t, overlap) for n, t in zip(shape, tile, strict=True)]
     padded = tuple(max(n, t) for n, t in zip(shape, tile, strict=True))
     starts = tuple(
         tuple(int(s) for s in np.linspace(0, n - t, count).round())
