@@ -358,7 +358,13 @@ def _worker() -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that are no UTF-8 make a request bad, and no end of hearing
         sys.stdin.reconfigure(encoding="utf-8", errors="backslashreplace")
-    return work(sys.stdin, answers)
+
+    def on_host(*given: Any) -> Any:
+        from .remote.near import serve_on
+
+        return serve_on(*given)
+
+    return work(sys.stdin, answers, on_host)
 
 
 def _methods(name: str | None, as_json: bool) -> int:

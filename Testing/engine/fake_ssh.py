@@ -7,9 +7,10 @@ from pathlib import Path
 
 #: Files beside it switch: "down" (no connection), "cut" (every watch is cut after three lines), "cut once".
 _SCRIPT = """#!/bin/sh
+here="{here}"
+echo "$*" >> "$here/typed"
 while [ "$1" != "--" ]; do shift; done
 shift; host=$1; shift
-here="{here}"
 echo "$*" >> "$here/calls"
 if [ -f "$here/down" ]; then echo "ssh: connect to host $host port 22: Connection refused" >&2; exit 255; fi
 export XDG_CACHE_HOME="$here/cache"

@@ -19,7 +19,7 @@ from contrastiveseg.events import Log, Metric, Progress, StageStarted
 from contrastiveseg.jobs.run import run
 from contrastiveseg.remote import near
 from contrastiveseg.remote.far import far
-from contrastiveseg.remote.near import Host, LostConnection, run_on
+from contrastiveseg.remote.near import Host, LostConnection, run_on, serve_on
 from contrastiveseg.remote.packing import pack, place_here
 from contrastiveseg.results import SegmentResult
 from contrastiveseg.volumes.dataset import find_cases
@@ -111,7 +111,7 @@ def test_a_cancelled_training_keeps_what_it_has_there(box, dataset, tmp_path):
 def test_a_job_outlives_its_connection(box, job, tmp_path):
     said: list = []
     box.switch("cut")
-    with pytest.raises(LostConnection, match="the same command watches it again"):
+    with pytest.raises(LostConnection, match="start the same one again to watch it"):
         run_on(HOST, job, said.append, lambda: False)
     assert told(said).count("is lost. The job goes on there; connecting anew.") == 2
     assert not (tmp_path / "there").exists()
@@ -124,6 +124,23 @@ def test_a_job_outlives_its_connection(box, job, tmp_path):
     stages = [event.name for event in said if isinstance(event, StageStarted)]
     assert len(stages) == len(set(stages)) + 1  # loading here and there; nothing is told twice
     assert len(result.written) == len(contents(tmp_path / "there")) == 4
+    assert list(box.jobs.iterdir()) == []
+
+
+def test_a_watcher_may_leave_and_the_job_goes_on(box, dataset, tmp_path):
+    output = tmp_path / "base.safetensors"
+    job = PretrainJob(images=(str(dataset / "imagesTr"),), output=str(output), method="macl", steps=3, **COMMON)
+    seen: list = []
+    with pytest.raises(LostConnection, match="The job goes on there"):
+        run_on(HOST, job, seen.append, lambda: False, lambda: any(isinstance(e, Metric) for e in seen))
+    assert not output.exists()
+    # As the panel's worker does, which may not ask for a password.
+    named = {"name": HOST.name, "command": HOST.command}
+    serve_on(named, job, seen.append, lambda: False, lambda: False)
+    assert output.is_file()
+    assert [event.step for event in seen if isinstance(event, Metric) and event.name == "loss"][-1] == 2
+    typed = (box.folder / "typed").read_text().splitlines()
+    assert ["BatchMode=yes" in words for words in typed] == [False, False, True, True]
     assert list(box.jobs.iterdir()) == []
 
 

@@ -125,7 +125,7 @@ def test_what_runs_is_asked_to_stop_when_nobody_reads_the_answers_any_more(monke
             threading.Event().wait()
 
     monkeypatch.setattr("contrastiveseg.jobs.worker.run", job)
-    assert work(Silent(), Unread()) == 0
+    assert work(Silent(), Unread(), pytest.fail) == 0
     assert ended == ["saved"]
 
 
@@ -180,6 +180,9 @@ def test_bad_requests_are_answered_and_the_worker_goes_on(start):
         ({"id": 7, "job": job}, None, "A request is"),
         ({"id": "7"}, None, "A request is"),
         ({"id": "7", "query": 1}, None, "A request is"),
+        ({"id": "7", "job": job, "host": "me@box"}, None, "A request is"),
+        ({"id": "7", "job": job, "host": {"name": "-x"}}, "7", "--host takes a name as user@machine, not '-x'"),
+        ({"id": "7", "host": {"name": "me@box", "port": 1}}, "7", "host: unknown port"),
         ({"id": "7", "query": "weather"}, "7", "There is no query 'weather'. There are: methods, devices, libraries."),
         ({"id": "7", "job": {"kind": "dance"}}, "7", "There is no job 'dance'. There are: pretrain"),
         ({"id": "7", "job": {"kind": ["segment"]}}, "7", "There is no job"),
@@ -278,7 +281,7 @@ def test_a_worker_that_can_hear_no_more_ends(monkeypatch):
         raise OSError("the pipe went")
 
     answers = io.StringIO()
-    assert work(broken(), answers) == 0
+    assert work(broken(), answers, pytest.fail) == 0
     assert "A request is" in answers.getvalue()
 
 

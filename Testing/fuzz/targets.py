@@ -263,6 +263,10 @@ class _Heard:
         pass
 
 
+def _no_machine(*given: Any) -> Any:
+    raise InputError("No other machine is asked.")
+
+
 def _worker(folder: Path, file: Path) -> Any:
     """A changed request, and behind it one that must be answered."""
     heard = _Heard()
@@ -273,7 +277,7 @@ def _worker(folder: Path, file: Path) -> Any:
         yield '\n{"id": "last", "query": "devices"}\n'
         heard.last.wait()
 
-    code = work(lines(), heard)  # type: ignore[arg-type]
+    code = work(lines(), heard, _no_machine)  # type: ignore[arg-type]
     answered = [json.loads(line) for line in heard.lines]
     if code or any("Unexpected" in str(answer.get("what")) for answer in answered):
         raise Unsound(f"the worker said {heard.lines} and ended with {code}")

@@ -123,9 +123,9 @@ class Kept:
         self.running = True
         self._worker.query(name, on_result)
 
-    def submit(self, job: Any, on_event: Callable[[Any], None]) -> str:
+    def submit(self, job: Any, on_event: Callable[[Any], None], host: Any = None) -> str:
         self.running = True
-        self._ids.append(self._worker.submit(job, on_event))
+        self._ids.append(self._worker.submit(job, on_event, host))
         return self._ids[-1]
 
     def stop(self, on_stopped: Callable[[], None] = lambda: None) -> None:

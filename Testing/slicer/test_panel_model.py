@@ -215,7 +215,7 @@ def test_the_device_is_remembered_for_this_machine(drive):
     from ContrastiveSegPanel.ui import device_box
 
     combo = drive.segment.deviceComboBox
-    drive.wait_for(lambda: combo.count == 1 + len(drive.session.devices), SECONDS)
+    drive.wait_for(lambda: combo.count == 2 + len(drive.session.devices), SECONDS)
     index = drive.panel.sections["segment"]._options.device._names.index("cpu")
     pick(combo, index)
     assert slicer.app.settings().value("ContrastiveSeg/Device") == "cpu"

@@ -10,7 +10,7 @@ import itertools
 import json
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -95,14 +95,16 @@ class EngineClient:
         to do themselves otherwise."""
         self.query("libraries", lambda value: None)
 
-    def submit(self, job: Job, on_event: Callable[[events.Event], None]) -> str:
-        """Ask for ``job``; returns its id.
+    def submit(self, job: Job, on_event: Callable[[events.Event], None], host: Mapping[str, str] | None = None) -> str:
+        """Ask for ``job``, here or on another machine (``host``: its name, and how the engine is called there);
+        returns its id.
 
         ``on_event`` gets its events, of which exactly one, the last, is a ``Result`` (with a value of the job's class
         in :mod:`contrastiveseg.results`) or an ``Error``; an ``Error`` comes also when the worker cannot start, dies or
         is stopped. It is never called from here.
         """
-        return self._request({"job": {"kind": job.kind, **to_json(job)}}, on_event, job.kind)
+        where = {} if host is None else {"host": dict(host)}
+        return self._request({"job": {"kind": job.kind, **to_json(job)}, **where}, on_event, job.kind)
 
     def query(self, name: str, on_result: Callable[[Any], None]) -> None:
         """Ask the engine what it knows ("methods", "devices", "libraries"). A failure goes to the log only."""
@@ -114,6 +116,15 @@ class EngineClient:
                 self.log_line.emit(event.what)
 
         self._request({"query": name}, answer, None)
+
+    def ask_host(self, host: Mapping[str, str], on_answer: Callable[[str], None]) -> None:
+        """Ask another machine whether it can do jobs; ``on_answer`` gets what is wrong, or ""."""
+
+        def answer(event: events.Event) -> None:
+            if isinstance(event, events.Result | events.Error):
+                on_answer(event.what if isinstance(event, events.Error) else "")
+
+        self._request({"host": dict(host)}, answer, None)
 
     def cancel(self, identifier: str) -> None:
         """Ask a job to end; if it has not after ``GRACE`` seconds, its processes are killed."""

@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from slicer.i18n import tr as _
 
 from .. import settings
+from ..workflows import computers
 from ..workflows.session import Session
 
 
 def chosen_device(session: Session) -> str:
-    """As jobs take it: the user's choice, or "auto" where this machine does not have that device any more."""
+    """As jobs take it: the user's choice, or "auto" where this machine does not have that device any more, or another
+    computer is chosen."""
     chosen = settings.text("Device", "auto")
-    return chosen if any(device["name"] == chosen for device in session.devices) else "auto"
+    here = computers.chosen() is None and any(device["name"] == chosen for device in session.devices)
+    return chosen if here else "auto"
 
 
 class DeviceBox:
-    """A combo box of the engine's devices, filled when the engine has listed them."""
+    """A combo box of the engine's devices, filled when the engine has listed them, and of other computers."""
 
     def __init__(self, combo: Any, session: Session) -> None:
         self._combo, self._session = combo, session
         self._names: list[str] = []
+        #: What the items behind the devices do.
+        self._others: list[Callable[[], None]] = []
         combo.connect("activated(int)", self._on_activated)
         self.fill()
 
-    @property
-    def current(self) -> str:
-        """The device's name, as jobs take it."""
-        return self._names[self._combo.currentIndex]
-
     def fill(self) -> None:
-        devices = self._session.devices
+        """Show what there is, and what is chosen."""
+        devices, known, chosen = self._session.devices, computers.known(), computers.chosen()
         self._names = ["auto", *(str(device["name"]) for device in devices)]
+        others = [(computer.name, partial(computers.choose, computer)) for computer in known]
+        others.append((_("Another computer…"), partial(computers.add, self._session, self.fill)))
+        if chosen is not None:
+            others.append((_("Forget {computer}").format(computer=chosen.name), partial(computers.forget, chosen)))
+        self._others = [do for _text, do in others]
         self._combo.clear()
-        for label in (_("Automatic"), *(device["label"] for device in devices)):
+        for label in (_("Automatic"), *(device["label"] for device in devices), *(text for text, _do in others)):
             self._combo.addItem(label)
-        self._combo.setCurrentIndex(self._names.index(chosen_device(self._session)))
+        if chosen is not None:
+            self._combo.setCurrentIndex(len(self._names) + known.index(chosen))
+        else:
+            self._combo.setCurrentIndex(self._names.index(chosen_device(self._session)))
 
     def _on_activated(self, index: int) -> None:
-        settings.set_text("Device", self._names[index])
+        if index < len(self._names):
+            computers.choose(None)
+            settings.set_text("Device", self._names[index])
+        else:
+            self._others[index - len(self._names)]()
+        self.fill()

@@ -83,6 +83,8 @@ class JobsSection(Section):
         ui.jobDownButton.setEnabled(0 <= place < len(waiting) - 1)
         ui.jobCancelButton.setEnabled(isinstance(job, Entry) and job.state in ("waiting", "running"))
         stopped = isinstance(job, Interrupted)
+        watched = isinstance(job, Interrupted) and job.computer is not None
+        ui.jobGoOnButton.setText(_("Resume watching") if watched else _("Go on"))
         ui.jobGoOnButton.setEnabled(stopped and not self.session.obstacle)
         ui.jobDiscardButton.setEnabled(stopped)
 
@@ -109,17 +111,23 @@ class JobsSection(Section):
 
     def _discard(self) -> None:
         job = self._selected
+        if not isinstance(job, Interrupted):
+            return
         question = _("Discard what {name} needs to go on? A checkpoint that it has written stays.")
-        if isinstance(job, Interrupted) and self.session.confirm(question.format(name=job.output.stem)):
+        if job.computer is not None:
+            question += " " + _("On {computer} it goes on, if it has not ended.").format(computer=job.computer.name)
+        if self.session.confirm(question.format(name=job.output.stem)):
             remove_files(job.output, job.folder)
             self.show()
 
 
 def _title(job: Entry | Interrupted) -> str:
-    return title(job.job, job.output) if isinstance(job, Interrupted) else job.title
+    return title(job.job, job.output, job.computer) if isinstance(job, Interrupted) else job.title
 
 
 def _state(job: Entry | Interrupted) -> str:
+    if isinstance(job, Interrupted) and job.computer is not None:
+        return _("Not watched")
     if isinstance(job, Interrupted):
         return _("Interrupted") if job.learned else _("Not begun")
     return {

@@ -10,7 +10,7 @@ from contrastiveseg.descriptions import Pieces
 from ..mrml.parameters import Parameters
 from ..workflows.segmenting import Options
 from ..workflows.session import Session
-from .device_box import DeviceBox
+from .device_box import DeviceBox, chosen_device
 
 #: The words of ``SegmentJob``, in the order of the box.
 _PIECES: tuple[Pieces, ...] = ("auto", "all", "largest")
@@ -20,7 +20,7 @@ class SegmentOptions:
     """The widgets in which options are chosen; ``on_change`` is called for those that the scene remembers."""
 
     def __init__(self, session: Session, ui: Any, on_change: Callable[[], None]) -> None:
-        self._ui = ui
+        self._session, self._ui = session, ui
         self.device = DeviceBox(ui.deviceComboBox, session)
         ui.piecesComboBox.connect("currentIndexChanged(int)", on_change)
         for box in (ui.mirrorCheckBox, ui.uncertaintyCheckBox):
@@ -34,7 +34,7 @@ class SegmentOptions:
             mirror=self._ui.mirrorCheckBox.checked,
             pieces=_PIECES[self._ui.piecesComboBox.currentIndex],
             uncertainty=self._ui.uncertaintyCheckBox.checked,
-            device=self.device.current,
+            device=chosen_device(self._session),
             roi=self._ui.roiSelector.currentNode(),
         )
 

@@ -16,6 +16,7 @@ from ..mrml.parameters import Parameters
 from ..mrml.slice_views import displayed_volumes
 from ..timer import single_shot
 from ..workflows import segment_checks
+from ..workflows.computers import chosen
 from ..workflows.display import show_results
 from ..workflows.quality import SceneQuality
 from ..workflows.segment_queue import SegmentQueue
@@ -150,7 +151,8 @@ class SegmentSection(JobSection):
         current = self._prepared()
         if current is not None:
             self._current = current
-            self.task.start(current.steps(), current.job(), self._on_result, self._on_problem, self._on_event)
+            done, failed = self._on_result, self._on_problem
+            self.task.start(current.steps(), current.job(), done, failed, self._on_event, chosen())
 
     def _add_to_queue(self) -> None:
         work = self._prepared()

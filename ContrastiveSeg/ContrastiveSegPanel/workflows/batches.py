@@ -20,6 +20,7 @@ from contrastiveseg.events import Event
 from contrastiveseg.results import Failure, QualityCase, QualityResult, SegmentResult
 
 from ..mrml import scene, sequences
+from .computers import Computer
 from .pairing import PREDICTED
 from .quality import Looked, from_files, pictures_folder
 from .queue import Entry
@@ -37,6 +38,7 @@ class Batch:
         volume: as in :class:`.quality.Looked`.
         take: gives what puts the label maps into the scene, if they go there.
         close: removes its files; what was not taken is gone.
+        computer: the other one that segments; None for this one.
     """
 
     source: str
@@ -46,6 +48,7 @@ class Batch:
     steps: Sequence[Step] = ()
     take: Callable[[], Sequence[Step]] = tuple
     close: Callable[[], None] = lambda: None
+    computer: Computer | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ class Batches:
 
         def begin() -> None:
             callbacks.on_begin()
-            self.task.start(batch.steps, batch.job, segmented, failed, callbacks.on_event)
+            self.task.start(batch.steps, batch.job, segmented, failed, callbacks.on_event, batch.computer)
 
         entry.begin = begin
         self._session.queue.add(entry)

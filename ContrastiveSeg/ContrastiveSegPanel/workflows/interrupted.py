@@ -23,10 +23,11 @@ from contrastiveseg.files import leftovers, write_text
 from contrastiveseg.serialization import from_json, to_json
 
 from .catalog import SUFFIX
+from .computers import Computer
 
 TrainingJob = PretrainJob | FinetuneJob
 _ENDING = ".job"
-_JOB = "job.json"
+_JOB, _COMPUTER = "job.json", "computer"
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,18 @@ class Interrupted:
     Attributes:
         folder: its files.
         learned: whether there is something to go on from.
+        computer: the other one that does it, where it may be going on; None for this one.
     """
 
     output: Path
     folder: Path
     job: TrainingJob
     learned: bool
+    computer: Computer | None = None
 
     @property
     def resumed(self) -> TrainingJob:
-        """The job that goes on with it."""
+        """The job that goes on with it, or that another computer knows it by."""
         return replace(self.job, resume="auto")
 
 
@@ -54,13 +57,14 @@ def folder_of(output: Path) -> Path:
     return output.with_name(output.name + _ENDING)
 
 
-def save_job(job: TrainingJob, folder: Path) -> None:
-    """Keep a job whose files are written.
+def save_job(job: TrainingJob, folder: Path, computer: Computer | None = None) -> None:
+    """Keep a job whose files are written, and the other computer that does it.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    write_text(folder / _JOB, json.dumps({"kind": job.kind, **to_json(job)}, indent=1))
+    elsewhere = {} if computer is None else {_COMPUTER: to_json(computer)}
+    write_text(folder / _JOB, json.dumps({"kind": job.kind, **to_json(job), **elsewhere}, indent=1))
 
 
 def interrupted(models: Path, alive: Collection[Path]) -> list[Interrupted]:
@@ -72,23 +76,24 @@ def interrupted(models: Path, alive: Collection[Path]) -> list[Interrupted]:
     found = []
     for folder in sorted(models.glob(f"*{SUFFIX}{_ENDING}")) if models.is_dir() else []:
         output = folder.with_name(folder.name.removesuffix(_ENDING))
-        job = _saved_job(folder)
+        job, computer = _saved_job(folder)
         learned = resume_file(output).is_file()
         if output in alive or job is None or _claimed(output):
             continue
-        if output.is_file() and not learned:
+        if output.is_file() and not learned and computer is None:
             # It had ended well, and Slicer before its files were removed.
             remove_files(output, folder)
         else:
-            found.append(Interrupted(output, folder, replace(job, output=str(output)), learned))
+            found.append(Interrupted(output, folder, replace(job, output=str(output)), learned, computer))
     return found
 
 
-def title(job: TrainingJob, output: Path) -> str:
-    """What a training is, for the user."""
+def title(job: TrainingJob, output: Path, computer: Computer | None = None) -> str:
+    """What a training is, and which other computer does it, for the user."""
     kind = _("Fine-tune") if isinstance(job, FinetuneJob) else _("Pre-train")
     budget = _("{count} steps").format(count=job.steps) if job.steps else _("{count:g} min").format(count=job.minutes)
-    return f"{kind} {output.stem} ({job.method}, {budget})"
+    where = "" if computer is None else ", " + _("on {computer}").format(computer=computer.name)
+    return f"{kind} {output.stem} ({job.method}, {budget}{where})"
 
 
 def resume_file(output: Path) -> Path:
@@ -123,11 +128,13 @@ def _claimed(output: Path) -> bool:
     return lock.exists() and is_locked(lock)
 
 
-def _saved_job(folder: Path) -> TrainingJob | None:
-    """The job kept in ``folder``; None where there is none that this version can do."""
+def _saved_job(folder: Path) -> tuple[TrainingJob | None, Computer | None]:
+    """The job kept in ``folder``, None where there is none that this version can do; and the computer that does it."""
     try:
         data = json.loads((folder / _JOB).read_text(encoding="utf-8"))
+        elsewhere = data.pop(_COMPUTER, None)
+        computer = None if elsewhere is None else from_json(Computer, elsewhere)
         job = from_json(JOBS[data.pop("kind")], data)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, InputError):
-        return None
-    return job if isinstance(job, (PretrainJob, FinetuneJob)) else None
+        return None, None
+    return (job, computer) if isinstance(job, (PretrainJob, FinetuneJob)) else (None, None)

@@ -13,6 +13,7 @@ from contrastiveseg.events import Event, Log
 from contrastiveseg.results import Failure, QualityCase
 
 from .batches import Batch, BatchCallbacks, Batches
+from .computers import chosen
 from .quality import in_scene
 from .queue import Entry
 from .segmenting import Segmenting
@@ -49,6 +50,7 @@ class SegmentQueue:
             work.steps(),
             partial(self._take, work, title),
             work.close,
+            chosen(),
         )
         callbacks = BatchCallbacks(_nothing, partial(self._done, work), partial(self._failed, work), self._on_event)
         self._entries[work] = self._batches.start(batch, callbacks)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
 from contrastiveseg.descriptions import Job
-from contrastiveseg.errors import Cancelled
+from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.events import Error, Event, Progress, Result, Stage, StageStarted
 
 from ..engine.client import EngineClient
 from ..signal import Signal
 from ..timer import single_shot
+
+if TYPE_CHECKING:
+    from .computers import Computer
 
 #: What is done, in words for the user, and the function that does it.
 Step = tuple[str, Callable[[], None]]
@@ -63,6 +66,7 @@ class Task:
     Attributes:
         state: "idle", "writing" (its files), "running", or "stopping" from the click on Cancel to the end.
         changed: signal after every change of ``state``.
+        refused: whether the last job ended because of what it was given.
         progressed: signal with (done, total); a ``total`` of 0 says that something happens, not how much.
         status: signal with a text for the user: what is done now, or how it ended.
     """
@@ -70,6 +74,7 @@ class Task:
     def __init__(self, worker: EngineClient) -> None:
         self.worker = worker
         self.state = "idle"
+        self.refused = False
         self.changed = Signal()
         self.progressed = Signal()
         self.status = Signal()
@@ -87,10 +92,12 @@ class Task:
         on_result: Callable[[Any], None],
         on_problem: Callable[[Exception | str, bool], None],
         on_event: Callable[[Event], None] = lambda event: None,
+        computer: Computer | None = None,
     ) -> None:
         """Do ``steps``, then ``job``. It ends with ``on_result(value)``, or with ``on_problem(problem, cancelled)``;
-        ``on_event`` gets the job's other events."""
+        ``on_event`` gets the job's other events. ``computer`` does it, None for this one."""
         self._job, self._on_result, self._on_problem, self._on_event = job, on_result, on_problem, on_event
+        self._host, self.refused = computer.host if computer is not None else None, False
         self._stage = ""
         self._set_state("writing")
         self._steps.start(steps, self._on_written, self._on_writing)
@@ -114,12 +121,13 @@ class Task:
             return
         self._set_state("running")
         self._show(0, 0, _("Starting"))
-        self._job_id = self.worker.submit(self._job, self._on_job_event)
+        self._job_id = self.worker.submit(self._job, self._on_job_event, self._host)
 
     def _on_job_event(self, event: Event) -> None:
         if isinstance(event, Result):
             self._end(_("Done."), lambda: self._on_result(event.value))
         elif isinstance(event, Error):
+            self.refused = event.exit_code == InputError.exit_code
             cancelled = self.state == "stopping" or event.exit_code == Cancelled.exit_code
             text = _("Stopped.") if cancelled else _("Failed.")
             self._end(text, lambda: self._on_problem(event.what, cancelled))

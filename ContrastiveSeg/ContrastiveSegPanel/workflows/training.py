@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from contrastiveseg.events import Event, Log, Metric, Stage, StageStarted
 
 from ..signal import Signal
+from .computers import Computer, chosen
 from .interrupted import Interrupted, TrainingJob, folder_of, remove_files, resume_file, save_job, title
 from .queue import Entry
 from .session import Session
@@ -51,7 +52,9 @@ class _Run:
     """A training that waits or runs.
 
     Attributes:
-        gone_on: it was interrupted before; its files stay until it has ended well, or the user discards them.
+        computer: the other one that does it; None for this one.
+        gone_on: it was interrupted before, or may go on elsewhere; its files stay until it has ended well, or the user
+            discards them.
         selects: its checkpoint is chosen when it is done.
     """
 
@@ -61,6 +64,7 @@ class _Run:
     callbacks: Callbacks
     entry: Entry
     writing: Steps
+    computer: Computer | None = None
     gone_on: bool = False
     selects: bool = True
 
@@ -115,13 +119,17 @@ class Training:
         return Prepared(output, folder)
 
     def start(self, prepared: Prepared, steps: Sequence[Step], job: TrainingJob, callbacks: Callbacks) -> None:
-        """Do ``steps`` now, and train when those before it in the queue have ended."""
-        keep = (_("Keeping the settings"), partial(save_job, job, prepared.folder))
-        self._enqueue(prepared, [*steps, keep], job, callbacks)
+        """Do ``steps`` now, and train when those before it in the queue have ended, on the chosen computer."""
+        computer = chosen()
+        if computer is not None:  # prepared volumes stay there
+            job = replace(job, cache=None)
+        keep = (_("Keeping the settings"), partial(save_job, job, prepared.folder, computer))
+        self._enqueue(prepared, [*steps, keep], job, callbacks, computer)
 
     def go_on(self, training: Interrupted, callbacks: Callbacks) -> None:
-        """Go on with an interrupted training, when those before it in the queue have ended."""
-        self._enqueue(Prepared(training.output, training.folder), [], training.resumed, callbacks, gone_on=True)
+        """Go on with an interrupted training, or watching it, when those before it in the queue have ended."""
+        prepared = Prepared(training.output, training.folder)
+        self._enqueue(prepared, [], training.resumed, callbacks, training.computer, gone_on=True)
 
     def discard(self, prepared: Prepared) -> None:
         """After :meth:`prepare`, when nothing comes of it."""
@@ -149,11 +157,17 @@ class Training:
             self.session.trainer.stop()
 
     def _enqueue(
-        self, prepared: Prepared, steps: list[Step], job: TrainingJob, callbacks: Callbacks, gone_on: bool = False
+        self,
+        prepared: Prepared,
+        steps: list[Step],
+        job: TrainingJob,
+        callbacks: Callbacks,
+        computer: Computer | None,
+        gone_on: bool = False,
     ) -> None:
         queue = self.session.queue
-        entry = Entry(title(job, prepared.output), _nothing, self.task.cancel, _nothing, prepared.output)
-        run = _Run(prepared, steps, job, callbacks, entry, Steps(), gone_on)
+        entry = Entry(title(job, prepared.output, computer), _nothing, self.task.cancel, _nothing, prepared.output)
+        run = _Run(prepared, steps, job, callbacks, entry, Steps(), computer, gone_on)
         entry.begin, entry.drop = partial(self._begin, run), partial(self._drop, run)
         self._waiting.append(run)
         if queue.busy and steps:
@@ -182,7 +196,8 @@ class Training:
         self._since = time.monotonic()
         self.started.emit()
         run.callbacks.on_begin()
-        self.task.start(run.steps, run.job, partial(self._done, run), partial(self._failed, run), self._on_event)
+        done, failed = partial(self._done, run), partial(self._failed, run)
+        self.task.start(run.steps, run.job, done, failed, self._on_event, run.computer)
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, StageStarted) and event.name in _CURVES:
@@ -200,6 +215,8 @@ class Training:
 
     def _failed(self, run: _Run, problem: Exception | str, cancelled: bool) -> None:
         resume = resume_file(self.output)
+        # What another computer has begun may go on there, and be watched again.
+        run.gone_on = run.gone_on or (run.computer is not None and not self.task.refused)
         # What a training had learned when it was cancelled may be worse than the chosen checkpoint, or not segment.
         self._end(run, "cancelled" if cancelled else "failed", selects=False)
         if not cancelled:
@@ -208,11 +225,13 @@ class Training:
                 problem = f"{problem}\n\n{text.format(path=resume)}"
                 command = run.callbacks.resuming_command
                 problem += "." if not command else _(", or type in a terminal:") + f"\n{command}"
+            elif run.computer is not None and run.gone_on:
+                problem = f"{problem}\n\n" + _("To watch it again, see the section Jobs.")
             self.session.report(problem)
         elif self.output.is_file():
             text = _("Stopped. What was learned so far is kept as {name}; choose it in the section Model to use it.")
             text = text.format(name=self.output_name)
-            if resume.is_file():
+            if resume.is_file() or run.gone_on:
                 text += " " + _("To go on with the training, see the section Jobs.")
             self.task.status.emit(text)
             # The engine's own words name an option of the terminal.

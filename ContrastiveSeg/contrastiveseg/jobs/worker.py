@@ -4,11 +4,14 @@ Requests::
 
     {"id": "7", "job": {"kind": "segment", "checkpoint": "...", ...}}
     {"id": "8", "query": "methods"}
+    {"id": "9", "job": {...}, "host": {"name": "me@box", "command": "contrastiveseg"}}
+    {"id": "10", "host": {"name": "me@box"}}
     {"cancel": "7"}
 
 The first event is "ready", with the version and the process's id. Every further event carries the "id" of its job or
 query, which ends with exactly one "result" or "error" event. They are answered one after the other, in order. torch
-and the last network stay loaded between jobs, so a second job pays for computing only.
+and the last network stay loaded between jobs, so a second job pays for computing only. A job with a "host" is done on
+that machine; a host alone is asked whether it could do one. A training there goes on when stdin closes.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
 from .. import __version__, events
@@ -34,12 +37,17 @@ from .run import run
 
 #: Does what a request asks for.
 Doing = Callable[[events.Emit, events.CancelCheck], Any]
+#: Does a job on the machine of a "host", or asks that machine (None); the last says whether nobody listens any more.
+OnHost = Callable[[Mapping[str, Any], Job | None, events.Emit, events.CancelCheck, events.CancelCheck], Any]
 
 
-def work(requests: TextIO, answers: TextIO) -> int:
+def work(requests: TextIO, answers: TextIO, on_host: OnHost) -> int:
     """Serve ``requests`` until it ends or the process is interrupted; what runs or waits is then cancelled.
 
     An answer that nobody reads holds a job up, but neither hearing nor the end: the process then ends without it.
+
+    Args:
+        on_host: does what other machines are to do.
 
     Returns:
         the exit code: 0, or 130 when interrupted.
@@ -66,7 +74,7 @@ def work(requests: TextIO, answers: TextIO) -> int:
                 cancelled.add(identifier)
             else:
                 cancelled.discard(identifier)
-                waiting.put((identifier, _doing(request)))
+                waiting.put((identifier, _doing(request, on_host, closed.is_set)))
 
     def listen() -> None:
         try:
@@ -132,33 +140,39 @@ def _failures_reported(say: events.Emit) -> Iterator[None]:
         say(events.Error(f"Unexpected {type(problem).__name__}: {problem}. See the log.", 1))
 
 
-def _read(line: str) -> tuple[str, dict[str, Any] | str | None]:
-    """A request: (id, job as JSON), (id, name of a query), or (id, None) to cancel."""
+def _read(line: str) -> tuple[str, dict[str, Any] | None]:
+    """A request: its id and what it holds, None for one to cancel."""
     try:
         data: Any = json.loads(line)
     except (ValueError, RecursionError) as problem:  # the latter from brackets in brackets in brackets
         raise InputError(f"A request must be one JSON object a line; this is not: {line[:80]!r}.") from problem
     if isinstance(data, dict) and isinstance(data.get("cancel"), str):
         return data["cancel"], None
-    if isinstance(data, dict) and isinstance(data.get("id"), str):
-        if isinstance(data.get("job"), dict):
-            return data["id"], data["job"]
-        if isinstance(data.get("query"), str):
-            return data["id"], data["query"]
+    wanted = {"job": dict, "query": str, "host": dict}
+    if (
+        isinstance(data, dict)
+        and isinstance(data.get("id"), str)
+        and isinstance(data.get("host", {}), dict)
+        and any(isinstance(data.get(name), kind) for name, kind in wanted.items())
+    ):
+        return data["id"], data
     raise InputError(
         'A request is {"id": "...", "job": {"kind": ...}}, {"id": "...", "query": "methods"} or {"cancel": "..."}.'
     )
 
 
-def _doing(request: dict[str, Any] | str) -> Doing:
-    """What answers a job or a query; refuses those there are not."""
-    if isinstance(request, str):
-        if request not in QUERIES:
-            raise InputError(f"There is no query {quoted(request)}. There are: {', '.join(QUERIES)}.")
-        answer = QUERIES[request]
-        return lambda emit, cancelled: answer()
-    job = job_from(request)
-    return lambda emit, cancelled: run(job, emit, cancelled)
+def _doing(request: dict[str, Any], on_host: OnHost, closed: events.CancelCheck) -> Doing:
+    """What answers a job, a query or a host; refuses those there are not."""
+    job = job_from(request["job"]) if isinstance(request.get("job"), dict) else None
+    if isinstance(host := request.get("host"), dict):
+        return lambda emit, cancelled: on_host(host, job, emit, cancelled, closed)
+    if job is not None:
+        return lambda emit, cancelled: run(job, emit, cancelled)
+    query = request["query"]
+    if query not in QUERIES:
+        raise InputError(f"There is no query {quoted(query)}. There are: {', '.join(QUERIES)}.")
+    answer = QUERIES[query]
+    return lambda emit, cancelled: answer()
 
 
 def job_from(data: dict[str, Any]) -> Job:

@@ -59,11 +59,14 @@ def far(action: str, identifier: str) -> int:
 
 
 def _receive(folder: Path) -> None:
-    """Take a job: its description, then what is missing of its files; begin it unless it runs or has ended well."""
+    """Take a job: its description, then what is missing of its files; begin it unless it runs or has ended well.
+
+    Without a job it only says what is installed.
+    """
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
     request = take(stdin)
     put(stdout, {"version": __version__, "missing_libraries": _missing_libraries()})
-    if request["version"] != __version__ or _missing_libraries():
+    if request["version"] != __version__ or _missing_libraries() or request["job"] is None:
         return
     store = base() / "files"
     for made in (store, folder.parent):

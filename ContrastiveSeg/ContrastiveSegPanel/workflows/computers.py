@@ -1,0 +1,97 @@
+"""Other computers that the user has named, reached by ssh: which of them computes, and whether it can.
+
+They belong to this machine, not to the scene. Connection, keys and host keys are the business of ssh.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from slicer.i18n import tr as _
+
+from contrastiveseg.errors import InputError
+from contrastiveseg.serialization import from_json
+
+from .. import settings
+
+if TYPE_CHECKING:
+    from .session import Session
+
+_CHOSEN, _KNOWN = "Computer", "Computers"
+
+
+@dataclass(frozen=True)
+class Computer:
+    """A machine as ssh knows it, and how contrastiveseg is called there."""
+
+    name: str
+    command: str = "contrastiveseg"
+
+    @property
+    def host(self) -> dict[str, str]:
+        """As the engine takes it."""
+        return asdict(self)
+
+
+def known() -> list[Computer]:
+    """Those that the user has named, by name."""
+    try:
+        return [from_json(Computer, one) for one in json.loads(settings.text(_KNOWN, "[]"))]
+    except (ValueError, TypeError, InputError):  # changed by hand
+        return []
+
+
+def chosen() -> Computer | None:
+    """The one that computes; None for this one."""
+    name = settings.text(_CHOSEN)
+    return next((computer for computer in known() if computer.name == name), None)
+
+
+def choose(computer: Computer | None) -> None:
+    """Let ``computer`` compute from now on; None for this one."""
+    settings.set_text(_CHOSEN, computer.name if computer is not None else "")
+
+
+def forget(computer: Computer) -> None:
+    """Offer ``computer`` no longer."""
+    _keep([one for one in known() if one != computer])
+
+
+def add(session: Session, on_end: Callable[[], None]) -> None:
+    """Ask the user for a computer, and the computer whether it can compute; it is kept and chosen if it can, and told
+    what to type if not. ``on_end`` is called in any case."""
+    question = _(
+        "The computer, as in: ssh user@machine. It needs the same version of contrastiveseg, and a key, since no "
+        "password is asked for. Where contrastiveseg is not on its path, write behind the name how it is called there, "
+        "as: user@machine /opt/seg/bin/python -m contrastiveseg"
+    )
+    if session.obstacle:
+        session.report(session.obstacle)
+        on_end()
+        return
+    name, _space, command = session.ask(question).partition(" ")
+    if not name:
+        on_end()
+        return
+    computer = Computer(name, command.strip() or Computer.command)
+    session.log(_("Asking {computer} whether it can compute.").format(computer=name))
+    session.worker.ask_host(computer.host, partial(_answered, session, computer, on_end))
+
+
+def _answered(session: Session, computer: Computer, on_end: Callable[[], None], problem: str) -> None:
+    if problem:
+        session.report(problem)
+    else:
+        _keep([*(one for one in known() if one.name != computer.name), computer])
+        choose(computer)
+        session.log(_("{computer} can compute, and is asked to from now on.").format(computer=computer.name))
+    on_end()
+
+
+def _keep(computers: list[Computer]) -> None:
+    ordered = sorted(computers, key=lambda computer: computer.name)
+    settings.set_text(_KNOWN, json.dumps([asdict(computer) for computer in ordered]))
