@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .calling import call, takes_options_of
+from .calling import call, call_anywhere, takes_options_of
 from .checkpoints.starters import checkpoint_path
 from .descriptions import (
     EvaluateJob,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from .checkpoints.card import Card
 
 
-@takes_options_of(PretrainJob)
+@takes_options_of(PretrainJob, anywhere=True)
 def pretrain(**options: Any) -> PretrainResult:
     """Learn a backbone from volumes without labels, or with some, and write it as a checkpoint to fine-tune.
 
@@ -57,10 +57,10 @@ def pretrain(**options: Any) -> PretrainResult:
     >>> cs.inspect(result.checkpoint).kind
     'pretrained'
     """
-    return call(PretrainJob, **options)
+    return call_anywhere(PretrainJob, **options)
 
 
-@takes_options_of(FinetuneJob)
+@takes_options_of(FinetuneJob, anywhere=True)
 def finetune(**options: Any) -> FinetuneResult:
     """Learn to segment from a few labeled volumes, and write a checkpoint that segments.
 
@@ -75,10 +75,10 @@ def finetune(**options: Any) -> FinetuneResult:
     >>> result.transfer.loaded[0], [case.name for case in result.held_out]
     ('encoder', ['synthetic_00002'])
     """
-    return call(FinetuneJob, **options)
+    return call_anywhere(FinetuneJob, **options)
 
 
-@takes_options_of(SegmentJob)
+@takes_options_of(SegmentJob, anywhere=True)
 def segment(**options: Any) -> SegmentResult:
     """Label volumes with a fine-tuned checkpoint: files in, label maps out, each on its volume's own grid.
 
@@ -93,7 +93,7 @@ def segment(**options: Any) -> SegmentResult:
     >>> len(result.written), len(result.failures)
     (4, 0)
     """
-    return call(SegmentJob, **options)
+    return call_anywhere(SegmentJob, **options)
 
 
 @takes_options_of(EvaluateJob)

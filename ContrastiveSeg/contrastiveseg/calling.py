@@ -19,7 +19,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _log = logging.getLogger("contrastiveseg")
 
-#: What every job takes besides its own options; see :func:`call`.
+#: What jobs take besides their own options; see :func:`call` and :func:`call_anywhere`.
+_HOST = """\
+    host: do the job on this machine, named as for ssh (user@machine); files go there and back.
+    host_command: how contrastiveseg is called there; default: contrastiveseg.
+"""
 _WATCHING = """\
     on_event: called with each event on the way (:mod:`contrastiveseg.events`).
     progress: draw bars and print messages, as the terminal does.
@@ -27,8 +31,13 @@ _WATCHING = """\
 """
 
 
-def takes_options_of(job: type[Job]) -> Callable[[Function], Function]:
-    """Decorator: signature and docstring name the fields of ``job`` in place of ``**options``."""
+def takes_options_of(job: type[Job], anywhere: bool = False) -> Callable[[Function], Function]:
+    """Decorator: signature and docstring name the fields of ``job`` in place of ``**options``.
+
+    Args:
+        anywhere: the function calls :func:`call_anywhere`, not :func:`call`.
+    """
+    calls, more = (call_anywhere, _HOST + _WATCHING) if anywhere else (call, _WATCHING)
 
     def decorate(function: Function) -> Function:
         hints, fields = typing.get_type_hints(job), parameters_of(job)
@@ -41,12 +50,12 @@ def takes_options_of(job: type[Job]) -> Callable[[Function], Function]:
             )
             for field in sorted(fields, key=lambda field: not field.required)
         ]
-        watching = [p for p in signature(call, eval_str=True).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+        watching = [p for p in signature(calls, eval_str=True).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
         returned = signature(function, eval_str=True).return_annotation
         function.__signature__ = Signature([*options, *watching], return_annotation=returned)  # type: ignore[attr-defined]
         lines = "".join(f"    {field.name}: {_meaning(field)}.\n" for field in fields)
         text = getdoc(function) or ""
-        function.__doc__ = text.replace("Raises:\n", f"Args:\n{lines}{_WATCHING}\nRaises:\n", 1)
+        function.__doc__ = text.replace("Raises:\n", f"Args:\n{lines}{more}\nRaises:\n", 1)
         return function
 
     return decorate
@@ -78,9 +87,37 @@ def call(
     """
     from .jobs.run import run
 
+    return run(_described(job, options), _emit(on_event, progress), cancelled)
+
+
+def call_anywhere(
+    job: type[Job],
+    *,
+    host: str | None = None,
+    host_command: str | None = None,
+    on_event: events.Emit | None = None,
+    progress: bool = False,
+    cancelled: events.CancelCheck = events.never,
+    **options: Any,
+) -> Any:
+    """The result of ``job`` with ``options``, done here or on another machine.
+
+    Raises:
+        InputError, Cancelled: as :func:`call`.
+        ContrastiveSegError: the connection to the machine is lost; the same call watches the job again.
+    """
+    if host is None and host_command is None:
+        return call(job, on_event=on_event, progress=progress, cancelled=cancelled, **options)
+    from .remote.near import Host, run_on
+
+    there = Host(host or "", host_command or Host.command)
+    return run_on(there, _described(job, options), _emit(on_event, progress), cancelled)
+
+
+def _described(job: type[Job], options: dict[str, Any]) -> Job:
     several = {field.name for field in parameters_of(job) if field.kind == "texts"}
     given = {name: _as_text(value, name in several) for name, value in options.items()}
-    return run(from_json(job, given, job.kind), _emit(on_event, progress), cancelled)
+    return from_json(job, given, job.kind)
 
 
 def _as_text(value: Any, several: bool) -> Any:

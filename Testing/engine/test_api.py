@@ -16,11 +16,12 @@ import torch
 
 import contrastiveseg as cs
 from contrastiveseg import api
-from contrastiveseg.descriptions import JOBS, SegmentJob
+from contrastiveseg.descriptions import JOBS, PretrainJob, SegmentJob
 from contrastiveseg.events import Log, StageStarted
 from contrastiveseg.methods import registry as methods
 from contrastiveseg.networks import registry as backbones
 from contrastiveseg.parameters import parameters_of
+from contrastiveseg.remote.near import Host
 from contrastiveseg.volumes.reading import read_labels, read_volume
 
 HEAVY = ("torch", "monai", "SimpleITK", "numpy", "scipy", "safetensors", "tqdm")
@@ -88,7 +89,9 @@ def test_a_job_function_has_the_signature_of_its_job(name):
     function = getattr(cs, name)
     parameters = inspect.signature(function).parameters
     fields = {f.name: f for f in dataclasses.fields(JOBS[name])}
-    assert set(parameters) == {*fields, "on_event", "progress", "cancelled"}
+    anywhere = {"host", "host_command"} if name in ("pretrain", "finetune", "segment") else set()
+    assert set(parameters) == {*fields, *anywhere, "on_event", "progress", "cancelled"}
+    assert all(f"{option}: " in function.__doc__ for option in anywhere)
     for field in fields.values():
         required = field.default is field.default_factory is dataclasses.MISSING
         assert (parameters[field.name].default is inspect.Parameter.empty) == required
@@ -114,6 +117,24 @@ def test_options_may_be_paths_text_or_several(monkeypatch):
     ]:
         with pytest.raises(cs.InputError, match=says):
             cs.segment(**options)
+
+
+def test_a_job_is_done_on_the_machine_that_is_named(monkeypatch):
+    asked: list = []
+    monkeypatch.setattr("contrastiveseg.remote.near.run_on", lambda *given: asked.append(given[:2]))
+    cs.segment(checkpoint="c", input="a", output="o", host="me@box")
+    cs.pretrain(images="a", output="o", host="box", host_command="python -m contrastiveseg")
+    assert asked == [
+        (Host("me@box"), SegmentJob(checkpoint="c", input=("a",), output="o")),
+        (Host("box", "python -m contrastiveseg"), PretrainJob(images=("a",), output="o")),
+    ]
+    with pytest.raises(cs.InputError, match="unknown host"):
+        cs.rank(checkpoint="c", input="a", host="me@box")
+
+
+def test_a_machine_that_is_not_named_is_none(tmp_path):
+    with pytest.raises(cs.InputError, match="No machine is named"):
+        cs.pretrain(images="a", output=tmp_path / "o.safetensors", host_command="python -m contrastiveseg")
 
 
 def test_events_are_handed_on_and_warnings_logged(monkeypatch, caplog, capsys):
