@@ -25,6 +25,7 @@ from ..workflows.segmenting import Segmenting
 from ..workflows.session import Session
 from ..workflows.task import Task
 from .correct_button import CorrectButton
+from .dicom_button import DicomButton
 from .job_section import JobSection, JobWidgets
 from .queue_button import QueueButton
 from .segment_inputs import SegmentInputs
@@ -62,6 +63,7 @@ class SegmentSection(JobSection):
         self.listen(session.node_leaving, self._on_node_leaving)
         ui.outputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_output)
         self._correct = CorrectButton(ui.correctButton, self._to_correct)
+        self._dicom = DicomButton(session, ui.dicomSegButton, self._to_correct)
         self._undo = UndoButtons(session, ui, self._results, self._after_undo)
         self.show_state()
 
@@ -138,6 +140,7 @@ class SegmentSection(JobSection):
             widget.setVisible(self._inputs.single)
         self._queue_button.show_state()
         self._correct.show_state()
+        self._dicom.show_state()
         self._undo.show_state(self.task.busy)
         ui.show3DButton.setVisible(ui.outputSelector.currentNode() is not None)
         ui.statusLabel.setVisible(bool(ui.statusLabel.text))
@@ -196,6 +199,7 @@ class SegmentSection(JobSection):
     def cancel(self) -> None:
         """The scene closes: nothing of what runs may come into the next one."""
         self._results.clear()
+        self._dicom.cancel()
         self._quality.cancel()
         self._queued.cancel()
         current, self._current = self._current, None
