@@ -254,7 +254,9 @@ class EvaluateJob(Parameters):
         "all", help="what of its volume a reference labels, as in fine-tuning; the rest is in no score"
     )
     checkpoint: str | None = parameter(
-        None, help="the checkpoint that made the predictions, to be warned of cases whose labels it has learned from"
+        None,
+        help="the checkpoint that made the predictions: names the structures, and warns of cases whose labels it has "
+        "learned from",
     )
     report: str | None = _report()
     keep_names: bool = _keep_names()

@@ -14,7 +14,7 @@ from contrastiveseg.descriptions import EvaluateJob
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.evaluation.evaluate import evaluate
 from contrastiveseg.evaluation.job import run_evaluation
-from contrastiveseg.evaluation.tables import to_csv, to_json, to_markdown, write_tables
+from contrastiveseg.evaluation.tables import to_csv, to_json, to_lines, to_markdown, write_tables
 from contrastiveseg.events import Log, Progress
 from contrastiveseg.results import result_from_json
 
@@ -120,6 +120,27 @@ def test_labels_default_to_the_references_values(folders):
     assert evaluate(*folders).labels == {1: "label 1", 2: "label 2"}
 
 
+def test_structures_have_the_names_of_a_dataset_json_beside_the_references(folders, tmp_path):
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "wall": 1}}))
+    output = tmp_path / "out.json"
+    result = run_evaluation(EvaluateJob(predictions=str(folders[0]), references=str(folders[1]), output=str(output)))
+    assert {row.label: row.name for row in result.rows} == {1: "wall", 2: "label 2"}
+
+
+def test_the_log_holds_the_summary_line_by_line_and_no_line_wraps(folders, tmp_path):
+    for number in range(8):
+        write(folders[0] / f"more_{number}.nii.gz", truth())
+    seen: list[object] = []
+    output = str(tmp_path / "out.json")
+    run_evaluation(EvaluateJob(predictions=str(folders[0]), references=str(folders[1]), output=output), seen.append)
+    told = [event.text for event in seen if isinstance(event, Log) and event.level == "info"]
+    assert told == to_lines(evaluate(*folders))
+    assert told[0].split() == "Structure n Dice HD95 (mm) ASSD (mm) Volume error (ml) Missed".split()
+    assert told[2].split() == "label 2 2 0.500 ± 0.707 0.0 0.0 -0.1 ± 0.1 1".split()
+    assert "9 predictions have no reference: d, more_0, more_1, more_2, more_3 and 4 more." in told
+    assert all(line.isprintable() and len(line) <= 120 for line in told)
+
+
 def test_values_missing_from_the_declared_labels_show_in_the_reference(folders):
     evaluation = evaluate(*folders, {1: "wall"})
     assert evaluation.cases[0].undeclared_in_reference == (2,)
@@ -161,7 +182,7 @@ def test_a_pair_that_cannot_be_compared_is_named_and_the_rest_scored(folders, tm
     write(folders[0] / "b.nii.gz", truth(), spacing=(1.0, 1.0, 3.0))
     evaluation = evaluate(*folders, LABELS)
     assert [c.case for c in evaluation.cases] == ["a"]
-    assert "b and" in evaluation.refused["b"]
+    assert evaluation.refused["b"].startswith("b and its reference have the same size but lie up to")
     assert "could not be compared" in to_csv(evaluation)
     assert "**Not compared** and in no mean: b." in to_markdown(evaluation)
     job = EvaluateJob(predictions=str(folders[0]), references=str(folders[1]), output=str(tmp_path / "out.json"))
@@ -205,7 +226,7 @@ def test_nothing_comparable_is_an_error(folders):
     for case in "ab":
         (folders[0] / f"{case}.nrrd").unlink(missing_ok=True)
         write(folders[0] / f"{case}.nii.gz", truth(), spacing=(1.0, 1.0, 3.0))
-    with pytest.raises(InputError, match=r"None of the 2 cases could be compared\. a and"):
+    with pytest.raises(InputError, match=r"None of the 2 cases could be compared\. a and its reference"):
         evaluate(*folders, LABELS)
 
 

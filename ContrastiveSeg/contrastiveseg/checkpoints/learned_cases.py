@@ -66,5 +66,6 @@ class _Names:
 
 
 def first_names(names: Sequence[str], most: int = 5) -> str:
-    """Up to ``most`` of ``names`` for a message."""
-    return f"{', '.join(names[:most])}{', ...' if len(names) > most else ''}"
+    """Up to ``most`` of ``names`` for a message, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"

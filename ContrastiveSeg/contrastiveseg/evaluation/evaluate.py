@@ -18,6 +18,7 @@ from ..volumes.named_labels import check_same_numbers
 from ..volumes.pairing import FolderPairs, pair_folders
 from ..volumes.plausible_labels import check_no_image
 from ..volumes.reading import read_labels
+from ..volumes.segments import segments_of
 from ..volumes.volume import LabelMap
 from .metrics import METRICS, LabelScores, measure
 
@@ -95,6 +96,7 @@ def evaluate(
     emit: Emit = silent,
     cancelled: CancelCheck = never,
     labeling: Labeling = Labeling(),  # noqa: B008
+    names: Mapping[int, str] | None = None,
 ) -> Evaluation:
     """Score ``predictions`` against ``references``: two files, or two folders whose files pair by case name.
 
@@ -103,6 +105,7 @@ def evaluate(
     Args:
         labels: value -> name of what to score; by default every value that occurs in a reference.
         labeling: what of their volumes the references label.
+        names: value -> name of the values that occur; those of segments in the references' files come before them.
 
     Raises:
         InputError: nothing to pair, a reference that cannot be read as labels, or not one pair that can be compared;
@@ -116,7 +119,7 @@ def evaluate(
     emit(StageStarted(Stage.EVALUATE))
     check_same_numbers(file for pair in pairs.values() for file in pair)
     if labels is None:
-        labels = _labels_in([reference for _, reference in pairs.values()], labeling, cancelled)
+        labels = _labels_in([reference for _, reference in pairs.values()], labeling, names or {}, cancelled)
     progress = ProgressMeter(emit, len(pairs), "cases")
     cases: list[EvaluatedCase] = []
     refused: dict[str, str] = {}
@@ -178,14 +181,18 @@ def _paired(predictions: Path, references: Path) -> FolderPairs:
     return paired
 
 
-def _labels_in(references: Sequence[Path], labeling: Labeling, cancelled: CancelCheck) -> dict[int, str]:
+def _labels_in(
+    references: Sequence[Path], labeling: Labeling, names: Mapping[int, str], cancelled: CancelCheck
+) -> dict[int, str]:
     values: set[int] = set()
+    named = dict(names)
     for path in references:
         _stop_if(cancelled)
         values |= set(_values(labeling.apply(_read(path)).array))
+        named |= {segment.value: segment.name for segment in segments_of(path)}
     if not values:
         raise InputError("The references hold no label at all, only background.")
-    return {value: f"label {value}" for value in sorted(values)}
+    return {value: named.get(value, f"label {value}") for value in sorted(values)}
 
 
 def _evaluate_case(

@@ -14,7 +14,7 @@ from ..results import EvaluateResult, Failure
 from ..volumes.dataset_json import DeclaredLabels, declared_labels
 from ..volumes.labeling import Labeling
 from .evaluate import evaluate, files_of
-from .tables import to_csv, to_json, to_markdown, to_rows
+from .tables import to_csv, to_json, to_lines, to_rows
 
 
 def run_evaluation(
@@ -30,14 +30,20 @@ def run_evaluation(
     inputs += [Path(job.checkpoint)] if job.checkpoint else []
     check_outputs(outputs, inputs, job.overwrite)
     card = read_card(Path(job.checkpoint)) if job.checkpoint else None
-    labeling = _labeling(job, emit)
+    declared = _declared(job, emit)
     evaluation = evaluate(
-        Path(job.predictions), Path(job.references), emit=emit, cancelled=cancelled, labeling=labeling
+        Path(job.predictions),
+        Path(job.references),
+        emit=emit,
+        cancelled=cancelled,
+        labeling=Labeling(job.labeled_part, None, declared.ignore, declared.background),
+        names=declared.names | {label.value: label.name for label in (card.labels if card else ())},
     )
     write_text(outputs[0], to_json(evaluation))
     if job.csv:
         write_text(outputs[1], to_csv(evaluation))
-    emit(events.log(to_markdown(evaluation)))
+    for line in to_lines(evaluation):
+        emit(events.log(line))
     if learned := learned_cases(card, [(case.case, None) for case in evaluation.cases]).same_name:
         text = (
             f"The checkpoint has learned from labels of cases named {first_names(learned)}: their scores prove nothing."
@@ -50,12 +56,11 @@ def run_evaluation(
     return EvaluateResult(job.output, job.csv, dice, len(evaluation.cases), rows, tuple(failures))
 
 
-def _labeling(job: EvaluateJob, emit: events.Emit) -> Labeling:
-    """What of their volumes the references label: as the job says, and a dataset.json beside them."""
+def _declared(job: EvaluateJob, emit: events.Emit) -> DeclaredLabels:
+    """What a dataset.json beside the references says of their labels; nothing where it cannot be read."""
     try:
-        declared = declared_labels([Path(job.references)])
+        return declared_labels([Path(job.references)])
     except InputError as problem:
-        # Only its special labels are of use here.
+        # A name and a special label are all that is of use here.
         emit(events.warning(f"{problem} It is not read."))
-        declared = DeclaredLabels()
-    return Labeling(job.labeled_part, None, declared.ignore, declared.background)
+        return DeclaredLabels()

@@ -74,7 +74,8 @@ def measure(prediction: LabelMap, reference: LabelMap, labels: Mapping[int, str]
     """
     from scipy.ndimage import find_objects  # 0.4 s that training need not wait for
 
-    arrays = (aligned(prediction, reference.geometry, reference.name or "its reference"), reference.array)
+    of = reference.name if reference.name not in ("", prediction.name) else "its reference"
+    arrays = (aligned(prediction, reference.geometry, of), reference.array)
     partly = bool((arrays[1] < 0).any())
     if partly:
         arrays = (np.where(arrays[1] < 0, 0, arrays[0]), np.maximum(arrays[1], 0))

@@ -1,4 +1,4 @@
-"""An evaluation as JSON (everything), CSV (one row a case and label) and Markdown (the summary)."""
+"""An evaluation as JSON (everything), CSV (one row a case and label), and its summary as Markdown or for a terminal."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from dataclasses import fields
 from pathlib import Path
 
 from .. import serialization
+from ..checkpoints.learned_cases import first_names
 from ..files import write_text
+from ..printable import shortened
 from ..results import ScoreRow
 from .evaluate import Evaluation, LabelSummary, Statistic
 from .metrics import METRICS, LabelScores
+
+#: Metrics that a terminal shows, and their decimals.
+_SHOWN = {"dice": 3, "hd95_mm": 1, "assd_mm": 1, "volume_error_ml": 1}
 
 
 def to_json(evaluation: Evaluation) -> str:
@@ -80,6 +85,27 @@ def to_markdown(evaluation: Evaluation) -> str:
     return "\n".join(lines) + "\n"
 
 
+def to_lines(evaluation: Evaluation) -> list[str]:
+    """The summary for a terminal, a line each, narrow enough not to wrap; the files hold the other metrics."""
+    rows = [("Structure", "n", *(METRICS[metric] for metric in _SHOWN), "Missed")]
+    overall = [evaluation.overall] if len(evaluation.summary) > 1 else []
+    for summary in (*evaluation.summary, *overall):
+        cells = [_short_cell(summary.statistics[metric], digits) for metric, digits in _SHOWN.items()]
+        n = str(summary.statistics["dice"].n)
+        rows.append((shortened(summary.name), n, *cells, str(summary.n_empty_prediction)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
+    lines.append(
+        "Mean ± standard deviation over the n cases; distances only over those where both sides have the structure."
+    )
+    if evaluation.overall.n_empty_prediction:
+        lines.append("Missed: cases in which the prediction has nothing of the structure (Dice 0, no distance).")
+    if others := evaluation.unreferenced:
+        count = "1 prediction has" if len(others) == 1 else f"{len(others)} predictions have"
+        lines.append(f"{count} no reference: {first_names(others)}.")
+    return lines
+
+
 def write_tables(evaluation: Evaluation, folder: Path) -> tuple[Path, Path, Path]:
     """Write ``evaluation.json``, ``evaluation.csv`` and ``evaluation.md`` into ``folder``.
 
@@ -105,3 +131,9 @@ def _cell(statistic: Statistic, digits: int) -> str:
         return "-"
     spread = "" if statistic.sd is None else f" ± {statistic.sd:.{digits}f}"
     return f"{statistic.mean:.{digits}f}{spread} ({statistic.median:.{digits}f})"
+
+
+def _short_cell(statistic: Statistic, digits: int) -> str:
+    if statistic.mean is None:
+        return "-"
+    return f"{statistic.mean:.{digits}f}" + ("" if statistic.sd is None else f" ± {statistic.sd:.{digits}f}")
