@@ -287,7 +287,7 @@ def _add_elsewhere(command: argparse.ArgumentParser) -> None:
 def _add(parser: argparse._ActionsContainer, option: Parameter) -> None:
     """One option from one parameter of a job, or of another description."""
     notes = [words for words in (option.unit, str(option.bounds)) if words]
-    if option.kind != "bool" and option.default not in (None, (), "", {}):
+    if option.kind != "bool" and option.default is not False and option.default not in (None, (), "", {}):
         notes.append(f"default: {option.default}")
     options: dict[str, Any] = {"dest": option.name, "default": argparse.SUPPRESS, "required": option.required}
     options["help"] = option.help + (f" ({'; '.join(notes)})" if notes else "")

@@ -115,6 +115,8 @@ class StartsComparison:
             _: translates a text before its values are filled in.
         """
         best, second = self.starts[:2]
+        if not self.ahead:  # the one that is not told apart, which need not be the second
+            second = next(s for s in self.starts[1:] if s.margin is None or s.behind <= s.margin)
         values = {"best": best.name, "dice": best.dice, "second": second.name, "behind": second.behind}
         if self.ahead:
             text = _("{best} is ahead: Dice {dice:.3f}, and {behind:.3f} ± {margin:.3f} above {second}, the next.")
@@ -125,8 +127,8 @@ class StartsComparison:
             )
         else:
             text = _(
-                "No start is ahead: {best} and {second} differ by {behind:.3f} ± {margin:.3f}, or another start is as "
-                "near, which is within the spread."
+                "No start is ahead: {best} and {second} differ by {behind:.3f} ± {margin:.3f}, which is within the "
+                "spread."
             )
         return text.format(margin=second.margin, **values)
 

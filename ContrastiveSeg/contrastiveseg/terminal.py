@@ -9,7 +9,7 @@ from typing import Any
 
 from . import events
 from .errors import Cancelled
-from .events import Emit, Error, Event, Log, Metric, Progress, Result, StageStarted
+from .events import Emit, Error, Event, Log, Metric, Progress, Result, Stage, StageStarted
 from .printable import printable
 from .results import ImportResult, ModelsResult
 from .serialization import to_json
@@ -35,6 +35,7 @@ class _Lines:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, StageStarted):
+            _say_loading(event)
             self.stage = _words(event)
             self.metrics.clear()
             self.done, self.next_line = -1.0, 0.0
@@ -84,9 +85,16 @@ class _Bars:
             self.bar.close()
             self.bar = None
         if isinstance(event, StageStarted):
+            _say_loading(event)
             self.stage = _words(event)
         else:
             _print(event)
+
+
+def _say_loading(stage: StageStarted) -> None:
+    """A sign of life in a new process, where loading the libraries takes seconds, on a slow disk half a minute."""
+    if stage.name is Stage.IMPORT and "torch" not in sys.modules:
+        print("Loading the libraries ...", file=sys.stderr, flush=True)
 
 
 def _words(stage: StageStarted) -> str:
@@ -154,5 +162,5 @@ def _print_value(name: str, value: Any) -> None:
         print(f"peak memory: {value / 2**20:.0f} MiB")
     elif isinstance(value, float):
         print(f"{name.replace('_', ' ')}: {value:.4g}")
-    elif isinstance(value, (str, int)):
+    elif isinstance(value, (str, int)) and not isinstance(value, bool):
         print(printable(f"{name.replace('_', ' ')}: {value}"))

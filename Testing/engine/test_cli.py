@@ -304,6 +304,17 @@ def test_a_log_gets_a_line_every_few_seconds_in_numbers_people_read(monkeypatch,
     ]
 
 
+def test_loading_the_libraries_is_told_where_it_takes_time(monkeypatch, capsys):
+    from contrastiveseg import events, terminal
+
+    for watch in (terminal._Lines(), terminal._Bars()):
+        for loaded, said in (({}, "Loading the libraries ...\n"), ({"torch": None}, "")):
+            monkeypatch.setattr(terminal, "sys", types.SimpleNamespace(modules=loaded, stderr=sys.stderr))
+            watch(events.StageStarted(events.Stage.IMPORT))
+            watch(events.StageStarted(events.Stage.LOAD))
+            assert capsys.readouterr() == ("", said)
+
+
 def test_being_stopped_is_not_told_as_an_error(monkeypatch, capsys):
     def stop(*_):
         raise Cancelled("Stopped after 3 steps.")

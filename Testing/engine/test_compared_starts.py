@@ -202,6 +202,9 @@ def test_no_winner_is_claimed_within_the_spread_or_without_one():
     found = compare_scores({"a": [result(0.5, 0.6, 0.7)], "b": [result(0.9, 0.4, 0.7)]})
     assert (found.kept, found.ahead) == ("b", None)
     assert "within the spread" in found.verdict()
+    # The second is told apart, the third is not: that is the one to name.
+    third = {"c": [result(0.8, 0.5, 0.9)], "b": [result(0.79, 0.49, 0.89)], "a": [result(0.9, 0.1, 0.9)]}
+    assert "No start is ahead: c and a differ by 0.100" in compare_scores(third).verdict()
     found = compare_scores({"a": [result(0.5)], "b": [result(0.9)]})
     assert (found.kept, found.ahead, found.starts[1].margin) == ("b", None, None)
     assert "shows no spread" in found.verdict()

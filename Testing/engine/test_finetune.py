@@ -415,7 +415,7 @@ def test_a_checkpoint_for_pre_training_resumes_too(dataset, tmp_path):
         return PretrainJob(images=(str(dataset),), output=output, steps=3, precision="32", threads=1, **more)
 
     seen: list[Event] = []
-    with pytest.raises(Cancelled, match="Stopped after 1 steps"):
+    with pytest.raises(Cancelled, match=r"Stopped after 1 step\."):
         pretrain(begin("parts"), seen.append, lambda: any(isinstance(e, Metric) and e.name == "loss" for e in seen))
     (tmp_path / "parts.safetensors").unlink()
     with pytest.raises(InputError, match=r"interrupted run\. Add --resume"):

@@ -119,7 +119,7 @@ def test_an_intervention_is_logged_once_kept_in_the_card_and_resumed(dataset, tm
     interventions = read_card(output).provenance.interventions
     assert interventions == tuple(text for text in warnings if "budget" in text)
     assert len(interventions) == len(set(interventions)) == 6
-    assert interventions[0].startswith("chamber weighs 4 times as much")
+    assert interventions[0].startswith("chamber is hardly found yet: it weighs 4 times as much")
     assert "begin anew" in interventions[-1]
     assert f"intervened   {interventions[0]}" in describe(read_card(output))
 

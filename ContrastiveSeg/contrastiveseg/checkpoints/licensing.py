@@ -47,7 +47,8 @@ def terms(card: Card, _: Callable[[str], str] = str) -> str:
     """
     origin = card.provenance
     if not origin.license:
-        return _("The license of these weights is not known; ask whoever made them.") if origin.sources else ""
+        text = _("No license is noted for these weights. If they began with somebody else's, ask for the terms.")
+        return text if origin.sources else ""
     text = _("The weights are under {license}.").format(license=origin.license)
     if non_commercial(origin.license):
         text = _("The weights are under {license}: not for commercial use.").format(license=origin.license)

@@ -48,7 +48,7 @@ def networks() -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "description": (inspect.getdoc(builder) or "").partition("\n")[0],
+            "description": (inspect.getdoc(builder) or "").partition("\n")[0].replace("``", ""),
             "arguments": {
                 p.name: None if p.default is p.empty else to_json(p.default)
                 for p in inspect.signature(builder).parameters.values()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,8 +95,13 @@ def run(job: Job, emit: events.Emit = events.silent, cancelled: events.CancelChe
 
 def _run(job: Job, emit: events.Emit, cancelled: events.CancelCheck) -> JobResult:
     module, name = _DOERS[job.kind]
-    emit(events.StageStarted(events.Stage.IMPORT))
     start = time.perf_counter()
+    if "torch" not in sys.modules:
+        from .early import check_early  # with libraries of its own that no worker waits for
+
+        check_early(job)
+    if not isinstance(job, ModelsJob):
+        emit(events.StageStarted(events.Stage.IMPORT))
     function = getattr(importlib.import_module(f"..{module}", __package__), name)
     # These report their seconds, and what a user waits for includes the libraries.
     timed = isinstance(job, (SegmentJob, PreviewJob))

@@ -81,8 +81,8 @@ class RecallWatch(nn.Module):
         """What was done, in order; ``names`` are the structures', class 1 first."""
         done = []
         for at, what in (
-            (self.weighted_at, f"weighs {_FACTOR:g} times as much from here on"),
-            (self.renewed_at, "is still missed: the head and the finest decoder level begin anew"),
+            (self.weighted_at, f"is hardly found yet: it weighs {_FACTOR:g} times as much in the loss from here on"),
+            (self.renewed_at, "is still hardly found: the head and the finest decoder level begin anew"),
         ):
             for index in at.nonzero().flatten().tolist():
                 name = names[index - 1] if index <= len(names) else f"class {index}"

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.spatial.distance import cdist
-from scipy.stats import rankdata
 
 from .. import events
 from ..descriptions import RankJob
@@ -154,7 +153,9 @@ def order(features: np.ndarray, labeled: np.ndarray, uncertainty: np.ndarray | N
     reference = np.sort(nearest if to_labeled.size else mutual[~np.eye(len(mutual), dtype=bool)])
     steps = np.unique(reference[reference > 0])
     shares = np.searchsorted(reference, steps, "right") / max(len(reference), 1)
-    uncertainty_rank = None if uncertainty is None else rankdata(uncertainty, "max") / len(uncertainty)
+    uncertainty_rank = None
+    if uncertainty is not None:  # the share that is no more uncertain; scipy.stats would take half a second to load
+        uncertainty_rank = np.searchsorted(np.sort(uncertainty), uncertainty, "right") / len(uncertainty)
     remaining, ordered = list(range(len(features))), []
     while remaining:
         novelty = np.interp(nearest[remaining], [0, *steps, np.inf], [0, *shares, 1])

@@ -137,7 +137,10 @@ def segment(
             def on_tile(tile: int, tiles: int, done: int = done) -> None:
                 if cancelled():
                     writing.finish()
-                    raise Cancelled(f"Stopped after {len(written)} of {len(outputs)} volumes. Those written stay.")
+                    raise Cancelled(
+                        f"Stopped after {len(written)} of {len(outputs)} volumes. Those written stay; "
+                        "--continue goes on with the others."
+                    )
                 progress(done + tile / tiles)
 
             try:
@@ -152,6 +155,8 @@ def segment(
                     writing.finish()
             progress(done + 1)
         writing.finish()
+    if left_out:
+        emit(events.log("--pieces all keeps what was left out (in the panel: Keep all pieces)."))
     if not written and not kept:
         raise InputError(f"None of the {len(outputs)} volumes could be segmented. {failures[0].what}")
     timings.add("total", import_seconds + time.perf_counter() - start)
@@ -223,7 +228,7 @@ def _tell(case: Segmented, plan: Plan, emit: events.Emit) -> None:
         emit(events.log(f"{name}: only the region of interest was segmented, {share:.1%} of it; the rest is empty."))
     if case.prediction.left_out:
         volumes = ", ".join(f"{label} {ml:.3g} ml" for label, ml in case.prediction.left_out.items())
-        emit(events.log(f"{name}: left out, apart from the largest piece: {volumes}. 'All pieces' keeps it."))
+        emit(events.log(f"{name}: left out, apart from the largest piece: {volumes}."))
     for problem in incompatibilities(plan, volume.geometry, list(volume.array)):
         single = problem.channel is None or len(channels) == 1
         subject = name if single else f"{name}, channel {channels[problem.channel or 0].name!r},"

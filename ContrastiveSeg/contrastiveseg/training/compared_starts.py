@@ -95,9 +95,10 @@ def compare_starts(lesson: Lesson, run: Run) -> FinetuneResult:
     results = {turn.name: progress.results(turn.name) for turn in turns}
     comparison = compare_scores(results, keep)
     how = "by leave-one-out" if comparison.left_out_each else "held out"
+    cases = "1 case" if comparison.scored == 1 else f"{comparison.scored} cases"
     for line in (
         *table(comparison),
-        f"Scored on {comparison.scored} case(s) {how}, each start with the same budget. {comparison.verdict()}",
+        f"Scored on {cases} {how}, each start with the same budget. {comparison.verdict()}",
         f"{run.output} started from {comparison.kept}.",
     ):
         run.emit(events.log(line))

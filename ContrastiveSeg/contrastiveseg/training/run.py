@@ -1,16 +1,18 @@
-"""A training run: its budget, its circumstances and its outcome."""
+"""A training run: its budget, its circumstances and its outcome. Light to import."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from .. import events
 from ..errors import Cancelled, InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
-            raise InputError("Give the budget either in steps or in minutes.")
+            raise InputError("Give the budget either in steps or in minutes, as --steps 500 or --minutes 5.")
         if not 0 < (self.steps or self.minutes or 0) < math.inf:
             raise InputError("The budget must be a number above 0.")
 
@@ -84,4 +86,5 @@ class Trained:
     def stopped_with(self, output: Path | None) -> Cancelled:
         """What a stopped run ends with, whose checkpoint is ``output``."""
         goes_on = "; --resume goes on" if self.resumable else ""
-        return Cancelled(f"Stopped after {self.steps} steps. {output} holds the {self.kept} weights so far{goes_on}.")
+        steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
+        return Cancelled(f"Stopped after {steps}. {output} holds the {self.kept} weights so far{goes_on}.")

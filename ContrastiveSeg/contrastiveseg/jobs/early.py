@@ -1,0 +1,42 @@
+"""What a job can be refused for before its libraries are loaded, which takes seconds. The job checks it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..checkpoints.header import read_card
+from ..descriptions import Job, SegmentJob, Training
+from ..errors import InputError
+from ..files import check_link, check_output, readable
+from ..segmentation.outputs import outputs_of
+from ..training.run import Budget
+
+#: The fields of jobs that name files and folders to read.
+_READ = (
+    *("images", "image", "labels", "unlabeled", "label_table", "input", "labeled", "file", "segmentation", "series"),
+    *("predictions", "references", "segmentations"),
+)
+
+
+def check_early(job: Job) -> None:
+    """Refuse ``job`` for what its options and the names of its files show.
+
+    Raises:
+        InputError: a file is not there, the checkpoint is none, an output exists, a budget is missing or doubled.
+    """
+    for name in _READ:
+        given = getattr(job, name, None) or ()
+        for path in (given,) if isinstance(given, str) else given:
+            with readable(Path(path)):
+                check_link(Path(path))
+                if not Path(path).exists():
+                    raise InputError(f"{path} does not exist.")
+    checkpoint = getattr(job, "checkpoint", None)
+    if checkpoint and checkpoint != "none":
+        read_card(Path(checkpoint))
+    if isinstance(job, SegmentJob):
+        outputs_of(job)
+    if isinstance(job, Training):
+        Budget(job.steps, job.minutes)
+        if not job.resume:
+            check_output(Path(job.output), job.overwrite)
