@@ -264,7 +264,8 @@ def trained(kind: Kind, iterations: int, work: Path) -> Path:
     return archive
 
 
-def _train(plans: dict[str, Any], configuration: str, dataset: dict[str, Any], iterations: int) -> None:
+def started_trainer(plans: dict[str, Any], configuration: str, dataset: dict[str, Any]) -> Any:
+    """nnU-Net's trainer before its first step; it augments in this process."""
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     random.seed(0)
@@ -277,11 +278,16 @@ def _train(plans: dict[str, Any], configuration: str, dataset: dict[str, Any], i
         dataset,
         device=torch.device("cpu"),
     )
-    with mock.patch.dict(os.environ, nnUNet_n_proc_DA="0"):  # augmentation in this process
+    with mock.patch.dict(os.environ, nnUNet_n_proc_DA="0"):
         trainer.on_train_start()
+    trainer.network.train()
+    return trainer
+
+
+def _train(plans: dict[str, Any], configuration: str, dataset: dict[str, Any], iterations: int) -> None:
+    trainer = started_trainer(plans, configuration, dataset)
     # Its own momentum of 0.99 needs more steps than a CPU has time for.
     trainer.optimizer = torch.optim.Adam(trainer.network.parameters(), 3e-3)
-    trainer.network.train()
     for _ in range(iterations):
         trainer.train_step(next(trainer.dataloader_train))
     trainer._best_ema = np.float64(0.5)  # as validation stores it

@@ -15,7 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from results_file import Run, read_runs
-from tables import beside_others, first_step, flat_tiles, markdown, pieces, preview, preview_time, spread, tile_time
+from tables import (
+    beside_others,
+    beside_trainer,
+    first_step,
+    flat_tiles,
+    markdown,
+    pieces,
+    preview,
+    preview_time,
+    spread,
+    tile_time,
+)
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -310,6 +321,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "beside-others": lambda: beside_others(read_runs(RESULTS / "beside_others.json")[-1]),
     "first-step": lambda: first_step(read_runs(RESULTS / "first_step.json")),
     "flat-tiles": lambda: flat_tiles(_report("flat_tiles")["rows"]),
+    "beside-trainer": lambda: beside_trainer(read_runs(RESULTS / "beside_trainer.json")[-1]),
     "tile-time": lambda: tile_time(read_runs(RESULTS / "tile_time.json")),
     "preview-time": lambda: preview_time(_report("preview_time")["previews"]),
 }

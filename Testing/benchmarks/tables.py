@@ -152,3 +152,13 @@ def beside_others(run: dict[str, Any]) -> str:
         ratio = "{:.2f} ({:.2f}-{:.2f})".format(run[key]["ratio"], *run[key]["range"])
         rows.append([name, f"{run[key]['seconds']:.2f}", ratio, f"{run[key]['agree']:.4f}"])
     return markdown(["From file to file", "CPU seconds", "Relative to ours (range)", "Voxels as ours"], rows)
+
+
+def beside_trainer(run: dict[str, Any]) -> str:
+    """Of ``beside_trainer.py``: processor seconds of a step, nnU-Net's relative to ours, and what the network takes."""
+    rows = [["nnU-Net's trainer, float32", f"{run['nnunet']:.2f}", "", ""]]
+    for precision, kind in (("32", "float32"), ("bf16", "bfloat16")):
+        mine = run[precision]
+        ratio = "{:.2f} ({:.2f}-{:.2f})".format(mine["nnunet"], *mine["range"])
+        rows.append([f"ours, {kind}", f"{mine['seconds']:.2f}", ratio, f"{mine['passes']:.0%}"])
+    return markdown(["A training step", "CPU seconds", "nnU-Net's, relative (range)", "Forward and backward"], rows)
