@@ -100,24 +100,3 @@ def keep_large_buffers() -> None:
         mmap_threshold, trim_threshold, two_gib = -3, -1, 2**31 - 1
         libc.mallopt(mmap_threshold, two_gib)
         libc.mallopt(trim_threshold, two_gib)
-
-
-class _ThinSafeConv3d(torch.nn.Conv3d):
-    """A convolution that leaves autocast where its input is fewer than 3 voxels thick."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if min(x.shape[2:]) < 3 and torch.is_autocast_enabled("cpu"):
-            with torch.autocast("cpu", enabled=False):
-                return super().forward(x.float())
-        return super().forward(x)
-
-
-def shield_thin_convolutions(module: torch.nn.Module) -> None:
-    """Make ``module`` safe to train in bfloat16 on a CPU; weights and names stay.
-
-    For a 3-wide kernel on a map 2 voxels thick, torch 2.13's CPU bfloat16 weight gradient holds uninitialized memory
-    (Testing/engine/test_device.py shows it). Such maps are tiny, so float32 costs nothing there.
-    """
-    for part in module.modules():
-        if type(part) is torch.nn.Conv3d:
-            part.__class__ = _ThinSafeConv3d

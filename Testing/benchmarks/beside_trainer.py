@@ -35,6 +35,7 @@ from contrastiveseg.data.cached_volumes import CachedVolumes
 from contrastiveseg.device import autocast
 from contrastiveseg.methods.supervised import Supervised
 from contrastiveseg.networks.registry import build
+from contrastiveseg.networks.training import for_training
 from contrastiveseg.synthetic.settings import SyntheticSettings
 from contrastiveseg.training.loop import train
 from contrastiveseg.training.run import Budget, Run
@@ -83,6 +84,7 @@ def _measured(work: Path, raw: Path, options: argparse.Namespace) -> dict[str, A
 
     def passes(precision: str) -> Callable[[], object]:
         method = Supervised(build(card.network), card.plan, Supervised.Settings(), len(card.labels) + 1)
+        for_training(method)
         crops = torch.randn(Supervised.Settings().batch, len(card.plan.channels), *card.plan.patch)
 
         def forward_and_backward() -> None:

@@ -35,12 +35,12 @@ from contrastiveseg.device import (
     autocast_dtype,
     keep_large_buffers,
     resolve_device,
-    shield_thin_convolutions,
 )
 from contrastiveseg.methods.method import Method
 from contrastiveseg.methods.registry import available_methods, find_method
 from contrastiveseg.networks.backbone import Backbone
 from contrastiveseg.networks.registry import build
+from contrastiveseg.networks.training import for_training
 from contrastiveseg.planning.fingerprint import fingerprint_of, make_plan
 from contrastiveseg.planning.presets import choose_network
 from contrastiveseg.synthetic.dataset import write_dataset
@@ -189,7 +189,7 @@ def main() -> None:
             )
             objective = method(backbone, plan, method.Settings())
             if device.type == "cpu":
-                shield_thin_convolutions(objective)
+                for_training(objective)
             objective.to(device).train()
             for share in SHARES:
                 objective.progress = share

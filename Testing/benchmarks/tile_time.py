@@ -124,7 +124,7 @@ def _agreement(options: argparse.Namespace, path: Path, dtype: torch.dtype | Non
 @contextmanager
 def _as_built() -> Iterator[None]:
     """Networks made for inference inside are as torch runs them."""
-    with mock.patch.object(inference, "_has_fast_convolutions", return_value=False):
+    with mock.patch.object(inference, "has_fast_convolutions", return_value=False):
         yield
 
 

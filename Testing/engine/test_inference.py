@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.profiler import profile
 
 import contrastiveseg.networks.inference as inference
-from contrastiveseg.device import autocast, shield_thin_convolutions
+from contrastiveseg.device import autocast
 from contrastiveseg.networks.inference import for_inference
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter
 from contrastiveseg.networks.spec import NetworkSpec
+from contrastiveseg.networks.training import for_training
 
 CPU = torch.device("cpu")
 SMALL = {"widths": [8, 16], "strides": [[2, 2, 2]]}
@@ -24,7 +25,7 @@ NETWORKS = [
     ("unet", {**SMALL, "residual": True, "shortcut": "pool", "norm": "group", "down": "max"}, (8, 8, 8)),
     ("vnet", {"width": 4}, (16, 16, 32)),
 ]
-needs_fast = pytest.mark.skipif(not inference._has_fast_convolutions(), reason="oneDNN's kernels are for AVX")
+needs_fast = pytest.mark.skipif(not inference.has_fast_convolutions(), reason="oneDNN's kernels are for AVX")
 
 
 def network(name: str = "unet", arguments: dict | None = None, dimensions: int = 3) -> Segmenter:
@@ -61,7 +62,7 @@ def test_two_dimensions_are_left_as_they_are() -> None:
 
 def test_the_network_given_stays_fit_for_training() -> None:
     plain = network()
-    shield_thin_convolutions(plain)
+    for_training(plain)
     kinds, strides = [type(m) for m in plain.modules()], [p.stride() for p in plain.parameters()]
     plain.train()
     for_inference(plain, CPU)
@@ -73,7 +74,7 @@ def test_the_network_given_stays_fit_for_training() -> None:
 
 
 def test_elsewhere_torch_chooses(monkeypatch) -> None:
-    monkeypatch.setattr(inference, "_has_fast_convolutions", lambda: False)
+    monkeypatch.setattr(inference, "has_fast_convolutions", lambda: False)
     plain, x = network(), noise(1, 1, 8, 8, 8)
     fast = for_inference(plain, CPU)
     assert {type(m) for m in fast.modules()} == {type(m) for m in plain.modules()}

@@ -6,8 +6,9 @@ import copy
 from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .channels_last import ChannelsLastNorm, has_fast_convolutions
 
 Built = TypeVar("Built", bound=nn.Module)
 
@@ -20,20 +21,15 @@ def for_inference(network: Built, device: torch.device) -> Built:
     passed over. Measured by Testing/benchmarks/tile_time.py. Logits differ by rounding alone.
     """
     network = copy.deepcopy(network).to(device).eval()
-    if device.type == "cpu" and _has_fast_convolutions():
+    if device.type == "cpu" and has_fast_convolutions():
         for part in network.modules():
             if isinstance(part, (nn.Conv3d, nn.ConvTranspose3d)):
                 part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last_3d)
             if isinstance(part, nn.Conv3d) and part.padding_mode == "zeros" and not isinstance(part.padding, str):
                 part.__class__ = _OneDnnConv3d
             elif isinstance(part, nn.InstanceNorm3d) and not part.track_running_stats:
-                part.__class__ = _ChannelsLastNorm
+                part.__class__ = ChannelsLastNorm
     return network
-
-
-def _has_fast_convolutions() -> bool:
-    """Whether oneDNN has 3D convolutions for this processor; elsewhere it falls back to a slow reference."""
-    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith("AVX")
 
 
 class _OneDnnConv3d(nn.Conv3d):
@@ -45,12 +41,3 @@ class _OneDnnConv3d(nn.Conv3d):
         assert not isinstance(self.padding, str)
         where = (self.padding, self.stride, self.dilation, self.groups)
         return torch.mkldnn_convolution(x, self.weight, self.bias, *where)
-
-
-class _ChannelsLastNorm(nn.InstanceNorm3d):
-    """Instance norm that keeps a sample's channels last: of one sample it is batch norm by its own statistics."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if len(x) > 1:
-            return super().forward(x)
-        return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)

@@ -12,9 +12,9 @@ from torch import nn
 
 from ..data.batch import Batch
 from ..data.sampling import PatchSource
-from ..device import shield_thin_convolutions
 from ..events import Event, Progress
 from ..methods.method import Method, Optimization
+from ..networks.training import for_training
 from ..training.loop import train
 from ..training.optimizer import make_optimizer
 from ..training.run import Budget, Run, Trained
@@ -87,7 +87,7 @@ def changed(before: dict[str, torch.Tensor], module: nn.Module) -> set[str]:
 
 def check_a_step_in_bfloat16(method: Method, batch: Batch) -> None:
     """Under autocast, as the loop has it: the loss is of float32, and terms and gradients are finite."""
-    shield_thin_convolutions(method)
+    for_training(method)
     with torch.autocast("cpu", torch.bfloat16):
         terms = method.step(batch)
     assert terms["loss"].dtype == torch.float32, "under autocast the loss is to be computed in float32"

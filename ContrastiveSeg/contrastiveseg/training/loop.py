@@ -18,9 +18,10 @@ from .. import events
 from ..checkpoints.format import not_finite
 from ..data.batch import Batch
 from ..data.sampling import PatchSource
-from ..device import autocast, keep_large_buffers, out_of_memory, shield_thin_convolutions
+from ..device import autocast, keep_large_buffers, out_of_memory
 from ..errors import Cancelled, ContrastiveSegError
 from ..methods.method import Method, Optimization
+from ..networks.training import for_training
 from . import distributed
 from .curve import open_curve
 from .optimizer import learning_rate, set_learning_rate
@@ -60,7 +61,7 @@ def train(
     """
     if run.device.type == "cpu":
         keep_large_buffers()
-        shield_thin_convolutions(method)
+        for_training(method)
     method.to(run.device).train()
     module = _distributed(method, run.device)
     state = TrainingState(method, how, run, transferred)

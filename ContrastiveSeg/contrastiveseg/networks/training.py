@@ -1,0 +1,59 @@
+"""Networks in training on a CPU: the same results through the faster of torch's kernels, and sound gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .backbone import Backbone
+from .channels_last import ChannelsLastNorm, has_fast_convolutions
+
+
+def for_training(module: nn.Module) -> None:
+    """Make ``module`` quick and safe to train on a CPU, in place; weights and their names stay.
+
+    On x86 processors the 3D maps of backbones whose norms are instance norms are kept with their channels last: a step
+    takes a tenth less (Testing/benchmarks/beside_trainer.py). Results differ by rounding alone.
+
+    For a 3-wide kernel on a map 2 voxels thick, torch 2.13's CPU bfloat16 weight gradient holds uninitialized memory
+    (Testing/engine/test_training_networks.py shows it). Such maps are tiny, and stay in float32.
+    """
+    for part in module.modules():
+        if type(part) is nn.Conv3d:
+            part.__class__ = _ThinSafeConv3d
+    for backbone in module.modules():
+        if isinstance(backbone, Backbone) and has_fast_convolutions() and _has_instance_norms_only(backbone):
+            for part in backbone.modules():
+                if isinstance(part, _ThinSafeConv3d):
+                    part.__class__ = _ChannelsLastConv3d
+                elif isinstance(part, nn.InstanceNorm3d):
+                    part.__class__ = ChannelsLastNorm
+
+
+def _has_instance_norms_only(backbone: Backbone) -> bool:
+    others = (nn.BatchNorm3d, nn.GroupNorm, nn.LayerNorm)
+    norms = [part for part in backbone.modules() if isinstance(part, (nn.InstanceNorm3d, *others))]
+    return all(isinstance(norm, nn.InstanceNorm3d) and not norm.track_running_stats for norm in norms)
+
+
+class _ThinSafeConv3d(nn.Conv3d):
+    """A convolution that leaves autocast where its input is fewer than 3 voxels thick."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if min(x.shape[2:]) < 3 and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float())
+        return self._convolved(x)
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
+class _ChannelsLastConv3d(_ThinSafeConv3d):
+    """One whose output has its channels last. The weights lie as they did: optimizer and files want them so."""
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        if len(x) == 1 and not torch.is_autocast_enabled("cpu"):
+            return super()._convolved(x)  # of one sample in float32, torch does not use oneDNN
+        # Not contiguous(), which takes the weights of one input channel for ordered.
+        return self._conv_forward(x, self.weight.to(memory_format=torch.channels_last_3d), self.bias)
