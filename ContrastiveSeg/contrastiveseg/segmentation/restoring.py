@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..checkpoints.card import Decision
 from ..volumes.resample_nnunet import resample_logits
+from .strongest import strongest_classes
 from .uncertainty import Entropy, entropy_of
 
 
@@ -32,8 +33,8 @@ def restore(
 ) -> Restored:
     """The classes of ``logits`` (classes, z, y, x) on a grid of ``shape``.
 
-    Logits are interpolated, not labels. Class by class with a running maximum, so that memory does not grow with the
-    number of classes unless probabilities are requested.
+    Logits are interpolated, not labels. On a CPU slab by slab, else class by class with a running maximum, so that
+    memory does not grow with the number of classes unless probabilities are requested.
 
     Args:
         decision: see :class:`.checkpoints.card.Card`; with "last" probabilities and uncertainty are those of each class
@@ -47,6 +48,9 @@ def restore(
         unsure = entropy_of(full).cpu().numpy() if uncertainty else None
         soft = full.softmax(0)
         return Restored(soft.argmax(0).to(torch.uint8).cpu().numpy(), soft.cpu().numpy(), unsure)
+    resized = tuple(logits.shape[1:]) != tuple(shape)
+    if resized and logits.device.type == "cpu" and thick is None and not uncertainty:
+        return Restored(strongest_classes(logits, shape).numpy())
     best = _resized(logits[:1], shape, thick)[0]
     classes = torch.zeros(shape, dtype=torch.uint8, device=best.device)
     entropy = Entropy()

@@ -1,0 +1,76 @@
+"""The strongest class on a finer grid: as interpolated at once, and no class outside of where it can win."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from contrastiveseg.segmentation import strongest
+from contrastiveseg.segmentation.strongest import strongest_classes
+
+
+def smooth(classes: int, shape: tuple[int, ...]) -> Tensor:
+    coarse = torch.randn(1, classes, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    return F.interpolate(coarse, size=shape, mode="trilinear")[0]
+
+
+def in_boxes(classes: int, shape: tuple[int, ...]) -> Tensor:
+    """Logits of which each structure's are above the background's in a box of its own."""
+    random = torch.Generator().manual_seed(0)
+    logits = torch.full((classes, *shape), -3.0)
+    logits[0] = 0
+    for index in range(1, classes):
+        z, y, x = (int(torch.randint(0, n - 3, (), generator=random)) for n in shape)
+        logits[index, z : z + 3, y : y + 3, x : x + 3] = 3 * torch.randn(3, 3, 3, generator=random)
+    return logits
+
+
+@pytest.mark.parametrize("made", [smooth, in_boxes])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    ("shape", "fine"),
+    [((6, 9, 8), (27, 30, 20)), ((7, 5, 9), (7, 11, 9)), ((12, 10, 8), (9, 20, 5)), ((4, 4, 4), (1, 9, 4))],
+)
+def test_it_is_the_largest_of_the_interpolated_logits(made, shape, fine, dtype):
+    logits = made(6, shape).to(dtype)
+    found = strongest_classes(logits, fine)
+    expected = F.interpolate(logits[None].float(), size=fine, mode="trilinear")[0]
+    assert (found.dtype, tuple(found.shape)) == (torch.uint8, fine)
+    largest, held = expected.max(0).values, expected.gather(0, found[None].long())[0]
+    assert torch.allclose(held, largest, atol=1e-5), "but for ties within rounding"
+    assert len(found.unique()) > 1
+
+
+def test_slabs_do_not_show(monkeypatch):
+    logits = smooth(4, (9, 8, 7))
+    found = strongest_classes(logits, (33, 20, 21))
+    monkeypatch.setattr(strongest, "_SLAB", 33)
+    assert torch.equal(found, strongest_classes(logits, (33, 20, 21)))
+
+
+def test_each_structure_is_interpolated_in_its_own_box_alone(monkeypatch):
+    logits = torch.full((3, 16, 16, 16), -1.0)
+    logits[0] = 0
+    logits[1, 2:4, 2:4, 2:4] = 1
+    logits[2, 9:12, 9:12, 9:12] = 1
+    computed, interpolated = [], strongest._interpolated
+
+    def counted(values, axes, fine):
+        result = interpolated(values, axes, fine)
+        computed.append(result.numel())
+        return result
+
+    monkeypatch.setattr(strongest, "_interpolated", counted)
+    found = strongest_classes(logits, (64, 64, 64))
+    assert found.unique().tolist() == [0, 1, 2]
+    # Twice each: the structure and the background. A box reaches to the next voxels, and rows come in slabs.
+    assert sum(computed) <= 2 * (4 * 4 * 4 * 4**3 + 5 * 5 * 5 * 4**3 + 2 * 8 * 5 * 5 * 16)
+    assert max(computed) <= strongest._SLAB * 20 * 20
+
+
+def test_equal_logits_are_the_first_class_s():
+    assert strongest_classes(torch.zeros(3, 2, 2, 2), (4, 4, 4)).eq(0).all()
+    logits = torch.tensor([0.0, 1.0, 1.0]).view(3, 1, 1, 1).expand(3, 2, 2, 2)
+    assert strongest_classes(logits, (4, 4, 4)).eq(1).all()
