@@ -20,6 +20,7 @@ from tables import (
     beside_trainer,
     first_step,
     flat_tiles,
+    large_volumes,
     markdown,
     pieces,
     preview,
@@ -322,6 +323,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "first-step": lambda: first_step(read_runs(RESULTS / "first_step.json")),
     "flat-tiles": lambda: flat_tiles(_report("flat_tiles")["rows"]),
     "beside-trainer": lambda: beside_trainer(read_runs(RESULTS / "beside_trainer.json")[-1]),
+    "large-volumes": lambda: large_volumes(read_runs(RESULTS / "large_volumes.json")),
     "tile-time": lambda: tile_time(read_runs(RESULTS / "tile_time.json")),
     "preview-time": lambda: preview_time(_report("preview_time")["previews"]),
 }

@@ -116,7 +116,7 @@ def _case(options: argparse.Namespace, index: int, work: Path) -> dict[str, Any]
     job |= {"overwrite": True, "device": "cpu", "precision": options.precision, "threads": options.threads}
     cold = [_cold(job, work / "timings.json") for _ in range(options.repeats)]
     made["cold"] = {key: statistics.median(run[key] for run in cold) for key in cold[0]}
-    made["warm"] = _warm(job, options.repeats)
+    made["warm"] = warm(job, options.repeats)["seconds"]
     reference = options.labels[index] if options.labels else None
     made["windows"] = _windows(options, checkpoint, volume, reference)
     return made
@@ -144,15 +144,15 @@ def _cold(job: dict[str, Any], timings: Path) -> dict[str, float]:
     return {**json.loads(timings.read_text()), "process": round(process, 4)}
 
 
-def _warm(job: dict[str, Any], repeats: int) -> dict[str, float]:
-    """Median stages of the jobs after the first of one worker process."""
+def warm(job: dict[str, Any], repeats: int) -> dict[str, Any]:
+    """Of one worker process: median "seconds" by stage of the jobs after the first, and "peak_memory" in bytes."""
     requests = [json.dumps({"id": str(n), "job": {"kind": "segment", **job}}) for n in range(repeats + 1)]
     worker = subprocess.Popen(
         [sys.executable, "-m", "contrastiveseg", "worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert worker.stdin is not None
     assert worker.stdout is not None
-    results: list[dict[str, float]] = []
+    results: list[dict[str, Any]] = []
     # The worker cancels what runs when its input closes, so it stays open until the last answer.
     worker.stdin.write("".join(f"{r}\n" for r in requests))
     worker.stdin.flush()
@@ -161,10 +161,11 @@ def _warm(job: dict[str, Any], repeats: int) -> dict[str, float]:
         if event["event"] == "error":
             raise InputError(f"The worker failed: {event}")
         if event["event"] == "result":
-            results.append(event["value"]["seconds"])
+            results.append(event["value"])
     worker.stdin.close()
     worker.wait()
-    return {stage: statistics.median(r[stage] for r in results[1:]) for stage in results[0]}
+    stages = {s: statistics.median(r["seconds"][s] for r in results[1:]) for s in results[0]["seconds"]}
+    return {"seconds": stages, "peak_memory": results[-1]["peak_memory"]}
 
 
 def _windows(

@@ -162,3 +162,16 @@ def beside_trainer(run: dict[str, Any]) -> str:
         ratio = "{:.2f} ({:.2f}-{:.2f})".format(mine["nnunet"], *mine["range"])
         rows.append([f"ours, {kind}", f"{mine['seconds']:.2f}", ratio, f"{mine['passes']:.0%}"])
     return markdown(["A training step", "CPU seconds", "nnU-Net's, relative (range)", "Forward and backward"], rows)
+
+
+def large_volumes(runs: Sequence[dict[str, Any]]) -> str:
+    """Of ``large_volumes.py``: seconds by stage, and memory."""
+    stages = ("load", "preprocess", "network", "restore", "write", "total")
+    rows = []
+    for run in runs:
+        size = "x".join(map(str, run["size"][::-1]))
+        seconds = [f"{run['seconds'][stage]:.1f}" for stage in stages]
+        spacing = "x".join(map(str, run["spacing"]))
+        rows.append([f"{size}, {run['classes']} classes, at {spacing} mm", str(run["tiles"]), *seconds])
+        rows[-1].append(f"{run['peak_memory'] / 2**30:.1f}")
+    return markdown(["Volume", "Tiles", *stages, "Memory (GiB)"], rows)
