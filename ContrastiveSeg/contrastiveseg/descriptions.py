@@ -320,7 +320,7 @@ class ImportJob(Parameters):
     kind: ClassVar[str] = "import"
     file: str = parameter(
         help=".pth or .pt of tensors alone, or .safetensors; of nnU-Net a results folder, a fold, or an exported .zip; "
-        "the folder of a MONAI bundle",
+        "the folder of a MONAI bundle, or a .zip of it",
         placeholder="FILE",
     )
     source: str = parameter(

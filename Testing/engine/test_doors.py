@@ -85,6 +85,7 @@ LIGHT = (
     "planning.patch",
     "checkpoints.licensing",
     "checkpoints.nnunet_files",
+    "checkpoints.bundle_files",
     "checkpoints.model_catalog",
     "evaluation.quality_tables",
     "remote.slurm",

@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import pickle
+import sys
 import zipfile
 from pathlib import Path
 
@@ -314,7 +315,7 @@ def test_without_metadata_labels_have_numbers_and_other_intensities_are_read(tmp
 def test_what_is_no_bundle_is_refused(tmp_path, output):
     for make, words in (
         (lambda folder: folder.mkdir(), "is no MONAI bundle"),
-        (lambda folder: (folder / "configs").mkdir(parents=True), "Write one in YAML as JSON first"),
+        (lambda folder: (folder / "configs").mkdir(parents=True), r"inference\.json \(or \.yaml\)"),
         (lambda folder: (bundle(folder) / "configs" / "metadata.json").unlink(), "There is no file"),
         (lambda folder: (bundle(folder) / "configs" / "inference.json").write_text("[" * 9**6), "not a JSON file"),
         (lambda folder: (bundle(folder) / "models" / "model.pt").unlink(), "holds 0 files of weights"),
@@ -323,6 +324,72 @@ def test_what_is_no_bundle_is_refused(tmp_path, output):
         make(folder)
         with pytest.raises(InputError, match=words):
             imported(folder, output)
+
+
+def zipped(folder: Path, within: str = "") -> Path:
+    """The folder as an archive, below ``within``."""
+    archive = folder.with_suffix(".zip")
+    with zipfile.ZipFile(archive, "w") as packed:
+        for file in sorted(folder.rglob("*.*")):
+            packed.write(file, f"{within}{file.relative_to(folder)}")
+    return archive
+
+
+@pytest.mark.parametrize("within", ["", "spleen_ct/", "downloads/spleen_ct/"])
+def test_an_archive_of_a_bundle_is_the_bundle(within, tmp_path, output):
+    folder = bundle(tmp_path / "bundle", metadata={**METADATA, "name": ""})
+    imported(folder, output)
+    imported(zipped(folder, within), tmp_path / "zipped.safetensors")
+    (card, weights), (other, theirs) = load(output), load(tmp_path / "zipped.safetensors")
+    assert all(torch.equal(weights[name], theirs[name]) for name in weights)
+    named = within.rstrip("/").rpartition("/")[2] or "bundle"
+    assert other.provenance.base_method == f"{named}, imported from monai"
+    assert (other.labels, other.plan) == (card.labels, card.plan)
+
+
+def test_archives_without_a_bundle_or_damaged_are_refused(tmp_path, output):
+    folder = bundle(tmp_path / "bundle")
+    whole = zipped(folder).read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as packed:
+        packed.writestr("../configs.txt", "x")
+    (folder / "models" / "model.pt").rename(folder / "models" / "one.pt")
+    (folder / "models" / "two.pt").touch()
+    zipped(folder)
+    for name, words in (
+        ("cut.zip", "cannot be opened as an archive"),
+        ("other.zip", "holds no MONAI bundle"),
+        ("bundle.zip", "holds 2 files of weights"),
+    ):
+        with pytest.raises(InputError, match=words):
+            imported(tmp_path / name, output)
+
+
+def test_a_configuration_in_yaml_is_read_as_plain_values(tmp_path, output, monkeypatch):
+    yaml = pytest.importorskip("yaml")
+    folder = bundle(tmp_path / "bundle")
+    imported(folder, output)
+    (folder / "configs" / "inference.json").unlink()
+    config = folder / "configs" / "inference.yaml"
+    config.write_text(yaml.safe_dump(INFERENCE))
+    imported(zipped(folder), tmp_path / "yaml.safetensors")
+    (card, weights), (other, theirs) = load(output), load(tmp_path / "yaml.safetensors")
+    assert all(torch.equal(weights[name], theirs[name]) for name in weights)
+    assert (other.labels, other.plan) == (card.labels, card.plan)
+    touched = tmp_path / "touched"
+    for text, words in (
+        (f"a: !!python/object/apply:os.mkdir ['{touched}']", "could not determine a constructor"),
+        ("a: &a [1]\nb: [*a, *a]", r"refers to parts by \*NAME"),
+        ("a: [", "is not a YAML file"),
+        ("[" * 5000, "is not a YAML file"),
+    ):
+        config.write_text(text)
+        with pytest.raises(InputError, match=words):
+            imported(folder, tmp_path / "none.safetensors")
+    assert not touched.exists()
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(InputError, match=r'pip install "contrastiveseg\[bundles\]"'):
+        imported(folder, tmp_path / "none.safetensors")
 
 
 def test_references_reach_into_lists_and_parts():

@@ -56,6 +56,10 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+#: The extras that the tested set has.
+_TESTED = ("plots", "dicom", "bundles", "slicer", "test", "lint", "docs")
+
+
 def wanted(*groups: list[str]) -> dict[str, str]:
     """Package -> its specifiers, from requirement strings; our own extras are left out."""
     parts = [Requirement(r) for group in groups for r in group]
@@ -104,7 +108,8 @@ def test_the_index_of_extensions_finds_what_it_reads():
 def test_the_tested_set_names_every_dependency(project):
     extras = project["optional-dependencies"]
     direct = wanted(
-        project["dependencies"], *(extras[name] for name in ("plots", "dicom", "slicer", "test", "lint", "docs"))
+        project["dependencies"],
+        *(extras[name] for name in _TESTED),
     )
     assert {"torch", "pytest", "ruff", "matplotlib", "slicer-core"} <= set(direct)
     assert set(direct) - set(pinned()) == set()
@@ -113,7 +118,8 @@ def test_the_tested_set_names_every_dependency(project):
 def test_the_tested_set_lies_within_the_declared_ranges(project):
     extras = project["optional-dependencies"]
     direct = wanted(
-        project["dependencies"], *(extras[name] for name in ("plots", "dicom", "slicer", "test", "lint", "docs"))
+        project["dependencies"],
+        *(extras[name] for name in _TESTED),
     )
     versions = pinned()
     outside = [

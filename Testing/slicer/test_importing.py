@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
 from nnunet_models import description, network, plans, save_model
 from patients import noise
-from segment_driver import segmentations
+from segment_driver import SECONDS, segmentations
+from test_monai_bundle import bundle
 
 from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.checkpoints.licensing import note_license
@@ -31,18 +32,31 @@ def test_a_dropped_archive_is_imported_and_chosen(drive, models, model, tmp_path
                 packed.write(file, file.relative_to(tmp_path))
     dialogs.answer("CC-BY-NC-4.0")
     assert drop(drive.panel.widget, archive)
-    wait_for(lambda: drive.session.checkpoint.path == models / "hearts.safetensors")
+    wait_for(lambda: drive.session.checkpoint.path == models / "hearts.safetensors", SECONDS)
     assert drive.model.checkpointComboBox.currentText == "hearts"
     drive.model.detailsButton.click()
     assert drive.model.licenseValue.text == "CC-BY-NC-4.0 (not for commercial use)"
     assert "license" in dialogs.texts()[0]
 
 
+def test_a_dropped_bundle_of_monai_is_imported_and_chosen(drive, models, tmp_path, wait_for):
+    folder = bundle(tmp_path / "spleen_ct")
+    archive = tmp_path / "spleen_ct.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for file in folder.rglob("*.*"):
+            packed.write(file, file.relative_to(tmp_path))
+    for number, dropped in enumerate((folder, archive)):
+        assert drop(drive.panel.widget, dropped)
+        wait_for(lambda number=number: len(list(models.glob("spleen_ct*"))) == number + 1, SECONDS)
+    wait_for(lambda: drive.session.checkpoint.path.stem.startswith("spleen_ct"))
+    assert drive.session.checkpoint.segments
+
+
 def test_a_fold_is_called_by_its_data_set_and_has_its_own_license(drive, models, tmp_path, dialogs, wait_for):
     folder = save_model(tmp_path, network(), plans(), description(license="CC0-1.0"))
     dialogs.answer(str(folder / "fold_0" / "checkpoint_final.pth"))
     drive.choose("Browse")
-    wait_for(lambda: drive.session.checkpoint.path == models / "Dataset001_Heart.safetensors")
+    wait_for(lambda: drive.session.checkpoint.path == models / "Dataset001_Heart.safetensors", SECONDS)
     assert read_card(drive.session.checkpoint.path).provenance.license == "CC0-1.0"
 
 

@@ -96,7 +96,7 @@ class ModelSection(Section):
             self.ui.checkpointComboBox,
             _("Choose a checkpoint"),
             settings.text("LastCheckpointFolder"),
-            _("Checkpoints and nnU-Net's models") + " (*.safetensors *.zip *.pth)",
+            _("Checkpoints, nnU-Net's models and MONAI bundles") + " (*.safetensors *.zip *.pth)",
         )
         if path:
             settings.set_text("LastCheckpointFolder", str(Path(path).parent))

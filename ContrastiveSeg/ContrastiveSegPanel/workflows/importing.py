@@ -1,4 +1,5 @@
-"""Models of nnU-Net as checkpoints in the catalog: the engine imports them, the user says what their files do not."""
+"""Models of nnU-Net and bundles of MONAI as checkpoints in the catalog: the engine imports them, the user says what
+their files do not."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Protocol
 
 from slicer.i18n import tr as _
 
+from contrastiveseg.checkpoints.bundle_files import holds_bundle
 from contrastiveseg.checkpoints.licensing import note_license
 from contrastiveseg.checkpoints.nnunet_files import holds_model
 from contrastiveseg.descriptions import ImportJob
@@ -28,11 +30,11 @@ class Asker(Protocol):
 
 def is_model(path: Path) -> bool:
     """Whether the file or folder can be taken into the catalog, by its name and those of what is in it."""
-    return path.suffix == SUFFIX or holds_model(path)
+    return path.suffix == SUFFIX or holds_model(path) or holds_bundle(path)
 
 
 def model_name(path: Path) -> str:
-    """What a model of nnU-Net is called: by its data set, where its folders name one."""
+    """What a model is called: one of nnU-Net by its data set, where its folders name one."""
     folders = [path.stem, *(parent.name for parent in path.parents)]
     return next((name for name in folders[:5] if name.startswith("Dataset")), folders[0])
 
@@ -55,7 +57,8 @@ def import_model(path: Path, target: Path, worker: EngineClient, session: Asker)
 
     session.log(_("Importing {path}").format(path=path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    worker.submit(ImportJob(file=str(path), source="nnunet", output=str(target)), on_event)
+    source = "monai" if holds_bundle(path) else "nnunet"
+    worker.submit(ImportJob(file=str(path), source=source, output=str(target)), on_event)
 
 
 def _note_license(target: Path, session: Asker) -> None:

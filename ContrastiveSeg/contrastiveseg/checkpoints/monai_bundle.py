@@ -1,12 +1,10 @@
 """Importing a MONAI bundle as it is: network and head, spacing, intensities, tiles and label names.
 
-A bundle is a folder with ``configs/inference.json``, ``configs/metadata.json``, and ``models/model.pt`` (tensors alone)
-or ``models/model.ts``. Networks are taken by name from those that are known here; nothing in the configuration is run.
+Networks are taken by name from those that are known here; nothing in the configuration is run.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +12,8 @@ from typing import Any
 
 from .. import __version__
 from ..errors import InputError
-from ..files import readable
 from ..networks.registry import build
+from .bundle_files import BundleFiles, bundle_files
 from .card import Card, Provenance
 from .foreign_layouts import LAYOUTS
 from .foreign_tensors import Tensors, load_content, tensors_in
@@ -25,8 +23,6 @@ from .monai_config import Config, Part
 from .monai_plan import differs_after, labels_of, plan_of
 from .tensor_names import parts_below
 from .torchscript import is_torchscript, torchscript_tensors
-
-_MOST_JSON = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -70,21 +66,23 @@ _OPTIONS = {"inplace": (True, False), "affine": (True,), "num_groups": (8,), "ne
 
 
 def import_bundle(path: Path) -> Imported:
-    """The segmenter of the bundle at ``path``, its folder or a file in one of its folders.
+    """The segmenter of the bundle at ``path``: its folder, a file in one of its folders, or a zip of it.
 
     Raises:
         InputError: there is no bundle, or it cannot be represented.
     """
-    root = _root(path)
-    config = Config(_json(root / "configs" / "inference.json"), "inference.json")
-    metadata = _json(root / "configs" / "metadata.json")
+    with bundle_files(path) as files:
+        return _imported(files)
+
+
+def _imported(files: BundleFiles) -> Imported:
+    config, metadata, model = Config(files.inference, files.where), files.metadata, files.weights
     if not isinstance(metadata, Mapping):
         raise InputError("metadata.json: expected an object with named fields.")
     part = config.part(config.data.get("network_def", config.data.get("network")), "network_def")
     known = _checked(part, config)
-    model = _model(root, path)
     theirs = torchscript_tensors(model) if is_torchscript(model) else tensors_in(load_content(model), model)
-    whose = f"{model.name} is not the {part.name} that inference.json names"
+    whose = f"{files.weights_name} is not the {part.name} that {files.where} names"
     layout, head = LAYOUTS[known.layout], known.head(theirs)
     names: dict[str, str | None] = {
         name: f"head.{name.removeprefix(head)}" if name.startswith(head) else layout.name(name, theirs)
@@ -105,7 +103,7 @@ def import_bundle(path: Path) -> Imported:
     works = [str(one).strip().rstrip(".") for one in references] if isinstance(references, list) else []
     origin = Provenance(
         base=digest(model),
-        base_method=f"{str(metadata.get('name') or root.name)[:100]}, imported from monai",
+        base_method=f"{str(metadata.get('name') or files.name)[:100]}, imported from monai",
         kept="imported",
         software=f"contrastiveseg {__version__}",
         license=metadata["license"].strip() if isinstance(metadata.get("license"), str) else "",
@@ -117,46 +115,8 @@ def import_bundle(path: Path) -> Imported:
         kept,
         tuple(name for name, ours in names.items() if ours is not None),
         tuple(name for name, ours in names.items() if ours is None),
-        notes=(f"Taken: {model.name}.", *notes),
+        notes=(f"Taken: {files.weights_name}.", *notes),
     )
-
-
-def _root(path: Path) -> Path:
-    """The bundle's folder."""
-    for folder in (path, *path.resolve().parents[:3]):
-        if (folder / "configs" / "inference.json").is_file():
-            return folder
-    if any((folder / "configs").is_dir() for folder in (path, *path.resolve().parents[:3])):
-        raise InputError(f"{path}: the bundle has no configs/inference.json. Write one in YAML as JSON first.")
-    raise InputError(
-        f"{path} is no MONAI bundle: a folder with configs/inference.json and models/model.pt. Unpack a zip."
-    )
-
-
-def _model(root: Path, path: Path) -> Path:
-    """The weights: the file that is given, else model.pt, else the only one there is."""
-    if path.is_file() and path.suffix in (".pt", ".pth", ".ts", ".safetensors"):
-        return path
-    found = [file for file in sorted((root / "models").glob("*")) if file.suffix in (".pt", ".ts", ".safetensors")]
-    for name in ("model.pt", "model.safetensors", "model.ts"):
-        if root / "models" / name in found:
-            return root / "models" / name
-    if len(found) != 1:
-        raise InputError(
-            f"{root}/models holds {len(found)} files of weights and no model.pt. Name one of them instead."
-        )
-    return found[0]
-
-
-def _json(path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    with readable(path):
-        text = path.read_bytes() if path.stat().st_size <= _MOST_JSON else b""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as problem:
-        raise InputError(f"{path} is not a JSON file of a bundle ({problem}).") from problem
 
 
 def _checked(part: Part, config: Config) -> _Network:

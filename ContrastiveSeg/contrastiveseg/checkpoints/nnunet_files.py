@@ -7,10 +7,8 @@ fold, which holds ``checkpoint_final.pth`` (nnunetv2 2.8, utilities/file_path_ut
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import InputError
+from .archives import opened, unpack
 
 #: The better first.
 _CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
@@ -80,11 +79,7 @@ def model_files(path: Path, configuration: str | None = None, fold: str | None =
         dataset, plans = (_json(folder / name) for name in ("dataset.json", "plans.json"))
         yield ModelFiles(root / found[0].path, str(found[0].path), plans, dataset, _others(found))
         return
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as problem:
-        raise InputError(f"{path} cannot be opened as an archive ({problem}). Copy it again.") from problem
-    with archive, tempfile.TemporaryDirectory(prefix="contrastiveseg-") as temporary:
+    with opened(path) as archive, tempfile.TemporaryDirectory(prefix="contrastiveseg-") as temporary:
         members = {PurePosixPath(info.filename): info for info in archive.infolist() if not info.is_dir()}
         found = chosen(_found_in(list(members)), path, configuration, fold)
         # No member gets the name that it has in the archive.
@@ -93,7 +88,7 @@ def model_files(path: Path, configuration: str | None = None, fold: str | None =
         for name, member in wanted.items():
             if member in members:
                 most = _MOST_WEIGHTS if name.endswith(".pth") else _MOST_JSON
-                _copy(archive, members[member], Path(temporary) / name, most, path)
+                unpack(archive, members[member], Path(temporary) / name, most, path)
         dataset, plans = (_json(Path(temporary) / name) for name in ("dataset.json", "plans.json"))
         checkpoint = Path(temporary) / "checkpoint.pth"
         yield ModelFiles(checkpoint, str(found[0].path), plans, dataset, _others(found))
@@ -164,17 +159,6 @@ def _others(found: Sequence[Found]) -> tuple[str, ...]:
     first = found[0]
     others = {(one.configuration, one.fold) for one in found} - {(first.configuration, first.fold)}
     return tuple(f"{configuration} fold {fold}" for configuration, fold in sorted(others))
-
-
-def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, most: int, place: Path) -> None:
-    if member.file_size > most:
-        raise InputError(f"{place}: {member.filename} would take {member.file_size / 2**30:.1f} GiB; that is too much.")
-    try:
-        # A member never gives more than the size that its entry names.
-        with archive.open(member) as source, open(target, "wb") as file:
-            shutil.copyfileobj(source, file, 2**20)
-    except (OSError, RuntimeError, NotImplementedError, EOFError, zlib.error, zipfile.BadZipFile) as problem:
-        raise InputError(f"{place}: {member.filename} cannot be unpacked ({problem}). Copy it again.") from problem
 
 
 def _json(path: Path) -> Any:
