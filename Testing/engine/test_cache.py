@@ -340,3 +340,10 @@ def test_records_are_removed_before_their_arrays(cases, tmp_path, monkeypatch):
     remove_cache(tmp_path / "cache")
     assert removed == sorted(removed)
     assert set(removed) == {".json", ".npy"}
+
+
+def test_an_image_with_nothing_to_see_is_told(tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(np.full((8, 8, 8), 7, np.int16)), str(tmp_path / "a.nii.gz"))
+    seen: list[Event] = []
+    preprocess(find_cases([tmp_path / "a.nii.gz"]), PLAN, tmp_path / "cache", emit=seen.append)
+    assert any("Case a: every voxel of its image" in event.text for event in seen if isinstance(event, Log))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import seg_nrrd
 import SimpleITK as sitk
 
 from contrastiveseg import serialization
@@ -69,6 +70,33 @@ def test_cases_pair_with_seg_or_label_behind_their_name(folders, side):
     write(folders[side] / "b_label.nii.gz", truth())
     with pytest.raises(InputError, match="two files for case b"):
         evaluate(*folders, LABELS)
+
+
+@pytest.mark.parametrize("side", ["p", "r"])
+def test_a_segmentation_that_was_cropped_is_compared_where_it_lies(tmp_path, side):
+    whole = seg_nrrd.layer((1, 2, 3), (1, 2, 4), (2, 3, 3))
+    segments = [("liver", 0, 1)]
+    for name in "pr":
+        seg_nrrd.write(tmp_path / name / "a.seg.nrrd", [whole], segments)
+    origin = tuple(np.array(seg_nrrd.IMAGE.origin) + np.array((3, 2, 1)) * seg_nrrd.IMAGE.spacing)
+    seg_nrrd.write(tmp_path / side / "a.seg.nrrd", [whole[1:3, 2:4, 3:5]], segments, origin)
+    (case,) = evaluate(tmp_path / "p", tmp_path / "r").cases
+    assert [(score.dice, score.reference_ml) for score in case.scores] == [(1.0, pytest.approx(3 * 0.012))]
+
+
+def test_files_compared_with_themselves_are_told(folders):
+    seen: list = []
+    evaluate(folders[1], folders[1], emit=seen.append)
+    assert any("are the same file" in event.text for event in seen if isinstance(event, Log))
+
+
+def test_references_with_other_numbers_are_told(folders):
+    """One structure is 1 in a and 255 in b: its scores fall apart."""
+    write(folders[1] / "a.nii.gz", truth() == 1)
+    write(folders[1] / "b.nii.gz", np.where(truth() == 1, 255, 0))
+    seen: list = []
+    evaluate(*folders, emit=seen.append)
+    assert any("different numbers: 1 in a, 255 in b" in event.text for event in seen if isinstance(event, Log))
 
 
 @pytest.mark.parametrize("side", [0, 1])

@@ -212,6 +212,12 @@ def test_a_map_on_another_grid_is_refused(batch):
     assert "not on the grid" in result.failures[0].what
 
 
+def test_what_is_no_uncertainty_map_is_refused(batch):
+    """As the label maps or the images, given in its place."""
+    with pytest.raises(InputError, match=r"images/Ann\.mha is no uncertainty map: it holds -"):
+        run(job(batch, uncertainty=str(batch / "images")))
+
+
 def test_cancelling_writes_nothing(batch):
     with pytest.raises(Cancelled):
         run(job(batch, csv=str(batch / "q.csv")), cancelled=lambda: True)

@@ -86,3 +86,10 @@ def test_a_cropped_segmentation_on_another_grid_is_refused(tmp_path, origin, spa
     part = layer((0, 0, 0), shape=(2, 2, 3))
     with pytest.raises(InputError, match=words):
         read_labels(write(tmp_path / "a.seg.nrrd", [part], [("k", 0, 1)], origin, spacing), IMAGE)
+
+
+def test_labeled_voxels_without_a_segment_are_refused(tmp_path):
+    """In a single layer too: their structure has no name, and its number may be another one's."""
+    path = write(tmp_path / "a.seg.nrrd", [layer((1, 1, 1)) + layer((2, 2, 2), value=2)], [("liver", 0, 1)])
+    with pytest.raises(InputError, match="1 labeled voxels that belong to none"):
+        read_labels(path)

@@ -71,7 +71,7 @@ class CachedCase:
         slices: the slices that are labeled; where the label map is said to label everything, those that are painted, if
             it looks as if only some were.
         structures: the labels that were looked for, None for all; the task says it.
-        doubt: in what the image's file contradicts itself, see :class:`.volumes.volume.Geometry`.
+        doubt: what speaks against using the image, see :class:`.volumes.volume.Volume`.
         checksums: CRC-32 of its arrays, in the order of the files' endings; in its file also of the rest of the record.
     """
 
@@ -220,7 +220,7 @@ def _preprocess_case(
     volume = read_channels(case.images, len(preprocessor.plan.channels))
     image = preprocessor.image(volume)
     checksum = _write(folder / f"{key}{IMAGE}", image.astype(np.float16))
-    (z, y, x), box, doubt = image.shape[1:], _body_box(image), volume.geometry.doubt
+    (z, y, x), box, doubt = image.shape[1:], _body_box(image), volume.doubt
     cached = CachedCase(case.name, key, digest, (z, y, x), len(image), box, None, doubt=doubt, checksums=(checksum,))
     if not with_labels or case.labels is None:
         return cached

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from ..volumes.pairing import FolderPairs, pair_folders
 from ..volumes.plausible_labels import check_no_image
 from ..volumes.reading import read_labels
 from ..volumes.segments import segments_of
-from ..volumes.volume import LabelMap
+from ..volumes.volume import Geometry, LabelMap
 from .metrics import METRICS, LabelScores, measure
 
 #: So many values are listed in a warning.
@@ -118,8 +119,11 @@ def evaluate(
         emit(warning(f"{case}: no prediction for this reference; it is in no mean."))
     emit(StageStarted(Stage.EVALUATE))
     check_same_numbers(file for pair in pairs.values() for file in pair)
+    if same := [case for case, pair in pairs.items() if os.path.realpath(pair[0]) == os.path.realpath(pair[1])]:
+        emit(warning(f"{same[0]}: prediction and reference are the same file, so its scores say nothing."))
     if labels is None:
-        labels = _labels_in([reference for _, reference in pairs.values()], labeling, names or {}, cancelled)
+        references_by_case = {case: reference for case, (_, reference) in pairs.items()}
+        labels = _labels_in(references_by_case, labeling, names or {}, emit, cancelled)
     progress = ProgressMeter(emit, len(pairs), "cases")
     cases: list[EvaluatedCase] = []
     refused: dict[str, str] = {}
@@ -182,24 +186,43 @@ def _paired(predictions: Path, references: Path) -> FolderPairs:
 
 
 def _labels_in(
-    references: Sequence[Path], labeling: Labeling, names: Mapping[int, str], cancelled: CancelCheck
+    references: Mapping[str, Path], labeling: Labeling, names: Mapping[int, str], emit: Emit, cancelled: CancelCheck
 ) -> dict[int, str]:
-    values: set[int] = set()
+    """The values in ``references``, by case, with their names; without names, two that share none are warned of."""
+    held: dict[str, list[int]] = {}
     named = dict(names)
-    for path in references:
+    for case, path in references.items():
         _stop_if(cancelled)
-        values |= set(_values(labeling.apply(_read(path)).array))
+        held[case] = _values(labeling.apply(_read(path)).array)
         named |= {segment.value: segment.name for segment in segments_of(path)}
-    if not values:
+    labeled = [(case, own) for case, own in held.items() if own]
+    if not labeled:
         raise InputError("The references hold no label at all, only background.")
-    return {value: named.get(value, f"label {value}") for value in sorted(values)}
+    (first, common), *others = labeled
+    apart = next((other for other in others if not {*common} & {*other[1]}), None)
+    if apart and not {*common, *apart[1]} <= {*named}:
+        here, there = (", ".join(map(str, own[:_LISTED])) for own in (common, apart[1]))
+        emit(
+            warning(
+                f"The references hold different numbers: {here} in {first}, {there} in {apart[0]}. Each is scored as "
+                "another structure. If they are one, give it the same number in all label maps."
+            )
+        )
+    return {
+        value: named.get(value, f"label {value}") for value in sorted({value for _, own in labeled for value in own})
+    }
 
 
 def _evaluate_case(
     case: str, prediction: Path, reference: Path, labels: Mapping[int, str], labeling: Labeling
 ) -> EvaluatedCase:
-    truth = labeling.apply(_read(reference))
-    predicted = _read(prediction)
+    truth, predicted = _read(reference), _read(prediction)
+    if truth.geometry.size != predicted.geometry.size:  # Slicer may have cropped one to its segments
+        if segments_of(reference):
+            truth = _read(reference, predicted.geometry)
+        elif segments_of(prediction):
+            predicted = _read(prediction, truth.geometry)
+    truth = labeling.apply(truth)
     return EvaluatedCase(
         case=case,
         scores=tuple(measure(predicted, truth, labels)),
@@ -209,8 +232,8 @@ def _evaluate_case(
     )
 
 
-def _read(path: Path) -> LabelMap:
-    label_map = read_labels(path)
+def _read(path: Path, grid: Geometry | None = None) -> LabelMap:
+    label_map = read_labels(path, grid)
     check_no_image(path, label_map.array)
     return label_map
 

@@ -38,6 +38,8 @@ from .thumbnail import thumbnail_png
 _MARGIN = 2
 #: A structure this many times larger or smaller than the median is told of.
 _FACTOR = 2.0
+#: By so much a stored uncertainty may exceed 1.
+_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def quality(
         try:
             if case.labels is None:
                 raise InputError(f"{case.name} has no segmentation in {job.segmentations}.")
-            found, picture = _measure(case, maps.get(case.name), card, channels, with_picture=bool(job.html or drawn))
+            found, picture = _measure(case, maps.get(case.name), card, channels, bool(job.html or drawn), emit)
             measured.append(found)
             pictures[case.name] = picture
         except (InputError, MemoryError) as problem:
@@ -184,11 +186,13 @@ def _reasons(
 
 
 def _measure(
-    case: CaseFiles, map_file: Path | None, card: Card | None, channels: int, with_picture: bool
+    case: CaseFiles, map_file: Path | None, card: Card | None, channels: int, with_picture: bool, emit: events.Emit
 ) -> tuple[Measured, bytes]:
     """The case, of ``channels``, by itself, and its picture (b"" if none is wanted)."""
     assert case.labels is not None
     volume = read_channels(case.images, channels)
+    if volume.doubt:
+        emit(events.warning(f"{case.name}: {volume.doubt}."))
     labels = read_labels(case.labels, volume.geometry).array
     check_no_image(case.labels, labels)
     pieces = pieces_of(labels)
@@ -196,6 +200,11 @@ def _measure(
     if map_file is not None:
         unsure = read_volume(map_file)
         check_same_grid(map_file, unsure.geometry, volume.geometry, str(case.images[0]))
+        if unsure.array.min() < 0 or unsure.array.max() > 1 + _ROUNDING:
+            raise InputError(
+                f"{map_file} is no uncertainty map: it holds {unsure.array.min():g} to {unsure.array.max():g}, where 0 "
+                "to 1 is wanted. Give those that segment --uncertainty wrote."
+            )
         uncertainty, voxel = _uncertainty(unsure.array[0], labels)
     ml = volume.geometry.voxel_volume_ml
     measured = Measured(

@@ -63,8 +63,8 @@ def preview(
         axes = oriented_axes(volume.geometry, card.plan.conventions.orientation)
         strokes = read_strokes(Path(job.labels), volume.geometry, axes, job.background)
     tell_terms(card, emit)
-    if volume.geometry.doubt:
-        emit(events.warning(f"{volume.name}: {volume.geometry.doubt}."))
+    if volume.doubt:
+        emit(events.warning(f"{volume.name}: {volume.doubt}."))
     with timings.of("features"):
         features, computed = _features(job, volume, emit, cancelled)
     _stop_if(cancelled)

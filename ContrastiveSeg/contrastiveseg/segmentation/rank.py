@@ -66,6 +66,8 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
 
         try:
             volume = read_channels(case.images, len(extractor.predictor.card.plan.channels))
+            if volume.doubt:
+                emit(events.warning(f"{case.name}: {volume.doubt}."))
             painted = _painted(case, volume.geometry)
             phase = phase_of(done - len(labeled))
             extracted = extractor.extract(volume, on_tile, job.direction, job.slices, painted, phase)

@@ -221,8 +221,8 @@ def _tell(case: Segmented, plan: Plan, emit: events.Emit) -> None:
     if len(channels) > 1 and len(case.output.case.images) == 1:
         listed = ", ".join(channel.name for channel in channels)
         emit(events.log(f"{name}: its one file is read as the channels {listed}, in this order."))
-    if volume.geometry.doubt:
-        emit(events.warning(f"{name}: {volume.geometry.doubt}."))
+    if volume.doubt:
+        emit(events.warning(f"{name}: {volume.doubt}."))
     if case.box is not None:
         share = np.prod([part.stop - part.start for part in case.box]) / np.prod(volume.geometry.shape)
         emit(events.log(f"{name}: only the region of interest was segmented, {share:.1%} of it; the rest is empty."))

@@ -88,9 +88,11 @@ def merged(path: Path, layers: np.ndarray, segments: Sequence[Segment]) -> np.nd
     """One label map (z, y, x) of the ``layers`` (L, z, y, x) of ``path``, with each segment's ``value``.
 
     Raises:
-        InputError: segments that overlap, a layer that is not there, or voxels of no segment in one of several layers.
+        InputError: segments that overlap, a layer that is not there, or labeled voxels of no segment.
     """
     if len(layers) == 1 and all(s.layer == 0 and s.stored == s.value for s in segments):
+        named = sum(np.count_nonzero(layers[0] == s.stored) for s in segments)
+        _check_all_named(path, np.count_nonzero(layers[0]) - named)
         return layers[0]
     labels = np.zeros(layers.shape[1:], np.uint16)
     for segment in segments:
@@ -105,9 +107,13 @@ def merged(path: Path, layers: np.ndarray, segments: Sequence[Segment]) -> np.nd
                 "other segments: Overwrite all), or remove one, and save again."
             )
         labels[inside] = segment.value
-    if stray := np.count_nonzero(layers.any(axis=0) & (labels == 0)):
-        raise InputError(f"{path} has {stray} labeled voxels that belong to none of its segments. Save it again.")
+    _check_all_named(path, np.count_nonzero(layers.any(axis=0) & (labels == 0)))
     return labels
+
+
+def _check_all_named(path: Path, stray: int) -> None:
+    if stray:
+        raise InputError(f"{path} has {stray} labeled voxels that belong to none of its segments. Save it again.")
 
 
 def on_grid_of_image(path: Path, labels: np.ndarray, geometry: Geometry, image: Geometry) -> np.ndarray | None:

@@ -114,6 +114,13 @@ class Volume:
         dz, dy, dx = (float(step) for step in steps)
         return cls(array, Geometry((x, y, z), (dx, dy, dz), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1)), name)
 
+    @property
+    def doubt(self) -> str:
+        """What speaks against using it, as the end of a sentence: its geometry's doubt, or nothing to be seen."""
+        blank = any(channel.min() == channel.max() for channel in self.array)
+        nothing = "every voxel of its image, or of a channel of it, has the same value" if blank else ""
+        return "; ".join(filter(None, (self.geometry.doubt, nothing)))
+
     def cut(self, box: tuple[slice, slice, slice]) -> Volume:
         """The part in ``box``, slices along (z, y, x) with a start and a stop, where it lies."""
         array = self.array[:, box[0], box[1], box[2]]
