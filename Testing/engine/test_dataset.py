@@ -11,6 +11,7 @@ from contrastiveseg.errors import InputError
 from contrastiveseg.volumes import dataset
 from contrastiveseg.volumes.dataset import CaseFiles, find_cases
 from contrastiveseg.volumes.dataset_json import declared_channels, declared_in, declared_labels
+from contrastiveseg.volumes.reading import read_volume
 
 
 def touch(folder, *names):
@@ -358,3 +359,44 @@ def test_label_names_of_a_data_set_that_is_named_or_beside(tmp_path):
     other = write(touch(tmp_path / "other") / "dataset.json", {"labels": {"background": 0, "bone": 1}})
     for path in (listing, tmp_path, images):
         assert declared_labels([tmp_path / "nowhere" / "x", path, other]).names == {0: "background", 1: "organ"}
+
+
+def test_a_link_to_itself_is_named(tmp_path):
+    for folder in ("images", "labels"):
+        touch(tmp_path / folder, "a.nii.gz")
+    (tmp_path / "images/b.nii.gz").symlink_to("b.nii.gz")
+    cases = find_cases([tmp_path / "images"], [tmp_path / "labels"])
+    assert [case.name for case in cases] == ["a", "b"]
+    with pytest.raises(InputError, match=r"b\.nii\.gz is a link to b\.nii\.gz, which is not there"):
+        read_volume(cases[1].images[0])
+
+
+@pytest.mark.parametrize("labels", [("b", "a"), ("a", "a")])
+def test_a_list_that_mixes_up_its_label_maps_is_refused(tmp_path, labels):
+    for name in "ab":
+        touch(tmp_path, f"{name}_0000.nii.gz", f"{name}_seg.nii.gz")
+    entries = [
+        {"image": f"{image}_0000.nii.gz", "label": f"{own}_seg.nii.gz"} for image, own in zip("ab", labels, strict=True)
+    ]
+    (tmp_path / "list.json").write_text(json.dumps(entries))
+    with pytest.raises(InputError, match="which has the name of another of its images"):
+        find_cases([tmp_path / "list.json"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ({"liver": 0, "background": 1}, "liver is 0, and background 1"),
+        ({"background": 0, " ": 1}, "1 has no name"),
+    ],
+)
+def test_names_of_labels_that_cannot_be_meant(tmp_path, labels, words):
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
+    with pytest.raises(InputError, match=words):
+        declared_in(tmp_path / "dataset.json")
+
+
+def test_ignore_is_known_in_any_letters(tmp_path):
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "liver": 1, "Ignore": 2}}))
+    declared = declared_in(tmp_path / "dataset.json")
+    assert (declared.ignore, declared.names) == (2, {0: "background", 1: "liver"})

@@ -1,10 +1,12 @@
 """Label maps that do not fit one another are refused, or warned of, before training."""
 
+from dataclasses import replace
+
 import pytest
 
 from contrastiveseg.data.cache import CachedCase
 from contrastiveseg.errors import InputError
-from contrastiveseg.training.label_checks import check_same_values, warn_of_rare_labels
+from contrastiveseg.training.label_checks import check_same_values, warn_of_copies, warn_of_rare_labels
 
 
 def cases_of(**values):
@@ -50,3 +52,10 @@ def test_a_label_of_one_case_is_warned_of():
     (text,) = texts(warn_of_rare_labels, given, {1: "ball", 7: "label 7"}, {}, "dataset.json")
     assert "label 7 (7) is in one of 3 label maps only (b)" in text
     assert texts(warn_of_rare_labels, cases_of(a=[1]), {1: "ball"}, {}, "dataset.json") == []
+
+
+def test_one_image_under_two_names_is_warned_of():
+    cases = cases_of(a=[1], b=[1], c=[1])
+    assert texts(warn_of_copies, cases) == []
+    (text,) = texts(warn_of_copies, [*cases, replace(cases[0], name="d")])
+    assert text.startswith("a and d have the same image")

@@ -8,6 +8,7 @@ top.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def _painted(case: CaseFiles, geometry: Geometry) -> np.ndarray | None:
 
 
 def _files(case: CaseFiles) -> tuple[Path, ...]:
-    return tuple(image.resolve() for image in case.images)
+    return tuple(Path(os.path.realpath(image)) for image in case.images)
 
 
 def _ranked(

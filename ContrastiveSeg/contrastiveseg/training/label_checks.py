@@ -37,6 +37,20 @@ def check_same_values(cases: Sequence[CachedCase], emit: events.Emit) -> None:
     )
 
 
+def warn_of_copies(cases: Sequence[CachedCase], emit: events.Emit) -> None:
+    """Warn of labeled cases with one image: where one of them is held out, it was learned from all the same."""
+    first: dict[str, str] = {}
+    for case in cases:
+        other = first.setdefault(case.digest, case.name)
+        if other != case.name:
+            emit(
+                events.warning(
+                    f"{other} and {case.name} have the same image. Scores on one prove nothing where the other is "
+                    "learned from; if their label maps differ, one is wrong. Take one out."
+                )
+            )
+
+
 def warn_of_rare_labels(
     cases: Sequence[CachedCase], names: Mapping[int, str], declared: Mapping[int, str], where: str, emit: events.Emit
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -202,9 +203,9 @@ def _label_files(path: Path, cases: Sequence[CaseFiles]) -> list[Path]:
     Raises:
         InputError: there are none but images.
     """
-    images = {image.resolve() for case in cases for image in case.images}
+    images = {os.path.realpath(image) for case in cases for image in case.images}
     given = volume_files(path) if path.is_dir() else [path]
-    labels = [file for file in given if file.resolve() not in images]
+    labels = [file for file in given if os.path.realpath(file) not in images]
     if given and not labels:
         raise InputError(
             f"{given[0]} is given as an image and as its label map, the same file. Give the label maps as --labels."
@@ -215,6 +216,7 @@ def _label_files(path: Path, cases: Sequence[CaseFiles]) -> list[Path]:
 def _cases_in_json(path: Path) -> list[CaseFiles]:
     listed = listed_cases(path)
     if listed is not None:
+        _check_pairs(path, listed)
         return _with_folders_names([_listed_case(case) for case in listed])
     folder = path.parent
     if not (folder / "imagesTr").is_dir():
@@ -222,6 +224,18 @@ def _cases_in_json(path: Path) -> list[CaseFiles]:
     cases = _cases_in_folder(folder / "imagesTr")
     # nnU-Net v2 names every image CASE_0000, also with a single channel.
     return _with_labels(cases, [folder / "labelsTr"], in_order=False)
+
+
+def _check_pairs(path: Path, listed: Sequence[ListedCase]) -> None:
+    """Refuse a list that gives an image the label map that has the name of another of its images."""
+    stems = [files.stem(case.images[0]).removesuffix("_0000") for case in listed]
+    for case, own in zip(listed, stems, strict=True):
+        other = matching_case(files.stem(case.label), set(stems)) if case.label else None
+        if case.label and other not in (None, own):
+            raise InputError(
+                f"{path} gives {case.images[0].name} the label map {case.label.name}, which has the name of another of "
+                "its images. Correct the list; if it is right, name that label map otherwise."
+            )
 
 
 def _listed_case(listed: ListedCase) -> CaseFiles:

@@ -96,9 +96,17 @@ def declared_in(path: Path) -> DeclaredLabels:
             )
     if len(names) != len(table):
         raise InputError(f"{path}: labels: two names have the same number.")
-    ignore = next((value for value, name in names.items() if name == "ignore"), None)
+    ignore = next((value for value, name in names.items() if name.strip().casefold() == "ignore"), None)
     if ignore == 0:
         raise InputError(f"{path}: labels.ignore is 0, which is the background. Give it the highest number.")
+    background, zero = background_value(names), names.get(0, "background")
+    if background is not None and zero.strip().casefold() != "background":
+        raise InputError(
+            f"{path}: labels: {shortened(zero)} is 0, and background {background}. 0 is always the background: give "
+            "the structure another number."
+        )
+    if nameless := [value for value, name in names.items() if not name.strip()]:
+        raise InputError(f"{path}: labels: {nameless[0]} has no name.")
     return DeclaredLabels({value: name for value, name in sorted(names.items()) if value != ignore}, ignore)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,11 +64,13 @@ def _by_volume(data_sets: Sequence[Sequence[CaseFiles]], path: Path) -> _LabelsB
 
 def _by_name(data_sets: Sequence[Sequence[CaseFiles]], path: Path) -> _LabelsByVolume:
     """Labels by the volumes' files, paired by name within one data set: one with volumes below ``path`` if there is."""
-    folder = path.resolve()
+    folder = Path(os.path.realpath(path))
     below = [cases for cases in data_sets if any(folder in f.parents for c in cases for f in _resolved(c.images))]
     data_sets = below or data_sets
     images = {file for cases in data_sets for case in cases for file in _resolved(case.images)}
-    maps = [file for file in (volume_files(path) if path.is_dir() else [path]) if file.resolve() not in images]
+    maps = [
+        file for file in (volume_files(path) if path.is_dir() else [path]) if Path(os.path.realpath(file)) not in images
+    ]
     matches = []
     for cases in data_sets:
         by_name = {case.name: case for case in cases}
@@ -82,4 +85,4 @@ def _by_name(data_sets: Sequence[Sequence[CaseFiles]], path: Path) -> _LabelsByV
 
 
 def _resolved(paths: Sequence[Path]) -> tuple[Path, ...]:
-    return tuple(path.resolve() for path in paths)
+    return tuple(Path(os.path.realpath(path)) for path in paths)

@@ -91,8 +91,8 @@ def merged(path: Path, layers: np.ndarray, segments: Sequence[Segment]) -> np.nd
         InputError: segments that overlap, a layer that is not there, or labeled voxels of no segment.
     """
     if len(layers) == 1 and all(s.layer == 0 and s.stored == s.value for s in segments):
-        named = sum(np.count_nonzero(layers[0] == s.stored) for s in segments)
-        _check_all_named(path, np.count_nonzero(layers[0]) - named)
+        named = sum(int(np.count_nonzero(layers[0] == s.stored)) for s in segments)
+        _check_all_named(path, int(np.count_nonzero(layers[0])) - named)
         return layers[0]
     labels = np.zeros(layers.shape[1:], np.uint16)
     for segment in segments:
@@ -107,7 +107,7 @@ def merged(path: Path, layers: np.ndarray, segments: Sequence[Segment]) -> np.nd
                 "other segments: Overwrite all), or remove one, and save again."
             )
         labels[inside] = segment.value
-    _check_all_named(path, np.count_nonzero(layers.any(axis=0) & (labels == 0)))
+    _check_all_named(path, int(np.count_nonzero(layers.any(axis=0) & (labels == 0))))
     return labels
 
 
