@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None, run: RunJob | None = None) -> i
     Args:
         run: does the jobs in place of :func:`.jobs.run.run`, for a caller with more kinds of output.
     """
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what the terminal's encoding lacks is shown as \u....
             stream.reconfigure(errors="backslashreplace")
@@ -80,12 +81,20 @@ def main(arguments: Sequence[str] | None = None, run: RunJob | None = None) -> i
         _discard_what_is_left(sys.stdout)
         return 1
     finally:
-        # A full disk must not turn what went well into a failure while Python ends. A closed stream is None.
-        for stream in filter(None, (sys.stdout, sys.stderr)):
+        # A full disk must not turn what went well into a failure while Python ends.
+        for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
             except OSError:
                 _discard_what_is_left(stream)
+
+
+def _open_closed_streams() -> None:
+    """Let streams that were closed lead nowhere: files opened later would take their numbers, and what is printed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, mode, encoding="utf-8"))
 
 
 def _discard_what_is_left(stream: TextIO) -> None:

@@ -13,7 +13,9 @@ import time
 import types
 import typing
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from contrastiveseg import cli
 from contrastiveseg.cli import _parser, main
@@ -582,8 +584,18 @@ def test_jobs_are_the_same_from_terminal_and_worker(given):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell closes the streams")
-@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_changes_no_result(closed):
-    command = f"{shlex.quote(sys.executable)} -m contrastiveseg methods {closed}"
+    command = f"exec {shlex.quote(sys.executable)} -m contrastiveseg methods {closed}"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell closes the streams")
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_a_job_does_not_need_its_streams(closed, tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(np.eye(4, dtype=np.uint8)[None]), str(tmp_path / "a.nii.gz"))
+    words = ["--predictions", tmp_path / "a.nii.gz", "--references", tmp_path / "a.nii.gz", "--output", tmp_path / "s"]
+    command = shlex.join([sys.executable, "-m", "contrastiveseg", "evaluate", *map(str, words)])
+    assert subprocess.run(f"exec {command} {closed}", shell=True).returncode == 0
+    assert json.loads((tmp_path / "s").read_text())
