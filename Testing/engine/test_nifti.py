@@ -81,6 +81,16 @@ def test_contradictions_are_told(tmp_path, changes, words):
     assert re.search(words, geometry.doubt)
 
 
+@pytest.mark.parametrize("codes", [(1, 0), (2, 0), (1, 1), (2, 1)])
+def test_voxel_sizes_that_are_not_the_sforms_are_taken_as_itk_takes_them(tmp_path, codes):
+    # As in ACDC's own files, whose sform says 1 mm.
+    path = save(tmp_path / "a.nii", sform=np.diag([1.0, 1, 1, 1]), codes=codes, patch={80: floats(1.5, 2, 10)})
+    ours, itk = read_volume(path).geometry, geometry_of(sitk.ReadImage(str(path)))
+    for name in ("size", "spacing", "origin", "direction"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(itk, name), atol=1e-5)
+    assert ours.spacing == (1.5, 2, 10)
+
+
 def test_agreeing_transforms_leave_no_doubt(tmp_path):
     for codes in ((1, 1), (4, 1), (1, 0), (0, 1)):
         assert read_volume(save(tmp_path / "a.nii", codes=codes)).geometry.doubt == ""

@@ -1,7 +1,8 @@
 """Where a NIfTI's voxels lie: its qform, its sform and its voxel sizes, checked against each other.
 
 Both transforms go from voxel indices to RAS coordinates. The choice between two that differ is ITK's, hence Slicer's:
-the sform if its code says scanner coordinates, else the qform. Definitions: https://nifti.nimh.nih.gov/nifti-1
+the sform if its code says scanner coordinates, else the qform; and of two voxel sizes those of pixdim, also where the
+sform has others, as in scans whose sform was filled in with 1 mm. Definitions: https://nifti.nimh.nih.gov/nifti-1
 """
 
 from __future__ import annotations
@@ -54,13 +55,18 @@ def nifti_geometry(path: Path, header: Nifti1Header) -> Geometry:
     elif len(grids) == 2:
         chosen = "sform"
     doubts += broken
+    used = f"{chosen} is used"
     if not grids:
         # ITK's reading of such a file.
         grids[chosen] = _geometry(size, np.diag([-pixdim[0], -pixdim[1], pixdim[2], 1.0]), scale)
         doubts.append("its header does not say how it lies in the patient (the codes of qform and sform are 0)")
     elif (pixdim < 0).any() or not np.allclose(pixdim * scale, grids[chosen].spacing, rtol=0.01):
-        sizes = " x ".join(f"{s:.4g}" for s in pixdim * scale)
-        doubts.append(f"its header's voxel sizes ({sizes} mm, pixdim) are not those of its {chosen}")
+        sizes, theirs = (" x ".join(f"{s:.4g}" for s in lengths) for lengths in (pixdim * scale, grids[chosen].spacing))
+        doubts.append(f"its header's voxel sizes ({sizes} mm, pixdim) are not those of its {chosen} ({theirs} mm)")
+        if (pixdim > 0).all():
+            x, y, z = (pixdim * scale).tolist()
+            grids[chosen] = replace(grids[chosen], spacing=(x, y, z))
+            used = f"{chosen} is used, with pixdim's voxel sizes, as in Slicer"
     # A transform that holds no numbers would harm readers of the copy.
     kept = {name: codes[name] in CODES and bool(np.isfinite(matrix).all()) for name, matrix in transforms.items()}
     stored = NiftiTransforms(
@@ -71,7 +77,7 @@ def nifti_geometry(path: Path, header: Nifti1Header) -> Geometry:
         offset=tuple(float(header[f"qoffset_{n}"]) for n in "xyz"),
         rows=tuple(np.concatenate([header[f"srow_{n}"] for n in "xyz"]).tolist()),
         units=int(header["xyzt_units"]) & 7,
-        doubt="; ".join(doubts) + (f". The {chosen} is used" if doubts and usable else ""),
+        doubt="; ".join(doubts) + (f". The {used}" if doubts and usable else ""),
     )
     return replace(grids[chosen], nifti=stored)
 
