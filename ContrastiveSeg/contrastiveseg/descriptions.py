@@ -275,7 +275,11 @@ class RankJob(Parameters):
         help="the unlabeled volumes: image files, folders of images, or DICOM folders; or a list whose cases have some "
         "slices labeled"
     )
-    labeled: tuple[str, ...] = parameter((), help="volumes that are labeled already; what resembles them comes later")
+    labeled: tuple[str, ...] = parameter(
+        (),
+        help="volumes that are labeled already; what resembles them comes later. Of a data set or list only those with "
+        "a label map count",
+    )
     direction: SliceDirection = parameter(
         "auto", help="in which slices are labeled; auto: across the axis with the thickest"
     )

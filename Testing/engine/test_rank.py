@@ -122,6 +122,18 @@ def test_one_bad_file_is_named_and_the_rest_is_ranked(sharp, dataset, tmp_path):
         rank(job(sharp, folder / "synthetic_00001.nii.gz"))
 
 
+def test_of_a_data_set_only_volumes_with_a_label_map_count_as_labeled(sharp, dataset, tmp_path):
+    images, labels = (sorted((dataset / folder).glob("*.nii.gz")) for folder in ("imagesTr", "labelsTr"))
+    entries = [{"image": str(image)} for image in images]
+    for entry, label in zip(entries[:2], labels, strict=False):
+        entry["label"] = str(label)
+    (tmp_path / "cases.json").write_text(json.dumps(entries))
+    seen: list[Event] = []
+    result = rank(job(sharp, dataset / "imagesTr", labeled=(str(tmp_path / "cases.json"),)), seen.append)
+    assert sorted(names(result)) == ["synthetic_00002", "synthetic_00003"]
+    assert Log("2 of 4 volumes of --labeled have a label map; the others do not count.") in seen
+
+
 def test_labeled_volumes_are_not_ranked(sharp, dataset):
     images = sorted(map(str, (dataset / "imagesTr").iterdir()))
     result = rank(job(sharp, dataset / "imagesTr", labeled=tuple(images[:3])))

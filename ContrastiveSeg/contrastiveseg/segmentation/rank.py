@@ -41,7 +41,7 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
     """
     if job.threads:
         torch.set_num_threads(job.threads)
-    labeled = find_cases([Path(p) for p in job.labeled]) if job.labeled else []
+    labeled = _labeled(job, emit)
     known = {_files(case) for case in labeled}
     unlabeled = [case for case in find_cases([Path(p) for p in job.input]) if _files(case) not in known]
     if not unlabeled:
@@ -92,6 +92,20 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
         written = {"cases": to_json(ranked), "failures": to_json(told)}
         write_text(Path(job.output), json.dumps(written, indent=1) + "\n")
     return RankResult(tuple(ranked), tuple(failures), job.output)
+
+
+def _labeled(job: RankJob, emit: events.Emit) -> list[CaseFiles]:
+    """The volumes of ``--labeled``; where that names label maps, as a data set does, only those that have one."""
+    given = find_cases([Path(p) for p in job.labeled]) if job.labeled else []
+    with_labels = [case for case in given if case.labels]
+    if not with_labels or len(with_labels) == len(given):
+        return given
+    emit(
+        events.log(
+            f"{len(with_labels)} of {len(given)} volumes of --labeled have a label map; the others do not count."
+        )
+    )
+    return with_labels
 
 
 def _line(ranked: RankedCase, geometry: Geometry) -> str:
