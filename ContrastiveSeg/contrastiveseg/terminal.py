@@ -155,7 +155,9 @@ def _print_value(name: str, value: Any) -> None:
     """One field of a result; lists and objects are for programs, but for files and failures."""
     if name == "failures":
         for failure in value:
-            print(printable(f"Failed: {failure['input']}: {failure['what']}"), file=sys.stderr)
+            text = failure["what"]  # most name their file
+            text = text if text.startswith(failure["input"]) else f"{failure['input']}: {text}"
+            print(printable(f"Failed: {text}"), file=sys.stderr)
     elif isinstance(value, list) and all(isinstance(part, str) for part in value):
         print("".join(printable(f"{name.replace('_', ' ')}: {part}") + "\n" for part in value), end="")
     elif name == "peak_memory":

@@ -257,12 +257,13 @@ def test_json_events(segmenter, image, tmp_path, capsys):
 
 
 def test_files_written_and_failures_are_told_and_some_failed_is_3(monkeypatch, capsys):
-    result = SegmentResult(("a.nii.gz", "b.nii.gz"), (Failure("c.nii.gz", "Bad."),), {}, {"total": 1.0}, 2**20)
+    failures = (Failure("c.nii.gz", "Bad."), Failure("d.nii.gz", "d.nii.gz is cut short."))
+    result = SegmentResult(("a.nii.gz", "b.nii.gz"), failures, {}, {"total": 1.0}, 2**20)
     monkeypatch.setattr(runner, "run", lambda *_: result)
     assert main(["segment", *REQUIRED["segment"]]) == 3
     told = capsys.readouterr()
     assert told.out == "written: a.nii.gz\nwritten: b.nii.gz\npeak memory: 1 MiB\n"
-    assert told.err == "Failed: c.nii.gz: Bad.\n"
+    assert told.err == "Failed: c.nii.gz: Bad.\nFailed: d.nii.gz is cut short.\n"
 
 
 def test_a_second_process_of_torchrun_is_silent_except_for_errors(given, monkeypatch, capsys):

@@ -100,6 +100,8 @@ def quality(
         if name in pictures:
             with replacing(path) as temporary:
                 temporary.write_bytes(pictures[name])
+    if drawn:
+        emit(events.log(f"{len(pictures)} pictures in {job.pictures}, named after their cases."))
     files = {case.name: case for case in cases}
     ranked = [_with_files(case, files[case.name], drawn) for case in by_doubt(measured, _names(job, card, measured))]
     for position, entry in enumerate(ranked, start=1):

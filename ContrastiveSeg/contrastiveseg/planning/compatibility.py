@@ -107,7 +107,9 @@ def warning_text(problem: Incompatibility, volume: str, _: Callable[[str], str] 
         text = _("{volume} lies {value:.0f}° oblique to the patient's axes; the model sees it as if it were straight.")
     else:
         value, expected = millimeters(value), millimeters(expected)
-        text = _("{volume} covers {value} mm; the model looks at {expected} mm at a time.")
+        text = _(
+            "{volume} covers {value} mm, along an axis less than half of the {expected} mm that the model sees at once."
+        )
     return text.format(volume=volume, value=value, expected=expected, low=low, high=high)
 
 
