@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from contrastiveseg.checkpoints.starters import starter
-from contrastiveseg.descriptions import ExportJob, FinetuneJob, SegmentJob
+from contrastiveseg.descriptions import EvaluateJob, ExportJob, FinetuneJob, RankJob, SegmentJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.jobs.early import check_early
 
@@ -50,6 +50,14 @@ def test_a_batch_whose_output_is_there_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"b.nii.gz exists already"):
         check_early(SegmentJob(**given, output=str(tmp_path / "b.nii.gz")))
     check_early(SegmentJob(**given, output=str(tmp_path / "c.nii.gz")))
+
+
+def test_a_table_that_is_there_is_not_replaced(tmp_path):
+    (tmp_path / "a.json").touch()
+    folders = {"predictions": str(tmp_path), "references": str(tmp_path)}
+    with pytest.raises(InputError, match="exists already"):
+        check_early(EvaluateJob(**folders, output=str(tmp_path / "a.json")))
+    check_early(RankJob(checkpoint=STARTER, input=(str(tmp_path),)))
 
 
 def test_an_export_of_what_is_not_there_is_refused(tmp_path):

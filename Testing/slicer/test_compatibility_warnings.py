@@ -93,7 +93,8 @@ def test_a_field_of_view_smaller_than_what_the_model_looks_at(told):
     card = replace(model(CT), plan=replace(model(CT).plan, patch=(64, 32, 32)))
     (warning,) = told(hounsfield(), card)
     assert warning == (
-        "CTChest covers 40 x 40 x 40 mm, along an axis less than half of the 32 x 32 x 128 mm that the model sees at once."
+        "CTChest covers 40 x 40 x 40 mm, along an axis less than half of the 32 x 32 x 128 mm that the model sees at "
+        "once."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..checkpoints.header import read_card
-from ..descriptions import Job, SegmentJob, Training
+from ..descriptions import EvaluateJob, ImportJob, Job, PreviewJob, RankJob, SegmentJob, Training
 from ..errors import InputError
 from ..files import check_link, check_output, readable
 from ..segmentation.outputs import outputs_of
@@ -38,5 +38,7 @@ def check_early(job: Job) -> None:
         outputs_of(job)
     if isinstance(job, Training):
         Budget(job.steps, job.minutes)
-        if not job.resume:
+    if isinstance(job, (Training, EvaluateJob, RankJob, PreviewJob, ImportJob)):
+        goes_on = isinstance(job, Training) and job.resume
+        if job.output and not goes_on:
             check_output(Path(job.output), job.overwrite)
