@@ -181,6 +181,16 @@ def test_the_table_of_an_earlier_comparison_is_not_overwritten(pretrained, datas
     assert comparison_path(out).read_text() == "mine"
 
 
+def test_a_folder_of_the_user_named_as_that_of_a_comparison_is_left_alone(pretrained, dataset, out):
+    mine = comparison_folder(out) / "1.safetensors"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(InputError, match=r"1\.safetensors is there already, where a comparison keeps"):
+        finetune(job(dataset, out, "scratch", pretrained))
+    assert mine.read_text() == "mine"
+    assert not resume_path(out).exists()
+
+
 def test_seeds_belong_to_a_comparison_and_a_start_is_needed():
     with pytest.raises(InputError, match="belongs to --compare"):
         finetune(job("scans", Path("o.safetensors"), checkpoint="none", compare_seeds=2))

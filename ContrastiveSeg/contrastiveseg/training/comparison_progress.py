@@ -94,10 +94,10 @@ class ComparisonProgress:
         """That of the run that ``run`` resumes, else none yet.
 
         Raises:
-            InputError: the resume file is damaged, or of another job.
+            InputError: the resume file is damaged, or of another job; or files lie where the comparison keeps its own.
         """
         assert run.output is not None
-        fresh = cls(run, Record(identity))
+        fresh, folder = cls(run, Record(identity)), comparison_folder(run.output)
         if run.resume:
             try:
                 return cls(run, read_record(resume_path(run.output), identity))
@@ -105,8 +105,13 @@ class ComparisonProgress:
                 if not run.begin_anew:
                     raise
                 run.emit(events.warning(f"{problem} Training begins anew."))
+        if not (run.replace_curve or resume_path(run.output).exists()) and (there := _own_files(folder)):
+            raise InputError(
+                f"{there[0]} is there already, where a comparison keeps its checkpoints. Move the folder {folder}, or "
+                "add --overwrite to replace what is in it."
+            )
         if not distributed.rank():
-            _remove_folder(comparison_folder(run.output))
+            _remove_folder(folder)
         fresh._write()
         return fresh
 
@@ -200,9 +205,13 @@ def read_record(path: Path, identity: str) -> Record:
     return record
 
 
+def _own_files(folder: Path) -> list[Path]:
+    """The files in ``folder`` that are named as those of a comparison."""
+    return sorted(file for file in folder.glob("*") if _OWN.fullmatch(file.name))
+
+
 def _remove_folder(folder: Path) -> None:
-    for file in folder.glob("*"):
-        if _OWN.fullmatch(file.name):
-            file.unlink(missing_ok=True)
+    for file in _own_files(folder):
+        file.unlink(missing_ok=True)
     with suppress(OSError):  # something of others is in it, or it is not there
         folder.rmdir()
