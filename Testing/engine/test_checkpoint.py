@@ -250,6 +250,14 @@ def test_description_of_a_segmenter():
         assert words in told
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [("best", "best: those that scored best"), ("average", "average: the mean"), ("imported", "imported")],
+)
+def test_the_card_says_which_weights_are_kept(kept, said):
+    assert f"weights      {said}" in describe(replace(CARD, provenance=replace(CARD.provenance, kept=kept)))
+
+
 def test_a_description_gives_a_terminal_no_orders():
     label = Label(1, "li\x1b[2Jver\nscore\tall\u202e\ud800")
     told = describe(replace(CARD, labels=(label,), method="a\r\x9bb"))

@@ -64,9 +64,12 @@ def test_cases_pair_with_seg_or_label_behind_their_name(folders, side):
         path.rename(path.with_name(path.name.replace(".", "_seg.", 1)))
     evaluation = evaluate(*folders, LABELS)
     assert [c.case for c in evaluation.cases] == ["a", "b"]
-    # A file of the very name comes first, and two that could be meant are not chosen between.
+    # A file of the very name comes first, which is told; and two that could be meant are not chosen between.
     write(folders[side] / "a.nii.gz", truth())
-    assert len(evaluate(*folders, LABELS).cases) == 2
+    seen: list[object] = []
+    assert len(evaluate(*folders, LABELS, seen.append).cases) == 2
+    told = [event.text for event in seen if isinstance(event, Log)]
+    assert any(text.startswith("a_seg is not compared: a is taken for the reference") for text in told) == (side == 1)
     write(folders[side] / "b_label.nii.gz", truth())
     with pytest.raises(InputError, match="two files for case b"):
         evaluate(*folders, LABELS)

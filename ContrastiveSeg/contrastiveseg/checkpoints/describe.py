@@ -41,7 +41,7 @@ def card_rows(card: Card, _: Callable[[str], str] = str) -> list[tuple[str, str]
         *(("not drawn", text) for text in _not_drawn(card, _)),
         *(("intervened", text) for text in origin.interventions),
         ("made", origin.created and _("{date} by {software}").format(date=origin.created, software=origin.software)),
-        ("weights", origin.kept),
+        ("weights", _kept(origin, _)),
         *(("source", source) for source in origin.sources),
         ("license", _license(origin, _)),
         ("cite", origin.citation),
@@ -77,6 +77,14 @@ def _training(origin: Provenance, _: Callable[[str], str]) -> str:
     return _("{volumes}, {steps} steps, {minutes:g} min, seed {seed}").format(
         volumes=volumes, steps=origin.steps, minutes=origin.minutes, seed=origin.seed
     )
+
+
+def _kept(origin: Provenance, _: Callable[[str], str]) -> str:
+    if origin.kept == "best":
+        return _("best: those that scored best on the held-out cases")
+    if origin.kept == "average":
+        return _("average: the mean over the last steps")
+    return _("last: those of the last step") if origin.kept == "last" else origin.kept
 
 
 def _license(origin: Provenance, _: Callable[[str], str]) -> str:

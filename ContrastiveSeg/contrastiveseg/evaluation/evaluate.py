@@ -16,7 +16,7 @@ from ..errors import Cancelled, InputError
 from ..events import CancelCheck, Emit, ProgressMeter, Stage, StageStarted, log, never, silent, warning
 from ..volumes.labeling import Labeling
 from ..volumes.named_labels import check_same_numbers
-from ..volumes.pairing import FolderPairs, pair_folders
+from ..volumes.pairing import FolderPairs, matching_case, pair_folders
 from ..volumes.plausible_labels import check_no_image
 from ..volumes.reading import read_labels
 from ..volumes.segments import segments_of
@@ -116,7 +116,15 @@ def evaluate(
     paired = _paired(predictions, references)
     pairs, missing, unreferenced = paired.pairs, paired.only_second, paired.only_first
     for case in missing:
-        emit(warning(f"{case}: no prediction for this reference; it is in no mean."))
+        if (other := matching_case(case, pairs)) is not None:
+            emit(
+                warning(
+                    f"{case} is not compared: {other} is taken for the reference of this case. If that is its image, "
+                    "give a folder of label maps alone."
+                )
+            )
+        else:
+            emit(warning(f"{case}: no prediction for this reference; it is in no mean."))
     emit(StageStarted(Stage.EVALUATE))
     check_same_numbers(file for pair in pairs.values() for file in pair)
     if same := [case for case, pair in pairs.items() if os.path.realpath(pair[0]) == os.path.realpath(pair[1])]:
