@@ -25,6 +25,7 @@ from tables import (
     pieces,
     preview,
     preview_time,
+    shards,
     spread,
     tile_time,
 )
@@ -324,6 +325,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "flat-tiles": lambda: flat_tiles(_report("flat_tiles")["rows"]),
     "beside-trainer": lambda: beside_trainer(read_runs(RESULTS / "beside_trainer.json")[-1]),
     "large-volumes": lambda: large_volumes(read_runs(RESULTS / "large_volumes.json")),
+    "shards": lambda: shards(read_runs(RESULTS / "shards.json")[-1]),
     "tile-time": lambda: tile_time(read_runs(RESULTS / "tile_time.json")),
     "preview-time": lambda: preview_time(_report("preview_time")["previews"]),
 }

@@ -175,3 +175,17 @@ def large_volumes(runs: Sequence[dict[str, Any]]) -> str:
         rows.append([f"{size}, {run['classes']} classes, at {spacing} mm", str(run["tiles"]), *seconds])
         rows[-1].append(f"{run['peak_memory'] / 2**30:.1f}")
     return markdown(["Volume", "Tiles", *stages, "Memory (GiB)"], rows)
+
+
+def shards(run: dict[str, Any]) -> str:
+    """Of ``shards.py``: files a minute, and relative to one process with one thread."""
+    names = {
+        "one": "one process, one thread",
+        "two_threads": "one process, two threads",
+        "two_shards": "two shards, one thread each",
+    }
+    rows = []
+    for key, name in names.items():
+        ratio = "{:.2f} ({:.2f}-{:.2f})".format(run[key]["ratio"], *run[key]["range"])
+        rows.append([name, f"{run[key]['a_minute']:.0f}", ratio])
+    return markdown([f"{run['files']} files of {run['set']}", "Files a minute", "Times as many (range)"], rows)
