@@ -35,7 +35,7 @@ MEMORY, COPIES = 1 << 30, 5
 #: Nothing is imported before the path is set: files that happen to lie in the current folder are no modules of ours.
 _PROGRAM = f"import sys; sys.path[:] = sys.argv[1:]; from {__name__} import serve; serve()"
 #: Processes kept for further calls; more than one where several threads read.
-_KEPT = 2
+_KEPT = 8
 
 _idle: list[_Reader] = []
 _lock = threading.Lock()
