@@ -252,7 +252,7 @@ def import_checkpoint(
         path: ``.pth`` or ``.pt`` of tensors alone (no code in it is run), or ``.safetensors``; of nnU-Net a results
             folder, a fold, or an exported ``.zip``.
         source: whose layout it has: "nnunet" (a trained nnU-Net v2), "macl" (released 2D weights), "vnet" (left-atrium
-            literature), "segresnet" or "dynunet" (MONAI).
+            literature), "segresnet" or "dynunet" (MONAI), "nnssl" (OpenMind's ResEnc-L) and others.
         output: the checkpoint to write. overwrite: replace an existing one. license: of the weights.
         configuration, fold: which of several a trained nnU-Net has. orientation: that its training data were stored in;
             None takes volumes as they are stored, as nnU-Net does.

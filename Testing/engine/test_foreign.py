@@ -3,6 +3,7 @@
 import pickle
 import re
 
+import nnunet_models
 import pytest
 import torch
 from monai.networks.nets import DynUNet, SegResNet
@@ -299,6 +300,47 @@ def test_anatomix(tmp_path, output, downs, smooth):
         found = reversed_axes(backbone.decode(backbone.encode(reversed_axes(x)))[-1])
         torch.testing.assert_close(theirs.model[-1](found), theirs(x), rtol=1e-3, atol=1e-4)
     assert {name.rsplit(".", 1)[0] for name in report.skipped} == {f"model.{len(theirs.model) - 1}"}
+
+
+#: What nnssl writes of a network beside its tensors, as its adaptation_plan.py and AbstractTrainer.py do.
+ADAPTATION = {
+    "architecture_plans": {"arch_class_name": "ResEncL", "arch_kwargs": None, "arch_kwargs_requiring_import": None},
+    "pretrain_plan": {"dataset_name": "Dataset745_OpenMind", "transpose_forward": [0, 1, 2]},
+    "pretrain_num_input_channels": 1,
+    "recommended_downstream_patchsize": (160, 160, 160),
+    "key_to_encoder": "encoder.stages",
+    "key_to_stem": "encoder.stem",
+    "keys_to_in_proj": ("encoder.stem.convs.0.conv", "encoder.stem.convs.0.all_modules.0"),
+    "key_to_lpe": None,
+}
+
+
+@pytest.mark.parametrize("decoder", ["whole", "without skips", "none"])
+def test_networks_pre_trained_with_nnssl(tmp_path, output, decoder):
+    strides = [[1, 1, 1], [2, 2, 2], [2, 2, 2]] if decoder == "none" else nnunet_models.STRIDES[3]
+    kernels = [[3, 3, 3]] * 3 if decoder == "none" else nnunet_models.KERNELS[3]
+    theirs = randomized(nnunet_models.NnUNet([4, 6, 8], strides, kernels, residual=True, classes=1))
+    tensors = {n: t for n, t in theirs.state_dict().items() if decoder != "none" or n.startswith("encoder.")}
+    if decoder == "without skips":
+        narrow = {n: t[:, : len(t)] for n, t in tensors.items() if re.search(r"decoder.*convs\.0\.conv\.weight", n)}
+        tensors |= narrow
+    path = tmp_path / "checkpoint_final.pth"
+    torch.save({"network_weights": tensors, "init_args": {"fold": 0}, "nnssl_adaptation_plan": ADAPTATION}, path)
+    backbone, card, report = imported(path, "nnssl", output)
+    x = torch.randn(1, 1, 8, 16, 16)
+    with torch.no_grad():
+        for ours, wanted in zip(backbone.encode(x), theirs.encoder(x), strict=True):
+            torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-5)
+    assert card.transferred == ("encoder",)
+    assert all(name.startswith("encoder.") for name in report.matched)
+    assert all(name.startswith("decoder.") for name in report.fresh)
+
+
+def test_a_transformer_of_nnssl_is_refused(tmp_path, output):
+    path = tmp_path / "checkpoint_final.pth"
+    torch.save({"network_weights": {"eva.blocks.0.norm1.weight": torch.ones(8)}}, path)
+    with pytest.raises(InputError, match="holds no tensor that 'nnssl' knows"):
+        import_checkpoint(path, "nnssl", output)
 
 
 @pytest.mark.parametrize("smooth", [False, True])

@@ -83,14 +83,18 @@ def _backbone(path: Path, source: str) -> Imported:
     every = fitted(weights, own, layout.transferred, layout.absent, f"{path} does not fit the network of {source!r}")
     kept = {name for name in own if name.startswith(tuple(f"{part}." for part in layout.transferred))}
     taken = tuple(name for name, ours in names.items() if ours in kept)
-    guessed = source == "segresnetds" and spec.arguments["norm"] == "instance"
+    guesses = []
+    if source == "segresnetds" and spec.arguments["norm"] == "instance":
+        guesses.append("The tensors do not say how it normalizes: instance norm is assumed, not group norm.")
+    if source == "nnssl" and not any(name.startswith("decoder.") for name in weights):
+        guesses.append("The file has no decoder: that every level halves its voxels is assumed, as in ResEnc-L.")
     return Imported(
         _card(layout, spec, path, source),
         every,
         taken,
         tuple(name for name in theirs if name not in taken),
         tuple(name for name in own if name not in kept),
-        ("The tensors do not say how it normalizes: instance norm is assumed, not group norm.",) if guessed else (),
+        tuple(guesses),
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..networks.spec import NetworkSpec
 from .foreign_tensors import Tensors
-from .nnunet_layout import nnunet_name, nnunet_network
+from .nnunet_layout import nnssl_network, nnunet_name, nnunet_network
 from .tensor_names import LAYERS, dimensions_of, parts_below
 
 
@@ -249,6 +249,15 @@ LAYOUTS: dict[str, Layout] = {
         turned=True,
         citation="Dey et al., Learning General-purpose Biomedical Volume Representations using Randomized Synthesis, "
         "ICLR 2025, arXiv 2411.02372.",
+    ),
+    "nnssl": Layout(
+        nnunet_name,
+        nnssl_network,
+        # What nnssl's adaptation plans name: stages and stem of the encoder.
+        ("encoder",),
+        absent=(".up.bias",),
+        citation="Wald et al., An OpenMind for 3D medical vision self-supervised learning, ICCV 2025, arXiv "
+        "2412.17041.",
     ),
     "nnunet": Layout(
         nnunet_name,

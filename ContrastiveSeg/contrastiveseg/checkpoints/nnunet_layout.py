@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import InputError
@@ -58,6 +59,16 @@ def nnunet_network(weights: Tensors) -> NetworkSpec:
     if residual:
         arguments |= {"residual": True, "shortcut": "pool"}
     return NetworkSpec("unet", dimensions_of(stem), stem.shape[1], arguments)
+
+
+def nnssl_network(weights: Tensors) -> NetworkSpec:
+    """The network of tensors of nnssl, whose decoders differ by method; one without is taken for that of ResEnc-L."""
+    decoder: Tensors = {}
+    if not any(name.startswith("decoder.") for name in weights):
+        halving = torch.empty(1, 1, *(2,) * dimensions_of(weights["encoder.0.0.conv.weight"]))
+        for block in range(parts_below(weights, "encoder") - 1):
+            decoder |= {f"decoder.{block}.up.weight": halving, f"decoder.{block}.fuse.0.conv.weight": halving}
+    return nnunet_network({**weights, **decoder})
 
 
 def nnunet_head(names: Mapping[str, Tensor]) -> str:
