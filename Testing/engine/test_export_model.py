@@ -1,6 +1,7 @@
 """A model as ONNX and as a MONAI bundle: the same numbers from a tile, the same label map from a volume."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 
@@ -115,6 +116,15 @@ def test_a_bundle_has_what_the_specification_asks_for(model, tmp_path):
     assert list(tile.permute(turned).shape[2:]) == data["inputs"]["image"]["spatial_shape"]
     with torch.no_grad():
         torch.testing.assert_close(scripted(tile.permute(turned)).permute(turned), opened.network(tile))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_bundle_goes_into_a_folder_whose_name_is_no_utf_8(tmp_path):
+    """As after unpacking an archive with Japanese names of the time before."""
+    folder = tmp_path / os.fsdecode(b"\xb4\xc1")
+    folder.mkdir()
+    export(checkpoint(tmp_path / "a.safetensors", 3), "monai", folder / "bundle")
+    assert {path.name for path in (folder / "bundle/models").iterdir()} == {"model.ts", "model.pt"}
 
 
 def test_labels_of_one_piece_are_kept_so_in_a_bundle(segmenter, tmp_path):

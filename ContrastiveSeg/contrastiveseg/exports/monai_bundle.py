@@ -58,7 +58,9 @@ def export_bundle(job: ExportJob, emit: events.Emit) -> None:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of its own future
             traced = torch.jit.trace(network, _reversed(model.tile()), check_trace=False)
-            traced.save(str(folder / "models" / "model.ts"))
+            # By a file of Python's: torch opens no path that is not UTF-8.
+            with open(folder / "models" / "model.ts", "wb") as file:
+                torch.jit.save(traced, file)
             torch.save(traced.state_dict(), folder / "models" / "model.pt")
         for path, content in (
             ("configs/metadata.json", json.dumps(_metadata(model), indent=4)),
