@@ -20,7 +20,7 @@ from contrastiveseg.training.comparison_progress import comparison_folder, compa
 from contrastiveseg.training.curve import metrics_path
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.training.resume import resume_path
-from contrastiveseg.training.start_scores import compare_scores, table
+from contrastiveseg.training.start_scores import compare_scores, table, told_as_kept
 from contrastiveseg.volumes.content import content_digest
 
 
@@ -236,3 +236,11 @@ def test_the_units_of_the_spread_are_cases_or_else_seeds():
     assert (found.kept, found.left_out_each, found.scored) == ("b", True, 2)
     assert table(found)[0].startswith("Start")
     assert len(table(found)) == 3
+
+
+def test_where_a_worse_start_was_to_be_kept_the_way_to_the_best_is_told():
+    results = {"own": [result(0.4, 0.5)], "scratch": [result(0.6, 0.7)]}
+    assert told_as_kept("a", compare_scores(results)) == "a started from scratch."
+    told = told_as_kept("a", compare_scores(results, keep="own"))
+    assert told.startswith("a started from own.")
+    assert "--compare scratch keeps the best" in told

@@ -18,7 +18,7 @@ from .resume import resume_path
 from .run import Run
 from .setup import cache_folder
 from .start import Start, open_start
-from .start_scores import compare_scores, table
+from .start_scores import compare_scores, table, told_as_kept
 from .training_from import Lesson, train_from
 
 SCRATCH = "scratch"
@@ -99,7 +99,7 @@ def compare_starts(lesson: Lesson, run: Run) -> FinetuneResult:
     for line in (
         *table(comparison),
         f"Scored on {cases} {how}, each start with the same budget. {comparison.verdict()}",
-        f"{run.output} started from {comparison.kept}.",
+        told_as_kept(run.output, comparison),
     ):
         run.emit(events.log(line))
     progress.keep(comparison)

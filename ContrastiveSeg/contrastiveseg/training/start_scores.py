@@ -47,6 +47,14 @@ def table(comparison: StartsComparison) -> list[str]:
     return rows
 
 
+def told_as_kept(output: object, comparison: StartsComparison) -> str:
+    """From which start the checkpoint ``output`` is; and how to get the best one where another was asked for."""
+    text = f"{output} started from {comparison.kept}."
+    if comparison.kept == comparison.starts[0].name:
+        return text
+    return f"{text} --compare-scratch keeps the checkpoint's start in any case; --compare scratch keeps the best."
+
+
 def _compared(
     name: str,
     results: Sequence[FinetuneResult],
