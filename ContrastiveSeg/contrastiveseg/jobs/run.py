@@ -44,7 +44,7 @@ from ..results import (
 _DOERS = {
     "pretrain": ("training.pretrain", "pretrain"),
     "finetune": ("training.finetune", "finetune"),
-    "segment": ("segmentation.segment", "segment"),
+    "segment": ("segmentation.processes", "segment_by_processes"),
     "evaluate": ("evaluation.job", "run_evaluation"),
     "rank": ("segmentation.rank", "rank"),
     "quality": ("evaluation.quality", "quality"),
