@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import slicer
 from nodes import mask_of, segment_id, voxels
-from patients import SHAPE, add_volume
+from patients import SHAPE, add_segmentation, add_volume
 from preview_driver import LIVER, SECONDS, SPLEEN, dice, found, with_strokes
 from two_channels import two_channel_checkpoint
 
@@ -98,6 +98,22 @@ def test_what_was_taken_is_no_stroke_but_its_corrections_are(drive):
     drive.preview()
     drive.ui.takeButton.click()
     assert not drive.masks()["Liver"][cut].any()
+
+
+def test_undo_and_what_is_said_are_of_the_segmentation_that_was_taken_into(drive):
+    painted = drive.masks()
+    drive.preview()
+    drive.ui.takeButton.click()
+    assert drive.ui.previewStatusLabel.text.startswith("Taken into Strokes")
+    other = add_segmentation(add_volume("CT 2", 2), ("Liver",), 2)
+    drive.ui.strokesSelector.setCurrentNode(other)
+    drive.settle()
+    assert not drive.ui.takeBackButton.enabled
+    assert drive.ui.previewStatusLabel.text == ""
+    drive.ui.strokesSelector.setCurrentNode(drive.strokes)
+    drive.settle()
+    drive.ui.takeBackButton.click()
+    assert all(np.array_equal(painted[name], mask) for name, mask in drive.masks().items())
 
 
 def test_undo_asks_before_corrections_are_lost(drive, dialogs):

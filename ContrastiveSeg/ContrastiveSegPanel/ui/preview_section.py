@@ -67,6 +67,9 @@ class PreviewSection(JobSection):
 
     def _on_chosen(self) -> None:
         self._watch.follow(self._strokes)
+        if not self.task.busy:
+            # What is said there is of another segmentation.
+            self.set_status("")
         self._refresh_soon()
 
     @property
@@ -86,7 +89,7 @@ class PreviewSection(JobSection):
         ui, strokes = self.ui, self._strokes
         idle = not self.task.busy
         ui.takeButton.setEnabled(idle and strokes is not None and self._previewing.can_take(strokes))
-        ui.takeBackButton.setEnabled(idle and self._previewing.undo is not None and strokes is not None)
+        ui.takeBackButton.setEnabled(idle and strokes is not None and self._previewing.can_take_back(strokes))
 
     def start(self) -> None:
         self._begin(by_click=True)

@@ -48,6 +48,7 @@ class Previewing:
         self._ids = ("", "")
         self._labels: list[Label] = []
         self.undo: Change | None = None
+        self._taken_into = ""
 
     def steps(self, segmentation: Any, volume: Any, channels: Sequence[Any], within: Path) -> list[Step]:
         """What has to be done before :meth:`job`; volumes are written once.
@@ -134,9 +135,14 @@ class Previewing:
         self._strokes.look(segmentation, volume)
         taken = self._folder / f"taken{scene.FILE_ENDING}"
         self._strokes.write_over(self._output, taken)
+        self._taken_into = segmentation.GetID()
         _node, self.undo = scene.read_labels_into(taken, self._strokes.labels(segmentation), volume, segmentation)
         self._strokes.accept(segmentation, volume)
         preview_of(segmentation).GetDisplayNode().SetVisibility(False)
+
+    def can_take_back(self, segmentation: Any) -> bool:
+        """Whether the last :meth:`take`, which :meth:`take_back` undoes, was into this segmentation."""
+        return self.undo is not None and segmentation.GetID() == self._taken_into
 
     def take_back(self, segmentation: Any, volume: Any) -> None:
         """Undo the last :meth:`take`, and show the preview again.
