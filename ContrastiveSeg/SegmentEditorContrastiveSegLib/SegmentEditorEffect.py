@@ -70,7 +70,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def cleanup(self) -> None:
         if self._options is not None:
-            self._options.leave()
+            self._options.close()
 
     def _segmentation(self) -> Any:
         """The segmentation that is edited, or None."""

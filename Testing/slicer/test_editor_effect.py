@@ -33,6 +33,8 @@ class Editor:
     def choose(self):
         self.widget.setActiveEffectByName("ContrastiveSeg")
         self.drive.settle()
+        # The effect shows what the section has shown, a turn later.
+        self.drive.wait_for(lambda: not self.options._timer.active)
         return self.options
 
 
@@ -81,6 +83,19 @@ def test_the_effect_previews_what_is_edited(editor, drive, screenshot):
     drive.wait_for(lambda: options.undo.enabled)
     options.undo.click()
     assert (mask_of(drive.strokes, "Liver", drive.volume) == before["Liver"]).all()
+
+
+def test_nothing_in_the_effect_is_squeezed(editor):
+    """Slicer gives the options no more than their minimum."""
+    options = editor.choose()
+    options.widget.resize(300, options.widget.minimumSizeHint.height())
+    for text in ("Done.", "Taken into Strokes. What you had painted is as you painted it.\nTraining, 15 s left"):
+        options.status.setText(text)
+        for _turn in range(4):
+            slicer.app.processEvents()
+            options.widget.resize(300, options.widget.minimumHeight)
+        assert options.status.height >= options.status.heightForWidth(options.status.width)
+    assert options.widget.minimumHeight < 2 * options.widget.sizeHint.height()
 
 
 def test_one_preview_in_panel_and_editor(editor, drive):

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 
 from ..plain_text import plain_label
 from ..timer import single_shot
+from .full_height import FullHeight
 
 if TYPE_CHECKING:
     from .panel import Panel
@@ -50,6 +51,7 @@ class EffectOptions:
         column.addLayout(row)
         for widget in (self.every_stroke, self.status, self.learn_again):
             column.addWidget(widget)
+        self._height = FullHeight(self.widget)
         self._show_state()
 
     def show(self, panel: Panel) -> None:
@@ -71,6 +73,11 @@ class EffectOptions:
         for section in self._sections:
             section.shown.disconnect(self._show_soon)
         self._panel = None
+
+    def close(self) -> None:
+        """The editor goes, and the widget with it."""
+        self.leave()
+        self._height.cleanup()
 
     @property
     def _sections(self) -> list[Any]:

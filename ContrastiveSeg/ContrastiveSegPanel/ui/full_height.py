@@ -1,4 +1,4 @@
-"""Sections as high as what they hold."""
+"""Sections, and the effect's options, as high as what they hold."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from ..timer import single_shot
 
 
 class FullHeight(qt.QObject):
-    """Keeps an open section from being squeezed.
+    """Keeps a widget with a layout from being squeezed; a section only while it is open.
 
     Slicer's module panel gives a module at least the height of its minimum size hint. That leaves tables and wrapped
-    texts less than they need: here the height that the contents need at the section's width becomes the minimum.
+    texts less than they need: here the height that the contents need at the widget's width becomes the minimum.
     """
 
-    def __init__(self, section: Any) -> None:
+    def __init__(self, widget: Any) -> None:
         super().__init__()
-        self._section = section
+        self._widget, self._collapsible = widget, bool(widget.inherits("ctkCollapsibleButton"))
         self._timer = single_shot(self.measure)
-        section.installEventFilter(self)
-        section.connect("contentsCollapsed(bool)", self.measure)
+        widget.installEventFilter(self)
+        if self._collapsible:
+            widget.connect("contentsCollapsed(bool)", self.measure)
         self.measure()
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
@@ -31,16 +32,16 @@ class FullHeight(qt.QObject):
 
     def measure(self) -> None:
         """Measure the contents again."""
-        section, height = self._section, 0
-        if not section.collapsed:
-            layout = section.layout()
+        widget, height = self._widget, 0
+        if not (self._collapsible and widget.collapsed):
+            layout = widget.layout()
             height = layout.totalSizeHint().height()
             if layout.hasHeightForWidth():
-                height = max(height, layout.totalHeightForWidth(section.width))
-        if height != section.minimumHeight:
-            section.setMinimumHeight(height)
+                height = max(height, layout.totalHeightForWidth(widget.width))
+        if height != widget.minimumHeight:
+            widget.setMinimumHeight(height)
 
     def cleanup(self) -> None:
-        """Watch the section no longer."""
+        """Watch the widget no longer."""
         self._timer.stop()
-        self._section.removeEventFilter(self)
+        self._widget.removeEventFilter(self)
