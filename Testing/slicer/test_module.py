@@ -140,6 +140,19 @@ def test_closing_in_the_middle_of_a_job(models, module, scene, wait_for, tempora
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
 
 
+def test_nothing_is_put_off_past_the_end(models, module, scene):
+    """Slicer destroys the widgets after the module's cleanup, and its event loop may turn after that."""
+    sections = module.panel.sections
+    module.cleanup()
+    shown = {"fineTune": "casesHint", "preTrain": "preTrainStatusLabel", "preview": "previewButton"}
+    for name, widget in shown.items():
+        getattr(sections[name].ui, widget).setText("as it was")
+        getattr(sections[name].ui, widget).setToolTip("as it was")
+        sections[name]._timer.timeout.emit()
+        left = getattr(sections[name].ui, widget)
+        assert (left.text, left.toolTip) == ("as it was", "as it was")
+
+
 def test_a_checkpoint_dropped_on_slicers_window(kept, models, module, pretrained, dialogs):
     import slicer
 

@@ -100,7 +100,8 @@ class FineTuneSection(TrainingSection):
         self._conversion.stop()
 
     def cleanup(self) -> None:
-        self._timer.stop()
+        # What follows, and the widgets, which live a little longer, would start it anew.
+        self._timer.blockSignals(True)
         self._parts.stop()
         self._outcome.scores.cancel()
         self._conversion.stop()

@@ -70,7 +70,7 @@ class PreTrainSection(TrainingSection):
             self.training.leave_scene()
 
     def cleanup(self) -> None:
-        self._timer.stop()
+        self._timer.blockSignals(True)
         self._cases.cleanup()
         super().cleanup()
 

@@ -204,7 +204,8 @@ class PreviewSection(JobSection):
 
     def cleanup(self) -> None:
         super().cleanup()
-        self._timer.stop()
+        # The widgets live a little longer, and lose their nodes.
+        self._timer.blockSignals(True)
         self._watch.close()
 
 
