@@ -128,6 +128,30 @@ def test_the_panels_width_does_not_depend_on_names(panel, module, models, wait_f
     assert module.parent.minimumSizeHint.width() == width
 
 
+def test_the_panels_width_does_not_depend_on_what_is_open_or_offered(panel, module):
+    for section in ("segment", "preview", "fineTune", "preTrain", "batch", "results", "jobs"):
+        getattr(panel.ui, f"{section}Section").collapsed = True
+    granted(panel, module)
+    width = module.parent.minimumSizeHint.width()
+    ui = panel.sections["segment"].ui
+    for section in ("segment", "fineTune", "batch"):
+        getattr(panel.ui, f"{section}Section").collapsed = False
+    for button in (ui.undoButton, ui.redoButton, ui.show3DButton, ui.segmentQueueButton, ui.cancelButton):
+        button.setVisible(True)
+    granted(panel, module)
+    assert module.parent.minimumSizeHint.width() == width
+
+
+def test_the_summary_of_a_checkpoint_is_whole(panel, module, screenshot):
+    label = panel.sections["model"].ui.summaryLabel
+    label.setText("synthetic-labels<br>" + "1 channel, any modality and spacing (follows your volumes) " * 2)
+    granted(panel, module)
+    assert whole(label)
+    label.setText("chamber<br>1 channel, MR")
+    granted(panel, module)
+    assert label.height < 3 * label.fontMetrics().height()
+
+
 def test_names_are_cut_in_the_middle_and_whole_in_lists_and_tool_tips(panel, models, wait_for):
     import qt
 

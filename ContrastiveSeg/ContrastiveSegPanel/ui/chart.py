@@ -109,9 +109,7 @@ class Chart(qt.QWidget):
         steps = [s for curves in self.trainings for series in (curves.loss, curves.dice) for s, _value in series.points]
         if not steps:
             painter.setPen(ink)
-            painter.drawText(
-                _MARGIN, _LEGEND - 6, _("The loss, and the Dice of validation cases, from the first step on")
-            )
+            painter.drawText(_MARGIN, _LEGEND - 6, _("Loss and validation Dice, from the first step on"))
             return
         painter.setRenderHint(qt.QPainter.Antialiasing)
         low, high = min(losses, default=0.0), max(losses, default=1.0)
