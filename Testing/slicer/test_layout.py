@@ -142,6 +142,19 @@ def test_the_panels_width_does_not_depend_on_what_is_open_or_offered(panel, modu
     assert module.parent.minimumSizeHint.width() == width
 
 
+def test_names_of_cases_get_more_width_than_the_words_beside_them(panel, module, wait_for):
+    for number in range(2):
+        add_patient(f"CT {number}", number)
+    panel.ui.fineTuneSection.collapsed = False
+    table = panel.sections["fineTune"].ui.casesTable
+    wait_for(lambda: table.rowCount == 2)
+    table.setColumnHidden(3, False)
+    granted(panel, module)
+    assert table.columnWidth(0) > table.columnWidth(4)
+    words = table.cellWidget(0, 2)
+    assert words.fontMetrics().boundingRect("Validation").width() < words.width - words.height
+
+
 def test_the_summary_of_a_checkpoint_is_whole(panel, module, screenshot):
     label = panel.sections["model"].ui.summaryLabel
     label.setText("synthetic-labels<br>" + "1 channel, any modality and spacing (follows your volumes) " * 2)

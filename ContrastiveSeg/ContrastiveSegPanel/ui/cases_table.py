@@ -73,15 +73,15 @@ class CasesTable:
     def _add(self, number: int, row: Case) -> None:
         for column in (_VOLUME, _DICE):
             self._table.setItem(number, column, qt.QTableWidgetItem())
-        segmentation = _combo_box()
+        segmentation = _combo_box(6)
         segmentation.connect("activated(int)", partial(self._choose_segmentation, row.volume_id))
         self._table.setCellWidget(number, _SEGMENTATION, segmentation)
-        role = _combo_box()
+        role = _combo_box(5)
         for name in ROLES:
             role.addItem(role_text(name), name)
         role.connect("activated(int)", partial(self._choose_role, row.volume_id, role))
         self._table.setCellWidget(number, _ROLE, role)
-        part = _combo_box()
+        part = _combo_box(3)
         for index, word in enumerate(PARTS):
             name, meaning = part_words(word)
             part.addItem(name, word)
@@ -185,9 +185,10 @@ class StructuresTable:
             self._cases.set_learn_as(structure.key, item.text())
 
 
-def _combo_box() -> Any:
+def _combo_box(letters: int) -> Any:
+    """A box for so many wide letters: for the words of its column, of which the names need the width more."""
     box = qt.QComboBox()
     box.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(6)
+    box.setMinimumContentsLength(letters)
     box.view().setTextElideMode(qt.Qt.ElideMiddle)
     return box
