@@ -1,9 +1,11 @@
 """A model as ONNX and as a MONAI bundle: the same numbers from a tile, the same label map from a volume."""
 
+import errno
 import json
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -125,6 +127,17 @@ def test_a_bundle_goes_into_a_folder_whose_name_is_no_utf_8(tmp_path):
     folder.mkdir()
     export(checkpoint(tmp_path / "a.safetensors", 3), "monai", folder / "bundle")
     assert {path.name for path in (folder / "bundle/models").iterdir()} == {"model.ts", "model.pt"}
+
+
+def test_a_full_disk_leaves_no_bundle(tmp_path, monkeypatch):
+    def full(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    model = checkpoint(tmp_path / "a.safetensors", 3)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match=r"No space left on the device while writing .*model\.ts"):
+        export(model, "monai", tmp_path / "bundle")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
 def test_labels_of_one_piece_are_kept_so_in_a_bundle(segmenter, tmp_path):

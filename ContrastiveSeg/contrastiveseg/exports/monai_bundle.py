@@ -6,8 +6,10 @@ bundle takes and gives theirs.
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from .. import __version__, events
 from ..checkpoints.licensing import tell_terms, terms
 from ..descriptions import ExportJob
 from ..errors import InputError
-from ..files import write_text
+from ..files import replacing, write_text
 from ..planning.normalize import LEAST_FOREGROUND, PERCENTILES
 from ..planning.plan import Channel, Conventions
 from .folder import check_folder, new_folder
@@ -58,17 +60,20 @@ def export_bundle(job: ExportJob, emit: events.Emit) -> None:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of its own future
             traced = torch.jit.trace(network, _reversed(model.tile()), check_trace=False)
-            # By a file of Python's: torch opens no path that is not UTF-8.
-            with open(folder / "models" / "model.ts", "wb") as file:
-                torch.jit.save(traced, file)
-            torch.save(traced.state_dict(), folder / "models" / "model.pt")
-        for path, content in (
+            weights = traced.state_dict()
+        # Torch opens no path that is not UTF-8, and where it cannot write to a full disk it ends the process.
+        for name, save in (("model.ts", partial(torch.jit.save, traced)), ("model.pt", partial(torch.save, weights))):
+            content = io.BytesIO()
+            save(content)
+            with replacing(folder / "models" / name) as temporary:
+                temporary.write_bytes(content.getbuffer())
+        for path, text in (
             ("configs/metadata.json", json.dumps(_metadata(model), indent=4)),
             ("configs/inference.json", json.dumps(_inference(model), indent=4)),
             ("docs/README.md", _readme(model)),
             ("docs/license.txt", model.card.provenance.license or "not known"),
         ):
-            write_text(folder / path, content + "\n")
+            write_text(folder / path, text + "\n")
 
 
 def _check_expressible(model: OpenedModel) -> None:
