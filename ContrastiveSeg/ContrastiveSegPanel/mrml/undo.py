@@ -12,7 +12,16 @@ from contrastiveseg.errors import InputError
 from ..translation import _
 from .hierarchy import place_beside
 from .segment_editor import editor
-from .segments import layer_name, layers_of, notify_of_new_voxels, surfaces_kept, surfaces_of, take_out, without
+from .segments import (
+    layer_name,
+    layers_of,
+    notify_of_new_voxels,
+    surface_name,
+    surfaces_kept,
+    surfaces_of,
+    take_out,
+    without,
+)
 
 #: Segment ID -> its layer and when that was changed last: differs as soon as the layer is changed or replaced.
 State: TypeAlias = dict[str, tuple[Any, int]]
@@ -106,8 +115,9 @@ class Undo:
         self._done = True
         segmentation = self._node.GetSegmentation()
         if self._created and set(segmentation.GetSegmentIDs()) <= self.written:
+            removed = _Removed(self._node, self)
             slicer.mrmlScene.RemoveNode(self._node)
-            return _Removed(self._node, self)
+            return removed
         again = Undo(self._node, created=False)
         with slicer.util.NodeModify(self._node), surfaces_kept(segmentation, self.written) as surfaces:
             if segmentation.SerializeAllConversionParameters() == self._conversion:
@@ -163,16 +173,36 @@ class _Removed:
 
     def __init__(self, node: Any, undo: Undo) -> None:
         self._node, self._undo = node, undo
+        self._segments = _set_aside(node.GetSegmentation())
 
     def __call__(self) -> Undo:
         slicer.mrmlScene.AddNode(self._node)
         # That of before left the scene with it.
         self._node.CreateDefaultDisplayNodes()
+        for identifier, segment in self._segments:
+            self._node.GetSegmentation().AddSegment(segment, identifier)
         volume = self._node.GetNodeReference(_reference_role())
         if volume is not None:
             place_beside(self._node, volume)
         self._undo.reopen()
         return self._undo
+
+
+def _set_aside(segmentation: Any) -> list[tuple[str, Any]]:
+    """Take all segments out, with their IDs: Slicer's subject hierarchy removes those of a segmentation that leaves the
+    scene, and their voxels from the layer they share."""
+    aside = []
+    for identifier in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(identifier)
+        kept = _said(segment)
+        for name in (layer_name(), surface_name()):
+            if segment.GetRepresentation(name) is not None:
+                kept.AddRepresentation(name, segment.GetRepresentation(name))
+        aside.append((identifier, kept))
+    for identifier, _kept in aside:
+        segmentation.GetSegment(identifier).AddRepresentation(layer_name(), slicer.vtkOrientedImageData())
+    segmentation.RemoveAllSegments()
+    return aside
 
 
 def is_as_written(segmentation: Any, identifiers: Iterable[str], then: State) -> bool:
