@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 import types
 import typing
 
@@ -18,7 +17,8 @@ import pytest
 import SimpleITK as sitk
 
 from contrastiveseg import cli
-from contrastiveseg.cli import _parser, main
+from contrastiveseg.arguments import parser
+from contrastiveseg.cli import main
 from contrastiveseg.descriptions import JOBS, FinetuneJob, PretrainJob, SegmentJob
 from contrastiveseg.errors import Cancelled
 from contrastiveseg.jobs import run as runner
@@ -68,12 +68,12 @@ def given(monkeypatch):
 
 
 def test_help_is_quick_and_loads_nothing_heavy():
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
+    times = []  # of the processor, which a busy machine does not change much
+    for _ in range(3):
+        start = sum(os.times()[2:4])
         subprocess.run([sys.executable, "-m", "contrastiveseg", "--help"], check=True, capture_output=True)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.3
+        times.append(sum(os.times()[2:4]) - start)
+    assert min(times) < 0.25
     for command in ("--help", "segment --help", "--version"):
         code = (
             "import sys\nfrom contrastiveseg.cli import main\n"
@@ -433,7 +433,7 @@ def test_sample_data(tmp_path, monkeypatch, capsys):
 
 
 def test_every_option_of_every_command_is_explained():
-    (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    (commands,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
     assert set(commands.choices) == {*JOBS, "far", "import", "inspect", "worker", "methods", "networks", "sample-data"}
     for name, command in commands.choices.items():
         assert command.description, name

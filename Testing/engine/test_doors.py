@@ -59,7 +59,7 @@ BASE = {
     "claims",
 }
 #: Modules at the top that may import everything.
-TOP = {"api", "calling", "cli", "terminal", "reference", "__main__"}
+TOP = {"api", "arguments", "calling", "cli", "terminal", "reference", "__main__"}
 
 #: The same for the panel, whose modules at the top are its base.
 PANEL_DOORS = {

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from fake_slurm import FakeSlurm
 
+from contrastiveseg.arguments import parser
 from contrastiveseg.checkpoints.header import read_card
-from contrastiveseg.cli import _parser, main
+from contrastiveseg.cli import main
 from contrastiveseg.descriptions import EvaluateJob, FinetuneJob, PretrainJob, SegmentJob
 from contrastiveseg.errors import Cancelled, ContrastiveSegError, InputError
 from contrastiveseg.events import Error, Log, Result, Stage, StageStarted, to_json
@@ -255,7 +256,7 @@ def test_slurms_options_go_with_submit(job, capsys):
     ],
 )
 def test_a_job_is_typed_as_it_is_read(job):
-    given = vars(_parser().parse_args(command_line(job)))
+    given = vars(parser().parse_args(command_line(job)))
     assert given.pop("command") == job.kind
     given.pop("json")
     assert from_json(type(job), given) == job

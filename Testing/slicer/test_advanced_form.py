@@ -278,7 +278,7 @@ def test_a_fine_tuning_gets_what_is_changed_and_nothing_else(finetune, models, m
 def test_a_pre_training_goes_on_in_a_terminal_with_its_changes(kept, module):
     from ContrastiveSegPanel.ui.pretrain_section import resuming_command
 
-    from contrastiveseg import cli
+    from contrastiveseg.arguments import parser
     from contrastiveseg.descriptions import PretrainJob
     from contrastiveseg.serialization import key_value
 
@@ -288,5 +288,5 @@ def test_a_pre_training_goes_on_in_a_terminal_with_its_changes(kept, module):
     words = shlex.split(resuming_command(job))
     given = [key_value(words[number + 1]) for number, word in enumerate(words) if word == "--set"]
     assert dict(given) == job.settings
-    assert cli._parser().parse_args(words[1:]).settings == json.loads(json.dumps(dict(job.settings)))
+    assert parser().parse_args(words[1:]).settings == json.loads(json.dumps(dict(job.settings)))
     assert Path(words[0]).name == "contrastiveseg"

@@ -558,7 +558,7 @@ def test_slicer_quits_while_pre_training_and_keeps_what_to_go_on_from(drive_alon
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills a process group")
 def test_the_engine_killed_while_pre_training_on_a_folder_leaves_what_to_go_on_from(drive_alone, dataset, dialogs):
-    from contrastiveseg.cli import _parser
+    from contrastiveseg.arguments import parser
     from contrastiveseg.descriptions import PretrainJob
     from contrastiveseg.serialization import from_json
     from contrastiveseg.training.setup import _identity
@@ -575,7 +575,7 @@ def test_the_engine_killed_while_pre_training_on_a_folder_leaves_what_to_go_on_f
     drive_alone.idle()
     (error,) = dialogs.errors()
     assert str(resume) in error
-    given = vars(_parser().parse_args(shlex.split(error.splitlines()[-1])[1:]))
+    given = vars(parser().parse_args(shlex.split(error.splitlines()[-1])[1:]))
     assert (given.pop("command"), given.pop("json")) == ("pretrain", False)
     told = from_json(PretrainJob, given, "told")
     assert (told.resume, told.output) == (True, str(training.output))
