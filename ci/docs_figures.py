@@ -21,11 +21,23 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Testing" / "benchmarks"))
-from published import ACDC, BUDGETS, DEFAULT, HIPPOCAMPUS, LEFT_ATRIUM, MINUTES, Group, budget
+from published import (
+    ACDC,
+    BUDGETS,
+    DEFAULT,
+    HIPPOCAMPUS,
+    LEFT_ATRIUM,
+    MINUTES,
+    Group,
+    budget,
+    slice_groups,
+)
 
 #: Start -> its color, in every figure.
 _COLORS = {"scratch": "#666666", "starter": "#b5651d", "all": "#000000"}
 _OTHERS = "#00796b"
+#: The budget that is drawn of labeled_slices.py, about half a minute of two cores.
+_SLICE_STEPS = 450
 
 
 def pre_training() -> str:
@@ -93,6 +105,31 @@ def time_to_quality() -> str:
     return _svg(figure)
 
 
+def labeled_slices() -> str:
+    """Dice against the number of labeled slices: a few of each of ten volumes, and whole volumes"""
+    figure, axis = plt.subplots(figsize=(6, 3.4), layout="constrained")
+    lines = {
+        "five of each volume, half of them named by rank": (("rank",), _OTHERS),
+        "one, two or five of each volume, staggered": (("staggered",), _COLORS["starter"]),
+        "all of one, two, four or all ten volumes": (("volumes", "all"), _COLORS["scratch"]),
+    }
+    for words, (choices, color) in lines.items():
+        groups = [g for g in slice_groups() if g.choice in choices and g.steps == _SLICE_STEPS]
+        means = [(statistics.fmean(g.painted), statistics.fmean(g.dice)) for g in groups]
+        axis.plot(*zip(*means, strict=True), "_-", color=color, label=words)
+        for group in groups:
+            axis.plot(group.painted, group.dice, "o", color=color, alpha=0.5, markersize=4)
+    axis.set_xscale("log")
+    ticks = (10, 20, 50, 100, 200, 400)
+    axis.set_xticks(ticks, [str(n) for n in ticks])
+    axis.set_xticks([], minor=True)
+    axis.set_xlabel("labeled slices, of the 387 that ten volumes have")
+    axis.set_ylabel("Dice on held-out cases")
+    axis.grid(alpha=0.3)
+    axis.legend(loc="upper left", fontsize=8)
+    return _svg(figure)
+
+
 def _dots(axis: Axes, rows: Sequence[str], groups: Sequence[Group], title: str) -> None:
     """A line for each group: a dot for each seed, a bar at their mean."""
     for place, (row, group) in enumerate(zip(rows, groups, strict=True)):
@@ -119,6 +156,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "pre-training": pre_training,
     "unlabeled": unlabeled,
     "time-to-quality": time_to_quality,
+    "labeled-slices": labeled_slices,
 }
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ The cases of ``--labeled`` are labeled on some slices across ``--direction``, ou
 
 - ``random``: drawn at random;
 - ``uniform``: evenly spread from the first to the last;
-- ``rank``: the first half evenly spread; a network is trained on those with the same budget, and ``contrastiveseg
-  rank`` names the others;
+- ``staggered``: evenly spread, and at other heights in each volume;
+- ``rank``: the first half staggered; a network is trained on those with the same budget, and ``contrastiveseg rank``
+  names the others;
 - ``all``: every slice of every volume is labeled;
 - ``volumes``: every slice of some volumes, drawn at random, and none of the others (``--volumes``, not ``--slices``).
 
@@ -42,18 +43,18 @@ from common import (
     split,
 )
 from results_file import Run, add_run, is_finished, read_runs
-from tables import markdown, spread
+from tables import labeled_slices
 
 from contrastiveseg.descriptions import FinetuneJob, RankJob, SegmentJob
 from contrastiveseg.errors import ContrastiveSegError, InputError
 from contrastiveseg.jobs.run import run
-from contrastiveseg.segmentation.slices_to_label import spread_slices
+from contrastiveseg.segmentation.slices_to_label import phase_of, spread_slices
 from contrastiveseg.volumes.dataset_json import declared_in
 from contrastiveseg.volumes.orientation import canonical_axes
 from contrastiveseg.volumes.painted_slices import AXIS_NAMES
 from contrastiveseg.volumes.reading import read_geometry
 
-CHOICES = ("random", "uniform", "rank", "all", "volumes")
+CHOICES = ("random", "uniform", "staggered", "rank", "all", "volumes")
 
 #: The value of painted background.
 _BACKGROUND = 255
@@ -71,7 +72,7 @@ def main() -> int:
     except ContrastiveSegError as problem:
         print(problem, file=sys.stderr)
         return problem.exit_code
-    print(table(read_runs(options.output)))
+    print(labeled_slices(read_runs(options.output)))
     return 0
 
 
@@ -122,10 +123,12 @@ def _measure(options: argparse.Namespace, folder: Path, work: Path, wanted: Run)
         chosen = dict.fromkeys(sorted(random.choice(cases, count, replace=False)))
     elif wanted["choice"] == "random":
         chosen = {c: tuple(sorted(random.choice(r, min(count, len(r)), replace=False))) for c, r in reached.items()}
-    elif wanted["choice"] == "uniform" or count < 2:
+    elif wanted["choice"] == "uniform":
         chosen = _evenly(reached, count)
+    elif wanted["choice"] == "staggered" or count < 2:
+        chosen = _staggered(reached, count)
     else:
-        chosen = first = _evenly(reached, count - count // 2)
+        chosen = first = _staggered(reached, count - count // 2)
         more = _ranked(options, folder, work, wanted, first, _trained(options, folder, work, wanted, first), count // 2)
         chosen = {c: tuple({*first[c], *more[c]}) for c in cases}
     output = _trained(options, folder, work, wanted, chosen)
@@ -148,6 +151,14 @@ def _evenly(reached: Mapping[str, np.ndarray], count: int) -> dict[str, tuple[in
     if count > 2:
         return {c: tuple(int(r[round(i)]) for i in np.linspace(0, len(r) - 1, count)) for c, r in reached.items()}
     return {c: tuple(int(r[i]) for i in spread_slices(np.ones(len(r)), count)) for c, r in reached.items()}
+
+
+def _staggered(reached: Mapping[str, np.ndarray], count: int) -> dict[str, tuple[int, ...]]:
+    """One from each of ``count`` equal parts, in each volume at another place of its part."""
+    return {
+        c: tuple(int(r[i]) for i in spread_slices(np.ones(len(r)), count, phase=phase_of(number)))
+        for number, (c, r) in enumerate(reached.items())
+    }
 
 
 def _trained(options: argparse.Namespace, folder: Path, work: Path, wanted: Run, slices: Slices) -> str:
@@ -220,19 +231,6 @@ def _axis(folder: Path, case: str, direction: str) -> int:
 
 def _device(options: argparse.Namespace) -> dict[str, Any]:
     return {"device": "cpu", "precision": "bf16", "threads": options.threads}
-
-
-def table(runs: list[Run]) -> str:
-    """Dice by set, steps, choice and number of slices."""
-    keys = ("set", "steps", "choice", "slices")
-    groups: dict[tuple[Any, ...], list[Run]] = {}
-    for one in runs:
-        groups.setdefault(tuple(one[key] for key in keys), []).append(one)
-    rows = []
-    for (name, steps, choice, slices), members in sorted(groups.items()):
-        dice = spread([m["dice"] for m in members], 3)
-        rows.append([f"{name}, {steps} steps", choice, str(slices or "all"), dice, str(len(members))])
-    return markdown(["Set", "Chosen", "Slices", "Dice", "Seeds"], rows)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import tables
 from results_file import Run, read_runs
 from tables import (
     beside_others,
@@ -217,6 +218,15 @@ def budgets() -> str:
     return markdown(("Dice on held-out cases after", half, two, f"HD95, ASSD (mm), {two}", ten), rows)
 
 
+def slice_groups() -> list[tables.SliceGroup]:
+    """Few labeled slices and whole volumes, the fewest slices first."""
+    return tables.slice_groups(read_runs(RESULTS / "labeled_slices.json"))
+
+
+def labeled_slices() -> str:
+    return tables.labeled_slices(read_runs(RESULTS / "labeled_slices.json"))
+
+
 def nnunet() -> str:
     def row(name: str, group: str, **budget: float) -> tuple[str, ...]:
         wanted = {
@@ -309,6 +319,7 @@ TABLES: dict[str, Callable[[], str]] = {
         acdc,
         starters,
         budgets,
+        labeled_slices,
         nnunet,
         nnunet_import,
         segment_time,

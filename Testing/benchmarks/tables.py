@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -189,3 +190,49 @@ def shards(run: dict[str, Any]) -> str:
         ratio = "{:.2f} ({:.2f}-{:.2f})".format(run[key]["ratio"], *run[key]["range"])
         rows.append([name, f"{run[key]['a_minute']:.0f}", ratio])
     return markdown([f"{run['files']} files of {run['set']}", "Files a minute", "Times as many (range)"], rows)
+
+
+@dataclass(frozen=True)
+class SliceGroup:
+    """Runs of ``labeled_slices.py`` with one choice of slices and one budget: a value a seed."""
+
+    choice: str
+    slices: int
+    steps: int
+    dice: tuple[float, ...]
+    painted: tuple[int, ...]
+
+
+_CHOICES = {
+    "uniform": "{} of each volume, evenly spread",
+    "random": "{} of each volume, at random",
+    "staggered": "{} of each volume, staggered: evenly spread, at other heights in each",
+    "rank": "{} of each volume, the first half staggered, the others named by `rank`",
+    "volumes": "all, in {} of the volumes",
+    "all": "all",
+}
+
+
+def slice_groups(runs: Sequence[dict[str, Any]]) -> list[SliceGroup]:
+    """The runs by choice and budget, the fewest slices first."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for run in runs:
+        found.setdefault((run["choice"], run["slices"], run["steps"]), []).append(run)
+    groups = [
+        SliceGroup(*key, tuple(run["dice"] for run in members), tuple(run["painted"] for run in members))
+        for key, members in found.items()
+    ]
+    return sorted(groups, key=lambda group: (statistics.fmean(group.painted), group.choice))
+
+
+def labeled_slices(runs: Sequence[dict[str, Any]]) -> str:
+    """Dice by what is labeled, the mean number of slices, and the steps."""
+    groups = {(g.choice, g.slices, g.steps): g for g in slice_groups(runs)}
+    budgets = sorted({group.steps for group in groups.values()})
+    rows = []
+    for choice, slices in dict.fromkeys((g.choice, g.slices) for g in groups.values()):
+        found = [groups.get((choice, slices, steps)) for steps in budgets]
+        painted = statistics.fmean(n for group in found if group for n in group.painted)
+        cells = [f"{spread(group.dice, 3)} ({len(group.dice)})" if group else "-" for group in found]
+        rows.append((_CHOICES[choice].format(slices), f"{painted:.0f}", *cells))
+    return markdown(("Labeled slices", "Number", *(f"{steps} steps" for steps in budgets)), rows)
