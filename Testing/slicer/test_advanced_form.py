@@ -255,8 +255,8 @@ def test_a_fine_tuning_gets_what_is_changed_and_nothing_else(finetune, models, m
     finetune.session.set_checkpoint(starter.path)
     add_patient("CT 0", 0)
     ui, jobs = finetune.section.ui, []
-    submit = finetune.session.trainer.submit
-    monkeypatch.setattr(finetune.session.trainer, "submit", lambda job, hear: (jobs.append(job), submit(job, hear))[1])
+    trainer, submit = finetune.session.trainer, finetune.session.trainer.submit
+    monkeypatch.setattr(trainer, "submit", lambda job, *more: (jobs.append(job), submit(job, *more))[1])
     ui.fineTuneBudgetComboBox.setCurrentIndex(3)
     ui.fineTuneStepsSpinBox.setValue(2)
     finetune.editor("batch").setValue(1)
