@@ -167,7 +167,7 @@ def test_a_job_that_is_put_into_the_queue_again_goes_on(cluster, program, job, d
     result, said = follow(job, Slurm(gpus=2), going_on)
     first, second = (text for text in told(said) if text.startswith("called with"))
     assert second == f"{first} {again}"
-    assert first.startswith(f"called with {1 if kind == 'segment' else 2}x {kind} ")
+    assert first.startswith(f"called with 2x {kind} ")
     assert "a.nii.gz" in str(result) or str(result) == "The second run."
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from contrastiveseg.descriptions import PretrainJob, Size
+from contrastiveseg.reference import command_line
 from contrastiveseg.results import PretrainResult
 
 from .. import settings
@@ -158,15 +158,8 @@ class PreTrainSection(TrainingSection):
 
 def resuming_command(job: PretrainJob) -> str:
     """What goes on with ``job`` in a terminal, after a crash."""
-    words = ["contrastiveseg", job.kind]
-    for field in dataclasses.fields(job):
-        value = getattr(job, field.name)
-        if isinstance(value, dict):
-            words += [word for key, given in value.items() for word in ("--set", f"{key}={json.dumps(given)}")]
-        # The cache went with the files of this session.
-        elif value and value != field.default and field.name != "cache":
-            words += ["--" + field.name.replace("_", "-"), *(value if isinstance(value, tuple) else (str(value),))]
-    words.append("--resume")
+    # The cache went with the files of this session.
+    words = ["contrastiveseg", *command_line(dataclasses.replace(job, cache=None, resume=True))]
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 

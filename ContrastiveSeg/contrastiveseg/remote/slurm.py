@@ -39,7 +39,7 @@ class Slurm(Parameters):
     time: str | None = parameter(
         None, help="time limit, as 90 (minutes), 2:00:00 or 1-12:00:00", placeholder="DURATION"
     )
-    gpus: int = parameter(1, help="GPUs; a training takes one process for each", at_least=0, at_most=1024)
+    gpus: int = parameter(1, help="GPUs; each gets a process of its own", at_least=0, at_most=1024)
     account: str | None = parameter(None, help="account that the job is charged to", placeholder="NAME")
     sbatch: tuple[str, ...] = parameter(
         (), help="more options of sbatch, without dashes, as mem=32G cpus-per-task=8", placeholder="OPTION"

@@ -78,8 +78,7 @@ def submit_and_follow(
 def _lines(slurm: Slurm, words: Sequence[str], job: RemoteJob) -> list[str]:
     """The shell lines that do ``job``; in a job that was put into the queue again they go on with what is there."""
     again = _GO_ON_SEGMENTING if isinstance(job, SegmentJob) else _GO_ON_TRAINING
-    processes = 1 if isinstance(job, SegmentJob) else slurm.gpus
-    typed = shlex.join(command([*words, "--json"], processes))
+    typed = shlex.join(command([*words, "--json"], slurm.gpus))
     return [
         f"export PYTHONPATH={shlex.quote(python_path())}",
         f'if [ "${{SLURM_RESTART_COUNT:-0}}" -gt 0 ]; then set -- {again}; fi',
