@@ -223,7 +223,7 @@ def test_what_was_always_one_piece_is_kept_as_one(sharp, image, tmp_path, monkey
             seen: list[Event] = []
             result = segment(job(checkpoint, image, path, pieces=pieces), seen.append)
             maps[pieces, whole] = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-            told[pieces, whole] = [e.text for e in seen if isinstance(e, Log) and "left out" in e.text]
+            told[pieces, whole] = [e.text for e in seen if isinstance(e, Log) and "left out, apart" in e.text]
             assert bool(result.left_out) == bool(told[pieces, whole])
     everything = maps["all", ()]
     assert set(in_one_piece(everything)).isdisjoint({2, 3}), "labels 2 and 3 lie in several pieces"
@@ -432,3 +432,16 @@ def test_a_replaced_checkpoint_is_read_anew(segmenter, sharp, image, tmp_path):
         segment(job(copied, image, tmp_path / "l.nii.gz", overwrite=True))
         maps.append(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "l.nii.gz"))))
     assert not np.array_equal(*maps)
+
+
+@pytest.mark.parametrize("value", [255, 65535])
+def test_the_largest_values_of_their_type_are_labels_like_others(sharp, image, tmp_path, value):
+    """One more than that is 0 in the numbers of the label map."""
+    card, weights = load(sharp)
+    labels = (*card.labels[:-1], replace(card.labels[-1], value=value))
+    save(tmp_path / "large.safetensors", weights, replace(card, labels=labels, one_piece=()))
+    segment(job(tmp_path / "large.safetensors", image, tmp_path / "out.nii.gz"))
+    segment(job(sharp, image, tmp_path / "usual.nii.gz", pieces="all"))
+    large, usual = (reading.read_labels(tmp_path / f"{name}.nii.gz").array for name in ("out", "usual"))
+    np.testing.assert_array_equal(large == value, usual == card.labels[-1].value)
+    assert (large == value).any()

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from ..errors import InputError
 from ..files import readable
+from ..printable import quoted
 from ..results import CatalogModel
 from ..serialization import from_json
 from .starters import FOLDER, starters
@@ -84,4 +85,4 @@ def _check(model: CatalogModel, where: str) -> None:
         (not address or (secure and re.fullmatch(r"[!-~]+", address)), "address must be that of a file, by https"),
     ):
         if not holds:
-            raise InputError(f"{where}: model {model.name!r}: {words}.")
+            raise InputError(f"{where}: model {quoted(model.name)}: {words}.")

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import InputError
 from ..planning.fingerprint import declared_modality
 from ..planning.plan import MOST_OVERLAP, Channel, Conventions, Normalization, Plan, is_orientation
-from ..printable import quoted
+from ..printable import quoted, shortened
 from .card import Label
 from .monai_config import Config, Part
 
@@ -64,7 +64,7 @@ def plan_of(
             notes.append("The bundle crops volumes to their foreground first; here they are segmented whole.")
         else:
             raise InputError(
-                f"{config.where} prepares volumes by {name}, which is not known here. Known: "
+                f"{config.where} prepares volumes by {shortened(name)}, which is not known here. Known: "
                 f"{', '.join(['Orientationd', 'Spacingd', *_INTENSITIES, *sorted(_HARMLESS)])}."
             )
     if spacing is None:

@@ -265,9 +265,9 @@ class Predictor:
             values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
             predicted = values[classes]
             kept = without_islands(predicted, pieces, self.card.one_piece)
-            apart = (
-                np.bincount(predicted[kept != predicted], minlength=values.max() + 1) * volume.geometry.voxel_volume_ml
-            )
+            # In Python's numbers: 255 + 1 is 0 in those of the label map.
+            counts = np.bincount(predicted[kept != predicted], minlength=int(values.max()) + 1)
+            apart = counts * volume.geometry.voxel_volume_ml
             left_out = {label.name: float(apart[label.value]) for label in self.card.labels if apart[label.value]}
         return Prediction(LabelMap(kept, volume.geometry, volume.name), soft, unsure, left_out)
 
