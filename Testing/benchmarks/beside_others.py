@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 
 import SimpleITK as sitk
 import torch
-from common import add_common_options, machine
+from common import add_common_options, machine, processor_seconds
 from monai.inferers import sliding_window_inference
 from monai.transforms import Compose, EnsureChannelFirst, LoadImage, NormalizeIntensity, SaveImage
 from nnunet_import import Kind, nnunet_folders, nnunet_predictor, trained, write_raw
@@ -90,7 +89,7 @@ def _measured(work: Path, image: Path, options: argparse.Namespace) -> dict[str,
         "nnunet": lambda: reference.predict_from_files_sequential(str(folder), str(work / "nnunet"), overwrite=True),
         "monai": _monai(work / "imported.safetensors", image, files["monai"]),
     }
-    turns = [{name: _seconds(way) for name, way in ways.items()} for _ in range(options.repeats + 1)][1:]
+    turns = [{name: processor_seconds(way) for name, way in ways.items()} for _ in range(options.repeats + 1)][1:]
     maps = {name: sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for name, path in files.items()}
     run: dict[str, Any] = {"volume": list(_SIZE), "window": list(_WINDOW), "turns": options.repeats}
     run["network_share"] = round(statistics.median(network_seconds[1:]), 3)
@@ -124,12 +123,6 @@ def _monai(checkpoint: Path, image: Path, output: Path) -> Callable[[], object]:
         write(labels)
 
     return work
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 if __name__ == "__main__":

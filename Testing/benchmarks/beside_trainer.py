@@ -16,14 +16,13 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import add_common_options, machine
+from common import add_common_options, machine, processor_seconds
 from nnunet_import import Kind, nnunet_folders, started_trainer, trained, write_raw
 from results_file import add_run
 from tables import beside_trainer
@@ -98,7 +97,9 @@ def _measured(work: Path, raw: Path, options: argparse.Namespace) -> dict[str, A
     ways: dict[str, Callable[[], object]] = {"nnunet": nnunet}
     for precision in _TYPES:
         ways |= {precision: ours(precision), f"passes_{precision}": passes(precision)}
-    turns = [{name: _seconds(way) / options.steps for name, way in ways.items()} for _ in range(options.repeats + 1)]
+    turns = [
+        {name: processor_seconds(way) / options.steps for name, way in ways.items()} for _ in range(options.repeats + 1)
+    ]
     turns = turns[1:]
     run: dict[str, Any] = {"patch": list(_PATCH), "crops": trainer.batch_size, "turns": options.repeats}
     run["nnunet"] = round(statistics.median(turn["nnunet"] for turn in turns), 3)
@@ -111,12 +112,6 @@ def _measured(work: Path, raw: Path, options: argparse.Namespace) -> dict[str, A
             "passes": round(statistics.median(turn[f"passes_{precision}"] / turn[precision] for turn in turns), 3),
         }
     return run
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 if __name__ == "__main__":
