@@ -56,15 +56,9 @@ def _with_values_of(card: Card, path: Path, label_map: LabelMap) -> np.ndarray:
     them.
 
     Raises:
-        InputError: a segment has a name that no label of the card has, or voxels belong to no segment of the file.
+        InputError: a segment has a name that no label of the card has.
     """
     segments = segments_of(path)
-    stored = np.flatnonzero(np.bincount(label_map.array.ravel()))
-    if unnamed := sorted(set(stored.tolist()) - {0, *(segment.value for segment in segments)}) if segments else []:
-        raise InputError(
-            f"{path} holds the value {unnamed[0]}, which none of its segments has: what it stands for is not known. "
-            "Name its segment, or remove these voxels, and save again."
-        )
     values = {label.name.casefold(): label.value for label in card.labels}
     lookup = np.arange(2**16, dtype=np.uint16)
     for segment in segments:

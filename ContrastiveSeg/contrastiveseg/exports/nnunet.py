@@ -27,7 +27,6 @@ from ..volumes.dataset_json import declared_channels
 from ..volumes.labeling import NOT_LABELED
 from ..volumes.named_labels import names_of, read_case_labels
 from ..volumes.reading import read_channels, read_geometry
-from ..volumes.segments import segments_of
 from ..volumes.volume import LabelMap
 from ..volumes.writing import write_image, write_labels
 from .folder import check_folder, new_folder
@@ -125,14 +124,6 @@ def _told(
         array = _labels_of(case, channels).array
         partly = partly or bool((array == NOT_LABELED).any())
         values[case.name] = tuple(int(v) for v in np.unique(array) if v > 0)
-        for value in _unnamed(case, values[case.name]):
-            if not declared.names and value in names:
-                raise InputError(
-                    f"{case.labels}: the value {value} has no name there and is {names[value]!r} in other cases. Name "
-                    "its segment."
-                )
-            name = names.get(value, f"label {value}")
-            emit(events.warning(f"{case.name}: no segment has the value {value}. It is exported as {name!r}."))
     painted = {value for own in values.values() for value in own}
     if declared.names and (unknown := sorted(painted - set(names))):
         raise InputError(
@@ -146,14 +137,6 @@ def _told(
     labels = tuple(Label(value, names.get(value, f"label {value}")) for value in sorted(painted | set(names)))
     known = {case.name: looked_for(task, case, values[case.name], labels) for case in cases}
     return _Told(labels, known, partly or any(own is not None for own in known.values()))
-
-
-def _unnamed(case: CaseFiles, values: Sequence[int]) -> list[int]:
-    """Those of the ``values`` of a segmentation of Slicer that none of its segments has."""
-    segments = segments_of(case.labels) if case.labels else ()
-    # The segments that name a structure have the values of all cases, the others those of the file.
-    others = {segment.value for segment in segments} - {label.stored for label in case.named}
-    return [value for value in values if segments and value not in others | {label.value for label in case.named}]
 
 
 def _labels_of(case: CaseFiles, channels: int) -> LabelMap:

@@ -23,7 +23,7 @@ _PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Part:
+class ProcessOutcome:
     """What became of a process's part of the volumes: its result, or the error that ended it; and what it said."""
 
     result: SegmentResult | None
@@ -75,7 +75,7 @@ def _part(
     emit: events.Emit,
     cancelled: events.CancelCheck,
     import_seconds: float,
-) -> Part:
+) -> ProcessOutcome:
     """Segment this process's volumes, of ``count``."""
     said: list[events.Log] = []
 
@@ -85,13 +85,13 @@ def _part(
         emit(event)
 
     if rank >= count:
-        return Part(SegmentResult((), (), {}, {}, 0), "", 0, ())
+        return ProcessOutcome(SegmentResult((), (), {}, {}, 0), "", 0, ())
     part, parts = (int(number) for number in (job.shard or "1/1").split("/"))
     own = replace(job, shard=f"{part + parts * rank}/{parts * world}", device=_own_device(job.device))
     try:
-        return Part(segment(own, tell, cancelled, import_seconds), "", 0, tuple(said))
+        return ProcessOutcome(segment(own, tell, cancelled, import_seconds), "", 0, tuple(said))
     except ContrastiveSegError as problem:
-        return Part(None, str(problem), problem.exit_code, tuple(said))
+        return ProcessOutcome(None, str(problem), problem.exit_code, tuple(said))
 
 
 def _own_device(name: str) -> str:
@@ -100,7 +100,7 @@ def _own_device(name: str) -> str:
     return f"cuda:{local}" if name in ("auto", "cuda") and local < torch.cuda.device_count() else name
 
 
-def joined(parts: Sequence[Part], outputs: Sequence[Output]) -> SegmentResult:
+def joined(parts: Sequence[ProcessOutcome], outputs: Sequence[Output]) -> SegmentResult:
     """The result of all ``parts``, of which part r has segmented every so manieth of ``outputs`` from number r.
 
     Raises:

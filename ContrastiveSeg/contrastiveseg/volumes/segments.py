@@ -91,8 +91,7 @@ def merged(path: Path, layers: np.ndarray, segments: Sequence[Segment]) -> np.nd
         InputError: segments that overlap, a layer that is not there, or labeled voxels of no segment.
     """
     if len(layers) == 1 and all(s.layer == 0 and s.stored == s.value for s in segments):
-        named = sum(int(np.count_nonzero(layers[0] == s.stored)) for s in segments)
-        _check_all_named(path, int(np.count_nonzero(layers[0])) - named)
+        _check_all_named(path, layers[0][(layers[0] > 0) & ~np.isin(layers[0], [s.stored for s in segments])])
         return layers[0]
     labels = np.zeros(layers.shape[1:], np.uint16)
     for segment in segments:
@@ -107,13 +106,17 @@ def merged(path: Path, layers: np.ndarray, segments: Sequence[Segment]) -> np.nd
                 "other segments: Overwrite all), or remove one, and save again."
             )
         labels[inside] = segment.value
-    _check_all_named(path, int(np.count_nonzero(layers.any(axis=0) & (labels == 0))))
+    _check_all_named(path, layers[:, labels == 0])
     return labels
 
 
-def _check_all_named(path: Path, stray: int) -> None:
-    if stray:
-        raise InputError(f"{path} has {stray} labeled voxels that belong to none of its segments. Save it again.")
+def _check_all_named(path: Path, left: np.ndarray) -> None:
+    """Refuse labels among what is ``left`` when all segments are taken."""
+    if (stray := left[left > 0]).size:
+        raise InputError(
+            f"{path} has labeled voxels that belong to none of its segments ({stray.size}, the first with the value "
+            f"{stray[0]}): what they stand for is not known. Name their segment, or remove them, and save again."
+        )
 
 
 def on_grid_of_image(path: Path, labels: np.ndarray, geometry: Geometry, image: Geometry) -> np.ndarray | None:
