@@ -52,7 +52,7 @@ def test_slices_along_any_axis_come_back_in_place(slice_axis: int) -> None:
 def test_it_agrees_with_monai_on_the_same_tiles(batch: int) -> None:
     # MONAI steps by whole intervals: 24 voxels in tiles of 16 with half overlap is where both grids are the same
     image, model = noise(2, 24, 16, 24), network(3)
-    tiling = fit_tiles((24, 16, 24), (16, 16, 16), (16, 16, 16), 0.5)
+    tiling = fit_tiles((24, 16, 24), (8, 8, 8), (16, 16, 16), 0.5)
     assert tiling.starts == ((0, 8), (0,), (0, 8))
     centered = torch.arange(16) - 7.5
     bell = torch.exp(-0.5 * (centered / 2) ** 2)
@@ -109,7 +109,7 @@ def test_many_classes_are_blended_in_half_the_memory(monkeypatch) -> None:
 
 def test_progress_counts_to_the_end_and_an_exception_stops() -> None:
     image, seen, calls = noise(1, 8, 24, 24), [], []
-    tiling = fit_tiles((8, 24, 24), (8, 8, 8), (8, 8, 8), 0.0)
+    tiling = fit_tiles((8, 24, 24), (4, 4, 4), (8, 8, 8), 0.0)
 
     def model(x: Tensor) -> Tensor:
         calls.append(len(x))
@@ -150,7 +150,7 @@ def limited(voxels: int) -> tuple[list[tuple[int, ...]], object]:
 def test_out_of_memory_halves_the_batch() -> None:
     image = noise(1, 16, 32, 32)
     tried, model = limited(8 * 8 * 8)
-    tiling = fit_tiles((16, 32, 32), (8, 8, 8), (8, 8, 8))
+    tiling = fit_tiles((16, 32, 32), (4, 4, 4), (8, 8, 8))
 
     def blended(batch: int) -> Tensor:
         return sliding_window(model, image, tiling, 1, batch=batch, device=CPU)  # type: ignore[arg-type]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -159,7 +159,7 @@ class PreTrainSection(TrainingSection):
 def resuming_command(job: PretrainJob) -> str:
     """What goes on with ``job`` in a terminal, after a crash."""
     # The cache went with the files of this session.
-    words = ["contrastiveseg", *command_line(dataclasses.replace(job, cache=None, resume=True))]
+    words = ["contrastiveseg", *command_line(replace(job, cache=None, resume=True))]
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
