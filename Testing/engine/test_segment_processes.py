@@ -14,7 +14,7 @@ from contrastiveseg.events import log
 from contrastiveseg.jobs.run import run
 from contrastiveseg.results import Failure, SegmentResult
 from contrastiveseg.segmentation.outputs import outputs_of
-from contrastiveseg.segmentation.processes import Part, joined, segment_by_processes
+from contrastiveseg.segmentation.processes import ProcessOutcome, joined, segment_by_processes
 
 
 @pytest.fixture
@@ -55,17 +55,23 @@ def test_the_result_is_that_of_all_parts(job):
     outputs = outputs_of(job)
     broken = Failure("b", "It is broken.")
     merged = joined(
-        [Part(result("c", failures=(broken,)), "", 0, (log("x"),)), Part(result("a", "b"), "", 0, ())], outputs
+        [
+            ProcessOutcome(result("c", failures=(broken,)), "", 0, (log("x"),)),
+            ProcessOutcome(result("a", "b"), "", 0, ()),
+        ],
+        outputs,
     )
     assert (merged.written, merged.failures, merged.seconds) == (("a", "b", "c"), (broken,), {"total": 3.0})
-    ended = Part(None, "It is no image.", InputError.exit_code, ())
-    merged = joined([Part(result("a"), "", 0, ()), ended], outputs)
+    ended = ProcessOutcome(None, "It is no image.", InputError.exit_code, ())
+    merged = joined([ProcessOutcome(result("a"), "", 0, ()), ended], outputs)
     assert [failure.what for failure in merged.failures] == ["It is no image."] * 2
     assert merged.failures[0].input == str(outputs[1].case.images[0])
     with pytest.raises(InputError, match="It is no image"):
-        joined([ended, Part(result(), "", 0, ())], outputs)
+        joined([ended, ProcessOutcome(result(), "", 0, ())], outputs)
     with pytest.raises(Cancelled, match="Stopped"):
-        joined([Part(result("a"), "", 0, ()), Part(None, "Stopped.", Cancelled.exit_code, ())], outputs)
+        joined(
+            [ProcessOutcome(result("a"), "", 0, ()), ProcessOutcome(None, "Stopped.", Cancelled.exit_code, ())], outputs
+        )
 
 
 @pytest.mark.parametrize("option", ["report", "timings"])
