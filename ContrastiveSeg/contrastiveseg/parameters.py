@@ -135,8 +135,8 @@ class Parameters:
     A class with rules that concern several fields checks them in its own ``__post_init__``, after this one's.
 
     Raises:
-        ParameterError: a number outside its bounds or not finite, an interval with the larger number first, or an
-            empty text where the default is none.
+        ParameterError: a number outside its bounds or not finite, an interval with the larger number first, an
+            empty text where the default is none, or a text with a null character.
     """
 
     #: The fields to which the bounds and the unit apply of a parameter that is of this class.
@@ -149,6 +149,8 @@ class Parameters:
             for name, part in _parts(field.name, value):
                 if part == "" and field.default != "":
                     raise ParameterError(name, "is empty. Is a variable not set?")
+                if isinstance(part, str) and "\0" in part:
+                    raise ParameterError(name, "holds a null character, which no path and no name has.")
                 if isinstance(part, (int, float)) and not bounds.allow(part):
                     raise ParameterError(name, f"must be {str(bounds) or 'a finite number'}, not {part}.")
             if isinstance(value, tuple) and field.name in _intervals(cls) and value[0] > value[1]:

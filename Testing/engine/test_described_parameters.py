@@ -51,6 +51,7 @@ class Changed(Outer):
         ({"reach": (0.3, 0.2)}, "reach", "must be two numbers, the smaller first, not (0.3, 0.2)."),
         ({"reach": (0.3, 1.0)}, "reach", "must be at least 0 and below 1, not 1.0."),
         ({"name": ""}, "name", "is empty. Is a variable not set?"),
+        ({"name": "a\0b"}, "name", "holds a null character, which no path and no name has."),
         ({"inner": {"share": 2.0}}, "inner.share", "must be from 0 to 1, not 2.0."),
         (
             {"inner": {"strength": {"probability": 0.5, "low": 0.0, "high": 1.0}}},

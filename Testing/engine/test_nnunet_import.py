@@ -226,6 +226,7 @@ REFUSED = [
     ),
     (plans(patch_size=[4, 12, 10]), description(), "no multiple of"),
     (plans(spacing=[1.0]), description(), "do not fit each other"),
+    (plans(spacing=[1.0, 1.0], patch_size=[16, 16]), description(), "dimensions differ"),
     (changed(plans(), transpose_forward=[0, 0, 1]), description(), "do not fit each other"),
     (changed(plans(), image_reader_writer="MyReader"), description(), "MyReader, which is not known here"),
     (changed(plans(), configurations={"2d": {}}), description(), "no complete configuration"),

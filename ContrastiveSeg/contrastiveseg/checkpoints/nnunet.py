@@ -61,13 +61,15 @@ def _imported(content: Mapping[str, Any], tensors: Tensors, files: ModelFiles, o
     names = {n: f"head.{n.removeprefix(head)}" if n.startswith(head) else nnunet_name(n, once) for n in once}
     if unknown := [n for n, ours in names.items() if ours is None and not n.startswith("decoder.seg_layers.")]:
         raise InputError(f"{files.name} is not nnU-Net's own network: {unknown[0]} has no counterpart.")
+    whose = f"{files.name} does not fit the network of nnU-Net that its plans name"
+    if any(once[n].ndim not in (1, 2, 2 + len(axes)) for n, ours in names.items() if ours is not None):
+        raise InputError(f"{whose}: dimensions differ.")
     weights = {ours: _turned(once[n], axes) for n, ours in names.items() if ours is not None}
     if decision == "last":
         # The regions have no background; one that is always 0 lets our segmenter keep its classes.
         for one in ("head.weight", "head.bias"):
             if one in weights:
                 weights[one] = _with_background(weights[one])
-    whose = f"{files.name} does not fit the network of nnU-Net that its plans name"
     spec = network_of(weights, nnunet_network, whose)
     if spec.dimensions != plan.dimensions or spec.in_channels != len(plan.channels):
         raise InputError(f"{whose}: dimensions or channels differ.")
