@@ -128,7 +128,7 @@ def test_a_damaged_record_is_told_and_begun_anew_where_that_is_wanted(pretrained
 
 
 def test_what_is_finished_of_a_comparison_is_known_to_be_whole(pretrained, dataset, out):
-    """A digit changed in the record, and a byte in a checkpoint that it names."""
+    """A digit changed in the record, its checksum taken out, and a byte changed in a checkpoint that it names."""
     seen: list = []
     begun = job(dataset, out, "scratch", pretrained, validation="1")
     with pytest.raises(Cancelled):
@@ -137,9 +137,11 @@ def test_what_is_finished_of_a_comparison_is_known_to_be_whole(pretrained, datas
     kept = record.read_text()
     found = re.search(r'"dice": 0?\.?\d*', kept)
     assert found
-    record.write_text(kept.replace(found[0], '"dice": 0.9'))
-    with pytest.raises(InputError, match="or is damaged"):
-        finetune(replace(begun, resume=True))
+    for damaged in (kept.replace(found[0], '"dice": 0.9'), re.sub(r'("checksum": )"\w+"', r'\1""', kept)):
+        assert damaged != kept
+        record.write_text(damaged)
+        with pytest.raises(InputError, match="or is damaged"):
+            finetune(replace(begun, resume=True))
     record.write_text(kept)
     first = comparison_folder(out) / "1.safetensors"
     first.write_bytes(first.read_bytes()[:-1] + b"\x3f")

@@ -248,3 +248,11 @@ def test_labels_stored_with_flipped_axes_are_turned_to_the_image(tmp_path):
     label_map = read_labels(save(tmp_path / "l.nrrd", labels[:, :, ::-1].copy(), flipped), GRID)
     assert label_map.geometry == GRID
     assert np.array_equal(label_map.array, labels)
+
+
+def test_voxels_of_another_size_than_the_header_says(tmp_path, monkeypatch):
+    """As of a multi-frame DICOM that says its size twice."""
+    path = save(tmp_path / "a.mha")
+    monkeypatch.setattr("contrastiveseg.volumes.reading._read_natively", lambda *_: (ARRAY[None, :, :3], GRID))
+    with pytest.raises(InputError, match="is damaged: it has 8x3x6 voxels, and its header says 8x7x6"):
+        read_volume(path)

@@ -264,6 +264,7 @@ def test_a_file_that_was_copied_as_text_is_refused(tmp_path, make):
     [
         ("CompressedData = True\n", zlib.compress(ARRAY.tobytes())),
         ("CompressedData = True\nCompressedDataSize = 90\n", zlib.compress(ARRAY.tobytes())),
+        ("CompressedData = True\nCompressedDataSize = -90\n", zlib.compress(ARRAY.tobytes())),
         (
             "CompressedData = True\nCompressedDataSize = 9999\n",
             zlib.compress(ARRAY[:3].tobytes()) + zlib.compress(ARRAY[3:].tobytes()),

@@ -70,7 +70,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Record:
-    """The content of a comparison's resume file; ``checksum`` is of the rest, "" in files of the first versions."""
+    """The content of a comparison's resume file; ``checksum`` is of the rest."""
 
     comparison_of: str
     finished: tuple[Finished, ...] = ()
@@ -190,7 +190,7 @@ def read_record(path: Path, identity: str) -> Record:
     """
     try:
         record = from_json(Record, json.loads(path.read_text(encoding="utf-8")), path.name)
-        if record.checksum not in ("", record.checked().checksum):
+        if record.checksum != record.checked().checksum:
             raise ValueError("its checksum is another")
     except (OSError, ValueError, RecursionError, InputError) as problem:
         raise DamagedResumeFile(

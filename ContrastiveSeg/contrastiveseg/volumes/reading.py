@@ -134,6 +134,9 @@ def _read(path: Path, channels: int = 1) -> tuple[np.ndarray, Geometry]:
     with files.readable(path):
         _check_exists(path)
         array, geometry = read_nifti(path, channels) if _is_nifti(path) else _read_natively(path, channels)
+    if array.shape[1:] != geometry.shape:  # DICOM of several frames can say its size twice
+        size, told = ("x".join(map(str, reversed(shape))) for shape in (array.shape[1:], geometry.shape))
+        raise InputError(f"{path} is damaged: it has {size} voxels, and its header says {told}. Copy it again.")
     if np.iscomplexobj(array):
         raise InputError(f"{path} holds complex numbers. Save its magnitude as an image and give that.")
     if array.dtype.kind == "f" and (broken := array.size - int(np.count_nonzero(np.isfinite(array)))):

@@ -266,7 +266,7 @@ def _unpacked_bytes(path: Path, start: int, needed: int, voxels: _Voxels) -> int
             file.seek(start)
             while done <= needed + _PADDING:
                 if not block:
-                    block = file.read(min(_BLOCK, left))
+                    block = file.read(max(0, min(_BLOCK, left)))  # a header may say less than nothing
                     left -= len(block)
                 if not block or (unpack.eof and (done == needed or not voxels.parts)):
                     break
