@@ -13,7 +13,7 @@ def for_training(module: nn.Module) -> None:
     """Make ``module`` quick and safe to train on a CPU, in place; weights and their names stay.
 
     On x86 processors the 3D maps of backbones whose norms are instance norms are kept with their channels last: a step
-    takes a tenth less (Testing/benchmarks/beside_trainer.py). Results differ by rounding alone.
+    takes an eighth less (Testing/benchmarks/beside_trainer.py). Results differ by rounding alone.
 
     For a 3-wide kernel on a map 2 voxels thick, torch 2.13's CPU bfloat16 weight gradient holds uninitialized memory
     (Testing/engine/test_training_networks.py shows it). Such maps are tiny, and stay in float32.
