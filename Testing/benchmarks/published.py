@@ -336,7 +336,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "flat-tiles": lambda: flat_tiles(_report("flat_tiles")["rows"]),
     "beside-trainer": lambda: beside_trainer(read_runs(RESULTS / "beside_trainer.json")[-1]),
     "large-volumes": lambda: large_volumes(read_runs(RESULTS / "large_volumes.json")),
-    "shards": lambda: shards(read_runs(RESULTS / "shards.json")[-1]),
+    "shards": lambda: shards(read_runs(RESULTS / "shards.json")),
     "tile-time": lambda: tile_time(read_runs(RESULTS / "tile_time.json")),
     "preview-time": lambda: preview_time(_report("preview_time")["previews"]),
 }

@@ -52,7 +52,7 @@ def main() -> int:
         return problem.exit_code
     run |= {"set": options.set, "files": len(images), "machine": machine(options.threads)}
     add_run(options.output, run)
-    print(shards(run))
+    print(shards([run]))
     return 0
 
 

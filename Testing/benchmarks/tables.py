@@ -178,18 +178,20 @@ def large_volumes(runs: Sequence[dict[str, Any]]) -> str:
     return markdown(["Volume", "Tiles", *stages, "Memory (GiB)"], rows)
 
 
-def shards(run: dict[str, Any]) -> str:
-    """Of ``shards.py``: files a minute, and relative to one process with one thread."""
+def shards(runs: list[dict[str, Any]]) -> str:
+    """Of ``shards.py``: files a minute of each batch, and relative to one process with one thread."""
     names = {
         "one": "one process, one thread",
         "two_threads": "one process, two threads",
         "two_shards": "two shards, one thread each",
     }
-    rows = []
-    for key, name in names.items():
-        ratio = "{:.2f} ({:.2f}-{:.2f})".format(run[key]["ratio"], *run[key]["range"])
-        rows.append([name, f"{run[key]['a_minute']:.0f}", ratio])
-    return markdown([f"{run['files']} files of {run['set']}", "Files a minute", "Times as many (range)"], rows)
+    head = ["", *(f"{run['files']} files of {run['set']}: a minute (times as many, range)" for run in runs)]
+    rows = [[name, *(_files_a_minute(run[key]) for run in runs)] for key, name in names.items()]
+    return markdown(head, rows)
+
+
+def _files_a_minute(way: dict[str, Any]) -> str:
+    return "{:.0f} ({:.2f}, {:.2f}-{:.2f})".format(way["a_minute"], way["ratio"], *way["range"])
 
 
 @dataclass(frozen=True)
