@@ -39,7 +39,10 @@ class Fingerprint:
 
     @property
     def slice_axis(self) -> int:
-        """The axis with the thickest slices; z (axial) among equals."""
+        """The axis across which the volumes are one slice, else with the thickest slices; z (axial) among equals."""
+        # The thickness of a lone slice says nothing: that of an image of two dimensions is 1 mm, whatever its pixels.
+        if 1 in self.shape:
+            return self.shape.index(1)
         return int(np.argmax([round(s, 3) for s in self.spacing]))
 
 

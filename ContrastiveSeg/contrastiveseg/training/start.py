@@ -84,8 +84,18 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
         if mismatch := modality_mismatch(expected.modality, found.modality, index):
             text = warning_text(mismatch, f"channel {found.name!r} of these volumes")
             run.emit(events.warning(f"{text} It is scaled like {expected.modality} and may lose its contrast."))
+    if plan.dimensions == 3 and 1 in native.shape and (slices := plan.patch[native.slice_axis]) > 1:
+        run.emit(events.warning(_single_slices(path.name, slices)))
     # A generic starter may meet several channels: its first convolution is refitted to them.
     return Start(dataclasses.replace(card.network, in_channels=len(plan.channels)), plan, card, weights, digest(path))
+
+
+def _single_slices(name: str, slices: int) -> str:
+    return (
+        f"The volumes are single slices, and {name} sees {slices} at once, of which all but one are padding here. For "
+        "images of two dimensions start with --checkpoint none --dimensions 2, or from a checkpoint pre-trained with "
+        "--dimensions 2."
+    )
 
 
 def _at_working_spacing(
