@@ -58,6 +58,31 @@ def test_channels(tmp_path):
         find_cases([images])
 
 
+def test_channels_that_were_named_one_by_one_are_in_the_order_of_their_numbers(tmp_path):
+    first, second = touch(tmp_path / "t2", "a_0000.nii.gz"), touch(tmp_path / "adc", "a_0001.nii.gz")
+    (case,) = find_cases([second / "a_0001.nii.gz", first / "a_0000.nii.gz"])
+    assert [image.name for image in case.images] == ["a_0000.nii.gz", "a_0001.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["a_0000", "a_0001", "b_0000", "b_0002"], "b has the channels 0000, 0002, and a 0000, 0001"),
+        (["a", "a_0000", "b", "b_0000"], "Two files are one image of case a"),
+    ],
+)
+def test_channels_that_differ_between_cases(tmp_path, names, words):
+    touch(tmp_path, *(f"{name}.nii.gz" for name in names))
+    with pytest.raises(InputError, match=words):
+        find_cases([tmp_path])
+
+
+def test_one_channel_in_two_files(tmp_path):
+    touch(tmp_path, "a_0000.nii.gz", "a_0000.nrrd")
+    with pytest.raises(InputError, match=r"such as a_0000\.nii\.gz and a_0000\.nrrd"):
+        find_cases([tmp_path])
+
+
 def test_numbered_names_are_not_channels(tmp_path):
     images = touch(tmp_path, "scan_0017.nii.gz", "scan_0018.nii.gz")
     assert [c.name for c in find_cases([images])] == ["scan_0017", "scan_0018"]
@@ -388,6 +413,9 @@ def test_a_list_that_mixes_up_its_label_maps_is_refused(tmp_path, labels):
     [
         ({"liver": 0, "background": 1}, "liver is 0, and background 1"),
         ({"background": 0, " ": 1}, "1 has no name"),
+        ({"background": 0, "liver": 65536}, "labels.liver is 65536"),
+        ({"background": 0, "liver": -1}, "labels.liver is -1"),
+        ({"1" * 5000: "liver"}, "labels.1+...1+: expected"),
     ],
 )
 def test_names_of_labels_that_cannot_be_meant(tmp_path, labels, words):
@@ -400,3 +428,16 @@ def test_ignore_is_known_in_any_letters(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "liver": 1, "Ignore": 2}}))
     declared = declared_in(tmp_path / "dataset.json")
     assert (declared.ignore, declared.names) == (2, {0: "background", 1: "liver"})
+
+
+def test_a_name_that_is_given_twice_is_refused(tmp_path):
+    """Python's reader takes the last one: the liver would be 2."""
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "liver": 1, "liver": 2}}')
+    with pytest.raises(InputError, match="liver is named twice"):
+        declared_in(tmp_path / "dataset.json")
+
+
+def test_a_number_of_thousands_of_digits(tmp_path):
+    (tmp_path / "dataset.json").write_text('{"labels": {"liver": %s}}' % ("1" * 5000))
+    with pytest.raises(InputError, match="is not a JSON file"):
+        declared_in(tmp_path / "dataset.json")

@@ -245,5 +245,23 @@ def test_a_series_dealt_out_over_folders_is_refused(tmp_path):
     assert [case.name for case in find_cases([tmp_path / "disc"])] == ["a", "b"]
 
 
+def test_slices_of_a_series_in_a_folder_below_are_not_left_out(tmp_path):
+    for part, first in (("a", 0), ("a/more", 3)):
+        save(tmp_path / part, ARRAY[:3], change=lambda z, ds, first=first: place(ds, 3 * (first + z)))
+    with pytest.raises(InputError, match=r"a and .*more hold parts of one DICOM series"):
+        find_cases([tmp_path / "a"])
+    # A copy, or another series, is not a part of it.
+    save(tmp_path / "a/more", ARRAY[:3])
+    assert [case.name for case in find_cases([tmp_path / "a"])] == ["a"]
+
+
+def test_a_table_of_values_is_told_of(tmp_path):
+    """GDCM takes the stored ones."""
+    table = Dataset()
+    table.ModalityLUTType = "US"
+    folder = save(tmp_path / "a", ARRAY, change=lambda z, ds: setattr(ds, "ModalityLUTSequence", [table]))
+    assert "ModalityLUTSequence" in read_volume(folder).doubt
+
+
 def place(ds, height):
     ds.ImagePositionPatient = [-10, 20, height]

@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from contrastiveseg.errors import InputError
+from contrastiveseg.volumes.content import content_digest
 from contrastiveseg.volumes.itk import geometry_of
 from contrastiveseg.volumes.reading import read_geometry, read_labels, read_volume
 from contrastiveseg.volumes.writing import write_labels
@@ -183,6 +184,15 @@ def test_a_pair_of_header_and_voxels(tmp_path):
     (tmp_path / "a.hdr").unlink()
     with pytest.raises(InputError, match=r"a\.hdr is not beside it"):
         read_volume(tmp_path / "a.img")
+
+
+def test_the_header_of_a_pair_is_part_of_the_content(tmp_path):
+    """By its digest a cache knows whether a volume has changed: a corrected voxel size changes it."""
+    digests = []
+    for affine in (PLACE, 2 * PLACE):
+        nibabel.save(nibabel.Nifti1Pair(np.ascontiguousarray(ARRAY.T), affine), tmp_path / "a.img")
+        digests.append(content_digest([tmp_path / "a.img"]))
+    assert digests[0] != digests[1]
 
 
 def test_analyze_is_refused_by_name(tmp_path):

@@ -250,6 +250,17 @@ def test_labels_stored_with_flipped_axes_are_turned_to_the_image(tmp_path):
     assert np.array_equal(label_map.array, labels)
 
 
+def test_labels_of_an_image_at_45_degrees_lie_on_it_however_its_axes_are_rounded(tmp_path):
+    """The last decimals decide which of the patient's axes are the nearest."""
+    labels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    for name, cosine, sine in (("image", 0.7071067811, 0.7071067811), ("labels", 0.70710677, 0.70710679)):
+        image = sitk.GetImageFromArray(labels)
+        image.SetDirection((cosine, -sine, 0, sine, cosine, 0, 0, 0, 1))
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nrrd"))
+    geometry = read_geometry(tmp_path / "image.nrrd")[0]
+    np.testing.assert_array_equal(read_labels(tmp_path / "labels.nrrd", geometry).array, labels)
+
+
 def test_voxels_of_another_size_than_the_header_says(tmp_path, monkeypatch):
     """As of a multi-frame DICOM that says its size twice."""
     path = save(tmp_path / "a.mha")

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from contrastiveseg.checkpoints.foreign_tensors import load_content
 from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.errors import InputError
+from contrastiveseg.volumes.content import content_digest
 from contrastiveseg.volumes.dataset import find_cases
 from contrastiveseg.volumes.dataset_json import declared_in
 from contrastiveseg.volumes.reading import read_geometry, read_volume
@@ -289,3 +290,35 @@ def test_an_axis_of_an_nrrd_without_a_direction(tmp_path):
     path = nrrd(tmp_path / "a.nrrd", voxels=ARRAY.tobytes())
     path.write_bytes(path.read_bytes().replace(b"(2,0,0) (0,2,0)", b"none (0,2,0)"))
     refused(path, "an axis without a direction")
+
+
+@pytest.mark.parametrize(
+    "field", ["Offset = -10,5 3,5 2,5", "ElementSize = 1,5 1,5 2", "TransformMatrix = 1,0 0 0 0 1,0 0 0 0 1,0"]
+)
+def test_a_decimal_comma_is_not_read_as_the_end_of_a_number(tmp_path, field):
+    """MetaIO would read -10,5 as -10 and leave out the rest."""
+    refused(meta(tmp_path / "a.mha", more=f"{field}\n", voxels=ARRAY.tobytes()), "numbers are wanted")
+
+
+@pytest.mark.parametrize("space", ["scanner-xyz", "3D-left-handed", None])
+def test_an_nrrd_that_does_not_say_how_it_lies_in_the_patient_is_told(tmp_path, space):
+    path = nrrd(tmp_path / "a.nrrd", voxels=ARRAY.tobytes())
+    assert read_volume(path).doubt == ""
+    line = f"space: {space}" if space else "space dimension: 3"
+    path.write_bytes(path.read_bytes().replace(b"space: left-posterior-superior", line.encode()))
+    assert "how it lies in the patient" in read_volume(path).doubt
+
+
+def test_voxels_in_numbered_files_are_part_of_the_content(tmp_path):
+    """By its digest a cache knows whether a volume has changed."""
+    for number, voxels in enumerate(ARRAY, start=1):
+        (tmp_path / f"s{number}.raw").write_bytes(voxels.tobytes())
+    listed = "LIST\n" + "\n".join(f"s{n}.raw" for n in range(1, 7))
+    paths = [
+        meta(tmp_path / "a.mhd", "s%d.raw 1 6 1"),
+        meta(tmp_path / "b.mhd", listed),
+        nrrd(tmp_path / "c.nhdr", "s%d.raw 1 6 1"),
+    ]
+    before = [content_digest([path]) for path in paths]
+    (tmp_path / "s3.raw").write_bytes(ARRAY[4].tobytes())
+    assert not {*before} & {content_digest([path]) for path in paths}

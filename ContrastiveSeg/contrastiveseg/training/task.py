@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from ..planning.plan import Plan
 from ..printable import quoted
 from ..serialization import from_json
 from ..volumes.dataset import CaseFiles
-from ..volumes.dataset_json import background_value, declared_labels
+from ..volumes.dataset_json import background_value, declared_labels, read_json
 from ..volumes.named_labels import names_of, with_common_values
 from .label_checks import check_same_values, warn_of_copies, warn_of_rare_labels
 from .labeled_part import check_labeled_part, with_structures
@@ -260,12 +259,7 @@ def label_table(path: Path) -> tuple[Label, ...]:
     Raises:
         InputError: not such a file, a value of 0 or above 65535, or a value or a name that occurs twice.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise InputError(f"Cannot read the label table {path}: {problem.strerror}.") from problem
-    except (ValueError, RecursionError) as problem:
-        raise InputError(f"The label table {path} is not a JSON file ({problem}).") from problem
+    data = read_json(path)
     if not isinstance(data, list) or not data:
         raise InputError(f'{path}: expected a list of {{"value": NUMBER, "name": NAME}}.')
     labels = tuple(from_json(Label, entry, f"{path}: [{i}]") for i, entry in enumerate(data))

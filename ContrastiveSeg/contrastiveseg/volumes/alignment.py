@@ -30,7 +30,7 @@ def check_same_grid(what: object, geometry: Geometry, reference: Geometry, of: s
     Raises:
         InputError: naming what differs (size, spacing, origin or direction) and both values.
     """
-    if geometry.size == reference.size and voxels_apart(geometry, reference) <= TOLERANCE:
+    if _is_same(geometry, reference):
         return
     differences = [
         f"{name} ({here}) instead of ({there})"
@@ -38,6 +38,10 @@ def check_same_grid(what: object, geometry: Geometry, reference: Geometry, of: s
         if (here := _list(getattr(geometry, name))) != (there := _list(getattr(reference, name)))
     ]
     raise InputError(f"{what} is not on the grid of {of}: {'; '.join(differences)}. Resample it to that grid first.")
+
+
+def _is_same(geometry: Geometry, reference: Geometry) -> bool:
+    return geometry.size == reference.size and voxels_apart(geometry, reference) <= TOLERANCE
 
 
 def straightened(what: object, geometry: Geometry, shear: float = SHEAR) -> Geometry:
@@ -93,6 +97,8 @@ def aligned(label_map: LabelMap, geometry: Geometry, of: str) -> np.ndarray:
     Raises:
         InputError: the grids differ in size, or a voxel lies more than :data:`TOLERANCE` apart.
     """
+    if _is_same(label_map.geometry, geometry):  # at 45 degrees, rounding decides which axes of the patient are nearest
+        return label_map.array
     source, target = canonical_axes(label_map.geometry), canonical_axes(geometry)
     name = label_map.name or "The label map"
     array = target.undo(source.apply(label_map.array))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
 def content_digest(paths: Sequence[Path]) -> str:
-    """SHA-256 over the content of files, of the files in folders (DICOM series), and of voxels kept beside a header."""
+    """SHA-256 over the content of files, of the files in folders (DICOM series), and of those behind them
+    (:func:`files_behind`)."""
     total = hashlib.sha256()
     for file in _files(paths):
         with open(file, "rb") as opened:
@@ -28,7 +28,7 @@ def bytes_on_disk(paths: Sequence[Path]) -> int:
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
-        yield from sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path, *_voxels_of(path)]
+        yield from sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else files_behind(path)
 
 
 def files_behind(path: Path) -> list[Path]:
@@ -38,10 +38,9 @@ def files_behind(path: Path) -> list[Path]:
 
 
 def _voxels_of(path: Path) -> list[Path]:
-    """The file that a MetaImage or NRRD header names for its voxels: without it, changed voxels would go unnoticed."""
+    """The files that a MetaImage or NRRD header names for its voxels: without them, changed ones would go unnoticed."""
     if path.suffix.lower() not in (".mhd", ".nhdr"):
         return []
-    header = path.read_text(encoding="latin-1")
-    named = re.search(r"^(?:ElementDataFile *=|data ?file:) *(.+?) *$", header, re.IGNORECASE | re.MULTILINE)
-    voxels = path.parent / named[1] if named else path
-    return [voxels] if voxels != path and voxels.is_file() else []
+    from .text_headers import files_of_voxels  # it loads nibabel, which few files need
+
+    return files_of_voxels(path)

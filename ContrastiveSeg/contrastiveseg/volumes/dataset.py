@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from .channel_files import by_channel_names
 from .dataset_json import ListedCase, declared_channels, listed_cases
 from .labeling import Labeling
 from .pairing import labels_by_case, labels_in_order, matching_case, volume_files
-from .patient_folders import holds_dicom, patients_in
+from .patient_folders import holds_dicom, patients_in, series_within
 from .segments import NamedLabel
 
 
@@ -77,6 +77,7 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
             '"name" each in a JSON file.'
         )
     folders = [image for case in cases for image in case.images if image.is_dir()]
+    folders += [below for folder in folders for below in series_within(folder) if below not in folders]
     if len(folders) > 1:
         from .dicom import check_not_dealt_out  # pydicom takes a tenth of a second to load
 
@@ -171,7 +172,33 @@ def _grouped_by_channel(volumes: Sequence[Path], declared: Sequence[str] = ()) -
                 f"Case {name} has {len(group)} channel file(s), the others {usual}. Complete it, or take it out of "
                 f"{group[0].parent}."
             )
-    return [CaseFiles(name, named.get(name, tuple(sorted(group))), None) for name, group in groups.items()]
+    # By the numbers: files that were named one by one may lie in folders of any order.
+    numbered = {
+        name: sorted(group, key=files.stem) for name, group in groups.items() if name not in named and len(group) > 1
+    }
+    _check_numbers(numbered)
+    return [
+        CaseFiles(name, named.get(name) or tuple(numbered.get(name, group)), None) for name, group in groups.items()
+    ]
+
+
+def _check_numbers(numbered: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse cases of which one has other channels than the others, or one channel twice."""
+    numbers = {name: [files.stem(f).removeprefix(name) for f in group] for name, group in numbered.items()}
+    for name, own in numbers.items():
+        if "" in own or len({*own}) < len(own):
+            first, second = (file.name for file in numbered[name][:2])
+            raise InputError(f"Two files are one image of case {name}, such as {first} and {second}. Give one.")
+        other, theirs = next(iter(numbers.items()))
+        if own != theirs:
+            raise InputError(
+                f"Case {name} has the channels {_listed(own)}, and {other} {_listed(theirs)}. Give the same ones of "
+                "each case."
+            )
+
+
+def _listed(numbers: Sequence[str]) -> str:
+    return ", ".join(number.strip("_") for number in numbers)
 
 
 def _with_labels(cases: list[CaseFiles], labels: Sequence[Path], in_order: bool) -> list[CaseFiles]:

@@ -56,7 +56,7 @@ def listed_cases(path: Path) -> list[ListedCase] | None:
     Raises:
         InputError: not JSON, of another form (the message names the entry), or a file that does not exist.
     """
-    data = _load(path)
+    data = read_json(path)
     if isinstance(data, list):
         return [_entry(path, f"[{i}]", e) for i, e in enumerate(data)]
     data = _object(path, data)
@@ -75,14 +75,14 @@ def declared_in(path: Path) -> DeclaredLabels:
     Raises:
         InputError: not such a file.
     """
-    table = _object(path, _load(path)).get("labels")
+    table = _object(path, read_json(path)).get("labels")
     if not isinstance(table, dict) or not table:
         raise InputError(f"{path}: labels: expected an object with a name for every label.")
     names: dict[int, str] = {}
     for key, value in table.items():
         if isinstance(value, int) and not isinstance(value, bool):
             names[value] = key
-        elif isinstance(value, str) and key.isdecimal():
+        elif isinstance(value, str) and _is_number(key):
             names[int(key)] = value
         elif isinstance(value, list):
             raise InputError(
@@ -96,6 +96,11 @@ def declared_in(path: Path) -> DeclaredLabels:
             )
     if len(names) != len(table):
         raise InputError(f"{path}: labels: two names have the same number.")
+    if impossible := [value for value in names if not 0 <= value < 2**16]:
+        raise InputError(
+            f"{path}: labels.{shortened(names[impossible[0]])} is {shortened(impossible[0])}. Labels are 0 for the "
+            "background and 1 to 65535 for structures."
+        )
     ignore = next((value for value, name in names.items() if name.strip().casefold() == "ignore"), None)
     if ignore == 0:
         raise InputError(f"{path}: labels.ignore is 0, which is the background. Give it the highest number.")
@@ -108,6 +113,11 @@ def declared_in(path: Path) -> DeclaredLabels:
     if nameless := [value for value, name in names.items() if not name.strip()]:
         raise InputError(f"{path}: labels: {nameless[0]} has no name.")
     return DeclaredLabels({value: name for value, name in sorted(names.items()) if value != ignore}, ignore)
+
+
+def _is_number(key: str) -> bool:
+    """Whether a key is the number of a label or channel; Python reads none of thousands of digits."""
+    return key.isdecimal() and len(key) < 10
 
 
 def declared_labels(paths: Iterable[Path]) -> DeclaredLabels:
@@ -133,10 +143,10 @@ def declared_channels(paths: Iterable[Path]) -> tuple[str, ...]:
 
 
 def _channels_in(path: Path) -> tuple[str, ...]:
-    data = _object(path, _load(path))
+    data = _object(path, read_json(path))
     field = "channel_names" if "channel_names" in data else "modality"
     channels = data.get(field, {})
-    if not isinstance(channels, dict) or not all(k.isdecimal() and isinstance(v, str) for k, v in channels.items()):
+    if not isinstance(channels, dict) or not all(_is_number(k) and isinstance(v, str) for k, v in channels.items()):
         raise InputError(f'{path}: {field}: expected {{"0": "CT", ...}}, the name of each channel.')
     return tuple(name for _, name in sorted(channels.items(), key=lambda channel: int(channel[0])))
 
@@ -150,14 +160,28 @@ def _described_by(paths: Iterable[Path]) -> Iterator[Path]:
                 break
 
 
-def _load(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """The content of a JSON file that people write: in UTF-8 or 16, with or without a byte order mark.
+
+    Raises:
+        InputError: it cannot be read, is none, or holds an object that names something twice.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        named: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in named:  # Python's reader would take the last one without a word
+                raise InputError(f"{path}: {shortened(key)} is named twice in one object. Leave one out.")
+            named[key] = value
+        return named
+
     try:
         content = path.read_bytes()
         check_fetched(path, content[:1024])
-        return json.loads(content)  # in UTF-8 or 16, with or without a byte order mark
+        return json.loads(content, object_pairs_hook=once)
     except OSError as problem:
         raise InputError(f"Cannot read {path}: {problem.strerror}.") from problem
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
+    except (ValueError, RecursionError) as problem:  # the former also of numbers of thousands of digits
         raise InputError(f"{path} is not a JSON file ({problem}).") from problem
 
 

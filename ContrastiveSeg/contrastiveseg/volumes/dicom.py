@@ -27,6 +27,7 @@ SAME = 1e-3
 #: A header's distance between slices that is off the measured one by a larger share is told.
 _TOLD = 0.1
 _NO_SIZE = "its header does not say how large its pixels are (PixelSpacing); 1 mm is taken"
+_TABLE = "its values are as stored, and not as a table in its header says (ModalityLUTSequence)"
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def _single(image: DicomImage, apart: float | None = None) -> Series:
     header = native_header(image.path, apart)
     # Of some kinds GDCM knows another attribute that says it.
     sized = image.numbers("PixelSpacing", 2) or header.geometry.spacing[:2] != (1.0, 1.0)
-    geometry = replace(header.geometry, unsaid="" if sized else _NO_SIZE)
+    unsaid = ("" if sized else _NO_SIZE, _TABLE if image.header.get("ModalityLUTSequence") else "")
+    geometry = replace(header.geometry, unsaid="; ".join(filter(None, unsaid)))
     return Series((str(image.path),), geometry, header.components)
 
 

@@ -33,6 +33,7 @@ _TAGS = [
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "BitsAllocated",
+    "ModalityLUTSequence",
     "PixelSpacing",
     "SpacingBetweenSlices",
     "ImagePositionPatient",

@@ -51,6 +51,12 @@ def holds_dicom(folder: Path) -> bool:
     return any(_is_dicom(f) for f in folder.iterdir() if f.is_file() and not files.volume_suffix(f))
 
 
+def series_within(folder: Path) -> list[Path]:
+    """The folders below ``folder``, at any depth, that hold DICOM."""
+    with files.readable(folder):
+        return [f for f in sorted(folder.rglob("*")) if f.is_dir() and holds_dicom(f)]
+
+
 def _is_dicom(path: Path) -> bool:
     if path.suffix.lower() == ".dcm":
         return True
@@ -76,7 +82,7 @@ def _with_files(folder: Path, volumes: list[Path], declared: Sequence[str]) -> P
 
 def _with_series(folder: Path) -> list[Patient]:
     """The DICOM folders that are ``folder`` or lie in it; each has the folder's name if it is the only one."""
-    within = [f for f in (folder, *sorted(folder.rglob("*"))) if f.is_dir() and holds_dicom(f)]
+    within = [*([folder] if holds_dicom(folder) else []), *series_within(folder)]
     if len(within) == 1:
         return [Patient(folder.name, (within[0],), None)]
     return [Patient("_".join([folder.name, *f.relative_to(folder).parts]), (f,), None) for f in within]

@@ -6,7 +6,6 @@ voxels without a word. Formats: https://teem.sourceforge.net/nrrd/format.html, h
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import zlib
@@ -15,37 +14,23 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..printable import shortened
+from .declared_voxels import DeclaredVoxels, of_metaimage, of_nrrd
 from .nifti import MOST_PACKED
 
 #: Headers are a few kB, with a table of segments some 100.
 _LONGEST_HEADER = 1 << 20
 _BLOCK = 1 << 20
-#: One a slice; more are no volume.
-_MOST_FILES = 10_000
 #: zlib's sign for data packed by either.
 _ZLIB_OR_GZIP = 47
 #: So many zeros may fill up a file behind its voxels.
 _PADDING = 4096
 _CUT_SHORT = "{} is cut short: its voxels are not all there. Copy it again from where it came."
-_META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
-_NRRD_BYTES = {"char": 1, "int8": 1, "short": 2, "int16": 2, "int": 4, "int32": 4, "long long": 8, "longlong": 8}
-_NRRD_BYTES |= {"int64": 8, "float": 4, "double": 8}
-_NRRD_ENCODINGS = {
-    "raw": "raw",
-    "gzip": "packed",
-    "gz": "packed",
-    "text": "text",
-    "txt": "text",
-    "ascii": "text",
-    "hex": "hex",
-}
-#: Kinds of an NRRD's axes that lie in space, or may.
-_OF_SPACE = ("domain", "space", "none", "???")
 #: In headers, lengths other than millimeters, which ITK takes for them.
 _OTHER_UNITS = re.compile(
     r"[u\xb5\u03bc\ufffdnck]?m|microns?|(micro|nano|centi)?met(er|re)s?|in|inch(es)?", re.IGNORECASE
 )
 _NO_SIZE = "its header does not say how large its voxels are; 1 mm is taken"
+_NO_PLACE = "its header does not say how it lies in the patient (space)"
 
 
 @dataclass(frozen=True)
@@ -56,54 +41,24 @@ class TextHeader:
     unsaid: str
 
 
-@dataclass(frozen=True)
-class _Voxels:
-    """What a header says of its voxels.
-
-    Attributes:
-        count: numbers in all. itemsize: bytes of each.
-        encoding: "raw", "packed" (zlib, gzip), "text", "hex" or "other".
-        start: of the voxels in the header's own file. data: names of the files that hold them instead, if any do.
-        files: as many of them as the sizes ask for.
-        skipped: bytes before the voxels of each, None where the header tells it in another way.
-        packed: bytes that are unpacked, None for all; parts: whether several packed parts may follow one another.
-        units: of lengths. sized: whether it says how large they are.
-    """
-
-    count: int
-    itemsize: int
-    encoding: str
-    start: int
-    data: tuple[str, ...]
-    files: int
-    skipped: int | None = 0
-    packed: int | None = None
-    parts: bool = True
-    units: tuple[str, ...] = ()
-    sized: bool = True
-
-
 def check_text_header(path: Path) -> TextHeader:
     """Check the header of an NRRD or MetaImage file against what is there.
 
     Raises:
-        InputError: lengths in another unit than mm, not such a file, damaged or cut short, voxels in a file outside its
-            folder or in no plain file, packed voxels that do not unpack to those declared, a file that goes on behind
-            them, or a field that is given twice.
+        InputError: lengths in another unit than mm or with a decimal comma, not such a file, damaged or cut short,
+            voxels in a file outside its folder or in no plain file, packed voxels that do not unpack to those declared,
+            a file that goes on behind them, or a field that is given twice.
     """
-    with path.open("rb") as file:
-        start = file.read(_LONGEST_HEADER)
-    damaged = f"{path} is not an image of the kind its name says, or is damaged or cut short"
-    try:
-        voxels = _of_metaimage(start) if path.suffix.lower() in (".mha", ".mhd") else _of_nrrd(start)
-    except (ValueError, KeyError, IndexError) as problem:
-        raise InputError(f"{damaged} ({shortened(problem)}). Copy it again.") from problem
-    if voxels.count < 1:
-        raise InputError(f"{damaged}. Copy it again.")
+    voxels = _described(path)
     if other := next((unit for unit in voxels.units if _OTHER_UNITS.fullmatch(unit)), None):
         raise InputError(
             f"{path} gives its lengths in {other}, not in mm, which most programs overlook. Write them in mm, or "
             "convert it anew with the program that made it."
+        )
+    if wrong := next((text for text in voxels.numbers if not _are_numbers(text)), None):
+        raise InputError(
+            f"{path} has {shortened(wrong)!r} in its header, where numbers are wanted, of which most programs read a "
+            "part. Write them with a point (1.5, not 1,5)."
         )
     data = [_beside(path, name) for name in voxels.data]
     if len(data) != voxels.files:  # MetaIO reads what there is
@@ -114,10 +69,41 @@ def check_text_header(path: Path) -> TextHeader:
     for source in data or [path]:
         begin = 0 if data else voxels.start
         _check_voxels(source, begin, needed // max(1, len(data)), voxels)
-    return TextHeader(needed, "" if voxels.sized else _NO_SIZE)
+    unsaid = ("" if voxels.sized else _NO_SIZE, "" if voxels.placed else _NO_PLACE)
+    return TextHeader(needed, "; ".join(filter(None, unsaid)))
 
 
-def _check_voxels(path: Path, start: int, needed: int, voxels: _Voxels) -> None:
+def _are_numbers(text: str) -> bool:
+    try:
+        [float(word) for word in text.split()]
+    except ValueError:
+        return False
+    return True
+
+
+def files_of_voxels(path: Path) -> list[Path]:
+    """The files beside the header ``path`` that it names for its voxels; none where they are in its own file, or where
+    :func:`check_text_header` refuses what it says of them."""
+    try:
+        return [_beside(path, name) for name in _described(path).data]
+    except (InputError, OSError):
+        return []
+
+
+def _described(path: Path) -> DeclaredVoxels:
+    with path.open("rb") as file:
+        start = file.read(_LONGEST_HEADER)
+    damaged = f"{path} is not an image of the kind its name says, or is damaged or cut short"
+    try:
+        voxels = of_metaimage(start) if path.suffix.lower() in (".mha", ".mhd") else of_nrrd(start)
+    except (ValueError, KeyError, IndexError) as problem:
+        raise InputError(f"{damaged} ({shortened(problem)}). Copy it again.") from problem
+    if voxels.count < 1:
+        raise InputError(f"{damaged}. Copy it again.")
+    return voxels
+
+
+def _check_voxels(path: Path, start: int, needed: int, voxels: DeclaredVoxels) -> None:
     """Refuse the file ``path`` unless it holds ``needed`` bytes of ``voxels`` from ``start`` on, and no more."""
     stored = path.stat().st_size - start - (voxels.skipped or 0)
     numbers = needed // voxels.itemsize
@@ -160,98 +146,7 @@ def _beside(path: Path, name: str) -> Path:
     return Path(target)
 
 
-def _of_metaimage(start: bytes) -> _Voxels:
-    found = re.search(rb"^ElementDataFile\s*[=:]([^\n]*)\n?", start, re.MULTILINE)
-    if found is None:
-        raise ValueError("no ElementDataFile")
-    fields = _fields(start[: found.start()], r"\s*([^=:]+?)\s*[=:](.*)")
-    sizes = [int(n) for n in fields["DimSize"].split()]
-    if len(sizes) != int(fields["NDims"]) or min(sizes) < 1:
-        raise ValueError("sizes")
-    count = math.prod(sizes) * int(fields.get("ElementNumberOfChannels", 1))
-    itemsize = _META_BYTES[fields["ElementType"].removeprefix("MET_").removesuffix("_ARRAY").removeprefix("U")]
-    encoding = "raw" if fields.get("BinaryData", "True")[:1] in "Tt1" else "text"
-    if fields.get("CompressedData", "False")[:1] in "Tt1":
-        encoding = "packed"
-    data = _data_files(found[1], start[found.end() :])
-    packed = int(fields.get("CompressedDataSize", 0)) or None
-    if encoding == "packed" and not data and packed is None:  # MetaIO takes the length of the file with its header
-        raise ValueError("no CompressedDataSize")
-    given = os.fsdecode(found[1]).strip()
-    files = len(data)
-    if data and data != (given,):  # a file a slice, unless it is said how many axes a file has
-        listed = re.fullmatch(r"LIST +(\d+)D?", given)
-        files = math.prod(sizes[int(listed[1]) if listed else -1 :])
-    # -1: whatever is there before the voxels. MetaIO counts the bytes from the beginning of the header's own file.
-    skipped = int(fields.get("HeaderSize", 0))
-    if skipped < -1 or (skipped > 0 and not data):
-        raise ValueError("a header of another length than its own")
-    sized = "ElementSpacing" in fields or "ElementSize" in fields
-    unit = fields.get("DistanceUnits", "mm")
-    told = max(skipped, 0) if skipped >= 0 or encoding == "packed" else None
-    return _Voxels(count, itemsize, encoding, found.end(), data, files, told, packed, False, (unit,), sized)
-
-
-def _of_nrrd(start: bytes) -> _Voxels:
-    found = re.search(rb"\r?\n\r?\n", start)
-    head = start[: found.start()] if found else start
-    if not head.startswith(b"NRRD000"):
-        raise ValueError("no NRRD")
-    fields = {key.lower(): value for key, value in _fields(head, r"([^#:]+):(?!=)(.*)").items()}
-    sizes = [int(n) for n in fields["sizes"].split()]
-    if len(sizes) != int(fields["dimension"]) or min(sizes) < 1:
-        raise ValueError("sizes")
-    directions = fields.get("space directions", "").count("(")
-    if len(sizes) == 3 and 0 < directions < 3 and not {*fields.get("kinds", "").split()} - {*_OF_SPACE}:
-        raise ValueError("an axis without a direction, of which ITK would guess the length")
-    kind = re.sub(r"^(unsigned |signed )|^u(?=char|short|int|longlong)", "", fields["type"].lower())
-    itemsize = _NRRD_BYTES[kind if kind in _NRRD_BYTES else re.sub(r"( int|_t)$", "", kind)]
-    encoding = _NRRD_ENCODINGS.get(fields["encoding"].lower(), "other")
-    line = re.search(rb"^data ?file:([^\n]*)\n?", head, re.MULTILINE | re.IGNORECASE)
-    data = _data_files(line[1], head[line.end() :]) if line else ()
-    if not data and found is None:
-        raise ValueError("a header without end")
-    lines, skipped = (int(fields.get(f"{of} skip", fields.get(f"{of}skip", 0))) for of in ("line", "byte"))
-    units = re.findall(r'"([^"]*)"', fields.get("space units", "") + fields.get("units", ""))
-    spacings = [float(word) for word in fields.get("spacings", "").split()]
-    sized = "space directions" in fields or any(map(math.isfinite, spacings))
-    start_of_voxels = found.end() if found else 0
-    told = None if lines or skipped < 0 or (skipped and encoding == "packed") else skipped
-    count = math.prod(sizes)
-    return _Voxels(count, itemsize, encoding, start_of_voxels, data, len(data), told, units=tuple(units), sized=sized)
-
-
-def _fields(head: bytes, form: str) -> dict[str, str]:
-    """The lines of a header by their keys; ``form`` matches a key and a value."""
-    fields: dict[str, str] = {}
-    for line in head.decode("utf-8", "replace").splitlines():
-        if match := re.match(form, line):
-            key, value = match[1], match[2].strip()
-            if fields.setdefault(key, value) != value and key != "Comment":
-                raise ValueError(f"two values of {key}")
-    return fields
-
-
-def _data_files(given: bytes, following: bytes) -> tuple[str, ...]:
-    """The files that ``given`` names, by itself, by a pattern with the first and last number and their step
-    ("slice%03d.raw 1 40 1"), or listed in the ``following`` lines; none for the header's own."""
-    name = os.fsdecode(given).strip()
-    if name.split(" ")[0] == "LIST":
-        listed = tuple(line.strip() for line in os.fsdecode(following).splitlines() if line.strip())
-    elif pattern := re.fullmatch(r"([^%]*)%(0?\d{0,2})[du]([^%\s]*)\s+(\d+)\s+(\d+)(?:\s+(\d+).*)?", name):
-        before, width, after, *numbers = pattern.groups()
-        first, last, step = int(numbers[0]), int(numbers[1]), int(numbers[2] or 1)
-        listed = tuple(f"{before}{n:{width}d}{after}" for n in range(first, min(last, first + _MOST_FILES) + 1, step))
-    elif "%" in name:
-        raise ValueError("a pattern that is none")
-    else:
-        return () if name.upper() == "LOCAL" else (name,)
-    if not 0 < len(listed) <= _MOST_FILES:
-        raise ValueError("no files, or too many")
-    return listed
-
-
-def _unpacked_bytes(path: Path, start: int, needed: int, voxels: _Voxels) -> int:
+def _unpacked_bytes(path: Path, start: int, needed: int, voxels: DeclaredVoxels) -> int:
     """How many bytes the zlib or gzip data of ``path`` have from ``start`` on, unpacked.
 
     0 where they end too early; those far behind the ``needed`` ones are not counted.
