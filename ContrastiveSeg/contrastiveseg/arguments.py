@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from . import __version__
+from .command_line import option_flag
 from .descriptions import JOBS
 from .errors import InputError
 from .parameters import Parameter, parameters_of
-from .reference import option_flag
 from .remote.slurm import Slurm
 from .serialization import american, key_value
 

@@ -16,11 +16,12 @@ from typing import Any, TextIO, TypeVar
 
 from . import events
 from .arguments import ELSEWHERE, parsed
+from .command_line import option_flag
 from .descriptions import JOBS, Job
 from .errors import Cancelled, ContrastiveSegError, InputError, system_refusals
 from .parameters import ParameterError, parameters_of
 from .printable import printable, printable_trace
-from .reference import command_line, described_methods, listed_methods, of_package, option_flag
+from .reference import described_methods, listed_methods, of_package
 from .remote.slurm import Slurm
 from .results import ImportResult, JobResult
 from .serialization import from_json
@@ -101,18 +102,19 @@ def _elsewhere(given: dict[str, Any], typed: Mapping[str, str]) -> RunJob | None
     asked = {one.name: given.pop(one.name) for one in parameters_of(Slurm) if one.name in given}
     if asked and not submit:
         raise InputError(f"--{next(iter(asked))} is for Slurm, and goes with --submit.")
+    slurm = _described(Slurm, "submit", asked, typed) if submit else None
     if host is not None or host_command is not None:
         from .remote.near import Host, run_on
 
-        if submit:
-            raise InputError("--submit does not go with --host. Log in on the cluster, and submit from there.")
-        return partial(run_on, Host(host or "", host_command or "contrastiveseg"))
-    if not submit:
+        there = Host(host or "", host_command or "contrastiveseg", slurm=slurm)
+        if slurm is None:
+            return partial(run_on, there)
+        return lambda job, emit, cancelled: run_on(there, job, emit, events.never, cancelled)
+    if slurm is None:
         return None
     from .remote.submitted import submit_and_follow
 
-    slurm = _described(Slurm, "submit", asked, typed)
-    return lambda job, emit, cancelled: submit_and_follow(slurm, command_line(job), job, emit, cancelled)
+    return lambda job, emit, cancelled: submit_and_follow(slurm, job, emit, cancelled)
 
 
 def _asking_for_license(run: RunJob) -> RunJob:

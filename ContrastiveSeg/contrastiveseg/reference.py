@@ -8,42 +8,12 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .descriptions import JOBS, Job
+from .command_line import option_flag
+from .descriptions import JOBS
 from .parameters import SOURCES, Parameter, parameters_of
 from .serialization import from_json, to_json
 
-#: Parameters of jobs that the command line calls otherwise; without dashes, a word without an option.
-_FLAGS = {"settings": "--set", "source": "--from", "file": "FILE"}
 _STAGES = {"pretrain": "Pre-training", "finetune": "Fine-tuning"}
-
-
-def option_flag(option: Parameter) -> str:
-    """How the command line calls a job's parameter."""
-    # A name that Python keeps for itself has an underscore behind it.
-    return _FLAGS.get(option.name, f"--{option.name.rstrip('_').replace('_', '-')}")
-
-
-def command_line(job: Job) -> list[str]:
-    """The words that ask the command line for ``job``, without "contrastiveseg"."""
-    words = [job.kind]
-    for option in parameters_of(job):
-        value, default = option.default, _defaults(type(job))[option.name]
-        if value == default:
-            continue
-        flag = option_flag(option)
-        if value is True:
-            words.append(flag)
-        elif isinstance(value, Mapping):
-            words += [word for key, one in value.items() for word in (flag, f"{key}={json.dumps(to_json(one))}")]
-        elif isinstance(value, tuple):
-            words += [flag, *map(str, value)]
-        else:
-            words.append(f"{flag}={value}" if flag.startswith("-") else str(value))
-    return words
-
-
-def _defaults(job: type[Job]) -> dict[str, Any]:
-    return {option.name: option.default for option in parameters_of(job)}
 
 
 def listed_methods(methods: Iterable[Mapping[str, Any]]) -> str:

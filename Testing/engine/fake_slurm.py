@@ -17,7 +17,9 @@ _BEGIN = """
 echo "RUNNING None" > "$here/state"
 log=$(sed -n "s/^#SBATCH --output=//p" "$here/script")
 cd "$(sed -n "s/^#SBATCH --chdir=//p" "$here/script")"
-if bash "$here/script" >> "$log" 2>&1; then ended=COMPLETED; else ended=FAILED; fi
+bash "$here/script" >> "$log" 2>&1 &
+echo $! > "$here/process"
+if wait $!; then ended=COMPLETED; else ended=FAILED; fi
 [ -f "$here/ended" ] && ended=$(cat "$here/ended")
 echo "$ended None" > "$here/state"
 """
@@ -25,6 +27,13 @@ _SQUEUE = """
 if [ -f "$here/silent" ]; then rm "$here/silent"; echo "slurm_load_jobs error: Unable to contact" >&2; exit 1; fi
 if [ -f "$here/forgotten" ]; then echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1; fi
 cat "$here/state"
+"""
+_SCANCEL = """
+read -r state reason < "$here/state"
+case "$state $*" in
+    PENDING*--state=PENDING*) echo "CANCELLED None" > "$here/state";;
+    RUNNING*--signal=INT*) kill -INT "$(cat "$here/process")";;
+esac
 """
 _SACCT = """
 cut -d " " -f 1 "$here/state"
@@ -38,6 +47,7 @@ class FakeSlurm:
         self.folder = folder
         folder.mkdir()
         scripts = {"sbatch": _SBATCH, "begin": _BEGIN, "squeue": _SQUEUE, "sacct": _SACCT}
+        scripts["scancel"] = _SCANCEL
         for name, script in scripts.items():
             note = f'echo "{name} $*" >> "$here/calls"'
             (folder / name).write_text(f'#!/bin/sh\nhere="{folder}"\n{note}\n{script}')

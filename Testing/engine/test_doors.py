@@ -57,6 +57,7 @@ BASE = {
     "descriptions",
     "device",
     "claims",
+    "command_line",
 }
 #: Modules at the top that may import everything.
 TOP = {"api", "arguments", "calling", "cli", "terminal", "reference", "__main__"}
@@ -81,6 +82,7 @@ LIGHT = (
     "files",
     "claims",
     "descriptions",
+    "command_line",
     "planning.plan",
     "planning.patch",
     "checkpoints.licensing",

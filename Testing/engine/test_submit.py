@@ -11,11 +11,11 @@ from fake_slurm import FakeSlurm
 from contrastiveseg.arguments import parser
 from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.cli import main
+from contrastiveseg.command_line import command_line
 from contrastiveseg.descriptions import EvaluateJob, FinetuneJob, PretrainJob, SegmentJob
 from contrastiveseg.errors import Cancelled, ContrastiveSegError, InputError
 from contrastiveseg.events import Error, Log, Result, Stage, StageStarted, to_json
 from contrastiveseg.parameters import ParameterError
-from contrastiveseg.reference import command_line
 from contrastiveseg.remote import slurm as slurm_module
 from contrastiveseg.remote import submitted
 from contrastiveseg.remote.slurm import Slurm, state, submit
@@ -59,7 +59,7 @@ def follow(job, slurm=None, cancelled=lambda said: False):
     """The result of the job, or what it raised; and what was said, of which ``cancelled`` is asked."""
     said: list = []
     try:
-        result = submit_and_follow(slurm or Slurm(), command_line(job), job, said.append, lambda: cancelled(said))
+        result = submit_and_follow(slurm or Slurm(), job, said.append, lambda: cancelled(said))
     except ContrastiveSegError as problem:
         result = problem
     return result, said
@@ -243,8 +243,6 @@ def test_slurms_options_go_with_submit(job, capsys):
     assert "--partition is for Slurm, and goes with --submit" in capsys.readouterr().err
     assert main([*words, "--submit", "--time", "soon"]) == 2
     assert "--time must be a duration" in capsys.readouterr().err
-    assert main([*words, "--submit", "--host", "me@box"]) == 2
-    assert "--submit does not go with --host" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from contrastiveseg.command_line import command_line
 from contrastiveseg.descriptions import PretrainJob, Size
-from contrastiveseg.reference import command_line
 from contrastiveseg.results import PretrainResult
 
 from .. import settings

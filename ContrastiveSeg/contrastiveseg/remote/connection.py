@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from .. import __version__
-from ..errors import ContrastiveSegError, InputError
+from ..errors import Cancelled, ContrastiveSegError, InputError
 from .frames import BrokenConnection, put, take
+from .slurm import Slurm
 
 #: What ssh takes for a host, but for options.
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:%\-\[\]]*")
@@ -30,15 +31,23 @@ class Host:
 
     Attributes:
         asks: whether ssh may ask for a password or about a host's key; there must be a terminal for it.
+        slurm: what is asked of the Slurm there, which then does the job; None where the machine itself does it.
     """
 
     name: str
     command: str = "contrastiveseg"
     asks: bool = True
+    slurm: Slurm | None = None
 
 
 class LostConnection(ContrastiveSegError):
     """The job goes on there, and nobody watches it."""
+
+
+class Left(LostConnection):
+    """As :class:`LostConnection`, because who watched it wanted no more."""
+
+    exit_code = Cancelled.exit_code
 
 
 def check_name(host: Host) -> None:
@@ -147,3 +156,8 @@ def check_installation(host: Host, answer: Mapping[str, Any]) -> None:
         )
     if missing := answer.get("missing_libraries"):
         raise InputError(f"contrastiveseg on {host.name} lacks {', '.join(map(str, missing))}. Install them: {install}")
+    if host.slurm is not None and not answer.get("slurm"):
+        raise InputError(
+            f"{host.name} has no sbatch: --submit is for a machine from which jobs go to Slurm. If a shell with login "
+            f'has it there, say so: --host-command "source /etc/profile; {host.command}"'
+        )

@@ -18,24 +18,30 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from .. import __version__, claims, events
+from ..descriptions import Job
 from ..errors import ContrastiveSegError, InputError, system_refusals
 from ..files import write_text
 from ..printable import printable_trace
+from ..results import JobResult
+from ..serialization import from_json
 from .following import lines
 from .frames import BrokenConnection, put, put_file, take, take_file
 from .interpreter import command, python_path
+from .slurm import NUMBER, Slurm
 
 _KEPT_SECONDS = 14 * 24 * 3600
 #: So often it is looked whether the outputs were fetched.
 _LOOK = 0.1
 _ID, _HASH = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{64}")
 _LIBRARIES = ("torch", "monai", "safetensors", "SimpleITK", "nibabel", "pydicom", "scipy")
+#: In a job's folder: what it is, what Slurm is asked for, and the folder of its script.
+_JOB, _SLURM, _FOLDER = "job.json", "slurm.json", "slurm"
 #: In a training's folder, what is not fetched: it serves to go on there.
 _STAYS = (".resume", ".lock")
 
@@ -61,11 +67,12 @@ def far(action: str, identifier: str) -> int:
 def _receive(folder: Path) -> None:
     """Take a job: its description, then what is missing of its files; begin it unless it runs or has ended well.
 
-    Without a job it only says what is installed.
+    Without a job it only says what is installed. One that Slurm has is followed again where nobody follows it.
     """
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
     request = take(stdin)
-    put(stdout, {"version": __version__, "missing_libraries": _missing_libraries()})
+    found = {"missing_libraries": _missing_libraries(), "slurm": shutil.which("sbatch") is not None}
+    put(stdout, {"version": __version__, **found})
     if request["version"] != __version__ or _missing_libraries() or request["job"] is None:
         return
     store = base() / "files"
@@ -73,18 +80,26 @@ def _receive(folder: Path) -> None:
         made.mkdir(mode=0o700, parents=True, exist_ok=True)
     _forget_old(store, folder.parent)
     begun = _is_running(folder) or _outcome(folder) == "result"
-    wanted = {} if begun else dict(request["files"])
+    used = begun or _has_slurm(folder)
+    wanted = {} if used else dict(request["files"])
     if not all(_HASH.fullmatch(digest) and _is_inside(path) for path, digest in wanted.items()):
         raise InputError("The request is damaged.")
     missing = sorted({digest for digest in wanted.values() if not (store / digest).is_file()})
-    put(stdout, {"begun": begun, "missing": missing})
+    put(stdout, {"begun": begun, "missing": missing, "slurm": _read(folder / _SLURM) if used else request["slurm"]})
     for _ in missing:
         header = take(stdin)
         _keep(store, str(header["sha256"]), int(header["bytes"]), stdin)
-    if begun:
-        return
+    if not used:
+        _place(folder, request, store)
+    if not begun:
+        _begin(folder)
+        put(stdout, {"begun": True})
+
+
+def _place(folder: Path, request: Mapping[str, Any], store: Path) -> None:
+    """Lay out the files of a request, and what it asks for."""
     shutil.rmtree(folder / "in", ignore_errors=True)
-    for path, digest in wanted.items():
+    for path, digest in request["files"].items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         os.utime(store / digest)
         _link(store / digest, folder / path)
@@ -92,9 +107,8 @@ def _receive(folder: Path) -> None:
         if not _is_inside(path):
             raise InputError("The request is damaged.")
         write_text(folder / path, text)
-    write_text(folder / "job.json", json.dumps(request["job"]))
-    _begin(folder)
-    put(stdout, {"begun": True})
+    write_text(folder / _JOB, json.dumps(request["job"]))
+    write_text(folder / _SLURM, json.dumps(request["slurm"]))
 
 
 def _begin(folder: Path) -> None:
@@ -119,9 +133,8 @@ def _begin(folder: Path) -> None:
 
 
 def _do(folder: Path) -> None:
-    """The process that does the job; its paths are relative to ``folder``."""
+    """The process that does the job, or has Slurm do it and follows it; its paths are relative to ``folder``."""
     from ..jobs.interrupt import interruptible
-    from ..jobs.run import run
     from ..jobs.worker import job_from
 
     os.chdir(folder)
@@ -134,13 +147,25 @@ def _do(folder: Path) -> None:
 
         try:
             with interruptible(stop.set), system_refusals():
-                job = job_from(json.loads(Path("job.json").read_text(encoding="utf-8")))
-                emit(events.Result(run(job, emit, stop.is_set)))
+                emit(events.Result(_done(job_from(_read(Path(_JOB))), emit, stop.is_set)))
         except ContrastiveSegError as problem:
             emit(events.Error(str(problem), problem.exit_code))
         except BaseException as problem:
             print(printable_trace(), file=sys.stderr)
             emit(events.Error(f"Unexpected {type(problem).__name__}: {problem}.", 1))
+
+
+def _done(job: Job, emit: events.Emit, cancelled: events.CancelCheck) -> JobResult:
+    """The result of ``job``, whose folder is the current one."""
+    asked = _read(Path(_SLURM))
+    if asked is None:
+        from ..jobs.run import run
+
+        return run(job, emit, cancelled)
+    from .submitted import submit_and_follow
+
+    slurm = from_json(Slurm, asked)
+    return submit_and_follow(slurm, job, emit, cancelled, folder=Path(_FOLDER), stops=True)
 
 
 def _watch(folder: Path) -> None:
@@ -166,13 +191,14 @@ def _watch(folder: Path) -> None:
     _follow(folder, start, lambda event: put(stdout, event), gone)
     if gone.is_set():
         return
-    for path in sorted((folder / "out").glob("*/*")):
+    made = [] if _has_slurm(folder) else (folder / "out").glob("*/*")
+    for path in sorted(made):
         if path.is_file() and not path.name.startswith(".") and not path.name.endswith(_STAYS):
             put_file(stdout, path, file=path.relative_to(folder).as_posix())
     put(stdout, {"end": True})
     while not fetched.wait(_LOOK) and not gone.is_set():
         pass
-    if fetched.is_set() and not any((folder / "out").glob("*/*.resume")):
+    if fetched.is_set() and not _has_slurm(folder) and not any((folder / "out").glob("*/*.resume")):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -183,7 +209,10 @@ def _follow(folder: Path, start: int, give: Callable[[Any], None], gone: threadi
             give(json.loads(line))
     if not gone.is_set() and not _outcome(folder):
         tail = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-        give(events.to_json(events.Error(f"The process ended there unexpectedly. {''.join(tail)}", 1)))
+        what = f"The process ended there unexpectedly. {''.join(tail)}"
+        if _has_slurm(folder):
+            what = "What follows the job there has ended. Slurm has the job still: start it again to watch it."
+        give(events.to_json(events.Error(what, 1)))
 
 
 def _cancel(folder: Path) -> None:
@@ -194,6 +223,15 @@ def _cancel(folder: Path) -> None:
 
 def _is_running(folder: Path) -> bool:
     return (folder / "running").exists() and claims.is_locked(folder / "running")
+
+
+def _has_slurm(folder: Path) -> bool:
+    """Whether Slurm has the job, as far as is known: its end was not seen."""
+    return (folder / _FOLDER / NUMBER).is_file()
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _outcome(folder: Path) -> str:

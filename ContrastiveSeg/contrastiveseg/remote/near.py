@@ -16,8 +16,8 @@ from ..checkpoints.header import digest
 from ..descriptions import Job, Training
 from ..errors import ContrastiveSegError, InputError
 from ..results import JobResult
-from ..serialization import from_json
-from .connection import Connection, Host, LostConnection, check, check_installation, check_name, was_cut
+from ..serialization import from_json, to_json
+from .connection import Connection, Host, Left, LostConnection, check, check_installation, check_name, was_cut
 from .following import result_of
 from .frames import BrokenConnection, put, put_file, take, take_file
 from .packing import Packed, RemoteJob, pack, place_here
@@ -25,6 +25,7 @@ from .packing import Packed, RemoteJob, pack, place_here
 #: Waits between attempts to connect anew, in seconds.
 _AGAIN = (1.0, 4.0, 15.0)
 _LOOK = 0.2
+_GOES_ON = "{what}. The job goes on there: start the same one again to watch it, and to fetch what it has made.{stop}"
 
 
 def run_on(
@@ -43,7 +44,7 @@ def run_on(
 
     Raises:
         InputError: the job cannot be done there, or contrastiveseg is not there; the message says what to type.
-        LostConnection: it was begun, and the machine cannot be reached any more.
+        LostConnection: it was begun, and the machine cannot be reached any more; Left where ``left`` was True.
         ContrastiveSegError: as the job itself.
     """
     check_name(host)
@@ -53,8 +54,7 @@ def run_on(
     emit(events.StageStarted(events.Stage.LOAD))
     hashes = {there: digest(path) for there, path in packed.files.items()}
     identifier = _identifier(packed, hashes)
-    if _send(host, identifier, packed, hashes, emit):
-        emit(events.log(f"This job is on {host.name} already: it is watched."))
+    _send(host, identifier, packed, hashes, emit)
     return _watched(host, identifier, packed, emit, cancelled, left)
 
 
@@ -85,13 +85,16 @@ def _identifier(packed: Packed, hashes: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _send(host: Host, identifier: str, packed: Packed, hashes: Mapping[str, str], emit: events.Emit) -> bool:
-    """Begin the job there, with the files that are missing; returns whether it was there already."""
+def _send(host: Host, identifier: str, packed: Packed, hashes: Mapping[str, str], emit: events.Emit) -> None:
+    """Begin the job there, with the files that are missing, unless it is there already."""
     connection = Connection(host, "receive", identifier)
     try:
         put(
             connection.to,
-            {"version": __version__, "job": packed.job, "files": dict(hashes), "texts": packed.texts},
+            {
+                **{"version": __version__, "job": packed.job, "files": dict(hashes), "texts": packed.texts},
+                "slurm": to_json(host.slurm),
+            },
         )
         check_installation(host, take(connection.of))
         answer = take(connection.of)
@@ -108,7 +111,11 @@ def _send(host: Host, identifier: str, packed: Packed, hashes: Mapping[str, str]
                 sent += path.stat().st_size / 2**20
                 progress(sent)
             take(connection.of)
-        return bool(answer["begun"])
+        else:
+            emit(events.log(f"This job is on {host.name} already: it is watched."))
+        if answer["slurm"] != to_json(host.slurm):
+            kept = _named(answer["slurm"])
+            emit(events.warning(f"It was begun with other options of Slurm, which it keeps: {kept}."))
     except (BrokenConnection, BrokenPipeError, KeyError) as problem:
         raise connection.failure() from problem
     finally:
@@ -131,14 +138,24 @@ def _watched(
             return seen.result()
         if not isinstance(lost, LostConnection):
             raise lost
-        if wait is None or cancelled() or left():
+        if left():
+            raise Left(_GOES_ON.format(what=f"The job on {host.name} is not watched any more", stop=_stopping(host)))
+        if wait is None or cancelled():
             break
         emit(events.warning(f"The connection to {host.name} is lost. The job goes on there; connecting anew."))
         time.sleep(wait)
-    raise LostConnection(
-        f"The connection to {host.name} is lost. The job goes on there: start the same one again to watch it, and to "
-        "fetch what it has made."
-    )
+    raise LostConnection(_GOES_ON.format(what=f"The connection to {host.name} is lost", stop=_stopping(host)))
+
+
+def _stopping(host: Host) -> str:
+    """How a job is stopped that nobody watches."""
+    return f" To stop it, type: ssh {host.name} scancel NUMBER" if host.slurm is not None else ""
+
+
+def _named(slurm: Mapping[str, Any] | None) -> str:
+    """Slurm's options that are no defaults, in words."""
+    given = {} if slurm is None else {name: one for name, one in slurm.items() if one not in (None, [])}
+    return ", ".join(f"{name} {one}" for name, one in given.items()) or "none"
 
 
 class _Seen:

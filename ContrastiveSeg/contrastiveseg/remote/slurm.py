@@ -1,6 +1,6 @@
-"""Slurm: what a batch script says, submitting it, and in which state its job is. Light to import.
+"""Slurm: what a batch script says, submitting it, in which state its job is, and stopping it. Light to import.
 
-Commands and states: the manual pages of sbatch, squeue and sacct (https://slurm.schedmd.com).
+Commands and states: the manual pages of sbatch, squeue, sacct and scancel (https://slurm.schedmd.com).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _ENDED = frozenset(
 )
 #: The state of a job that Slurm no longer knows.
 UNKNOWN = "unknown"
+#: In the folder of a job's script and log, the file that holds its number until its end was told.
+NUMBER = "number"
 #: So many seconds before its time limit a job is asked to stop and keep what it has.
 _NOTICE = 60
 
@@ -94,6 +96,17 @@ def submit(script: Path) -> str:
         said = done.stderr.strip() or done.stdout.strip() or f"it ends with {done.returncode}"
         raise InputError(f"Slurm does not take the job: {said}")
     return number
+
+
+def stop(job: str) -> None:
+    """Take a job that waits out of the queue, and ask one that runs to stop and keep what it has.
+
+    Raises:
+        InputError: there is no Slurm.
+    """
+    number = job.partition(";")[0]
+    for how in (["--state=PENDING"], ["--batch", "--signal=INT"]):
+        _asked("scancel", "--quiet", *_of_cluster(job), *how, number)
 
 
 def state(job: str) -> tuple[str, str]:

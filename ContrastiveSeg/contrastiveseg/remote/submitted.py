@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import events
+from ..command_line import command_line
 from ..descriptions import Job, SegmentJob
 from ..errors import Cancelled, InputError
 from ..files import write_text
@@ -19,7 +19,7 @@ from ..results import JobResult
 from .following import lines, result_of
 from .interpreter import command, python_path
 from .packing import RemoteJob, check_job
-from .slurm import Slurm, Watch, submit
+from .slurm import NUMBER, Slurm, Watch, stop, submit
 
 #: A network file system may show a log's last lines so many seconds after Slurm has seen the end.
 _SETTLE = 20.0
@@ -33,15 +33,21 @@ _HINTS = {
 
 
 def submit_and_follow(
-    slurm: Slurm, words: Sequence[str], job: Job, emit: events.Emit, cancelled: events.CancelCheck
+    slurm: Slurm,
+    job: Job,
+    emit: events.Emit,
+    cancelled: events.CancelCheck,
+    *,
+    folder: Path | None = None,
+    stops: bool = False,
 ) -> JobResult:
     """Have Slurm do ``job`` with the events and the result that it would have here.
 
-    Script, log and number lie in a folder beside the output. The same job that waits or runs, or whose end nobody has
-    seen, is not submitted anew: it is followed. ``cancelled`` ends the following and not the job.
+    The same job that waits or runs, or whose end nobody has seen, is not submitted anew: it is followed.
 
     Args:
-        words: the command line of ``job``, without "contrastiveseg".
+        folder: for script, log and the job's number; None for one beside the output.
+        stops: whether ``cancelled`` stops the job, and not only the following.
 
     Raises:
         InputError: the job cannot be done, another one is to write the same output, or Slurm does not take it.
@@ -51,9 +57,9 @@ def submit_and_follow(
     if not isinstance(job, RemoteJob):
         raise InputError(f"--submit is for pretrain, finetune and segment, not for {job.kind}.")
     output = Path(job.output)
-    folder = output.with_name(f"{output.name}.slurm")
-    script, log, number = folder / "job.sh", folder / "log.txt", folder / "number"
-    text = slurm.script(f"contrastiveseg-{job.kind}", Path.cwd(), log.absolute(), _lines(slurm, words, job))
+    folder = folder or output.with_name(f"{output.name}.slurm")
+    script, log, number = folder / "job.sh", folder / "log.txt", folder / NUMBER
+    text = slurm.script(f"contrastiveseg-{job.kind}", Path.cwd(), log.absolute(), _lines(slurm, job))
     before = number.read_text(encoding="utf-8").strip() if number.is_file() else ""
     same = script.is_file() and script.read_text(encoding="utf-8") == text
     if before and same:
@@ -70,15 +76,15 @@ def submit_and_follow(
         before = submit(script)
         write_text(number, f"{before}\n")
         emit(events.log(f"Slurm has taken the job as {before}; script and log are in {folder}."))
-    last = _followed(Watch(before, emit), log, emit, cancelled)
+    last = _followed(Watch(before, emit), log, emit, cancelled, stops)
     number.unlink(missing_ok=True)
     return result_of(job.kind, last)
 
 
-def _lines(slurm: Slurm, words: Sequence[str], job: RemoteJob) -> list[str]:
+def _lines(slurm: Slurm, job: RemoteJob) -> list[str]:
     """The shell lines that do ``job``; in a job that was put into the queue again they go on with what is there."""
     again = _GO_ON_SEGMENTING if isinstance(job, SegmentJob) else _GO_ON_TRAINING
-    typed = shlex.join(command([*words, "--json"], slurm.gpus))
+    typed = shlex.join(command([*command_line(job), "--json"], slurm.gpus))
     return [
         f"export PYTHONPATH={shlex.quote(python_path())}",
         f'if [ "${{SLURM_RESTART_COUNT:-0}}" -gt 0 ]; then set -- {again}; fi',
@@ -86,19 +92,27 @@ def _lines(slurm: Slurm, words: Sequence[str], job: RemoteJob) -> list[str]:
     ]
 
 
-def _followed(watch: Watch, log: Path, emit: events.Emit, cancelled: events.CancelCheck) -> dict[str, Any]:
+def _followed(watch: Watch, log: Path, emit: events.Emit, cancelled: events.CancelCheck, stops: bool) -> dict[str, Any]:
     """The last event of the job, as JSON: its result or its error; the others are told.
 
     Raises:
         Cancelled: it is not followed any more.
     """
     last: dict[str, Any] = {}
-    said = ""
+    said, asked = "", False
+    left = events.never if stops else cancelled
 
     def going_on() -> bool:
-        return watch.is_active() or (not last and watch.seconds_ended < _SETTLE)
+        nonlocal asked
+        if stops and cancelled() and not asked:
+            asked = True
+            stop(watch.job)
+        if watch.is_active():
+            return True
+        never_began = watch.state == "CANCELLED" and not log.exists()
+        return not last and not never_began and watch.seconds_ended < _SETTLE
 
-    for line in lines(log, going_on, cancelled):
+    for line in lines(log, going_on, left):
         event = _event(line)
         if event is None:
             said = line.decode(errors="replace").strip() or said
@@ -109,7 +123,7 @@ def _followed(watch: Watch, log: Path, emit: events.Emit, cancelled: events.Canc
             last = {}  # of a run before it was put into the queue again
             emit(events.from_json(event))
     number = watch.job.partition(";")[0]
-    if cancelled() and not (last and not watch.is_active()):
+    if left() and not (last and not watch.is_active()):
         raise Cancelled(
             f"Job {number} of Slurm goes on and is not followed any more. The same command follows it again; scancel "
             f"{number} stops it."
