@@ -1,5 +1,7 @@
 """How a training begins or goes on: by its resume file, by what a killed one has left, or not at all."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -112,3 +114,24 @@ def test_one_command_line_begins_goes_on_and_ends_as_an_uninterrupted_run(datase
     assert all(resumed[name].equal(whole[name]) for name in whole)
     outputs = [tmp_path / f"{name}.safetensors" for name in ("out", "whole")]
     assert sorted(tmp_path.iterdir()) == sorted([*outputs, *map(metrics_path, outputs)])
+
+
+def test_a_run_does_not_go_on_with_other_cases(dataset, tmp_path):
+    """With one less, others are held out: the first half of the run may have learned from them."""
+    listing = shutil.copytree(dataset, tmp_path / "data") / "dataset.json"
+    line = FinetuneJob(
+        checkpoint="none",
+        images=(str(listing),),
+        output=str(tmp_path / "out.safetensors"),
+        steps=2,
+        precision="32",
+        threads=1,
+        validation="1",
+    )
+    seen: list[Event] = []
+    with pytest.raises(Cancelled):
+        finetune(line, seen.append, lambda: any(isinstance(e, Metric) and e.name == "loss" for e in seen))
+    described = json.loads(listing.read_text())
+    listing.write_text(json.dumps({**described, "training": described["training"][1:]}))
+    with pytest.raises(InputError, match="label maps were added or changed since"):
+        finetune(replace(line, resume=True))

@@ -12,6 +12,7 @@ from ..descriptions import FinetuneJob
 from ..errors import Cancelled, InputError
 from ..files import check_output
 from ..results import FinetuneResult, ScratchComparison, StartsComparison
+from ..volumes.content import content_digest
 from .comparison_progress import ComparisonProgress, Turn, comparison_path
 from .curve import metrics_path
 from .resume import resume_path
@@ -82,7 +83,9 @@ def compare_starts(lesson: Lesson, run: Run) -> FinetuneResult:
     turns = _turns(lesson, run)
     # A comparison that was asked for as one with scratch keeps the checkpoint, as ever.
     keep = turns[0].name if not job.compare else ""
-    progress = ComparisonProgress.of(run, f"{run.identity} {[turn.start.plan.spacing for turn in turns]}")
+    files = [file for case in (*lesson.cases, *lesson.unlabeled) for file in (*case.images, case.labels) if file]
+    spacings = [turn.start.plan.spacing for turn in turns]
+    progress = ComparisonProgress.of(run, f"{run.identity} {content_digest(files)} {spacings}")
     with cache_folder(job, keep_if_refused=False) as cache:
         for turn in turns:
             if progress.has(turn):

@@ -199,8 +199,8 @@ def read_record(path: Path, identity: str) -> Record:
         ) from problem
     if record.comparison_of != identity:
         raise InputError(
-            f"{path} belongs to a run with other starts, data, method or settings. Give the same options as then, or "
-            "delete it and start anew without --resume."
+            f"{path} belongs to a run with other starts, data, method or settings; or volumes or label maps were added "
+            "or changed since. Give the same as then, or delete it and start anew without --resume."
         )
     return record
 

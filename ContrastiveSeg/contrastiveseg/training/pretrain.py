@@ -33,6 +33,7 @@ from .run import Trained
 from .setup import (
     cache_folder,
     cases_of,
+    on_data,
     open_run,
     prepared,
     provenance,
@@ -96,7 +97,7 @@ def pretrain(
                 save(output, weights, card)
 
             emit(events.StageStarted(events.Stage.TRAIN))
-            trained = train(method, source, how, run, write=write)
+            trained = train(method, source, how, on_data(run, cached), write=write)
             if trained.cancelled and not trained.steps:
                 raise Cancelled("Stopped before the first step; no checkpoint was written.")
             if trained.cancelled:

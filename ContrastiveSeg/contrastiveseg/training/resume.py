@@ -33,7 +33,7 @@ class ResumeState:
     """The progress of an interrupted run.
 
     Attributes:
-        identity: hash of the job; another job may not continue the run.
+        identity: hash of the job and its data; another job may not continue the run.
         step, seconds: of training so far. averages: updates of the averaged weights. skipped: steps without update.
         validated: how many validations were done.
     """
@@ -127,8 +127,8 @@ def load_resume_state(path: Path, identity: str) -> tuple[ResumeState, dict[str,
         ) from problem
     if state.identity != identity:
         raise InputError(
-            f"{path} belongs to a run with other data, network, method or settings. Give the same options as then, or "
-            "delete it and start anew without --resume."
+            f"{path} belongs to a run with other data, network, method or settings; or volumes or label maps were "
+            "added or changed since. Give the same as then, or delete it and start anew without --resume."
         )
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in flat.items():

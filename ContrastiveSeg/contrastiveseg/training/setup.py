@@ -161,6 +161,13 @@ def prepared(
     return preprocess(cases, plan, folder, with_labels=with_labels, emit=run.emit, cancelled=run.cancelled)
 
 
+def on_data(run: Run, cases: Sequence[CachedCase]) -> Run:
+    """``run``, which only the same job on the same ``cases`` resumes: with another one more, cases may be held out that
+    were learned from."""
+    data = [(case.key, case.structures) for case in cases]
+    return dataclasses.replace(run, identity=f"{run.identity} {hashlib.sha256(json.dumps(data).encode()).hexdigest()}")
+
+
 def provenance(
     job: Training,
     cases: Sequence[CachedCase],

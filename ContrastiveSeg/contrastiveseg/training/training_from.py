@@ -17,6 +17,7 @@ from .curve import metrics_path
 from .held_out import evaluate_held_out, leave_one_out
 from .run import Run
 from .segmenter_training import SegmenterTraining
+from .setup import on_data
 from .start import Start
 from .task import check_unseen, prepared_task
 
@@ -58,6 +59,7 @@ def train_from(
     task = prepared_task(job, lesson.cases, lesson.unlabeled, start.plan, start.card, folder, run)
     scored = range(len(lesson.cases)) if job.validation == "leave-one-out" else held
     check_unseen(start.card, [task.source.cases[i] for i in scored], run.emit)
+    run = on_data(run, task.source.cases)
     training = SegmenterTraining(job, lesson.method, lesson.settings, lesson.how, start, task, run)
     left_out = leave_one_out(training) if job.validation == "leave-one-out" else None
     if left_out is not None:
