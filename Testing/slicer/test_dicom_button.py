@@ -60,6 +60,7 @@ def test_a_result_is_saved_beside_its_series(drive, loaded, series, models, dial
     assert button.isVisibleTo(drive.panel.widget)
     (segmentation,) = segmentations()
     press(drive, dialogs, tmp_path / "database" / "organs.dcm")
+    assert drive.segment.statusLabel.text == f"Written: {tmp_path / 'database' / 'organs.dcm'}"
     written, labels = read_seg(tmp_path / "database" / "organs.dcm", read_volume(series).geometry)
     card = read_card(next(models.glob("*.safetensors")))
     assert [str(one.SegmentLabel) for one in written.SegmentSequence] == [label.name for label in card.labels]

@@ -52,3 +52,15 @@ def test_what_can_be_pressed_or_chosen_says_what_it_does(file):
         "batchQueueButton",
         "segmentQueueButton",
     }
+
+
+def test_no_wrapped_text_makes_the_panel_wider():
+    """Slicer gives a module the width that it would like to have, and such a label would like to have few lines."""
+    wide = [
+        label.get("name")
+        for file in FOLDER.glob("*.ui")
+        for label in ElementTree.parse(file).iter("widget")
+        if label.find("property[@name='wordWrap']") is not None
+        and label.find("property[@name='sizePolicy']/sizepolicy[@hsizetype='Ignored']") is None
+    ]
+    assert wide == []

@@ -174,10 +174,14 @@ class _Removed:
     def __init__(self, node: Any, undo: Undo) -> None:
         self._node, self._undo = node, undo
         self._segments = _set_aside(node.GetSegmentation())
+        # Coming back with it, the node would tell Slicer's subject hierarchy of it before it has an item there.
+        displays = [node.GetNthDisplayNode(index) for index in range(node.GetNumberOfDisplayNodes())]
+        node.RemoveAllDisplayNodeIDs()
+        for display in displays:
+            slicer.mrmlScene.RemoveNode(display)
 
     def __call__(self) -> Undo:
         slicer.mrmlScene.AddNode(self._node)
-        # That of before left the scene with it.
         self._node.CreateDefaultDisplayNodes()
         for identifier, segment in self._segments:
             self._node.GetSegmentation().AddSegment(segment, identifier)

@@ -76,7 +76,9 @@ class DicomButton:
 
     def _done(self, result: ExportResult) -> None:
         self._remove_files()
-        self._session.log(_("Written: {path}").format(path=result.output))
+        text = _("Written: {path}").format(path=result.output)
+        self.task.status.emit(text)
+        self._session.log(text)
 
     def _failed(self, problem: Exception | str, cancelled: bool) -> None:
         self._remove_files()

@@ -41,6 +41,8 @@ class EffectOptions:
         self.every_stroke.connect("toggled(bool)", self._on_follow)
         self.checkpoint, self.status = plain_label(""), plain_label("")
         for label in (self.checkpoint, self.status):
+            # The editor would get as wide as their texts.
+            label.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
             label.wordWrap = True
         self.widget = qt.QWidget()
         column, row = qt.QVBoxLayout(self.widget), qt.QHBoxLayout()

@@ -66,7 +66,7 @@ class LearnAgain:
             obstacle = _("Correct a result, and set its status to Completed.")
         elif entry is None:
             obstacle = _("There is no checkpoint that segments. Fine-tune one first.")
-        tip = _("Fine-tune {name} with the corrected results and the other cases to train on, in the budget above")
+        tip = _("Fine-tune {name} with the corrected results and the other cases to train on, in the section's budget")
         self._ui.learnAgainButton.setEnabled(not obstacle and not busy)
         self._ui.learnAgainButton.setToolTip(
             plain_tip(obstacle or tip.format(name=entry.name if entry is not None else ""))

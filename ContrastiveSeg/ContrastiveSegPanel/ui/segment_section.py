@@ -64,6 +64,7 @@ class SegmentSection(JobSection):
         ui.outputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_output)
         self._correct = CorrectButton(ui.correctButton, self._to_correct)
         self._dicom = DicomButton(session, ui.dicomSegButton, self._to_correct)
+        self.listen(self._dicom.task.status, self.set_status)
         self._undo = UndoButtons(session, ui, self._results, self._after_undo)
         self.show_state()
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import types
+import weakref
 from pathlib import Path
 from typing import Any
 
 import slicer
 import vtk
+
+from .failures import record
 
 # In this order: the color logic must be there before a display node is made.
 _LOGICS = {
@@ -134,12 +137,19 @@ def _observe_subject_hierarchy(scene: Any) -> None:
         )
         return isinstance(node, kinds) and not node.GetHideFromEditors()
 
+    listened: weakref.WeakSet[Any] = weakref.WeakSet()
+
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def added(_scene: Any, _event: str, node: Any) -> None:
         if wanted(node) and not scene.IsImporting():
             tree = hierarchy()
             if tree is not None and not tree.GetItemByDataNode(node):
                 tree.CreateItem(tree.GetSceneItemID(), node)
+                if node.IsA("vtkMRMLSegmentationNode"):
+                    # Slicer's plugin goes on listening when it leaves the scene, and hears of its display before this.
+                    if node in listened and node.GetNumberOfDisplayNodes():
+                        record(f"Unable to find subject hierarchy item for segmentation node {node.GetName()}")
+                    listened.add(node)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def about_to_be_removed(_scene: Any, _event: str, node: Any) -> None:
@@ -147,6 +157,10 @@ def _observe_subject_hierarchy(scene: Any) -> None:
             tree = hierarchy()
             item = tree.GetItemByDataNode(node) if tree is not None else 0
             if item:
+                # The items of its segments go with it, and with each of them the segment.
+                if node.IsA("vtkMRMLSegmentationNode"):
+                    for identifier in node.GetSegmentation().GetSegmentIDs():
+                        node.GetSegmentation().RemoveSegment(identifier)
                 tree.RemoveItem(item, False, False)
 
     scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, added)
