@@ -1,4 +1,4 @@
-"""Texts that hold names from files, made fit for a terminal."""
+"""Texts that hold names from files, made fit for a terminal or a table."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def shortened(name: object) -> str:
     """A ``name`` from a file, its middle left out where it is too long to be one."""
     text = str(name)
     return text if len(text) <= 80 else f"{text[:40]}...{text[-30:]}"
+
+
+def inert(text: str) -> str:
+    """``text`` that a spreadsheet does not take for a formula."""
+    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def printable_trace() -> str:

@@ -178,6 +178,8 @@ def test_a_predictor_takes_arrays_volumes_and_files_alike(folder):
     for array in (volume.array, volume.array[0]):
         plain = cs.Volume.from_array(array, volume.geometry.spacing_zyx)
         assert np.array_equal(predictor(array, volume.geometry.spacing_zyx).array, predictor(plain).array)
+    with pytest.raises(cs.InputError, match="A spacing is given with an array alone"):
+        predictor("scan.nii.gz", spacing=(1, 1, 1))
     with pytest.raises(cs.InputError, match="Give their spacing"):
         predictor(volume.array)
     with pytest.raises(cs.InputError, match="was only pre-trained"):

@@ -261,6 +261,13 @@ def test_nothing_comparable_is_an_error(folders):
         evaluate(*folders, LABELS)
 
 
+def test_names_are_no_formulas_for_a_spreadsheet(folders):
+    evaluation = evaluate(*folders, {1: "=HYPERLINK(1)"})
+    case = replace(evaluation.cases[0], case="-a")
+    rows = list(csv.DictReader(io.StringIO(to_csv(replace(evaluation, cases=(case,), missing=("+b",))))))
+    assert [(row["case"], row["name"]) for row in rows] == [("'-a", "'=HYPERLINK(1)"), ("'+b", "")]
+
+
 def test_tables_hold_every_score(folders, tmp_path):
     evaluation = evaluate(*folders, LABELS)
     rows = list(csv.DictReader(io.StringIO(to_csv(evaluation))))

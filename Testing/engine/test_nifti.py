@@ -176,6 +176,13 @@ def test_an_axis_too_long_for_nifti_1_is_written_as_nifti_2(tmp_path):
     np.testing.assert_array_equal(read_labels(tmp_path / "l.nii.gz").array, long)
 
 
+def test_a_file_that_is_packed_twice(tmp_path):
+    path = save(tmp_path / "a.nii.gz")
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(InputError, match="packed twice"):
+        read_volume(path)
+
+
 def test_a_pair_of_header_and_voxels(tmp_path):
     nibabel.save(nibabel.Nifti1Pair(np.ascontiguousarray(ARRAY.T), PLACE), tmp_path / "a.img")
     volume = read_volume(tmp_path / "a.img")

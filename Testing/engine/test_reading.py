@@ -167,6 +167,13 @@ def test_not_an_image(tmp_path, name):
         read_volume(tmp_path / name)
 
 
+@pytest.mark.parametrize(("name", "hint"), [("cases.CSV", "JSON files"), ("scans.zip", "Unpack it first")])
+def test_what_else_to_do_with_other_files_is_told(tmp_path, name, hint):
+    (tmp_path / name).write_text("scan.nii.gz")
+    with pytest.raises(InputError, match=f"is not a volume this program reads .*{hint}"):
+        read_volume(tmp_path / name)
+
+
 def test_missing_file_and_segmentation(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_volume(tmp_path / "none.nii.gz")

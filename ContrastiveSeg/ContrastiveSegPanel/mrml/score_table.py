@@ -13,6 +13,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from contrastiveseg.files import write_text
+from contrastiveseg.printable import inert
 from contrastiveseg.results import ScoreRow
 
 #: Field of a row of the engine's ``evaluate`` -> title, unit and description of its column.
@@ -67,9 +68,14 @@ def table_csv(node: Any) -> str:
     columns = [table.GetColumn(i) for i in range(table.GetNumberOfColumns())]
     writer.writerow([column.GetName() for column in columns])
     for row in range(table.GetNumberOfRows()):
-        values = [column.GetValue(row) for column in columns]
-        writer.writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in values])
+        writer.writerow([_cell(column.GetValue(row)) for column in columns])
     return text.getvalue()
+
+
+def _cell(value: str | float) -> str | float:
+    if isinstance(value, str):
+        return inert(value)
+    return "" if isinstance(value, float) and math.isnan(value) else value
 
 
 def export_table(node: Any, path: Path) -> None:

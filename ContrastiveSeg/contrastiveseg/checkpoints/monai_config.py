@@ -120,7 +120,7 @@ class Config:
         for key in reference[1:].replace("::", "#").split("#"):
             if isinstance(found, Mapping) and key in found:
                 found = found[key]
-            elif isinstance(found, list) and key.isdecimal() and int(key) < len(found):
+            elif isinstance(found, list) and key.isdecimal() and len(key) < 10 and int(key) < len(found):
                 found = found[int(key)]
             else:
                 raise InputError(f"{self.where}: {what} refers to {reference!r}, which is not there.")

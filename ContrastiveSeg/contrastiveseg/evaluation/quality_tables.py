@@ -9,6 +9,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..printable import inert
 from ..results import QualityCase
 
 _STYLE = (
@@ -38,13 +39,13 @@ def to_csv(cases: Sequence[QualityCase]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     volumes, pieces = ([f"{name} {what}" for name in names] for what in ("ml", "pieces"))
-    writer.writerow(["case", "doubt", "uncertainty", *map(_inert, (*volumes, *pieces)), "reasons"])
+    writer.writerow(["case", "doubt", "uncertainty", *map(inert, (*volumes, *pieces)), "reasons"])
     for case in cases:
         uncertainty = "" if case.uncertainty is None else f"{case.uncertainty:.4f}"
         ml = [f"{case.volumes_ml[name]:.4g}" for name in names]
         count = [case.pieces[name] for name in names]
-        reasons = _inert("; ".join(case.reasons))
-        writer.writerow([_inert(case.name), f"{case.doubt:.3f}", uncertainty, *ml, *count, reasons])
+        reasons = inert("; ".join(case.reasons))
+        writer.writerow([inert(case.name), f"{case.doubt:.3f}", uncertainty, *ml, *count, reasons])
     return text.getvalue()
 
 
@@ -78,8 +79,3 @@ def _row(picture: Picture, names: Sequence[str]) -> str:
 
 def _structures(cases: Sequence[QualityCase]) -> list[str]:
     return list(dict.fromkeys(name for case in cases for name in case.volumes_ml))
-
-
-def _inert(text: str) -> str:
-    """``text`` that a spreadsheet does not take for a formula."""
-    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

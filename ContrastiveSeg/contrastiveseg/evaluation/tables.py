@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
-from dataclasses import fields
 from pathlib import Path
 
 from .. import serialization
 from ..checkpoints.learned_cases import first_names
 from ..files import write_text
-from ..printable import shortened
+from ..printable import inert, shortened
 from ..results import ScoreRow
 from .evaluate import Evaluation, LabelSummary, Statistic
 from .metrics import METRICS, LabelScores
@@ -27,17 +27,18 @@ def to_json(evaluation: Evaluation) -> str:
 
 def to_csv(evaluation: Evaluation) -> str:
     """One row a case and label, the columns named as the fields of :class:`LabelScores`; undefined is empty."""
-    columns = [f.name for f in fields(LabelScores)]
+    columns = [f.name for f in dataclasses.fields(LabelScores)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["case", *columns])
     for case in evaluation.cases:
         for scores in case.scores:
-            writer.writerow([case.case, *(getattr(scores, c) for c in columns)])
+            values = dataclasses.replace(scores, name=inert(scores.name))
+            writer.writerow([inert(case.case), *(getattr(values, c) for c in columns)])
     for name in evaluation.missing:
-        writer.writerow([name, "", "", "missing prediction", *("" for _ in columns[3:])])
+        writer.writerow([inert(name), "", "", "missing prediction", *("" for _ in columns[3:])])
     for name in evaluation.refused:
-        writer.writerow([name, "", "", "could not be compared", *("" for _ in columns[3:])])
+        writer.writerow([inert(name), "", "", "could not be compared", *("" for _ in columns[3:])])
     return text.getvalue()
 
 

@@ -111,6 +111,8 @@ class Predictor:
             if spacing is None:
                 raise InputError("An array does not say how large its voxels are. Give their spacing in mm (z, y, x).")
             image = Volume.from_array(image, spacing)
+        elif spacing is not None:
+            raise InputError("A spacing is given with an array alone: volumes and files say their own.")
         elif not isinstance(image, Volume):
             paths = [Path(p) for p in ([image] if isinstance(image, (str, Path)) else image)]
             image = read_channels(paths, len(self.card.plan.channels))

@@ -114,7 +114,7 @@ def held_out(job: FinetuneJob, cases: Sequence[CaseFiles]) -> list[int]:
         InputError: no such case, or none would be left to train on.
     """
     names = [case.name for case in cases]
-    number = job.validation.isdecimal()
+    number = job.validation.isdecimal() and len(job.validation) < 10  # Python reads none of thousands of digits
     if job.validation in ("none", "leave-one-out") or number:
         count = int(job.validation) if number else 0
         # A comparison needs scores.
@@ -126,7 +126,7 @@ def held_out(job: FinetuneJob, cases: Sequence[CaseFiles]) -> list[int]:
         if unknown or not given:
             raise InputError(
                 "--validation takes a number of cases, names of labeled cases joined by commas, 'leave-one-out' or "
-                f"'none'. There is no labeled case {(unknown or [job.validation])[0]!r}; there are: "
+                f"'none'. There is no labeled case {quoted((unknown or [job.validation])[0])}; there are: "
                 f"{first_names(names, 10)}."
             )
         held = sorted({names.index(name) for name in given})

@@ -124,6 +124,8 @@ def _described(path: Path, channels: int) -> _Stored:
     known = next(
         ((kind, o) for kind in HEADERS for o in ("little", "big") if int.from_bytes(block[:4], o) == kind), None
     )
+    if known is None and block[:2] == GZIP_MAGIC:
+        raise InputError(f"{described} is packed twice. Unpack it once (gunzip).")
     if known is None:
         raise InputError(f"{path} is not an image of the kind its name says, or is damaged.")
     if len(block) < known[0]:

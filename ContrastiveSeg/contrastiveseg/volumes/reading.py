@@ -23,6 +23,11 @@ from .volume import Geometry, LabelMap, Volume
 
 #: Labels stored as floats may be off their whole number by so much: an export that divided and multiplied.
 WHOLE = 1e-3
+#: What else to do with files that are given in place of volumes.
+_HINTS = {
+    **dict.fromkeys((".csv", ".tsv", ".txt", ".xlsx"), ' Lists of cases are JSON files ([{"image": FILE}, ...]).'),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".rar", ".7z"), " Unpack it first."),
+}
 
 
 def read_volume(path: Path, channels: int = 1) -> Volume:
@@ -175,7 +180,10 @@ def _check_exists(path: Path) -> None:
         raise InputError(f"{path} is neither a file nor a folder. Give a volume file.")
     if not files.volume_suffix(path):
         known = ", ".join(files.VOLUME_SUFFIXES)
-        raise InputError(f"{path} is not a volume this program reads ({known}, or a folder holding a DICOM series).")
+        hint = _HINTS.get(path.suffix.lower(), "")
+        raise InputError(
+            f"{path} is not a volume this program reads ({known}, or a folder holding a DICOM series).{hint}"
+        )
     ending = files.volume_suffix(path)
     if path.name[-len(ending) :] not in (ending, ending.upper()):  # ITK reads no mixture
         raise InputError(f"{path}: the ending is spelled with capital and small letters. Rename it to {ending}.")
