@@ -91,6 +91,42 @@ def test_maps_keep_their_channels_last_and_weights_lie_as_they_did():
     assert all(gradient.is_contiguous() for gradient in found)
 
 
+@needs_fast
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_a_transposed_convolution_has_the_gradients_of_torch_with_the_bias_summed_apart(dtype, layout):
+    torch.manual_seed(0)
+    plain = nn.ConvTranspose3d(8, 4, 2, 2)
+    made = copy.deepcopy(plain)
+    for_training(made)
+    found = []
+    for module in (plain, made):
+        x = torch.randn(2, 8, 3, 4, 5, generator=torch.Generator().manual_seed(0)).to(memory_format=layout)
+        x.requires_grad_()
+        with profile() as counted, autocast(CPU, dtype):
+            out = module(x)
+            out.float().sin().sum().backward()
+        found.append((out, x.grad, module.weight.grad, module.bias.grad))
+        summed = "_WithSummedBias" in {event.key for event in counted.key_averages()}
+        assert summed == (module is made)
+    for theirs, ours in zip(*found, strict=True):
+        assert ours.dtype == theirs.dtype
+        torch.testing.assert_close(ours, theirs, rtol=2e-2 if dtype else 1e-5, atol=2e-2 if dtype else 1e-5)
+    with torch.no_grad(), autocast(CPU, dtype):
+        assert torch.equal(made(x), plain(x))
+
+
+@needs_fast
+def test_a_frozen_transposed_convolution_passes_the_gradient_on():
+    made = nn.ConvTranspose3d(8, 4, 2, 2).requires_grad_(False)
+    for_training(made)
+    x = torch.randn(1, 8, 3, 3, 3, requires_grad=True)
+    made(x).sum().backward()
+    assert x.grad is not None
+    assert made.weight.grad is None
+    assert made.bias.grad is None
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [("vnet", {"width": 4}), ("unet", {**SMALL, "norm": "group"}), ("unet", {**SMALL, "norm": "batch"})],
