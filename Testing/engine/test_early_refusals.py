@@ -43,10 +43,18 @@ def test_a_training_whose_output_is_there_is_refused_but_not_its_resumption(tmp_
     check_early(finetuning(tmp_path, checkpoint="none", overwrite=True))
 
 
-def test_a_batch_whose_output_is_there_is_refused(tmp_path):
+@pytest.mark.parametrize("kind", ["segment", "onnx", "monai"])
+def test_what_needs_labels_is_refused_of_a_checkpoint_without(tmp_path, kind):
+    output = str(tmp_path / "out")
+    job = SegmentJob(checkpoint=STARTER, input=(str(tmp_path),), output=output) if kind == "segment" else None
+    with pytest.raises(InputError, match=r"was only pre-trained .* Fine-tune it first"):
+        check_early(job or ExportJob(to=kind, checkpoint=STARTER, output=output))
+
+
+def test_a_batch_whose_output_is_there_is_refused(tmp_path, segmenter):
     for name in ("a.nii.gz", "b.nii.gz"):
         (tmp_path / name).touch()
-    given = {"checkpoint": STARTER, "input": (str(tmp_path / "a.nii.gz"),)}
+    given = {"checkpoint": str(segmenter), "input": (str(tmp_path / "a.nii.gz"),)}
     with pytest.raises(InputError, match=r"b.nii.gz exists already"):
         check_early(SegmentJob(**given, output=str(tmp_path / "b.nii.gz")))
     check_early(SegmentJob(**given, output=str(tmp_path / "c.nii.gz")))

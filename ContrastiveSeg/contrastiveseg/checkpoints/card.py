@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InputError
@@ -151,3 +152,16 @@ def check_card(card: Card, where: str) -> None:
     ):
         if not holds:
             raise InputError(f"{where}: {words}. The file is damaged or was changed by hand; copy it again.")
+
+
+def check_segments(card: Card, path: Path) -> None:
+    """Refuse a checkpoint that cannot segment, by the ``card`` of the file at ``path``.
+
+    Raises:
+        InputError: it was only pre-trained.
+    """
+    if card.kind != "segmenter":
+        raise InputError(
+            f"{path} was only pre-trained ({card.method}) and knows no labels yet. Fine-tune it first: "
+            f"contrastiveseg finetune --checkpoint {path} --images ... --labels ..."
+        )

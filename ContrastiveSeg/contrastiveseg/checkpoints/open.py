@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter
-from .card import Card
+from .card import Card, check_segments
 from .format import load
 
 
@@ -21,11 +21,7 @@ def open_segmenter(path: Path) -> tuple[Card, Segmenter]:
         InputError: the checkpoint cannot be read, was only pre-trained, or its weights do not fit its card.
     """
     card, weights = load(path)
-    if card.kind != "segmenter":
-        raise InputError(
-            f"{path} was only pre-trained ({card.method}) and knows no labels yet. Fine-tune it first: "
-            f"contrastiveseg finetune --checkpoint {path} --images ... --labels ..."
-        )
+    check_segments(card, path)
     return card, build_segmenter(card, weights, path)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..checkpoints.card import check_segments
 from ..checkpoints.header import read_card
-from ..descriptions import EvaluateJob, ImportJob, Job, PreviewJob, RankJob, SegmentJob, Training
+from ..descriptions import EvaluateJob, ExportJob, ImportJob, Job, PreviewJob, RankJob, SegmentJob, Training
 from ..errors import InputError
 from ..files import check_link, check_output, readable
 from ..segmentation.outputs import outputs_of
@@ -22,7 +23,8 @@ def check_early(job: Job) -> None:
     """Refuse ``job`` for what its options and the names of its files show.
 
     Raises:
-        InputError: a file is not there, the checkpoint is none, an output exists, a budget is missing or doubled.
+        InputError: a file is not there, the checkpoint is none or cannot segment, an output exists, a budget is missing
+            or doubled.
     """
     for name in _READ:
         given = getattr(job, name, None) or ()
@@ -33,7 +35,9 @@ def check_early(job: Job) -> None:
                     raise InputError(f"{path} does not exist.")
     checkpoint = getattr(job, "checkpoint", None)
     if checkpoint and checkpoint != "none":
-        read_card(Path(checkpoint))
+        card = read_card(Path(checkpoint))
+        if isinstance(job, SegmentJob) or (isinstance(job, ExportJob) and job.to != "dicom-seg"):
+            check_segments(card, Path(checkpoint))
     if isinstance(job, SegmentJob):
         outputs_of(job)
     if isinstance(job, Training):
