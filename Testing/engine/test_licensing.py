@@ -1,13 +1,16 @@
 """The license of weights goes with them: through import and fine-tuning, and to whoever uses them."""
 
+from dataclasses import replace
+
 import pytest
 from nnunet_models import description, network, plans, save_model
 
 from contrastiveseg.api import import_checkpoint
+from contrastiveseg.checkpoints.card import Provenance
 from contrastiveseg.checkpoints.describe import describe
 from contrastiveseg.checkpoints.format import load
 from contrastiveseg.checkpoints.header import read_card
-from contrastiveseg.checkpoints.licensing import inherited, non_commercial, note_license
+from contrastiveseg.checkpoints.licensing import inherited, non_commercial, note_license, tell_terms
 from contrastiveseg.checkpoints.starters import starter
 from contrastiveseg.cli import main
 from contrastiveseg.descriptions import FinetuneJob
@@ -75,7 +78,22 @@ def test_an_import_says_its_license_and_where_it_is_from(tmp_path, image, capsys
     assert "CC-BY-NC 4.0 (not for commercial use)" in describe(card)
     words = ["segment", "--checkpoint", str(output), "--input", str(image), "--output", str(tmp_path / "a.nii.gz")]
     assert main(words) == 0
-    assert "Warning: The weights are under CC-BY-NC 4.0: not for commercial use. Cite:" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Warning: The weights are under CC-BY-NC 4.0: not for commercial use. Cite: A. Author and 1 more;" in said
+    assert "The hearts" not in said
+
+
+def test_who_gets_weights_reads_the_whole_citation_and_who_uses_them_whom_to_cite():
+    cited = Provenance(license="MIT", citation="Yu et al., Uncertainty, MICCAI 2019; Li, Quan and Zhou, MixCL.")
+    card, told = replace(read_card(starter()), provenance=cited), []
+    tell_terms(card, told.append, in_full=True)
+    tell_terms(card, told.append)
+    tell_terms(replace(card, provenance=replace(cited, citation="")), told.append)
+    assert [event.text for event in told] == [
+        "The weights are under MIT. Cite: Yu et al., Uncertainty, MICCAI 2019; Li, Quan and Zhou, MixCL.",
+        "The weights are under MIT. Cite: Yu et al. and 1 more; 'contrastiveseg inspect' shows it in full.",
+        "The weights are under MIT.",
+    ]
 
 
 def test_a_license_that_the_file_does_not_say_is_asked_for_once(tmp_path, monkeypatch, capsys):

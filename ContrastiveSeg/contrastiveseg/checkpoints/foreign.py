@@ -59,7 +59,7 @@ def import_weights(
         emit(events.log(note))
     if not origin.license:
         emit(events.log("The file does not say under which license its weights are. Note it with --license."))
-    tell_terms(card, emit)
+    tell_terms(card, emit, in_full=True)
     save(output, imported.weights, card)
     return ImportResult(str(output), imported.matched, imported.skipped, imported.fresh, origin.license)
 

@@ -38,12 +38,13 @@ def sources(base: Card | None, name: str, digest: str | None) -> tuple[str, ...]
     return () if base is None else (*base.provenance.sources, f"{name} ({(digest or '')[:12]})")
 
 
-def terms(card: Card, _: Callable[[str], str] = str) -> str:
+def terms(card: Card, _: Callable[[str], str] = str, works: str | None = None) -> str:
     """A sentence on the license and citation of ``card``, to be read before it is used; "" where there is no license
     and none is to be expected, since nobody else's weights are in it.
 
     Args:
         _: translates a text before its values are filled in.
+        works: what to say in place of the citation.
     """
     origin = card.provenance
     if not origin.license:
@@ -52,13 +53,27 @@ def terms(card: Card, _: Callable[[str], str] = str) -> str:
     text = _("The weights are under {license}.").format(license=origin.license)
     if non_commercial(origin.license):
         text = _("The weights are under {license}: not for commercial use.").format(license=origin.license)
-    return f"{text} {_('Cite: {works}').format(works=origin.citation)}" if origin.citation else text
+    works = origin.citation if works is None else works
+    return f"{text} {_('Cite: {works}').format(works=works)}" if works else text
 
 
-def tell_terms(card: Card, emit: events.Emit) -> None:
-    """Emit :func:`terms`, as a warning where they exclude commercial use."""
-    if text := terms(card):
+def tell_terms(card: Card, emit: events.Emit, in_full: bool = False) -> None:
+    """Emit :func:`terms`, as a warning where they exclude commercial use.
+
+    Args:
+        in_full: with the whole citation, for who gets the weights; else it says whom to cite and where that stands.
+    """
+    if text := terms(card, works=None if in_full else _works_in_short(card.provenance.citation)):
         emit(events.warning(text) if non_commercial(card.provenance.license) else events.log(text))
+
+
+def _works_in_short(citation: str) -> str:
+    """The authors of the first work and the number of the others: a run need not print all that a card holds."""
+    first, *others = (work.strip() for work in citation.rstrip(".; ").split(";"))
+    if not first:
+        return ""
+    more = f" and {len(others)} more" if others else ""
+    return f"{first.partition(',')[0]}{more}; 'contrastiveseg inspect' shows it in full."
 
 
 def note_license(path: Path, license: str) -> None:

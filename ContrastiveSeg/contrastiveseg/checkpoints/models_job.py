@@ -35,5 +35,5 @@ def models(
     if output.suffix != ".safetensors":
         raise InputError(f"A checkpoint's name ends in .safetensors; {output.name} does not.")
     download(model, output, job.overwrite, emit, cancelled)
-    tell_terms(read_card(output), emit)
+    tell_terms(read_card(output), emit, in_full=True)
     return ModelsResult(tuple(known), str(output))
