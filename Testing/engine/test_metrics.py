@@ -126,6 +126,10 @@ def test_an_empty_reference_and_an_absent_label_are_named():
     assert (absent.status, absent.dice, absent.hd95_mm) == ("absent", None, None)
 
 
+#: The first axis runs to the patient's front, the second to the left.
+ANTERIOR_FIRST = (0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+
+
 def test_other_grids_are_refused():
     with pytest.raises(InputError, match="different sizes"):
         measure(label_map(OUTER), label_map(OUTER[1:]), {1: "organ"})
@@ -134,6 +138,17 @@ def test_other_grids_are_refused():
     with pytest.raises(InputError, match="apart"):
         measure(label_map(OUTER), label_map(OUTER, origin=(0, 0.5, 0)), {1: "organ"})
     measure(label_map(OUTER), label_map(OUTER, origin=(0, 0.0001, 0)), {1: "organ"})
+
+
+def test_grids_of_one_size_are_refused_by_what_they_differ_in():
+    with pytest.raises(InputError, match=r"mm apart \(spacing \(1, 1, 1\) instead of \(1, 1, 1.1\)\)"):
+        measure(label_map(OUTER), label_map(OUTER, spacing=(1, 1, 1.1)), {1: "organ"})
+    with pytest.raises(InputError, match=r"mm apart \(origin \(0, 0, 0\) instead of \(0, 0.5, 0\)\)"):
+        measure(label_map(OUTER), label_map(OUTER, origin=(0, 0.5, 0)), {1: "organ"})
+    array = np.ones((6, 7, 8), np.uint8)
+    grids = [Geometry((8, 7, 6), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), axes) for axes in (IDENTITY, ANTERIOR_FIRST)]
+    with pytest.raises(InputError, match=r"sizes: \(8, 7, 6\) voxels along LPS and \(8, 7, 6\) along ALS"):
+        measure(*(LabelMap(array, grid) for grid in grids), {1: "organ"})
 
 
 def test_files_of_the_same_voxels_in_another_axis_order_compare():

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from contrastiveseg.volumes.itk import geometry_of, image_on
-from contrastiveseg.volumes.orientation import canonical_axes
+from contrastiveseg.volumes.orientation import canonical_axes, orientation_of
 from contrastiveseg.volumes.volume import Geometry
 
 ARRAY = np.arange(3 * 4 * 5, dtype=np.int16).reshape(3, 4, 5)
@@ -39,6 +39,8 @@ def test_agrees_with_itk_and_is_undone(directions):
         np.testing.assert_array_equal(turned, sitk.GetArrayFromImage(expected))
         np.testing.assert_allclose(axes.spacing_zyx(geometry), geometry_of(expected).spacing_zyx)
         np.testing.assert_array_equal(axes.undo(turned), ARRAY)
+        named = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(geometry.direction)
+        assert orientation_of(geometry) == named
 
 
 def test_channels_stay_in_front_and_nothing_is_copied():

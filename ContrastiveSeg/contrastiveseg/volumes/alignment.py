@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import InputError
-from .orientation import canonical_axes
+from .orientation import canonical_axes, orientation_of
 from .volume import Geometry, LabelMap
 
 #: Two grids are the same when no voxel of one lies farther than this from its own in the other, in voxels.
@@ -32,12 +32,17 @@ def check_same_grid(what: object, geometry: Geometry, reference: Geometry, of: s
     """
     if _is_same(geometry, reference):
         return
-    differences = [
+    differences = _differences(geometry, reference)
+    raise InputError(f"{what} is not on the grid of {of}: {differences}. Resample it to that grid first.")
+
+
+def _differences(geometry: Geometry, reference: Geometry) -> str:
+    """What of ``geometry`` is not as in ``reference``, with both values."""
+    return "; ".join(
         f"{name} ({here}) instead of ({there})"
         for name in ("size", "spacing", "origin", "direction")
         if (here := _list(getattr(geometry, name))) != (there := _list(getattr(reference, name)))
-    ]
-    raise InputError(f"{what} is not on the grid of {of}: {'; '.join(differences)}. Resample it to that grid first.")
+    )
 
 
 def _is_same(geometry: Geometry, reference: Geometry) -> bool:
@@ -103,17 +108,21 @@ def aligned(label_map: LabelMap, geometry: Geometry, of: str) -> np.ndarray:
     name = label_map.name or "The label map"
     array = target.undo(source.apply(label_map.array))
     if array.shape != geometry.shape:
-        raise InputError(
-            f"{name} and {of} have different sizes, {label_map.geometry.size} and {geometry.size}. "
-            "Export both on the grid of the same image."
-        )
+        here, there = label_map.geometry.size, geometry.size
+        if (own := orientation_of(label_map.geometry)) != (other := orientation_of(geometry)):
+            sizes = f"{here} voxels along {own} and {there} along {other}"
+        else:
+            sizes = f"{here} and {there} voxels"
+        raise InputError(f"{name} and {of} have different sizes: {sizes}. Export both on the grid of the same image.")
     # The corners' indices turned as the voxels were: which corner of the file lies on which corner of the grid.
     turned = target.undo(source.apply(np.arange(8).reshape(2, 2, 2))).ravel()
     shifts = _corners(label_map.geometry)[turned] - _corners(geometry)
     if _in_voxels(shifts, geometry) > TOLERANCE:
+        same_axes = orientation_of(label_map.geometry) == orientation_of(geometry)
+        why = f" ({_differences(label_map.geometry, geometry)})" if same_axes else ""
         raise InputError(
-            f"{name} and {of} have the same size but lie up to {np.linalg.norm(shifts, axis=1).max():.3g} mm apart. "
-            "Export both on the grid of the same image."
+            f"{name} and {of} have the same size but lie up to {np.linalg.norm(shifts, axis=1).max():.3g} mm "
+            f"apart{why}. Export both on the grid of the same image."
         )
     return array
 

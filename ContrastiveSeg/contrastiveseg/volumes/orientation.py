@@ -68,6 +68,13 @@ def canonical_axes(geometry: Geometry) -> Axes:
     return Axes((permutation[0], permutation[1], permutation[2]), (flips[0], flips[1], flips[2]))
 
 
+def orientation_of(geometry: Geometry) -> str:
+    """The ends of the patient that the stored x, y and z run to, by their nearest axes, as "LPS"."""
+    axes = canonical_axes(geometry)
+    ends = {2 - axes.permutation[2 - axis]: _ENDS[axis][int(axes.flips[2 - axis])] for axis in range(3)}
+    return "".join(ends[stored] for stored in range(3))
+
+
 def oriented_axes(geometry: Geometry, orientation: str) -> Axes:
     """How arrays on ``geometry`` turn to ``orientation``, as :class:`..planning.plan.Conventions` has it."""
     if orientation == "stored":
