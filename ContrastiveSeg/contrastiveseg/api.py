@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .calling import call, call_anywhere, takes_options_of
+from .calling import call, call_anywhere, emit_to, takes_options_of
 from .checkpoints.starters import checkpoint_path
 from .descriptions import (
     EvaluateJob,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .checkpoints.card import Card
+    from .events import Emit
 
 
 @takes_options_of(PretrainJob, anywhere=True)
@@ -284,12 +285,21 @@ def import_checkpoint(
     )
 
 
-def sample_data(output: str | Path, cases: int = 6, labeled: int | None = None, seed: int = 0) -> None:
+def sample_data(
+    output: str | Path,
+    cases: int = 6,
+    labeled: int | None = None,
+    seed: int = 0,
+    *,
+    on_event: Emit | None = None,
+    progress: bool = False,
+) -> None:
     """Write synthetic volumes to try things on: imagesTr, labelsTr and dataset.json.
 
     Args:
         output: a folder that has no data set yet.
         cases: how many. labeled: write labels of the first so many only (None: of all). seed: number of the first.
+        on_event: called with each event on the way. progress: draw a bar, as the terminal does.
 
     Raises:
         InputError: a data set lies there already, the folder cannot be written, or a number cannot be used.
@@ -308,4 +318,4 @@ def sample_data(output: str | Path, cases: int = 6, labeled: int | None = None, 
     if listing.exists():
         raise InputError(f"{output} holds a data set already. Choose another folder.")
     check_output(listing)
-    write_dataset(Path(output), cases, seed, SyntheticSettings(), labeled)
+    write_dataset(Path(output), cases, seed, SyntheticSettings(), labeled, emit_to(on_event, progress))

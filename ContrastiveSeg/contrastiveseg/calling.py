@@ -87,7 +87,7 @@ def call(
     """
     from .jobs.run import run
 
-    return run(_described(job, options), _emit(on_event, progress), cancelled)
+    return run(_described(job, options), emit_to(on_event, progress), cancelled)
 
 
 def call_anywhere(
@@ -111,7 +111,7 @@ def call_anywhere(
     from .remote.near import Host, run_on
 
     there = Host(host or "", host_command or Host.command)
-    return run_on(there, _described(job, options), _emit(on_event, progress), cancelled)
+    return run_on(there, _described(job, options), emit_to(on_event, progress), cancelled)
 
 
 def _described(job: type[Job], options: dict[str, Any]) -> Job:
@@ -129,7 +129,8 @@ def _as_text(value: Any, several: bool) -> Any:
     return value
 
 
-def _emit(on_event: events.Emit | None, progress: bool) -> events.Emit:
+def emit_to(on_event: events.Emit | None, progress: bool) -> events.Emit:
+    """What goes to ``on_event`` and, with ``progress``, to the terminal; without either, sentences go to the log."""
     from .terminal import watcher
 
     watchers = [watcher(as_json=False)] if progress else []

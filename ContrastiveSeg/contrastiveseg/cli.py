@@ -25,7 +25,7 @@ from .reference import described_methods, listed_methods, of_package
 from .remote.slurm import Slurm
 from .results import ImportResult, JobResult
 from .serialization import from_json
-from .terminal import watcher
+from .terminal import say_begun, watcher
 
 T = TypeVar("T")
 
@@ -232,6 +232,7 @@ def _worker() -> int:
 def _methods(name: str | None, as_json: bool) -> int:
     from .jobs.queries import methods
 
+    _say_loading()
     known = methods()
     chosen = [method for method in known if name in (None, method["name"])]
     if not chosen:
@@ -244,9 +245,16 @@ def _methods(name: str | None, as_json: bool) -> int:
     return 0
 
 
+def _say_loading() -> None:
+    """What only lists has no events; who waits for it at a terminal is told why."""
+    if sys.stderr.isatty():
+        say_begun(events.StageStarted(events.Stage.IMPORT))
+
+
 def _networks() -> int:
     from .jobs.queries import networks
 
+    _say_loading()
     for network in networks():
         print(f"--network {network['name']}{of_package(network)}: {network['description']}")
     return 0
@@ -255,7 +263,7 @@ def _networks() -> int:
 def _sample_data(output: str, cases: int, labeled: int | None, seed: int) -> int:
     from .api import sample_data
 
-    sample_data(output, cases, labeled, seed)
+    sample_data(output, cases, labeled, seed, progress=True)
     print(f"{cases} synthetic {'volume' if cases == 1 else 'volumes'} in {output}")
     return 0
 

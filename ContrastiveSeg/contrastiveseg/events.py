@@ -46,6 +46,8 @@ class Stage(enum.Enum):
     FEATURES = "features"
     PREVIEW = "preview"
     DOWNLOAD = "download"
+    EXPORT = "export"
+    SYNTHESIZE = "synthesize"
 
 
 @dataclass(frozen=True)

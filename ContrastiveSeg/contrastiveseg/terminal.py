@@ -16,6 +16,12 @@ from .serialization import to_json
 
 #: Seconds between two lines of progress in a log; a stage's first and last are always printed.
 _LINE_SECONDS = 5.0
+#: What is said of stages that take seconds and count nothing.
+_BEGUN = {
+    Stage.LOAD: "Loading the model ...",
+    Stage.PLAN: "Looking at the volumes ...",
+    Stage.EXPORT: "Writing the files ...",
+}
 
 
 def watcher(as_json: bool) -> Emit:
@@ -35,7 +41,7 @@ class _Lines:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, StageStarted):
-            _say_loading(event)
+            say_begun(event)
             self.stage = _words(event)
             self.metrics.clear()
             self.done, self.next_line = -1.0, 0.0
@@ -85,16 +91,19 @@ class _Bars:
             self.bar.close()
             self.bar = None
         if isinstance(event, StageStarted):
-            _say_loading(event)
+            say_begun(event)
             self.stage = _words(event)
         else:
             _print(event)
 
 
-def _say_loading(stage: StageStarted) -> None:
-    """A sign of life in a new process, where loading the libraries takes seconds, on a slow disk half a minute."""
+def say_begun(stage: StageStarted) -> None:
+    """A sign of life: in a new process loading the libraries takes seconds, on a slow disk half a minute."""
+    text = _BEGUN.get(stage.name, "")
     if stage.name is Stage.IMPORT and "torch" not in sys.modules:
-        print("Loading the libraries ...", file=sys.stderr, flush=True)
+        text = "Loading the libraries ..."
+    if text:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _words(stage: StageStarted) -> str:

@@ -307,15 +307,18 @@ def test_a_log_gets_a_line_every_few_seconds_in_numbers_people_read(monkeypatch,
     ]
 
 
-def test_loading_the_libraries_is_told_where_it_takes_time(monkeypatch, capsys):
+def test_what_takes_time_and_counts_nothing_is_told_as_it_begins(monkeypatch, capsys):
     from contrastiveseg import events, terminal
 
     for watch in (terminal._Lines(), terminal._Bars()):
-        for loaded, said in (({}, "Loading the libraries ...\n"), ({"torch": None}, "")):
+        for loaded, said in (({}, ["Loading the libraries ..."]), ({"torch": None}, [])):
             monkeypatch.setattr(terminal, "sys", types.SimpleNamespace(modules=loaded, stderr=sys.stderr))
             watch(events.StageStarted(events.Stage.IMPORT))
-            watch(events.StageStarted(events.Stage.LOAD))
-            assert capsys.readouterr() == ("", said)
+            for stage in (events.Stage.LOAD, events.Stage.PLAN, events.Stage.EXPORT, events.Stage.TRAIN):
+                watch(events.StageStarted(stage))
+            told = capsys.readouterr()
+            said = [*said, "Loading the model ...", "Looking at the volumes ...", "Writing the files ..."]
+            assert (told.out, told.err.splitlines()) == ("", said)
 
 
 def test_being_stopped_is_not_told_as_an_error(monkeypatch, capsys):
@@ -420,7 +423,11 @@ def test_sample_data(tmp_path, monkeypatch, capsys):
         f"synthetic_0000{i}.nii.gz" for i in (5, 6, 7)
     ]
     assert len(list((tmp_path / "s" / "labelsTr").iterdir())) == 2
-    capsys.readouterr()
+    assert capsys.readouterr().out.splitlines() == [
+        "synthesize: 0/3 volumes",
+        "synthesize: 3/3 volumes, 0 s left",
+        f"3 synthetic volumes in {tmp_path / 's'}",
+    ]
     again = ["sample-data", "--output", str(tmp_path / "s")]
     for words, says in [
         (again, "holds a data set already. Choose another folder.\n"),

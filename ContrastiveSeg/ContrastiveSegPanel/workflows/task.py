@@ -187,5 +187,7 @@ def stage_words(started: StageStarted) -> str:
         Stage.FEATURES: _("Computing features"),
         Stage.PREVIEW: _("Spreading the strokes"),
         Stage.DOWNLOAD: _("Downloading"),
+        Stage.EXPORT: _("Writing the files"),
+        Stage.SYNTHESIZE: _("Making volumes"),
     }
     return texts[started.name].format(case=started.detail)

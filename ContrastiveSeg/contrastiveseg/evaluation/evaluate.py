@@ -125,13 +125,14 @@ def evaluate(
             )
         else:
             emit(warning(f"{case}: no prediction for this reference; it is in no mean."))
-    emit(StageStarted(Stage.EVALUATE))
+    emit(StageStarted(Stage.PLAN))
     check_same_numbers(file for pair in pairs.values() for file in pair)
     if same := [case for case, pair in pairs.items() if os.path.realpath(pair[0]) == os.path.realpath(pair[1])]:
         emit(warning(f"{same[0]}: prediction and reference are the same file, so its scores say nothing."))
     if labels is None:
         references_by_case = {case: reference for case, (_, reference) in pairs.items()}
         labels = _labels_in(references_by_case, labeling, names or {}, emit, cancelled)
+    emit(StageStarted(Stage.EVALUATE))
     progress = ProgressMeter(emit, len(pairs), "cases")
     cases: list[EvaluatedCase] = []
     refused: dict[str, str] = {}

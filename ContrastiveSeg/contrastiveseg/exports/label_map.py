@@ -48,6 +48,7 @@ def export_label_map(job: ExportJob, emit: events.Emit) -> None:
     array = _with_values_of(card, labels, read_labels(labels, source.series.geometry))
     if told := without_codes(card.labels):
         emit(events.log(told))
+    emit(events.StageStarted(events.Stage.EXPORT))
     write_dicom_seg(output, array, source, card.labels, model_of(checkpoint))
 
 

@@ -53,6 +53,7 @@ def export_bundle(job: ExportJob, emit: events.Emit) -> None:
     model = open_model(Path(job.checkpoint or ""))
     _check_expressible(model)
     tell_terms(model.card, emit)
+    emit(events.StageStarted(events.Stage.EXPORT))
     with new_folder(output) as folder:
         for name in ("models", "configs", "docs"):
             (folder / name).mkdir()

@@ -62,7 +62,7 @@ def export_cases(job: ExportJob, emit: events.Emit, cancelled: events.CancelChec
     """
     output = Path(job.output)
     check_folder(output, "nnUNet_raw/Dataset123_Heart")
-    emit(events.StageStarted(events.Stage.LOAD))
+    emit(events.StageStarted(events.Stage.PLAN))
     task = _as_task(job)
     found = cases_of(job.images, job.labels)
     warn_of_channels(found, emit)
@@ -70,6 +70,7 @@ def export_cases(job: ExportJob, emit: events.Emit, cancelled: events.CancelChec
     others = [case for case in found if not case.labels]
     names = _channels(job, found)
     told = _told(task, labeled, len(names), emit, cancelled)
+    emit(events.StageStarted(events.Stage.EXPORT))
     with new_folder(output) as scratch:
         progress = events.ProgressMeter(emit, len(found), "volumes")
         ct = [True] * len(names)

@@ -47,6 +47,7 @@ def export_onnx(job: ExportJob, emit: events.Emit) -> None:
     emit(events.StageStarted(events.Stage.LOAD))
     model = open_model(Path(job.checkpoint or ""))
     tell_terms(model.card, emit)
+    emit(events.StageStarted(events.Stage.EXPORT))
     text = json.dumps(processing(model), indent=1)
     with new_folder(output) as folder, _quietly():
         path = folder / "model.onnx"

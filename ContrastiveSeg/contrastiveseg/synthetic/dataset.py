@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
+from ..events import Emit, ProgressMeter, Stage, StageStarted, silent
 from ..files import replacing, write_text
 from ..volumes.itk import image_on
 from ..volumes.volume import Geometry
@@ -17,7 +18,14 @@ from .settings import SyntheticSettings
 from .subject import synthesize
 
 
-def write_dataset(folder: Path, cases: int, seed: int, settings: SyntheticSettings, labeled: int | None = None) -> None:
+def write_dataset(
+    folder: Path,
+    cases: int,
+    seed: int,
+    settings: SyntheticSettings,
+    labeled: int | None = None,
+    emit: Emit = silent,
+) -> None:
     """Write subjects ``seed`` .. ``seed + cases - 1`` as a dataset.
 
     ``folder`` gets ``imagesTr``, ``labelsTr`` (the first ``labeled`` cases; all by default) and a ``dataset.json``
@@ -33,8 +41,11 @@ def write_dataset(folder: Path, cases: int, seed: int, settings: SyntheticSettin
     if seed < 0:
         raise InputError(f"The seed must be 0 or more, not {seed}.")
 
+    emit(StageStarted(Stage.SYNTHESIZE))
+    progress = ProgressMeter(emit, cases, "volumes")
     training, dataset = [], {}
     for index in range(cases):
+        progress(index)
         volume, label_map = synthesize(seed + index, settings)
         entry = {"image": f"./imagesTr/{volume.name}.nii.gz"}
         _write(folder / entry["image"], volume.array[0], volume.geometry)
@@ -43,6 +54,7 @@ def write_dataset(folder: Path, cases: int, seed: int, settings: SyntheticSettin
             _write(folder / entry["label"], label_map.array.astype(np.int16), label_map.geometry)
         training.append(entry)
         dataset[volume.name] = dict(entry)
+    progress(cases)
     in_region = {organ.label for organ in REGIONS[settings.region][0]}
     names = {k: v for k, v in LABEL_NAMES.items() if k <= settings.labels and k in in_region}
     description = {
