@@ -11,6 +11,7 @@ import pytest
 
 from contrastiveseg.descriptions import SegmentJob
 from contrastiveseg.errors import InputError
+from contrastiveseg.events import Event, Log
 from contrastiveseg.segmentation import segment as segmenting
 from contrastiveseg.segmentation.segment import segment
 
@@ -46,6 +47,15 @@ def test_a_volume_that_cannot_be_read_fails_in_its_turn(batch):
     result = segment(batch)
     assert [Path(path).name for path in result.written] == ["case0.nii.gz", "case2.nii.gz"]
     assert [failure.input for failure in result.failures] == [batch.input[1]]
+
+
+def test_a_label_map_among_the_images_is_said(batch, dataset):
+    label_map = Path(shutil.copy(dataset / "labelsTr" / "synthetic_00000.nii.gz", Path(batch.input[0]).parent))
+    label_map = label_map.rename(label_map.with_name("case0_autolabel.nii.gz"))
+    told: list[Event] = []
+    segment(replace(batch, input=(batch.input[0], str(label_map))), told.append)
+    doubted = [event.text for event in told if isinstance(event, Log) and "looks like a label map" in event.text]
+    assert [text.partition(":")[0] for text in doubted] == ["case0_autolabel"]
 
 
 def test_parts_make_the_whole_and_share_nothing(batch):

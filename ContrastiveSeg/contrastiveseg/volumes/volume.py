@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..errors import InputError
+from .plausible_labels import looks_like_labels
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,13 @@ class Volume:
 
     @property
     def doubt(self) -> str:
-        """What speaks against using it, as the end of a sentence: its geometry's doubt, or nothing to be seen."""
+        """What speaks against using it, as the end of a sentence: its geometry's doubt, no content, or labels."""
         blank = any(channel.min() == channel.max() for channel in self.array)
         nothing = "every voxel of its image, or of a channel of it, has the same value" if blank else ""
-        return "; ".join(filter(None, (self.geometry.doubt, nothing)))
+        labels = ""
+        if all(looks_like_labels(channel) for channel in self.array):
+            labels = "it looks like a label map (a few whole numbers, in areas of one each); leave it out if it is one"
+        return "; ".join(filter(None, (self.geometry.doubt, nothing, labels)))
 
     def cut(self, box: tuple[slice, slice, slice]) -> Volume:
         """The part in ``box``, slices along (z, y, x) with a start and a stop, where it lies."""
