@@ -9,7 +9,7 @@ import pytest
 
 from contrastiveseg.errors import InputError
 from contrastiveseg.volumes import dataset
-from contrastiveseg.volumes.dataset import CaseFiles, find_cases
+from contrastiveseg.volumes.dataset import CaseFiles, check_labels_chosen, find_cases
 from contrastiveseg.volumes.dataset_json import declared_channels, declared_in, declared_labels
 from contrastiveseg.volumes.reading import read_volume
 
@@ -153,6 +153,21 @@ def test_a_link_to_a_file_that_is_gone_is_a_case(tmp_path):
     touch(tmp_path, "a.nii")
     (tmp_path / "b.nii").symlink_to("gone.nii")
     assert [c.name for c in find_cases([tmp_path])] == ["a", "b"]
+
+
+def test_several_label_maps_of_a_case_are_asked_about_where_labels_are_learned_from(tmp_path):
+    touch(tmp_path / "all" / "p1", "imaging.nii.gz", "segmentation.nii.gz")
+    touch(tmp_path / "all" / "p2", "imaging.nii.gz", "liver_mask.nii.gz", "spleen_mask.nii.gz")
+    beside = touch(tmp_path / "beside", "a.nii.gz", "a_seg.nii.gz", "b.nii.gz", "b_seg.nii.gz", "b_mask.nii.gz")
+    for folder, case, names in (
+        (tmp_path / "all", "p2", r"liver_mask\.nii\.gz and spleen_mask\.nii\.gz"),
+        (beside, "b", r"b_mask\.nii\.gz and b_seg\.nii\.gz"),
+    ):
+        cases = find_cases([folder])  # to segment they are cases like others
+        assert [found.labels is None for found in cases] == [False, True]
+        with pytest.raises(InputError, match=f"holds 2 label maps of {case}: {names}. Which one is meant"):
+            check_labels_chosen(cases)
+    check_labels_chosen(find_cases([beside], [touch(tmp_path / "right", "b.nii.gz")]))
 
 
 def test_a_folder_a_patient(tmp_path):

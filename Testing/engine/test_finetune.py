@@ -228,6 +228,16 @@ def test_a_case_without_label(dataset, tmp_path, out):
     assert not out.parent.exists()
 
 
+def test_a_case_with_two_label_maps_is_asked_about(dataset, tmp_path, out):
+    for case in ("a", "b"):
+        (tmp_path / case).mkdir()
+        shutil.copy(dataset / "imagesTr" / "synthetic_00000.nii.gz", tmp_path / case / "scan.nii.gz")
+        shutil.copy(label_of(dataset, 0), tmp_path / case / "scan_seg.nii.gz")
+    shutil.copy(label_of(dataset, 1), tmp_path / "b" / "scan_mask.nii.gz")
+    with pytest.raises(InputError, match=r"b holds 2 label maps of b: scan_mask.* Which one is meant"):
+        finetune(job(tmp_path, out))
+
+
 def test_fine_tuned_twice_each_work_is_cited_once(pretrained, dataset, tmp_path, out):
     first = tmp_path / "first.safetensors"
     finetune(job(dataset, first, checkpoint=str(pretrained), steps=1))

@@ -15,7 +15,7 @@ from ..files import check_outputs
 from ..segmentation.outputs import is_file_name, outputs_of
 from ..serialization import to_json
 from ..volumes.content import files_behind
-from ..volumes.dataset import CaseFiles, find_cases
+from ..volumes.dataset import CaseFiles, check_labels_chosen, find_cases
 from ..volumes.dataset_json import declared_channels, declared_labels
 from ..volumes.partial_labels import with_named_labels
 
@@ -156,7 +156,7 @@ def check_job(job: RemoteJob) -> None:
     """
     _check_outputs(job)
     if isinstance(job, FinetuneJob):
-        find_cases(_paths(job.images), _paths(job.labels))
+        check_labels_chosen(find_cases(_paths(job.images), _paths(job.labels)))
         _is_file_given("label_table", job.label_table)
     elif isinstance(job, PretrainJob):
         for path in job.images:

@@ -97,7 +97,7 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
 def _labeled(job: RankJob, emit: events.Emit) -> list[CaseFiles]:
     """The volumes of ``--labeled``; where that names label maps, as a data set does, only those that have one."""
     given = find_cases([Path(p) for p in job.labeled]) if job.labeled else []
-    with_labels = [case for case in given if case.labels]
+    with_labels = [case for case in given if case.labels or case.candidates]
     if not with_labels or len(with_labels) == len(given):
         return given
     emit(

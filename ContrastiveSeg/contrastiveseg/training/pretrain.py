@@ -22,7 +22,7 @@ from ..planning.presets import choose_network
 from ..planning.resolution import at_spacing, choose_resolution, finer_than_working
 from ..results import PretrainResult
 from ..serialization import to_json
-from ..volumes.dataset import CaseFiles
+from ..volumes.dataset import CaseFiles, check_labels_chosen
 from ..volumes.dataset_json import declared_channels
 from ..volumes.named_labels import with_common_values
 from ..volumes.partial_labels import with_named_labels
@@ -57,6 +57,8 @@ def pretrain(
     for data_set in data_sets:
         warn_of_channels(data_set, emit)
     data_sets = with_named_labels(data_sets, _labels(job, method_type))
+    if method_type.uses_labels:
+        check_labels_chosen([case for data_set in data_sets for case in data_set])
     cases = with_common_values([case for data_set in data_sets for case in data_set], {}, "", emit)
     native = fingerprint_of(cases, declared_channels(Path(path) for path in job.images))
     output = Path(job.output)

@@ -20,7 +20,7 @@ from ..methods.registry import methods_of
 from ..planning.plan import Plan
 from ..printable import quoted
 from ..serialization import from_json
-from ..volumes.dataset import CaseFiles
+from ..volumes.dataset import CaseFiles, check_labels_chosen
 from ..volumes.dataset_json import background_value, declared_labels, read_json
 from ..volumes.named_labels import names_of, with_common_values
 from .label_checks import check_same_values, warn_of_copies, warn_of_rare_labels
@@ -44,9 +44,10 @@ def labeled_cases(job: FinetuneJob, found: Sequence[CaseFiles], emit: events.Emi
     They say what of each is labeled, and which values its named structures have.
 
     Raises:
-        InputError: there are none, the names of the labels cannot be read, or those in the label files contradict them
-            or one another.
+        InputError: there are none, or one of several of a case, the names of the labels cannot be read, or those in the
+            label files contradict them or one another.
     """
+    check_labels_chosen(found)
     cases = [case for case in found if case.labels]
     if not cases:
         raise InputError("None of the volumes has a label map. Give --labels, or a dataset.json that names them.")

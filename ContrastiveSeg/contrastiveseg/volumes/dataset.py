@@ -27,6 +27,7 @@ class CaseFiles:
         images: one file (or DICOM folder) a channel.
         labels: the label map, or None for an unlabeled case. labeling: what it says and what it leaves open.
         named: its structures by name (:mod:`.named_labels`), where its label file names them.
+        candidates: the label maps beside its images, where there are several and none was given.
     """
 
     name: str
@@ -34,6 +35,7 @@ class CaseFiles:
     labels: Path | None
     labeling: Labeling = Labeling()
     named: tuple[NamedLabel, ...] = ()
+    candidates: tuple[Path, ...] = ()
 
 
 def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[CaseFiles]:
@@ -101,7 +103,7 @@ def _cases_in_folder(folder: Path) -> list[CaseFiles]:
     if (folder / "dataset.json").exists():
         return _cases_in_json(folder / "dataset.json")
     patients = patients_in(folder, _channel_names(folder))
-    cases = [CaseFiles(patient.name, patient.images, patient.label) for patient in patients]
+    cases = [_with_only_one(CaseFiles(patient.name, patient.images, None), patient.labels) for patient in patients]
     if not cases:
         raise InputError(
             f"{folder} holds no volumes. Expected {', '.join(files.VOLUME_SUFFIXES[1:])} files, DICOM slices, or "
@@ -118,13 +120,35 @@ def _channel_names(folder: Path) -> tuple[str, ...]:
 
 
 def _with_labels_beside(cases: list[CaseFiles], others: Sequence[Path]) -> list[CaseFiles]:
-    """``cases`` with those label maps of the ``others`` in their folder that are the only one by a case's name."""
+    """``cases`` with those label maps of the ``others`` in their folder that have a case's name."""
     names = {case.name for case in cases}
     by_case: dict[str, list[Path]] = {}
     for file in others:
         if (name := matching_case(files.stem(file), names)) is not None:
             by_case.setdefault(name, []).append(file)
-    return [replace(c, labels=by_case[c.name][0]) if len(by_case.get(c.name, ())) == 1 else c for c in cases]
+    return [_with_only_one(case, by_case.get(case.name, ())) for case in cases]
+
+
+def _with_only_one(case: CaseFiles, labels: Sequence[Path]) -> CaseFiles:
+    """``case`` with the one label map of ``labels``; of several none is chosen."""
+    return replace(case, labels=labels[0]) if len(labels) == 1 else replace(case, candidates=tuple(labels))
+
+
+def check_labels_chosen(cases: Sequence[CaseFiles]) -> None:
+    """Refuse to learn from cases of which several label maps were found, so that it is not known which one is meant.
+
+    Raises:
+        InputError: there is such a case.
+    """
+    for case in cases:
+        if case.candidates:
+            names = " and ".join(path.name for path in case.candidates)
+            raise InputError(
+                f"{case.candidates[0].parent} holds {len(case.candidates)} label maps of {case.name}: {names}. Which "
+                "one is meant? Move the others elsewhere, give the folder of the right ones as --labels, or list the "
+                'cases in a JSON file ([{"image": ..., "label": ...}, ...]). If each holds one structure, put them '
+                "together into one label map."
+            )
 
 
 def _name(path: Path) -> str:
@@ -221,7 +245,7 @@ def _with_labels(cases: list[CaseFiles], labels: Sequence[Path], in_order: bool)
             f"No label file matches an image by name (images: {cases[0].name}, ...; labels: "
             f"{files.stem(label_files[0])}, ...). Name each label like its image."
         )
-    return [replace(case, labels=paired.get(case.name)) for case in cases]
+    return [replace(case, labels=paired.get(case.name), candidates=()) for case in cases]
 
 
 def _label_files(path: Path, cases: Sequence[CaseFiles]) -> list[Path]:

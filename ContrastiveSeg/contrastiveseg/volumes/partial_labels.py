@@ -45,7 +45,7 @@ def with_named_labels(data_sets: Sequence[Sequence[CaseFiles]], labels: Sequence
                 if case.images in named:
                     label, labeling = named[case.images]
                     labeling = replace(labeling, ignore=declared.ignore, background=declared.background)
-                    cases[index] = replace(case, labels=label, labeling=labeling)
+                    cases[index] = replace(case, labels=label, labeling=labeling, candidates=())
     return pooled
 
 

@@ -18,11 +18,11 @@ _DATA_SET = re.compile(r"(images?|labels?|masks?)(tr|ts|val|test|train)?", re.IG
 
 @dataclass(frozen=True)
 class Patient:
-    """A folder's volume, named after the folder: one file a channel or a DICOM folder, and its label map or None."""
+    """A folder's volume, named after the folder: one file a channel or a DICOM folder, and its label maps."""
 
     name: str
     images: tuple[Path, ...]
-    label: Path | None
+    labels: tuple[Path, ...] = ()
 
 
 def patients_in(folder: Path, declared: Sequence[str] = ()) -> list[Patient]:
@@ -77,12 +77,12 @@ def _with_files(folder: Path, volumes: list[Path], declared: Sequence[str]) -> P
             f"({', '.join(file.name for file in volumes[:4])}). Expected one, and its label map named segmentation or "
             "CASE_seg. List the cases in a JSON file instead."
         )
-    return Patient(files.stem(folder), tuple(images), labels[0] if len(labels) == 1 else None)
+    return Patient(files.stem(folder), tuple(images), tuple(labels))
 
 
 def _with_series(folder: Path) -> list[Patient]:
     """The DICOM folders that are ``folder`` or lie in it; each has the folder's name if it is the only one."""
     within = [*([folder] if holds_dicom(folder) else []), *series_within(folder)]
     if len(within) == 1:
-        return [Patient(folder.name, (within[0],), None)]
-    return [Patient("_".join([folder.name, *f.relative_to(folder).parts]), (f,), None) for f in within]
+        return [Patient(folder.name, (within[0],))]
+    return [Patient("_".join([folder.name, *f.relative_to(folder).parts]), (f,)) for f in within]
