@@ -105,6 +105,30 @@ def test_a_stopped_comparison_holds_the_best_so_far_and_goes_on(pretrained, data
     assert not resume_path(out).exists()
 
 
+def test_by_leave_one_out_only_the_start_that_is_kept_is_trained_on_all_cases(pretrained, dataset, out):
+    def stages(events: list) -> list:
+        return [e.name for e in events if isinstance(e, StageStarted) and e.name in (Stage.LEAVE_OUT, *trainings)]
+
+    trainings, seen, again = (Stage.TRAIN, Stage.TRAIN_FROM_SCRATCH), [], []
+    images = [str(path) for path in sorted((dataset / "imagesTr").iterdir())[:2]]
+    begun = job(dataset, out, "scratch", pretrained, validation="leave-one-out", steps=2)
+    begun = replace(begun, images=tuple(images), labels=(str(dataset / "labelsTr"),))
+    with pytest.raises(Cancelled, match=r"organs\.safetensors holds what was learned so far; --resume goes on"):
+        # Two trainings of two steps a start, then one step on all cases.
+        finetune(begun, seen.append, lambda: len([e for e in seen if isinstance(e, Metric) and e.name == "loss"]) == 9)
+    assert stages(seen)[:4] == [Stage.LEAVE_OUT] * 4
+    assert len(stages(seen)) == 5
+    made = finetune(replace(begun, resume=True), again.append)
+    assert [e.step for e in again if isinstance(e, Metric) and e.name == "loss"] == [1]
+    assert [name in trainings for name in stages(again)] == [True]
+    first, other = made.starts.starts
+    assert (made.starts.left_out_each, len(first.cases), len(other.cases)) == (True, 2, 2)
+    assert made.leave_one_out.cases == first.cases
+    origin = read_card(out).provenance
+    assert (origin.case_count, origin.steps) == (2, 2)
+    assert origin.scores["leave_one_out_dice"] == pytest.approx(made.leave_one_out.dice)
+
+
 def test_a_first_start_that_is_stopped_leaves_what_it_has_learned(pretrained, dataset, out):
     seen: list = []
     with pytest.raises(Cancelled, match=r"organs\.safetensors holds what was learned so far"):

@@ -1,4 +1,7 @@
-"""The same fine-tuning from several starts, each with the whole budget; the checkpoint of the best is kept."""
+"""The same fine-tuning from several starts, each with the whole budget; the checkpoint of the best is kept.
+
+By leave-one-out, only the start that is kept is trained on all cases: of the others nothing but scores is wanted.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from ..checkpoints.starters import checkpoint_path
 from ..descriptions import FinetuneJob
 from ..errors import Cancelled, InputError
 from ..files import check_output
-from ..results import FinetuneResult, ScratchComparison, StartsComparison
+from ..results import FinetuneResult, LeaveOneOut, ScratchComparison, StartsComparison
 from ..volumes.content import content_digest
 from .comparison_progress import ComparisonProgress, Turn, comparison_path
 from .curve import metrics_path
@@ -20,7 +23,7 @@ from .run import Run
 from .setup import cache_folder
 from .start import Start, open_start
 from .start_scores import compare_scores, table, told_as_kept
-from .training_from import Lesson, train_from
+from .training_from import Lesson, score_from, train_from
 
 SCRATCH = "scratch"
 
@@ -92,11 +95,17 @@ def compare_starts(lesson: Lesson, run: Run) -> FinetuneResult:
                 continue
             run.emit(events.log(f"Start {turn.number} of {len(turns)}: {turn.name}, seed {turn.seed}."))
             try:
-                progress.add(turn, _train(turn, lesson, cache, run))
+                progress.add(turn, _train(turn, lesson, cache, run, score_only=lesson.leaves_one_out))
             except Cancelled as stop:
                 raise progress.stopped(turn, stop, keep) from stop
-    results = {turn.name: progress.results(turn.name) for turn in turns}
-    comparison = compare_scores(results, keep)
+        comparison = compare_scores({turn.name: progress.results(turn.name) for turn in turns}, keep)
+        kept = next(turn for turn in turns if turn.name == comparison.kept)
+        if not progress.has_checkpoint(kept):
+            run.emit(events.log(f"{kept.name} is trained on all cases, seed {kept.seed}."))
+            try:
+                progress.add(kept, _train(kept, lesson, cache, run, progress.results(kept.name)[0].leave_one_out))
+            except Cancelled as stop:
+                raise progress.stopped(kept, stop, keep) from stop
     how = "by leave-one-out" if comparison.left_out_each else "held out"
     cases = "1 case" if comparison.scored == 1 else f"{comparison.scored} cases"
     for line in (
@@ -107,7 +116,7 @@ def compare_starts(lesson: Lesson, run: Run) -> FinetuneResult:
         run.emit(events.log(line))
     progress.keep(comparison)
     return dataclasses.replace(
-        results[comparison.kept][0],
+        progress.results(comparison.kept)[0],
         checkpoint=str(run.output),
         metrics=str(metrics_path(run.output)),
         comparison=_with_scratch(comparison) if job.compare_scratch else None,
@@ -134,7 +143,10 @@ def _turns(lesson: Lesson, run: Run) -> list[Turn]:
     ]
 
 
-def _train(turn: Turn, lesson: Lesson, cache: Path, run: Run) -> FinetuneResult:
+def _train(
+    turn: Turn, lesson: Lesson, cache: Path, run: Run, left_out: LeaveOneOut | None = None, score_only: bool = False
+) -> FinetuneResult:
+    """What comes of ``turn``: its training and scores, or the scores of leave-one-out alone."""
     assert run.output is not None
     output = turn.output(run.output)
     job = dataclasses.replace(lesson.job, checkpoint=turn.checkpoint, seed=turn.seed)
@@ -146,8 +158,12 @@ def _train(turn: Turn, lesson: Lesson, cache: Path, run: Run) -> FinetuneResult:
         resume=run.resume and resume_path(output).is_file(),
         replace_curve=True,
     )
+    own_lesson = dataclasses.replace(lesson, job=job)
+    if score_only:
+        scores = score_from(turn.start, own_lesson, cache, own)
+        return FinetuneResult("", "", 0, 0.0, "", None, (), None, leave_one_out=scores)
     stage = events.Stage.TRAIN_FROM_SCRATCH if turn.checkpoint == "none" else events.Stage.TRAIN
-    return train_from(turn.start, dataclasses.replace(lesson, job=job), cache, own, stage)
+    return train_from(turn.start, own_lesson, cache, own, stage, left_out)
 
 
 def _with_scratch(comparison: StartsComparison) -> ScratchComparison:

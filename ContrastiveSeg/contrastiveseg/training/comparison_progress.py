@@ -60,7 +60,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Finished:
-    """A training that has ended well, what it returned, and the SHA-256 of its checkpoint."""
+    """A training that has ended well, what it returned, and the SHA-256 of its checkpoint.
+
+    Where leave-one-out alone was done, the result names no checkpoint.
+    """
 
     name: str
     seed: int
@@ -117,19 +120,28 @@ class ComparisonProgress:
 
     def has(self, turn: Turn) -> bool:
         """Whether ``turn`` is finished; one whose checkpoint is not as it was is warned of, and is not."""
-        path = turn.output(self.output)
-        known = next((done for done in self.record.finished if (done.name, done.seed) == (turn.name, turn.seed)), None)
-        if known is None or not path.is_file():
+        known = self._finished(turn)
+        if known is not None and not known.result.checkpoint:
+            return True
+        return self.has_checkpoint(turn)
+
+    def has_checkpoint(self, turn: Turn) -> bool:
+        """As :meth:`has`, with the checkpoint of a training on all cases that are not held out."""
+        path, known = turn.output(self.output), self._finished(turn)
+        if known is None or not known.result.checkpoint or not path.is_file():
             return False
         whole = known.digest in ("", digest(path))
         if not whole:
             self.run.emit(events.warning(f"{path} is damaged: {turn.name} is trained again, seed {turn.seed}."))
         return whole
 
+    def _finished(self, turn: Turn) -> Finished | None:
+        return next((done for done in self.record.finished if (done.name, done.seed) == (turn.name, turn.seed)), None)
+
     def add(self, turn: Turn, result: FinetuneResult) -> None:
         others = [done for done in self.record.finished if (done.name, done.seed) != (turn.name, turn.seed)]
         # The first process writes the checkpoint and this record.
-        made = "" if distributed.rank() else digest(turn.output(self.output))
+        made = digest(turn.output(self.output)) if result.checkpoint and not distributed.rank() else ""
         finished = (*others, Finished(turn.name, turn.seed, result, made))
         self.record = dataclasses.replace(self.record, finished=finished)
         self._write()
@@ -142,9 +154,11 @@ class ComparisonProgress:
         """What a comparison ends with that was stopped in ``turn``; the output holds the best so far."""
         done = {done.name: [done.result] for done in self.record.finished if done.seed == self.run.seed}
         so_far = max(done, key=lambda name: (name == keep, mean_dice(scored_cases(done[name][0]))), default="")
+        if so_far and not done[so_far][0].checkpoint:
+            so_far = ""
         source = Path(done[so_far][0].checkpoint) if so_far else turn.output(self.output)
         if not source.is_file():
-            return stop
+            return Cancelled(f"{stop} --resume goes on.")
         self._copy(source)
         where = f"Stopped while training from {turn.name}. {self.output}"
         if not so_far:

@@ -1,4 +1,4 @@
-"""One fine-tuning from one start: its data prepared, trained, scored, and its checkpoint written."""
+"""One fine-tuning from one start: its data prepared, trained, scored, and its checkpoint written; or scored alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .. import events
 from ..descriptions import FinetuneJob
 from ..errors import Cancelled
 from ..methods.method import Optimization, SegmentationMethod
-from ..results import FinetuneResult
+from ..results import FinetuneResult, LeaveOneOut
 from ..volumes.dataset import CaseFiles
 from .curve import metrics_path
 from .held_out import evaluate_held_out, leave_one_out
@@ -39,31 +39,44 @@ class Lesson:
     unlabeled: Sequence[CaseFiles]
     held: Sequence[int]
 
+    @property
+    def leaves_one_out(self) -> bool:
+        return self.job.validation == "leave-one-out"
+
+
+def score_from(start: Start, lesson: Lesson, folder: Path, run: Run) -> LeaveOneOut:
+    """Train from ``start`` once without each case, as leave-one-out does, and write nothing.
+
+    Raises:
+        InputError, Cancelled: as :func:`train_from`.
+    """
+    return _left_out(_prepared(start, lesson, folder, run))
+
 
 def train_from(
-    start: Start, lesson: Lesson, folder: Path, run: Run, stage: events.Stage = events.Stage.TRAIN
+    start: Start,
+    lesson: Lesson,
+    folder: Path,
+    run: Run,
+    stage: events.Stage = events.Stage.TRAIN,
+    left_out: LeaveOneOut | None = None,
 ) -> FinetuneResult:
     """Train from ``start`` and write the checkpoint to the output of ``run``.
 
     Args:
         folder: cache of preprocessed volumes.
         stage: what the training is announced as.
+        left_out: what :func:`score_from` found, where it is known.
 
     Raises:
         InputError: the data cannot be learned from, or the start has learned from the labels of cases to score on.
         Cancelled: stopped; the best (or averaged) weights so far and a resume file are kept.
     """
-    job, held, output = lesson.job, lesson.held, run.output
+    held, output = lesson.held, run.output
     assert output is not None
-    run.emit(events.StageStarted(events.Stage.PREPROCESS))
-    task = prepared_task(job, lesson.cases, lesson.unlabeled, start.plan, start.card, folder, run)
-    scored = range(len(lesson.cases)) if job.validation == "leave-one-out" else held
-    check_unseen(start.card, [task.source.cases[i] for i in scored], run.emit)
-    run = on_data(run, task.source.cases)
-    training = SegmenterTraining(job, lesson.method, lesson.settings, lesson.how, start, task, run)
-    left_out = leave_one_out(training) if job.validation == "leave-one-out" else None
-    if left_out is not None:
-        run.emit(events.log(f"Leave-one-out Dice {left_out.dice:.3f} over {len(lesson.cases)} cases."))
+    training = _prepared(start, lesson, folder, run)
+    if lesson.leaves_one_out and left_out is None:
+        left_out = _left_out(training)
     run.emit(events.StageStarted(stage))
     outcome = training.train(held)
     trained = outcome.trained
@@ -86,3 +99,18 @@ def train_from(
         before=evaluation.before,
         leave_one_out=left_out,
     )
+
+
+def _prepared(start: Start, lesson: Lesson, folder: Path, run: Run) -> SegmenterTraining:
+    run.emit(events.StageStarted(events.Stage.PREPROCESS))
+    task = prepared_task(lesson.job, lesson.cases, lesson.unlabeled, start.plan, start.card, folder, run)
+    scored = range(len(lesson.cases)) if lesson.leaves_one_out else lesson.held
+    check_unseen(start.card, [task.source.cases[i] for i in scored], run.emit)
+    run = on_data(run, task.source.cases)
+    return SegmenterTraining(lesson.job, lesson.method, lesson.settings, lesson.how, start, task, run)
+
+
+def _left_out(training: SegmenterTraining) -> LeaveOneOut:
+    found = leave_one_out(training)
+    training.run.emit(events.log(f"Leave-one-out Dice {found.dice:.3f} over {len(found.cases)} cases."))
+    return found
