@@ -181,6 +181,13 @@ def test_classes_are_numbered_in_order_and_other_values_are_background(cases, tm
     assert set(some.foreground_voxels(0)[:, 0]) == {1, 2}
 
 
+def test_some_of_the_volumes_keep_their_data_sets(cases, tmp_path):
+    cached = preprocess(cases[:3], PLAN, tmp_path)
+    some = CachedVolumes(tmp_path, cached, data_sets=[1, 2]).subset([2, 0])
+    assert [case.name for case in some.cases] == [cached[2].name, cached[0].name]
+    assert [some.data_set(0), some.data_set(1)] == [1, 0]
+
+
 def test_an_unlabeled_volume_has_neither_classes_nor_foreground_voxels(cases, tmp_path):
     mixed = [cases[0], dataclasses.replace(cases[1], labels=None)]
     source = CachedVolumes(tmp_path, preprocess(mixed, PLAN, tmp_path, with_labels=True), [1, 2, 3])

@@ -206,6 +206,16 @@ def test_the_options_of_the_job_override_the_optimization():
     assert configured(method, job)[1] == replace(method.optimization, optimizer="sgd", transferred_rate=0.25)
 
 
+def test_an_object_changes_what_it_names_and_leaves_the_methods_own_values_of_the_rest():
+    method = find_method("finetune", "supervised")
+    job = job_of("finetune", "supervised", settings={"spatial": {"rotation": 10.0}})
+    own = method.Settings()
+    assert own.spatial != type(own.spatial)()  # the method's differ from those of the class
+    assert configured(method, job)[0] == replace(own, spatial=replace(own.spatial, rotation=10.0))
+    with pytest.raises(InputError, match=r"There is no setting 'spatial\.guess'"):
+        configured(method, job_of("finetune", "supervised", settings={"spatial": {"guess": 1}}))
+
+
 def test_settings_in_british_spelling_are_taken():
     given = {"unlabelled": 3, "optimisation.learning_rate": 0.25}
     settings, how = configured(find_method("finetune", "bcp"), job_of("finetune", "bcp", settings=given))

@@ -84,7 +84,9 @@ class CachedVolumes:
 
     def subset(self, indices: Sequence[int]) -> CachedVolumes:
         """The same source with some of its cases."""
-        return CachedVolumes(self.folder, [self.cases[i] for i in indices], self.classes)
+        some = CachedVolumes(self.folder, [self.cases[i] for i in indices], self.classes)
+        some._data_set = self._data_set[list(indices)]
+        return some
 
     def _open(self, case: int, ending: str) -> np.ndarray:
         # Opened anew for each crop: the pages read from a map that stays open count as the process's memory.

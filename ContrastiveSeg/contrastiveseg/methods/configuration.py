@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from ..descriptions import Training
@@ -68,9 +69,12 @@ def configured(cls: type[Method], job: Training) -> tuple[Any, Optimization]:
 
 
 def _changed(values: Values, given: Mapping[str, Any], where: str) -> Values:
-    """``values`` with those ``given`` in their place; "a.b" is the parameter b of the parameters a."""
+    """``values`` with those ``given`` in their place.
+
+    "a.b" is the parameter b of the parameters a, and so is b in an object that is given for a: the others of a stay.
+    """
     data: dict[str, Any] = to_json(values)
-    for key, value in given.items():
+    for key, value in _single(values, given):
         holder: Any = data
         *path, last = key.split(".")
         for part in path:
@@ -80,6 +84,18 @@ def _changed(values: Values, given: Mapping[str, Any], where: str) -> Values:
             raise InputError(f"There is no setting {quoted(key)}. Settings: {known}.")
         holder[_name(last, holder)] = value
     return from_json(type(values), data, where)
+
+
+def _single(values: Any, given: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    """Each of the values ``given`` by its whole name; an object for a part of the parameters is several."""
+    for key, value in given.items():
+        part = values
+        for name in key.split("."):
+            part = getattr(part, american(name), None)
+        if dataclasses.is_dataclass(part) and isinstance(value, Mapping):
+            yield from _single(part, value, f"{within}{key}.")
+        else:
+            yield f"{within}{key}", value
 
 
 def _name(given: str, known: Mapping[str, Any]) -> str:
