@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import qt
 import slicer
 from slicer.i18n import tr as _
+
+#: Characters in a line of a question.
+_LINE = 80
 
 
 def confirmed(question: str) -> bool:
@@ -23,5 +28,7 @@ def confirmed(question: str) -> bool:
 
 def answered(question: str) -> str:
     """Ask the user for a line of text; what was typed, or "" where the question was put aside."""
-    text = qt.QInputDialog.getText(slicer.util.mainWindow(), _("Contrastive Segmentation"), question)
+    # Qt does not wrap it, and would make the dialog wider than the screen.
+    lines = "\n".join(textwrap.fill(line, _LINE) for line in question.splitlines())
+    text = qt.QInputDialog.getText(slicer.util.mainWindow(), _("Contrastive Segmentation"), lines)
     return (text or "").strip()

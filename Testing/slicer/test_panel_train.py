@@ -3,6 +3,7 @@
 import os
 import shlex
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -407,6 +408,20 @@ def test_the_best_of_the_ticked_starts_is_kept(drive):
     # The new one is chosen; what was ticked stays so.
     assert drive.session.checkpoint.name not in [table.item(row, 0).text() for row in range(table.rowCount)]
     assert drive.panel.sections["fineTune"]._starts.ticked == [f"{others[0]}.safetensors"]
+
+
+def test_a_training_that_was_gone_on_with_says_how_long_it_has_trained(drive):
+    from contrastiveseg.results import FinetuneResult, PretrainResult
+
+    for name, result in (
+        ("fineTune", FinetuneResult("c", "m", 3, 90.0, "best", None, (), None)),
+        ("preTrain", PretrainResult("c", "m", 3, 90.0)),
+    ):
+        section = drive.panel.sections[name]
+        section.training._since = time.monotonic()
+        section._done(result)
+        assert "1.5 h" in section.status
+        assert "of it" not in section.status
 
 
 def test_the_scene_remembers_the_choices(drive, tmp_path):

@@ -115,7 +115,8 @@ class CasesTable:
         offered = [*PARTS, *(identifier for identifier, _name in self._regions)]
         chosen = labeled.region or labeled.part
         part.setCurrentIndex(offered.index(chosen) if chosen in offered else -1)
-        _name, meaning = ("", _REGION_MEANING) if labeled.region else part_words(labeled.part)
+        # The box is too narrow for most names of regions.
+        meaning = f"{part.currentText}. {_REGION_MEANING}" if labeled.region else part_words(labeled.part)[1]
         guess = _("Guessed. {why}").format(why=labeled.why) if labeled.guessed else ""
         part.setToolTip(plain_tip("\n".join(filter(None, (meaning, guess.strip())))))
 

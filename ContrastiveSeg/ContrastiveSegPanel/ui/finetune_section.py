@@ -284,8 +284,11 @@ class FineTuneSection(TrainingSection):
 
     def _done(self, result: FinetuneResult) -> None:
         self._outcome.show(result)
-        text = _("Done in {time}, {training} of it training: {name}.")
-        training = duration(60 * result.minutes)
-        self.show_done(text.format(time=self.training.time, training=training, name=self.training.output_name))
+        # One that was gone on with, or watched again, has trained before.
+        before = 60 * result.minutes > self.training.seconds
+        text = _("Done, after {training} of training: {name}.") if before else ""
+        text = text or _("Done in {time}, {training} of it training: {name}.")
+        took = {"time": duration(self.training.seconds), "training": duration(60 * result.minutes)}
+        self.show_done(text.format(**took, name=self.training.output_name))
         self.refresh()
         self._outcome.score_corrected(self.training.output)

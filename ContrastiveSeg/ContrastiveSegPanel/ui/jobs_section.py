@@ -59,11 +59,13 @@ class JobsSection(Section):
         table.setVisible(bool(self._shown))
         self.ui.jobsHint.setVisible(not self._shown)
         self._show_buttons()
+        elsewhere = sum(training.computer is not None for training in stopped)
         notes = [
             words.format(count=count)
             for words, count in (
                 (_("{count} waiting"), len(queue.waiting)),
-                (_("{count} interrupted"), len(stopped)),
+                (_("{count} not watched"), elsewhere),
+                (_("{count} interrupted"), len(stopped) - elsewhere),
             )
             if count
         ]

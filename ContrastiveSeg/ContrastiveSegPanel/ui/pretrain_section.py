@@ -21,7 +21,7 @@ from ..timer import single_shot
 from ..workflows.cases import IGNORE, VALIDATION, Case, Cases
 from ..workflows.interrupted import Interrupted
 from ..workflows.session import Session
-from ..workflows.task import Step
+from ..workflows.task import Step, duration
 from ..workflows.training import Callbacks
 from ..workflows.training_files import write_volumes
 from .device_box import chosen_device
@@ -153,7 +153,9 @@ class PreTrainSection(TrainingSection):
 
     def _done(self, result: PretrainResult) -> None:
         text = _("Done in {time}: {name}. Fine-tune it now.")
-        self.show_done(text.format(time=self.training.time, name=self.training.output_name))
+        # One that was gone on with, or watched again, has trained before.
+        took = duration(max(self.training.seconds, 60 * result.minutes))
+        self.show_done(text.format(time=took, name=self.training.output_name))
 
 
 def resuming_command(job: PretrainJob) -> str:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import slicer
 from slicer.i18n import tr as _
 
 from contrastiveseg.errors import InputError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .session import Session
 
 _CHOSEN, _KNOWN = "Computer", "Computers"
+#: How long Slicer's status bar says something.
+_SAID_MS = 10_000
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,9 @@ def add(session: Session, on_end: Callable[[], None]) -> None:
         on_end()
         return
     computer = Computer(name, command.strip() or Computer.command)
-    session.log(_("Asking {computer} whether it can compute.").format(computer=name))
+    text = _("Asking {computer} whether it can compute.").format(computer=name)
+    session.log(text)
+    slicer.util.showStatusMessage(text, _SAID_MS)
     session.worker.ask_host(computer.host, partial(_answered, session, computer, on_end))
 
 
@@ -88,7 +93,9 @@ def _answered(session: Session, computer: Computer, on_end: Callable[[], None], 
     else:
         _keep([*(one for one in known() if one.name != computer.name), computer])
         choose(computer)
-        session.log(_("{computer} can compute, and is asked to from now on.").format(computer=computer.name))
+        text = _("{computer} can compute, and is asked to from now on.").format(computer=computer.name)
+        session.log(text)
+        slicer.util.showStatusMessage(text, _SAID_MS)
     on_end()
 
 

@@ -18,7 +18,7 @@ from .computers import Computer, chosen
 from .interrupted import Interrupted, TrainingJob, folder_of, remove_files, resume_file, save_job, title
 from .queue import Entry
 from .session import Session
-from .task import Step, Steps, Task, duration
+from .task import Step, Steps, Task
 
 #: Stages of the engine's jobs that begin a curve.
 _CURVES = (Stage.TRAIN, Stage.TRAIN_FROM_SCRATCH)
@@ -103,9 +103,9 @@ class Training:
         return self.output.stem if listed else str(self.output)
 
     @property
-    def time(self) -> str:
-        """How long it has taken since its start, with its files and its scoring, in words."""
-        return duration(time.monotonic() - self._since)
+    def seconds(self) -> float:
+        """How long it has taken since it was started or gone on with here, with its files and its scoring."""
+        return time.monotonic() - self._since
 
     def prepare(self, name: str) -> Prepared:
         """Choose where the checkpoint called ``name`` goes, and make the folder for its files.

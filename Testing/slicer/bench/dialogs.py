@@ -169,6 +169,8 @@ def lay_over() -> None:
         setattr(QtWidgets.QMessageBox, kind, staticmethod(message(kind)))
 
     def text_input(parent: Any, title: str, label: str, *rest: Any) -> str:
+        if any(len(line) > 120 for line in label.splitlines()):
+            raise AssertionError(f"Qt does not wrap this, and shows it wider than the screen: {label}")
         return seam.take(Shown("input", label, title)) or ""
 
     QtWidgets.QInputDialog.getText = staticmethod(text_input)  # type: ignore[method-assign,assignment]
