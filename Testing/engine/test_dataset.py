@@ -428,6 +428,7 @@ def test_a_list_that_mixes_up_its_label_maps_is_refused(tmp_path, labels):
     [
         ({"liver": 0, "background": 1}, "liver is 0, and background 1"),
         ({"background": 0, " ": 1}, "1 has no name"),
+        ({"0": "background", "1": "tumor", "2": "Tumor"}, "two are called tumor"),
         ({"background": 0, "liver": 65536}, "labels.liver is 65536"),
         ({"background": 0, "liver": -1}, "labels.liver is -1"),
         ({"1" * 5000: "liver"}, "labels.1+...1+: expected"),

@@ -7,6 +7,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import generate_uid
 
 from contrastiveseg.errors import InputError
+from contrastiveseg.volumes.content import content_digest
 from contrastiveseg.volumes.dataset import find_cases
 from contrastiveseg.volumes.reading import read_geometry, read_volume
 
@@ -261,6 +262,19 @@ def test_a_table_of_values_is_told_of(tmp_path):
     table.ModalityLUTType = "US"
     folder = save(tmp_path / "a", ARRAY, change=lambda z, ds: setattr(ds, "ModalityLUTSequence", [table]))
     assert "ModalityLUTSequence" in read_volume(folder).doubt
+
+
+def test_what_file_managers_put_into_the_folder_does_not_change_its_content(tmp_path):
+    """Else a checkpoint would not know a case again that it has learned from."""
+    folder = save(tmp_path / "a", ARRAY)
+    before = content_digest([folder])
+    for name in (".DS_Store", "Thumbs.db"):
+        (folder / name).write_bytes(b"a view")
+    (folder / "results").mkdir()
+    (folder / "results/organs.nii.gz").write_bytes(b"labels")
+    assert content_digest([folder]) == before
+    (folder / "0.dcm").write_bytes((folder / "1.dcm").read_bytes())
+    assert content_digest([folder]) != before
 
 
 def place(ds, height):

@@ -1,4 +1,4 @@
-"""Supervised contrast that counts every class once, whatever its share: the loss of MCSC's groups.
+"""Supervised contrast that counts every class once, whatever its share: of MCSC's groups, and of synthetic labels.
 
 Sections are those of the MCSC specification.
 """

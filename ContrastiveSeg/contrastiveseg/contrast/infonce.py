@@ -4,7 +4,8 @@ The pieces bound the memory of similarities; boolean masks, a byte a pair, are n
 
 l(a) = log sum_{k in C(a)} exp(<a, k> / tau) - mean_{b in P(a)} <a, b> / tau, averaged over the anchors with a positive:
 with one positive an anchor it is InfoNCE, with several SupCon with the logarithm inside the sum ("out"). Every
-contrastive loss of the engine but MCSC's balanced one is this one with other rows, positives P and compared rows C.
+contrastive loss of the engine is this one with other rows, positives P and compared rows C, but for those in which
+classes are balanced (:mod:`.balanced_contrast`).
 """
 
 from __future__ import annotations

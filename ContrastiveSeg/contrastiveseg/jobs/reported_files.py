@@ -9,7 +9,7 @@ from pathlib import Path
 from ..descriptions import EvaluateJob, FinetuneJob, PretrainJob, SegmentJob
 from ..errors import ContrastiveSegError
 from ..events import CancelCheck
-from ..volumes.content import content_digest
+from ..volumes.content import bytes_on_disk, content_digest
 from ..volumes.dataset import find_cases
 from ..volumes.pairing import volume_files
 
@@ -102,6 +102,4 @@ def reported_outputs(job: ReportingJob, written: Sequence[Path]) -> tuple[Report
 
 
 def _reported(role: str, path: Path, keep_names: bool) -> ReportedFile:
-    parts = [path] if path.is_file() else [part for part in path.rglob("*") if part.is_file()]
-    size = sum(part.stat().st_size for part in parts)
-    return ReportedFile(role, content_digest([path]), size, path.name if keep_names else None)
+    return ReportedFile(role, content_digest([path]), bytes_on_disk([path]), path.name if keep_names else None)

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+_OF_FILE_MANAGERS = ("thumbs.db", "desktop.ini")
+
 
 def content_digest(paths: Sequence[Path]) -> str:
     """SHA-256 over the content of files, of the files in folders (DICOM series), and of those behind them
@@ -28,7 +30,12 @@ def bytes_on_disk(paths: Sequence[Path]) -> int:
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
-        yield from sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else files_behind(path)
+        yield from sorted(p for p in path.iterdir() if _is_of_series(p)) if path.is_dir() else files_behind(path)
+
+
+def _is_of_series(file: Path) -> bool:
+    """Not what lies below the folder, and what file managers put into it: they come and go, and the series stays."""
+    return file.is_file() and not file.name.startswith(".") and file.name.lower() not in _OF_FILE_MANAGERS
 
 
 def files_behind(path: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,6 +110,11 @@ def declared_in(path: Path) -> DeclaredLabels:
         raise InputError(
             f"{path}: labels: {shortened(zero)} is 0, and background {background}. 0 is always the background: give "
             "the structure another number."
+        )
+    structures = Counter(name.strip().casefold() for value, name in names.items() if value) - Counter(["background"])
+    if twice := [name for name, count in structures.items() if count > 1]:
+        raise InputError(
+            f"{path}: labels: two are called {shortened(twice[0])}. Give each structure a name of its own."
         )
     if nameless := [value for value, name in names.items() if not name.strip()]:
         raise InputError(f"{path}: labels: {nameless[0]} has no name.")
