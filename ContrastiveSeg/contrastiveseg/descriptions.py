@@ -330,7 +330,7 @@ class ImportJob(Parameters):
     source: str = parameter(
         help="whose layout it has: nnunet (a trained nnU-Net v2, ready to segment), monai (a bundle, ready to "
         "segment), macl (released 2D weights), vnet (left-atrium literature), segresnet, segresnetds (also CT-FM), "
-        "dynunet (MONAI), anatomix, nnssl (OpenMind's ResEnc-L)",
+        "dynunet, swinunetr or swinunetr-1.4 (MONAI), anatomix, nnssl (OpenMind's ResEnc-L)",
         placeholder="NAME",
     )
     output: str = parameter(help="the checkpoint to write (.safetensors)")

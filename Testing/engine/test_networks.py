@@ -119,7 +119,7 @@ def test_what_cannot_be_built_is_refused_with_what_there_is(make, says) -> None:
 
 
 def test_all_backbones_are_found_by_name() -> None:
-    assert list(available_backbones()) == ["anatomix", "segresnet", "segresnetds", "unet", "unetr", "vnet"]
+    assert list(available_backbones()) == ["anatomix", "segresnet", "segresnetds", "swinunetr", "unet", "unetr", "vnet"]
 
 
 def test_deep_logits_are_finest_first() -> None:

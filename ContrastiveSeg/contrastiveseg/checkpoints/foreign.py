@@ -18,7 +18,7 @@ from ..results import ImportResult
 from .card import Card, Provenance
 from .foreign_layouts import LAYOUTS, Layout
 from .foreign_tensors import load_content, tensors_in
-from .foreign_weights import Imported, fitted, in_our_order, network_of
+from .foreign_weights import Imported, fitted, network_of
 from .format import save
 from .header import digest
 from .licensing import check_license, inherited, tell_terms
@@ -74,7 +74,7 @@ def _backbone(path: Path, source: str) -> Imported:
     theirs = tensors_in(load_content(path), path)
     whose = f"{path} is not the network of {source!r}"
     names = _names(layout, theirs, whose)
-    weights = {ours: in_our_order(theirs[name], layout.turned) for name, ours in names.items() if ours is not None}
+    weights = {ours: layout.in_our_order(ours, theirs[name]) for name, ours in names.items() if ours is not None}
     if not weights:
         raise InputError(f"{path} holds no tensor that {source!r} knows; its first: {', '.join([*theirs][:3])}.")
     spec = network_of(weights, layout.network, whose)
@@ -86,6 +86,11 @@ def _backbone(path: Path, source: str) -> Imported:
     guesses = []
     if source == "segresnetds" and spec.arguments["norm"] == "instance":
         guesses.append("The tensors do not say how it normalizes: instance norm is assumed, not group norm.")
+    if source in ("swinunetr", "swinunetr-1.4"):
+        guesses.append(
+            "The tensors do not say which MONAI they were trained with: they are taken as those of 1.5 and later with "
+            "--from swinunetr, as those of 1.4 and earlier with --from swinunetr-1.4."
+        )
     if source == "nnssl" and not any(name.startswith("decoder.") for name in weights):
         guesses.append("The file has no decoder: that every level halves its voxels is assumed, as in ResEnc-L.")
     return Imported(

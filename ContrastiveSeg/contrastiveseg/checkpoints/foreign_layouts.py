@@ -15,6 +15,7 @@ from torch import Tensor
 from ..networks.spec import NetworkSpec
 from .foreign_tensors import Tensors
 from .nnunet_layout import nnssl_network, nnunet_name, nnunet_network
+from .swin_layout import SWIN, former_swin_network, swin_name, swin_network
 from .tensor_names import LAYERS, dimensions_of, parts_below
 
 
@@ -28,6 +29,7 @@ class Layout:
         transferred: the sub-modules worth keeping.
         absent: endings of tensors of ours that theirs does without, to be 0.
         turned: their spatial axes come as x, y, z, as MONAI and nibabel read volumes; ours are z, y, x.
+        unturned: what the names of ours begin with that take x, y, z all the same; "" for none.
         citation: whom to cite.
     """
 
@@ -36,7 +38,14 @@ class Layout:
     transferred: tuple[str, ...] = ("encoder", "decoder")
     absent: tuple[str, ...] = ()
     turned: bool = False
+    unturned: str = ""
     citation: str = ""
+
+    def in_our_order(self, name: str, tensor: Tensor) -> Tensor:
+        """Their tensor for ours of that ``name``; a convolution's weight with its spatial axes in our order."""
+        if not self.turned or tensor.ndim <= 2 or (self.unturned and name.startswith(self.unturned)):
+            return tensor
+        return tensor.permute(0, 1, *range(tensor.ndim - 1, 1, -1)).contiguous()
 
 
 def _macl_name(name: str, all_names: Mapping[str, Tensor]) -> str | None:
@@ -207,6 +216,10 @@ NNUNET_CITATION = (
 )
 
 #: By the name that ``--from`` takes.
+_SWIN_CITATION = (
+    "Hatamizadeh et al., Swin UNETR: Swin Transformers for Semantic Segmentation of Brain Tumors in MRI Images, arXiv "
+    "2201.01266."
+)
 LAYOUTS: dict[str, Layout] = {
     "macl": Layout(
         _macl_name,
@@ -243,6 +256,8 @@ LAYOUTS: dict[str, Layout] = {
         turned=True,
         citation="Myronenko, 3D MRI brain tumor segmentation, 2018; MONAI.",
     ),
+    "swinunetr": Layout(swin_name, swin_network, turned=True, unturned=SWIN, citation=_SWIN_CITATION),
+    "swinunetr-1.4": Layout(swin_name, former_swin_network, turned=True, unturned=SWIN, citation=_SWIN_CITATION),
     "anatomix": Layout(
         _anatomix_name,
         _anatomix_network,

@@ -94,8 +94,3 @@ def fitted_segmenter(
     own = {name.removeprefix("backbone."): tensor for name, tensor in network.state_dict().items()}
     every = fitted(weights, own, ("encoder", "decoder", "head"), absent, whose)
     return {name if name.startswith("head.") else f"backbone.{name}": tensor for name, tensor in every.items()}
-
-
-def in_our_order(tensor: Tensor, turned: bool) -> Tensor:
-    """A convolution's weight with its spatial axes in our order, where theirs are ``turned``: x, y, z."""
-    return tensor.permute(0, 1, *range(tensor.ndim - 1, 1, -1)).contiguous() if turned and tensor.ndim > 2 else tensor

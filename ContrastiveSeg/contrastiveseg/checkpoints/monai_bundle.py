@@ -5,6 +5,7 @@ Networks are taken by name from those that are known here; nothing in the config
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from .bundle_files import BundleFiles, bundle_files
 from .card import Card, Provenance
 from .foreign_layouts import LAYOUTS
 from .foreign_tensors import Tensors, load_content, tensors_in
-from .foreign_weights import Imported, fitted_segmenter, in_our_order, network_of
+from .foreign_weights import Imported, fitted_segmenter, network_of
 from .header import digest
 from .monai_config import Config, Part
 from .monai_plan import differs_after, labels_of, plan_of
@@ -30,6 +31,7 @@ class _Network:
     """A network of MONAI's that we have: the layout of its tensors, its head, and what shapes do not show.
 
     Attributes:
+        former: the layout in MONAI before 1.5, where another network has the same tensors there.
         head: what the names of its head's tensors begin with.
         fixed: argument -> the values that are known here, in lower case; others of the same name are refused.
     """
@@ -37,6 +39,7 @@ class _Network:
     layout: str
     head: Callable[[Tensors], str]
     fixed: Mapping[str, tuple[Any, ...]]
+    former: str = ""
 
 
 _NETWORKS = {
@@ -59,6 +62,15 @@ _NETWORKS = {
         "dynunet",
         lambda tensors: "output_block.conv.conv.",
         {"act_name": ("leakyrelu",), "norm_name": ("instance",), "res_block": (False,)},
+    ),
+    "SwinUNETR": _Network(
+        "swinunetr",
+        lambda tensors: "out.conv.conv.",
+        {
+            **{"norm_name": ("instance",), "normalize": (True,), "downsample": ("merging",), "use_hyena": (False,)},
+            "hyena_stages": (None,),
+        },
+        former="swinunetr-1.4",
     ),
 }
 #: Arguments of a norm or an activation that are known here.
@@ -83,12 +95,12 @@ def _imported(files: BundleFiles) -> Imported:
     known = _checked(part, config)
     theirs = torchscript_tensors(model) if is_torchscript(model) else tensors_in(load_content(model), model)
     whose = f"{files.weights_name} is not the {part.name} that {files.where} names"
-    layout, head = LAYOUTS[known.layout], known.head(theirs)
+    layout, head = LAYOUTS[_layout(known, metadata)], known.head(theirs)
     names: dict[str, str | None] = {
         name: f"head.{name.removeprefix(head)}" if name.startswith(head) else layout.name(name, theirs)
         for name in theirs
     }
-    weights = {ours: in_our_order(theirs[name], layout.turned) for name, ours in names.items() if ours is not None}
+    weights = {ours: layout.in_our_order(ours, theirs[name]) for name, ours in names.items() if ours is not None}
     spec = network_of(weights, layout.network, whose)
     if "head.weight" not in weights:
         raise InputError(f"{whose}: it has no {head}weight.")
@@ -117,6 +129,23 @@ def _imported(files: BundleFiles) -> Imported:
         tuple(name for name, ours in names.items() if ours is None),
         notes=(f"Taken: {files.weights_name}.", *notes),
     )
+
+
+def _layout(known: _Network, metadata: Mapping[str, Any]) -> str:
+    """The layout of the network in the MONAI of the bundle.
+
+    Raises:
+        InputError: it depends on MONAI's version, and the metadata do not say that.
+    """
+    if not known.former:
+        return known.layout
+    version = re.match(r"(\d+)\.(\d+)", str(metadata.get("monai_version", "")))
+    if version is None:
+        raise InputError(
+            "metadata.json does not say the monai_version, and this network is another one in MONAI before 1.5. Add "
+            "the version that it was trained with."
+        )
+    return known.layout if (int(version[1]), int(version[2])) >= (1, 5) else known.former
 
 
 def _checked(part: Part, config: Config) -> _Network:

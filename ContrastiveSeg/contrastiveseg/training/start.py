@@ -68,7 +68,7 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
         seen = _at_working_spacing(job, native, job.dimensions, voxels, cases, run)
         spec, _ = choose_network(job.network, job.size, job.dimensions, seen, run.device)
         rule, voxels = PatchRule(build(spec).total_stride), _patch_voxels(voxels, job.dimensions, run)
-        plan = make_plan(seen, job.dimensions, rule, voxels)
+        plan = _with_a_norm(make_plan(seen, job.dimensions, rule, voxels), rule)
         return Start(spec, dataclasses.replace(plan, volume_spacing=finer_than_working(native.spacing, plan.spacing)))
     path = Path(job.checkpoint or "")
     card, weights = load(path)
@@ -78,7 +78,7 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
     if card.plan.generic or job.resolution != "auto":
         seen = _at_working_spacing(job, native, card.plan.dimensions, voxels, cases, run)
     voxels = _patch_voxels(voxels, card.plan.dimensions, run)
-    plan = adapt_plan(card.plan, seen, rule, voxels, keep_spacing=job.resolution == "auto")
+    plan = _with_a_norm(adapt_plan(card.plan, seen, rule, voxels, keep_spacing=job.resolution == "auto"), rule)
     plan = dataclasses.replace(plan, volume_spacing=finer_than_working(native.spacing, plan.spacing))
     for index, (expected, found) in enumerate(zip(plan.channels, seen.channels, strict=True)):
         if mismatch := modality_mismatch(expected.modality, found.modality, index):
@@ -88,6 +88,15 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
         run.emit(events.warning(_single_slices(path.name, slices)))
     # A generic starter may meet several channels: its first convolution is refitted to them.
     return Start(dataclasses.replace(card.network, in_channels=len(plan.channels)), plan, card, weights, digest(path))
+
+
+def _with_a_norm(plan: Plan, rule: PatchRule) -> Plan:
+    """``plan`` with a patch of more than one voxel at the bottleneck, of which instance norm can make nothing."""
+    if plan.patch_shape != rule.multiple:
+        return plan
+    doubled = 1 if plan.dimensions == 2 and plan.slice_axis == 2 else 2
+    z, y, x = (2 * n if axis == doubled else n for axis, n in enumerate(plan.patch))
+    return dataclasses.replace(plan, patch=(z, y, x))
 
 
 def _single_slices(name: str, slices: int) -> str:
