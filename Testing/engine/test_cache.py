@@ -17,7 +17,7 @@ from contrastiveseg.data.cache import CachedCase, preprocess, remove_cache
 from contrastiveseg.data.cached_volumes import CachedVolumes
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.events import Event, Log
-from contrastiveseg.planning.plan import Channel, Plan
+from contrastiveseg.planning.plan import Channel, Normalization, Plan
 from contrastiveseg.volumes.dataset import find_cases
 
 PLAN = Plan(3, (Channel("image", "MR"),), (20.0, 20.0, 22.0), (8, 16, 16))
@@ -354,3 +354,14 @@ def test_an_image_with_nothing_to_see_is_told(tmp_path):
     seen: list[Event] = []
     preprocess(find_cases([tmp_path / "a.nii.gz"]), PLAN, tmp_path / "cache", emit=seen.append)
     assert any("Case a: every voxel of its image" in event.text for event in seen if isinstance(event, Log))
+
+
+def test_values_beyond_half_precision_stay_numbers(tmp_path):
+    """An imported network may take intensities as they are."""
+    array = np.random.default_rng(0).normal(0, 1e6, (12, 16, 16)).astype(np.float32)
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "a.nii.gz"))
+    plan = Plan(3, (Channel("image", "other", Normalization("none")),), (1.0, 1.0, 1.0), (8, 16, 16))
+    (cached,) = preprocess(find_cases([tmp_path / "a.nii.gz"]), plan, tmp_path)
+    crop = CachedVolumes(tmp_path, [cached]).crop(0, (0, 0, 0), (12, 16, 16))
+    assert np.isfinite(crop).all()
+    assert crop.max() == np.finfo(np.float16).max

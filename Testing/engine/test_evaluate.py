@@ -261,6 +261,12 @@ def test_nothing_comparable_is_an_error(folders):
         evaluate(*folders, LABELS)
 
 
+def test_a_structure_that_the_reference_lacks_is_told_of(folders):
+    write(folders[1] / "a.nii.gz", np.zeros_like(truth()))
+    lines = to_lines(evaluate(*folders, LABELS))
+    assert "A structure was found 2 times where the reference has nothing of it (Dice 0, no distance)." in lines
+
+
 def test_names_are_no_formulas_for_a_spreadsheet(folders):
     evaluation = evaluate(*folders, {1: "=HYPERLINK(1)"})
     case = replace(evaluation.cases[0], case="-a")

@@ -6,7 +6,13 @@ import pytest
 
 from contrastiveseg.data.cache import CachedCase
 from contrastiveseg.errors import InputError
-from contrastiveseg.training.label_checks import check_same_values, warn_of_copies, warn_of_rare_labels
+from contrastiveseg.training.label_checks import (
+    check_same_values,
+    tell_unused_maps,
+    warn_of_copies,
+    warn_of_rare_labels,
+)
+from contrastiveseg.volumes.dataset import find_cases
 
 
 def cases_of(**values):
@@ -59,3 +65,15 @@ def test_one_image_under_two_names_is_warned_of():
     assert texts(warn_of_copies, cases) == []
     (text,) = texts(warn_of_copies, [*cases, replace(cases[0], name="d")])
     assert text.startswith("a and d have the same image")
+
+
+def test_a_label_map_whose_volume_is_lost_is_told(tmp_path):
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    for folder, names in ((images, "ab"), (labels, "abc")):
+        folder.mkdir()
+        for name in names:
+            (folder / f"{name}.nii.gz").touch()
+    found = find_cases([images], [labels])
+    assert texts(tell_unused_maps, [str(images)], found) == ["1 label map has no volume by that name, and no use: c."]
+    # Who names volumes one by one may want these alone.
+    assert texts(tell_unused_maps, [str(images / "a.nii.gz")], found[:1]) == []

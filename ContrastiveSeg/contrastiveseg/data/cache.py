@@ -50,6 +50,8 @@ _OLD_FILES = "*.places.npy"
 _FOREGROUND_VOXELS = 2000
 #: The most cases that are prepared at the same time; what takes turns in the interpreter leaves more threads nothing.
 _MOST_THREADS = 8
+#: What float16 holds.
+_LARGEST = 65504.0
 #: What preparing a case holds in memory, in volumes of float32.
 _COPIES = 6
 #: Endings of a case's arrays: always there, and those of labeled cases.
@@ -219,6 +221,8 @@ def _preprocess_case(
 ) -> CachedCase:
     volume = read_channels(case.images, len(preprocessor.plan.channels))
     image = preprocessor.image(volume)
+    # Networks of others may take values as they are, which can be larger than a float16 is.
+    np.clip(image, -_LARGEST, _LARGEST, out=image)
     checksum = _write(folder / f"{key}{IMAGE}", image.astype(np.float16))
     (z, y, x), box, doubt = image.shape[1:], _body_box(image), volume.doubt
     cached = CachedCase(case.name, key, digest, (z, y, x), len(image), box, None, doubt=doubt, checksums=(checksum,))

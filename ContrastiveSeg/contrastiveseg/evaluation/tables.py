@@ -101,6 +101,9 @@ def to_lines(evaluation: Evaluation) -> list[str]:
     )
     if evaluation.overall.n_empty_prediction:
         lines.append("Missed: cases in which the prediction has nothing of the structure (Dice 0, no distance).")
+    if invented := evaluation.overall.n_empty_reference:
+        times = "once" if invented == 1 else f"{invented} times"
+        lines.append(f"A structure was found {times} where the reference has nothing of it (Dice 0, no distance).")
     if others := evaluation.unreferenced:
         count = "1 prediction has" if len(others) == 1 else f"{len(others)} predictions have"
         lines.append(f"{count} no reference: {first_names(others)}.")

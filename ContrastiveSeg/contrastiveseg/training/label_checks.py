@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
-from .. import events
+from .. import events, files
 from ..checkpoints.learned_cases import first_names
 from ..data.cache import CachedCase
 from ..errors import InputError
+from ..volumes.dataset import CaseFiles
+from ..volumes.pairing import volume_files
 
 #: "Labeled" in masks that were made as 8-bit pictures.
 _WHITE = 255
@@ -35,6 +38,18 @@ def check_same_values(cases: Sequence[CachedCase], emit: events.Emit) -> None:
     emit(
         events.warning(f"The label maps hold different numbers, each learned as another structure: {listed}. {way_out}")
     )
+
+
+def tell_unused_maps(images: Sequence[str], cases: Sequence[CaseFiles], emit: events.Emit) -> None:
+    """Tell of label maps in the folders of those used that are of none of ``cases``, where ``images`` are folders: an
+    image may have been lost on the way."""
+    if not all(Path(path).is_dir() for path in images):
+        return
+    used = {case.labels for case in cases if case.labels}
+    folders = {path.parent for path in used} - {image.parent for case in cases for image in case.images}
+    if unused := [files.stem(f) for folder in sorted(folders) for f in volume_files(folder) if f not in used]:
+        maps = "1 label map has" if len(unused) == 1 else f"{len(unused)} label maps have"
+        emit(events.log(f"{maps} no volume by that name, and no use: {first_names(unused)}."))
 
 
 def warn_of_copies(cases: Sequence[CachedCase], emit: events.Emit) -> None:

@@ -23,7 +23,7 @@ from ..serialization import from_json
 from ..volumes.dataset import CaseFiles, check_labels_chosen
 from ..volumes.dataset_json import background_value, declared_labels, read_json
 from ..volumes.named_labels import names_of, with_common_values
-from .label_checks import check_same_values, warn_of_copies, warn_of_rare_labels
+from .label_checks import check_same_values, tell_unused_maps, warn_of_copies, warn_of_rare_labels
 from .labeled_part import check_labeled_part, with_structures
 from .run import Run
 from .setup import cases_of, prepared
@@ -51,6 +51,7 @@ def labeled_cases(job: FinetuneJob, found: Sequence[CaseFiles], emit: events.Emi
     cases = [case for case in found if case.labels]
     if not cases:
         raise InputError("None of the volumes has a label map. Give --labels, or a dataset.json that names them.")
+    tell_unused_maps(job.images, found, emit)
     names = named_labels(job)
     declared = {**names.names, **({} if names.ignore is None else {names.ignore: "ignore"})}
     cases = with_common_values(cases, declared, names.where, emit)
