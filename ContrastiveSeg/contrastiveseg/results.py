@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .serialization import from_json
@@ -177,6 +177,8 @@ class SegmentResult:
         left_out: case -> label -> ml that were left out as apart from its largest piece.
         seconds: by stage, see :data:`.segmentation.segment.STAGES`.
         peak_memory: bytes (0: unknown).
+        distances: case -> its distance from the training, see :class:`.checkpoints.familiarity.Familiarity`; without
+            those of which it is not known.
     """
 
     written: tuple[str, ...]
@@ -185,6 +187,7 @@ class SegmentResult:
     seconds: Mapping[str, float]
     peak_memory: int
     kept: tuple[str, ...] = ()
+    distances: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -261,6 +264,7 @@ class QualityCase:
         uncertainty: mean normalized entropy in and around the structures; None without a map.
         unlike: in what the volume differs from those the checkpoint was trained on, in sentences.
         reasons: what sets it apart from the other cases, in words; ``unlike`` is among them.
+        distance: from the training, see :class:`.checkpoints.familiarity.Familiarity`; None where it is not known.
         world: (x, y, z) in mm (LPS) of the place to look at first.
         image, segmentation: the files; of several channels the first. picture: the PNG written, None without any.
     """
@@ -276,6 +280,7 @@ class QualityCase:
     image: str = ""
     segmentation: str = ""
     picture: str | None = None
+    distance: float | None = None
 
 
 @dataclass(frozen=True)

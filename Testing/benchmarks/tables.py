@@ -238,3 +238,47 @@ def labeled_slices(runs: Sequence[dict[str, Any]]) -> str:
         cells = [f"{spread(group.dice, 3)} ({len(group.dice)})" if group else "-" for group in found]
         rows.append((_CHOICES[choice].format(slices), f"{painted:.0f}", *cells))
     return markdown(("Labeled slices", "Number", *(f"{steps} steps" for steps in budgets)), rows)
+
+
+#: The distance from which on the user is told, and the set of each column, in words.
+FAR = 2.0
+_DISTANCE_SETS = {"LA_half": "Left atrium, 4 cases", "Hippocampus": "Hippocampus, 10 cases"}
+
+
+def distance(runs: Sequence[dict[str, Any]]) -> str:
+    """Of ``distance.py``: by kind of volume, the share that is told to be far over all seeds, and median distances."""
+    shipped = [r for r in runs if "shipped" in r["candidate"]]
+    columns = ["Told to be unlike the training, median distance"]
+    kinds = list(dict.fromkeys(kind for run in shipped for kind in run["distances"]))
+    cells: dict[str, list[str]] = {kind: [] for kind in kinds}
+    for name, words in _DISTANCE_SETS.items():
+        mine = [r["distances"] for r in shipped if r["set"] == name]
+        columns.append(f"{words} ({len(mine)} networks)")
+        for kind in kinds:
+            values = [value for distances in mine for value in distances[kind]]
+            told = sum(value > FAR for value in values)
+            cells[kind].append(f"{told} of {len(values)}, {statistics.median(values):.1f}")
+    return markdown(columns, [(kind, *cells[kind]) for kind in kinds])
+
+
+def distance_candidates(runs: Sequence[dict[str, Any]]) -> str:
+    """Of ``distance.py``: how many of the others are farther than every right volume, and the correlation with Dice."""
+    columns = ["Compared"]
+    for words in _DISTANCE_SETS.values():
+        columns += [f"{words}: farther than all right ones", "Correlation with Dice"]
+    rows = []
+    for candidate in dict.fromkeys(r["candidate"] for r in reversed(runs)):
+        cells = []
+        for name in _DISTANCE_SETS:
+            mine = [r for r in runs if (r["set"], r["candidate"]) == (name, candidate)]
+            beyond = [
+                value > max(run["distances"]["right"])
+                for run in mine
+                for kind, values in run.get("distances", {}).items()
+                for value in values
+                if kind != "right"
+            ]
+            cells.append(f"{statistics.fmean(beyond):.0%}" if beyond else "-")
+            cells.append(spread([run["correlation"] for run in mine], 2))
+        rows.append((candidate, *cells))
+    return markdown(columns, rows)

@@ -85,6 +85,7 @@ LIGHT = (
     "command_line",
     "planning.plan",
     "planning.patch",
+    "checkpoints.familiarity",
     "checkpoints.licensing",
     "checkpoints.nnunet_files",
     "checkpoints.bundle_files",

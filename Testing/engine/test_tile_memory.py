@@ -52,8 +52,9 @@ def test_a_volume_is_copied_in_once_its_labels_out_once_and_no_tile_is_waited_fo
         predictor, tried = on_gpu(opened)
         found = predictor.predict(large)
     assert sum(tried) >= 27
-    # The volume and the weights of each of three axes go in, the labels come out.
-    assert gpu.counts == {"in": 1 + 3, "out": 1, "synchronized": 1}
+    # The volume and the weights of each of three axes go in, the labels come out, and in the end the means of features.
+    assert gpu.counts == {"in": 1 + 3, "out": 1 + 1, "synchronized": 1}
+    assert found.distance == pytest.approx(expected.distance, rel=1e-3)
     assert np.mean(found.labels.array == expected.labels.array) > 0.999
 
 

@@ -66,6 +66,8 @@ def test_a_folder_is_segmented_goes_on_and_shows_where_to_look(batch, module, wa
     assert "2 label maps" in ui.batchStatusLabel.text
     assert sorted(cells(ui)) == ["synthetic_00000", "synthetic_00001"]
     assert all(0 < float(text) < 1 for text in cells(ui, 2))
+    # These are volumes of the training.
+    assert all(0 < float(text) < 2 for text in cells(ui, 3))
     slicer.util.mainWindow().show()
     slicer.util.mainWindow().resize(420, 900)
     screenshot(slicer.util.mainWindow(), "batch")
@@ -140,7 +142,7 @@ def test_a_volume_gone_from_the_scene_is_told(batch, module, wait_for, dialogs):
 
     case = QualityCase("CT", 0.5, {"liver": 3.0}, {"liver": 2}, None, (), (), (0.0, 0.0, 0.0))
     batch._quality.show(Looked("two volumes", (case,), in_scene({"CT": "gone"}), batch.session.folder() / "none"))
-    assert cells(batch.ui, 3) == ["liver 3 ml in 2 pieces"]
+    assert (cells(batch.ui, 3), cells(batch.ui, 4)) == ([""], ["liver 3 ml in 2 pieces"])
     batch.ui.qualityTable.cellClicked(0, 0)
     assert dialogs.errors() == ["CT is no longer in the scene."]
 

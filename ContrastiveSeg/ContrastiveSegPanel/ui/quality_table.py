@@ -17,7 +17,8 @@ from ..workflows.quality import Looked, forget
 from ..workflows.session import Session
 from .save_dialog import file_to_write
 
-_CASE, _DOUBT, _UNCERTAINTY, _WHY = range(4)
+_CASE, _DOUBT, _UNCERTAINTY, _DISTANCE, _WHY = range(5)
+_NUMBERS = (_DOUBT, _UNCERTAINTY, _DISTANCE)
 
 
 class QualityTable:
@@ -29,7 +30,7 @@ class QualityTable:
         header = ui.qualityTable.horizontalHeader()
         header.setSectionResizeMode(_CASE, qt.QHeaderView.Stretch)
         header.setSectionResizeMode(_WHY, qt.QHeaderView.Stretch)
-        for column in (_DOUBT, _UNCERTAINTY):
+        for column in _NUMBERS:
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         ui.qualityTable.connect("cellClicked(int,int)", self._show_place)
         ui.qualityTable.connect("cellActivated(int,int)", self._show_place)
@@ -44,13 +45,14 @@ class QualityTable:
         ui.qualityTable.setRowCount(len(cases))
         for row, case in enumerate(cases):
             uncertainty = "" if case.uncertainty is None else f"{case.uncertainty:.3f}"
-            texts = (case.name, f"{case.doubt:.2f}", uncertainty, "; ".join(case.reasons) or _measures(case))
+            distance = "" if case.distance is None else f"{case.distance:.1f}"
+            texts = (case.name, f"{case.doubt:.2f}", uncertainty, distance, "; ".join(case.reasons) or _measures(case))
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(
                     plain_tip(f"{case.name}\n{text}\n{_measures(case)}" if column in (_CASE, _WHY) else text)
                 )
-                if column in (_DOUBT, _UNCERTAINTY):
+                if column in _NUMBERS:
                     item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
                 ui.qualityTable.setItem(row, column, item)
         for widget in (ui.qualityTable, ui.qualityHint, ui.qualityNamesCheckBox, ui.exportQualityButton):

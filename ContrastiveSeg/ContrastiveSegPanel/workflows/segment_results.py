@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from contrastiveseg.checkpoints.card import Label
+from contrastiveseg.checkpoints.familiarity import FAR
 from contrastiveseg.results import SegmentResult
 
 from ..mrml import scene
@@ -95,6 +96,8 @@ def summary(work: Segmenting, result: SegmentResult, seconds: float) -> str:
     text = _("Done: {what}, {seconds:.1f} s.").format(what=what, seconds=seconds)
     if work.has_region:
         text += " " + _("Only the region was segmented; the rest is empty.")
+    if any(distance > FAR for distance in result.distances.values()):
+        text += " " + _("It looks unlike the volumes of the training, see the log: look at the result closely.")
     return text + " " + _("Islands were left out; the log says of what.") if result.left_out else text
 
 

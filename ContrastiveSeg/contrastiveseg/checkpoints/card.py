@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ..errors import InputError
 from ..networks.spec import NetworkSpec
 from ..planning.plan import MOST_OVERLAP, Plan, is_orientation
+from .familiarity import Familiarity
 
 #: Raised whenever an older reader would misunderstand the card.
 SCHEMA = 3
@@ -103,6 +104,8 @@ class Card:
         transferred: the backbone's sub-modules that were trained and are worth loading.
         decision: how a voxel's class follows from the logits. "largest": the one with the largest. "last": of the
             classes 1..n whose logit is above 0 the last one, else the background; nnU-Net's regions, which overlap.
+        familiarity: what its labeled cases look like to it; None where that is not known, as in checkpoints that are
+            only pre-trained, imported or of earlier versions.
 
     >>> import contrastiveseg as cs
     >>> card = cs.inspect("organs.safetensors")
@@ -119,6 +122,7 @@ class Card:
     one_piece: tuple[int, ...] = ()
     transferred: tuple[str, ...] = ("encoder", "decoder")
     decision: Decision = "largest"
+    familiarity: Familiarity | None = None
     provenance: Provenance = field(default_factory=Provenance)
     schema: int = SCHEMA
 
@@ -149,6 +153,7 @@ def check_card(card: Card, where: str) -> None:
         (len(values) == len(set(values)), "two labels have the same value"),
         (len(values) <= 255, "there can be at most 255 labels"),
         (set(card.one_piece) <= set(values), "one_piece names a value that no label has"),
+        (card.familiarity is None or _is_sound(card.familiarity), "familiarity needs levels with a spread above 0"),
     ):
         if not holds:
             raise InputError(f"{where}: {words}. The file is damaged or was changed by hand; copy it again.")
@@ -165,3 +170,8 @@ def check_segments(card: Card, path: Path) -> None:
             f"{path} was only pre-trained ({card.method}) and knows no labels yet. Fine-tune it first: "
             f"contrastiveseg finetune --checkpoint {path} --images ... --labels ..."
         )
+
+
+def _is_sound(familiarity: Familiarity) -> bool:
+    levels, spread = familiarity.center, familiarity.spread
+    return familiarity.cases > 0 and 0 < len(levels) == len(spread) and all(levels) and min(spread) > 0

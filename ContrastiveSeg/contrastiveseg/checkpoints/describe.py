@@ -38,6 +38,7 @@ def card_rows(card: Card, _: Callable[[str], str] = str) -> list[tuple[str, str]
         else ("from", _("scratch")),
         ("trained on", _training(origin, _)),
         ("labeled part", _labeled_part(origin, _)),
+        ("familiar with", _familiar(card, _)),
         *(("not drawn", text) for text in _not_drawn(card, _)),
         *(("intervened", text) for text in origin.interventions),
         ("made", origin.created and _("{date} by {software}").format(date=origin.created, software=origin.software)),
@@ -77,6 +78,12 @@ def _training(origin: Provenance, _: Callable[[str], str]) -> str:
     return _("{volumes}, {steps} steps, {minutes:g} min, seed {seed}").format(
         volumes=volumes, steps=origin.steps, minutes=origin.minutes, seed=origin.seed
     )
+
+
+def _familiar(card: Card, _: Callable[[str], str]) -> str:
+    if card.familiarity is None:
+        return ""
+    return _("the looks of {count} labeled volumes, and tells volumes unlike them").format(count=card.familiarity.cases)
 
 
 def _kept(origin: Provenance, _: Callable[[str], str]) -> str:

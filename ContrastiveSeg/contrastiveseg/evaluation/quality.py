@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from .. import events
 from ..checkpoints.card import Card, Label
+from ..checkpoints.familiarity import FAR, far_text
 from ..checkpoints.header import read_card
 from ..descriptions import QualityJob
 from ..errors import Cancelled, InputError
@@ -27,6 +28,7 @@ from ..volumes.alignment import check_same_grid
 from ..volumes.components import Components, pieces_of
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.dataset_json import declared_channels, declared_labels
+from ..volumes.origin import read_distance
 from ..volumes.pairing import labels_by_case, volume_files
 from ..volumes.plausible_labels import check_no_image
 from ..volumes.reading import read_channels, read_labels, read_volume
@@ -49,6 +51,7 @@ class Measured:
     Attributes:
         volumes: label value -> ml. pieces: label value -> number of connected pieces.
         world: (x, y, z) in mm (LPS) of the place to look at.
+        distance: from the training, as the segmentation's header says it; None where it does not.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Measured:
     uncertainty: float | None
     unlike: tuple[str, ...]
     world: tuple[float, float, float]
+    distance: float | None = None
 
 
 def quality(
@@ -102,6 +106,9 @@ def quality(
                 temporary.write_bytes(pictures[name])
     if drawn:
         emit(events.log(f"{len(pictures)} pictures in {job.pictures}, named after their cases."))
+    if unknown := sum(found.distance is None for found in measured):
+        told = f"is not known of {unknown} of {len(measured)} segmentations, so it does not count"
+        emit(events.log(f"The distance from the training {told}."))
     files = {case.name: case for case in cases}
     ranked = [_with_files(case, files[case.name], drawn) for case in by_doubt(measured, _names(job, card, measured))]
     for position, entry in enumerate(ranked, start=1):
@@ -124,23 +131,23 @@ def by_doubt(measured: Sequence[Measured], names: Mapping[int, str]) -> list[Qua
     """``measured`` as cases with their doubt and its reasons, the most doubtful first.
 
     Doubt is the mean, over what is known of all cases, of the share of the other cases that have less of it: of
-    uncertainty; of the largest deviation of a structure's volume from its median, as the logarithm of their ratio; of
-    pieces beyond the median number; of ways in which the volume is unlike those trained on. A structure that more than
-    half of the cases have and one lacks deviates infinitely.
+    uncertainty; of the distance from the training; of the largest deviation of a structure's volume from its median, as
+    the logarithm of their ratio; of pieces beyond the median number; of ways in which the volume is unlike those
+    trained on. A structure that more than half of the cases have and one lacks deviates infinitely.
 
     Args:
         names: label value -> name of the structures to look for.
     """
     usual = {value: _usual_volume(measured, value) for value in names}
     pieces = {value: median([case.pieces.get(value, 0) for case in measured]) for value in names}
-    uncertainty = [case.uncertainty for case in measured]
     signs: list[list[float]] = [
         [max((_deviation(case.volumes.get(v, 0.0), usual[v]) for v in names), default=0.0) for case in measured],
         [sum(max(case.pieces.get(v, 0) - pieces[v], 0) for v in names) for case in measured],
         [len(case.unlike) for case in measured],
     ]
-    if None not in uncertainty:
-        signs.append([float(value or 0) for value in uncertainty])
+    for known in ([case.uncertainty for case in measured], [case.distance for case in measured]):
+        if None not in known:
+            signs.append([float(value or 0) for value in known])
     cases = []
     for index, case in enumerate(measured):
         shares = [sum(other < values[index] for other in values) / max(len(values) - 1, 1) for values in signs]
@@ -154,6 +161,7 @@ def by_doubt(measured: Sequence[Measured], names: Mapping[int, str]) -> list[Qua
                 unlike=case.unlike,
                 reasons=_reasons(case, names, usual, pieces),
                 world=case.world,
+                distance=case.distance,
             )
         )
     return sorted(cases, key=lambda case: (-case.doubt, -(case.uncertainty or 0), case.name))
@@ -184,6 +192,8 @@ def _reasons(
             reasons.append(f"{name} {ml / expected:.2g} times the median")
         if case.pieces.get(value, 0) > max(pieces[value], 1):
             reasons.append(f"{name} in {case.pieces[value]} pieces")
+    if case.distance is not None and case.distance > FAR:
+        reasons.append(far_text(case.distance, "the volume").removesuffix("."))
     return (*reasons, *case.unlike)
 
 
@@ -207,7 +217,7 @@ def _measure(
                 f"{map_file} is no uncertainty map: it holds {unsure.array.min():g} to {unsure.array.max():g}, where 0 "
                 "to 1 is wanted. Give those that segment --uncertainty wrote."
             )
-        uncertainty, voxel = _uncertainty(unsure.array[0], labels)
+        uncertainty, voxel = uncertainty_around(unsure.array[0], labels)
     ml = volume.geometry.voxel_volume_ml
     measured = Measured(
         case.name,
@@ -216,6 +226,7 @@ def _measure(
         uncertainty,
         _unlike(volume, card),
         volume.geometry.position(voxel),
+        read_distance(case.labels),
     )
     colors = {label.value: label.color for label in (card.labels if card else ()) if label.color}
     return measured, thumbnail_png(volume, labels, voxel, colors) if with_picture else b""
@@ -230,7 +241,7 @@ def _place(pieces: Mapping[int, Components], shape: Sequence[int]) -> tuple[int,
     return tuple(n // 2 for n in shape)
 
 
-def _uncertainty(entropy: np.ndarray, labels: np.ndarray) -> tuple[float, tuple[int, int, int]]:
+def uncertainty_around(entropy: np.ndarray, labels: np.ndarray) -> tuple[float, tuple[int, int, int]]:
     """Mean of a map (z, y, x) in and around the structures, everywhere without any, and the voxel that has the most
     around it."""
     region = labels > 0

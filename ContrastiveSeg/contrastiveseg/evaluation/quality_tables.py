@@ -34,18 +34,20 @@ def without_names(cases: Sequence[QualityCase]) -> list[QualityCase]:
 
 
 def to_csv(cases: Sequence[QualityCase]) -> str:
-    """The columns case, doubt, uncertainty, ml and pieces of each structure, reasons; what is not known is empty."""
+    """The columns case, doubt, uncertainty, distance, ml and pieces of each structure, reasons; what is not known is
+    empty."""
     names = _structures(cases)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     volumes, pieces = ([f"{name} {what}" for name in names] for what in ("ml", "pieces"))
-    writer.writerow(["case", "doubt", "uncertainty", *map(inert, (*volumes, *pieces)), "reasons"])
+    writer.writerow(["case", "doubt", "uncertainty", "distance", *map(inert, (*volumes, *pieces)), "reasons"])
     for case in cases:
         uncertainty = "" if case.uncertainty is None else f"{case.uncertainty:.4f}"
+        distance = "" if case.distance is None else f"{case.distance:.2f}"
         ml = [f"{case.volumes_ml[name]:.4g}" for name in names]
         count = [case.pieces[name] for name in names]
         reasons = inert("; ".join(case.reasons))
-        writer.writerow([inert(case.name), f"{case.doubt:.3f}", uncertainty, *ml, *count, reasons])
+        writer.writerow([inert(case.name), f"{case.doubt:.3f}", uncertainty, distance, *ml, *count, reasons])
     return text.getvalue()
 
 
@@ -60,6 +62,7 @@ def to_html(pictures: Sequence[Picture]) -> str:
         "<p>The most doubtful first: doubt is from 0 to 1, by comparison with the other cases. It says where to look, "
         "not what is wrong. The pictures are slices of the volumes through the place to look at first.</p>\n"
         '<table><tr><th>Slice</th><th>Case</th><th class="number">Doubt</th><th class="number">Uncertainty</th>'
+        '<th class="number">Distance from training</th>'
         f"{head}<th>Why</th></tr>\n{rows}\n</table></body></html>\n"
     )
 
@@ -69,11 +72,13 @@ def _row(picture: Picture, names: Sequence[str]) -> str:
     source = base64.b64encode(picture.png).decode("ascii")
     name = html.escape(case.name)
     uncertainty = "" if case.uncertainty is None else f"{case.uncertainty:.3f}"
+    distance = "" if case.distance is None else f"{case.distance:.1f}"
     cells = "".join(f'<td class="number">{case.volumes_ml[n]:.4g} ({case.pieces[n]})</td>' for n in names)
     reasons = "<br>".join(html.escape(reason) for reason in case.reasons)
     return (
         f'<tr><td><img alt="" src="data:image/png;base64,{source}"></td><td>{name}</td>'
-        f'<td class="number">{case.doubt:.2f}</td><td class="number">{uncertainty}</td>{cells}<td>{reasons}</td></tr>'
+        f'<td class="number">{case.doubt:.2f}</td><td class="number">{uncertainty}</td>'
+        f'<td class="number">{distance}</td>{cells}<td>{reasons}</td></tr>'
     )
 
 

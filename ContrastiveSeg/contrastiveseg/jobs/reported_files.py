@@ -11,6 +11,7 @@ from ..errors import ContrastiveSegError
 from ..events import CancelCheck
 from ..volumes.content import bytes_on_disk, content_digest
 from ..volumes.dataset import find_cases
+from ..volumes.origin import read_distance
 from ..volumes.pairing import volume_files
 
 ReportingJob = PretrainJob | FinetuneJob | SegmentJob | EvaluateJob
@@ -20,12 +21,14 @@ _OUTPUTS = ("output", "probabilities", "uncertainty", "timings", "csv")
 
 @dataclass(frozen=True)
 class ReportedFile:
-    """A file, or a folder with a DICOM series: the option it belongs to, its hash and size, its name where kept."""
+    """A file, or a folder with a DICOM series: the option it belongs to, its hash and size, its name where kept; of a
+    label map that was made the distance of its volume from the training, where that is known."""
 
     role: str
     sha256: str
     bytes: int
     name: str | None
+    distance: float | None = None
 
 
 def reported_inputs(job: ReportingJob, cancelled: CancelCheck) -> tuple[ReportedFile, ...]:
@@ -102,4 +105,7 @@ def reported_outputs(job: ReportingJob, written: Sequence[Path]) -> tuple[Report
 
 
 def _reported(role: str, path: Path, keep_names: bool) -> ReportedFile:
-    return ReportedFile(role, content_digest([path]), bytes_on_disk([path]), path.name if keep_names else None)
+    # Label maps alone say it.
+    distance = read_distance(path) if role == "output" else None
+    name = path.name if keep_names else None
+    return ReportedFile(role, content_digest([path]), bytes_on_disk([path]), name, distance)

@@ -113,7 +113,7 @@ def write_dicom_seg(
         ) from problem
     if origin:
         segmentation.file_meta.PrivateInformationCreatorUID = _CREATOR
-        segmentation.file_meta.PrivateInformation = origin_text(origin).encode().ljust(48)
+        segmentation.file_meta.PrivateInformation = origin_text(origin).encode().ljust(80)
     with replacing(path, durable=True) as temporary:
         segmentation.save_as(temporary, enforce_file_format=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -28,8 +29,9 @@ from .one_piece import without_islands
 from .region import VoxelBox, only_in, working_box
 from .restoring import restore
 from .sliding_window import OnTile, sliding_window
+from .tile_features import TileFeatures
 from .tile_memory import NotEnoughMemory, tiles_at_once, within_memory
-from .tiles import Tiling, fit_tiles
+from .tiles import Tiling, fit_tiles, thinned
 from .timings import Timings
 
 
@@ -37,13 +39,15 @@ from .timings import Timings
 class Prediction:
     """A label map on the volume's own grid; on request probabilities (classes, z, y, x) and uncertainty (z, y, x).
 
-    ``left_out`` holds, by the label's name, the ml of the islands that were removed (:mod:`.one_piece`).
+    ``left_out`` holds, by the label's name, the ml of the islands that were removed (:mod:`.one_piece`). ``distance``
+    is that from the training (:class:`.checkpoints.familiarity.Familiarity`), None where it is not known.
     """
 
     labels: LabelMap
     probabilities: np.ndarray | None
     uncertainty: np.ndarray | None
     left_out: Mapping[str, float] = field(default_factory=dict)
+    distance: float | None = None
 
 
 class Predictor:
@@ -137,10 +141,13 @@ class Predictor:
         timings: Timings | None = None,
         tell: Callable[[str], None] | None = None,
         every_tile: bool = False,
+        features: TileFeatures | None = None,
+        tiling: Tiling | None = None,
     ) -> Tensor:
         """Logits (classes, z, y, x) of a prepared image.
 
         Args:
+            features: gets what the network makes of the tiles. tiling: of the image; None for that of :meth:`predict`.
             tell: gets a sentence where the GPU's memory does not hold one tile, and the CPU computes instead; without
                 it that is refused.
             every_tile: see :func:`.sliding_window.sliding_window`.
@@ -150,7 +157,8 @@ class Predictor:
         """
         timings = timings or Timings()
         start, before = time.perf_counter(), timings.seconds.get("network", 0.0)
-        tiling = self._tiling(image)
+        tiling = tiling or self._tiling(image)
+        mirror_axes = self.mirrored if mirror else ()
 
         def computed(network: Segmenter, device: torch.device, dtype: torch.dtype | None) -> Tensor:
             plan = self.card.plan
@@ -160,21 +168,22 @@ class Predictor:
                     return network(tiles)
 
             def blended(batch: int) -> Tensor:
-                return sliding_window(
-                    timed,
-                    image,
-                    tiling,
-                    len(self.card.labels) + 1,
-                    batch=batch,
-                    device=device,
-                    mirror_axes=self.mirrored if mirror else (),
-                    autocast=dtype,
-                    on_tile=on_tile,
-                    dimensions=plan.dimensions,
-                    slice_axis=plan.slice_axis,
-                    padding=plan.conventions.padding,
-                    every_tile=every_tile,
-                )
+                with features.of(network, 2 ** len(mirror_axes)) if features else nullcontext():
+                    return sliding_window(
+                        timed,
+                        image,
+                        tiling,
+                        len(self.card.labels) + 1,
+                        batch=batch,
+                        device=device,
+                        mirror_axes=mirror_axes,
+                        autocast=dtype,
+                        on_tile=on_tile,
+                        dimensions=plan.dimensions,
+                        slice_axis=plan.slice_axis,
+                        padding=plan.conventions.padding,
+                        every_tile=every_tile,
+                    )
 
             batch = tiles_at_once(tiling.tile, network.backbone.decoder_channels[-1], device, plan.dimensions)
             return within_memory(blended, batch, tiling.tile, device)
@@ -201,6 +210,21 @@ class Predictor:
         in_network = timings.seconds.get("network", 0.0) - before
         timings.add("blend", time.perf_counter() - start - in_network)
         return logits
+
+    def features(self, image: Tensor, most: int, on_tile: OnTile | None = None) -> list[list[float]]:
+        """:meth:`.TileFeatures.levels` of a prepared image, from at most ``most`` of its tiles, or in 2D of its slices.
+
+        Raises:
+            InputError: the memory does not hold one tile.
+        """
+        plan, found = self.card.plan, TileFeatures()
+        if plan.dimensions == 2:
+            planes = image.shape[plan.slice_axis + 1]
+            some = [int((n + 0.5) * planes / min(most, planes)) for n in range(min(most, planes))]
+            image = image.index_select(plan.slice_axis + 1, torch.tensor(some))
+            most = max(1, most // len(some))
+        self.logits(image, on_tile=on_tile, features=found, tiling=thinned(self._tiling(image), most))
+        return found.levels()
 
     def _tiling(self, image: Tensor) -> Tiling:
         plan, how = self.card.plan, self.card.plan.conventions
@@ -239,8 +263,10 @@ class Predictor:
         part = volume.cut(body) if body and box is None else volume
         with timings.of("preprocess"):
             image = self.prepare(part)
+        familiarity, features = self.card.familiarity, TileFeatures()
         if box is None:
-            logits = self.logits(image, mirror=mirror, on_tile=on_tile, timings=timings, tell=tell)
+            seen = features if familiarity else None
+            logits = self.logits(image, mirror=mirror, on_tile=on_tile, timings=timings, tell=tell, features=seen)
         else:
             around = (slice(None), *working_box(box, volume.geometry, image.shape[1:], self.card.plan))
             inside = self.logits(image[around], mirror=mirror, on_tile=on_tile, timings=timings, tell=tell)
@@ -271,7 +297,8 @@ class Predictor:
             counts = np.bincount(predicted[kept != predicted], minlength=int(values.max()) + 1)
             apart = counts * volume.geometry.voxel_volume_ml
             left_out = {label.name: float(apart[label.value]) for label in self.card.labels if apart[label.value]}
-        return Prediction(LabelMap(kept, volume.geometry, volume.name), soft, unsure, left_out)
+        distance = familiarity.distance(features.levels()) if familiarity else None
+        return Prediction(LabelMap(kept, volume.geometry, volume.name), soft, unsure, left_out, distance)
 
 
 def _in_place(box: VoxelBox, array: np.ndarray, outside: float = 0, *, shape: tuple[int, ...]) -> np.ndarray:

@@ -126,4 +126,5 @@ def joined(parts: Sequence[ProcessOutcome], outputs: Sequence[Output]) -> Segmen
         {stage: max(result.seconds.get(stage, 0.0) for result in results) for stage in sorted(stages)},
         max(result.peak_memory for result in results),
         tuple(sorted(path for result in results for path in result.kept)),
+        {case: distance for result in results for case, distance in result.distances.items()},
     )

@@ -18,6 +18,7 @@ import torch
 
 from .. import events
 from ..checkpoints.card import Card
+from ..checkpoints.familiarity import FAR, far_text
 from ..checkpoints.licensing import tell_terms
 from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
@@ -26,6 +27,7 @@ from ..files import write_text
 from ..planning.compatibility import incompatibilities, warning_text
 from ..planning.plan import Plan
 from ..results import Failure, SegmentResult
+from ..volumes.origin import read_distance, with_distance
 from ..volumes.reading import read_channels
 from ..volumes.volume import Volume
 from ..volumes.writing import write_labels, write_maps
@@ -90,6 +92,8 @@ def segment(
     kept = tuple(str(output.labels) for output in outputs if output.labels in finished)
     if kept:
         emit(events.log(f"{len(kept)} of {len(outputs)} volumes are segmented already. Their label maps stay."))
+    earlier = {output.case.name: read_distance(output.labels) for output in outputs if output.labels in finished}
+    distances = {name: distance for name, distance in earlier.items() if distance is not None}
     outputs = [output for output in outputs if output.labels not in finished]
     emit(events.StageStarted(events.Stage.LOAD))
     with timings.of("load"):
@@ -130,6 +134,8 @@ def segment(
         written.append(str(case.output.labels))
         if apart := case.prediction.left_out:
             left_out[case.output.case.name] = apart
+        if case.prediction.distance is not None:
+            distances[case.output.case.name] = round(case.prediction.distance, 2)
 
     with WriteBehind(write, ended) as writing:
         for done, (output, loaded) in enumerate(read_ahead(outputs, read)):
@@ -164,7 +170,7 @@ def segment(
     peak = peak_memory(device)
     if job.timings:
         write_text(Path(job.timings), json.dumps({**seconds, "peak_memory_bytes": peak}, indent=1))
-    return SegmentResult(tuple(written), tuple(failures), left_out, seconds, peak, kept)
+    return SegmentResult(tuple(written), tuple(failures), left_out, seconds, peak, kept, distances)
 
 
 def _segment_case(
@@ -207,11 +213,11 @@ def _write(job: SegmentJob, card: Card, model: Model, case: Segmented) -> None:
                 write_maps(path, array, geometry, compress, origin)
                 undo.callback(path.unlink, missing_ok=True)
         # Last: a case with a label map is complete.
-        labels = case.prediction.labels.array
+        labels, mark = case.prediction.labels.array, with_distance(origin, case.prediction.distance)
         if case.loaded.source:
-            write_dicom_seg(output.labels, labels, case.loaded.source, card.labels, model, origin)
+            write_dicom_seg(output.labels, labels, case.loaded.source, card.labels, model, mark)
         else:
-            write_labels(output.labels, labels, geometry, compress, origin)
+            write_labels(output.labels, labels, geometry, compress, mark)
         undo.pop_all()
 
 
@@ -229,6 +235,8 @@ def _tell(case: Segmented, plan: Plan, emit: events.Emit) -> None:
     if case.prediction.left_out:
         volumes = ", ".join(f"{label} {ml:.3g} ml" for label, ml in case.prediction.left_out.items())
         emit(events.log(f"{name}: left out, apart from the largest piece: {volumes}."))
+    if case.prediction.distance is not None and case.prediction.distance > FAR:
+        emit(events.warning(far_text(case.prediction.distance, name)))
     for problem in incompatibilities(plan, volume.geometry, list(volume.array)):
         single = problem.channel is None or len(channels) == 1
         subject = name if single else f"{name}, channel {channels[problem.channel or 0].name!r},"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 
 import numpy as np
@@ -61,6 +61,18 @@ def fit_tiles(
         for n, t, count in zip(padded, tile, counts, strict=True)
     )
     return Tiling(tuple(shape), padded, tuple(tile), starts)
+
+
+def thinned(tiling: Tiling, most: int) -> Tiling:
+    """At most so many of its tiles, spread evenly; those left out leave gaps."""
+    counts = [len(starts) for starts in tiling.starts]
+    while prod(counts) > most:
+        counts[counts.index(max(counts))] -= 1
+    kept = tuple(
+        tuple(starts[int((n + 0.5) * len(starts) / count)] for n in range(count))
+        for starts, count in zip(tiling.starts, counts, strict=True)
+    )
+    return replace(tiling, starts=kept)
 
 
 def _up(voxels: int, divisor: int) -> int:

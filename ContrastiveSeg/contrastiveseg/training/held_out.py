@@ -29,15 +29,14 @@ def evaluate_held_out(
     outcome: TrainedSegmenter,
     leave_one_out_result: LeaveOneOut | None = None,
 ) -> HeldOutEvaluation:
-    """Score ``outcome`` on the ``held`` cases, log it, and note it in the checkpoint."""
+    """Score ``outcome`` on the ``held`` cases, log it, and note it in the checkpoint, with what is familiar to it."""
     scores = training.score(held, outcome)
     for case in scores:
         training.run.emit(events.log(_scores_text(case)))
     scores_noted = {"held_out_dice": mean_dice(scores)} if scores else {}
     if leave_one_out_result:
         scores_noted["leave_one_out_dice"] = leave_one_out_result.dice
-    if scores_noted:
-        training.save(held, outcome.trained, scores_noted)
+    training.save(held, outcome.trained, scores_noted, training.familiarity(held, outcome))
     baseline = baseline_scores(training, held)
     if baseline:
         training.run.emit(

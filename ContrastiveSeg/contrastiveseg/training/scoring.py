@@ -44,7 +44,7 @@ def working_dice(
         for case in range(len(source)):
             shape = source.shape(case)
             image = torch.from_numpy(source.crop(case, (0, 0, 0), shape))
-            predicted = predictor.logits(image, on_tile=_stopping(run), tell=tell).argmax(0).cpu().numpy()
+            predicted = predictor.logits(image, on_tile=stopping(run), tell=tell).argmax(0).cpu().numpy()
             truth, missing = source.label_crop(case, (0, 0, 0), shape), source.missing(case)
             if missing is not None:
                 predicted[missing[predicted]] = 0
@@ -76,7 +76,7 @@ def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run:
     scores = []
     for done, case in enumerate(files):
         volume = read_channels(case.images, len(card.plan.channels))
-        predicted = predictor.predict(volume, on_tile=_stopping(run), tell=tell).labels
+        predicted = predictor.predict(volume, on_tile=stopping(run), tell=tell).labels
         truth = read_case_labels(case, volume.geometry)
         looked_for = case.labeling.structures
         measured = measure(
@@ -91,7 +91,7 @@ def score_cases(network: Segmenter, card: Card, files: Sequence[CaseFiles], run:
     return scores
 
 
-def _stopping(run: Run) -> OnTile:
+def stopping(run: Run) -> OnTile:
     """A callback that ends a cancelled run between two tiles."""
 
     def on_tile(tile: int, tiles: int) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .. import events
 from ..checkpoints.card import Card
+from ..checkpoints.familiarity import Familiarity
 from ..checkpoints.format import save
 from ..checkpoints.licensing import inherited, sources
 from ..data.cached_volumes import CachedVolumes
@@ -24,6 +25,7 @@ from ..results import HeldOutCase, TransferReport
 from ..segmentation.one_piece import one_piece_labels
 from ..serialization import to_json
 from . import distributed
+from .familiarity import familiarity_of
 from .loop import train
 from .run import Run, Trained
 from .scoring import score_cases, working_dice
@@ -122,7 +124,21 @@ class SegmenterTraining:
         """The same training, which writes nothing."""
         return dataclasses.replace(self, run=dataclasses.replace(self.run, output=None, resume=False))
 
-    def save(self, held: Sequence[int], trained: Trained, scores: Mapping[str, float] | None = None) -> None:
+    def familiarity(self, held: Sequence[int], outcome: TrainedSegmenter) -> Familiarity | None:
+        """What the labeled cases that were trained on look like to the network; None where it cannot be told."""
+        if distributed.rank():
+            return None
+        self.run.emit(events.StageStarted(events.Stage.FEATURES))
+        network, steps = outcome.network, outcome.trained.steps
+        return familiarity_of(network, self.card(held), self.training_volumes(held), steps, self.run)
+
+    def save(
+        self,
+        held: Sequence[int],
+        trained: Trained,
+        scores: Mapping[str, float] | None = None,
+        familiarity: Familiarity | None = None,
+    ) -> None:
         """Write the checkpoint: the segmenter without its auxiliary heads, which only training uses."""
         if distributed.rank():
             return
@@ -148,7 +164,8 @@ class SegmenterTraining:
         license = inherited(origin.license, base.provenance.license if base else "")
         origin = dataclasses.replace(origin, license=license)
         assert self.run.output is not None
-        save(self.run.output, weights, dataclasses.replace(self.card(held), provenance=origin))
+        card = dataclasses.replace(self.card(held), familiarity=familiarity, provenance=origin)
+        save(self.run.output, weights, card)
 
 
 def _transfer_text(report: TransferReport, head: bool) -> str:
