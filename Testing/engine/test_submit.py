@@ -178,6 +178,12 @@ def test_a_job_that_is_put_into_the_queue_again_goes_on(cluster, program, job, d
         ("FAILED", [Error("Stopped after 3 steps.", 130)], Cancelled, "^Stopped after 3 steps.$"),
         ("TIMEOUT", ["error: DUE TO TIME LIMIT"], ContrastiveSegError, r"timeout\. --time was too short.*TIME LIMIT$"),
         ("OUT_OF_MEMORY", [StageStarted(Stage.LOAD)], ContrastiveSegError, "out_of_memory.*--sbatch mem=32G"),
+        (
+            "FAILED",
+            ["error: Exceeded job memory limit"],
+            ContrastiveSegError,
+            "failed.*--sbatch mem=32G.*memory limit$",
+        ),
         ("CANCELLED", [], Cancelled, "ended without a result: cancelled"),
     ],
 )
@@ -227,6 +233,24 @@ def test_what_cannot_be_done_is_refused_before_it_is_submitted(cluster, job, dat
 def test_without_slurm_it_says_so(job, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "There is no sbatch on this machine" in str(follow(job)[0])
+
+
+def test_why_a_job_waits_is_told_when_it_changes(cluster, program, job):
+    (cluster.folder / "hold").touch()
+    program(DONE)
+    reasons = iter(["PENDING Priority", "PENDING Resources", "PENDING Priority"])
+
+    def going_on(said):
+        if (reason := next(reasons, None)) is not None:
+            (cluster.folder / "state").write_text(reason)
+        elif not (cluster.folder / "process").exists():
+            cluster.begin()
+        return False
+
+    result, said = follow(job, cancelled=going_on)
+    assert result.written == ("a.nii.gz",)
+    waits = [text for text in told(said) if "is pending" in text]
+    assert sorted(waits) == ["Slurm: job 4711 is pending (Priority).", "Slurm: job 4711 is pending (Resources)."]
 
 
 def test_a_job_of_another_cluster(cluster):

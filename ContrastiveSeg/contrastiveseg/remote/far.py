@@ -165,7 +165,7 @@ def _done(job: Job, emit: events.Emit, cancelled: events.CancelCheck) -> JobResu
     from .submitted import submit_and_follow
 
     slurm = from_json(Slurm, asked)
-    return submit_and_follow(slurm, job, emit, cancelled, folder=Path(_FOLDER), stops=True)
+    return submit_and_follow(slurm, job, emit, cancelled, folder=Path(_FOLDER).absolute(), stops=True)
 
 
 def _watch(folder: Path) -> None:

@@ -153,6 +153,7 @@ class Watch:
     def __init__(self, job: str, emit: events.Emit) -> None:
         self.job, self.state = job, ""
         self._emit, self._unanswered = emit, ""
+        self._told: set[tuple[str, str]] = set()
         self._asked = self._ended = -float("inf")
 
     def is_active(self) -> bool:
@@ -173,7 +174,12 @@ class Watch:
         if not state and reason != self._unanswered:
             self._unanswered = reason
             self._emit(events.warning(f"Slurm does not answer, and is asked again: {reason}"))
-        elif state and state != self.state:
+        elif state:
+            if state != self.state:
+                self._told.clear()
             self.state = state
-            why = f" ({reason})" if reason not in ("", "None") else ""
-            self._emit(events.log(f"Slurm: job {self.job.partition(';')[0]} is {state.lower()}{why}."))
+            # Why a job waits is known a while after it was submitted, and changes.
+            if (new := (state, "" if reason == "None" else reason)) not in self._told:
+                self._told.add(new)
+                why = f" ({new[1]})" if new[1] else ""
+                self._emit(events.log(f"Slurm: job {self.job.partition(';')[0]} is {state.lower()}{why}."))

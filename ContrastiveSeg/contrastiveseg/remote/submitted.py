@@ -25,6 +25,8 @@ from .slurm import NUMBER, Slurm, Watch, stop, submit
 _SETTLE = 20.0
 #: What the script adds to the command where Slurm has put the job into the queue again.
 _GO_ON_SEGMENTING, _GO_ON_TRAINING = "--continue", "--resume auto"
+#: What Slurm prints where it ends a job for its memory, and calls it failed.
+_NO_MEMORY = "memory limit"
 #: What to do about an end without a result.
 _HINTS = {
     "TIMEOUT": " --time was too short; the same command with --resume auto goes on.",
@@ -128,7 +130,7 @@ def _followed(watch: Watch, log: Path, emit: events.Emit, cancelled: events.Canc
             f"Job {number} of Slurm goes on and is not followed any more. The same command follows it again; scancel "
             f"{number} stops it."
         )
-    hint = _HINTS.get(watch.state, "")
+    hint = _HINTS.get("OUT_OF_MEMORY" if _NO_MEMORY in said.lower() else watch.state, "")
     return last or {
         "event": "error",
         "what": f"Job {number} of Slurm ended without a result: {watch.state.lower()}.{hint} {said}".strip(),
