@@ -145,6 +145,14 @@ def test_painted_background_is_background(few, tmp_path):
         np.testing.assert_array_equal(written, np.select([stored(path) == 30, stored(path) == 7], [0, 1], 2))
 
 
+@pytest.mark.parametrize("part", ["all", "painted"])
+def test_a_background_that_no_label_map_holds_is_refused(part, few, tmp_path):
+    same = {"labels": (str(few / "labels"),), "labeled_part": part}
+    with pytest.raises(InputError, match=r"--background-label 31: no label map holds this value. They hold: 7, 30\."):
+        export([few / "images"], tmp_path / "Organs", background_label=31, **same)
+    assert not (tmp_path / "Organs").exists()
+
+
 @pytest.fixture
 def segmentations(few):
     """A function that writes the two label maps as segmentations of Slicer, with segments of these names and values."""

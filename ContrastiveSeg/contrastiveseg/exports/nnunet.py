@@ -5,6 +5,7 @@ Format: nnU-Net's documentation/dataset_format.md, and ignore_label.md for voxel
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -112,24 +113,31 @@ def _told(
     task: FinetuneJob, cases: Sequence[CaseFiles], channels: int, emit: events.Emit, cancelled: events.CancelCheck
 ) -> _Told:
     declared = named_labels(task)
-    no_structure = (0, cases[0].labeling.background)
+    background = cases[0].labeling.background
+    no_structure = (0, background)
     ours, segments = (
         {v: n for v, n in names.items() if v not in no_structure} for names in (declared.names, names_of(cases))
     )
     names = ours or segments
     values: dict[str, tuple[int, ...]] = {}
-    partly = False
+    partly = drawn = False
     for case in cases:
         if cancelled():
             raise Cancelled("Stopped. Nothing was written.")
-        array = _labels_of(case, channels).array
-        partly = partly or bool((array == NOT_LABELED).any())
-        values[case.name] = tuple(int(v) for v in np.unique(array) if v > 0)
+        own = np.unique(_labels_of(_with_background_painted(case), channels).array)
+        partly, drawn = partly or NOT_LABELED in own, drawn or background in own
+        values[case.name] = tuple(int(v) for v in own if v > 0 and v != background)
     painted = {value for own in values.values() for value in own}
     if declared.names and (unknown := sorted(painted - set(names))):
         raise InputError(
             f"The label maps hold the value {unknown[0]}, which {declared.where} does not name. Name it there, or "
             "correct the label map."
+        )
+    if task.background_label is not None and not drawn:
+        held = ", ".join(map(str, sorted(painted)[:20])) or "none"
+        raise InputError(
+            f"--background-label {task.background_label}: no label map holds this value. They hold: {held}. Give that "
+            "of painted background, or leave the option out."
         )
     if not painted:
         raise InputError("All label maps are empty. Label at least one structure in one case.")
@@ -137,7 +145,12 @@ def _told(
         raise InputError("A structure is named ignore, which nnU-Net takes for voxels without a label. Rename it.")
     labels = tuple(Label(value, names.get(value, f"label {value}")) for value in sorted(painted | set(names)))
     known = {case.name: looked_for(task, case, values[case.name], labels) for case in cases}
-    return _Told(labels, known, partly or any(own is not None for own in known.values()))
+    return _Told(labels, known, partly or any(looked is not None for looked in known.values()))
+
+
+def _with_background_painted(case: CaseFiles) -> CaseFiles:
+    """``case`` with the value of painted background left as it is."""
+    return dataclasses.replace(case, labeling=dataclasses.replace(case.labeling, background=None))
 
 
 def _labels_of(case: CaseFiles, channels: int) -> LabelMap:
