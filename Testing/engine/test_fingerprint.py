@@ -102,7 +102,19 @@ def test_modality_decides_normalization(tmp_path, contrast, modality, scheme):
 def test_one_volume_without_air_makes_the_set_no_ct(tmp_path):
     ct, _ = synthesize(0, SyntheticSettings(size=(12, 24, 24), contrast="CT"))
     cases = [save(tmp_path / "a.nii.gz", ct.array[0]), save(tmp_path / "b.nii.gz", noise(12, 24, 24))]
-    assert fingerprint_of(cases).channels[0].modality == "MR"
+    seen = fingerprint_of(cases)
+    assert seen.channels[0].modality == "MR"
+    assert "some volumes look like CT in Hounsfield units, and others, such as b, do not" in " ".join(seen.doubts)
+    assert fingerprint_of(cases[:1]).doubts == fingerprint_of(cases[1:]).doubts == ()
+
+
+def test_declared_ct_without_values_below_0_is_told(tmp_path):
+    """As stored with 1024 added, which the header's intercept would take away."""
+    ct, _ = synthesize(0, SyntheticSettings(size=(12, 24, 24), contrast="CT"))
+    case, moved = (save(tmp_path / f"{n}.nii.gz", ct.array[0] + n) for n in (0, 2048))
+    assert fingerprint_of([case], ["CT"]).doubts == ()
+    (doubt,) = fingerprint_of([case, moved], ["CT"]).doubts
+    assert "channel 'CT' is CT, and 2048 has no value below 0" in doubt
 
 
 def test_a_declared_modality_decides(tmp_path):

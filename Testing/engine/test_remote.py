@@ -24,6 +24,7 @@ from contrastiveseg.remote.packing import pack, place_here
 from contrastiveseg.results import SegmentResult
 from contrastiveseg.volumes.dataset import find_cases
 from contrastiveseg.volumes.dataset_json import declared_channels, declared_labels
+from contrastiveseg.volumes.reading import read_volume
 
 HOST = Host("me@box", COMMAND)
 COMMON = {"precision": "32", "threads": 1}
@@ -275,6 +276,21 @@ def test_cases_are_the_same_there(dataset, tmp_path):
     assert declared_channels([there / images]) == ("CT",)
     unlabeled = find_cases([there / packed["unlabeled"][0]])
     assert [(case.labels, len(case.images)) for case in unlabeled] == [(None, 1)] * 4
+
+
+def test_a_header_goes_there_with_all_files_of_its_voxels(job, tmp_path):
+    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    (tmp_path / "scan/slices").mkdir(parents=True)
+    for number, voxels in enumerate(array):
+        (tmp_path / f"scan/slices/{number}.raw").write_bytes(voxels.tobytes())
+    header = tmp_path / "scan/a.mhd"
+    header.write_text(
+        "NDims = 3\nDimSize = 4 3 2\nElementType = MET_SHORT\nElementSpacing = 1 1 1\n"
+        "ElementDataFile = slices/%d.raw 0 1 1\n"
+    )
+    packed = pack(replace(job, input=(str(header),), output=str(tmp_path / "a.nii.gz")))
+    (case,) = find_cases([unpacked(packed, tmp_path / "box") / packed.job["input"][0]])
+    np.testing.assert_array_equal(read_volume(case.images[0]).array[0], array)
 
 
 def test_data_sets_stay_apart_and_labels_go_to_their_own(dataset, tmp_path):

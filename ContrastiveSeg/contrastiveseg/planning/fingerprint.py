@@ -29,13 +29,15 @@ _VOXELS = 100_000
 class Fingerprint:
     """What the training data look like, axes (z, y, x) in one orientation.
 
-    ``spacing`` is the median in mm; ``shape`` the median size in voxels at that spacing.
+    ``spacing`` is the median in mm; ``shape`` the median size in voxels at that spacing. ``doubts`` are sentences on
+    volumes whose intensities may be of another kind than those of the others.
     """
 
     channels: tuple[Channel, ...]
     spacing: tuple[float, float, float]
     shape: tuple[int, int, int]
     cases: int
+    doubts: tuple[str, ...] = ()
 
     @property
     def slice_axis(self) -> int:
@@ -84,20 +86,26 @@ def fingerprint_of(
     spacing = (float(median[0]), float(median[1]), float(median[2]))
     resampled = np.array([resampled_shape(s, p, spacing) for s, p in zip(shapes, spacings, strict=True)])
     z, y, x = (int(n) for n in np.median(resampled, axis=0))
-    return Fingerprint(_channels(cases, next(iter(counts)), declared), spacing, (z, y, x), len(cases))
+    kinds, doubts = _channels(cases, next(iter(counts)), declared)
+    return Fingerprint(kinds, spacing, (z, y, x), len(cases), doubts)
 
 
-def _channels(cases: Sequence[CaseFiles], count: int, declared: Sequence[str]) -> tuple[Channel, ...]:
-    """Modality and normalization of each channel, as declared or from the voxels of a few cases over the list."""
+def _channels(
+    cases: Sequence[CaseFiles], count: int, declared: Sequence[str]
+) -> tuple[tuple[Channel, ...], tuple[str, ...]]:
+    """Modality and normalization of each channel, as declared or from the voxels of a few cases over the list; and
+    what speaks against them."""
     read = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, _READ_CASES).astype(int))]
     votes: list[list[bool]] = [[] for _ in range(count)]
+    lowest: list[list[float]] = [[] for _ in range(count)]
     samples: list[list[np.ndarray]] = [[] for _ in range(count)]
     for case in read:
         array = read_channels(case.images, count).array
         for channel in range(count):
             votes[channel].append(looks_like_ct(array[channel]))
+            lowest[channel].append(float(array[channel].min()))
             samples[channel].append(sample(array[channel], _VOXELS))
-    channels = []
+    channels, doubts = [], []
     for index in range(count):
         name = declared[index] if declared else "image" if count == 1 else f"image {index + 1}"
         modality = declared_modality(name) if declared else None
@@ -105,7 +113,20 @@ def _channels(cases: Sequence[CaseFiles], count: int, declared: Sequence[str]) -
             channels.append(Channel(name, "CT", window_from(np.concatenate(samples[index]))))
         else:
             channels.append(Channel(name, "MR", Normalization()))
-    return tuple(channels)
+        if modality is None and 0 < sum(votes[index]) < len(read):
+            other = read[votes[index].index(False)].name
+            doubts.append(
+                f"Of channel {name!r} some volumes look like CT in Hounsfield units, and others, such as {other}, do "
+                "not: each is scaled by itself, as MR is. If all are CT, bring those to Hounsfield units in whole "
+                "numbers, or say CT in a dataset.json."
+            )
+        if modality == "CT" and max(lowest[index]) >= 0:
+            other = read[int(np.argmax(lowest[index]))].name
+            doubts.append(
+                f"dataset.json says that channel {name!r} is CT, and {other} has no value below 0. Its values are "
+                "scaled as Hounsfield units: if they are none, correct them first."
+            )
+    return tuple(channels), tuple(doubts)
 
 
 def declared_modality(name: str) -> Modality | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -144,7 +145,8 @@ def _add(packed: Packed, folder: str, path: Path) -> str:
             packed.files[f"{folder}/{name}/{file.name}"] = file
         return f"{folder}/{name}"
     for file in files_behind(path):
-        packed.files[f"{folder}/{file.name}"] = file
+        # A header may name voxels in a folder below its own.
+        packed.files[f"{folder}/{Path(os.path.relpath(file, path.parent)).as_posix()}"] = file
     return f"{folder}/{path.name}"
 
 

@@ -61,6 +61,8 @@ def pretrain(
         check_labels_chosen([case for data_set in data_sets for case in data_set])
     cases = with_common_values([case for data_set in data_sets for case in data_set], {}, "", emit)
     native = fingerprint_of(cases, declared_channels(Path(path) for path in job.images))
+    for doubt in native.doubts:
+        emit(events.warning(doubt))
     output = Path(job.output)
     with open_run(job, emit, cancelled) as run:
         # No labels say how coarse is too coarse, so that only the user can choose it.
@@ -74,7 +76,9 @@ def pretrain(
         plan = dataclasses.replace(plan, volume_spacing=finer_than_working(native.spacing, plan.spacing))
         method = method_type(backbone, plan, settings)
         labeled = sum(case.labels is not None for case in cases)
-        counted = f"{len(cases)} volumes" + (f", {labeled} of them with labels" if labeled else "")
+        counted = ("1 volume" if len(cases) == 1 else f"{len(cases)} volumes") + (
+            f", {labeled} of them with labels" if labeled else ""
+        )
         emit(events.log(f"{counted}; spacing {_mm(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
         with cache_folder(job) as folder:
             emit(events.StageStarted(events.Stage.PREPROCESS))

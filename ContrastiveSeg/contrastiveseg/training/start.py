@@ -62,7 +62,7 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
     """
     declared = declared_channels(Path(path) for path in job.images)
     if job.checkpoint in ("none", None):
-        native = fingerprint_of(cases, declared)
+        native = _told(fingerprint_of(cases, declared), run)
         # The size of the patch does not depend on the resolution, but the network's levels do.
         _, voxels = choose_network(job.network, job.size, job.dimensions, native, run.device)
         seen = _at_working_spacing(job, native, job.dimensions, voxels, cases, run)
@@ -73,7 +73,7 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
     path = Path(job.checkpoint or "")
     card, weights = load(path)
     tell_terms(card, run.emit)
-    native = fingerprint_of(cases, declared, orientation=card.plan.conventions.orientation)
+    native = _told(fingerprint_of(cases, declared, orientation=card.plan.conventions.orientation), run)
     rule, voxels, seen = PatchRule(build(card.network).total_stride), patch_voxels(card.network), native
     if card.plan.generic or job.resolution != "auto":
         seen = _at_working_spacing(job, native, card.plan.dimensions, voxels, cases, run)
@@ -97,6 +97,13 @@ def _with_a_norm(plan: Plan, rule: PatchRule) -> Plan:
     doubled = 1 if plan.dimensions == 2 and plan.slice_axis == 2 else 2
     z, y, x = (2 * n if axis == doubled else n for axis, n in enumerate(plan.patch))
     return dataclasses.replace(plan, patch=(z, y, x))
+
+
+def _told(seen: Fingerprint, run: Run) -> Fingerprint:
+    """``seen``, whose doubts are warned of."""
+    for doubt in seen.doubts:
+        run.emit(events.warning(doubt))
+    return seen
 
 
 def _single_slices(name: str, slices: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,7 +80,9 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
             '"name" each in a JSON file.'
         )
     folders = [image for case in cases for image in case.images if image.is_dir()]
-    folders += [below for folder in folders for below in series_within(folder) if below not in folders]
+    for folder in [*folders]:
+        with suppress(InputError):  # what may not be read there was not asked for
+            folders += [below for below in series_within(folder) if below not in folders]
     if len(folders) > 1:
         from .dicom import check_not_dealt_out  # pydicom takes a tenth of a second to load
 
