@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.events import Log, Metric, Stage, StageStarted
 from contrastiveseg.jobs.run import run
 from contrastiveseg.parameters import ParameterError
+from contrastiveseg.planning.fingerprint import fingerprint_of
 from contrastiveseg.results import FinetuneResult, HeldOutCase, LeaveOneOut
 from contrastiveseg.training.compared_starts import compared_starts
 from contrastiveseg.training.comparison_progress import comparison_folder, comparison_path
@@ -197,6 +199,24 @@ def test_what_is_no_comparison_is_refused(dataset, out, compare, words):
     with pytest.raises(InputError, match=words):
         finetune(job(dataset, out, *compare))
     assert not out.parent.exists()
+
+
+def test_a_start_is_not_replaced_while_others_are_compared_with_it(pretrained, dataset, out):
+    out.parent.mkdir()
+    shutil.copy(pretrained, out)
+    with pytest.raises(InputError, match="is a start of this comparison"):
+        finetune(replace(job(dataset, out, "scratch", out), overwrite=True))
+    assert out.read_bytes() == pretrained.read_bytes()
+
+
+def test_what_holds_of_the_volumes_is_told_once(pretrained, dataset, out, monkeypatch):
+    def doubted(*given, **more):
+        return replace(fingerprint_of(*given, **more), doubts=("Some look like CT.",))
+
+    monkeypatch.setattr("contrastiveseg.training.start.fingerprint_of", doubted)
+    seen: list = []
+    finetune(job(dataset, out, pretrained, "starter:macl-3d-tiny"), seen.append)
+    assert seen.count(Log("Some look like CT.", "warning")) == 1
 
 
 def test_the_table_of_an_earlier_comparison_is_not_overwritten(pretrained, dataset, out):

@@ -32,7 +32,7 @@ def check_comparison(job: FinetuneJob) -> None:
     """Refuse starts that are no comparison, before any work is done.
 
     Raises:
-        InputError: there is but one start, or there are several seeds for none.
+        InputError: there is but one start, or several seeds for none, or the output is to replace a start.
     """
     if not job.compares:
         if job.compare_seeds > 1:
@@ -45,6 +45,9 @@ def check_comparison(job: FinetuneJob) -> None:
         )
     if len(starts) < 2:
         raise InputError(f"--compare needs two starts or more, and {next(iter(starts))} is the only one.")
+    # What is best so far would stand in the start's place when a stopped comparison goes on.
+    if any(Path(path).resolve() == Path(job.output).resolve() for path in starts.values()):
+        raise InputError(f"{job.output} is a start of this comparison. Choose another output.")
 
 
 def compared_starts(job: FinetuneJob) -> dict[str, str]:
@@ -87,8 +90,8 @@ def compare_starts(lesson: Lesson, run: Run) -> FinetuneResult:
     # A comparison that was asked for as one with scratch keeps the checkpoint, as ever.
     keep = turns[0].name if not job.compare else ""
     files = [file for case in (*lesson.cases, *lesson.unlabeled) for file in (*case.images, case.labels) if file]
-    spacings = [turn.start.plan.spacing for turn in turns]
-    progress = ComparisonProgress.of(run, f"{run.identity} {content_digest(files)} {spacings}")
+    starts = [(turn.start.plan.spacing, turn.start.digest) for turn in turns]
+    progress = ComparisonProgress.of(run, f"{run.identity} {content_digest(files)} {starts}")
     with cache_folder(job, keep_if_refused=False) as cache:
         for turn in turns:
             if progress.has(turn):
@@ -130,8 +133,15 @@ def _turns(lesson: Lesson, run: Run) -> list[Turn]:
     From scratch it has network and plan of the first checkpoint, so that the two differ in their weights alone.
     """
     job, names = lesson.job, compared_starts(lesson.job)
+    told: list[events.Event] = []
+
+    def once(event: events.Event) -> None:  # what holds of the volumes, each start would tell
+        if event not in told:
+            told.append(event)
+            run.emit(event)
+
     opened = {
-        name: open_start(dataclasses.replace(job, checkpoint=path), lesson.cases, run)
+        name: open_start(dataclasses.replace(job, checkpoint=path), lesson.cases, dataclasses.replace(run, emit=once))
         for name, path in names.items()
         if path != "none"
     }
