@@ -2,6 +2,7 @@
 
     python Testing/benchmarks/distance.py --data DIR --set LA_half --other Hippocampus --seeds 0,1
     python Testing/benchmarks/distance.py --data DIR --set Hippocampus --other LA_half --seeds 0,1
+    python Testing/benchmarks/distance.py --data DIR --set LA_half --cost CHECKPOINT
     python Testing/benchmarks/distance.py --table
 
 For each seed a network is fine-tuned from the starter with no case held out (``--minutes`` of two cores, counted as
@@ -10,8 +11,8 @@ ones changed in several ways, and CT and MR of DIR/native. One pass over each gi
 The mean uncertainty in and around the structures is there for its correlation with Dice.
 
 A run is a network and a candidate: distances by kind of volume and the rank correlation with Dice. The shipped one has
-what the checkpoint holds; the others have the spread of the training cases alone. Finished runs are in the results file
-and are not run again.
+what the checkpoint holds; the others have the spread of the training cases alone. What fewer cases tell is computed
+from the first ones, with the same network. Finished runs are in the results file and are not run again.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -38,14 +40,16 @@ from common import (
     image,
     label,
     machine,
+    processor_seconds,
     split,
 )
+from distance_tables import by_kind, candidates, of_few
 from results_file import add_run, is_finished, read_runs
 from scipy import ndimage
 from scipy.stats import spearmanr
-from tables import distance, distance_candidates
 from torch import Tensor, nn
 
+from contrastiveseg.checkpoints.familiarity import Familiarity
 from contrastiveseg.descriptions import FinetuneJob
 from contrastiveseg.errors import ContrastiveSegError
 from contrastiveseg.evaluation.metrics import measure
@@ -55,10 +59,13 @@ from contrastiveseg.networks.segmenter import Segmenter
 from contrastiveseg.segmentation import predictor as predicting
 from contrastiveseg.segmentation.predictor import Prediction, Predictor
 from contrastiveseg.segmentation.tile_features import TileFeatures, moments
+from contrastiveseg.serialization import to_json
 from contrastiveseg.training import familiarity
 from contrastiveseg.volumes.reading import read_labels, read_volume
 from contrastiveseg.volumes.volume import Volume
 
+#: Numbers of cases, fewer than there are.
+FEWER = (1, 2, 3)
 #: Features of a volume, by candidate: a list of numbers a level.
 Found = dict[str, list[list[float]]]
 #: What the product takes, and the kind of volume that is to be near.
@@ -69,6 +76,9 @@ def main() -> int:
     options = _options()
     torch.set_num_threads(options.threads)
     try:
+        if options.cost:
+            print(_cost(options))
+            return 0
         if not options.table:
             with tempfile.TemporaryDirectory() as temporary:
                 _benchmark(options, options.work or Path(temporary))
@@ -76,7 +86,7 @@ def main() -> int:
         print(problem, file=sys.stderr)
         return problem.exit_code
     runs = read_runs(options.output)
-    print(f"{distance(runs)}\n\n{distance_candidates(runs)}")
+    print(f"{by_kind(runs)}\n\n{candidates(runs)}\n\n{of_few(runs)}")
     return 0
 
 
@@ -90,6 +100,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--changed", type=int, default=6, help="right volumes that are changed (default: %(default)s)")
     parser.add_argument("--starter", default="starter:synthetic-labels-3d-tiny", help="(default: %(default)s)")
     parser.add_argument("--work", type=Path, help="folder to keep checkpoints in")
+    parser.add_argument("--cost", type=Path, help="only print what it takes with this checkpoint of --set")
     parser.add_argument("--table", action="store_true", help="only print the tables of the results file")
     return parser.parse_args()
 
@@ -157,6 +168,7 @@ def _measured(options: argparse.Namespace, checkpoint: Path) -> Iterator[dict[st
         ("MR of the brain", options.data / "native" / "mr_brain_t1post.nii.gz"),
     ]:
         found.setdefault(kind, []).append(_looked_at(predictor, read_volume(path))[1])
+    dice = [round(score, 4) for score in dice]
     yield {"candidate": "uncertainty", "correlation": _correlation(uncertainty, dice), "dice": dice}
     for candidate in reversed(learned[0]):
         known = predictor.card.familiarity
@@ -164,9 +176,23 @@ def _measured(options: argparse.Namespace, checkpoint: Path) -> Iterator[dict[st
             with mock.patch.object(familiarity, "_USUAL", 0):
                 known = familiarity.summarized([one[candidate] for one in learned])
         assert known is not None
-        distances = {kind: [known.distance(one[candidate]) for one in many] for kind, many in found.items()}
+        distances = _distances(known, found, candidate)
         correlation = _correlation(distances[RIGHT], dice)
         yield {"candidate": candidate, "correlation": correlation, "distances": distances, "spread": known.spread}
+        if candidate == SHIPPED:
+            for count in FEWER:
+                known = familiarity.summarized([one[candidate] for one in learned[:count]])
+                yield {"candidate": candidate, "first": count, "distances": _distances(known, found, candidate)}
+
+
+def _distances(
+    known: Familiarity, found: Mapping[str, Sequence[Found]], candidate: str
+) -> dict[str, list[float | None]]:
+    """Of each volume, by kind."""
+    return {
+        kind: [value and round(value, 3) for value in (known.distance(one[candidate]) for one in many)]
+        for kind, many in found.items()
+    }
 
 
 def _looked_at(predictor: Predictor, volume: Volume) -> tuple[Prediction, Found]:
@@ -188,6 +214,26 @@ def _looked_at(predictor: Predictor, volume: Volume) -> tuple[Prediction, Found]
         "quantiles of the intensities": [np.quantile(prepared, np.linspace(0.02, 0.98, 25)).tolist()],
         "logarithm of the mean entropy": [[float(np.log(prediction.uncertainty.mean() + 1e-6))]],
     }
+
+
+def _cost(options: argparse.Namespace) -> str:
+    """Processor seconds of the network on the volumes of ``val`` without and with their features, and of the cases'."""
+    folder, predictor = options.data / options.set, Predictor.open(options.cost, "cpu", torch.bfloat16)
+    val, cases = (
+        [predictor.prepare(read_volume(image(folder, case))) for case in split(folder, name)]
+        for name in ("val", options.labeled)
+    )
+    plain, reading = [], []
+    for _ in range(5):
+        for one in val:
+            plain.append(processor_seconds(partial(predictor.logits, one)))
+            reading.append(processor_seconds(partial(predictor.logits, one, features=TileFeatures())))
+    whole = sum(processor_seconds(partial(predictor.features, one, 8)) for one in cases)
+    size = len(json.dumps(to_json(predictor.card.familiarity)))
+    return (
+        f"A volume {statistics.median(plain):.3f} s, with its features {statistics.median(reading):.3f} s; all "
+        f"{len(cases)} cases {whole:.2f} s; {size / 1000:.1f} KB of the card"
+    )
 
 
 @contextmanager

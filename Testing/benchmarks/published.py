@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import distance_tables
 import tables
 from results_file import Run, read_runs
 from tables import (
@@ -329,6 +330,9 @@ TABLES: dict[str, Callable[[], str]] = {
 } | {
     "handover": handover,
     "beside-training": beside_training,
+    "distance": lambda: distance_tables.by_kind(read_runs(RESULTS / "distance.json")),
+    "distance-candidates": lambda: distance_tables.candidates(read_runs(RESULTS / "distance.json")),
+    "distance-of-few": lambda: distance_tables.of_few(read_runs(RESULTS / "distance.json")),
     "pieces": lambda: pieces(read_runs(RESULTS / "pieces_dice.json")),
     "preview": lambda: preview(read_runs(RESULTS / "preview.json")),
     "beside-others": lambda: beside_others(read_runs(RESULTS / "beside_others.json")[-1]),
