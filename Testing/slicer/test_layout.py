@@ -165,6 +165,36 @@ def test_names_of_cases_get_more_width_than_the_words_beside_them(panel, module,
     assert words.fontMetrics().boundingRect("Validation").width() < words.width - words.height
 
 
+def test_the_card_of_a_checkpoint_is_no_higher_than_it_shows(panel, module):
+    ui = panel.sections["model"].ui
+    ui.citationValue.setText("Dey et al., Learning General-purpose Biomedical Volume Representations, ICLR 2025. " * 4)
+    ui.detailsButton.click()
+    granted(panel, module, height=1200)
+    section = panel.ui.modelSection
+    needed = section.layout().totalHeightForWidth(section.width)
+    assert needed <= section.height < needed + 5 * ui.citationValue.fontMetrics().height()
+
+
+def test_names_that_begin_alike_are_told_apart(panel, wait_for):
+    from ContrastiveSegPanel.ui.short_names import told_apart
+
+    assert told_apart([]) == []
+    assert told_apart(["CT 1", "CT 2"]) == ["CT 1", "CT 2"]
+    assert told_apart(["BraTS-GLI-00001-000 t1c", "BraTS-GLI-00002-000 t1c"]) == ["…00001-000 t1c", "…00002-000 t1c"]
+    assert told_apart(["SyntheticHeart12_1", "SyntheticHeart13_1"]) == ["…12_1", "…13_1"]
+    whole = ["the same long name of all", "the same long name of all 2"]
+    assert told_apart(whole) == whole
+    for number in (1001, 1002):
+        add_patient(f"Cardiac MR, breath hold, patient {number}", number)
+    table = panel.sections["fineTune"].ui.casesTable
+    wait_for(lambda: table.rowCount == 2)
+    assert [table.item(row, 0).text() for row in range(2)] == ["…1001", "…1002"]
+    assert table.item(1, 0).toolTip().endswith("patient 1002")
+    box = table.cellWidget(1, 1)
+    assert box.currentText.startswith("…1002")
+    assert box.toolTip.startswith("Cardiac MR, breath hold, patient 1002")
+
+
 def test_the_summary_of_a_checkpoint_is_whole(panel, module, screenshot):
     label = panel.sections["model"].ui.summaryLabel
     label.setText("synthetic-labels<br>" + "1 channel, any modality and spacing (follows your volumes) " * 2)

@@ -14,6 +14,7 @@ from ..plain_text import plain_tip
 from ..workflows.cases import ROLES, UNLABELED, Case, Cases, Structure
 from ..workflows.labeled_parts import PARTS, LabeledParts, part_words
 from ..workflows.pairing import segmentations
+from .short_names import told_apart
 
 _VOLUME, _SEGMENTATION, _ROLE, _DICE, _LABELED = range(5)
 _NAME, _LEARN_AS, _COUNT = range(3)
@@ -63,9 +64,11 @@ class CasesTable:
             for number in range(len(rows)):
                 box = self._table.cellWidget(number, _SEGMENTATION)
                 box.clear()
-                box.addItems(names)
-        for number, row in enumerate(rows):
-            self._update(number, row, dice.get(row.volume_id))
+                box.addItems([names[0], *told_apart(names[1:])])
+                for index, name in enumerate(names):
+                    box.setItemData(index, plain_tip(name), qt.Qt.ToolTipRole)
+        for number, (row, name) in enumerate(zip(rows, told_apart([row.name for row in rows]), strict=True)):
+            self._update(number, row, name, dice.get(row.volume_id))
         # Otherwise it would only take room from the names.
         self._table.setColumnHidden(_DICE, not dice)
         self._shown = list(rows)
@@ -92,16 +95,16 @@ class CasesTable:
         part.connect("activated(int)", partial(self._choose_part, row.volume_id, part))
         self._table.setCellWidget(number, _LABELED, part)
 
-    def _update(self, number: int, row: Case, dice: float | None) -> None:
+    def _update(self, number: int, row: Case, name: str, dice: float | None) -> None:
         volume = self._table.item(number, _VOLUME)
-        volume.setText(row.name)
+        volume.setText(name)
         volume.setToolTip(plain_tip(row.name))
         score = self._table.item(number, _DICE)
         score.setText("" if dice is None else f"{dice:.3f}")
         score.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
         segmentation = self._table.cellWidget(number, _SEGMENTATION)
         segmentation.setCurrentIndex(self._ids.index(row.segmentation_id or ""))
-        segmentation.setToolTip(plain_tip(segmentation.currentText))
+        segmentation.setToolTip(plain_tip(self._names[segmentation.currentIndex]))
         role = self._table.cellWidget(number, _ROLE)
         role.setCurrentIndex(ROLES.index(row.role))
         role.setToolTip(plain_tip(row.note))

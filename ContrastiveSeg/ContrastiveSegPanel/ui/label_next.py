@@ -25,6 +25,7 @@ from ..workflows.session import Session
 from ..workflows.task import Steps, Task
 from .device_box import chosen_device
 from .job_section import JobSection, job_widgets
+from .short_names import told_apart
 
 _VOLUME, _SCORE, _UNCERTAINTY, _NOVELTY, _SLICE = range(5)
 _DIRECTIONS: tuple[SliceDirection, ...] = get_args(SliceDirection)
@@ -128,9 +129,10 @@ class LabelNext(JobSection):
         table = self.ui.rankTable
         table.setRowCount(len(ranked))
         self._ranked = []
-        for row, case in enumerate(ranked):
-            volume = slicer.mrmlScene.GetNodeByID(self._volume_ids[case.name])
-            name = qt.QTableWidgetItem(volume.GetName())
+        volumes = [slicer.mrmlScene.GetNodeByID(self._volume_ids[case.name]) for case in ranked]
+        names = told_apart([volume.GetName() for volume in volumes])
+        for row, (case, volume) in enumerate(zip(ranked, volumes, strict=True)):
+            name = qt.QTableWidgetItem(names[row])
             name.setToolTip(plain_tip(volume.GetName()))
             table.setItem(row, _VOLUME, name)
             for column, value in ((_SCORE, case.score), (_UNCERTAINTY, case.uncertainty), (_NOVELTY, case.novelty)):

@@ -20,6 +20,7 @@ from ..workflows.display import show_case
 from ..workflows.learning_again import checkpoint_to_go_on_from, what_is_missing
 from ..workflows.session import Session
 from .correct_button import CorrectButton
+from .short_names import told_apart
 
 _VOLUME, _STATUS = range(2)
 
@@ -87,8 +88,9 @@ class LearnAgain:
                 box.connect("activated(int)", partial(self._set_status, row))
                 table.setCellWidget(row, _STATUS, box)
         self._queue = queue
+        names = told_apart([correction.name for correction in queue])
         for row, correction in enumerate(queue):
-            table.item(row, _VOLUME).setText(correction.name)
+            table.item(row, _VOLUME).setText(names[row])
             table.item(row, _VOLUME).setToolTip(plain_tip(correction.name))
             box = table.cellWidget(row, _STATUS)
             box.setCurrentIndex(int(correction.status))

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from ..plain_text import plain_tip
 from ..workflows.missing_structures import MissingStructure, say_absent
+from .short_names import told_apart
 
 _VOLUME, _SEGMENT, _MEANING = range(3)
 _CHOICES = (False, True)
@@ -41,11 +42,12 @@ class MissingTable:
             for number in range(len(missing)):
                 self._add(number)
         self._shown = list(missing)
+        names = told_apart([entry.case.name for entry in missing])
         for number, entry in enumerate(missing):
-            for column, text in ((_VOLUME, entry.case.name), (_SEGMENT, entry.name)):
+            for column, text, whole in ((_VOLUME, names[number], entry.case.name), (_SEGMENT, entry.name, entry.name)):
                 item = self._table.item(number, column)
                 item.setText(text)
-                item.setToolTip(plain_tip(text))
+                item.setToolTip(plain_tip(whole))
             self._table.cellWidget(number, _MEANING).setCurrentIndex(_CHOICES.index(entry.absent))
         for widget in (self._table, self._label):
             widget.setVisible(bool(missing))

@@ -16,6 +16,7 @@ from ..plain_text import plain_tip
 from ..workflows.quality import Looked, forget
 from ..workflows.session import Session
 from .save_dialog import file_to_write
+from .short_names import told_apart
 
 _CASE, _DOUBT, _UNCERTAINTY, _DISTANCE, _WHY = range(5)
 _NUMBERS = (_DOUBT, _UNCERTAINTY, _DISTANCE)
@@ -43,15 +44,15 @@ class QualityTable:
         self._looked, ui = looked, self._ui
         cases = looked.cases if looked is not None else ()
         ui.qualityTable.setRowCount(len(cases))
+        names = told_apart([case.name for case in cases])
         for row, case in enumerate(cases):
             uncertainty = "" if case.uncertainty is None else f"{case.uncertainty:.3f}"
             distance = "" if case.distance is None else f"{case.distance:.1f}"
-            texts = (case.name, f"{case.doubt:.2f}", uncertainty, distance, "; ".join(case.reasons) or _measures(case))
+            texts = (names[row], f"{case.doubt:.2f}", uncertainty, distance, "; ".join(case.reasons) or _measures(case))
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(
-                    plain_tip(f"{case.name}\n{text}\n{_measures(case)}" if column in (_CASE, _WHY) else text)
-                )
+                tips = {_CASE: (case.name, _measures(case)), _WHY: (case.name, text, _measures(case))}
+                item.setToolTip(plain_tip("\n".join(tips.get(column, (text,)))))
                 if column in _NUMBERS:
                     item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
                 ui.qualityTable.setItem(row, column, item)
