@@ -121,12 +121,12 @@ def test_a_batch_of_the_scene_says_which_to_look_at_first(batch, module, wait_fo
     wait_for(lambda: not segment.task.busy, SECONDS)
     assert "which to look at first" in segment.ui.statusLabel.text
     wait_for(lambda: len(cells(batch.ui)) == 2, SECONDS)
-    assert sorted(cells(batch.ui)) == ["CT-1", "CT-2"]
+    assert sorted(cells(batch.ui)) == ["CT 1", "CT 2"]
     # No uncertainty map was asked for.
     assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 2
     batch.ui.qualityTable.cellClicked(0, 0)
     (composite, *_others) = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-    assert composite.GetBackgroundVolumeID() == volumes[cells(batch.ui)[0].replace("-", " ")].GetID()
+    assert composite.GetBackgroundVolumeID() == volumes[cells(batch.ui)[0]].GetID()
     # The volumes' files are gone; pictures stay for the export.
     left = [path.suffix for path in batch.session.folder().rglob("*") if path.is_file()]
     assert left == [".png", ".png"]

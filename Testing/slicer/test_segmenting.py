@@ -31,11 +31,34 @@ def segmented(scene, tmp_path):
                 Path(folder).mkdir(exist_ok=True)
                 array = labels_in(seed=seed).astype(np.uint8 if folder == job.output else np.float32)
                 nodes.label_file(Path(folder) / f"{volume.GetName()}{FILE_ENDING}", array)
-        work.take_finished()
+        for _words, take_one in work.finished():
+            take_one()
+        assert work.finished() == []
         work.close()
         return work
 
     return take
+
+
+def test_results_come_one_a_step_and_none_after_the_end(tmp_path):
+    from ContrastiveSegPanel.mrml.scene import FILE_ENDING
+    from ContrastiveSegPanel.workflows.segmenting import Options, Segmenting
+
+    volumes = [nodes.volume(name=name) for name in ("A", "B", "C")]
+    card = SimpleNamespace(labels=LABELS, provenance=Provenance())
+    work = Segmenting(Path("m.safetensors"), card, [[v] for v in volumes], Options(), None, tmp_path)
+    job = work.job()
+    for folder, kind in ((job.output, np.uint8), (job.uncertainty, np.float32)):
+        Path(folder).mkdir()
+        for name in "AB":
+            nodes.label_file(Path(folder) / f"{name}{FILE_ENDING}", labels_in().astype(kind))
+    (first, take_first), (second, _take_second) = work.finished()
+    assert ("A" in first, "B" in second) == (True, True)
+    take_first()
+    assert [node.GetName() for node in segmentations()] == ["A segmentation"]
+    assert len(work.finished()) == 1
+    work.close()
+    assert work.finished() == []
 
 
 def segmentations():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from contrastiveseg.events import Stage, StageStarted
+from contrastiveseg.events import Result, Stage, StageStarted
 
 
 @pytest.mark.parametrize("stage", Stage)
@@ -22,3 +22,29 @@ def test_time_is_told_as_people_do():
     from ContrastiveSegPanel.workflows.task import time_left
 
     assert [time_left(s) for s in (0.2, 61, 600, 9000)] == ["1 s left", "61 s left", "10 min left", "2.5 h left"]
+
+
+class Worker:
+    """An engine that is done at once."""
+
+    def submit(self, job, on_event, host):
+        on_event(Result("made"))
+        return "1"
+
+
+def test_what_a_job_made_is_taken_step_by_step_before_its_result_is_told(wait_for):
+    from ContrastiveSegPanel.workflows.task import Task
+
+    task, told, taken = Task(Worker()), [], []
+    problems = []
+    steps = [(f"part {n}", lambda n=n: taken.append((n, task.state))) for n in range(3)]
+    task.start([], None, told.append, lambda problem, cancelled: problems.append(problem), take=lambda: steps)
+    wait_for(lambda: not task.busy)
+    assert (taken, told) == ([(0, "writing"), (1, "writing"), (2, "writing")], ["made"])
+
+    def fails():
+        raise ValueError("damaged")
+
+    task.start([], None, told.append, lambda problem, cancelled: problems.append(problem), take=lambda: [("", fails)])
+    wait_for(lambda: not task.busy)
+    assert ([str(problem) for problem in problems], told) == (["damaged"], ["made"])

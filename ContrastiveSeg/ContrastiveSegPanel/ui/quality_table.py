@@ -42,7 +42,7 @@ class QualityTable:
         """Show a batch, or none."""
         forget(self._looked)
         self._looked, ui = looked, self._ui
-        cases = looked.cases if looked is not None else ()
+        cases = looked.named if looked is not None else ()
         ui.qualityTable.setRowCount(len(cases))
         names = told_apart([case.name for case in cases])
         for row, case in enumerate(cases):

@@ -23,7 +23,7 @@ from ..workflows.segment_queue import SegmentQueue
 from ..workflows.segment_results import SegmentResults, made_on_another, next_output, summary
 from ..workflows.segmenting import Segmenting
 from ..workflows.session import Session
-from ..workflows.task import Task
+from ..workflows.task import Step, Task
 from .correct_button import CorrectButton
 from .dicom_button import DicomButton
 from .job_section import JobSection, JobWidgets
@@ -155,8 +155,8 @@ class SegmentSection(JobSection):
         current = self._prepared()
         if current is not None:
             self._current = current
-            done, failed = self._on_result, self._on_problem
-            self.task.start(current.steps(), current.job(), done, failed, self._on_event, chosen())
+            done, failed, take = self._on_result, self._on_problem, current.finished
+            self.task.start(current.steps(), current.job(), done, failed, self._on_event, chosen(), take)
 
     def _add_to_queue(self) -> None:
         work = self._prepared()
@@ -220,7 +220,7 @@ class SegmentSection(JobSection):
         if isinstance(event, Log):
             self.session.log(event.text)
         elif isinstance(event, Progress) and self._current is not None:
-            self._take_finished(self._current)
+            self._take(self._current.finished()[:1])
 
     def _on_result(self, result: SegmentResult) -> None:
         current = self._current
@@ -262,7 +262,9 @@ class SegmentSection(JobSection):
         if current is None:
             self.set_status("")
             return
-        self._end(current, take=cancelled)
+        if cancelled:
+            self._take(current.finished())
+        self._end(current)
         self._show_misplaced(current)
         if not cancelled:
             self.session.report(problem)
@@ -272,16 +274,15 @@ class SegmentSection(JobSection):
             self.set_status(text)
             self.session.log(text)
 
-    def _take_finished(self, current: Segmenting) -> None:
+    def _take(self, finished: Sequence[Step]) -> None:
         try:
-            current.take_finished()
+            for _text, take in finished:
+                take()
         except InputError as problem:
             self.session.report(problem)
 
-    def _end(self, current: Segmenting, take: bool = True, close: bool = True) -> None:
-        """The engine has done its part; ``take`` what it has finished, and ``close`` the work."""
-        if take:
-            self._take_finished(current)
+    def _end(self, current: Segmenting, close: bool = True) -> None:
+        """What the engine has made is in the scene; ``close`` the work."""
         self._current = None
         if close:
             current.close()

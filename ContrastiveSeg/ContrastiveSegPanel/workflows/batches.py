@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Batch:
         take: gives what puts the label maps into the scene, if they go there.
         close: removes its files; what was not taken is gone.
         computer: the other one that segments; None for this one.
+        names: as in :class:`.quality.Looked`.
     """
 
     source: str
@@ -49,6 +50,7 @@ class Batch:
     take: Callable[[], Sequence[Step]] = tuple
     close: Callable[[], None] = lambda: None
     computer: Computer | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ class Batches:
             batch.close()
             title = _("{count} volumes of {source}").format(count=len(result.cases), source=batch.source)
             self._end(entry, "done")
-            self._session.batch_looked_at.emit(Looked(title, result.cases, batch.volume, pictures))
+            found = Looked(title, result.cases, batch.volume, pictures, batch.names)
+            self._session.batch_looked_at.emit(found)
             callbacks.on_done(batch.target, len(result.cases), failures)
 
         def begin() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,19 @@ class Looked:
         title: which batch, for the user. cases: the most doubtful first.
         volume: gives the volume node of a case with its segmentation, loading what is not in the scene.
         pictures: folder of the pictures, which are removed with the session's files.
+        names: of cases whose files have other names than the user's volumes -> that of the volume.
     """
 
     title: str
     cases: tuple[QualityCase, ...]
     volume: Callable[[QualityCase], Any]
     pictures: Path
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def named(self) -> tuple[QualityCase, ...]:
+        """The cases by the names that the user knows."""
+        return tuple(replace(case, name=self.names.get(case.name, case.name)) for case in self.cases)
 
     def show(self, case: QualityCase) -> None:
         """Show the case at the place to look at first.
@@ -62,7 +69,7 @@ class Looked:
             InputError: it cannot be written.
             OSError: a picture is gone.
         """
-        shown: Sequence[QualityCase] = self.cases if names else without_names(self.cases)
+        shown: Sequence[QualityCase] = self.named if names else without_names(self.cases)
         if path.suffix.lower() not in (".html", ".htm"):
             write_text(path, to_csv(shown))
             return
@@ -100,10 +107,11 @@ class SceneQuality:
     def _done(self, result: QualityResult) -> None:
         if self._work is None:
             return
+        names = self._work.volume_names
         self._work.close()
         self._work = None
         title = _("{count} volumes of the scene").format(count=len(result.cases))
-        self._on_looked(Looked(title, result.cases, in_scene(self._volume_ids), self._pictures))
+        self._on_looked(Looked(title, result.cases, in_scene(self._volume_ids), self._pictures, names))
 
     def _failed(self, problem: Exception | str, cancelled: bool) -> None:
         if self._work is not None:

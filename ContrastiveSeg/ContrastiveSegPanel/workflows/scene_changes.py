@@ -32,8 +32,11 @@ class SceneChanges:
 
     def set_attribute(self, node: Any, attribute: str, value: str | None) -> None:
         """Give a node's attribute another value (None: none)."""
-        self._attributes.append((node.GetID(), attribute, node.GetAttribute(attribute), value))
-        node.SetAttribute(attribute, value)
+        before = node.GetAttribute(attribute)
+        # Views that show the node are drawn anew for every change.
+        if value != before:
+            self._attributes.append((node.GetID(), attribute, before, value))
+            node.SetAttribute(attribute, value)
 
     @property
     def there(self) -> bool:

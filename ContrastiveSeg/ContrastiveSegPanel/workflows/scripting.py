@@ -49,7 +49,8 @@ def segment(
         for _words, do in work.steps():
             do()
         run_blocking(session.worker, work.job(), on_event)
-        work.take_finished()
+        for _words, take in work.finished():
+            take()
     finally:
         work.close()
     for text in work.diverted:

@@ -48,9 +48,10 @@ class SegmentQueue:
             work.job(),
             partial(self._volume, work, in_scene(work.volume_ids)),
             work.steps(),
-            partial(self._take, work, title),
+            partial(self._take, work),
             work.close,
             chosen(),
+            work.volume_names,
         )
         callbacks = BatchCallbacks(_nothing, partial(self._done, work), partial(self._failed, work), self._on_event)
         self._entries[work] = self._batches.start(batch, callbacks)
@@ -61,9 +62,9 @@ class SegmentQueue:
         for entry in entries.values():
             self._session.queue.cancel(entry)
 
-    def _take(self, work: Segmenting, title: str) -> Sequence[Step]:
+    def _take(self, work: Segmenting) -> Sequence[Step]:
         self._check(work)
-        return [(title, work.take_finished)]
+        return work.finished()
 
     def _volume(self, work: Segmenting, volume: Callable[[QualityCase], Any], case: QualityCase) -> Any:
         self._check(work)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from ..mrml.undo import State, states
 from .cases import IGNORE, TRAIN, VALIDATION
 from .pairing import MAP_OF, PREDICTED, ROLE, TERMS, segmentation_of
 from .scene_changes import SceneChanges
+from .task import Step
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Segmenting:
         #: Names of cases whose nodes were gone when their result came.
         self.dropped: list[str] = []
 
-    def steps(self) -> list[tuple[str, Callable[[], None]]]:
+    def steps(self) -> list[Step]:
         """What has to be done before the job, one file a step, with a text for the user."""
         return [
             (_("Handing over {name}").format(name=case.name), partial(self._write, case, i))
@@ -147,22 +148,31 @@ class Segmenting:
         return {case.name: case.volume_ids[0] for case in self._cases}
 
     @property
+    def volume_names(self) -> dict[str, str]:
+        """Name of a case in files and results -> what the user calls its volume, of those that are there."""
+        nodes = {name: slicer.mrmlScene.GetNodeByID(identifier) for name, identifier in self.volume_ids.items()}
+        return {name: node.GetName() for name, node in nodes.items() if node is not None}
+
+    @property
     def _maps_wanted(self) -> bool:
         # Those of a batch say which results to look at first.
         return self._options.uncertainty or self.is_batch
 
-    def take_finished(self) -> None:
-        """Put into the scene what the engine has finished since the last call; nothing for volumes that are gone.
+    def finished(self) -> list[Step]:
+        """What puts the results that the engine has finished, and that are not there yet, into the scene: one a step,
+        since several at once would stop Slicer for seconds; nothing for volumes that are gone. A step raises InputError
+        as :func:`.scene.read_labels_into`."""
+        text = _("Showing the result of {name}")
+        return [
+            (text.format(name=case.name), partial(self._take, case))
+            for case in self._cases
+            if case.name not in self._taken and self._is_finished(case)
+        ]
 
-        Raises:
-            InputError: as :func:`.scene.read_labels_into`.
-        """
-        for case in self._cases:
-            labels, uncertainty = self._output("labels", case), self._output("uncertainty", case)
-            finished = labels.exists() and (uncertainty.exists() or not self._maps_wanted)
-            if finished and case.name not in self._taken:
-                self._taken.add(case.name)
-                self._take(case, labels, uncertainty)
+    def _is_finished(self, case: _Case) -> bool:
+        return self._output("labels", case).exists() and (
+            self._output("uncertainty", case).exists() or not self._maps_wanted
+        )
 
     def misplaced(self) -> list[str]:
         """Sentences on results that are not where they were to be."""
@@ -170,10 +180,13 @@ class Segmenting:
         return [*self.diverted, *(gone.format(name=name) for name in self.dropped)]
 
     def close(self) -> None:
-        """Remove the files; what is in the scene stays, and can still be undone."""
+        """Remove the files, and take nothing more; what is in the scene stays, and can still be undone."""
+        self._taken.update(case.name for case in self._cases)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _take(self, case: _Case, labels: Path, uncertainty: Path) -> None:
+    def _take(self, case: _Case) -> None:
+        self._taken.add(case.name)
+        labels, uncertainty = self._output("labels", case), self._output("uncertainty", case)
         volume = slicer.mrmlScene.GetNodeByID(case.volume_ids[0])
         segmentation = slicer.mrmlScene.GetNodeByID(self._segmentation_id) if self._segmentation_id else None
         if volume is None or (self._segmentation_id and segmentation is None):

@@ -64,7 +64,8 @@ class Task:
     """One job at a time, from its files to its end.
 
     Attributes:
-        state: "idle", "writing" (its files), "running", or "stopping" from the click on Cancel to the end.
+        state: "idle", "writing" (its files, or what it made into the scene), "running", or "stopping" from the click on
+            Cancel to the end.
         changed: signal after every change of ``state``.
         refused: whether the last job ended because of what it was given.
         progressed: signal with (done, total); a ``total`` of 0 says that something happens, not how much.
@@ -93,10 +94,13 @@ class Task:
         on_problem: Callable[[Exception | str, bool], None],
         on_event: Callable[[Event], None] = lambda event: None,
         computer: Computer | None = None,
+        take: Callable[[], Sequence[Step]] = tuple,
     ) -> None:
         """Do ``steps``, then ``job``. It ends with ``on_result(value)``, or with ``on_problem(problem, cancelled)``;
-        ``on_event`` gets the job's other events. ``computer`` does it, None for this one."""
+        ``on_event`` gets the job's other events. ``computer`` does it, None for this one. ``take`` gives what is to be
+        done with what the job has made before ``on_result``."""
         self._job, self._on_result, self._on_problem, self._on_event = job, on_result, on_problem, on_event
+        self._take = take
         self._host, self.refused = computer.host if computer is not None else None, False
         self._stage = ""
         self._set_state("writing")
@@ -125,7 +129,7 @@ class Task:
 
     def _on_job_event(self, event: Event) -> None:
         if isinstance(event, Result):
-            self._end(_("Done."), lambda: self._on_result(event.value))
+            self._take_what_was_made(event.value)
         elif isinstance(event, Error):
             self.refused = event.exit_code == InputError.exit_code
             cancelled = self.state == "stopping" or event.exit_code == Cancelled.exit_code
@@ -140,6 +144,20 @@ class Task:
                 text = f"{self._stage}, {time_left(left)}" if left is not None else self._stage
                 self._show(event.done, event.total, text)
             self._on_event(event)
+
+    def _take_what_was_made(self, value: Any) -> None:
+        def end(problem: Exception | None) -> None:
+            if problem is None:
+                self._end(_("Done."), lambda: self._on_result(value))
+            else:
+                self._end(_("Failed."), lambda: self._on_problem(problem, False))
+
+        steps = self._take()
+        if steps:
+            self._set_state("writing")
+            self._steps.start(steps, end, self._on_writing)
+        else:
+            end(None)
 
     def _end(self, text: str, report: Callable[[], None]) -> None:
         self.status.emit(text)
