@@ -134,11 +134,15 @@ def test_the_result_of_a_volume_that_is_no_longer_chosen_waits_for_it(drive, vol
 
 
 def test_results_of_all_volumes_are_not_stacked_on_one(drive, volumes):
+    seen = set()
+    drive.panel.sections["segment"].task.status.connect(lambda text: seen.add(tuple(visible())))
     drive.segment.inputsComboBox.setCurrentIndex(2)
     drive.click_segment()
     drive.settle()
     assert len(segmentations()) == 3
     assert visible() == ["Third segmentation"]
+    # Nor are they while the others are still to come.
+    assert seen <= {(), ("Third segmentation",)}
     show(drive, volumes[1])
     assert visible() == ["Second segmentation"]
 

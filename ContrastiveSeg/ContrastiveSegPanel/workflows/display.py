@@ -27,8 +27,7 @@ def arrange(hide: bool) -> None:
     Args:
         hide: also hide the segmentations of all volumes that the views do not show.
     """
-    # A segmentation also lies well over the uncertainty map of its volume.
-    displayed = [node.GetNodeReference(MAP_OF) or node for node in displayed_volumes()]
+    displayed = _displayed()
     if not displayed:
         return
     for segmentation in segmentations():
@@ -40,8 +39,14 @@ def arrange(hide: bool) -> None:
                 segmentation.RemoveAttribute(HIDDEN)
                 display.SetVisibility(True)
         elif hide and display.GetVisibility():
-            segmentation.SetAttribute(HIDDEN, "1")
-            display.SetVisibility(False)
+            _hide(segmentation)
+
+
+def hide_elsewhere(segmentation: Any, volume: Any) -> None:
+    """Hide a new segmentation of a volume that the slice views do not show, until they do."""
+    displayed = _displayed()
+    if displayed and volume not in displayed:
+        _hide(segmentation)
 
 
 def show_case(volume: Any) -> None:
@@ -89,3 +94,13 @@ def show_results(volume_ids: Sequence[str], chosen: Any) -> None:
     if shown is not None:
         show_volume(shown)
     arrange(hide=True)
+
+
+def _displayed() -> list[Any]:
+    # A segmentation also lies well over the uncertainty map of its volume.
+    return [node.GetNodeReference(MAP_OF) or node for node in displayed_volumes()]
+
+
+def _hide(segmentation: Any) -> None:
+    segmentation.SetAttribute(HIDDEN, "1")
+    segmentation.GetDisplayNode().SetVisibility(False)

@@ -22,6 +22,7 @@ from ..mrml import scene
 from ..mrml.region import region_in
 from ..mrml.undo import State, states
 from .cases import IGNORE, TRAIN, VALIDATION
+from .display import hide_elsewhere
 from .pairing import MAP_OF, PREDICTED, ROLE, TERMS, segmentation_of
 from .scene_changes import SceneChanges
 from .task import Step
@@ -162,9 +163,9 @@ class Segmenting:
         """What puts the results that the engine has finished, and that are not there yet, into the scene: one a step,
         since several at once would stop Slicer for seconds; nothing for volumes that are gone. A step raises InputError
         as :func:`.scene.read_labels_into`."""
-        text = _("Showing the result of {name}")
+        text, names = _("Showing the result of {name}"), self.volume_names
         return [
-            (text.format(name=case.name), partial(self._take, case))
+            (text.format(name=names.get(case.name, case.name)), partial(self._take, case))
             for case in self._cases
             if case.name not in self._taken and self._is_finished(case)
         ]
@@ -198,6 +199,9 @@ class Segmenting:
         shown = segmentation_of(volume)
         name = _free_name(_("{name} segmentation").format(name=volume.GetName()))
         node, undo = scene.read_labels_into(labels, self._card.labels, volume, segmentation, name)
+        if segmentation is None and self.is_batch:
+            # Until the last has come, all would lie over one volume.
+            hide_elsewhere(node, volume)
         if why_not:
             text = _("{why} The result is in a new segmentation, {name}.")
             self.diverted.append(text.format(why=why_not, name=node.GetName()))
