@@ -203,6 +203,9 @@ def test_a_batch_of_series_goes_on_where_it_stopped(model, series, tmp_path, cap
     result = json.loads(capsys.readouterr().out.splitlines()[-1])["value"]
     assert [result["kept"], result["written"]] == [[str(tmp_path / "out" / f"{name}.dcm")] for name in "ab"]
     assert (tmp_path / "out" / "a.dcm").read_bytes() == first["a.dcm"]
+    # How far each is from the training is read from the file that stayed.
+    assert set(result["distances"]) == {"a", "b"}
+    assert all(distance > 0 for distance in result["distances"].values())
 
 
 def test_what_cannot_be_a_dicom_seg_is_refused_before_segmenting(model, series, image, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from patients import noise
 from segment_driver import segmentations
 from two_channels import two_channel_checkpoint
 
+from contrastiveseg.checkpoints.format import load, save
 from contrastiveseg.descriptions import SegmentJob
 
 
@@ -74,6 +76,18 @@ def test_the_result_is_the_engines_own_voxel_for_voxel(drive, volume, segmenter,
     assert drive.segment.statusLabel.text.startswith("Done: MRHead segmentation, ")
     assert drive.segment.outputSelector.currentNode() is segmentation
     assert drive.files() == []
+
+
+def test_a_volume_that_looks_unlike_those_of_the_training_is_told(drive, volume, models):
+    drive.click_segment()
+    assert "looks unlike" not in drive.segment.statusLabel.text
+    card, weights = load(models / "organs.safetensors")
+    spread = tuple(value / 100 for value in card.familiarity.spread)
+    strict = replace(card, familiarity=replace(card.familiarity, spread=spread))
+    save(models / "strict.safetensors", weights, strict)
+    drive.session.refresh_catalog(models / "strict.safetensors")
+    drive.click_segment()
+    assert "looks unlike the volumes of the training, see the log" in drive.segment.statusLabel.text
 
 
 def test_options_reach_the_engine(drive, volume, segmenter, tmp_path):

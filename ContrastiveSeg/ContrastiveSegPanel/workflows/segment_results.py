@@ -97,7 +97,7 @@ def summary(work: Segmenting, result: SegmentResult, seconds: float) -> str:
     if work.has_region:
         text += " " + _("Only the region was segmented; the rest is empty.")
     if any(distance > FAR for distance in result.distances.values()):
-        text += " " + _("It looks unlike the volumes of the training, see the log: look at the result closely.")
+        text += " " + _("What was segmented looks unlike the volumes of the training, see the log. Look at it closely.")
     return text + " " + _("Islands were left out; the log says of what.") if result.left_out else text
 
 
