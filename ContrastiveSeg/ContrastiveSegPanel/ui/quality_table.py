@@ -56,6 +56,8 @@ class QualityTable:
                 if column in _NUMBERS:
                     item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
                 ui.qualityTable.setItem(row, column, item)
+        # Older checkpoints know no distance; the names need the room.
+        ui.qualityTable.setColumnHidden(_DISTANCE, all(case.distance is None for case in cases))
         for widget in (ui.qualityTable, ui.qualityHint, ui.qualityNamesCheckBox, ui.exportQualityButton):
             widget.setVisible(looked is not None)
         if looked is not None:
