@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import glob
 import os
@@ -17,6 +18,8 @@ from .errors import InputError
 
 #: Written longest first, so that ``name.nii.gz`` loses both endings.
 VOLUME_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
+#: So alike is a name that may be meant, of 1.
+_ALIKE = 0.8
 #: So much of a file's name begins the name of its temporary file.
 _NAMED = 40
 #: The lists of :func:`recording`.
@@ -63,6 +66,18 @@ def check_output(path: Path, overwrite: bool = False, hint: str = "") -> None:
         raise InputError(f"Cannot make the folder {path.parent}: {there} is a file.")
     if not os.access(there, os.W_OK):
         raise InputError(f"The folder {there} is read-only. Choose an output folder you may write to.")
+
+
+def near(path: Path) -> str:
+    """What to say behind a ``path`` that is not there: the one beside it that may be meant, or where it breaks off; ""
+    for neither."""
+    with suppress(OSError):
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        if there != path.absolute().parent:
+            return f" Its folder is not there either: of the path, only {there} is."
+        alike = difflib.get_close_matches(path.name, os.listdir(there), 1, _ALIKE)
+        return f" Did you mean {path.with_name(alike[0])}?" if alike else ""
+    return ""
 
 
 def check_link(path: Path) -> None:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from contrastiveseg.checkpoints.starters import starter
-from contrastiveseg.descriptions import EvaluateJob, ExportJob, FinetuneJob, RankJob, SegmentJob
+from contrastiveseg.descriptions import EvaluateJob, ExportJob, FinetuneJob, QualityJob, RankJob, SegmentJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.jobs.early import check_early
 
@@ -66,6 +66,24 @@ def test_a_table_that_is_there_is_not_replaced(tmp_path):
     with pytest.raises(InputError, match="exists already"):
         check_early(EvaluateJob(**folders, output=str(tmp_path / "a.json")))
     check_early(RankJob(checkpoint=STARTER, input=(str(tmp_path),)))
+
+
+@pytest.mark.parametrize("option", ["csv", "html"])
+def test_so_are_tables_and_pages_of_the_quality_of_a_batch(tmp_path, option):
+    (tmp_path / "there").touch()
+    with pytest.raises(InputError, match="there exists already"):
+        check_early(
+            QualityJob(input=(str(tmp_path),), segmentations=str(tmp_path), **{option: str(tmp_path / "there")})
+        )
+
+
+def test_an_export_into_what_is_there_is_refused(tmp_path, segmenter):
+    (tmp_path / "a.dcm").touch()
+    with pytest.raises(InputError, match=r"is not empty. Give a new folder, as heart-onnx"):
+        check_early(ExportJob(to="onnx", checkpoint=str(segmenter), output=str(tmp_path)))
+    given = {"segmentation": str(tmp_path / "a.dcm"), "series": str(tmp_path), "checkpoint": STARTER}
+    with pytest.raises(InputError, match=r"a\.dcm exists already"):
+        check_early(ExportJob(output=str(tmp_path / "a.dcm"), **given))
 
 
 def test_an_export_of_what_is_not_there_is_refused(tmp_path):

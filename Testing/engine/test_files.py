@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 import safetensors
@@ -13,6 +14,7 @@ from contrastiveseg.files import (
     check_output,
     check_outputs,
     leftovers,
+    near,
     remove_leftovers,
     replacing,
     stem,
@@ -150,3 +152,11 @@ def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch, d
     with replacing(tmp_path / "a.json", durable) as temporary:
         temporary.write_text("text")
     assert (len(waited), (tmp_path / "a.json").read_text()) == (int(durable), "text")
+
+
+def test_a_path_that_is_not_there_is_answered_with_what_may_be_meant(tmp_path, monkeypatch):
+    (tmp_path / "scans" / "imagesTr").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert near(Path("scans/imagesTR")) == f" Did you mean {Path('scans/imagesTr')}?"
+    assert near(Path("nowhere")) == ""
+    assert near(tmp_path / "scan" / "a" / "b.nii").endswith(f"of the path, only {tmp_path} is.")

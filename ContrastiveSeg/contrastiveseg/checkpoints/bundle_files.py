@@ -125,7 +125,10 @@ def _read(root: Path, weights: Path, weights_name: str, name: str) -> BundleFile
 
 def _text(path: Path) -> bytes:
     if not path.is_file():
-        raise InputError(f"There is no file {path.parent.name}/{path.name} in the bundle.")
+        raise InputError(
+            f"There is no file {path.parent.name}/{path.name} in the bundle. Give the whole bundle, its folder "
+            "with configs and models, or a .zip of it."
+        )
     with readable(path):
         return path.read_bytes() if path.stat().st_size <= _MOST_TEXT else b""
 
@@ -134,7 +137,7 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(_text(path))
     except (ValueError, RecursionError) as problem:
-        raise InputError(f"{path} is not a JSON file of a bundle ({problem}).") from problem
+        raise InputError(f"{path} is not a JSON file of a bundle ({problem}). Download it again.") from problem
 
 
 def _yaml(path: Path) -> Any:
@@ -152,4 +155,4 @@ def _yaml(path: Path) -> Any:
             raise ValueError("it refers to parts by *NAME; write them out")
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        raise InputError(f"{path.name} is not a YAML file of a bundle ({problem}).") from problem
+        raise InputError(f"{path.name} is not a YAML file of a bundle ({problem}). Correct it there.") from problem

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import check_fetched, readable
+from ..files import check_fetched, near, readable
 
 Tensors = dict[str, Tensor]
 
@@ -31,7 +31,7 @@ def load_content(path: Path) -> Any:
         InputError: the file is not there, or holds anything else.
     """
     if not path.is_file():
-        raise InputError(f"There is no file {path}.")
+        raise InputError(f"There is no file {path}.{near(path)}")
     with readable(path), path.open("rb") as file:
         check_fetched(path, file.read(1024))
     try:
@@ -57,7 +57,7 @@ def tensors_in(content: Any, path: Path) -> Tensors:
             content = content[key]
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
     if not tensors:
-        raise InputError(f"{path} holds no tensors by name.")
+        raise InputError(f"{path} holds no tensors by name. Give the file of the network's weights, its state_dict.")
     for name, tensor in tensors.items():
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
             raise InputError(f"{path}: {name} is sparse, quantized or without values. Save it as a plain tensor.")

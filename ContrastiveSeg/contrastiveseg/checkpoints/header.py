@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import check_fetched, readable
+from ..files import check_fetched, near, readable
 from ..serialization import from_json
 from .card import SCHEMA, Card, check_card
 
@@ -65,7 +65,7 @@ def read_header(path: Path) -> tuple[dict, int]:
         InputError: as :func:`read_card`.
     """
     if not path.is_file():
-        raise InputError(f"There is no checkpoint at {path}.")
+        raise InputError(f"There is no checkpoint at {path}.{near(path)}")
     size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(1024)

@@ -56,7 +56,7 @@ def read_catalog(path: Path) -> tuple[CatalogModel, ...]:
     """
     with readable(path):
         if path.stat().st_size > _MOST:
-            raise InputError(f"{path} is too large for a catalog.")
+            raise InputError(f"{path} is too large for a catalog. Give the JSON file that lists the models.")
         text = path.read_bytes()
     try:
         data: Any = json.loads(text)

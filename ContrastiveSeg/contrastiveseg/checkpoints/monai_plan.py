@@ -29,6 +29,8 @@ _AFTER = {"Invertd", "SaveImaged", "EnsureTyped", "ToTensord", "Identityd"}
 _PADDING = {"constant": "zero", "replicate": "edge"}
 #: Of a sliding window where the inferer does not say it.
 _OVERLAP = 0.25
+#: What to do with a bundle that does what is not known here.
+_ALONE = "Import the backbone alone (--from segresnet, segresnetds or dynunet) and fine-tune it."
 
 
 def plan_of(
@@ -58,7 +60,7 @@ def plan_of(
             spacing = (z, y, x)
         elif name in _INTENSITIES:
             if normalization is not None:
-                raise InputError(f"{config.where} normalizes twice, by {name} too, which cannot be done here.")
+                raise InputError(f"{config.where} normalizes twice, by {name} too, which cannot be done here. {_ALONE}")
             normalization = _normalization(config, part, in_channels)
         elif name == "CropForegroundd" and (normalization is None or normalization.scheme == "window"):
             notes.append("The bundle crops volumes to their foreground first; here they are segmented whole.")
@@ -70,10 +72,12 @@ def plan_of(
     if spacing is None:
         raise InputError(
             f"{config.where} does not say the voxel spacing that the network works at (Spacingd). Add the transform "
-            "with that of the training data, or import the backbone alone (--from segresnet, segresnetds or dynunet)."
+            f"with that of the training data. {_ALONE}"
         )
     if notes and normalization is not None and normalization.scheme != "window":
-        raise InputError(f"{config.where} crops to the foreground before it normalizes, which is not known here.")
+        raise InputError(
+            f"{config.where} crops to the foreground before it normalizes, which is not known here. {_ALONE}"
+        )
     channels = _channels(metadata, in_channels, normalization or Normalization("none"))
     patch, conventions = _tiles(config, orientation, stride)
     return Plan(3, channels, spacing, patch, conventions=conventions), notes
@@ -138,23 +142,32 @@ def labels_of(config: Config, metadata: Mapping[str, Any], classes: int) -> tupl
     for part in config.transforms("postprocessing"):
         if part.name == "Activationsd" and part.arguments.get("sigmoid"):
             raise InputError(
-                f"{config.where}: the network's outputs overlap (sigmoid); only one label a voxel is known here."
+                f"{config.where}: the network's outputs overlap (sigmoid); only one label a voxel is known here. "
+                f"{_ALONE}"
             )
         if part.name == "AsDiscreted":
             decided = decided or config.switch(part, "argmax", False)
             if part.arguments.get("threshold") is not None:
-                raise InputError(f"{config.where}: outputs are cut at a threshold, which is not known here.")
+                raise InputError(f"{config.where}: outputs are cut at a threshold, which is not known here. {_ALONE}")
     if not decided:
-        raise InputError(f"{config.where} does not say that the largest output decides (AsDiscreted with argmax).")
+        raise InputError(
+            f"{config.where} does not say that the largest output decides. Add AsDiscreted with argmax, if it does."
+        )
     outputs = _below(metadata, "network_data_format", "outputs")
     first = next((one for one in outputs.values() if isinstance(one, Mapping)), {})
     names = {str(key): str(name) for key, name in _below(first, "channel_def").items()}
     if not names:
         return tuple(Label(value, f"label {value}") for value in range(1, classes))
     if set(names) != {str(index) for index in range(classes)}:
-        raise InputError(f"metadata.json names {len(names)} channels of the output, and the network has {classes}.")
+        raise InputError(
+            f"metadata.json names {len(names)} channels of the output, and the network has {classes}. Correct its "
+            "channel_def."
+        )
     if "background" not in names["0"].casefold():
-        raise InputError(f"metadata.json calls the output's first channel {quoted(names['0'])}, not background.")
+        raise InputError(
+            f"metadata.json calls the output's first channel {quoted(names['0'])}, not background, as it must be to "
+            f"segment. {_ALONE}"
+        )
     if classes > 256 or len(set(names.values())) < classes:
         raise InputError("metadata.json: two channels of the output have one name, or there are more than 256.")
     return tuple(Label(value, names[str(value)]) for value in range(1, classes))

@@ -44,10 +44,15 @@ def import_nnunet(
 def _imported(content: Mapping[str, Any], tensors: Tensors, files: ModelFiles, orientation: str | None) -> Imported:
     started = content.get("init_args") or {}
     if "network_weights" not in content or not isinstance(started, Mapping):
-        raise InputError(f"{files.name} is no checkpoint of nnU-Net v2: it lacks network_weights.")
+        raise InputError(
+            f"{files.name} is no checkpoint of nnU-Net v2: it lacks network_weights. Give the results folder of a "
+            "training, or its checkpoint_final.pth."
+        )
     name = started.get("configuration")
     if not isinstance(name, str):
-        raise InputError(f"{files.name} does not say which configuration it is of.")
+        raise InputError(
+            f"{files.name} does not say which configuration it is of. Give the checkpoint as nnU-Net v2 has written it."
+        )
     plans = read_part(Plans, files.plans or started.get("plans"), "plans.json")
     dataset = read_part(Dataset, _described(files.dataset or started.get("dataset_json")), "dataset.json")
     how = configuration_of(plans, name)

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import InputError
+from ..files import near
 from .archives import opened, unpack
 
 #: The better first.
@@ -137,7 +138,7 @@ def _root(path: Path) -> tuple[Path, list[PurePosixPath]]:
         root = path.resolve().parent.parent
         return root, [PurePosixPath(path.resolve().relative_to(root))]
     if not path.is_dir():
-        raise InputError(f"There is no file or folder {path}.")
+        raise InputError(f"There is no file or folder {path}.{near(path)}")
     root = path.resolve()
     if root.name.startswith("fold_"):
         return root.parent, [PurePosixPath(root.name) / name for name in _CHECKPOINTS if (root / name).is_file()]
@@ -166,8 +167,10 @@ def _json(path: Path) -> Any:
     if not path.is_file():
         return None
     if path.stat().st_size > _MOST_JSON:
-        raise InputError(f"{path.name} is larger than any of nnU-Net's.")
+        raise InputError(f"{path.name} is larger than any of nnU-Net's. Copy it again from the folder of its training.")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as problem:
-        raise InputError(f"{path.name} of the model cannot be read ({problem}).") from problem
+        raise InputError(
+            f"{path.name} of the model cannot be read ({problem}). Copy it again from the folder of its training."
+        ) from problem

@@ -122,7 +122,8 @@ def configuration_of(plans: Plans, name: str) -> Configuration:
     while current is not None:
         if not isinstance(current, str) or current in seen or current not in plans.configurations:
             raise InputError(
-                f"plans.json has no complete configuration {quoted(name)} ({', '.join(plans.configurations)})."
+                f"plans.json has no complete configuration {quoted(name)} ({', '.join(plans.configurations)}). Take "
+                "plans.json of the same training."
             )
         seen.append(current)
         inherited = {**plans.configurations[current], **inherited}
@@ -183,7 +184,10 @@ def plan_of(
     native = _spacing(typical, turned) if typical and len(typical) == 3 else working
     axes = network_axes(turned, dimensions)
     if any(not 0 <= axis < dimensions for axis in mirrored):
-        raise InputError("The checkpoint mirrors along an axis that its network does not have.")
+        raise InputError(
+            "The checkpoint mirrors along an axis that its network does not have. Take checkpoint and plans.json of "
+            "one training."
+        )
     reader = plans.image_reader_writer
     if orientation is None and reader not in _READERS:
         raise InputError(
@@ -256,7 +260,9 @@ def _spacing(along: Sequence[float], turned: Sequence[int]) -> Spacing:
 def _channels(plans: Plans, configuration: Configuration, dataset: Dataset) -> tuple[Channel, ...]:
     names, schemes, masks = dataset.channels, configuration.normalization_schemes, configuration.use_mask_for_norm
     if not len(names) == len(schemes) == len(masks):
-        raise InputError("plans.json and dataset.json differ in their number of channels.")
+        raise InputError(
+            "plans.json and dataset.json differ in their number of channels. Take both of the same training."
+        )
     seen = plans.foreground_intensity_properties_per_channel or plans.foreground_intensity_properties_by_modality
     channels = []
     for index, (name, scheme, mask) in enumerate(zip(names, schemes, masks, strict=True)):

@@ -61,7 +61,7 @@ def torchscript_tensors(path: Path) -> dict[str, Tensor]:
             f"{path} cannot be read as a TorchScript file ({problem}). Give the state_dict, model.pt."
         ) from problem
     if not tensors:
-        raise InputError(f"{path} holds no tensors.")
+        raise InputError(f"{path} holds no tensors. Give the state_dict, model.pt.")
     return tensors
 
 

@@ -180,7 +180,7 @@ def _paired(predictions: Path, references: Path) -> FolderPairs:
     """Predictions first, references second; two files are one pair whatever their names."""
     for path in (predictions, references):
         if not path.exists():
-            raise InputError(f"There is no {path}.")
+            raise InputError(f"There is no {path}.{files.near(path)}")
     if predictions.is_dir() != references.is_dir():
         raise InputError("Give two files, or two folders: one of them is a file and the other a folder.")
     if not predictions.is_dir():
@@ -206,7 +206,10 @@ def _labels_in(
         named |= {segment.value: segment.name for segment in segments_of(path)}
     labeled = [(case, own) for case, own in held.items() if own]
     if not labeled:
-        raise InputError("The references hold no label at all, only background.")
+        raise InputError(
+            "The references hold no label at all, only background. Give the label maps that people made, and their "
+            "predictions as the other folder."
+        )
     (first, common), *others = labeled
     apart = next((other for other in others if not {*common} & {*other[1]}), None)
     if apart and not {*common, *apart[1]} <= {*named}:

@@ -21,7 +21,7 @@ from ..checkpoints.familiarity import FAR, far_text
 from ..checkpoints.header import read_card
 from ..descriptions import QualityJob
 from ..errors import Cancelled, InputError
-from ..files import check_outputs, replacing, write_text
+from ..files import check_outputs, near, replacing, write_text
 from ..planning.compatibility import incompatibilities, warning_text
 from ..results import Failure, QualityCase, QualityResult
 from ..volumes.alignment import check_same_grid
@@ -90,7 +90,9 @@ def quality(
             raise Cancelled("Stopped while looking at the segmentations. Nothing was written.")
         try:
             if case.labels is None:
-                raise InputError(f"{case.name} has no segmentation in {job.segmentations}.")
+                raise InputError(
+                    f"{case.name} has no segmentation in {job.segmentations}. Segment it, or name its label map so."
+                )
             found, picture = _measure(case, maps.get(case.name), card, channels, bool(job.html or drawn), emit)
             measured.append(found)
             pictures[case.name] = picture
@@ -272,7 +274,7 @@ def _maps(job: QualityJob, cases: Sequence[CaseFiles]) -> dict[str, Path]:
         return {}
     path = Path(job.uncertainty)
     if not path.exists():
-        raise InputError(f"{path} does not exist.")
+        raise InputError(f"{path} does not exist.{near(path)}")
     if path.is_dir():
         return labels_by_case(volume_files(path), {case.name for case in cases})
     if len(cases) > 1:

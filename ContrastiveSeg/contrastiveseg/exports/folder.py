@@ -8,20 +8,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 
+from ..descriptions import ExportJob
 from ..errors import InputError
 from ..files import check_output
 
+#: By format a name for a folder, for the message.
+_EXAMPLES = {"nnunet": "nnUNet_raw/Dataset123_Heart", "onnx": "heart-onnx", "monai": "heart-bundle"}
 
-def check_folder(output: Path, example: str) -> None:
-    """Refuse an ``output`` at which there is something, or that cannot be made; ``example`` is a name for the message.
+
+def check_folder(job: ExportJob) -> Path:
+    """The folder that ``job`` is to write; refused where there is something in it, or where it cannot be made.
 
     Raises:
         InputError: saying so.
     """
+    output = Path(job.output)
     if output.is_dir() and any(output.iterdir()):
-        raise InputError(f"{output} is not empty. Give a new folder, as {example}.")
+        raise InputError(f"{output} is not empty. Give a new folder, as {_EXAMPLES[job.to]}.")
     if not output.is_dir():
         check_output(output)
+    return output
 
 
 @contextmanager

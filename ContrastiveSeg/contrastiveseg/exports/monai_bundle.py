@@ -47,8 +47,7 @@ def export_bundle(job: ExportJob, emit: events.Emit) -> None:
         InputError: the checkpoint segments nothing, MONAI has no transforms for what it does, or the folder is there
             already.
     """
-    output = Path(job.output)
-    check_folder(output, "heart-bundle")
+    output = check_folder(job)
     emit(events.StageStarted(events.Stage.LOAD))
     model = open_model(Path(job.checkpoint or ""))
     _check_expressible(model)

@@ -61,8 +61,7 @@ def export_cases(job: ExportJob, emit: events.Emit, cancelled: events.CancelChec
         InputError: the cases cannot be read or do not fit one another, or the folder is there already.
         Cancelled: stopped; nothing is left.
     """
-    output = Path(job.output)
-    check_folder(output, "nnUNet_raw/Dataset123_Heart")
+    output = check_folder(job)
     emit(events.StageStarted(events.Stage.PLAN))
     task = _as_task(job)
     found = cases_of(job.images, job.labels)

@@ -35,8 +35,7 @@ def export_onnx(job: ExportJob, emit: events.Emit) -> None:
         InputError: onnx is not installed, the checkpoint segments nothing, its network cannot be expressed, or the
             folder is there already.
     """
-    output = Path(job.output)
-    check_folder(output, "heart-onnx")
+    output = check_folder(job)
     try:
         import onnx
         import onnxscript  # noqa: F401 - torch writes ONNX by it
@@ -65,8 +64,10 @@ def export_onnx(job: ExportJob, emit: events.Emit) -> None:
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as problem:
-            reason = str(problem).splitlines()[0]
-            raise InputError(f"The network {model.card.network.name} cannot be written as ONNX: {reason}") from problem
+            reason = str(problem).splitlines()[0].rstrip(".")
+            raise InputError(
+                f"The network {model.card.network.name} cannot be written as ONNX: {reason}. Export it with --to monai."
+            ) from problem
         written = onnx.load(str(path))
         written.metadata_props.add(key=METADATA_KEY, value=text)
         onnx.save(written, str(path))

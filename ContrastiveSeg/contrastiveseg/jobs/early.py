@@ -1,4 +1,7 @@
-"""What a job can be refused for before its libraries are loaded, which takes seconds. The job checks it again."""
+"""What a job can be refused for before its libraries are loaded, which takes seconds.
+
+The job checks it again, by the same functions: a warm worker begins there, and files may have changed meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ from pathlib import Path
 
 from ..checkpoints.card import check_segments
 from ..checkpoints.header import read_card
-from ..descriptions import EvaluateJob, ExportJob, ImportJob, Job, PreviewJob, RankJob, SegmentJob, Training
+from ..descriptions import ExportJob, Job, SegmentJob, Training
 from ..errors import InputError
-from ..files import check_link, check_output, readable
+from ..exports.folder import check_folder
+from ..files import check_link, check_output, near, readable
 from ..segmentation.outputs import outputs_of
 from ..training.run import Budget
 
@@ -17,6 +21,8 @@ _READ = (
     *("images", "image", "labels", "unlabeled", "label_table", "input", "labeled", "file", "segmentation", "series"),
     *("predictions", "references", "segmentations"),
 )
+#: Those that name files to write.
+_WRITTEN = ("output", "csv", "html")
 
 
 def check_early(job: Job) -> None:
@@ -32,17 +38,18 @@ def check_early(job: Job) -> None:
             with readable(Path(path)):
                 check_link(Path(path))
                 if not Path(path).exists():
-                    raise InputError(f"{path} does not exist.")
+                    raise InputError(f"{path} does not exist.{near(Path(path))}")
     checkpoint = getattr(job, "checkpoint", None)
     if checkpoint and checkpoint != "none":
         card = read_card(Path(checkpoint))
         if isinstance(job, SegmentJob) or (isinstance(job, ExportJob) and job.to != "dicom-seg"):
             check_segments(card, Path(checkpoint))
-    if isinstance(job, SegmentJob):
-        outputs_of(job)
     if isinstance(job, Training):
         Budget(job.steps, job.minutes)
-    if isinstance(job, (Training, EvaluateJob, RankJob, PreviewJob, ImportJob)):
-        goes_on = isinstance(job, Training) and job.resume
-        if job.output and not goes_on:
-            check_output(Path(job.output), job.overwrite)
+    if isinstance(job, SegmentJob):
+        outputs_of(job)
+    elif isinstance(job, ExportJob) and job.to != "dicom-seg":
+        check_folder(job)
+    elif not (isinstance(job, Training) and job.resume):
+        for output in filter(None, (getattr(job, name, None) for name in _WRITTEN)):
+            check_output(Path(output), job.overwrite)

@@ -64,7 +64,7 @@ def fingerprint_of(
             of channels than are declared.
     """
     if not cases:
-        raise InputError("There are no volumes to train on.")
+        raise InputError("There are no volumes to train on. Give them, or their folder, as --images.")
     spacings, shapes = [], []
     counts: dict[int, str] = {}
     for case in cases:
@@ -172,7 +172,8 @@ def adapt_plan(base: Plan, fingerprint: Fingerprint, rule: PatchRule, voxels: in
         return make_plan(fingerprint, base.dimensions, rule, voxels)
     if len(base.channels) != len(fingerprint.channels):
         raise InputError(
-            f"The checkpoint expects {len(base.channels)} channel(s) and the volumes have {len(fingerprint.channels)}."
+            f"The checkpoint expects {len(base.channels)} channel(s) and the volumes have {len(fingerprint.channels)}. "
+            "Give one image a channel (CASE_0000, CASE_0001, ...), or start from another checkpoint."
         )
     spacing = base.spacing if keep_spacing else fingerprint.spacing
     shape = resampled_shape(fingerprint.shape, fingerprint.spacing, spacing)

@@ -60,7 +60,11 @@ def read_strokes(path: Path, geometry: Geometry, axes: Axes, background: int | N
     if not values:
         raise InputError(
             f"No structure is painted in {path}"
-            + (", only background. Paint a few strokes inside the structure too." if counts[1:].any() else ".")
+            + (
+                ", only background. Paint a few strokes inside the structure too."
+                if counts[1:].any()
+                else ". Paint a few strokes in each structure first."
+            )
         )
     painted = np.argwhere(turned > 0)
     lookup = np.zeros(len(counts), np.intp)

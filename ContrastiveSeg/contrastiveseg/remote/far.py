@@ -83,7 +83,7 @@ def _receive(folder: Path) -> None:
     used = begun or _has_slurm(folder)
     wanted = {} if used else dict(request["files"])
     if not all(_HASH.fullmatch(digest) and _is_inside(path) for path, digest in wanted.items()):
-        raise InputError("The request is damaged.")
+        raise InputError("The request is damaged. Give the command again.")
     missing = sorted({digest for digest in wanted.values() if not (store / digest).is_file()})
     put(stdout, {"begun": begun, "missing": missing, "slurm": _read(folder / _SLURM) if used else request["slurm"]})
     for _ in missing:
@@ -105,7 +105,7 @@ def _place(folder: Path, request: Mapping[str, Any], store: Path) -> None:
         _link(store / digest, folder / path)
     for path, text in request["texts"].items():
         if not _is_inside(path):
-            raise InputError("The request is damaged.")
+            raise InputError("The request is damaged. Give the command again.")
         write_text(folder / path, text)
     write_text(folder / _JOB, json.dumps(request["job"]))
     write_text(folder / _SLURM, json.dumps(request["slurm"]))
@@ -116,7 +116,7 @@ def _begin(folder: Path) -> None:
     (folder / "events.jsonl").write_bytes(b"")
     lock = os.open(folder / "running", os.O_RDWR | os.O_CREAT, 0o600)
     if not claims.lock(lock):
-        raise InputError("The job runs already.")
+        raise InputError("The job runs already. Give the command again to watch it.")
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             command(["far", "do", folder.name]),

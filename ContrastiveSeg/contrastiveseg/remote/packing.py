@@ -12,7 +12,7 @@ from typing import Any
 from ..checkpoints.starters import PREFIX
 from ..descriptions import FinetuneJob, PretrainJob, SegmentJob
 from ..errors import InputError
-from ..files import check_outputs
+from ..files import check_outputs, near
 from ..segmentation.outputs import is_file_name, outputs_of
 from ..serialization import to_json
 from ..volumes.content import files_behind
@@ -185,7 +185,7 @@ def _is_file_given(option: str, given: str | None) -> bool:
     if not given or given == "none" or given.startswith(PREFIX):
         return False
     if not Path(given).is_file():
-        raise InputError(f"There is no {option.replace('_', ' ')} at {given}.")
+        raise InputError(f"There is no {option.replace('_', ' ')} at {given}.{near(Path(given))}")
     return True
 
 

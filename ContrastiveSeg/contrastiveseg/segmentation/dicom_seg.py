@@ -16,7 +16,7 @@ from .. import __version__
 from ..checkpoints.card import Label
 from ..checkpoints.header import digest
 from ..errors import InputError
-from ..files import replacing
+from ..files import near, replacing
 from ..volumes.origin import origin_text
 from .terminology import TISSUE, Concept, entry_of
 
@@ -47,7 +47,7 @@ def model_of(checkpoint: Path) -> Model:
         InputError: there is none.
     """
     if not checkpoint.is_file():
-        raise InputError(f"There is no checkpoint at {checkpoint}.")
+        raise InputError(f"There is no checkpoint at {checkpoint}.{near(checkpoint)}")
     return Model(checkpoint.stem, digest(checkpoint))
 
 

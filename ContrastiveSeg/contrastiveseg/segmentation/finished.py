@@ -11,7 +11,7 @@ from .. import __version__
 from ..checkpoints.header import digest
 from ..descriptions import SegmentJob
 from ..errors import InputError
-from ..files import readable
+from ..files import near, readable
 from ..volumes.content import content_digest
 from ..volumes.dataset import CaseFiles
 from ..volumes.origin import read_origin
@@ -35,7 +35,7 @@ def checkpoint_digest(job: SegmentJob) -> str:
     """
     path = Path(job.checkpoint)
     if not path.is_file():
-        raise InputError(f"There is no checkpoint at {path}.")
+        raise InputError(f"There is no checkpoint at {path}.{near(path)}")
     with readable(path):
         return digest(path)
 

@@ -23,7 +23,7 @@ from ..checkpoints.licensing import tell_terms
 from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
-from ..files import write_text
+from ..files import near, write_text
 from ..planning.compatibility import incompatibilities, warning_text
 from ..planning.plan import Plan
 from ..results import Failure, SegmentResult
@@ -275,7 +275,7 @@ def _predictor(path: str, stamp: tuple[int, int], device: str, precision: Any) -
 
 def _stamp(path: str) -> tuple[int, int]:
     if not Path(path).is_file():
-        raise InputError(f"There is no checkpoint at {path}.")
+        raise InputError(f"There is no checkpoint at {path}.{near(Path(path))}")
     state = Path(path).stat()
     return state.st_mtime_ns, state.st_size
 

@@ -37,7 +37,9 @@ def write_dataset(
     """
     labeled = cases if labeled is None else labeled
     if cases < 1 or not 0 <= labeled <= cases:
-        raise InputError(f"Cannot make {cases} cases of which {labeled} are labeled.")
+        raise InputError(
+            f"Cannot make {cases} cases of which {labeled} are labeled. Make 1 or more, and label at most as many."
+        )
     if seed < 0:
         raise InputError(f"The seed must be 0 or more, not {seed}.")
 

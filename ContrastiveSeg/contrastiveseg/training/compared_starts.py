@@ -44,7 +44,9 @@ def check_comparison(job: FinetuneJob) -> None:
             "--compare-scratch compares a checkpoint with training from scratch; with 'none' they are one."
         )
     if len(starts) < 2:
-        raise InputError(f"--compare needs two starts or more, and {next(iter(starts))} is the only one.")
+        raise InputError(
+            f"--compare needs two starts or more, and {next(iter(starts))} is the only one. Name another, as scratch."
+        )
     # What is best so far would stand in the start's place when a stopped comparison goes on.
     if any(Path(path).resolve() == Path(job.output).resolve() for path in starts.values()):
         raise InputError(f"{job.output} is a start of this comparison. Choose another output.")

@@ -68,7 +68,7 @@ def leave_one_out(training: SegmenterTraining) -> LeaveOneOut:
     """
     files = training.task.files
     if len(files) < 2:
-        raise InputError("Leave-one-out needs at least 2 labeled cases.")
+        raise InputError("Leave-one-out needs at least 2 labeled cases. Label another, or use --validation none.")
     repeated = training.without_output()
     scores: list[HeldOutCase] = []
     for left_out, case in enumerate(files):

@@ -61,7 +61,7 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
     for path in images:
         with files.readable(path):
             if not path.exists():
-                raise InputError(f"{path} does not exist.")
+                raise InputError(f"{path} does not exist.{files.near(path)}")
             if not (path.is_file() or path.is_dir()):  # a pipe would be waited for, and a socket has no content
                 raise InputError(f"{path} is neither a file nor a folder. Give volumes as files, or their folder.")
     cases = _grouped_by_channel([p for p in images if p.is_file() and p.suffix.lower() != ".json"])
@@ -72,7 +72,7 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
         elif path.suffix.lower() == ".json":
             cases += _cases_in_json(path)
     if not cases:
-        raise InputError("No images were given.")
+        raise InputError("No images were given. Give volumes, or the folder that they are in.")
     repeated = [name for name, count in Counter(c.name for c in cases).items() if count > 1]
     if repeated:
         raise InputError(
@@ -234,12 +234,12 @@ def _with_labels(cases: list[CaseFiles], labels: Sequence[Path], in_order: bool)
     for path in labels:
         with files.readable(path):
             if not path.exists():
-                raise InputError(f"{path} does not exist.")
+                raise InputError(f"{path} does not exist.{files.near(path)}")
             if path.suffix.lower() == ".json":
                 raise InputError(f"{path} names images and labels together. Give it as --images, without --labels.")
             label_files += _label_files(path, cases)
     if not label_files:
-        raise InputError(f"{labels[0]} holds no label files.")
+        raise InputError(f"{labels[0]} holds no label files. Give the folder that holds the label maps themselves.")
     paired = labels_by_case(label_files, {case.name for case in cases})
     if not paired and in_order and len(label_files) == len(cases):
         paired = labels_in_order(label_files, [case.name for case in cases])

@@ -188,7 +188,9 @@ def read_json(path: Path) -> Any:
     except OSError as problem:
         raise InputError(f"Cannot read {path}: {problem.strerror}.") from problem
     except (ValueError, RecursionError) as problem:  # the former also of numbers of thousands of digits
-        raise InputError(f"{path} is not a JSON file ({problem}).") from problem
+        raise InputError(
+            f"{path} is not a JSON file ({problem}). Correct it there, or give the folders of images and label maps."
+        ) from problem
 
 
 def _object(path: Path, data: Any) -> dict[str, Any]:

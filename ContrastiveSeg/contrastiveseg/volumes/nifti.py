@@ -127,7 +127,7 @@ def _described(path: Path, channels: int) -> _Stored:
     if known is None and block[:2] == GZIP_MAGIC:
         raise InputError(f"{described} is packed twice. Unpack it once (gunzip).")
     if known is None:
-        raise InputError(f"{path} is not an image of the kind its name says, or is damaged.")
+        raise InputError(f"{path} is not an image of the kind its name says, or is damaged. Copy it again.")
     if len(block) < known[0]:
         raise InputError(f"{described} is damaged or cut short: it ends inside its header. Copy it again.")
     header = HEADERS[known[0]](block[: known[0]], known[1], check=False)
@@ -146,7 +146,9 @@ def _described(path: Path, channels: int) -> _Stored:
     if described == path and 0 < offset < known[0]:
         raise InputError(f"{path} has a damaged NIfTI header: its voxels would begin inside it. Copy it again.")
     if not 1 <= n <= 7 or any(d < 1 for d in dimensions[1 : n + 1]) or not 0 <= offset < 1 << 40:
-        raise InputError(f"{path} has a damaged NIfTI header (dimensions {tuple(dimensions[: max(n, 0) + 1])}).")
+        raise InputError(
+            f"{path} has a damaged NIfTI header (dimensions {tuple(dimensions[: max(n, 0) + 1])}). Copy it again."
+        )
     dimensions[n + 1 :] = [1] * (7 - n)
     volumes = dimensions[4] * math.prod(dimensions[6:])
     check_series(path, n, volumes, channels if dimensions[5:] == [1, 1, 1] else 1)
@@ -167,7 +169,10 @@ def _voxel_type(path: Path, header: Nifti1Header) -> tuple[np.dtype, int]:
     except (HeaderDataError, KeyError):
         dtype = np.dtype("V0")
     if dtype.itemsize == 0:
-        raise InputError(f"{path} has voxels of a type that is not read (NIfTI code {int(header['datatype'])}).")
+        raise InputError(
+            f"{path} has voxels of a type that is not read (NIfTI code {int(header['datatype'])}). Save it anew, with "
+            "whole numbers of 16 bits or as floats."
+        )
     return (np.dtype(np.uint8), len(dtype.fields)) if dtype.fields else (dtype, 0)
 
 

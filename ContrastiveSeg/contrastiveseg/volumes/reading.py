@@ -46,7 +46,7 @@ def read_volume(path: Path, channels: int = 1) -> Volume:
             voxels that are not numbers; for a folder: no DICOM series, several, or slices not evenly spaced.
     """
     if files.volume_suffix(path) == ".seg.nrrd":
-        raise InputError(f"{path} is a segmentation, not an image.")
+        raise InputError(f"{path} is a segmentation, not an image. Give the volume that it was made on.")
     array, geometry = _read(path, channels)
     return Volume(array, geometry, files.stem(path))
 
@@ -173,14 +173,14 @@ def _read_natively(path: Path, channels: int) -> tuple[np.ndarray, Geometry]:
 def _check_exists(path: Path) -> None:
     files.check_link(path)
     if not path.exists():
-        raise InputError(f"{path} does not exist.")
+        raise InputError(f"{path} does not exist.{files.near(path)}")
     if path.is_dir():
         return
     if not path.is_file():  # a device or a pipe, which might never end
         raise InputError(f"{path} is neither a file nor a folder. Give a volume file.")
     if not files.volume_suffix(path):
         known = ", ".join(files.VOLUME_SUFFIXES)
-        hint = _HINTS.get(path.suffix.lower(), "")
+        hint = _HINTS.get(path.suffix.lower(), " Convert it to one of these.")
         raise InputError(
             f"{path} is not a volume this program reads ({known}, or a folder holding a DICOM series).{hint}"
         )

@@ -141,7 +141,7 @@ def _beside(path: Path, name: str) -> Path:
             "there without a path."
         )
     if not os.path.isfile(target):
-        state = "which is no plain file" if os.path.exists(target) else "which is not there. Copy both files"
+        state = "which is no plain file. Give one" if os.path.exists(target) else "which is not there. Copy both files"
         raise InputError(f"{path} takes its voxels from {name}, {state}.")
     return Path(target)
 
