@@ -264,7 +264,7 @@ class ContrastiveSegLogic(ScriptedLoadableModuleLogic):
             validation: labeled cases to score on, not learned from.
             unlabeled: volume nodes without segmentation, for the methods that use them.
             on_event: as in :meth:`segment`.
-            fields: anything else of ``FinetuneJob`` (contrastiveseg/descriptions.py): ``minutes``, ``steps``,
+            fields: anything else of ``FinetuneJob`` (contrastiveseg/descriptions): ``minutes``, ``steps``,
                 ``method``, ``device``, ``overwrite``, ...
 
         Raises:
