@@ -60,7 +60,7 @@ BASE = {
     "command_line",
 }
 #: Modules at the top that may import everything.
-TOP = {"api", "arguments", "calling", "cli", "terminal", "reference", "__main__"}
+TOP = {"api", "checkpoint_api", "arguments", "calling", "cli", "terminal", "reference", "__main__"}
 
 #: The same for the panel, whose modules at the top are its base.
 PANEL_DOORS = {
