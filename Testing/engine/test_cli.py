@@ -1,25 +1,15 @@
 """The terminal: quick to answer, every option of every job, plain refusals, exit codes."""
 
-import argparse
-import dataclasses
 import errno
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
 import types
-import typing
-
-import numpy as np
-import pytest
-import SimpleITK as sitk
 
 from contrastiveseg import cli
-from contrastiveseg.arguments import parser
 from contrastiveseg.cli import main
-from contrastiveseg.descriptions import JOBS, FinetuneJob, PretrainJob, SegmentJob
 from contrastiveseg.errors import Cancelled
 from contrastiveseg.jobs import run as runner
 from contrastiveseg.results import Failure, SegmentResult
@@ -42,29 +32,6 @@ TO_NNUNET = ["--to", "nnunet", "--images", "a", "--output", "d"]
 EXPORTS: dict[str, list[str]] = dict.fromkeys(
     ("images", "labels", "label_table", "labeled_part", "background_label", "missing_structures"), TO_NNUNET
 ) | {"to": ["--checkpoint", "c", "--output", "d"]}
-#: Fields whose flags are called otherwise.
-FLAGS = {"source": "--from"}
-
-
-def test_a_console_without_the_letters_of_a_name(tmp_path):
-    command = [sys.executable, "-m", "contrastiveseg", "inspect", str(tmp_path / "Größe.safetensors")]
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(command, env=environment, capture_output=True, check=False)
-    assert done.returncode == 2
-    assert rb"Gr\xf6\xdfe.safetensors" in done.stderr
-
-
-@pytest.fixture
-def given(monkeypatch):
-    """The jobs that the command line asks for, instead of doing them."""
-    jobs: list = []
-
-    def take(job, emit, cancelled):
-        jobs.append(job)
-        return {"written": ["x.nii.gz"], "failures": []}
-
-    monkeypatch.setattr(runner, "run", take)
-    return jobs
 
 
 def test_help_is_quick_and_loads_nothing_heavy():
@@ -84,163 +51,10 @@ def test_help_is_quick_and_loads_nothing_heavy():
         assert done.returncode == 0, done.stderr
 
 
-def sample(job, name: str) -> tuple[list[str], object]:
-    """Words to type for a field, and the value the job then has."""
-    hint = typing.get_type_hints(job)[name]
-    kinds = [k for k in typing.get_args(hint) if k is not type(None)]
-    kind = kinds[0] if typing.get_origin(hint) in (typing.Union, types.UnionType) else hint
-    if kind is bool:
-        return [], True
-    if typing.get_origin(kind) is typing.Literal:
-        value = typing.get_args(kind)[-1]
-        return [str(value)], value
-    if typing.get_origin(kind) is tuple and float in typing.get_args(kind):
-        return ["-1.5", "2", "0", "1", "-4", "-3"], (-1.5, 2.0, 0.0, 1.0, -4.0, -3.0)
-    if typing.get_origin(kind) is tuple:
-        return ["x", "y z"], ("x", "y z")
-    if kind in (int, float):
-        return ["3"], kind(3)
-    return ["x"], "x"
-
-
-@pytest.mark.parametrize(("kind", "name"), [(k, f.name) for k, j in JOBS.items() for f in dataclasses.fields(j)])
-def test_every_field_of_every_job_has_a_flag(given, kind, name):
-    job = JOBS[kind]
-    if name == "settings":
-        words = ["--set", "batch=2", "--set", "spatial.flip=0.5", "--set", "mode=axis", "--set", "size=[1, 2]"]
-        value: object = {"batch": 2, "spatial.flip": 0.5, "mode": "axis", "size": [1, 2]}
-    else:
-        typed, value = sample(job, name)
-        flag, required = FLAGS.get(name, "--" + name.rstrip("_").replace("_", "-")), required_for(kind, name)
-        words = [flag, *typed]
-        if isinstance(value, tuple) and flag in required:
-            # A list goes on where its flag is repeated.
-            value = (required[required.index(flag) + 1], *value)
-    if name == "file":  # a word without a flag
-        words, value = [], REQUIRED[kind][0]
-    assert main([kind, *required_for(kind, name), *words]) == 0
-    assert getattr(given[-1], name) == value
-
-
-def required_for(kind: str, name: str) -> list[str]:
-    return EXPORTS.get(name, REQUIRED[kind]) if kind == "export" else REQUIRED[kind]
-
-
-def test_an_option_of_another_format_is_refused(capsys):
-    for words, says in (
-        ([*TO_NNUNET, "--series", "x"], "--series is not for nnunet."),
-        ([*REQUIRED["export"], "--labeled-part", "slices"], "--labeled-part is not for dicom-seg."),
-        (["--output", "x.dcm", "--segmentation", "y"], "--series is needed for dicom-seg."),
-    ):
-        assert main(["export", *words]) == 2
-        assert says in capsys.readouterr().err
-
-
-BRITISH = {"labeled": "labelled", "unlabeled": "unlabelled", "optimizer": "optimiser", "license": "licence"}
-
-
-@pytest.mark.parametrize(
-    ("kind", "name"), [(k, f.name) for k, j in JOBS.items() for f in dataclasses.fields(j) if f.name in BRITISH]
-)
-def test_british_options_are_taken_and_not_shown(given, kind, name, capsys):
-    typed, value = sample(JOBS[kind], name)
-    for words in ([f"--{BRITISH[name]}", *typed], [f"--{BRITISH[name]}={typed[0]}", *typed[1:]]):
-        if len(typed) == 1 or "=" not in words[0]:
-            assert main([kind, *REQUIRED[kind], *words]) == 0
-            assert getattr(given[-1], name) == value
-    with pytest.raises(SystemExit):
-        main([kind, "--help"])
-    assert BRITISH[name] not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["finetune", *REQUIRED["finetune"], "--optimiser", "magic"], "--optimiser: invalid choice"),
-        (["evaluate", *REQUIRED["evaluate"], "--colour=red"], "unrecognized arguments: --colour=red"),
-        (["sample-data", "--output", "x", "--labelled", "many"], "--labelled: invalid int"),
-    ],
-)
-def test_an_option_is_refused_by_the_name_that_was_typed(words, says, capsys):
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    assert end.value.code == 2
-    assert says in capsys.readouterr().err
-
-
-def test_a_value_is_refused_by_the_name_that_was_typed(capsys):
-    assert main(["rank", *REQUIRED["rank"], "--labelled", ""]) == 2
-    assert "--labelled is empty" in capsys.readouterr().err
-
-
-def test_british_words_in_values_stay(given):
-    main(["evaluate", "--predictions", "labelled", "--references=licence/labelled", "--output", "c"])
-    assert (given[0].predictions, given[0].references) == ("labelled", "licence/labelled")
-
-
 def test_what_a_job_refuses_is_an_event_too(capsys):
     assert main(["evaluate", *REQUIRED["evaluate"], "--csv", "", "--json"]) == 2
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last == {"event": "error", "what": "--csv is empty. Is a variable not set?", "exit_code": 2}
-
-
-def test_defaults_are_those_of_the_description(given):
-    main(["pretrain", *REQUIRED["pretrain"]])
-    main(["finetune", *REQUIRED["finetune"]])
-    main(["segment", *REQUIRED["segment"]])
-    assert given == [
-        PretrainJob(images=("a",), output="b"),
-        FinetuneJob(checkpoint="none", images=("a",), output="b"),
-        SegmentJob(checkpoint="c", input=("a",), output="b"),
-    ]
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        [],
-        ["dance"],
-        ["segment"],
-        ["segment", "--checkpoint", "c"],
-        ["segment", *REQUIRED["segment"], "--color", "red"],
-        ["segment", *REQUIRED["segment"], "--precision", "16"],
-        ["pretrain", *REQUIRED["pretrain"], "--steps", "many"],
-        ["pretrain", *REQUIRED["pretrain"], "--dimensions", "4"],
-        ["pretrain", *REQUIRED["pretrain"], "--set", "batch"],
-        ["pretrain", *REQUIRED["pretrain"], "--set", "=2"],
-        ["inspect"],
-        ["inspect", ""],
-        ["import", "", "--from", "macl", "--output", "b"],
-        ["import", "a", "--output", "b"],
-        ["sample-data", "--output", ""],
-    ],
-)
-def test_wrong_usage(words, capsys):
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    assert end.value.code == 2
-    assert "usage: contrastiveseg" in capsys.readouterr().err
-
-
-def test_what_the_jobs_refuse_is_wrong_usage_too(dataset, tmp_path, capsys):
-    ready = ["pretrain", "--images", str(dataset), "--output", str(tmp_path / "c.safetensors")]
-    for words, says in [
-        (["--steps", "1", "--set", "nonsense=1"], "There is no setting 'nonsense'"),
-        (["--steps", "1", "--set", "spatial.nonsense=1"], "There is no setting 'spatial.nonsense'"),
-        (["--steps", "1", "--set", "temperature=warm"], "settings.temperature: expected float"),
-        ([], "budget either in steps or in minutes"),
-        (["--steps", "1", "--minutes", "1"], "budget either in steps or in minutes"),
-        (["--minutes", "0"], "--minutes must be more than 0"),
-        (["--steps", "1", "--method", "guess"], "no method 'guess' to pretrain with. There are:"),
-        (["--steps", "1", "--network", "guess"], "There is no backbone 'guess'"),
-        (["--steps", "1", "--device", "tpu"], "There is no device 'tpu'"),
-        (["--steps", "1", "--device", "cuda:99"], "cuda:99 is asked for"),
-        (["--steps", "1", "--output", str(tmp_path / "c.pth")], "ends in .safetensors"),
-        (["--steps", "1", "--resume"], "nothing to resume"),
-    ]:
-        assert main([*ready, *words]) == 2, words
-        assert says in capsys.readouterr().err
-    assert not (tmp_path / "c.safetensors").exists()
 
 
 def test_json_events(segmenter, image, tmp_path, capsys):
@@ -439,51 +253,6 @@ def test_sample_data(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "t").exists()
 
 
-def test_every_option_of_every_command_is_explained():
-    (commands,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
-    assert set(commands.choices) == {*JOBS, "far", "import", "inspect", "worker", "methods", "networks", "sample-data"}
-    for name, command in commands.choices.items():
-        assert command.description, name
-        assert all(action.help for action in command._actions), name
-        assert "(default: )" not in command.format_help()
-    assert "same weights (from 0 to 4294967295; default: 0)" in " ".join(
-        commands.choices["pretrain"].format_help().split()
-    )
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "told"),
-    [
-        ("--threads", "-1", "Error: --threads must be"),
-        ("--threads", "0", "Error: --threads must be"),
-        ("--threads", "1025", "Error: --threads must be"),
-        ("--seed", "-1", "Error: --seed must be"),
-        ("--seed", str(2**32), "Error: --seed must be"),
-        ("--steps", "0", "Error: --steps must be"),
-        ("--steps", "1" + "0" * 400, "Error: --steps must be"),
-        ("--learning-rate", "-1", "Error: --learning-rate must be"),
-        ("--learning-rate", "nan", "learning_rate: expected a finite number, found nan"),
-        ("--learning-rate", "inf", "learning_rate: expected a finite number, found inf"),
-    ],
-)
-def test_numbers_no_job_can_use_are_refused_before_any_work(option, value, told, dataset, tmp_path, capsys):
-    words = ["pretrain", "--images", str(dataset), "--output", str(tmp_path / "c.safetensors"), "--steps", "1"]
-    assert main([*words, option, value]) == 2
-    assert told in capsys.readouterr().err
-    assert not list(tmp_path.glob("c.safetensors*"))
-
-
-@pytest.mark.parametrize("kind", REQUIRED)
-def test_an_empty_path_is_not_taken_for_the_folder_one_stands_in(kind, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for option in [word for word in REQUIRED[kind] if word.startswith("--")]:
-        words = REQUIRED[kind].copy()
-        words[words.index(option) + 1] = ""
-        assert main([kind, *words]) == 2
-        assert f"Error: {option} is empty" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_fault_of_ours_ends_the_events_too(monkeypatch, capsys):
     def fail(*_):
         raise ZeroDivisionError("oh")
@@ -534,76 +303,8 @@ def test_other_commands_can_be_interrupted(monkeypatch):
     assert main(["methods"]) == 130
 
 
-def test_a_reader_that_has_seen_enough_is_no_error():
-    command = [sys.executable, "-m", "contrastiveseg", "methods"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait() == 1
-
-
-@pytest.mark.parametrize(("words", "meant"), [([], False), (["--resume"], True), (["--resume", "auto"], "auto")])
-def test_resume_is_a_switch_that_may_be_told_to_begin_where_there_is_nothing(given, words, meant):
-    main(["pretrain", *REQUIRED["pretrain"], *words])
-    assert given[0].resume == meant
-    with pytest.raises(SystemExit):
-        main(["pretrain", *REQUIRED["pretrain"], "--resume", "perhaps"])
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
-@pytest.mark.parametrize("words", [[], ["--json"]])
-def test_a_full_disk_under_the_log_ends_nothing(words):
-    command = [sys.executable, "-c", TALKING, "segment", *REQUIRED["segment"], *words]
-    with open("/dev/full", "w") as full:
-        process = subprocess.run(command, stdout=full, stderr=full)
-    assert process.returncode == 0
-
-
-#: A job that says something, and ends well where it was not asked to stop.
-TALKING = """
-import sys
-from contrastiveseg import cli, events
-from contrastiveseg.errors import Cancelled
-from contrastiveseg.results import SegmentResult
-def run(job, emit, cancelled):
-    for step in range(3000):
-        emit(events.log("something"))
-        emit(events.warning("or other"))
-    if cancelled():
-        raise Cancelled("Stopped with what there was.")
-    return SegmentResult(("a.nii.gz",), (), {}, {}, 0)
-sys.exit(cli.main(run=run))
-"""
-
-
-def test_who_reads_no_more_asks_a_job_to_stop_and_keep_what_it_has():
-    command = [sys.executable, "-c", TALKING, "segment", *REQUIRED["segment"]]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process.stdout.close()
-    assert "Stopped with what there was." in process.stderr.read()
-    assert process.wait() != 0
-
-
 def test_jobs_are_the_same_from_terminal_and_worker(given):
     from contrastiveseg.jobs.worker import job_from
 
     main(["finetune", *REQUIRED["finetune"], "--set", "batch=2", "--minutes", "2", "--compare-scratch"])
     assert job_from({"kind": "finetune", **json.loads(json.dumps(to_json(given[0])))}) == given[0]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="a shell closes the streams")
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_closed_stream_changes_no_result(closed):
-    command = f"exec {shlex.quote(sys.executable)} -m contrastiveseg methods {closed}"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.mark.skipif(os.name == "nt", reason="a shell closes the streams")
-@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
-def test_a_job_does_not_need_its_streams(closed, tmp_path):
-    sitk.WriteImage(sitk.GetImageFromArray(np.eye(4, dtype=np.uint8)[None]), str(tmp_path / "a.nii.gz"))
-    words = ["--predictions", tmp_path / "a.nii.gz", "--references", tmp_path / "a.nii.gz", "--output", tmp_path / "s"]
-    command = shlex.join([sys.executable, "-m", "contrastiveseg", "evaluate", *map(str, words)])
-    assert subprocess.run(f"exec {command} {closed}", shell=True).returncode == 0
-    assert json.loads((tmp_path / "s").read_text())

@@ -31,11 +31,6 @@ def job(images, output: Path, *compare, **more) -> FinetuneJob:
     return FinetuneJob(images=(str(images),), output=str(output), **(given | more))
 
 
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out" / "organs.safetensors"
-
-
 def result(*dice, left_out: bool = False) -> FinetuneResult:
     cases = tuple(HeldOutCase(f"case {i}", value, {}, None) for i, value in enumerate(dice))
     one_out = LeaveOneOut(0.0, cases) if left_out else None

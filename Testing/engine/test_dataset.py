@@ -10,7 +10,6 @@ import pytest
 from contrastiveseg.errors import InputError
 from contrastiveseg.volumes import dataset
 from contrastiveseg.volumes.dataset import CaseFiles, check_labels_chosen, find_cases
-from contrastiveseg.volumes.dataset_json import declared_channels, declared_in, declared_labels
 from contrastiveseg.volumes.reading import read_volume
 
 
@@ -220,79 +219,6 @@ def test_files_one_by_one(tmp_path):
     assert [(c.name, c.labels.name) for c in ordered] == [("x", "two.nii"), ("y", "one.nii")]
 
 
-def test_decathlon(tmp_path):
-    touch(tmp_path / "imagesTr", "h1.nii.gz")
-    touch(tmp_path / "labelsTr", "h1.nii.gz")
-    entry = {"image": "./imagesTr/h1.nii.gz", "label": "./labelsTr/h1.nii.gz"}
-    path = write(tmp_path / "dataset.json", {"training": [entry], "labels": {"0": "background", "1": "Anterior"}})
-    expected = [CaseFiles("h1", (tmp_path / "imagesTr/h1.nii.gz",), tmp_path / "labelsTr/h1.nii.gz")]
-    assert find_cases([path]) == expected
-    assert find_cases([tmp_path]) == expected
-    assert declared_in(path).names == {0: "background", 1: "Anterior"}
-
-
-def test_nnunet(tmp_path):
-    touch(tmp_path / "imagesTr", "h1_0000.nii.gz")
-    touch(tmp_path / "labelsTr", "h1.nii.gz")
-    path = write(tmp_path / "dataset.json", {"labels": {"background": 0, "tumor": 2, "liver": 1}})
-    assert find_cases([path]) == [
-        CaseFiles("h1", (tmp_path / "imagesTr/h1_0000.nii.gz",), tmp_path / "labelsTr/h1.nii.gz")
-    ]
-    assert declared_in(path).names == {0: "background", 1: "liver", 2: "tumor"}
-
-
-def test_json_list(tmp_path):
-    touch(tmp_path, "a.nii", "b.nii", "m.nii")
-    path = write(tmp_path / "list.json", [{"image": "b.nii"}, {"image": ["a.nii", "b.nii"], "label": "m.nii"}])
-    assert find_cases([path]) == [
-        CaseFiles("a", (tmp_path / "a.nii", tmp_path / "b.nii"), tmp_path / "m.nii"),
-        CaseFiles("b", (tmp_path / "b.nii",), None),
-    ]
-
-
-def test_names_in_a_json_list(tmp_path):
-    for patient in ("p1", "p2", "p3"):
-        touch(tmp_path / patient, "imaging.nii")
-    entries = [{"image": f"{p}/imaging.nii"} for p in ("p1", "p2")] + [{"name": "third", "image": "p3/imaging.nii"}]
-    cases = find_cases([write(tmp_path / "list.json", entries)])
-    assert [c.name for c in cases] == ["p1_imaging", "p2_imaging", "third"]
-    for name in ("", "a/b", 3, ".."):
-        with pytest.raises(InputError, match=r"\[0\]: name must be"):
-            find_cases([write(tmp_path / "bad.json", [{"image": "p1/imaging.nii", "name": name}])])
-
-
-def test_nnunets_list_of_cases(tmp_path):
-    touch(tmp_path / "imagesTr", *(f"{c}_0000.nii.gz" for c in "abc"))
-    touch(tmp_path / "labelsTr", *(f"{c}.nii.gz" for c in "abc"))
-    chosen = {c: {"images": [f"imagesTr/{c}_0000.nii.gz"], "label": f"labelsTr/{c}.nii.gz"} for c in "ab"}
-    path = write(tmp_path / "dataset.json", {"labels": {"background": 0, "x": 1}, "dataset": chosen})
-    assert [c.name for c in find_cases([path])] == ["a", "b"]
-    with pytest.raises(InputError, match="dataset: expected an object"):
-        find_cases([write(path, {"dataset": ["a"]})])
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_a_list_from_windows(tmp_path, encoding):
-    touch(tmp_path / "imagesTr", "a.nii")
-    text = json.dumps(
-        {"training": [{"image": ".\\imagesTr\\a.nii"}], "labels": {"0": "background", "1": "x"}}, indent=1
-    )
-    path = tmp_path / "dataset.json"
-    path.write_bytes(text.replace("\n", "\r\n").encode(encoding))
-    assert find_cases([path])[0].images == (tmp_path / "imagesTr/a.nii",)
-    assert declared_in(path).names == {0: "background", 1: "x"}
-
-
-def test_channels_that_are_declared(tmp_path):
-    path = write(tmp_path / "dataset.json", {"modality": {"1": "ADC", "0": "T2"}})
-    assert declared_channels([path]) == declared_channels([tmp_path / "imagesTr"]) == ("T2", "ADC")
-    other = write(touch(tmp_path / "other") / "dataset.json", {"channel_names": {"0": "CT"}})
-    assert declared_channels([other]) == ("CT",)
-    assert declared_channels([path, other]) == declared_channels([tmp_path / "x" / "y"]) == ()
-    with pytest.raises(InputError, match="modality: expected"):
-        declared_channels([write(path, {"modality": ["CT"]})])
-
-
 def test_dicom_folders(tmp_path):
     one, two = dicom(tmp_path / "d/p1"), dicom(tmp_path / "d/p2")
     assert find_cases([one]) == [CaseFiles("p1", (one,), None)]
@@ -338,12 +264,6 @@ def test_labels_that_do_not_fit(tmp_path):
         find_cases([images], [touch(tmp_path / "l4")])
 
 
-def test_a_listing_among_the_labels(tmp_path):
-    images, listing = touch(tmp_path / "images", "a.nii.gz"), write(tmp_path / "dataset.json", {})
-    with pytest.raises(InputError, match="Give it as --images, without --labels"):
-        find_cases([images], [listing])
-
-
 def test_a_folder_that_may_not_be_listed(tmp_path, monkeypatch):
     def refuse(folder):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
@@ -360,47 +280,6 @@ def test_two_cases_of_one_name(tmp_path):
             find_cases(images)
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        ("text", "expected an object"),
-        ({"training": {}}, "training: expected a list"),
-        ({"training": ["a.nii"]}, r"training\[0\]"),
-        ([{"label": "a.nii"}], r"\[0\]: expected"),
-        ([{"image": 3}], r"\[0\]: image and label must be file names"),
-        ([{"image": "gone.nii"}], r"\[0\]: .*gone\.nii does not exist"),
-        ([{"image": "x" * 5000}], r"\[0\]: .{1,90} does not exist"),
-        ([{"image": "a\0.nii"}], r"\[0\]: .* does not exist"),
-        ([{"image": "x.json", "name": "a\0b"}], "must be a name for the case's files"),
-        ({"labels": {}}, "no folder imagesTr"),
-    ],
-)
-def test_json_of_the_wrong_shape(tmp_path, data, message):
-    with pytest.raises(InputError, match=message):
-        find_cases([write(tmp_path / "x.json", data)])
-
-
-def test_not_json_and_wrong_labels(tmp_path):
-    (tmp_path / "x.json").write_text("{")
-    with pytest.raises(InputError, match="is not a JSON file"):
-        find_cases([tmp_path / "x.json"])
-    with pytest.raises(InputError, match=r"labels\.whole is a region of the labels \[1, 2\]"):
-        declared_in(write(tmp_path / "y.json", {"labels": {"background": 0, "whole": [1, 2]}}))
-    with pytest.raises(InputError, match="two names"):
-        declared_in(write(tmp_path / "z.json", {"labels": {"a": 1, "b": 1}}))
-    with pytest.raises(InputError, match="labels"):
-        declared_in(write(tmp_path / "w.json", {}))
-
-
-def test_label_names_of_a_data_set_that_is_named_or_beside(tmp_path):
-    images = touch(tmp_path / "imagesTr", "a.nii")
-    assert declared_labels([images]).names == {}
-    listing = write(tmp_path / "dataset.json", {"labels": {"background": 0, "organ": 1}})
-    other = write(touch(tmp_path / "other") / "dataset.json", {"labels": {"background": 0, "bone": 1}})
-    for path in (listing, tmp_path, images):
-        assert declared_labels([tmp_path / "nowhere" / "x", path, other]).names == {0: "background", 1: "organ"}
-
-
 def test_a_link_to_itself_is_named(tmp_path):
     for folder in ("images", "labels"):
         touch(tmp_path / folder, "a.nii.gz")
@@ -409,51 +288,3 @@ def test_a_link_to_itself_is_named(tmp_path):
     assert [case.name for case in cases] == ["a", "b"]
     with pytest.raises(InputError, match=r"b\.nii\.gz is a link to b\.nii\.gz, which is not there"):
         read_volume(cases[1].images[0])
-
-
-@pytest.mark.parametrize("labels", [("b", "a"), ("a", "a")])
-def test_a_list_that_mixes_up_its_label_maps_is_refused(tmp_path, labels):
-    for name in "ab":
-        touch(tmp_path, f"{name}_0000.nii.gz", f"{name}_seg.nii.gz")
-    entries = [
-        {"image": f"{image}_0000.nii.gz", "label": f"{own}_seg.nii.gz"} for image, own in zip("ab", labels, strict=True)
-    ]
-    (tmp_path / "list.json").write_text(json.dumps(entries))
-    with pytest.raises(InputError, match="which has the name of another of its images"):
-        find_cases([tmp_path / "list.json"])
-
-
-@pytest.mark.parametrize(
-    ("labels", "words"),
-    [
-        ({"liver": 0, "background": 1}, "liver is 0, and background 1"),
-        ({"background": 0, " ": 1}, "1 has no name"),
-        ({"0": "background", "1": "tumor", "2": "Tumor"}, "two are called tumor"),
-        ({"background": 0, "liver": 65536}, "labels.liver is 65536"),
-        ({"background": 0, "liver": -1}, "labels.liver is -1"),
-        ({"1" * 5000: "liver"}, "labels.1+...1+: expected"),
-    ],
-)
-def test_names_of_labels_that_cannot_be_meant(tmp_path, labels, words):
-    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
-    with pytest.raises(InputError, match=words):
-        declared_in(tmp_path / "dataset.json")
-
-
-def test_ignore_is_known_in_any_letters(tmp_path):
-    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "liver": 1, "Ignore": 2}}))
-    declared = declared_in(tmp_path / "dataset.json")
-    assert (declared.ignore, declared.names) == (2, {0: "background", 1: "liver"})
-
-
-def test_a_name_that_is_given_twice_is_refused(tmp_path):
-    """Python's reader takes the last one: the liver would be 2."""
-    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "liver": 1, "liver": 2}}')
-    with pytest.raises(InputError, match="liver is named twice"):
-        declared_in(tmp_path / "dataset.json")
-
-
-def test_a_number_of_thousands_of_digits(tmp_path):
-    (tmp_path / "dataset.json").write_text('{"labels": {"liver": %s}}' % ("1" * 5000))
-    with pytest.raises(InputError, match="is not a JSON file"):
-        declared_in(tmp_path / "dataset.json")

@@ -14,10 +14,9 @@ from contrastiveseg.checkpoints.card import Label
 from contrastiveseg.checkpoints.format import load, save
 from contrastiveseg.checkpoints.header import digest, read_card
 from contrastiveseg.checkpoints.learned_cases import learned_cases
-from contrastiveseg.descriptions import FinetuneJob, PretrainJob, SegmentJob
-from contrastiveseg.errors import Cancelled, InputError
-from contrastiveseg.events import Event, Log, Metric, Stage, StageStarted
-from contrastiveseg.segmentation.segment import segment
+from contrastiveseg.descriptions import FinetuneJob, PretrainJob
+from contrastiveseg.errors import InputError
+from contrastiveseg.events import Event, Log, Stage, StageStarted
 from contrastiveseg.serialization import to_json
 from contrastiveseg.synthetic.dataset import write_dataset
 from contrastiveseg.synthetic.settings import SyntheticSettings
@@ -25,18 +24,12 @@ from contrastiveseg.training import pretrain as pretraining
 from contrastiveseg.training.curve import metrics_path
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.training.pretrain import pretrain
-from contrastiveseg.training.resume import resume_path
 
 
 def job(images, output: Path, **more) -> FinetuneJob:
     given = {"checkpoint": "none", "steps": 2, "precision": "32", "threads": 1}
     images = (images,) if isinstance(images, (str, Path)) else images
     return FinetuneJob(images=tuple(map(str, images)), output=str(output), **(given | more))
-
-
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out" / "organs.safetensors"
 
 
 def copy_of(dataset: Path, folder: Path) -> Path:
@@ -121,68 +114,6 @@ def test_what_is_one_piece_in_all_of_three_cases_is_noted(dataset, tmp_path, out
     assert read_card(out).one_piece == expected
 
 
-@pytest.mark.parametrize(("validation", "held"), [("2", 2), ("none", 0)])
-def test_validation_on_held_out_cases(dataset, out, validation, held):
-    seen: list[Event] = []
-    result = finetune(job(dataset, out, validation=validation), seen.append)
-    assert len(result.held_out) == held
-    assert sum("Held out synthetic_" in getattr(e, "text", "") for e in seen) == held
-    assert result.kept == ("best" if held else "average")
-    card = read_card(out)
-    assert set(card.provenance.scores) == ({"held_out_dice"} if held else set())
-    lines = [json.loads(line) for line in metrics_path(out).read_text().splitlines()]
-    assert any("validation_dice" in line for line in lines) == bool(held)
-
-
-def test_leave_one_out_scores_every_case_once_and_trains_on_all(dataset, out):
-    seen: list[Event] = []
-    result = finetune(job(dataset, out, validation="leave-one-out", steps=1), seen.append)
-    names = [c.name for c in result.leave_one_out.cases]
-    assert names == [f"synthetic_{i:05d}" for i in range(4)]
-    assert result.leave_one_out.dice == pytest.approx(np.mean([c.dice for c in result.leave_one_out.cases]))
-    assert result.held_out == ()
-    card = read_card(out)
-    assert card.provenance.case_count == 4
-    assert card.provenance.scores == {"leave_one_out_dice": pytest.approx(result.leave_one_out.dice)}
-    assert any("Leave-one-out Dice" in getattr(e, "text", "") for e in seen)
-
-
-def test_validation_on_cases_given_by_name(dataset, out):
-    given = "synthetic_00003, synthetic_00000,synthetic_00003"
-    result = finetune(job(dataset, out, validation=given, keep_names=True))
-    assert [c.name for c in result.held_out] == ["synthetic_00000", "synthetic_00003"]
-    assert [c.name for c in read_card(out).provenance.cases] == ["synthetic_00001", "synthetic_00002"]
-
-
-@pytest.mark.parametrize(
-    ("validation", "words"),
-    [
-        ("4", "leave none to train on"),
-        ("9", "leave none"),
-        ("half", r"takes a number.*no labeled case 'half'; there are: synthetic_00000, "),
-        ("-1", "takes"),
-        ("²", "takes a number"),
-        (",", "takes"),
-        ("synthetic_00001,organ", "no labeled case 'organ'"),
-        (",".join(f"synthetic_{i:05d}" for i in range(4)), "leave none to train on"),
-    ],
-)
-def test_validation_refused(dataset, out, validation, words):
-    with pytest.raises(InputError, match=words):
-        finetune(job(dataset, out, validation=validation))
-    assert not out.parent.exists()
-
-
-def test_comparing_holds_a_case_out_even_if_none_is_asked_for(pretrained, dataset, out):
-    result = finetune(job(dataset, out, checkpoint=str(pretrained), compare_scratch=True, validation="0", steps=1))
-    assert len(result.held_out) == 1
-
-
-def test_there_is_nothing_to_compare_scratch_with(dataset, out):
-    with pytest.raises(InputError, match="--compare-scratch compares a checkpoint"):
-        finetune(job(dataset, out, compare_scratch=True))
-
-
 def test_labels_absent_from_a_case_are_learned_from_the_others(dataset, tmp_path, out):
     folder = copy_of(dataset, tmp_path / "data")
     relabel(label_of(folder, 0), lambda a: np.where(a == 1, 1, 0).astype(np.uint8))
@@ -263,106 +194,6 @@ def test_labels_of_the_base_keep_name_and_color_unless_the_data_say_otherwise(se
     assert read_card(out).labels == card.labels
 
 
-def test_cancelling_keeps_the_weights_and_resuming_finishes_them(dataset, out, tmp_path):
-    seen: list[Event] = []
-    begun = job(dataset, out, steps=4, validation="1")
-
-    def second_loss_seen() -> bool:
-        return any(isinstance(e, Metric) and (e.name, e.step) == ("loss", 1) for e in seen)
-
-    with pytest.raises(Cancelled, match=r"Stopped after 2 steps.*--resume") as stopped:
-        finetune(begun, seen.append, second_loss_seen)
-    assert stopped.value.exit_code == 130
-    assert read_card(out).provenance.steps == 2
-    assert resume_path(out).exists()
-    finetune(replace(begun, resume=True))
-    whole = tmp_path / "whole.safetensors"
-    finetune(replace(begun, output=str(whole)))
-    assert load(out)[1].keys() == load(whole)[1].keys()
-    assert all(torch.equal(t, load(whole)[1][n]) for n, t in load(out)[1].items())
-    curves = [[json.loads(line) for line in metrics_path(path).read_text().splitlines()] for path in (out, whole)]
-    scores = [[(line["step"], line.get("validation_dice")) for line in curve] for curve in curves]
-    assert scores[0] == scores[1], "also that of the step after which the run was cancelled"
-    assert {p.name for p in out.parent.iterdir()} == {out.name, metrics_path(out).name}
-
-
-def test_cancelling_the_comparison_says_that_the_model_is_finished(pretrained, dataset, out):
-    seen: list[Event] = []
-    with pytest.raises(Cancelled, match=r"organs\.safetensors is finished"):
-        finetune(
-            job(dataset, out, checkpoint=str(pretrained), compare_scratch=True),
-            seen.append,
-            lambda: StageStarted(Stage.TRAIN_FROM_SCRATCH) in seen,
-        )
-    assert read_card(out).provenance.steps == 2
-
-
-def test_cancelling_before_the_first_step_writes_no_checkpoint(dataset, out):
-    seen: list[Event] = []
-    with pytest.raises(Cancelled, match="before the first step"):
-        finetune(job(dataset, out), seen.append, lambda: StageStarted(Stage.TRAIN) in seen)
-    assert not out.exists()
-
-
-def test_cancelling_while_validating_keeps_the_best_so_far(dataset, out):
-    """Cancelled in the last of ten validations, which follows the last step at once: the best of the nine is kept."""
-    seen: list[Event] = []
-
-    def cancelled() -> bool:
-        return any(isinstance(e, Metric) and e.name == "loss" and e.step == 9 for e in seen)
-
-    with pytest.raises(Cancelled, match=r"holds the best weights so far"):
-        finetune(job(dataset, out, steps=10, validation="1"), seen.append, cancelled)
-    scores = [e.value for e in seen if isinstance(e, Metric) and e.name == "validation_dice"]
-    assert len(scores) == 9
-    assert (read_card(out).kind, read_card(out).provenance.kept) == ("segmenter", "best")
-
-
-def test_cancelling_while_scoring_leaves_the_finished_checkpoint(dataset, out):
-    seen: list[Event] = []
-    with pytest.raises(Cancelled, match=r"Stopped while scoring.*organs\.safetensors is finished") as stopped:
-        finetune(job(dataset, out, validation="2"), seen.append, lambda: StageStarted(Stage.SCORE) in seen)
-    assert stopped.value.exit_code == 130
-    assert read_card(out).provenance.steps == 2
-    assert read_card(out).provenance.scores == {}
-
-
-def test_before_and_after_on_the_held_out_cases(segmenter, dataset, tmp_path, out):
-    # The same classes in another order, one of them unknown here, under other numbers: names decide.
-    card, weights = load(segmenter)
-    torch.manual_seed(1)
-    sharp = {n: torch.randn_like(t) * 5 if n.startswith("head.") else t for n, t in weights.items()}
-    base = tmp_path / "base.safetensors"
-    names = [label.name for label in card.labels]
-    labels = (Label(3, names[1]), Label(9, names[0]), Label(1, names[2]))
-    save(base, sharp, replace(card, labels=labels, one_piece=(3,)))
-    told: list[dict] = []
-    result = finetune(job(dataset, out, checkpoint=str(base), validation="2", steps=1), told.append)
-    assert [c.name for c in result.before] == [c.name for c in result.held_out]
-    assert any("before and" in getattr(e, "text", "") for e in told)
-    for scored in result.before:
-        path = dataset / "imagesTr" / f"{scored.name}.nii.gz"
-        found = tmp_path / path.name
-        segment(SegmentJob(checkpoint=str(base), input=(str(path),), output=str(found), precision="32", threads=1))
-        predicted = sitk.GetArrayFromImage(sitk.ReadImage(str(found)))
-        truth = sitk.GetArrayFromImage(sitk.ReadImage(str(dataset / "labelsTr" / path.name)))
-        for value, name in enumerate(names, start=1):
-            ours = predicted == next(label.value for label in labels if label.name == name)
-            overlap = 2 * (ours & (truth == value)).sum() / (ours.sum() + (truth == value).sum())
-            assert scored.labels[name] == pytest.approx(overlap)
-    assert any(dice > 0 for scored in result.before for dice in scored.labels.values())
-
-
-def test_there_is_no_before_without_these_labels(pretrained, segmenter, dataset, tmp_path, out):
-    card, weights = load(segmenter)
-    other = tmp_path / "other.safetensors"
-    save(other, weights, replace(card, labels=(Label(1, "another"), *card.labels[1:])))
-    for given in ({"checkpoint": str(pretrained)}, {"checkpoint": str(other)}, {}):
-        result = finetune(job(dataset, out, validation="1", steps=1, overwrite=True, **given))
-        assert (result.before, len(result.held_out)) == (None, 1)
-    assert finetune(job(dataset, out, checkpoint=str(segmenter), steps=1, overwrite=True)).before is None
-
-
 def test_tuning_a_checkpoint_in_its_place_names_what_it_was(segmenter, dataset, out):
     out.parent.mkdir()
     shutil.copy(segmenter, out)
@@ -419,34 +250,6 @@ def test_segresnet_from_pre_training_to_scores(dataset, tmp_path, out):
     assert "encoder" in result.transfer.loaded
 
 
-def test_a_checkpoint_for_pre_training_resumes_too(dataset, tmp_path):
-    def begin(name: str, **more) -> PretrainJob:
-        output = str(tmp_path / f"{name}.safetensors")
-        return PretrainJob(images=(str(dataset),), output=output, steps=3, precision="32", threads=1, **more)
-
-    seen: list[Event] = []
-    with pytest.raises(Cancelled, match=r"Stopped after 1 step\."):
-        pretrain(begin("parts"), seen.append, lambda: any(isinstance(e, Metric) and e.name == "loss" for e in seen))
-    (tmp_path / "parts.safetensors").unlink()
-    with pytest.raises(InputError, match=r"interrupted run\. Add --resume"):
-        pretrain(begin("parts"))
-    pretrain(begin("parts", resume=True))
-    pretrain(begin("whole"))
-    (parts, whole) = (load(tmp_path / f"{n}.safetensors")[1] for n in ("parts", "whole"))
-    assert all(torch.equal(t, parts[n]) for n, t in whole.items())
-    with pytest.raises(InputError, match="nothing to resume"):
-        pretrain(begin("parts", resume=True))
-
-
-def test_pre_training_stopped_before_its_first_step_leaves_no_checkpoint(dataset, tmp_path):
-    output, seen = tmp_path / "none.safetensors", []
-    job = PretrainJob(images=(str(dataset),), output=str(output), steps=3, precision="32", threads=1)
-    with pytest.raises(Cancelled, match="no checkpoint was written"):
-        pretrain(job, seen.append, lambda: StageStarted(Stage.TRAIN) in seen)
-    assert not output.exists()
-    assert not resume_path(output).exists()
-
-
 def test_files_named_one_by_one_are_one_data_set_to_pre_train_on(dataset, tmp_path):
     """Places compare within a data set only: were each file its own, no two volumes would ever attract."""
     other = copy_of(dataset, tmp_path / "other")
@@ -501,13 +304,6 @@ def test_tuning_further_on_the_same_labels_keeps_the_head(segmenter, dataset, ou
     before, after = load(segmenter)[1], load(out)[1]
     torch.testing.assert_close(after["head.weight"], before["head.weight"], atol=1e-6, rtol=0)
     assert any("head: loaded" in getattr(e, "text", "") for e in told)
-
-
-def test_held_out_cases_are_not_listed_as_trained_on(dataset, out):
-    finetune(job(dataset, out, validation="1"))
-    origin = read_card(out).provenance
-    assert (origin.case_count, len(origin.cases), origin.kept) == (3, 3, "best")
-    assert origin.optimization["optimizer"] == "adamw"
 
 
 def table(path: Path, *entries) -> str:

@@ -22,11 +22,6 @@ from contrastiveseg.volumes.volume import Geometry, Volume
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "imported.safetensors"
-
-
 def volume(array, spacing=(1.0, 1.5, 3.0), direction=UPRIGHT):
     z, y, x = array.shape[-3:]
     return Volume(array.reshape(-1, z, y, x), Geometry((x, y, z), spacing, (5.0, -7.0, 9.0), direction))

@@ -52,11 +52,6 @@ def confident(monkeypatch):
 
 
 @pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out" / "organs.safetensors"
-
-
-@pytest.fixture
 def folders(dataset, tmp_path) -> Path:
     """A folder with images and labels of two cases, and unlabeled/ with those of the two others side by side."""
     for name in ("imagesTr", "labelsTr", "unlabeled"):

@@ -244,3 +244,51 @@ def drive(kept: None, models: Path, module: Any, wait_for: Callable[..., None]) 
     slicer.util.mainWindow().show()
     slicer.app.processEvents()
     return Driver(module, wait_for)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> str:
+    """A program that takes the place of PythonSlicer and runs the scripted engine."""
+    from scripted_engine import ENGINE
+
+    (tmp_path / "engine.py").write_text(ENGINE)
+    path = tmp_path / "engine"
+    # A "#!" line could not name a Python whose path has a space.
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path}/engine.py" "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def new_worker(engine: str, wait_for: Callable[..., None]) -> Iterator[Callable[..., Any]]:
+    """Makes workers that run the scripted engine, or another program, and stops them."""
+    from ContrastiveSegPanel.engine.client import EngineClient
+
+    made: list[Any] = []
+
+    def make(python: str = engine) -> Any:
+        made.append(EngineClient(python))
+        made[-1].GRACE = 0.5
+        return made[-1]
+
+    yield make
+    stopped: list[bool] = []
+    for worker in made:
+        worker.stop(lambda: stopped.append(True))
+    wait_for(lambda: len(stopped) == len(made))
+
+
+@pytest.fixture
+def trainer(kept: None, models_folder: Path, module: Any, wait_for: Any, screenshot: Any) -> Any:
+    """The sections Fine-tune and Pre-train, on the screen; no checkpoint segments."""
+    from train_driver import opened
+
+    return opened(module, wait_for, models_folder, screenshot)
+
+
+@pytest.fixture
+def trainer_alone(models_folder: Path, module: Any, wait_for: Any, screenshot: Any) -> Any:
+    """With processes of its own, for tests of their end."""
+    from train_driver import opened
+
+    return opened(module, wait_for, models_folder, screenshot)
