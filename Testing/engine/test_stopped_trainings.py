@@ -1,14 +1,15 @@
 """Trainings that are stopped: what they keep, what they say, and how they go on."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 from test_finetune import job
 
-from contrastiveseg.checkpoints.format import load
-from contrastiveseg.checkpoints.header import read_card
+from contrastiveseg.checkpoints.format import load, save
+from contrastiveseg.checkpoints.header import digest, read_card
 from contrastiveseg.descriptions import PretrainJob
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.events import Event, Metric, Stage, StageStarted
@@ -108,3 +109,25 @@ def test_pre_training_stopped_before_its_first_step_leaves_no_checkpoint(dataset
         pretrain(job, seen.append, lambda: StageStarted(Stage.TRAIN) in seen)
     assert not output.exists()
     assert not resume_path(output).exists()
+
+
+def test_tuning_in_place_that_is_stopped_leaves_the_checkpoint_and_goes_on_from_it(segmenter, dataset, out):
+    out.parent.mkdir()
+    shutil.copy(segmenter, out)
+    before, seen = digest(out), list[Event]()
+    given = job(dataset, out, checkpoint=str(out), steps=3, overwrite=True)
+
+    def two_steps() -> bool:
+        return len({event.step for event in seen if isinstance(event, Metric)}) >= 2
+
+    with pytest.raises(Cancelled, match="is left as it was; --resume goes on"):
+        finetune(given, seen.append, two_steps)
+    assert digest(out) == before
+    again, original = replace(given, overwrite=False, resume=True), out.read_bytes()
+    card, weights = load(out)
+    save(out, {name: tensor + 1 for name, tensor in weights.items()}, card)
+    with pytest.raises(InputError, match="its checkpoint, volumes or label maps were added or changed"):
+        finetune(again)
+    out.write_bytes(original)
+    assert finetune(again).steps == 3
+    assert read_card(out).provenance.base == before != digest(out)

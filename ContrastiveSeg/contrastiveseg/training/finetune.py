@@ -39,7 +39,8 @@ def finetune(
         if job.compares:
             return compare_starts(lesson, run)
         start = open_start(job, cases, run)
-        # A budget in minutes may call for another resolution on another device; such a run is not resumed.
-        run = dataclasses.replace(run, identity=f"{run.identity} {start.plan.spacing}")
+        # A budget in minutes may call for another resolution on another device, and the checkpoint may have been
+        # replaced; such a run is not resumed.
+        run = dataclasses.replace(run, identity=f"{run.identity} {start.plan.spacing} {start.digest}")
         with cache_folder(job, keep_if_refused=False) as folder:
             return train_from(start, lesson, folder, run)

@@ -127,8 +127,9 @@ def load_resume_state(path: Path, identity: str) -> tuple[ResumeState, dict[str,
         ) from problem
     if state.identity != identity:
         raise InputError(
-            f"{path} belongs to a run with other data, network, method or settings; or volumes or label maps were "
-            "added or changed since. Give the same as then, or delete it and start anew without --resume."
+            f"{path} belongs to a run with other data, network, method or settings; or its checkpoint, volumes "
+            "or label maps were added or changed since. Give the same as then, or delete it and start anew without "
+            "--resume."
         )
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in flat.items():

@@ -83,8 +83,9 @@ class Trained:
     interventions: tuple[str, ...] = ()
     resumable: bool = False
 
-    def stopped_with(self, output: Path | None) -> Cancelled:
-        """What a stopped run ends with, whose checkpoint is ``output``."""
+    def stopped_with(self, output: Path | None, written: bool = True) -> Cancelled:
+        """What a stopped run ends with, whose checkpoint is ``output``, which it may have left as it was."""
         goes_on = "; --resume goes on" if self.resumable else ""
         steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
-        return Cancelled(f"Stopped after {steps}. {output} holds the {self.kept} weights so far{goes_on}.")
+        holds = f"holds the {self.kept} weights so far" if written else "is left as it was"
+        return Cancelled(f"Stopped after {steps}. {output} {holds}{goes_on}.")

@@ -93,7 +93,7 @@ class SegmenterTraining:
             self.run,
             transferred=transferred,
             validate=validate if held and select else None,
-            write=(lambda trained: self.save(held, trained)) if self.run.output else None,
+            write=(lambda trained: self._write(held, trained)) if self.run.output else None,
         )
         method.load_state_dict(trained.state)
         return TrainedSegmenter(trained, method.segmenter, report)
@@ -115,10 +115,21 @@ class SegmenterTraining:
         return source.subset([i for i in range(len(source)) if i not in held])
 
     @property
+    def in_place(self) -> bool:
+        """Whether the output replaces the checkpoint that is started from."""
+        output, base = self.run.output, self.job.checkpoint
+        return bool(output and base and output.exists() and Path(base).exists() and output.samefile(base))
+
+    @property
     def head_fits(self) -> bool:
         """Whether the checkpoint's head predicts exactly the labels of this task; colors may differ."""
         base = self.start.card.labels if self.start.card and self.start.card.decision == "largest" else ()
         return [(label.value, label.name) for label in base] == [(x.value, x.name) for x in self.task.labels]
+
+    def _write(self, held: Sequence[int], trained: Trained) -> None:
+        # Resuming starts from the same checkpoint, so a stopped run does not replace it.
+        if not (trained.cancelled and self.in_place):
+            self.save(held, trained)
 
     def without_output(self) -> SegmenterTraining:
         """The same training, which writes nothing."""

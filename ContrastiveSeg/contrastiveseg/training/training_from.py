@@ -83,7 +83,7 @@ def train_from(
     if trained.cancelled and not trained.steps:
         raise Cancelled("Stopped before the first step; no checkpoint was written.")
     if trained.cancelled:
-        raise trained.stopped_with(output)
+        raise trained.stopped_with(output, written=not training.in_place)
     try:
         evaluation = evaluate_held_out(training, held, outcome, left_out)
     except Cancelled as stop:
