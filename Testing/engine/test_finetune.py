@@ -14,6 +14,7 @@ from contrastiveseg.checkpoints.card import Label
 from contrastiveseg.checkpoints.format import load, save
 from contrastiveseg.checkpoints.header import digest, read_card
 from contrastiveseg.checkpoints.learned_cases import learned_cases
+from contrastiveseg.checkpoints.starters import starter
 from contrastiveseg.descriptions import FinetuneJob, PretrainJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.events import Event, Log, Stage, StageStarted
@@ -238,6 +239,18 @@ def test_two_dimensions_from_pre_training_to_scores(thick, tmp_path, out):
     assert (card.plan.dimensions, card.plan.slice_axis, card.plan.patch[0]) == (2, 0, 1)
     assert card.network.dimensions == 2
     assert 0 <= result.held_out[0].dice <= 1
+
+
+def test_a_starter_halves_thick_slices_as_late_as_a_fresh_network(thick, tmp_path, out):
+    scratch, seen = tmp_path / "scratch.safetensors", []
+    finetune(job(thick, scratch, steps=1))
+    result = finetune(job(thick, out, checkpoint=str(starter()), steps=1, validation="1"), seen.append)
+    card, fresh = read_card(out), read_card(scratch)
+    assert card.network == fresh.network != read_card(starter()).network
+    assert card.plan.patch == fresh.plan.patch
+    assert "encoder" in result.transfer.loaded
+    assert "encoder.0.0.conv.weight" in result.transfer.adapted
+    assert any(isinstance(e, Log) and "halves later across them" in e.text for e in seen)
 
 
 def test_segresnet_from_pre_training_to_scores(dataset, tmp_path, out):

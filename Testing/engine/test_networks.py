@@ -167,6 +167,22 @@ def test_weights_that_do_not_fit_are_refused_and_leave_the_network_alone() -> No
     assert all(torch.equal(t, before[n]) for n, t in target.state_dict().items())
 
 
+@torch.inference_mode()
+def test_kernels_across_thick_slices_answer_as_before_where_the_slices_are_alike() -> None:
+    arguments = {"widths": [4, 8, 12], "norm": "batch"}
+    cubes = build(NetworkSpec("unet", 3, 1, {**arguments, "strides": [[2, 2, 2]] * 2})).eval()
+    thin = {"strides": [[1, 2, 2]] * 2, "kernels": [[1, 3, 3]] * 3}
+    flat = build(NetworkSpec("unet", 3, 1, {**arguments, **thin})).eval()
+    report = load_transferred(flat, cubes.state_dict(), ["encoder", "decoder"])
+    assert set(report.adapted) == {n for n, t in cubes.state_dict().items() if t.ndim == 5}
+    alike = torch.randn(1, 1, 1, 16, 16).expand(-1, -1, 64, -1, -1)
+    # In the middle, where the padded borders do not reach.
+    expected, found = cubes.encode(alike)[-1][:, :, 8], flat.encode(alike)[-1][:, :, 32]
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    up = "decoder.0.up.weight"
+    assert torch.equal(flat.state_dict()[up], cubes.state_dict()[up].mean(2, keepdim=True))
+
+
 @pytest.mark.parametrize("spec", [RESIDUAL, FLAT, SEGRESNET])
 def test_one_channel_weights_serve_several_channels_and_back(spec: NetworkSpec) -> None:
     one = build(spec).eval()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,7 +12,15 @@ from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.spec import NetworkSpec
 from contrastiveseg.planning.fingerprint import Fingerprint
 from contrastiveseg.planning.plan import Channel
-from contrastiveseg.planning.presets import PATCH_VOXELS, choose_network, patch_voxels, plan_strides, preset, size_of
+from contrastiveseg.planning.presets import (
+    PATCH_VOXELS,
+    choose_network,
+    for_thick_slices,
+    patch_voxels,
+    plan_strides,
+    preset,
+    size_of,
+)
 from contrastiveseg.serialization import from_json, to_json
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -86,3 +96,16 @@ def test_another_backbone_keeps_its_own_defaults() -> None:
 def test_thick_slices_are_halved_as_often_as_their_number_allows() -> None:
     spec, _ = choose_network("unet", "tiny", 3, CINE, CPU)
     assert build(spec).total_stride == (2, 8, 8)
+
+
+def test_a_pre_trained_network_meets_thick_slices_as_a_fresh_one_would() -> None:
+    cubes = preset("tiny", 3, 1, (32, 32, 32), (1.0, 1.0, 1.0))
+    fresh, _ = choose_network("unet", "tiny", 3, CINE, CPU)
+    assert for_thick_slices(cubes, CINE) == replace(fresh, in_channels=1)
+    assert fresh.arguments["strides"][0] == [1, 2, 2]
+    even = replace(CINE, spacing=(2.9, 1.5, 1.5))
+    fewer_levels = preset("tiny", 3, 1, (16, 16, 16), (1.0, 1.0, 1.0))
+    assert len(fewer_levels.arguments["strides"]) == 2
+    other = NetworkSpec("segresnet", 3, 1)
+    for spec, seen in ((cubes, even), (fewer_levels, CINE), (fresh, CINE), (other, CINE)):
+        assert for_thick_slices(spec, seen) == spec

@@ -11,6 +11,8 @@ from ..errors import InputError
 from ..results import TransferReport
 from .backbone import Backbone
 
+_TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
+
 
 class Segmenter(nn.Module):
     """A backbone with a 1x1 convolution to class logits.
@@ -67,7 +69,9 @@ def load_transferred(backbone: Backbone, tensors: Mapping[str, Tensor], modules:
         modules: "encoder", "decoder" (all blocks) or "decoder.0" (deepest) .. "decoder.L-1".
 
     A convolution over one input channel is repeated over several and divided by their number, so that equal channels
-    give the old response; one over several channels is summed into one.
+    give the old response; one over several channels is summed into one. A kernel that has one voxel along an axis here
+    and several there is summed along it, so that what does not change along that axis gives the old response; that of a
+    transposed convolution, of which each gives another voxel, is averaged.
 
     Raises:
         InputError: a sub-module that is not there, or tensors that are missing, unexpected or of another shape.
@@ -84,10 +88,12 @@ def load_transferred(backbone: Backbone, tensors: Mapping[str, Tensor], modules:
     problems += [f"unexpected {name}" for name in sorted(given - wanted)]
 
     fitted = {name: tensors[name] for name in wanted & given}
+    transposed = {f"{name}.weight" for name, module in backbone.named_modules() if isinstance(module, _TRANSPOSED)}
     channels = backbone.spec.in_channels
-    adapted = tuple(name for name in sorted(fitted) if _differs_in_channels(fitted[name], own[name], channels))
-    for name in adapted:
-        fitted[name] = _fit_channels(fitted[name], channels)
+    for name, tensor in fitted.items():
+        thin = _fit_kernel(tensor, own[name], name in transposed)
+        fitted[name] = _fit_channels(thin, channels) if _differs_in_channels(thin, own[name], channels) else thin
+    adapted = tuple(name for name in sorted(fitted) if fitted[name].shape != tensors[name].shape)
     for name in sorted(fitted):
         if fitted[name].shape != own[name].shape:
             problems.append(f"{name} is {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}")
@@ -108,6 +114,14 @@ def load_transferred(backbone: Backbone, tensors: Mapping[str, Tensor], modules:
 
 def _inside(name: str, modules: Sequence[str]) -> bool:
     return any(name.startswith(f"{module}.") for module in modules)
+
+
+def _fit_kernel(weight: Tensor, ours: Tensor, transposed: bool) -> Tensor:
+    """``weight`` with one voxel along the axes where ``ours`` has one."""
+    for axis in range(2, weight.ndim if weight.ndim == ours.ndim else 2):
+        if ours.shape[axis] == 1 < weight.shape[axis]:
+            weight = weight.mean(axis, keepdim=True) if transposed else weight.sum(axis, keepdim=True)
+    return weight
 
 
 def _differs_in_channels(theirs: Tensor, ours: Tensor, channels: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
@@ -26,6 +27,8 @@ PATCH_VOXELS: Mapping[tuple[int, str], int] = {
     (2, "base"): 256**2,
     (2, "large"): 384**2,
 }
+#: Slices are thick where they lie so many times as far apart as the voxels within them.
+THICK = 2.0
 #: A feature map is halved along an axis only while at least this many voxels are left there (nnU-Net).
 SMALLEST_MAP = 4
 
@@ -49,11 +52,34 @@ def choose_network(
     voxels = PATCH_VOXELS[dimensions, chosen]
     if name != "unet":
         return NetworkSpec(name, dimensions, len(fingerprint.channels)), voxels
+    return _fitting_unet(chosen, dimensions, fingerprint), voxels
+
+
+def _fitting_unet(size: NetworkSize, dimensions: Literal[2, 3], fingerprint: Fingerprint) -> NetworkSpec:
     axes = [a for a in range(3) if dimensions == 3 or a != fingerprint.slice_axis]
     shape = [fingerprint.shape[a] for a in axes]
     # Long axes are to be halved four times if need be; a short one (few thick slices) as often as its size allows.
-    patch = fit_patch(shape, PatchRule(tuple(16 if n >= 24 else 4 if n >= 4 else 1 for n in shape)), voxels)
-    return preset(chosen, dimensions, len(fingerprint.channels), patch, [fingerprint.spacing[a] for a in axes]), voxels
+    rule = PatchRule(tuple(16 if n >= 24 else 4 if n >= 4 else 1 for n in shape))
+    patch = fit_patch(shape, rule, PATCH_VOXELS[dimensions, size])
+    return preset(size, dimensions, len(fingerprint.channels), patch, [fingerprint.spacing[a] for a in axes])
+
+
+def for_thick_slices(spec: NetworkSpec, seen: Fingerprint) -> NetworkSpec:
+    """A pre-trained 3D U-Net for data like ``seen``: across thick slices it halves and looks as a fresh one would.
+
+    Pre-trained on cubes of voxels, it would merge slices that show different anatomy. ``spec`` itself where slices are
+    not thick, or a fresh network would have other levels, or halve or look farther along any axis.
+    """
+    if spec.name != "unet" or spec.dimensions != 3 or max(seen.spacing) < THICK * min(seen.spacing):
+        return spec
+    fresh = _fitting_unet(size_of(build(spec)), 3, seen).arguments
+    levels = len(spec.arguments["strides"])
+    pairs = [*zip(fresh["strides"], spec.arguments["strides"], strict=False)]
+    pairs += zip(fresh["kernels"], spec.arguments.get("kernels") or [[3, 3, 3]] * (levels + 1), strict=False)
+    same_levels = len(fresh["strides"]) == levels
+    if not same_levels or any(ours not in (1, theirs) for pair in pairs for ours, theirs in zip(*pair, strict=True)):
+        return spec
+    return replace(spec, arguments={**spec.arguments, "strides": fresh["strides"], "kernels": fresh["kernels"]})
 
 
 def patch_voxels(spec: NetworkSpec) -> int:

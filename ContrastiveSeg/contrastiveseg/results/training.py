@@ -27,7 +27,7 @@ class TransferReport:
     """What a backbone took over and what it kept as initialized, by sub-module ("encoder", "decoder.0", ...).
 
     Attributes:
-        adapted: tensors refitted to another number of input channels.
+        adapted: tensors refitted to another number of input channels, or to thick slices.
     """
 
     loaded: tuple[str, ...]

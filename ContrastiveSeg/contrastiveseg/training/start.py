@@ -23,7 +23,7 @@ from ..planning.compatibility import modality_mismatch, warning_text
 from ..planning.fingerprint import Fingerprint, adapt_plan, fingerprint_of, make_plan
 from ..planning.patch import PatchRule
 from ..planning.plan import Plan
-from ..planning.presets import choose_network, patch_voxels
+from ..planning.presets import choose_network, for_thick_slices, patch_voxels
 from ..planning.resolution import (
     affordable_patch,
     at_spacing,
@@ -74,10 +74,13 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
     card, weights = load(path)
     tell_terms(card, run.emit)
     native = _told(fingerprint_of(cases, declared, orientation=card.plan.conventions.orientation), run)
-    rule, voxels, seen = PatchRule(build(card.network).total_stride), patch_voxels(card.network), native
+    voxels, seen = patch_voxels(card.network), native
     if card.plan.generic or job.resolution != "auto":
         seen = _at_working_spacing(job, native, card.plan.dimensions, voxels, cases, run)
-    voxels = _patch_voxels(voxels, card.plan.dimensions, run)
+    network = for_thick_slices(card.network, seen) if card.plan.generic else card.network
+    if network != card.network:
+        run.emit(events.log(_thick_slices(path.name)))
+    rule, voxels = PatchRule(build(network).total_stride), _patch_voxels(voxels, card.plan.dimensions, run)
     plan = _with_a_norm(adapt_plan(card.plan, seen, rule, voxels, keep_spacing=job.resolution == "auto"), rule)
     plan = dataclasses.replace(plan, volume_spacing=finer_than_working(native.spacing, plan.spacing))
     for index, (expected, found) in enumerate(zip(plan.channels, seen.channels, strict=True)):
@@ -87,7 +90,7 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
     if plan.dimensions == 3 and 1 in native.shape and (slices := plan.patch[native.slice_axis]) > 1:
         run.emit(events.warning(_single_slices(path.name, slices)))
     # A generic starter may meet several channels: its first convolution is refitted to them.
-    return Start(dataclasses.replace(card.network, in_channels=len(plan.channels)), plan, card, weights, digest(path))
+    return Start(dataclasses.replace(network, in_channels=len(plan.channels)), plan, card, weights, digest(path))
 
 
 def _with_a_norm(plan: Plan, rule: PatchRule) -> Plan:
@@ -104,6 +107,13 @@ def _told(seen: Fingerprint, run: Run) -> Fingerprint:
     for doubt in seen.doubts:
         run.emit(events.warning(doubt))
     return seen
+
+
+def _thick_slices(name: str) -> str:
+    return (
+        f"The slices are thick: {name}, which was pre-trained on cubes of voxels, halves later across them, and its "
+        "kernels there are summed."
+    )
 
 
 def _single_slices(name: str, slices: int) -> str:
