@@ -1,10 +1,13 @@
 """Images of two dimensions: what a network for volumes makes of them is said, and they are cut as they lie."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
 
+from contrastiveseg.checkpoints.format import load, save
 from contrastiveseg.checkpoints.starters import starter
 from contrastiveseg.descriptions import FinetuneJob
 from contrastiveseg.events import Log
@@ -32,8 +35,16 @@ def started(folder, **options):
     return start, [event.text for event in told if isinstance(event, Log) and event.level == "warning"]
 
 
-def test_a_start_for_volumes_is_warned_of(photographs):
+def test_a_starter_sees_one_slice(photographs):
     start, warnings = started(photographs, checkpoint=str(starter()))
+    assert (start.plan.patch[0], start.network.arguments["kernels"][0], warnings) == (1, [1, 3, 3], [])
+
+
+def test_another_start_for_volumes_is_warned_of(photographs, tmp_path):
+    card, weights = load(starter())
+    plan = replace(card.plan, channels=(replace(card.plan.channels[0], modality="MR"),), spacing=(2.0, 2.0, 2.0))
+    save(tmp_path / "volumes.safetensors", weights, replace(card, plan=plan))
+    start, warnings = started(photographs, checkpoint=str(tmp_path / "volumes.safetensors"))
     assert start.plan.patch[0] > 1
     assert any("single slices" in text and "--checkpoint none --dimensions 2" in text for text in warnings)
 

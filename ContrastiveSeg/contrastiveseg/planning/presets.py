@@ -65,12 +65,13 @@ def _fitting_unet(size: NetworkSize, dimensions: Literal[2, 3], fingerprint: Fin
 
 
 def for_thick_slices(spec: NetworkSpec, seen: Fingerprint) -> NetworkSpec:
-    """A pre-trained 3D U-Net for data like ``seen``: across thick slices it halves and looks as a fresh one would.
+    """A pre-trained 3D U-Net for data like ``seen``: across thick or single slices it halves and looks as a fresh one.
 
-    Pre-trained on cubes of voxels, it would merge slices that show different anatomy. ``spec`` itself where slices are
-    not thick, or a fresh network would have other levels, or halve or look farther along any axis.
+    Pre-trained on cubes of voxels, it would merge slices that show different anatomy, and repeat single ones. ``spec``
+    itself where slices are neither, or a fresh network would have other levels, or halve or look farther anywhere.
     """
-    if spec.name != "unet" or spec.dimensions != 3 or max(seen.spacing) < THICK * min(seen.spacing):
+    even = min(seen.shape) > 1 and max(seen.spacing) < THICK * min(seen.spacing)
+    if spec.name != "unet" or spec.dimensions != 3 or even:
         return spec
     fresh = _fitting_unet(size_of(build(spec)), 3, seen).arguments
     levels = len(spec.arguments["strides"])

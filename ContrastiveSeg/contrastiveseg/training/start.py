@@ -111,8 +111,8 @@ def _told(seen: Fingerprint, run: Run) -> Fingerprint:
 
 def _thick_slices(name: str) -> str:
     return (
-        f"The slices are thick: {name}, which was pre-trained on cubes of voxels, halves later across them, and its "
-        "kernels there are summed."
+        f"The slices are thick or single: {name}, pre-trained on cubes of voxels, halves later across them, and "
+        "its kernels there are summed."
     )
 
 
