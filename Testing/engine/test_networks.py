@@ -173,7 +173,9 @@ def test_kernels_across_thick_slices_answer_as_before_where_the_slices_are_alike
     cubes = build(NetworkSpec("unet", 3, 1, {**arguments, "strides": [[2, 2, 2]] * 2})).eval()
     thin = {"strides": [[1, 2, 2]] * 2, "kernels": [[1, 3, 3]] * 3}
     flat = build(NetworkSpec("unet", 3, 1, {**arguments, **thin})).eval()
-    report = load_transferred(flat, cubes.state_dict(), ["encoder", "decoder"])
+    with pytest.raises(InputError, match=r"is \(4, 1, 3, 3, 3\) instead of \(4, 1, 1, 3, 3\)"):
+        load_transferred(flat, cubes.state_dict(), ["encoder", "decoder"])
+    report = load_transferred(flat, cubes.state_dict(), ["encoder", "decoder"], thinner=True)
     assert set(report.adapted) == {n for n, t in cubes.state_dict().items() if t.ndim == 5}
     alike = torch.randn(1, 1, 1, 16, 16).expand(-1, -1, 64, -1, -1)
     # In the middle, where the padded borders do not reach.

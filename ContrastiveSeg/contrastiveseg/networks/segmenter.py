@@ -61,17 +61,20 @@ class Segmenter(nn.Module):
         return [head(m) for head, m in zip((self.head, *self.auxiliary), maps[::-1], strict=False)]
 
 
-def load_transferred(backbone: Backbone, tensors: Mapping[str, Tensor], modules: Sequence[str]) -> TransferReport:
+def load_transferred(
+    backbone: Backbone, tensors: Mapping[str, Tensor], modules: Sequence[str], thinner: bool = False
+) -> TransferReport:
     """Copy exactly the named sub-modules from ``tensors`` into ``backbone``; nothing is copied unless all of it fits.
 
     Args:
         tensors: named as in ``backbone.state_dict()``; entries of other sub-modules are ignored.
         modules: "encoder", "decoder" (all blocks) or "decoder.0" (deepest) .. "decoder.L-1".
+        thinner: ``backbone`` was made for thick slices (:func:`.presets.for_thick_slices`), the tensors were not.
 
     A convolution over one input channel is repeated over several and divided by their number, so that equal channels
-    give the old response; one over several channels is summed into one. A kernel that has one voxel along an axis here
-    and several there is summed along it, so that what does not change along that axis gives the old response; that of a
-    transposed convolution, of which each gives another voxel, is averaged.
+    give the old response; one over several channels is summed into one. With ``thinner`` a kernel that has one voxel
+    along an axis here and several there is summed along it, so that what does not change along that axis gives the old
+    response; that of a transposed convolution, of which each gives another voxel, is averaged.
 
     Raises:
         InputError: a sub-module that is not there, or tensors that are missing, unexpected or of another shape.
@@ -91,7 +94,7 @@ def load_transferred(backbone: Backbone, tensors: Mapping[str, Tensor], modules:
     transposed = {f"{name}.weight" for name, module in backbone.named_modules() if isinstance(module, _TRANSPOSED)}
     channels = backbone.spec.in_channels
     for name, tensor in fitted.items():
-        thin = _fit_kernel(tensor, own[name], name in transposed)
+        thin = _fit_kernel(tensor, own[name], name in transposed) if thinner else tensor
         fitted[name] = _fit_channels(thin, channels) if _differs_in_channels(thin, own[name], channels) else thin
     adapted = tuple(name for name in sorted(fitted) if fitted[name].shape != tensors[name].shape)
     for name in sorted(fitted):

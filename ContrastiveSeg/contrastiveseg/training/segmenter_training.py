@@ -73,7 +73,8 @@ class SegmenterTraining:
         method.set_prior(class_frequencies(self.training_volumes(held), len(self.task.labels) + 1))
         report, transferred = None, set()
         if start.card and start.weights:
-            report = load_transferred(method.backbone, start.backbone_weights, start.card.transferred)
+            thinner = start.network.arguments != start.card.network.arguments
+            report = load_transferred(method.backbone, start.backbone_weights, start.card.transferred, thinner)
             prefixes = tuple(f"segmenter.backbone.{name}." for name in report.loaded)
             if self.head_fits:
                 method.segmenter.head.load_state_dict(
