@@ -184,7 +184,9 @@ def test_label_segment_correct_learn_again(drive, screenshot):
     assert learned_cases(again.card, learned).same_name == ("CT-0", "CT-2")
     assert len(again.card.provenance.labeled_cases) == 2
     assert again.card.provenance.steps == 2
+    drive.wait_for(lambda: "Scoring the corrected volumes" in drive.ui.outcomeLabel.text, SECONDS)
     drive.wait_for(lambda: "Dice on the corrected volumes" in drive.ui.outcomeLabel.text, SECONDS)
+    assert "Scoring" not in drive.ui.outcomeLabel.text
     told = drive.ui.outcomeLabel.text
     assert told.index("on the volumes held out") < told.index("CT 1") < told.index("corrected volumes")
     before, after = numbers(told[told.index("corrected volumes") :])

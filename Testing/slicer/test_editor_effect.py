@@ -163,3 +163,20 @@ def test_learn_again_is_the_panels(editor, drive, models_folder, segmenter):
     assert entry.title.startswith("Fine-tune Liver-Spleen")
     drive.session.queue.cancel(entry)
     drive.wait_for(lambda: not drive.session.training, SECONDS)
+
+
+def test_the_effect_shows_before_and_after_as_the_panel_does(editor, drive, screenshot):
+    from ContrastiveSegPanel.ui.finetune_outcome import NONE_CORRECTED, Source
+    from ContrastiveSegPanel.workflows.correction_scores import CorrectedCase
+
+    options, section = editor.choose(), drive.panel.sections["fineTune"]
+    assert not options.outcome.isVisibleTo(options.widget)
+    outcome = section._outcome
+    outcome.begin(Source({}, [], outcome.scene_number, NONE_CORRECTED))
+    outcome.show_corrected([CorrectedCase(drive.volume.GetID(), 0.91, 0.97)])
+    drive.wait_for(lambda: options.outcome.isVisibleTo(options.widget))
+    assert "0.910" in options.outcome.text
+    assert options.outcome.text == section.ui.outcomeLabel.text
+    screenshot(editor.widget, "editor-effect-outcome")
+    outcome.begin(Source({}, [], outcome.scene_number, NONE_CORRECTED))
+    drive.wait_for(lambda: not options.outcome.isVisibleTo(options.widget))

@@ -40,7 +40,10 @@ class EffectOptions:
         self.every_stroke = qt.QCheckBox(_("After every stroke"))
         self.every_stroke.connect("toggled(bool)", self._on_follow)
         self.checkpoint, self.status = plain_label(""), plain_label("")
-        for label in (self.checkpoint, self.status):
+        # Before and after, as the panel made it of escaped names.
+        self.outcome = plain_label("")
+        self.outcome.textFormat = qt.Qt.RichText
+        for label in (self.checkpoint, self.status, self.outcome):
             # The editor would get as wide as their texts.
             label.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
             label.wordWrap = True
@@ -51,7 +54,7 @@ class EffectOptions:
         for button in (self.preview, self.cancel, self.take, self.undo):
             row.addWidget(button)
         column.addLayout(row)
-        for widget in (self.every_stroke, self.status, self.learn_again):
+        for widget in (self.every_stroke, self.status, self.learn_again, self.outcome):
             column.addWidget(widget)
         self._height = FullHeight(self.widget)
         self._show_state()
@@ -118,6 +121,8 @@ class EffectOptions:
         text = _("Checkpoint: {name}. Choose another one in the module Contrastive Segmentation.").format(name=name)
         self.checkpoint.setText(text)
         self.status.setText("\n".join(filter(None, (preview.status, tune.status))))
+        self.outcome.setText(tune.outcome)
+        self.outcome.setVisible(bool(tune.outcome))
 
     # Without a panel the editor shows none of the buttons.
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from contrastiveseg.results import FinetuneResult
 
@@ -45,6 +48,9 @@ class Source:
 class FinetuneOutcome:
     """The card with the scores of the last training, while its scene is open.
 
+    Args:
+        on_change: called when the card shows something else.
+
     Attributes:
         scene_number: of the scene that is open; each has another.
         dice: volume ID -> Dice, of the volumes that the last training held out.
@@ -52,14 +58,20 @@ class FinetuneOutcome:
         scores: of what it has learned again.
     """
 
-    def __init__(self, session: Session, ui: Any) -> None:
-        self._session, self._ui = session, ui
+    def __init__(self, session: Session, ui: Any, on_change: Callable[[], None]) -> None:
+        self._session, self._ui, self._on_change = session, ui, on_change
         self.scores = CorrectionScores(session)
         self.scene_number = 0
         self.dice: dict[str, float] = {}
         self.volume_ids: dict[str, str] = {}
         self._source = Source({}, [], -1, NONE_CORRECTED)
-        ui.outcomeCard.setVisible(False)
+        self._held_out = ""
+        self._put("")
+
+    @property
+    def text(self) -> str:
+        """What the card shows, as rich text; "" where it shows nothing."""
+        return str(self._ui.outcomeLabel.text) if self._in_scene else ""
 
     @property
     def _in_scene(self) -> bool:
@@ -71,13 +83,14 @@ class FinetuneOutcome:
         self.volume_ids = {}
         self.scene_number += 1
         self.scores.cancel()
-        self._ui.outcomeCard.setVisible(False)
+        self._put("")
 
     def begin(self, source: Source) -> None:
         """A training begins; its scene may have been closed while it waited."""
         self._source = source
         self.volume_ids = source.volume_ids if self._in_scene else {}
-        self._ui.outcomeCard.setVisible(False)
+        self._held_out = ""
+        self._put("")
 
     def show(self, result: FinetuneResult) -> None:
         """Show the scores of a training that is done."""
@@ -85,9 +98,8 @@ class FinetuneOutcome:
         self.dice = {self.volume_ids[name]: dice for name, dice in scored.items() if name in self.volume_ids}
         nodes = {name: slicer.mrmlScene.GetNodeByID(identifier) for name, identifier in self.volume_ids.items()}
         names = {name: node.GetName() for name, node in nodes.items() if node is not None}
-        table = held_out_html(result, names, self._source.circular)
-        self._ui.outcomeLabel.setText(table)
-        self._ui.outcomeCard.setVisible(bool(table) and self._in_scene)
+        self._held_out = held_out_html(result, names, self._source.circular)
+        self._put(self._held_out)
         if not self._in_scene:
             self._session.log(", ".join(f"{name}: Dice {dice:.3f}" for name, dice in scored.items()))
 
@@ -101,10 +113,14 @@ class FinetuneOutcome:
         if still and card is not None and not self.scores.task.busy:
             checkpoints, device = (corrected.checkpoint, made), chosen_device(self._session)
             self.scores.start(still, corrected.structures, checkpoints, card, device, self.show_corrected)
+            scoring = _("Scoring the corrected volumes with both checkpoints…")
+            self._put(f"{self._held_out}<p>{html.escape(scoring)}</p>")
 
     def show_corrected(self, scores: list[CorrectedCase]) -> None:
         """Add the scores of corrected cases to what is shown."""
-        held_out = self._ui.outcomeLabel.text
-        text = held_out + corrections_html(scores, held_out=bool(held_out))
+        self._put(self._held_out + corrections_html(scores, held_out=bool(self._held_out)))
+
+    def _put(self, text: str) -> None:
         self._ui.outcomeLabel.setText(text)
         self._ui.outcomeCard.setVisible(bool(text) and self._in_scene)
+        self._on_change()

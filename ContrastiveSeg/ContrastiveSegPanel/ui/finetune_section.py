@@ -60,7 +60,7 @@ class FineTuneSection(TrainingSection):
         self._conversion = Conversion(self._converted)
         ui.convertButton.connect("clicked()", self._conversion.start)
         self._learn_again = LearnAgain(session, ui, self.learn_again, self._cases.changed.emit)
-        self._outcome = FinetuneOutcome(session, ui)
+        self._outcome = FinetuneOutcome(session, ui, self.shown.emit)
         self._starts = StartChoice(session, ui, self.remember)
         self._label_next = LabelNext(session, ui, self._cases, self._parts)
         ui.compareCheckBox.connect("toggled(bool)", self.remember)
@@ -70,6 +70,11 @@ class FineTuneSection(TrainingSection):
         for signal in (session.methods_changed, session.checkpoint_changed, *others):
             self.listen(signal, self._refresh_soon)
         self.refresh()
+
+    @property
+    def outcome(self) -> str:
+        """The scores of the last training that are shown, as rich text, or ""."""
+        return self._outcome.text
 
     def goes_on(self) -> str:
         return _("The scene was closed. Fine-tuning goes on.")
