@@ -29,6 +29,7 @@ from tables import (
     preview_time,
     shards,
     spread,
+    thread_scaling,
     tile_time,
 )
 
@@ -337,6 +338,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "preview": lambda: preview(read_runs(RESULTS / "preview.json")),
     "beside-others": lambda: beside_others(read_runs(RESULTS / "beside_others.json")[-1]),
     "first-step": lambda: first_step(read_runs(RESULTS / "first_step.json")),
+    "thread-scaling": lambda: thread_scaling(read_runs(RESULTS / "thread_scaling.json")[-1]["runs"]),
     "flat-tiles": lambda: flat_tiles(_report("flat_tiles")["rows"]),
     "beside-trainer": lambda: beside_trainer(read_runs(RESULTS / "beside_trainer.json")[-1]),
     "large-volumes": lambda: large_volumes(read_runs(RESULTS / "large_volumes.json")),

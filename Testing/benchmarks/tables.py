@@ -238,3 +238,12 @@ def labeled_slices(runs: Sequence[dict[str, Any]]) -> str:
         cells = [f"{spread(group.dice, 3)} ({len(group.dice)})" if group else "-" for group in found]
         rows.append((_CHOICES[choice].format(slices), f"{painted:.0f}", *cells))
     return markdown(("Labeled slices", "Number", *(f"{steps} steps" for steps in budgets)), rows)
+
+
+def thread_scaling(runs: Sequence[dict[str, Any]]) -> str:
+    """Of ``thread_scaling.py``: steps by the clock with several threads."""
+    rows = []
+    for run in runs:
+        ratios = ["{:.2f} ({:.2f}-{:.2f})".format(*run[name]) for name in ("several", "pooled")]
+        rows.append(["x".join(map(str, run["patch"])), run["precision"], f"{run['step_ms']:.0f}", *ratios])
+    return markdown(["Patch", "Precision", "One thread: ms a step", "Two threads, times as fast", "As before"], rows)

@@ -74,6 +74,24 @@ def assert_same(one: dict, other: dict) -> None:
         assert torch.equal(tensor, other[name]), name
 
 
+def test_torch_draws_crops_with_one_thread_beside_those_that_train(monkeypatch):
+    drawing, drawn = [], Toy.draw
+
+    def draw(method, source, random):
+        drawing.append(torch.get_num_threads())
+        return drawn(method, source, random)
+
+    monkeypatch.setattr(Toy, "draw", draw)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        train(Toy(), None, PLAIN, Run(Budget(steps=2), CPU))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert set(drawing) == {1}
+
+
 @pytest.mark.parametrize(
     ("changes", "done", "rate"),
     [

@@ -6,7 +6,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 
 import numpy as np
@@ -27,6 +26,7 @@ from .curve import open_curve
 from .optimizer import learning_rate, set_learning_rate
 from .run import Run, Trained
 from .state import TrainingState, copy_to_cpu
+from .thread_beside import thread_beside
 
 #: Training stops after so many steps in a row whose gradient was not finite; each of them is skipped.
 _MAX_SKIPPED = 10
@@ -70,7 +70,7 @@ def train(
     progress = _progress(run, state.step, state.seconds)
     main, stopped, failures, last_save = distributed.rank() == 0, False, 0, time.monotonic()
     pause = _FIRST_SAVE_SECONDS
-    with ThreadPoolExecutor(1) as drawer, closing(open_curve(run, state.step, state.validated, main)) as curve:
+    with thread_beside() as drawer, closing(open_curve(run, state.step, state.validated, main)) as curve:
         next_batch = drawer.submit(_draw, method, source, run.seed, state.step)
         while True:
             # Clocks differ between processes: with rates of their own, the copies of the weights would drift apart.
