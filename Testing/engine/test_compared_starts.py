@@ -22,7 +22,7 @@ from contrastiveseg.training.comparison_progress import comparison_folder, compa
 from contrastiveseg.training.curve import metrics_path
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.training.resume import resume_path
-from contrastiveseg.training.start_scores import compare_scores, table, told_as_kept
+from contrastiveseg.training.start_scores import beside_scratch, compare_scores, table, told_as_kept
 from contrastiveseg.volumes.content import content_digest
 
 
@@ -252,16 +252,36 @@ def test_a_lead_larger_than_its_margin_is_a_win():
 def test_no_winner_is_claimed_within_the_spread_or_without_one():
     found = compare_scores({"a": [result(0.5, 0.6, 0.7)], "b": [result(0.9, 0.4, 0.7)]})
     assert (found.kept, found.ahead) == ("b", None)
+    assert "b and a are level. They differ by 0.067" in found.verdict()
     assert "within the spread" in found.verdict()
     # The second is told apart, the third is not: that is the one to name.
     third = {"c": [result(0.8, 0.5, 0.9)], "b": [result(0.79, 0.49, 0.89)], "a": [result(0.9, 0.1, 0.9)]}
-    assert "No start is ahead: c and a differ by 0.100" in compare_scores(third).verdict()
+    assert "No start is ahead: c and a are level. They differ by 0.100" in compare_scores(third).verdict()
     found = compare_scores({"a": [result(0.5)], "b": [result(0.9)]})
     assert (found.kept, found.ahead, found.starts[1].margin) == ("b", None, None)
     assert "shows no spread" in found.verdict()
     # A third start that is as near as the lead is uncertain takes the win away.
     found = compare_scores({"a": [result(0.5, 0.5)], "b": [result(0.6, 0.6)], "c": [result(0.1, 0.9)]})
     assert (found.kept, found.ahead) == ("b", None)
+
+
+@pytest.mark.parametrize(
+    ("scratch", "won", "level"),
+    [
+        ((0.4, 0.5, 0.6), "checkpoint", False),
+        ((0.8, 0.2, 0.7), "checkpoint", True),
+        ((0.9, 0.4, 0.7), "scratch", True),
+        ((0.7, 0.8, 0.9), "scratch", False),
+        ((0.5, 0.6, 0.7), "neither", True),
+    ],
+)
+def test_beside_scratch_a_difference_within_the_spread_is_level(scratch, won, level):
+    found = compare_scores({"own": [result(0.5, 0.6, 0.7)], "scratch": [result(*scratch)]}, keep="own")
+    beside = beside_scratch(found, "scratch")
+    assert (beside.won, beside.level) == (won, level)
+    assert ("level" in found.verdict()) == level
+    single = compare_scores({"own": [result(0.5)], "scratch": [result(scratch[0])]}, keep="own")
+    assert beside_scratch(single, "scratch").level is None
 
 
 def test_the_units_of_the_spread_are_cases_or_else_seeds():

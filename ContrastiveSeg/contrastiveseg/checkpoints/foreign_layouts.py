@@ -215,11 +215,12 @@ NNUNET_CITATION = (
     "Methods 2021"
 )
 
-#: By the name that ``--from`` takes.
 _SWIN_CITATION = (
     "Hatamizadeh et al., Swin UNETR: Swin Transformers for Semantic Segmentation of Brain Tumors in MRI Images, arXiv "
     "2201.01266."
 )
+
+#: By the name that ``--from`` takes.
 LAYOUTS: dict[str, Layout] = {
     "macl": Layout(
         _macl_name,

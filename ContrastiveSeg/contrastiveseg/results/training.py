@@ -50,13 +50,17 @@ class ScratchComparison:
     """The same training from scratch: mean Dice on the held-out cases from the checkpoint and from scratch.
 
     Attributes:
+        won: whose mean Dice is higher, however little.
         scratch: the scores from scratch, by case.
+        level: the difference of the means is within its margin (:class:`ComparedStart`), so that it tells nothing; None
+            where there is no margin.
     """
 
     won: Literal["checkpoint", "scratch", "neither"]
     checkpoint_dice: float
     scratch_dice: float
     scratch: tuple[HeldOutCase, ...]
+    level: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -117,8 +121,8 @@ class StartsComparison:
             )
         else:
             text = _(
-                "No start is ahead: {best} and {second} differ by {behind:.3f} ± {margin:.3f}, which is within the "
-                "spread."
+                "No start is ahead: {best} and {second} are level. They differ by {behind:.3f} ± {margin:.3f}, which "
+                "is within the spread."
             )
         return text.format(margin=second.margin, **values)
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
 
 from .. import events
 from ..checkpoints.starters import checkpoint_path
 from ..descriptions import FinetuneJob
 from ..errors import Cancelled, InputError
 from ..files import check_output
-from ..results import FinetuneResult, LeaveOneOut, ScratchComparison, StartsComparison
+from ..results import FinetuneResult, LeaveOneOut
 from ..volumes.content import content_digest
 from .comparison_progress import ComparisonProgress, Turn, comparison_path
 from .curve import metrics_path
@@ -22,7 +21,7 @@ from .resume import resume_path
 from .run import Run
 from .setup import cache_folder
 from .start import Start, open_start
-from .start_scores import compare_scores, table, told_as_kept
+from .start_scores import beside_scratch, compare_scores, table, told_as_kept
 from .training_from import Lesson, score_from, train_from
 
 SCRATCH = "scratch"
@@ -124,7 +123,7 @@ def compare_starts(lesson: Lesson, run: Run) -> FinetuneResult:
         progress.results(comparison.kept)[0],
         checkpoint=str(run.output),
         metrics=str(metrics_path(run.output)),
-        comparison=_with_scratch(comparison) if job.compare_scratch else None,
+        comparison=beside_scratch(comparison, SCRATCH) if job.compare_scratch else None,
         starts=comparison,
     )
 
@@ -176,12 +175,3 @@ def _train(
         return FinetuneResult("", "", 0, 0.0, "", None, (), None, leave_one_out=scores)
     stage = events.Stage.TRAIN_FROM_SCRATCH if turn.checkpoint == "none" else events.Stage.TRAIN
     return train_from(turn.start, own_lesson, cache, own, stage, left_out)
-
-
-def _with_scratch(comparison: StartsComparison) -> ScratchComparison:
-    """The best checkpoint beside training from scratch."""
-    scratch = next(start for start in comparison.starts if start.name == SCRATCH)
-    best = next(start for start in comparison.starts if start.name != SCRATCH)
-    won: Literal["checkpoint", "scratch", "neither"]
-    won = "checkpoint" if best.dice > scratch.dice else "scratch" if scratch.dice > best.dice else "neither"
-    return ScratchComparison(won, best.dice, scratch.dice, scratch.cases)

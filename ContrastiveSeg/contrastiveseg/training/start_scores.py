@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
-from ..results import ComparedStart, FinetuneResult, HeldOutCase, StartsComparison
+from ..results import ComparedStart, FinetuneResult, HeldOutCase, ScratchComparison, StartsComparison
 
 
 def compare_scores(results: Mapping[str, Sequence[FinetuneResult]], keep: str = "") -> StartsComparison:
@@ -34,6 +35,18 @@ def compare_scores(results: Mapping[str, Sequence[FinetuneResult]], keep: str = 
         left_out_each=first.leave_one_out is not None,
         starts=tuple(compared),
     )
+
+
+def beside_scratch(comparison: StartsComparison, scratch_name: str) -> ScratchComparison:
+    """The best checkpoint beside training from scratch, which ``comparison`` has under the name ``scratch_name``."""
+    scratch = next(start for start in comparison.starts if start.name == scratch_name)
+    best = next(start for start in comparison.starts if start.name != scratch_name)
+    won: Literal["checkpoint", "scratch", "neither"]
+    won = "checkpoint" if best.dice > scratch.dice else "scratch" if scratch.dice > best.dice else "neither"
+    # The better of the two is the best of all, from which every start has its margin.
+    behind = best if comparison.starts[0] is scratch else scratch
+    level = None if behind.margin is None else behind.behind <= behind.margin
+    return ScratchComparison(won, best.dice, scratch.dice, scratch.cases, level)
 
 
 def table(comparison: StartsComparison) -> list[str]:
