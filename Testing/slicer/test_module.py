@@ -47,10 +47,19 @@ def test_slicer_knows_what_the_module_is(kept, module):
 
 
 def test_the_file_imports_only_what_is_light():
-    tree = ast.parse(MODULE.read_text(encoding="utf-8"))
+    light = {*sys.stdlib_module_names, "slicer"}
+    assert imported_at_the_top(MODULE) <= light | {"ContrastiveSegPanel.self_test"}
+    panel = MODULE.parent / "ContrastiveSegPanel"
+    assert imported_at_the_top(panel / "__init__.py") == set()
+    assert imported_at_the_top(panel / "self_test.py") <= light | {"numpy"}
+
+
+def imported_at_the_top(file):
+    """The packages; of the panel, its modules."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     found = {a.name for node in tree.body if isinstance(node, ast.Import) for a in node.names}
-    found |= {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
-    assert {name.split(".")[0] for name in found} <= {*sys.stdlib_module_names, "slicer", "numpy"}
+    found |= {f"{n.module}.{a.name}" for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    return {name if name.startswith("ContrastiveSeg") else name.split(".")[0] for name in found}
 
 
 def test_the_samples_are_offered(kept, module):
