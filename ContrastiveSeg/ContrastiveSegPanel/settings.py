@@ -17,6 +17,7 @@ def text(key: str, default: str = "") -> str:
 
 
 def set_text(key: str, value: str) -> None:
+    """Keep ``value`` in Slicer's settings, for :func:`text`."""
     slicer.app.settings().setValue(f"{_GROUP}/{key}", value)
 
 
@@ -30,4 +31,5 @@ def models_folder() -> Path:
 
 
 def set_models_folder(folder: Path) -> None:
+    """Keep the user's choice of :func:`models_folder`."""
     set_text("ModelsFolder", str(folder))

@@ -155,10 +155,12 @@ def never() -> bool:
 
 
 def log(text: str) -> Log:
+    """A line of the log."""
     return Log(text)
 
 
 def warning(text: str) -> Log:
+    """A line of the log that people should not miss."""
     return Log(text, "warning")
 
 

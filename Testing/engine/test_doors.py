@@ -62,7 +62,7 @@ BASE = {
 #: Modules at the top that may import everything.
 TOP = {"api", "checkpoint_api", "arguments", "calling", "cli", "terminal", "reference", "__main__"}
 
-#: The same for the panel, whose modules at the top are its base.
+#: The same for the panel, whose modules at the top are its base, but for the self tests, which no room imports.
 PANEL_DOORS = {
     "engine": set(),
     "mrml": set(),
@@ -273,7 +273,7 @@ def test_pytest_is_imported_in_one_module():
 
 def test_every_room_has_its_door():
     assert {p.parent.name for p in PANEL.glob("*/__init__.py")} == set(PANEL_DOORS)
-    assert {p.stem for p in PANEL.glob("*.py")} - {"__init__"} == PANEL_BASE
+    assert {p.stem for p in PANEL.glob("*.py")} - {"__init__", "self_test"} == PANEL_BASE
     rooms = {p.parent.name for p in ENGINE.glob("*/__init__.py")}
     assert rooms <= set(DOORS) | BASE
     loose = {p.stem for p in ENGINE.glob("*.py")} - {"__init__"}

@@ -86,7 +86,11 @@ def grid_of(volume: Any) -> Grid:
 
 
 def check_same_grid(volume: Any, grid: Grid, what: str) -> None:
-    """Refuse a volume node, read from the file ``what``, that does not lie on ``grid``."""
+    """Refuse a volume node, read from the file ``what``, that does not lie on ``grid``.
+
+    Raises:
+        InputError: it does not.
+    """
     other = grid_of(volume)
     if other.shape != grid.shape:
         sizes = [" x ".join(str(n) for n in g.shape[::-1]) for g in (other, grid)]

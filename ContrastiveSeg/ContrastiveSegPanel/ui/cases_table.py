@@ -22,6 +22,7 @@ _REGION_MEANING = _("The whole of this region; the volume around it is left out"
 
 
 def role_text(role: str) -> str:
+    """What a case is for, as its row says it."""
     return {
         "train": _("Train"),
         "unlabeled": _("Unlabeled"),

@@ -12,6 +12,8 @@ from .section import Section
 
 
 class LogSection(Section):
+    """The section Log: what the engine's processes say, to be copied into a report of an error."""
+
     def __init__(self, session: Session, ui: Any) -> None:
         super().__init__(session, ui)
         self.listen(session.log_line, self._append)

@@ -132,7 +132,7 @@ def forget(looked: Looked | None) -> None:
 
 
 def in_scene(volume_ids: Mapping[str, str]) -> Callable[[QualityCase], Any]:
-    """What gives the volume node of a case, by its ID."""
+    """What gives the volume node of a case, by its ID; an InputError where that has left the scene."""
 
     def volume(case: QualityCase) -> Any:
         node = slicer.mrmlScene.GetNodeByID(volume_ids[case.name])

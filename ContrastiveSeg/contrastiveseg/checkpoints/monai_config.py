@@ -71,7 +71,11 @@ class Config:
         return Part(target.rpartition(".")[2], arguments)
 
     def transforms(self, key: str) -> list[Part]:
-        """The transforms of the Compose under ``key``, without those that are switched off; [] where there is none."""
+        """The transforms of the Compose under ``key``, without those that are switched off; [] where there is none.
+
+        Raises:
+            InputError: there is something else than a Compose of transforms.
+        """
         if key not in self.data:
             return []
         compose = self.part(self.data[key], key)

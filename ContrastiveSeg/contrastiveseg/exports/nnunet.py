@@ -69,7 +69,7 @@ def export_cases(job: ExportJob, emit: events.Emit, cancelled: events.CancelChec
     labeled = labeled_cases(task, found, emit)
     others = [case for case in found if not case.labels]
     names = _channels(job, found)
-    told = _told(task, labeled, len(names), emit, cancelled)
+    told = _told(task, labeled, len(names), cancelled)
     emit(events.StageStarted(events.Stage.EXPORT))
     with new_folder(output) as scratch:
         progress = events.ProgressMeter(emit, len(found), "volumes")
@@ -108,9 +108,7 @@ def _channels(job: ExportJob, cases: Sequence[CaseFiles]) -> list[str]:
     return list(declared) if len(declared) == count else [""] * count
 
 
-def _told(
-    task: FinetuneJob, cases: Sequence[CaseFiles], channels: int, emit: events.Emit, cancelled: events.CancelCheck
-) -> _Told:
+def _told(task: FinetuneJob, cases: Sequence[CaseFiles], channels: int, cancelled: events.CancelCheck) -> _Told:
     declared = named_labels(task)
     background = cases[0].labeling.background
     no_structure = (0, background)

@@ -194,7 +194,11 @@ class MACL(Method):
         return cut_crops(source, self.plan, crops, s.margin)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """The terms "loss", "global" (L_g), "dense" (L_d), "equivariance" (L_ER) and "bottleneck_scale" (mean |Y|)."""
+        """The terms "loss", "global" (L_g), "dense" (L_d), "equivariance" (L_ER) and "bottleneck_scale" (mean |Y|).
+
+        Raises:
+            InputError: there is a single crop.
+        """
         if len(batch.images) < 2:
             raise InputError("MACL needs two crops a step or more: one alone has nothing to differ from.")
         s = self.settings

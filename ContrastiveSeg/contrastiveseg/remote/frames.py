@@ -41,7 +41,11 @@ def take(stream: IO[bytes]) -> dict[str, Any]:
 
 
 def put_file(stream: IO[bytes], path: Path, **header: Any) -> None:
-    """Write the file at ``path``, announced by its length and ``header``."""
+    """Write the file at ``path``, announced by its length and ``header``.
+
+    Raises:
+        InputError: it becomes shorter meanwhile.
+    """
     size = path.stat().st_size
     put(stream, {**header, "bytes": size})
     with path.open("rb") as file:

@@ -67,7 +67,11 @@ class Slurm(Parameters):
             raise ParameterError("setup", "takes single lines. Give several, or put them into a script.")
 
     def script(self, name: str, folder: Path, log: Path, lines: Sequence[str]) -> str:
-        """The batch script of a job ``name`` that runs ``lines`` in ``folder`` and writes to ``log``."""
+        """The batch script of a job ``name`` that runs ``lines`` in ``folder`` and writes to ``log``.
+
+        Raises:
+            InputError: a path has a line break in it.
+        """
         options = {
             "job-name": name,
             "output": str(log).replace("%", "%%"),

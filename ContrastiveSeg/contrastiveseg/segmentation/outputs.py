@@ -42,7 +42,12 @@ def is_file_name(given: str) -> bool:
 
 
 def outputs_of(job: SegmentJob) -> list[Output]:
-    """Every input with its output paths, all checked before anything is computed."""
+    """Every input with its output paths, all checked before anything is computed.
+
+    Raises:
+        InputError: there are no such inputs, an output cannot be written or would replace something, a DICOM SEG has no
+            series to refer to, or ``--shard`` names no part of the batch.
+    """
     cases = find_cases([Path(p) for p in job.input])
     dicom = as_dicom(job)
     if dicom:

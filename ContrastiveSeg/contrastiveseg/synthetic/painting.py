@@ -52,7 +52,7 @@ def paint(
         inside = _paint_organ(organ, *moved[organ.group], (x, y, z), tissues, labels)
         if inside is not None:
             painted[inside[0]][inside[1]] = numbers[name]
-    _add_detail(random, settings, (x, y, z), tissues, labels)
+    _add_detail(random, settings, (x, y, z), tissues)
     return tissues, labels, painted
 
 
@@ -94,9 +94,8 @@ def _add_detail(
     settings: SyntheticSettings,
     grid: tuple[np.ndarray, np.ndarray, np.ndarray],
     tissues: np.ndarray,
-    labels: np.ndarray,
 ) -> None:
-    """Individual structure below the atlas: vessel trees, bowel loops, sulci. Never changes a label."""
+    """Individual structure below the atlas, in ``tissues`` alone: vessel trees, bowel loops, sulci."""
     shape = tissues.shape
     knots = {"torso": 14, "heart": 8, "head": 20, "temporal": 6, "knee": 10}[settings.region]
     first, second = smooth_noise(random, shape, knots), smooth_noise(random, shape, knots)

@@ -89,6 +89,11 @@ class _Reader:
         )
 
     def ask(self, path: Path, request: dict[str, Any], seconds: float) -> Answer:
+        """The answer to ``request``, which is about the file ``path``; the process is killed after ``seconds``.
+
+        Raises:
+            InputError: the process ended, by itself or killed, before it had answered.
+        """
         assert self.process.stdin is not None
         late = threading.Event()
 
