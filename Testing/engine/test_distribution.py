@@ -38,7 +38,8 @@ def clone(tmp_path):
     panel, resources = Path("ContrastiveSegPanel", "engine"), Path("Resources")
     for folder in (panel, resources / "Icons", resources / "SampleData"):
         shutil.copytree(ROOT / "ContrastiveSeg" / folder, module / folder)
-    shutil.copy(ROOT / "ContrastiveSeg" / "ContrastiveSeg.py", module)
+    for file in ("ContrastiveSeg.py", "ContrastiveSegPanel/self_test.py"):
+        shutil.copy(ROOT / "ContrastiveSeg" / file, module / file)
     (tmp_path / "docs" / "pictures").mkdir(parents=True)
     shutil.copy(ROOT / "docs" / "pictures" / "panel.png", tmp_path / "docs" / "pictures")
     return tmp_path
@@ -71,6 +72,13 @@ def test_the_extension_is_ready_for_the_index(check, capsys):
         ("CMakeLists.txt", "Icons/ContrastiveSeg.png", "Icons/ContrastiveSeg.svg", "end in .png"),
         ("CMakeLists.txt", "pictures/panel.png", "pictures/none.png", "none.png is not in this repository"),
         ("ContrastiveSeg/ContrastiveSeg.py", "import logging", "import torch", "imports torch at its top"),
+        (
+            "ContrastiveSeg/ContrastiveSeg.py",
+            "Panel import self_test",
+            "Panel import ui",
+            "imports ContrastiveSegPanel",
+        ),
+        ("ContrastiveSeg/ContrastiveSegPanel/self_test.py", "import shutil", "import vtk, sitk", "imports sitk at its"),
         ("ContrastiveSeg/ContrastiveSeg.py", "parent.helpText", "parent.help", "helpText is not set"),
         ("ContrastiveSeg/ContrastiveSeg.py", "The ContrastiveSeg maintainers", "Somebody", "CONTRIBUTORS and"),
         ("ContrastiveSeg/ContrastiveSegPanel/engine/blocking.py", "import", "import torch\nimport", "is the engine's"),
