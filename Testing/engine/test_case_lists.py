@@ -31,6 +31,23 @@ def test_nnunet(tmp_path):
     assert declared_in(path).names == {0: "background", 1: "liver", 2: "tumor"}
 
 
+def test_nnunets_first_version_lists_images_without_their_channels(tmp_path):
+    touch(tmp_path / "imagesTr", *(f"{c}_000{n}.nii.gz" for c in "ab" for n in (0, 1)))
+    touch(tmp_path / "labelsTr", "a.nii.gz", "b.nii.gz")
+    entries = [
+        {"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"},
+        {"image": "imagesTr\\b.nii.gz", "label": "labelsTr\\b.nii.gz"},
+    ]
+    path = write(tmp_path / "dataset.json", {"training": entries, "labels": {"0": "background", "1": "x"}})
+    assert find_cases([path]) == [
+        CaseFiles(c, tuple(tmp_path / f"imagesTr/{c}_000{n}.nii.gz" for n in (0, 1)), tmp_path / f"labelsTr/{c}.nii.gz")
+        for c in "ab"
+    ]
+    (tmp_path / "imagesTr/a_0000.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"training\[0\].*a\.nii\.gz does not exist"):
+        find_cases([path])
+
+
 def test_json_list(tmp_path):
     touch(tmp_path, "a.nii", "b.nii", "m.nii")
     path = write(tmp_path / "list.json", [{"image": "b.nii"}, {"image": ["a.nii", "b.nii"], "label": "m.nii"}])

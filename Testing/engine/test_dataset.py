@@ -189,6 +189,28 @@ def test_a_folder_a_patient(tmp_path):
         find_cases([tmp_path])
 
 
+def test_volumes_a_folder_below_each_patient(tmp_path):
+    """As BIDS, XNAT and others have them; label maps of others' making are no patients."""
+    for patient in ("p1", "p2"):
+        touch(tmp_path / patient / "anat", f"{patient}_T1w.nii.gz", f"{patient}_T1w_seg.nii.gz")
+    touch(tmp_path / "derivatives" / "p1", "p1_mask.nii.gz")
+    touch(tmp_path / ".cache" / "p1", "p1.nii.gz")
+    assert find_cases([tmp_path]) == [
+        CaseFiles(p, (tmp_path / p / f"anat/{p}_T1w.nii.gz",), tmp_path / p / f"anat/{p}_T1w_seg.nii.gz")
+        for p in ("p1", "p2")
+    ]
+    touch(tmp_path / "p2" / "func", "bold.nii.gz")
+    with pytest.raises(InputError, match="p2 holds volumes in anat and func"):
+        find_cases([tmp_path])
+
+
+def test_a_patient_whose_volume_lies_deeper_than_those_of_others_is_not_left_out(tmp_path):
+    touch(tmp_path / "p1", "scan.nii.gz")
+    touch(tmp_path / "p2" / "visit", "scan.nii.gz")
+    with pytest.raises(InputError, match="p2 holds volumes in visit"):
+        find_cases([tmp_path])
+
+
 def test_volumes_are_not_opened_in_search_of_dicom(tmp_path, monkeypatch):
     touch(tmp_path, "a.nii", "b.nii")
 
@@ -200,9 +222,10 @@ def test_volumes_are_not_opened_in_search_of_dicom(tmp_path, monkeypatch):
 
 
 def test_the_folder_of_a_data_set_is_no_folder_of_patients(tmp_path):
-    touch(tmp_path / "imagesTr", "a.nii")
-    with pytest.raises(InputError, match="imagesTr does"):
-        find_cases([tmp_path])
+    touch(tmp_path / "task" / "imagesTr", "a.nii")
+    for given in (tmp_path / "task", tmp_path):
+        with pytest.raises(InputError, match="imagesTr does"):
+            find_cases([given])
 
 
 def test_a_volume_among_dicom_slices_is_refused(tmp_path):
@@ -252,6 +275,19 @@ def test_a_pipe_is_neither_left_out_nor_waited_for(tmp_path):
         os.mkfifo(tmp_path / name)
         with pytest.raises(InputError, match="is neither a file nor a folder"):
             find_cases([tmp_path / "a.nii", tmp_path / name])
+
+
+def test_label_maps_that_have_their_images_numbers(tmp_path):
+    """CASE_0000 is the name of an image of one channel, and some name its label map so, too."""
+    touch(tmp_path / "images", "a_0000.nii", "b_0000.nii")
+    touch(tmp_path / "labels", "a_0000.nii", "b.nii")
+    cases = find_cases([tmp_path / "images"], [tmp_path / "labels"])
+    assert [(c.name, c.labels and c.labels.name) for c in cases] == [("a", "a_0000.nii"), ("b", "b.nii")]
+    # Patients numbered like channels: which label map is meant is not known.
+    touch(tmp_path / "patients", "p_0000.nii", "p_0001.nii")
+    touch(tmp_path / "masks", "p_0000.nii", "p_0001.nii")
+    with pytest.raises(InputError, match="No label file matches"):
+        find_cases([tmp_path / "patients"], [tmp_path / "masks"])
 
 
 def test_labels_that_do_not_fit(tmp_path):

@@ -236,6 +236,37 @@ def test_a_header_that_knows_of_more_slices_is_told(tmp_path, said, told):
     assert geometry.spacing == (1.5, 2, 3)
 
 
+def test_a_mosaic_is_no_slice(tmp_path):
+    """Siemens put all slices of a volume side by side into one picture."""
+    kind = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+    refused(save(tmp_path / "a", ARRAY[:2], change=lambda z, ds: setattr(ds, "ImageType", kind)), "is a mosaic")
+
+
+def test_a_slice_without_the_scale_of_the_others_is_refused(tmp_path):
+    def scaled(intercept):
+        def change(z, ds):
+            if z != 2:
+                ds.RescaleSlope, ds.RescaleIntercept = 1, intercept
+
+        return change
+
+    refused(save(tmp_path / "a", ARRAY, change=scaled(-1024)), r"2\.dcm does not say how its values are scaled")
+    assert (read_volume(save(tmp_path / "b", ARRAY, change=scaled(0))).array[0] == ARRAY).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "depth"), [("SliceThickness", 5, 5), ("SpacingBetweenSlices", -6, 6), ("SliceThickness", 0, 1)]
+)
+def test_a_single_slice_is_as_thick_as_its_header_says(tmp_path, name, said, depth):
+    folder = save(tmp_path / "a", ARRAY[:1], change=lambda z, ds: setattr(ds, name, str(said)))
+    assert read_volume(folder).geometry.spacing == (1.5, 2, depth)
+
+
+def test_a_slice_given_by_itself_is_named_with_its_folder(tmp_path):
+    with pytest.raises(InputError, match="Give the folder that holds the series"):
+        read_volume(save(tmp_path / "a", ARRAY) / "0.dcm")
+
+
 def test_a_series_dealt_out_over_folders_is_refused(tmp_path):
     """Two of three folders hold a half of one series each; the third is another patient's with the same number."""
     for part, heights in (("a", range(3)), ("b", range(3, 6))):

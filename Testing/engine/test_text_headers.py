@@ -162,7 +162,7 @@ def test_a_header_without_voxel_sizes_is_told(tmp_path):
     path = nrrd(tmp_path / "a.nrrd", voxels=ARRAY.tobytes())
     assert read_volume(path).geometry.doubt == ""
     whole = path.read_bytes()
-    for sizes in (b"", b"spacings: nan nan nan\n"):
+    for sizes in (b"", b"spacings: nan nan nan\n", b"spacings: 2 2 nan\n"):
         lines = b"space: left-posterior-superior\nspace directions: (2,0,0) (0,2,0) (0,0,2)\n"
         path.write_bytes(whole.replace(lines, sizes))
         assert "does not say how large its voxels are; 1 mm is taken" in read_volume(path).geometry.doubt

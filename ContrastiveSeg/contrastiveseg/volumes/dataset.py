@@ -14,7 +14,7 @@ from ..errors import InputError
 from .channel_files import by_channel_names
 from .dataset_json import ListedCase, declared_channels, listed_cases
 from .labeling import Labeling
-from .pairing import labels_by_case, labels_in_order, matching_case, volume_files
+from .pairing import labels_by_case, labels_by_image, labels_in_order, matching_case, volume_files
 from .patient_folders import holds_dicom, patients_in, series_within
 from .segments import NamedLabel
 
@@ -241,6 +241,7 @@ def _with_labels(cases: list[CaseFiles], labels: Sequence[Path], in_order: bool)
     if not label_files:
         raise InputError(f"{labels[0]} holds no label files. Give the folder that holds the label maps themselves.")
     paired = labels_by_case(label_files, {case.name for case in cases})
+    paired |= labels_by_image(label_files, {c.name: c.images[0] for c in cases if len(c.images) == 1})
     if not paired and in_order and len(label_files) == len(cases):
         paired = labels_in_order(label_files, [case.name for case in cases])
     if not paired:

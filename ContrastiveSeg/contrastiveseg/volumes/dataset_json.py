@@ -6,17 +6,20 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_args
 
 from ..descriptions import LabeledPart
 from ..errors import InputError
-from ..files import check_fetched
+from ..files import check_fetched, stem, volume_suffix
 from ..printable import quoted, shortened
 from .labeling import Labeling
 
 #: What the entry of a case may hold.
 ENTRY_KEYS = {"image", "label", "name", "labeled_part", "structures"}
+#: So many numbered files are looked for.
+_MOST_CHANNELS = 100
 
 
 @dataclass(frozen=True)
@@ -212,8 +215,12 @@ def _entry(path: Path, where: str, entry: Any) -> ListedCase:
     name = entry.get("name")
     if name is not None and (not isinstance(name, str) or not name.strip(". ") or {*name} & {*"/\\\0"}):
         raise InputError(f"{path}: {where}: name must be a name for the case's files, not {str(name)[:80]!r}.")
-    images = tuple(_listed_file(path, where, n) for n in names)
     labels = _listed_file(path, where, label) if label else None
+    if len(names) == 1 and (channels := _channels_of(path, names[0])):
+        return ListedCase(
+            channels, labels, _labeling(path, where, entry), name or stem(Path(names[0].replace("\\", "/")))
+        )
+    images = tuple(_listed_file(path, where, n) for n in names)
     return ListedCase(images, labels, _labeling(path, where, entry), name)
 
 
@@ -229,6 +236,20 @@ def _named_entries(path: Path, entries: Any) -> list[ListedCase]:
         )
         for name, entry in entries.items()
     ]
+
+
+def _channels_of(path: Path, name: str) -> tuple[Path, ...]:
+    """The files ``CASE_0000``, ``CASE_0001``, ... of an image that is listed as ``CASE``, as nnU-Net v1 has it; none
+    where that is a file itself."""
+    listed = path.parent / name.replace("\\", "/")
+    ending = volume_suffix(listed)
+    try:
+        if not ending or listed.exists():
+            return ()
+        numbered = (listed.with_name(f"{listed.name[: -len(ending)]}_{n:04d}{ending}") for n in range(_MOST_CHANNELS))
+        return tuple(takewhile(Path.is_file, numbered))
+    except (OSError, ValueError):  # from names that no file can have
+        return ()
 
 
 def _listed_file(path: Path, where: str, name: str) -> Path:

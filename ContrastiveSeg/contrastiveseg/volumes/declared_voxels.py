@@ -129,7 +129,9 @@ def of_nrrd(start: bytes) -> DeclaredVoxels:
     lines, skipped = (int(fields.get(f"{of} skip", fields.get(f"{of}skip", 0))) for of in ("line", "byte"))
     units = re.findall(r'"([^"]*)"', fields.get("space units", "") + fields.get("units", ""))
     spacings = [float(word) for word in fields.get("spacings", "").split()]
-    sized = "space directions" in fields or any(map(math.isfinite, spacings))
+    # A vector's own axis has no spacing; of two or three axes in space each has one.
+    known = sum(map(math.isfinite, spacings))
+    sized = "space directions" in fields or known >= min(3, len(sizes))
     start_of_voxels = found.end() if found else 0
     told = None if lines or skipped < 0 or (skipped and encoding == "packed") else skipped
     placed = len(sizes) < 3 or _OF_PATIENT.fullmatch(fields.get("space", "")) is not None

@@ -68,9 +68,14 @@ def find_series(folder: Path) -> Series:
         listed = "; ".join(f"{_description(f[0])} ({len(f)} slices)" for f in series.values())
         raise InputError(f"{folder} holds {len(series)} DICOM series: {listed}. Give a folder with one series.")
     (images,) = series.values()
+    if mosaic := next((image for image in images if "MOSAIC" in image.text("ImageType").upper()), None):
+        raise InputError(
+            f"{mosaic.path} is a mosaic, one picture with the slices of a volume side by side. Convert the series to "
+            "NIfTI first (dcm2niix)."
+        )
     if any(image.frames > 1 for image in images):
         return _frames(folder, images)
-    return _slices(folder, images) if len(images) > 1 else _single(images[0])
+    return _slices(folder, images) if len(images) > 1 else _single(images[0], _thickness(images[0]))
 
 
 def read_series(series: Series) -> np.ndarray:
@@ -126,6 +131,12 @@ def _single(image: DicomImage, apart: float | None = None) -> Series:
     unsaid = ("" if sized else _NO_SIZE, _TABLE if image.header.get("ModalityLUTSequence") else "")
     geometry = replace(header.geometry, unsaid="; ".join(filter(None, unsaid)))
     return Series((str(image.path),), geometry, header.components)
+
+
+def _thickness(image: DicomImage) -> float | None:
+    """How far the only slice of a series reaches, in mm; None where it does not say."""
+    said = image.numbers("SpacingBetweenSlices", 1) or image.numbers("SliceThickness", 1)
+    return abs(said[0]) or None if said else None
 
 
 def _slices(folder: Path, images: Sequence[DicomImage]) -> Series:
@@ -212,6 +223,12 @@ def _check_alike(folder: Path, images: Sequence[DicomImage]) -> None:
                 f"The slices in {folder} are of several {what}, such as {there} and {here}, so their places cannot be "
                 "compared. Give a folder with one series."
             )
+    unscaled = next((image for image in images if image.scaling is None), None)
+    if unscaled and any(image.scaling not in (None, (1, 0)) for image in images):
+        raise InputError(
+            f"{unscaled.path} does not say how its values are scaled (RescaleSlope, RescaleIntercept), and other "
+            "slices of its series do, so they cannot be compared. Copy the series again from where it came."
+        )
     sizes = [image.numbers("PixelSpacing", 2) for image in images]
     zero = next((image for image, size in zip(images, sizes, strict=True) if size and min(size) <= 0), None)
     if zero is not None:

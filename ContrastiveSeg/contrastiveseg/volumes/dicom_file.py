@@ -34,6 +34,10 @@ _TAGS = [
     "PhotometricInterpretation",
     "BitsAllocated",
     "ModalityLUTSequence",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ImageType",
+    "SliceThickness",
     "PixelSpacing",
     "SpacingBetweenSlices",
     "ImagePositionPatient",
@@ -72,6 +76,14 @@ class DicomImage:
         if values and (len(values) != length or not all(map(math.isfinite, values))):
             raise InputError(f"{self.path} is damaged: its {name} is not {length} numbers. Copy the series again.")
         return values
+
+    @property
+    def scaling(self) -> tuple[float, float] | None:
+        """Slope and intercept of its values; None where it names neither. A slope of 0 means that of 1."""
+        slope, intercept = (self.numbers(name, 1) for name in ("RescaleSlope", "RescaleIntercept"))
+        if not slope and not intercept:
+            return None
+        return (slope[0] or 1.0) if slope else 1.0, intercept[0] if intercept else 0.0
 
     @property
     def frames(self) -> int:

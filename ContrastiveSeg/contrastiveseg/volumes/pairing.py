@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,12 @@ def labels_by_case(labels: Iterable[Path], cases: Collection[str]) -> dict[str, 
         if case is not None:
             paired[case] = file
     return paired
+
+
+def labels_by_image(labels: Iterable[Path], images: Mapping[str, Path]) -> dict[str, Path]:
+    """Case name -> label file, of those that have all of the name of the case's only image, as ``CASE_0000``."""
+    by_name = {files.stem(label): label for label in labels}
+    return {case: by_name[name] for case, image in images.items() if (name := files.stem(image)) in by_name}
 
 
 def labels_in_order(labels: Sequence[Path], cases: Sequence[str]) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""A folder with a folder a patient: ``p01/imaging.nii.gz`` and ``p01/segmentation.nii.gz``, or DICOM at some depth."""
+"""A folder with a folder a patient: ``p01/imaging.nii.gz`` and ``p01/segmentation.nii.gz``, or either at some depth."""
 
 from __future__ import annotations
 
@@ -26,24 +26,36 @@ class Patient:
 
 
 def patients_in(folder: Path, declared: Sequence[str] = ()) -> list[Patient]:
-    """The patients whose folders lie in ``folder``, sorted. Folders without volumes and hidden ones are left out.
+    """The patients whose folders lie in ``folder``, sorted. Folders without images and hidden ones are left out.
+
+    Volumes may lie in a folder below each patient's (``p01/anat/scan.nii.gz``), as DICOM slices may.
 
     Args:
         declared: names of the channels, which files may have in their names.
 
     Raises:
         InputError: a patient with several volumes, which are not named as channels are (``_0000``, ``_0001``, ..., or
-            with all ``declared`` names); or folders that are those of a data set.
+            with all ``declared`` names); or folders that are those of a data set; or volumes that lie deeper for some
+            patients than for others, or in several folders of one.
     """
-    patients = []
+    patients: list[Patient] = []
+    deeper: dict[Path, list[Path]] = {}
     for own in sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")):
         if volumes := volume_files(own):
-            if _DATA_SET.fullmatch(own.name):
-                raise InputError(f"{folder} holds no volumes, but {own.name} does. Give that folder.")
-            patients.append(_with_files(own, volumes, declared))
-        else:
-            patients += _with_series(own)
-    return patients
+            patients.append(_with_files(folder, own, volumes, declared))
+        elif series := _with_series(own):
+            patients += series
+        elif below := _folders_of_images(own):
+            deeper[own] = below
+    for own, below in deeper.items():
+        if patients or len(below) > 1:
+            raise InputError(
+                f"{own} holds volumes in {' and '.join(str(f.relative_to(own)) for f in below[:2])}. If it is a "
+                "patient, move its volume into the folder itself; if not, move it elsewhere. Or list the cases in a "
+                "JSON file."
+            )
+    found = [_with_files(folder, below[0], volume_files(below[0]), declared, own.name) for own, below in deeper.items()]
+    return patients or found
 
 
 def holds_dicom(folder: Path) -> bool:
@@ -64,7 +76,20 @@ def _is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _with_files(folder: Path, volumes: list[Path], declared: Sequence[str]) -> Patient:
+def _folders_of_images(folder: Path) -> list[Path]:
+    """The folders below ``folder``, at any depth, with volumes that are no label maps by their names."""
+    with files.readable(folder):
+        below = [f for f in sorted(folder.rglob("*")) if f.is_dir()]
+        shown = [f for f in below if not any(part.startswith(".") for part in f.relative_to(folder).parts)]
+        return [f for f in shown if not all(map(names_a_label_map, volume_files(f)))]
+
+
+def _with_files(
+    data_set: Path, folder: Path, volumes: list[Path], declared: Sequence[str], name: str | None = None
+) -> Patient:
+    """The patient with the ``volumes`` of ``folder``, called ``name``, or as the folder is."""
+    if _DATA_SET.fullmatch(folder.name):
+        raise InputError(f"{data_set} holds no volumes, but {folder.relative_to(data_set)} does. Give that folder.")
     images = [file for file in volumes if not names_a_label_map(file)]
     labels = [file for file in volumes if file not in images]
     numbers = [files.stem(image)[-5:] for image in images]
@@ -77,7 +102,7 @@ def _with_files(folder: Path, volumes: list[Path], declared: Sequence[str]) -> P
             f"({', '.join(file.name for file in volumes[:4])}). Expected one, and its label map named segmentation or "
             "CASE_seg. List the cases in a JSON file instead."
         )
-    return Patient(files.stem(folder), tuple(images), tuple(labels))
+    return Patient(name or files.stem(folder), tuple(images), tuple(labels))
 
 
 def _with_series(folder: Path) -> list[Patient]:
