@@ -43,6 +43,17 @@ def test_it_is_the_largest_of_the_interpolated_logits(made, shape, fine, dtype):
     assert len(found.unique()) > 1
 
 
+def test_a_structure_between_the_voxels_of_a_coarser_grid():
+    """As where a scan of 9 mm is segmented by a network that works at 1 mm."""
+    logits = torch.zeros(3, 8, 8, 8)
+    logits[1, 4, 4, 5] = 1
+    logits[2, 7:, 7:, 7:] = 1
+    found = strongest_classes(logits, (2, 2, 2))
+    assert found.flatten().tolist() == [0] * 8
+    logits[2, 5:, 5:, 5:] = 1
+    assert strongest_classes(logits, (2, 2, 2)).flatten().tolist() == [0] * 7 + [2]
+
+
 def test_slabs_do_not_show(monkeypatch):
     logits = smooth(4, (9, 8, 7))
     found = strongest_classes(logits, (33, 20, 21))

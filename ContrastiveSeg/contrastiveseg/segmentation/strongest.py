@@ -31,8 +31,9 @@ def strongest_classes(logits: Tensor, shape: Sequence[int]) -> Tensor:
         boxes = {}
         for index, mask in enumerate(above, start=1):
             plane = mask[low].any(0)
-            if plane.any():
-                boxes[index] = (y.reached(plane.any(1)), x.reached(plane.any(0)))
+            box = (y.reached(plane.any(1)), x.reached(plane.any(0)))
+            if all(side.stop for side in box):
+                boxes[index] = box
         if not boxes:
             continue
         around = [
@@ -68,9 +69,12 @@ class _Axis:
         return slice(int(self.before[fine.start]), int(self.after[fine.stop - 1]) + 1)
 
     def reached(self, coarse: Tensor) -> slice:
-        """The fine voxels, from the first to the last, that are interpolated from one that is true in ``coarse``."""
+        """The fine voxels, from the first to the last, that are interpolated from one that is true in ``coarse``.
+
+        There may be none: on a grid that is the coarser one after all, voxels lie between those interpolated from.
+        """
         reached = (coarse[self.before] | coarse[self.after]).nonzero()
-        return slice(int(reached[0]), int(reached[-1]) + 1)
+        return slice(int(reached[0]), int(reached[-1]) + 1) if len(reached) else slice(0, 0)
 
 
 def _interpolated(values: Tensor, axes: tuple[_Axis, _Axis, _Axis], fine: tuple[slice, slice, slice]) -> Tensor:
