@@ -1,6 +1,7 @@
 """What fine-tuning scores: cases held out or left out one by one, and the checkpoint it started from."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from contrastiveseg.events import Event
 from contrastiveseg.segmentation.segment import segment
 from contrastiveseg.training.curve import metrics_path
 from contrastiveseg.training.finetune import finetune
+from contrastiveseg.volumes.reading import read_volume
 
 
 @pytest.mark.parametrize(("validation", "held"), [("2", 2), ("none", 0)])
@@ -26,11 +28,24 @@ def test_validation_on_held_out_cases(dataset, out, validation, held):
     result = finetune(job(dataset, out, validation=validation), seen.append)
     assert len(result.held_out) == held
     assert sum("Held out synthetic_" in getattr(e, "text", "") for e in seen) == held
+    assert any("did best on the held-out cases" in getattr(e, "text", "") for e in seen) == bool(held)
     assert result.kept == ("best" if held else "average")
     card = read_card(out)
     assert set(card.provenance.scores) == ({"held_out_dice"} if held else set())
     lines = [json.loads(line) for line in metrics_path(out).read_text().splitlines()]
     assert any("validation_dice" in line for line in lines) == bool(held)
+
+
+def test_held_out_cases_have_no_part_in_the_plan(dataset, tmp_path, out):
+    shutil.copytree(dataset, tmp_path / "data")
+    path = tmp_path / "data/imagesTr/synthetic_00000.nii.gz"
+    trained = [read_volume(path.with_name(f"synthetic_{n:05d}.nii.gz")).geometry.spacing for n in (1, 2, 3)]
+    for file in (path, tmp_path / "data/labelsTr" / path.name):
+        image = sitk.ReadImage(str(file))
+        image.SetSpacing([2 * s for s in image.GetSpacing()])
+        sitk.WriteImage(image, str(file))
+    finetune(job(tmp_path / "data", out, validation="synthetic_00000", resolution="native", steps=1))
+    assert read_card(out).plan.spacing == pytest.approx(tuple(np.median(trained, axis=0))[::-1])
 
 
 def test_leave_one_out_scores_every_case_once_and_trains_on_all(dataset, out):

@@ -108,6 +108,22 @@ def test_one_volume_without_air_makes_the_set_no_ct(tmp_path):
     assert fingerprint_of(cases[:1]).doubts == fingerprint_of(cases[1:]).doubts == ()
 
 
+def test_what_is_held_out_is_checked_and_decides_nothing(tmp_path):
+    body = noise(8, 16, 16)
+    body[:, :4] = -1000
+    trained = save(tmp_path / "a.nii", body)
+    alone = fingerprint_of([trained])
+    assert alone.channels[0].modality == "CT"
+    like = fingerprint_of([trained], unseen=[save(tmp_path / "b.nii", body - 100, (2.0, 2.0, 3.0))])
+    assert like == alone
+    other = save(tmp_path / "c.nii", np.abs(body))
+    seen = fingerprint_of([trained], unseen=[other])
+    assert (seen.channels, seen.spacing, seen.shape) == (alone.channels, alone.spacing, alone.shape)
+    assert "such as c, do not: all are scaled as CT" in seen.doubts[0]
+    with pytest.raises(InputError, match="b2 has 2"):
+        fingerprint_of([trained], unseen=[save(tmp_path / "b2.nii", noise(2, 8, 16, 16))])
+
+
 def test_declared_ct_without_values_below_0_is_told(tmp_path):
     """As stored with 1024 added, which the header's intercept would take away."""
     ct, _ = synthesize(0, SyntheticSettings(size=(12, 24, 24), contrast="CT"))

@@ -49,11 +49,16 @@ class Fingerprint:
 
 
 def fingerprint_of(
-    cases: Sequence[CaseFiles], declared: Sequence[str] = (), expected: int = 1, orientation: str = "LPS"
+    cases: Sequence[CaseFiles],
+    declared: Sequence[str] = (),
+    expected: int = 1,
+    orientation: str = "LPS",
+    unseen: Sequence[CaseFiles] = (),
 ) -> Fingerprint:
     """The fingerprint of ``cases``: the grid of all, modality and intensities of a few.
 
     Args:
+        unseen: cases that are held out: they are checked, and decide nothing.
         orientation: that volumes are turned to, see :class:`.plan.Conventions`.
         declared: names of the channels, as a dataset.json gives them. "CT" and those of MR decide the modality; for
             channels with other names, and without any, intensities do.
@@ -67,9 +72,11 @@ def fingerprint_of(
         raise InputError("There are no volumes to train on. Give them, or their folder, as --images.")
     spacings, shapes = [], []
     counts: dict[int, str] = {}
-    for case in cases:
+    for number, case in enumerate((*cases, *unseen)):
         geometry, channels = read_geometry(case.images[0], len(declared) or expected)
         counts.setdefault(channels * len(case.images), case.name)
+        if number >= len(cases):
+            continue
         axes = oriented_axes(geometry, orientation)
         spacings.append(axes.spacing_zyx(geometry))
         shapes.append(axes.shape_zyx(geometry))
@@ -86,39 +93,45 @@ def fingerprint_of(
     spacing = (float(median[0]), float(median[1]), float(median[2]))
     resampled = np.array([resampled_shape(s, p, spacing) for s, p in zip(shapes, spacings, strict=True)])
     z, y, x = (int(n) for n in np.median(resampled, axis=0))
-    kinds, doubts = _channels(cases, next(iter(counts)), declared)
+    kinds, doubts = _channels(cases, unseen, next(iter(counts)), declared)
     return Fingerprint(kinds, spacing, (z, y, x), len(cases), doubts)
 
 
 def _channels(
-    cases: Sequence[CaseFiles], count: int, declared: Sequence[str]
+    cases: Sequence[CaseFiles], unseen: Sequence[CaseFiles], count: int, declared: Sequence[str]
 ) -> tuple[tuple[Channel, ...], tuple[str, ...]]:
     """Modality and normalization of each channel, as declared or from the voxels of a few cases over the list; and
-    what speaks against them."""
-    read = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, _READ_CASES).astype(int))]
+    what speaks against them, also in the ``unseen`` cases."""
+    chosen = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, _READ_CASES).astype(int))]
+    read = [*chosen, *unseen[:_READ_CASES]]
     votes: list[list[bool]] = [[] for _ in range(count)]
     lowest: list[list[float]] = [[] for _ in range(count)]
     samples: list[list[np.ndarray]] = [[] for _ in range(count)]
-    for case in read:
+    for number, case in enumerate(read):
         array = read_channels(case.images, count).array
         for channel in range(count):
             votes[channel].append(looks_like_ct(array[channel]))
             lowest[channel].append(float(array[channel].min()))
-            samples[channel].append(sample(array[channel], _VOXELS))
+            if number < len(chosen):
+                samples[channel].append(sample(array[channel], _VOXELS))
     channels, doubts = [], []
     for index in range(count):
         name = declared[index] if declared else "image" if count == 1 else f"image {index + 1}"
         modality = declared_modality(name) if declared else None
-        if modality == "CT" or (modality is None and all(votes[index])):
+        like_ct = all(votes[index][: len(chosen)])
+        if modality == "CT" or (modality is None and like_ct):
             channels.append(Channel(name, "CT", window_from(np.concatenate(samples[index]))))
         else:
             channels.append(Channel(name, "MR", Normalization()))
         if modality is None and 0 < sum(votes[index]) < len(read):
             other = read[votes[index].index(False)].name
+            scaled = (
+                "all are scaled as CT, since those trained on do" if like_ct else "each is scaled by itself, as MR is"
+            )
             doubts.append(
                 f"Of channel {name!r} some volumes look like CT in Hounsfield units, and others, such as {other}, do "
-                "not: each is scaled by itself, as MR is. If all are CT, bring those to Hounsfield units in whole "
-                "numbers, or say CT in a dataset.json."
+                f"not: {scaled}. If all are CT, bring those to Hounsfield units in whole numbers, or say CT in a "
+                "dataset.json."
             )
         if modality == "CT" and max(lowest[index]) >= 0:
             other = read[int(np.argmax(lowest[index]))].name

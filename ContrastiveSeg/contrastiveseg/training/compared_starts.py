@@ -141,8 +141,9 @@ def _turns(lesson: Lesson, run: Run) -> list[Turn]:
             told.append(event)
             run.emit(event)
 
+    told_once = dataclasses.replace(run, emit=once)
     opened = {
-        name: open_start(dataclasses.replace(job, checkpoint=path), lesson.cases, dataclasses.replace(run, emit=once))
+        name: open_start(dataclasses.replace(job, checkpoint=path), lesson.cases, told_once, lesson.held)
         for name, path in names.items()
         if path != "none"
     }

@@ -38,7 +38,7 @@ def finetune(
     with open_run(job, emit, cancelled) as run:
         if job.compares:
             return compare_starts(lesson, run)
-        start = open_start(job, cases, run)
+        start = open_start(job, cases, run, lesson.held)
         # A budget in minutes may call for another resolution on another device, and the checkpoint may have been
         # replaced; such a run is not resumed.
         run = dataclasses.replace(run, identity=f"{run.identity} {start.plan.spacing} {start.digest}")

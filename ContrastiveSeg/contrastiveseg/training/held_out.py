@@ -15,6 +15,11 @@ from ..results import HeldOutCase, LeaveOneOut
 from .scoring import score_cases
 from .segmenter_training import SegmenterTraining, TrainedSegmenter
 
+_SELECTED = (
+    "The weights kept are those that did best on the held-out cases, so these scores are a little too good. "
+    "--validation leave-one-out selects none."
+)
+
 
 class HeldOutEvaluation(NamedTuple):
     """Fields of :class:`.results.FinetuneResult`: scores of the new checkpoint and of the one it started from."""
@@ -33,6 +38,8 @@ def evaluate_held_out(
     scores = training.score(held, outcome)
     for case in scores:
         training.run.emit(events.log(_scores_text(case)))
+    if scores and outcome.trained.kept == "best":
+        training.run.emit(events.log(_SELECTED))
     scores_noted = {"held_out_dice": mean_dice(scores)} if scores else {}
     if leave_one_out_result:
         scores_noted["leave_one_out_dice"] = leave_one_out_result.dice

@@ -54,15 +54,17 @@ class Start:
         return {n.removeprefix("backbone."): t for n, t in given.items() if not n.startswith(("head.", "aux"))}
 
 
-def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
-    """What ``job`` names to start from, with a plan that follows ``cases``.
+def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run, held: Sequence[int] = ()) -> Start:
+    """What ``job`` names to start from, with a plan that follows ``cases`` but for those ``held`` out.
 
     Raises:
         InputError: the checkpoint cannot be read, or does not fit the volumes.
     """
     declared = declared_channels(Path(path) for path in job.images)
+    unseen = [cases[i] for i in held]
+    cases = [case for i, case in enumerate(cases) if i not in held]
     if job.checkpoint in ("none", None):
-        native = _told(fingerprint_of(cases, declared), run)
+        native = _told(fingerprint_of(cases, declared, unseen=unseen), run)
         # The size of the patch does not depend on the resolution, but the network's levels do.
         _, voxels = choose_network(job.network, job.size, job.dimensions, native, run.device)
         seen = _at_working_spacing(job, native, job.dimensions, voxels, cases, run)
@@ -73,7 +75,8 @@ def open_start(job: FinetuneJob, cases: Sequence[CaseFiles], run: Run) -> Start:
     path = Path(job.checkpoint or "")
     card, weights = load(path)
     tell_terms(card, run.emit)
-    native = _told(fingerprint_of(cases, declared, orientation=card.plan.conventions.orientation), run)
+    orientation = card.plan.conventions.orientation
+    native = _told(fingerprint_of(cases, declared, orientation=orientation, unseen=unseen), run)
     voxels, seen = patch_voxels(card.network), native
     if card.plan.generic or job.resolution != "auto":
         seen = _at_working_spacing(job, native, card.plan.dimensions, voxels, cases, run)
