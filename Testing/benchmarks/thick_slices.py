@@ -4,9 +4,9 @@
     python Testing/benchmarks/dice.py --data WORK --set LA_full_thick8 --minutes 1 --resolution auto ...
     python Testing/benchmarks/thick_slices.py --data DIR --set LA_full --average 8 --keep 5,9 --into WORK
 
-So many neighboring slices (along the stored z) are averaged into one; what is left over at the upper end is dropped. Each
-voxel of a label map takes the value that most of its voxels had. With ``--keep`` each volume then keeps between so many
-and so many slices around the middle of its labels, a number drawn with seed 0: some volumes are thinner than the median.
+So many neighboring slices (along the stored z) are averaged into one; what is left over at the upper end is dropped.
+Each voxel of a label map takes the value that most of its voxels had. With ``--keep`` each volume then keeps between so
+many and so many slices around the middle of its labels, a number drawn with seed 0.
 """
 
 from __future__ import annotations
