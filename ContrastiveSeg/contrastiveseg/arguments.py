@@ -82,7 +82,8 @@ def parser(typed: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
     inspect = commands.add_parser("inspect", help=card, description=card)
     inspect.add_argument("checkpoint", type=_path, metavar="PATH", help="a checkpoint (.safetensors), or starter:NAME")
     worker = "Take jobs as JSON lines on stdin, give events as JSON lines on stdout."
-    commands.add_parser("worker", help=worker, description=f"{worker} {_REQUESTS}")
+    served = commands.add_parser("worker", help=worker, description=f"{worker} {_REQUESTS}")
+    served.add_argument("--low-priority", action="store_true", help="let other processes compute first")
     known = "The methods to pre-train and fine-tune with; with a NAME, all parameters of those so called."
     methods = commands.add_parser("methods", help=known, description=known)
     methods.add_argument("name", nargs="?", metavar="NAME", help="a method")

@@ -211,10 +211,12 @@ def _inspect(checkpoint: str) -> int:
     return 0
 
 
-def _worker() -> int:
-    from .jobs.worker import lead_own_group, work
+def _worker(low_priority: bool) -> int:
+    from .jobs.worker import give_way, lead_own_group, work
 
     lead_own_group()
+    if low_priority:
+        give_way()
     # What libraries print, from Python or from C, must not get between the events: stdout is ours alone.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -1,11 +1,12 @@
-"""Seconds to segment a volume while a training runs, and per training step, with threads that wait in two ways.
+"""Seconds to segment a volume while a training runs, and per training step, with threads that wait in three ways.
 
     python Testing/benchmarks/beside_training.py [--threads 2] [--repeats 3]
 
 The panel trains in one process and segments in another. Unless told otherwise, OpenMP's threads spin for a while before
-they sleep until the others are there ("default"); the panel lets them sleep at once ("passive", by OMP_WAIT_POLICY).
-For each of the two, in turn: a training alone, a segmentation alone, then that segmentation while that training runs;
-medians over --repeats. Synthetic volumes, tiny network, --threads in each process (default: one a core).
+they sleep until the others are there ("default"). They can sleep at once ("passive", by OMP_WAIT_POLICY). The panel
+lets them spin for a tenth of a millisecond, and its training has low priority ("panel"). For each of these, in turn: a
+training alone, a segmentation alone, then that segmentation while that training runs; medians over --repeats. Synthetic
+volumes, tiny network, --threads in each process (default: one a core).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,12 @@ from tables import markdown
 from contrastiveseg.synthetic.dataset import write_dataset
 from contrastiveseg.synthetic.settings import SyntheticSettings
 
-_POLICIES: dict[str, dict[str, str]] = {"default": {}, "passive": {"OMP_WAIT_POLICY": "passive"}}
+#: The panel's own: ``ContrastiveSegPanel/engine/python_slicer.py``.
+_POLICIES: dict[str, dict[str, str]] = {
+    "default": {},
+    "passive": {"OMP_WAIT_POLICY": "passive"},
+    "panel": {"GOMP_SPINCOUNT": "10000"},
+}
 #: Steps of a training that is timed alone, and more than one beside segmentations can make.
 _STEPS, _MANY = 20, 100_000
 #: Steps that pay for allocation and for choosing kernels.
@@ -67,13 +74,15 @@ def _runs(options: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
     for repeat in range(options.repeats):
         for policy, told in _POLICIES.items():
             print(f"{policy}, {repeat + 1} of {options.repeats}", file=sys.stderr, flush=True)
-            environment = {**{k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}, **told}
+            waits = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+            environment = {**{k: v for k, v in os.environ.items() if k not in waits}, **told}
             run: dict[str, Any] = {"policy": policy}
             _start([*train, "--output", checkpoint, "--steps", _STEPS, "--overwrite"], environment).wait()
             run["train_alone"] = _seconds_a_step(checkpoint)
             run["segment_alone"] = _segment(segment, environment, work / "timings.json")
             beside = work / f"beside-{policy}-{repeat}.safetensors"
-            training = _start([*train, "--output", beside, "--steps", _MANY], environment)
+            low = ["nice", "-n", "10"] if policy == "panel" else []
+            training = _start([*train, "--output", beside, "--steps", _MANY], environment, low)
             while len(_curve(beside)) <= _FIRST:
                 time.sleep(0.1)
             run["segment_beside"] = _segment(segment, environment, work / "timings.json")
@@ -84,8 +93,8 @@ def _runs(options: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
     return made
 
 
-def _start(words: list[Any], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "contrastiveseg", *map(str, words)]
+def _start(words: list[Any], environment: dict[str, str], low: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    command = [*low, sys.executable, "-m", "contrastiveseg", *map(str, words)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -296,7 +296,11 @@ def handover() -> str:
 def beside_training() -> str:
     seconds = _report("beside_training")["seconds"]
     parts = ("segment_alone", "segment_beside", "train_alone", "train_beside")
-    names = {"passive": "threads that sleep while they wait (the panel's)", "default": "OpenMP's own choice"}
+    names = {
+        "panel": "threads that soon sleep while they wait, a training of low priority (the panel's)",
+        "passive": "threads that sleep at once",
+        "default": "OpenMP's own choice",
+    }
     rows = [(name, *(f"{seconds[policy][part]:.1f}" for part in parts)) for policy, name in names.items()]
     columns = ("Seconds", "segment, alone", "beside a training", "training step, alone", "beside a segmentation")
     return markdown(columns, rows)

@@ -102,6 +102,16 @@ def segmenting(segmenter, image, output) -> dict:
     return {"kind": "segment", **given}
 
 
+@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="Windows has no getpriority")
+def test_a_worker_gives_way_where_asked(start):
+    priorities = {}
+    for options in ((), ("--low-priority",)):
+        ready = start([*MAIN, *options]).until(lambda event: event["event"] == "ready")[-1]
+        priorities[options] = os.getpriority(os.PRIO_PROCESS, ready["pid"])
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert priorities == {(): own, ("--low-priority",): min(own + 10, 19)}
+
+
 def test_what_runs_is_asked_to_stop_when_nobody_reads_the_answers_any_more(monkeypatch):
     """The program that started the worker has died; what was learned is to be kept."""
     ended = []

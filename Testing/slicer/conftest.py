@@ -266,8 +266,8 @@ def new_worker(engine: str, wait_for: Callable[..., None]) -> Iterator[Callable[
 
     made: list[Any] = []
 
-    def make(python: str = engine) -> Any:
-        made.append(EngineClient(python))
+    def make(python: str = engine, **options: Any) -> Any:
+        made.append(EngineClient(python, **options))
         made[-1].GRACE = 0.5
         return made[-1]
 

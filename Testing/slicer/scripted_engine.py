@@ -50,9 +50,9 @@ def serve(identifier, job):
         if identifier in cancelled:
             return say(identifier, "error", what="Cancelled as asked.", exit_code=130)
         time.sleep(0.01)
-    policy = os.environ.get("OMP_WAIT_POLICY")
+    waits = {name: os.environ.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     # A result of the job's kind, with what the tests ask of the process in one of its texts.
-    process = json.dumps({"pid": os.getpid(), "threads_wait": policy})
+    process = json.dumps({"pid": os.getpid(), "waits": waits, "arguments": sys.argv[1:]})
     say(identifier, "result", value=dict(output=what, csv=process, dice=None, cases=0, rows=[], failures=[]))
 
 def listen():

@@ -26,15 +26,36 @@ def test_jobs_and_queries_end_in_their_results_by_one_process(new_worker, wait_f
     assert (worker.running, worker.busy) == (True, False)
 
 
-@pytest.mark.parametrize("chosen", [None, "active"])
-def test_threads_leave_the_processor_to_the_other_worker_while_they_wait(new_worker, wait_for, monkeypatch, chosen):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if chosen:
-        monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
+@pytest.mark.parametrize(
+    ("chosen", "waits"),
+    [
+        ({}, {"OMP_WAIT_POLICY": None, "GOMP_SPINCOUNT": "10000"}),
+        ({"GOMP_SPINCOUNT": "5"}, {"OMP_WAIT_POLICY": None, "GOMP_SPINCOUNT": "5"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": None}),
+    ],
+)
+def test_threads_soon_leave_the_processor_to_the_other_worker_while_they_wait(
+    new_worker, wait_for, monkeypatch, chosen, waits
+):
+    for name in waits:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
     worker, watched = new_worker(), Watched()
     worker.submit(job("a"), watched)
     wait_for(watched.ended)
-    assert watched.process()["threads_wait"] == (chosen or "passive")
+    assert watched.process()["waits"] == waits
+
+
+def test_a_worker_that_is_to_give_way_is_told_so(new_worker, wait_for):
+    told = {}
+    for low in (False, True):
+        watched = Watched()
+        new_worker(low_priority=low).submit(job("a"), watched)
+        wait_for(watched.ended)
+        told[low] = watched.process()["arguments"]
+    asked = ["-m", "contrastiveseg", "worker"]
+    assert told == {False: asked, True: [*asked, "--low-priority"]}
 
 
 def test_a_query_nobody_knows_goes_to_the_log_alone(new_worker, wait_for):

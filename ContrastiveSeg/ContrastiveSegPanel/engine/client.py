@@ -62,9 +62,10 @@ class EngineClient:
     #: Seconds it has when Slicer quits.
     QUIT = 3.0
 
-    def __init__(self, python: str | None = None) -> None:
+    def __init__(self, python: str | None = None, low_priority: bool = False) -> None:
         self.log_line = Signal()
         self._program = python or python_slicer()
+        self._arguments = ["-m", "contrastiveseg", "worker", *(["--low-priority"] if low_priority else [])]
         self._process: LineProcess | None = None
         #: Processes that were stopped and still live, and what waits for which of them to be gone.
         self._ending: set[LineProcess] = set()
@@ -165,7 +166,7 @@ class EngineClient:
             self._last_lines.clear()
             self._process = LineProcess(
                 self._program,
-                ["-m", "contrastiveseg", "worker"],
+                self._arguments,
                 python_environment(),
                 self._on_output,
                 self._log,

@@ -25,7 +25,18 @@ def python_environment() -> dict[str, str]:
         "PYTHONIOENCODING": "utf-8",
         # Files that happen to lie in the folder in which Slicer was started are no modules of ours.
         "PYTHONSAFEPATH": "1",
-        # One process trains, one segments, and Slicer draws: threads that spin while they wait for one another keep
-        # the others' from the very processors they wait for (Testing/benchmarks/beside_training.py).
-        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
+        **_waiting(),
     }
+
+
+def _waiting() -> dict[str, str]:
+    """How long OpenMP's threads spin for one another before they sleep, unless the user has chosen.
+
+    One process trains, one segments, and Slicer draws: threads that spin for long, as they do by default, keep the
+    others' from the very processors that they wait for. Threads that never spin train half as fast
+    (Testing/benchmarks/beside_training.py).
+    """
+    if "OMP_WAIT_POLICY" in os.environ:
+        return {}
+    # GNU's counts turns, a few dozen microseconds; Intel's and LLVM's milliseconds, 200 by default.
+    return {name: os.environ.get(name, value) for name, value in (("GOMP_SPINCOUNT", "10000"), ("KMP_BLOCKTIME", "1"))}

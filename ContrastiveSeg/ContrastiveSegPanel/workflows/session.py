@@ -71,7 +71,8 @@ class Session:
         from ..engine.client import EngineClient
 
         self.worker = worker or early.take()
-        self.trainer = trainer or EngineClient()
+        # Who trains for minutes lets the result of a click, and Slicer's views, go first.
+        self.trainer = trainer or EngineClient(low_priority=True)
         # A cancelled training still validates and writes what it has learned.
         self.trainer.GRACE = self.trainer.QUIT = _TRAINER_GRACE
         self.catalog = Catalog(FOLDER, settings.models_folder())

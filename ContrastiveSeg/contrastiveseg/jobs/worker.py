@@ -120,6 +120,17 @@ def lead_own_group() -> None:
             os.setpgid(0, 0)
 
 
+def give_way() -> None:
+    """Lower this process's priority, and that of what it starts: others compute first."""
+    if sys.platform == "win32":
+        import ctypes
+
+        this_process, below_normal = ctypes.c_void_p(-1), 0x4000
+        ctypes.windll.kernel32.SetPriorityClass(this_process, below_normal)
+    else:
+        os.nice(10)
+
+
 def _serve(do: Doing, say: events.Emit, cancelled: events.CancelCheck) -> None:
     with _failures_reported(say):
         if cancelled():
