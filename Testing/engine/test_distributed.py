@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import nn
 
 from contrastiveseg.checkpoints.header import read_card
@@ -19,7 +17,7 @@ from contrastiveseg.events import Event, Progress
 from contrastiveseg.methods.method import Method, Optimization
 from contrastiveseg.methods.registry import available_methods
 from contrastiveseg.testing.methods import MethodUnderTest
-from contrastiveseg.testing.processes import check_two_processes
+from contrastiveseg.testing.processes import check_two_processes, in_two_processes
 from contrastiveseg.training import distributed, loop
 from contrastiveseg.training.loop import train
 from contrastiveseg.training.run import Budget, Run
@@ -72,9 +70,7 @@ class Ticking(Fit):
         return super().step(batch)
 
 
-def process(rank: int, port: int, folder: str) -> None:
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
+def process(rank: int, folder: str) -> None:
     device = distributed.start(torch.device("cpu"))
     loop.time = SimpleNamespace(monotonic=lambda: clock.now)
     # Process 1 never asks to stop by itself, and writes nothing.
@@ -95,10 +91,7 @@ def process(rank: int, port: int, folder: str) -> None:
 
 
 def test_two_processes_take_the_steps_of_the_joint_batch(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(process, (port, str(tmp_path)), nprocs=2)
+    in_two_processes(process, str(tmp_path))
     (steps, cancelled, first), (other_steps, other_cancelled, second) = (
         torch.load(tmp_path / f"{r}.pt") for r in (0, 1)
     )

@@ -1,16 +1,15 @@
 """Two processes with half a batch each train like one process with the whole batch, and hold the same keys."""
 
-import socket
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 from contrastiveseg.contrast.position_contrast import dense_position_contrast, position_contrast
 from contrastiveseg.contrast.queue import KeyQueue
+from contrastiveseg.testing.processes import in_two_processes
 
 
 def network() -> nn.Module:
@@ -63,9 +62,8 @@ def push(rank: int, folder: str) -> None:
     torch.save([queue.ids, queue.keys.flatten(), queue.written], f"{folder}/{rank}-queue.pt")
 
 
-def process(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def process(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo")
     train(rank, folder)
     push(rank, folder)
     dist.destroy_process_group()
@@ -75,10 +73,7 @@ def process(rank: int, port: int, folder: str) -> None:
 def folder(tmp_path_factory) -> Path:
     """What two processes wrote, each file named "rank-what.pt"."""
     folder = tmp_path_factory.mktemp("processes")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(process, (port, str(folder)), nprocs=2)
+    in_two_processes(process, str(folder))
     return folder
 
 
