@@ -1,6 +1,7 @@
 """Who may import whom: read from the source, so that a wrong import fails before it does harm."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -132,8 +133,14 @@ def imports(path: Path, name: str, package: str, everywhere: bool) -> list[str]:
         for child in ast.iter_child_nodes(node):
             visit(child)
 
-    visit(ast.parse(path.read_text(encoding="utf-8")))
+    visit(parsed(path.read_text(encoding="utf-8")))
     return found
+
+
+@functools.cache
+def parsed(text: str) -> ast.Module:
+    """Most files are looked at by several tests."""
+    return ast.parse(text)
 
 
 def target(imported: str, package: str, known: dict[str, Path]) -> str | None:
@@ -252,7 +259,7 @@ def imports_of_nothing(package: Path) -> list[str]:
 
 def names_in(path: Path) -> set[str]:
     """The names that a module binds at its top level."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path.read_text(encoding="utf-8"))
     bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
