@@ -232,6 +232,18 @@ def test_a_large_volume_is_worked_on_coarser(scene, tmp_path, monkeypatch):
     assert dice(read_labels(tmp_path / "preview.mha").array == 1, ball) > 0.75
 
 
+@pytest.mark.parametrize(
+    ("thickness", "slices", "expected"),
+    [(8.0, 6, (24, 16, 16)), (1.9, 6, (6, 32, 32)), (8.0, 1, (1, 32, 32))],
+    ids=["thick", "even", "single"],
+)
+def test_a_starter_sees_thick_slices_as_cubes_of_the_same_size(thickness, slices, expected):
+    network = computing.open_network(STARTER, "", 1, "cpu", "32")
+    array = np.random.default_rng(0).normal(size=(slices, 32, 32))
+    volume = computing.Volume.from_array(array, (thickness, 1.0, 1.0))
+    assert computing.feature_maps(network, volume, lambda: False).shape == expected
+
+
 def test_a_volume_of_a_few_voxels_is_no_problem(tmp_path):
     volume = written(tmp_path / "volume.nii.gz", np.arange(60, dtype=np.int16).reshape(3, 4, 5))
     strokes = np.zeros((3, 4, 5), np.uint8)

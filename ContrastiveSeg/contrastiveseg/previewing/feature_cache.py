@@ -25,7 +25,7 @@ from ..volumes.volume import Volume
 from .feature_maps import FeatureMaps
 
 #: Part of every key; raised when features are computed in another way.
-_VERSION = 1
+_VERSION = 2
 MOST_BYTES = 2 * 2**30
 _MAPS, _DESCRIPTION = ".npy", ".json"
 
