@@ -149,6 +149,22 @@ def test_elastic_is_smooth_and_bounded(shape):
     assert (out.diff(dim=-1) > -0.05).all()
 
 
+@pytest.mark.parametrize(("out", "mode"), [((24, 17), "bicubic"), ((12, 17, 1), "trilinear")])
+def test_crops_are_moved_as_by_torch_s_grids(out, mode):
+    shape, aspect = tuple(n + 3 for n in out), (2.0, 1.0, 1.5)[: len(out)]
+    images, settings = blobs(3, 1, *shape), SpatialSettings(elastic=0.08)
+    torch.manual_seed(5)
+    moved, _, matrices = augment_spatial(images, None, settings, aspect, out)
+    torch.manual_seed(5)
+    spatial_module._affine(3, settings, aspect, shape, out)
+    knots = 2 * torch.rand(3, len(out), *[5] * len(out)) - 1
+    bent = F.interpolate(knots, size=out, mode=mode, align_corners=True).movedim(1, -1)
+    shares = matrices[:, :, :-1].norm(dim=2).view(3, *[1] * len(out), len(out))
+    grid = F.affine_grid(matrices, [3, 1, *out], align_corners=False) + 2 * 0.08 * bent * shares
+    there = F.grid_sample(images, grid, "bilinear", "border", align_corners=False)
+    torch.testing.assert_close(moved, there, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(3, 2, 16, 20), (3, 2, 8, 12, 16)])
 @pytest.mark.parametrize("name", NAMES)
 def test_each_intensity_change_changes_a_copy(name, shape):

@@ -159,7 +159,7 @@ def test_averaged_weights():
         with torch.no_grad():
             module.weight.fill_(value)
             module.num_batches_tracked.fill_(step)
-        average.update(module)
+        average.update()
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
         assert average.state["weight"].item() == pytest.approx(expected, rel=1e-5)

@@ -22,8 +22,8 @@ def update_average(average: Mapping[str, Tensor], values: Mapping[str, Tensor], 
     Tensors pair by name; ``values`` may hold more than ``average``.
     """
     floating = {name: tensor for name, tensor in average.items() if tensor.is_floating_point()}
-    torch._foreach_mul_(list(floating.values()), momentum)
-    torch._foreach_add_(list(floating.values()), [values[name] for name in floating], alpha=1 - momentum)
+    # One pass over the memory, which is what it costs.
+    torch._foreach_lerp_(list(floating.values()), [values[name] for name in floating], 1 - momentum)
     for name in average.keys() - floating.keys():
         average[name].copy_(values[name])
 

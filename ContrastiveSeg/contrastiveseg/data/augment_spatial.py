@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -70,19 +71,52 @@ def augment_spatial(
     """
     with torch.autocast(images.device.type, enabled=False):
         matrices = _affine(len(images), settings, aspect, tuple(images.shape[2:]), out_shape).to(images.device)
-        grid = F.affine_grid(matrices, [len(images), 1, *out_shape], align_corners=False)
+        grid = _affine_grid(matrices, out_shape)
         if settings.elastic > 0:
             # The displacement is given in shares of the output; its grid is 2 wide, in the input's coordinates.
-            size = matrices[:, :, :-1].norm(dim=2) * settings.elastic
+            size = 2 * settings.elastic * matrices[:, :, :-1].norm(dim=2)
             coarse = (2 * torch.rand(len(images), len(out_shape), *[5] * len(out_shape)) - 1).to(images.device)
-            mode = "bicubic" if len(out_shape) == 2 else "trilinear"
-            smooth = F.interpolate(coarse, size=out_shape, mode=mode, align_corners=True)
-            grid = grid + 2 * (smooth * size.view(*size.shape, *[1] * len(out_shape))).movedim(1, -1)
+            coarse = coarse * size.view(*size.shape, *[1] * len(out_shape))
+            grid = grid + _between(coarse, out_shape, "cubic" if len(out_shape) == 2 else "linear")
+        grid = grid.movedim(1, -1)
         moved = F.grid_sample(images.float(), grid, "bilinear", "border", align_corners=False)
         if labels is None:
             return moved, None, matrices
         nearest = F.grid_sample(labels.unsqueeze(1).float(), grid, "nearest", "border", align_corners=False)
         return moved, nearest.squeeze(1).to(labels.dtype), matrices
+
+
+def _affine_grid(matrices: Tensor, out_shape: tuple[int, ...]) -> Tensor:
+    """``F.affine_grid`` with ``align_corners=False``, but for rounding: (B, d, \\*out_shape).
+
+    Each axis adds its own share, which in 3D takes a tenth of the time of a product of every voxel with the matrix.
+    """
+    d = len(out_shape)
+    grid = matrices[:, :, -1].view(-1, d, *[1] * d)
+    for axis in reversed(range(d)):
+        n = out_shape[axis]
+        centers = (torch.linspace(-1, 1, n) * (n - 1) / n).to(matrices.device)
+        share = matrices[:, :, d - 1 - axis].unsqueeze(-1) * centers
+        grid = grid + share.view(-1, d, *[1] * axis, n, *[1] * (d - 1 - axis))
+    return grid
+
+
+def _between(knots: Tensor, out_shape: tuple[int, ...], how: Literal["linear", "cubic"]) -> Tensor:
+    """``knots`` (B, d, k, ...), of which the outermost are the outermost voxels, interpolated: (B, d, \\*out_shape).
+
+    ``F.interpolate`` with ``align_corners=True``, but for rounding, and in 3D in an eighth of the time: axis by axis,
+    as a product with a matrix of what each knot counts.
+    """
+    for n in out_shape:
+        count = knots.shape[2]
+        each = torch.eye(count, device=knots.device)[None]
+        if how == "linear":
+            weights = F.interpolate(each, size=n, mode="linear", align_corners=True)[0]
+        else:
+            weights = F.interpolate(each[None], size=(count, n), mode="bicubic", align_corners=True)[0, 0]
+        # The axis that was interpolated goes to the end, so that the next one is the third again.
+        knots = torch.tensordot(knots, weights, dims=([2], [0]))
+    return knots
 
 
 def _affine(

@@ -65,9 +65,11 @@ class RecallWatch(nn.Module):
     @torch.no_grad()
     def intervene(self, network: Segmenter, progress: float) -> None:
         """Help the structures that are missed after a share ``progress`` of the budget, each in each way once."""
+        if progress < _WEIGHT_AT:
+            return
         missed = (self.recall < _MISSED) & (self.seen >= _LEAST)
         missed[0] = False
-        if progress < _WEIGHT_AT or not missed.any():
+        if not missed.any():
             return
         fresh = missed & (self.weighted_at == 0)
         self.weights[fresh] *= _FACTOR

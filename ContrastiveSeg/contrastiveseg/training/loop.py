@@ -131,7 +131,11 @@ def _step(
 
     The gradient is already averaged over the processes, so that all of them decide alike.
     """
-    torch.manual_seed((run.seed * 1_000_003 + step) * 1009 + distributed.rank())
+    seed = (run.seed * 1_000_003 + step) * 1009 + distributed.rank()
+    if run.device.type == "cpu":
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed traces the stack, for devices that come later
+    else:
+        torch.manual_seed(seed)
     try:
         with autocast(run.device, run.dtype):
             terms = module(batch.to(run.device))
@@ -144,9 +148,12 @@ def _step(
             f"Not enough memory on {run.device} for a training step. Close what else uses it, or choose fewer crops a "
             "step (a setting, see 'methods'), a smaller network (--size tiny) or another device (--device)."
         ) from problem
-    norm = nn.utils.clip_grad_norm_(module.parameters(), how.clip)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     if not math.isfinite(float(norm)):
         return None
+    if norm > how.clip:  # clip_grad_norm_ multiplies by 1 where there is nothing to clip
+        nn.utils.clip_grads_with_norm_(parameters, how.clip, norm)
     optimizer.step()
     values = {name: float(value.detach()) for name, value in terms.items()}
     return {name: value for name, value in values.items() if math.isfinite(value)}

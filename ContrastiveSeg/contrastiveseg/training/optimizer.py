@@ -75,11 +75,15 @@ class AveragedWeights:
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay, self.updates = decay, 0
         self.state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+        # Asking for the state dict takes as long as the average of a small network, so where each tensor is, is kept.
+        paths = {name: name.rpartition(".") for name in self.state}
+        self._places = {name: (module.get_submodule(path), own) for name, (path, _, own) in paths.items()}
 
-    def update(self, module: nn.Module) -> None:
-        """One step toward ``module``; the decay grows from small, so that the start is soon forgotten."""
+    def update(self) -> None:
+        """One step toward the module; the decay grows from small, so that the start is soon forgotten."""
         self.updates += 1
-        update_average(self.state, module.state_dict(), min(self.decay, (1 + self.updates) / (10 + self.updates)))
+        values = {name: getattr(part, own) for name, (part, own) in self._places.items()}
+        update_average(self.state, values, min(self.decay, (1 + self.updates) / (10 + self.updates)))
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

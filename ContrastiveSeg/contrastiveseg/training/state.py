@@ -39,7 +39,7 @@ class TrainingState:
                 self.average.updates = 0
         self._interventions = len(interventions)
         if self.average:
-            self.average.update(self.method)
+            self.average.update()
 
     def validate(self, score_weights: Callable[[dict[str, Tensor]], float]) -> float:
         """Score the current (averaged) weights, and keep a copy if they are the best."""
