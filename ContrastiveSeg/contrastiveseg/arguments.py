@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -135,6 +136,8 @@ def _add(parser: argparse._ActionsContainer, option: Parameter) -> None:
     else:
         options["metavar"] = option.placeholder or _PLACEHOLDERS[option.kind]
         options |= _VALUES[option.kind]
+        if options["metavar"] == "PATH":
+            options["type"] = _at_home
     flag = option_flag(option)
     if not flag.startswith("-"):
         parser.add_argument(option.name, type=_path, metavar=flag, help=option.help)
@@ -146,7 +149,12 @@ def _path(text: str) -> str:
     """A path of a command that is no job; those of jobs are checked with the job."""
     if not text:
         raise argparse.ArgumentTypeError("the path is empty. Is a variable of your shell not set?")
-    return text
+    return _at_home(text)
+
+
+def _at_home(text: str) -> str:
+    """A path whose ~ the shell has left, as it does behind ``--output=``: else a folder of that name would be made."""
+    return os.path.expanduser(text) if text.startswith("~") and not os.path.exists(text) else text
 
 
 class _KeyValue(argparse.Action):

@@ -192,6 +192,11 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
         number = _system_number(problem)
         if number in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(f"No space left on the device while writing {path}. Free some and run again.") from problem
+        if number == errno.EFBIG:
+            raise InputError(
+                f"{path} would be larger than a file may be there (4 GiB on a FAT32 disk, or the session's limit, "
+                "ulimit -f). Choose an output on another disk."
+            ) from problem
         if number in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise InputError(
                 f"Cannot write {path}: {os.strerror(number)}. Choose an output you may write to."

@@ -214,6 +214,19 @@ def test_an_empty_path_is_not_taken_for_the_folder_one_stands_in(kind, tmp_path,
     assert not list(tmp_path.iterdir())
 
 
+def test_a_tilde_that_the_shell_has_left_is_the_home_folder(given, tmp_path, monkeypatch):
+    """As shells do behind --output=: a folder named ~ would be made, and removing it is dangerous."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~mine").mkdir()
+    words = ["--checkpoint", "a", "--input", "~/in", "~mine", "--output=~/out/", "--timings", "b~"]
+    assert main(["segment", *words]) == 0
+    (job,) = given
+    home = str(tmp_path / "home")
+    assert (job.input, job.output, job.timings) == ((f"{home}/in", "~mine"), f"{home}/out/", "b~")
+
+
 @pytest.mark.parametrize(("words", "meant"), [([], False), (["--resume"], True), (["--resume", "auto"], "auto")])
 def test_resume_is_a_switch_that_may_be_told_to_begin_where_there_is_nothing(given, words, meant):
     main(["pretrain", *REQUIRED["pretrain"], *words])

@@ -60,6 +60,7 @@ def test_the_new_file_takes_the_old_ones_place_with_usual_rights(tmp_path):
         (KeyboardInterrupt("key"), KeyboardInterrupt, "key"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), InputError, "No space left"),
         (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), InputError, "No space left"),
+        (OSError(errno.EFBIG, os.strerror(errno.EFBIG)), InputError, r"a\.json would be larger than"),
         (OSError(errno.EROFS, os.strerror(errno.EROFS)), InputError, "Cannot write .*Read-only"),
         (OSError("4608 requested and 4064 written"), InputError, r"Only a part of .*a\.json"),
         (safetensors.SafetensorError(f"I/O error: full (os error {errno.ENOSPC})"), InputError, "No space left"),

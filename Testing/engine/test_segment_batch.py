@@ -58,6 +58,20 @@ def test_a_label_map_among_the_images_is_said(batch, dataset):
     assert [text.partition(":")[0] for text in doubted] == ["case0_autolabel"]
 
 
+def test_results_among_the_patients_are_no_patients(batch):
+    """The output may lie in the folder that is segmented, and the batch goes on all the same."""
+    patients = Path(batch.output).parent / "patients"
+    for n in range(3):
+        (patients / f"p{n}").mkdir(parents=True)
+        shutil.move(batch.input[n], patients / f"p{n}/scan.nii.gz")
+    for output in (patients / "results", patients / "old/run1"):
+        job = replace(batch, input=(str(patients),), output=str(output))
+        written = segment(job).written
+        assert [Path(path).name for path in written] == ["p0.nii.gz", "p1.nii.gz", "p2.nii.gz"]
+        Path(written[1]).unlink()
+        assert [Path(path).name for path in segment(replace(job, continue_=True)).written] == ["p1.nii.gz"]
+
+
 def test_parts_make_the_whole_and_share_nothing(batch):
     first = segment(replace(batch, shard="1/2"))
     assert names(batch.output) == ["case0.nii.gz", "case2.nii.gz"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from .. import files
 from ..errors import InputError
 from .channel_files import by_channel_names
+from .origin import read_origin
 from .pairing import names_a_label_map, volume_files
 
 #: Folders of a data set, which are no patients.
@@ -26,7 +27,8 @@ class Patient:
 
 
 def patients_in(folder: Path, declared: Sequence[str] = ()) -> list[Patient]:
-    """The patients whose folders lie in ``folder``, sorted. Folders without images and hidden ones are left out.
+    """The patients whose folders lie in ``folder``, sorted. Folders without images and hidden ones are left out, as are
+    those of label maps that were segmented here.
 
     Volumes may lie in a folder below each patient's (``p01/anat/scan.nii.gz``), as DICOM slices may.
 
@@ -41,7 +43,8 @@ def patients_in(folder: Path, declared: Sequence[str] = ()) -> list[Patient]:
     patients: list[Patient] = []
     deeper: dict[Path, list[Path]] = {}
     for own in sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")):
-        if volumes := volume_files(own):
+        volumes = volume_files(own)
+        if volumes and not all(map(read_origin, volumes)):
             patients.append(_with_files(folder, own, volumes, declared))
         elif series := _with_series(own):
             patients += series
@@ -77,11 +80,11 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _folders_of_images(folder: Path) -> list[Path]:
-    """The folders below ``folder``, at any depth, with volumes that are no label maps by their names."""
+    """The folders below ``folder``, at any depth, with volumes that are no label maps by their names or origin."""
     with files.readable(folder):
         below = [f for f in sorted(folder.rglob("*")) if f.is_dir()]
         shown = [f for f in below if not any(part.startswith(".") for part in f.relative_to(folder).parts)]
-        return [f for f in shown if not all(map(names_a_label_map, volume_files(f)))]
+        return [f for f in shown if not all(names_a_label_map(v) or read_origin(v) for v in volume_files(f))]
 
 
 def _with_files(
