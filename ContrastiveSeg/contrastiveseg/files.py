@@ -75,7 +75,7 @@ def near(path: Path) -> str:
         there = next(folder for folder in path.absolute().parents if folder.exists())
         if there != path.absolute().parent:
             return f" Its folder is not there either: of the path, only {there} is."
-        alike = difflib.get_close_matches(path.name, os.listdir(there), 1, _ALIKE)
+        alike = difflib.get_close_matches(path.name, {*os.listdir(there)} - {path.name}, 1, _ALIKE)
         return f" Did you mean {path.with_name(alike[0])}?" if alike else ""
     return ""
 

@@ -11,7 +11,7 @@ import pytest
 
 from contrastiveseg.descriptions import SegmentJob
 from contrastiveseg.errors import InputError
-from contrastiveseg.events import Event, Log
+from contrastiveseg.events import Event, Log, Stage, StageStarted
 from contrastiveseg.segmentation import segment as segmenting
 from contrastiveseg.segmentation.segment import segment
 
@@ -70,6 +70,22 @@ def test_results_among_the_patients_are_no_patients(batch):
         assert [Path(path).name for path in written] == ["p0.nii.gz", "p1.nii.gz", "p2.nii.gz"]
         Path(written[1]).unlink()
         assert [Path(path).name for path in segment(replace(job, continue_=True)).written] == ["p1.nii.gz"]
+
+
+@pytest.mark.parametrize("going_on", [False, True])
+def test_what_another_run_has_written_meanwhile_is_not_replaced(batch, going_on):
+    """Two runs of different checkpoints into one folder would leave a mixture of both."""
+
+    def other_run(event: Event) -> None:
+        if isinstance(event, StageStarted) and event.name == Stage.SEGMENT:
+            Path(batch.output).mkdir()
+            Path(batch.output, "case1.nii.gz").write_text("of another run")
+
+    result = segment(replace(batch, continue_=going_on), other_run)
+    assert [Path(failure.input).name for failure in result.failures] == ["case1.nii.gz"]
+    assert "exists already" in result.failures[0].what
+    assert Path(batch.output, "case1.nii.gz").read_text() == "of another run"
+    assert [Path(path).name for path in result.written] == ["case0.nii.gz", "case2.nii.gz"]
 
 
 def test_parts_make_the_whole_and_share_nothing(batch):

@@ -64,6 +64,8 @@ def read_header(path: Path) -> tuple[dict, int]:
     Raises:
         InputError: as :func:`read_card`.
     """
+    if path.exists() and not path.is_file():
+        raise InputError(f"There is no checkpoint at {path}: it is no plain file. Give the .safetensors file itself.")
     if not path.is_file():
         raise InputError(f"There is no checkpoint at {path}.{near(path)}")
     size = path.stat().st_size

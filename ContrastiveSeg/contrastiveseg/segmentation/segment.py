@@ -23,7 +23,7 @@ from ..checkpoints.licensing import tell_terms
 from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
-from ..files import near, write_text
+from ..files import check_output, near, write_text
 from ..planning.compatibility import incompatibilities, warning_text
 from ..planning.plan import Plan
 from ..results import Failure, SegmentResult
@@ -201,8 +201,17 @@ def _segment_case(
 
 
 def _write(job: SegmentJob, card: Card, model: Model, case: Segmented) -> None:
-    """All files of ``case``, or none."""
+    """All files of ``case``, or none.
+
+    Raises:
+        InputError: a file is there that was not when the job began, as where two runs have one output.
+    """
     output, geometry, origin = case.output, case.loaded.volume.geometry, case.loaded.origin
+    if job.continue_:
+        is_finished(output.files, origin, job.overwrite)
+    elif not job.overwrite:
+        for path in output.files:
+            check_output(path, hint=" Another run has written it meanwhile.")
     compress = not job.uncompressed
     with ExitStack() as undo:
         for path, array in (
