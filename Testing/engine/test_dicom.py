@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import generate_uid
+from pydicom.uid import SegmentationStorage, generate_uid
 
 from contrastiveseg.errors import InputError
 from contrastiveseg.volumes.content import content_digest
@@ -236,6 +236,18 @@ def test_a_header_that_knows_of_more_slices_is_told(tmp_path, said, told):
     assert geometry.spacing == (1.5, 2, 3)
 
 
+def test_a_segmentation_is_left_out_beside_its_series_and_refused_alone(tmp_path):
+    """GDCM gives the bits of a DICOM SEG as 0 and 255."""
+    folder = save(tmp_path / "a", ARRAY)
+    seg = dcmread(multiframe(tmp_path / "seg", ARRAY, range(0, 18, 3)) / "scan.dcm")
+    seg.SOPClassUID, seg.SeriesInstanceUID, seg.Modality = SegmentationStorage, "1.2.9", "SEG"
+    seg.file_meta.MediaStorageSOPClassUID = SegmentationStorage
+    for place in (folder, tmp_path / "seg"):
+        seg.save_as(place / "scan.dcm", enforce_file_format=True)
+    assert (read_volume(folder).array[0] == ARRAY).all()
+    refused(tmp_path / "seg", "is a DICOM SEG, a segmentation")
+
+
 def test_a_mosaic_is_no_slice(tmp_path):
     """Siemens put all slices of a volume side by side into one picture."""
     kind = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
@@ -263,7 +275,7 @@ def test_a_single_slice_is_as_thick_as_its_header_says(tmp_path, name, said, dep
 
 
 def test_a_slice_given_by_itself_is_named_with_its_folder(tmp_path):
-    with pytest.raises(InputError, match="Give the folder that holds the series"):
+    with pytest.raises(InputError, match="Give the folder of its series"):
         read_volume(save(tmp_path / "a", ARRAY) / "0.dcm")
 
 

@@ -11,6 +11,7 @@ from contrastiveseg.training.label_checks import (
     tell_unused_maps,
     warn_of_copies,
     warn_of_rare_labels,
+    warn_of_shared_maps,
 )
 from contrastiveseg.volumes.dataset import find_cases
 
@@ -65,6 +66,17 @@ def test_one_image_under_two_names_is_warned_of():
     assert texts(warn_of_copies, cases) == []
     (text,) = texts(warn_of_copies, [*cases, replace(cases[0], name="d")])
     assert text.startswith("a and d have the same image")
+
+
+def test_one_label_map_of_different_images_is_warned_of():
+    a, b, c, d = cases_of(a=[1], b=[1], c=[1], d=[])
+    a, b, c, d = (
+        replace(case, checksums=sums) for case, sums in ((a, (1, 5, 6)), (b, (2, 5, 6)), (c, (3, 7, 6)), (d, ()))
+    )
+    (text,) = texts(warn_of_shared_maps, [a, b, c, d, replace(d, digest="e")])
+    assert text.startswith("a and b have the same label map and different images")
+    # A copy of a case is told of as that.
+    assert texts(warn_of_shared_maps, [a, replace(a, name="copy"), c]) == []
 
 
 def test_a_label_map_whose_volume_is_lost_is_told(tmp_path):

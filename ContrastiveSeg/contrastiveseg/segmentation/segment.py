@@ -210,8 +210,8 @@ def _write(job: SegmentJob, card: Card, model: Model, case: Segmented) -> None:
     if job.continue_:
         is_finished(output.files, origin, job.overwrite)
     elif not job.overwrite:
-        for path in output.files:
-            check_output(path, hint=" Another run has written it meanwhile.")
+        for file in output.files:
+            check_output(file, hint=" Another run has written it meanwhile.")
     compress = not job.uncompressed
     with ExitStack() as undo:
         for path, array in (

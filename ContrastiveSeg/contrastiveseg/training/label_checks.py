@@ -52,6 +52,22 @@ def tell_unused_maps(images: Sequence[str], cases: Sequence[CaseFiles], emit: ev
         emit(events.log(f"{maps} no volume by that name, and no use: {first_names(unused)}."))
 
 
+def warn_of_shared_maps(cases: Sequence[CachedCase], emit: events.Emit) -> None:
+    """Warn of different images with one label map: it may be that of one of them alone."""
+    first: dict[tuple[int, ...], CachedCase] = {}
+    for case in cases:
+        if not case.values:  # nothing is painted, which says nothing
+            continue
+        other = first.setdefault((*case.shape, *case.checksums[1:]), case)
+        if other.digest != case.digest:
+            emit(
+                events.warning(
+                    f"{other.name} and {case.name} have the same label map and different images. If these are not two "
+                    "images of one patient, one has the label map of another: correct it."
+                )
+            )
+
+
 def warn_of_copies(cases: Sequence[CachedCase], emit: events.Emit) -> None:
     """Warn of labeled cases with one image: where one of them is held out, it was learned from all the same."""
     first: dict[str, str] = {}

@@ -23,7 +23,7 @@ from ..serialization import from_json
 from ..volumes.dataset import CaseFiles, check_labels_chosen
 from ..volumes.dataset_json import background_value, declared_labels, read_json
 from ..volumes.named_labels import names_of, with_common_values
-from .label_checks import check_same_values, tell_unused_maps, warn_of_copies, warn_of_rare_labels
+from .label_checks import check_same_values, tell_unused_maps, warn_of_copies, warn_of_rare_labels, warn_of_shared_maps
 from .labeled_part import check_labeled_part, with_structures
 from .run import Run
 from .setup import cases_of, prepared
@@ -181,6 +181,7 @@ def prepared_task(
     cached = prepared([*labeled, *unlabeled], plan, folder, run, with_labels=True)
     with_label, without = cached[: len(labeled)], cached[len(labeled) :]
     warn_of_copies(with_label, run.emit)
+    warn_of_shared_maps(with_label, run.emit)
     check_labeled_part(with_label, run.emit)
     labels = _labels(job, labeled, with_label, base, run.emit)
     files, with_label = with_structures(job, labeled, with_label, labels, run.emit)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from pydicom.uid import SegmentationStorage
 
 from ..errors import InputError
 from ..files import check_link
@@ -47,18 +48,25 @@ class Series:
 def find_series(folder: Path) -> Series:
     """The one series in ``folder`` (not below it), from the files' headers alone.
 
-    Files that are no DICOM or hold no image are left out.
+    Files that are no DICOM or hold no image are left out, as are segmentations (DICOM SEG) beside images.
 
     Raises:
-        InputError: no series, several, a damaged file, or slices that differ or are not evenly stacked.
+        InputError: no series, several, segmentations alone, a damaged file, or slices that differ or are not evenly
+            stacked.
     """
     files = sorted(f for f in folder.iterdir() if not f.is_dir() and not f.name.startswith("."))
     for file in files:
         check_link(file)  # one that is left out would make a shorter volume
     files = [file for file in files if file.is_file()]
+    found = [image for image in map(dicom_image, files) if image]
     series: dict[str, list[DicomImage]] = {}
-    for image in filter(None, map(dicom_image, files)):
+    for image in (image for image in found if image.text("SOPClassUID") != SegmentationStorage):
         series.setdefault(image.text("SeriesInstanceUID"), []).append(image)
+    if found and not series:
+        raise InputError(
+            f"{found[0].path} is a DICOM SEG, a segmentation. Make a label map of it first, in 3D Slicer or with dcmqi "
+            "(segimage2itkimage), and give that."
+        )
     if not series:
         state = "is empty" if not any(folder.iterdir()) else "holds no DICOM series"
         raise InputError(

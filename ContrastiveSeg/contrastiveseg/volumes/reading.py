@@ -26,7 +26,7 @@ WHOLE = 1e-3
 #: What else to do with files that are given in place of volumes.
 _HINTS = {
     **dict.fromkeys((".csv", ".tsv", ".txt", ".xlsx"), ' Lists of cases are JSON files ([{"image": FILE}, ...]).'),
-    **dict.fromkeys((".dcm", ".dicom", ".ima"), " Give the folder that holds the series."),
+    **dict.fromkeys((".dcm", ".dicom", ".ima"), " Give the folder of its series; of a DICOM SEG, a label map."),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".rar", ".7z"), " Unpack it first."),
 }
 
