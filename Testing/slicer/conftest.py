@@ -155,7 +155,7 @@ def kept(warm_workers: list[Any], _honest: None, monkeypatch: pytest.MonkeyPatch
         # As long as the panel gives its trainer.
         warm_workers[1].GRACE = 60.0
     handed = itertools.cycle(warm_workers)
-    monkeypatch.setattr(client, "EngineClient", lambda: Kept(next(handed)))
+    monkeypatch.setattr(client, "EngineClient", lambda low_priority=False: Kept(next(handed)))
 
 
 @pytest.fixture
