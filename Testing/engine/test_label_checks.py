@@ -10,6 +10,7 @@ from contrastiveseg.training.label_checks import (
     check_same_values,
     tell_unused_maps,
     warn_of_copies,
+    warn_of_labels_held_out,
     warn_of_rare_labels,
     warn_of_shared_maps,
 )
@@ -59,6 +60,13 @@ def test_a_label_of_one_case_is_warned_of():
     (text,) = texts(warn_of_rare_labels, given, {1: "ball", 7: "label 7"}, {}, "dataset.json")
     assert "label 7 (7) is in one of 3 label maps only (b)" in text
     assert texts(warn_of_rare_labels, cases_of(a=[1]), {1: "ball"}, {}, "dataset.json") == []
+
+
+def test_a_label_of_held_out_cases_alone_is_warned_of():
+    names = {1: "ball", 7: "vessel"}
+    (text,) = texts(warn_of_labels_held_out, cases_of(a=[1], b=[1, 7], c=[7]), [1, 2], names)
+    assert text.startswith("vessel (7) is in held-out cases alone, so it is not learned")
+    assert texts(warn_of_labels_held_out, cases_of(a=[1], b=[1, 7], c=[7]), [1], names) == []
 
 
 def test_one_image_under_two_names_is_warned_of():

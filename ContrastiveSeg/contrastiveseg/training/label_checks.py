@@ -68,6 +68,21 @@ def warn_of_shared_maps(cases: Sequence[CachedCase], emit: events.Emit) -> None:
             )
 
 
+def warn_of_labels_held_out(
+    cases: Sequence[CachedCase], held: Sequence[int], labels: Mapping[int, str], emit: events.Emit
+) -> None:
+    """Warn of ``labels`` that no case has but those ``held`` out, by their indices."""
+    learned = {value for index, case in enumerate(cases) if index not in held for value in case.values or ()}
+    for value, name in labels.items():
+        if value not in learned:
+            emit(
+                events.warning(
+                    f"{name} ({value}) is in held-out cases alone, so it is not learned, and not found in them. "
+                    "Hold out other cases."
+                )
+            )
+
+
 def warn_of_copies(cases: Sequence[CachedCase], emit: events.Emit) -> None:
     """Warn of labeled cases with one image: where one of them is held out, it was learned from all the same."""
     first: dict[str, str] = {}

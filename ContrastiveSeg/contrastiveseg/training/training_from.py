@@ -15,6 +15,7 @@ from ..results import FinetuneResult, LeaveOneOut
 from ..volumes.dataset import CaseFiles
 from .curve import metrics_path
 from .held_out import evaluate_held_out, leave_one_out
+from .label_checks import warn_of_labels_held_out
 from .run import Run
 from .segmenter_training import SegmenterTraining
 from .setup import on_data
@@ -104,6 +105,8 @@ def train_from(
 def _prepared(start: Start, lesson: Lesson, folder: Path, run: Run) -> SegmenterTraining:
     run.emit(events.StageStarted(events.Stage.PREPROCESS))
     task = prepared_task(lesson.job, lesson.cases, lesson.unlabeled, start.plan, start.card, folder, run)
+    names = {label.value: label.name for label in task.labels}
+    warn_of_labels_held_out(task.source.cases, lesson.held, names, run.emit)
     scored = range(len(lesson.cases)) if lesson.leaves_one_out else lesson.held
     check_unseen(start.card, [task.source.cases[i] for i in scored], run.emit)
     run = on_data(run, task.source.cases)
