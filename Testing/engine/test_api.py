@@ -180,6 +180,10 @@ def test_a_predictor_takes_arrays_volumes_and_files_alike(folder):
         assert np.array_equal(predictor(array, volume.geometry.spacing_zyx).array, predictor(plain).array)
     with pytest.raises(cs.InputError, match="A spacing is given with an array alone"):
         predictor("scan.nii.gz", spacing=(1, 1, 1))
+    with pytest.raises(cs.InputError, match="not Tensor"):
+        predictor(torch.from_numpy(volume.array), spacing=(1, 1, 1))
+    with pytest.raises(cs.InputError, match="pieces is one of auto, all, largest, not 'larges'"):
+        predictor(volume, pieces="larges")
     with pytest.raises(cs.InputError, match="Give their spacing"):
         predictor(volume.array)
     with pytest.raises(cs.InputError, match="was only pre-trained"):
@@ -196,6 +200,7 @@ def test_a_predictor_takes_arrays_volumes_and_files_alike(folder):
         (np.zeros((4, 4, 4), complex), (1, 1, 1), "not complex128"),
         (np.array("scan"), (1, 1, 1), "not <U4"),
         (np.full((4, 4, 4), np.nan), (1, 1, 1), "NaN or infinity"),
+        (np.full((4, 4, 4), -1e39), (1, 1, 1), "too large for numbers of 32 bits"),
         (np.zeros((4, 4, 4)), (1, 1), "three numbers above 0"),
         (np.zeros((4, 4, 4)), (1, 0, 1), "three numbers above 0"),
         (np.zeros((4, 4, 4)), (1, 1, np.inf), "three numbers above 0"),

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import get_args
 
 import numpy as np
 
 from ..data.cache import CachedCase
 from ..descriptions import Pieces
+from ..errors import InputError
 from ..volumes.components import keep_largest_component
 
 #: With fewer cases that have a label, nothing is concluded.
@@ -35,7 +37,12 @@ def without_islands(labels: np.ndarray, pieces: Pieces, one_piece: Collection[in
 
     Args:
         pieces: "all" keeps every component, "largest" only the largest of every label, "auto" follows ``one_piece``.
+
+    Raises:
+        InputError: ``pieces`` is none of these.
     """
+    if pieces not in get_args(Pieces):
+        raise InputError(f"pieces is one of {', '.join(get_args(Pieces))}, not {pieces!r}.")
     if pieces == "all" or (pieces == "auto" and not one_piece):
         return labels
     return keep_largest_component(labels, None if pieces == "largest" else one_piece)

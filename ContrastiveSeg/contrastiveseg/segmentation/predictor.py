@@ -115,6 +115,8 @@ class Predictor:
             if spacing is None:
                 raise InputError("An array does not say how large its voxels are. Give their spacing in mm (z, y, x).")
             image = Volume.from_array(image, spacing)
+        elif not isinstance(image, (Volume, Path, Sequence)):
+            raise InputError(f"An image is a NumPy array, a Volume or its file, not {type(image).__name__}.")
         elif spacing is not None:
             raise InputError("A spacing is given with an array alone: volumes and files say their own.")
         elif not isinstance(image, Volume):

@@ -50,7 +50,10 @@ def labeled_cases(job: FinetuneJob, found: Sequence[CaseFiles], emit: events.Emi
     check_labels_chosen(found)
     cases = [case for case in found if case.labels]
     if not cases:
-        raise InputError("None of the volumes has a label map. Give --labels, or a dataset.json that names them.")
+        raise InputError(
+            "None of the volumes has a label map. Give --labels, or a dataset.json that names them. Where each "
+            "structure has a file of its own, put those of a case together into one label map first."
+        )
     tell_unused_maps(job.images, found, emit)
     names = named_labels(job)
     declared = {**names.names, **({} if names.ignore is None else {names.ignore: "ignore"})}

@@ -98,7 +98,8 @@ class Volume:
             array: (z, y, x), or (C, z, y, x) for several channels; whole or floating numbers. spacing: mm (z, y, x).
 
         Raises:
-            InputError: an array of another shape or kind, or with NaN or infinity; or a spacing that is none.
+            InputError: an array of another shape or kind, with NaN or infinity, or with values that 32 bits do not
+                hold; or a spacing that is none.
         """
         array, steps = np.asarray(array), np.asarray(spacing, float)
         array = array[None] if array.ndim == 3 else array
@@ -109,6 +110,11 @@ class Volume:
             )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InputError("The array holds NaN or infinity. Replace them first.")
+        if array.dtype.kind == "f" and max(array.max(), -array.min()) > np.finfo(np.float32).max:
+            raise InputError(
+                f"The array holds values of {array.min():g} to {array.max():g}, too large for numbers of 32 bits. "
+                "Scale them first."
+            )
         if steps.shape != (3,) or not np.isfinite(steps).all() or steps.min() <= 0:
             raise InputError(f"A spacing is three numbers above 0, in mm along z, y and x, not {spacing}.")
         z, y, x = (int(n) for n in array.shape[1:])
