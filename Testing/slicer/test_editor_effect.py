@@ -180,3 +180,25 @@ def test_the_effect_shows_before_and_after_as_the_panel_does(editor, drive, scre
     screenshot(editor.widget, "editor-effect-outcome")
     outcome.begin(Source({}, [], outcome.scene_number, NONE_CORRECTED))
     drive.wait_for(lambda: not options.outcome.isVisibleTo(options.widget))
+
+
+def test_paint_opens_the_editor_on_a_segmentation_of_the_displayed_volume(editor, drive):
+    from ContrastiveSegPanel.mrml.slice_views import show_volume
+    from ContrastiveSegPanel.workflows.pairing import volume_of
+
+    slicer.util.selectModule("ContrastiveSeg")
+    drive.ui.strokesSelector.setCurrentNode(drive.strokes)
+    volume = add_volume("CT 2", 2)
+    show_volume(volume)
+    drive.wait_for(lambda: "CT 2" in drive.ui.paintButton.toolTip)
+    drive.ui.paintButton.click()
+    strokes = editor.widget.segmentationNode()
+    assert (strokes.GetName(), editor.widget.sourceVolumeNode()) == ("CT 2 strokes", volume)
+    assert volume_of(strokes) is volume
+    assert drive.ui.strokesSelector.currentNode() is strokes
+    # Those of the displayed volume are gone on with.
+    editor.widget.setSegmentationNode(drive.strokes)
+    slicer.util.selectModule("ContrastiveSeg")
+    drive.ui.paintButton.click()
+    assert editor.widget.segmentationNode() is strokes
+    assert drive.ui.strokesSelector.currentNode() is strokes

@@ -113,6 +113,21 @@ def test_the_panel_closed_while_pre_training_on_a_folder_leaves_what_to_go_on_fr
     wait_for(lambda: trainer_alone.kept() == [".job", ".jsonl", ".resume", ".safetensors"])
 
 
+def test_the_panel_closed_before_anything_was_learned_leaves_what_to_begin_with(trainer_alone, dataset, wait_for):
+    from ContrastiveSegPanel.workflows.interrupted import interrupted
+
+    trainer_alone.click_pre_train(dataset / "imagesTr", 100000)
+    training = trainer_alone.panel.sections["preTrain"].training
+    wait_for(lambda: training.task.state == "running", SECONDS)
+    group = trainer_alone.session.trainer._process.group
+    trainer_alone.module.cleanup()
+    wait_for(lambda: not alive(group), SECONDS)
+    wait_for(lambda: trainer_alone.kept() == [".job"])
+    (found,) = interrupted(trainer_alone.models, [])
+    assert (found.output, found.learned) == (training.output, False)
+    assert found.job.steps == 100000
+
+
 def test_slicer_quits_while_pre_training_and_keeps_what_to_go_on_from(trainer_alone, dataset, warm_workers):
     import qt
     import slicer

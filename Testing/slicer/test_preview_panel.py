@@ -241,3 +241,32 @@ def test_the_preview_is_not_learned_from(drive):
     made = drive.preview()
     assert made.GetAttribute("ContrastiveSeg.Predicted")
     assert segmentation_of(drive.volume) is drive.strokes
+
+
+def test_what_was_taken_is_learned_from_when_it_is_completed(drive):
+    """A preview that nobody has corrected is no label; the whole volume is labeled when somebody has."""
+    from ContrastiveSegPanel.mrml.segment_status import Status, set_segment_status
+    from ContrastiveSegPanel.workflows.pairing import PREDICTED
+
+    tune = drive.panel.sections["fineTune"]
+
+    def role_and_part():
+        tune.refresh()
+        (case,) = tune._rows
+        return case.role, tune._parts.of(case).part
+
+    assert role_and_part() == ("train", "painted")
+    drive.preview()
+    drive.ui.takeButton.click()
+    assert drive.strokes.GetAttribute(PREDICTED) == drive.session.checkpoint.path.name
+    assert role_and_part() == ("unlabeled", "all")
+    assert not tune.ui.learnAgainButton.enabled
+    set_segment_status(drive.strokes, segment_id(drive.strokes, "Liver"), Status.COMPLETED)
+    assert role_and_part() == ("train", "all")
+    assert [structure.name for structure in tune._structures] == ["Liver"]
+    # Without a checkpoint that segments, it begins with the one that was pre-trained.
+    assert tune.ui.learnAgainButton.enabled
+    assert drive.session.checkpoint.name in tune.ui.learnAgainButton.toolTip
+    drive.ui.takeBackButton.click()
+    assert not drive.strokes.GetAttribute(PREDICTED)
+    assert role_and_part() == ("train", "painted")

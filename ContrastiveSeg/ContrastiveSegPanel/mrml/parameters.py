@@ -6,6 +6,8 @@ What belongs to the user or to this machine (folders, device) is in :mod:`.setti
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar, overload
 
 import vtk
@@ -43,7 +45,8 @@ class Value(Generic[T]):
         text = json.dumps(value)
         # Unchanged values write nothing: an event for nothing would make the panel refresh itself in circles.
         if parameters.mrml.GetParameter(self.name) != text:
-            parameters.mrml.SetParameter(self.name, text)
+            with parameters.writing():
+                parameters.mrml.SetParameter(self.name, text)
 
 
 class Node:
@@ -58,7 +61,8 @@ class Node:
     def __set__(self, parameters: Parameters, node: Any) -> None:
         identifier = node.GetID() if node is not None else None
         if parameters.mrml.GetNodeReferenceID(self.role) != identifier:
-            parameters.mrml.SetNodeReferenceID(self.role, identifier)
+            with parameters.writing():
+                parameters.mrml.SetNodeReferenceID(self.role, identifier)
 
 
 class Nodes:
@@ -75,11 +79,10 @@ class Nodes:
     def __set__(self, parameters: Parameters, nodes: list[Any]) -> None:
         if [n.GetID() for n in self.__get__(parameters, Parameters)] == [n.GetID() for n in nodes]:
             return
-        was = parameters.mrml.StartModify()
-        parameters.mrml.RemoveNodeReferenceIDs(self.role)
-        for node in nodes:
-            parameters.mrml.AddNodeReferenceID(self.role, node.GetID())
-        parameters.mrml.EndModify(was)
+        with parameters.writing():
+            parameters.mrml.RemoveNodeReferenceIDs(self.role)
+            for node in nodes:
+                parameters.mrml.AddNodeReferenceID(self.role, node.GetID())
 
 
 class OptionalNodes:
@@ -97,11 +100,10 @@ class OptionalNodes:
     def __set__(self, parameters: Parameters, nodes: list[Any]) -> None:
         if self.__get__(parameters, Parameters) == nodes:
             return
-        was = parameters.mrml.StartModify()
-        parameters.mrml.SetParameter(self.role, str(len(nodes)))
-        for index, node in enumerate(nodes):
-            parameters.mrml.SetNodeReferenceID(f"{self.role}{index}", node.GetID() if node is not None else None)
-        parameters.mrml.EndModify(was)
+        with parameters.writing():
+            parameters.mrml.SetParameter(self.role, str(len(nodes)))
+            for index, node in enumerate(nodes):
+                parameters.mrml.SetNodeReferenceID(f"{self.role}{index}", node.GetID() if node is not None else None)
 
 
 class Parameters:
@@ -110,6 +112,7 @@ class Parameters:
     Attributes:
         mrml: the node it is kept in.
         changed: signal after any change, by the panel itself or by others (a scene read, a script).
+        changed_by_others: signal after a change that the panel did not make.
     """
 
     #: File name of the checkpoint; its folder is a setting of this machine.
@@ -158,8 +161,25 @@ class Parameters:
 
     def __init__(self, mrml: Any) -> None:
         self.mrml = mrml
-        self.changed = Signal()
-        self._observation = mrml.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self.changed.emit())
+        self.changed, self.changed_by_others = Signal(), Signal()
+        self._writing = False
+        self._observation = mrml.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_modified)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """The panel writes: one event for all of it."""
+        before, self._writing = self._writing, True
+        was = self.mrml.StartModify()
+        try:
+            yield
+        finally:
+            self.mrml.EndModify(was)
+            self._writing = before
+
+    def _on_modified(self, caller: Any, event: str) -> None:
+        self.changed.emit()
+        if not self._writing:
+            self.changed_by_others.emit()
 
     def close(self) -> None:
         """Stop watching the node."""

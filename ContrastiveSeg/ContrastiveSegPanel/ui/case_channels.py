@@ -29,7 +29,7 @@ class CaseChannels:
     def __init__(self, session: Session, ui: Any, cases: Cases, on_names: Callable[[], None]) -> None:
         self._session, self._ui, self._cases = session, ui, cases
         self._rows: Sequence[Case] = ()
-        self._selectors = Channels(ui.channelsFormLayout, _FIRST_ROW, _nothing, self._on_choice)
+        self._selectors = Channels(ui.channelsFormLayout, _FIRST_ROW, self._show_again, self._on_choice)
         ui.channelsLineEdit.connect("editingFinished()", on_names)
         ui.casesTable.connect("itemSelectionChanged()", self._show_case)
 
@@ -72,13 +72,13 @@ class CaseChannels:
             return self._rows[row]
         return next((case for case in self._rows if None in case.channel_ids), None)
 
+    def _show_again(self) -> None:
+        """Selectors also change by themselves, which says nothing of what the user wants: they show what holds."""
+        self._cases.changed.emit()
+
     def _on_choice(self, node: Any) -> None:
         try:
             case_channels.choose(self._selectors.nodes())
         except InputError as problem:
             self._session.report(problem)
         self._cases.changed.emit()
-
-
-def _nothing() -> None:
-    """Selectors also change by themselves, which says nothing of what the user wants."""

@@ -14,6 +14,7 @@ from ..plain_text import plain_tip
 from ..workflows.cases import ROLES, UNLABELED, Case, Cases, Structure
 from ..workflows.labeled_parts import PARTS, LabeledParts, part_words
 from ..workflows.pairing import segmentations
+from .followed_box import follow, show_entry
 from .short_names import told_apart
 
 _VOLUME, _SEGMENTATION, _ROLE, _DICE, _LABELED = range(5)
@@ -62,10 +63,13 @@ class CasesTable:
         names = [_("None"), *(node.GetName() for node in nodes)]
         if names != self._names:
             self._names = names
+            short = [names[0], *told_apart(names[1:])]
             for number in range(len(rows)):
                 box = self._table.cellWidget(number, _SEGMENTATION)
+                was = box.blockSignals(True)
                 box.clear()
-                box.addItems([names[0], *told_apart(names[1:])])
+                box.addItems(short)
+                box.blockSignals(was)
                 for index, name in enumerate(names):
                     box.setItemData(index, plain_tip(name), qt.Qt.ToolTipRole)
         for number, (row, name) in enumerate(zip(rows, told_apart([row.name for row in rows]), strict=True)):
@@ -78,12 +82,12 @@ class CasesTable:
         for column in (_VOLUME, _DICE):
             self._table.setItem(number, column, qt.QTableWidgetItem())
         segmentation = _combo_box(6)
-        segmentation.connect("activated(int)", partial(self._choose_segmentation, row.volume_id))
+        follow(segmentation, partial(self._choose_segmentation, row.volume_id))
         self._table.setCellWidget(number, _SEGMENTATION, segmentation)
         role = _combo_box(5)
         for name in ROLES:
             role.addItem(role_text(name), name)
-        role.connect("activated(int)", partial(self._choose_role, row.volume_id, role))
+        follow(role, partial(self._choose_role, row.volume_id, role))
         self._table.setCellWidget(number, _ROLE, role)
         part = _combo_box(3)
         for index, word in enumerate(PARTS):
@@ -93,7 +97,7 @@ class CasesTable:
         for identifier, name in self._regions:
             part.addItem(_("In {region}").format(region=name), identifier)
             part.setItemData(part.count - 1, _REGION_MEANING, qt.Qt.ToolTipRole)
-        part.connect("activated(int)", partial(self._choose_part, row.volume_id, part))
+        follow(part, partial(self._choose_part, row.volume_id, part))
         self._table.setCellWidget(number, _LABELED, part)
 
     def _update(self, number: int, row: Case, name: str, dice: float | None) -> None:
@@ -104,21 +108,21 @@ class CasesTable:
         score.setText("" if dice is None else f"{dice:.3f}")
         score.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
         segmentation = self._table.cellWidget(number, _SEGMENTATION)
-        segmentation.setCurrentIndex(self._ids.index(row.segmentation_id or ""))
+        show_entry(segmentation, self._ids.index(row.segmentation_id or ""))
         segmentation.setToolTip(plain_tip(self._names[segmentation.currentIndex]))
         role = self._table.cellWidget(number, _ROLE)
-        role.setCurrentIndex(ROLES.index(row.role))
+        show_entry(role, ROLES.index(row.role))
         role.setToolTip(plain_tip(row.note))
         part = self._table.cellWidget(number, _LABELED)
         part.setEnabled(row.labeled)
         if not row.labeled:
-            part.setCurrentIndex(-1)
+            show_entry(part, -1)
             part.setToolTip("")
             return
         labeled = self._parts.of(row)
         offered = [*PARTS, *(identifier for identifier, _name in self._regions)]
         chosen = labeled.region or labeled.part
-        part.setCurrentIndex(offered.index(chosen) if chosen in offered else -1)
+        show_entry(part, offered.index(chosen) if chosen in offered else -1)
         # The box is too narrow for most names of regions.
         meaning = f"{part.currentText}. {_REGION_MEANING}" if labeled.region else part_words(labeled.part)[1]
         guess = _("Guessed. {why}").format(why=labeled.why) if labeled.guessed else ""

@@ -9,6 +9,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from .. import settings
+from ..timer import single_shot
 from ..workflows import computers
 from ..workflows.session import Session
 
@@ -27,9 +28,12 @@ class DeviceBox:
     def __init__(self, combo: Any, session: Session) -> None:
         self._combo, self._session = combo, session
         self._names: list[str] = []
-        #: What the items behind the devices do.
+        #: What the items behind the devices do: the first choose computers, the last are no choices.
         self._others: list[Callable[[], None]] = []
+        self._choices = 0
+        self._timer = single_shot(self.fill)
         combo.connect("activated(int)", self._on_activated)
+        combo.connect("currentIndexChanged(int)", self._on_index)
         self.fill()
 
     def fill(self) -> None:
@@ -40,7 +44,8 @@ class DeviceBox:
         others.append((_("Another computer…"), partial(computers.add, self._session, self.fill)))
         if chosen is not None:
             others.append((_("Forget {computer}").format(computer=chosen.name), partial(computers.forget, chosen)))
-        self._others = [do for _text, do in others]
+        self._others, self._choices = [do for _text, do in others], len(self._names) + len(known)
+        was = self._combo.blockSignals(True)
         self._combo.clear()
         for label in (_("Automatic"), *(device["label"] for device in devices), *(text for text, _do in others)):
             self._combo.addItem(label)
@@ -48,11 +53,23 @@ class DeviceBox:
             self._combo.setCurrentIndex(len(self._names) + known.index(chosen))
         else:
             self._combo.setCurrentIndex(self._names.index(chosen_device(self._session)))
+        self._combo.blockSignals(was)
+
+    def _on_index(self, index: int) -> None:
+        """Another entry is shown, by the user or by a script."""
+        if 0 <= index < self._choices:
+            self._do(index)
+        # Later: should the user have chosen it, Qt goes on to say which entry was activated.
+        self._timer.start(0)
 
     def _on_activated(self, index: int) -> None:
+        if index >= self._choices:
+            self._do(index)
+        self.fill()
+
+    def _do(self, index: int) -> None:
         if index < len(self._names):
             computers.choose(None)
             settings.set_text("Device", self._names[index])
         else:
             self._others[index - len(self._names)]()
-        self.fill()

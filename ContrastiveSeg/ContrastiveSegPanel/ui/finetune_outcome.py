@@ -80,7 +80,7 @@ class FinetuneOutcome:
 
     def leave_scene(self) -> None:
         """The scene is closed. Volumes of the next one may have the same IDs."""
-        self.volume_ids = {}
+        self.volume_ids, self.dice = {}, {}
         self.scene_number += 1
         self.scores.cancel()
         self._put("")
@@ -109,8 +109,10 @@ class FinetuneOutcome:
             return
         corrected = self._source.corrected
         still = [case for case in corrected.cases if slicer.mrmlScene.GetNodeByID(case.volume_id) is not None]
-        card = next((e.card for e in self._session.catalog.entries() if e.path == made), None)
-        if still and card is not None and not self.scores.task.busy:
+        entries = {entry.path: entry for entry in self._session.catalog.entries()}
+        card = entries[made].card if made in entries else None
+        segmented = corrected.checkpoint in entries and entries[corrected.checkpoint].segments
+        if still and segmented and card is not None and not self.scores.task.busy:
             checkpoints, device = (corrected.checkpoint, made), chosen_device(self._session)
             self.scores.start(still, corrected.structures, checkpoints, card, device, self.show_corrected)
             scoring = _("Scoring the corrected volumes with both checkpoints…")

@@ -81,7 +81,6 @@ class FineTuneSection(TrainingSection):
 
     def set_parameters(self, parameters: Parameters) -> None:
         self._parameters = None
-        self._outcome.dice = {}
         self._cases.restore(parameters.structures)
         self._channels.load(parameters)
         self._methods.show(parameters.fine_tune_method)

@@ -20,6 +20,7 @@ from ..workflows.display import show_case
 from ..workflows.learning_again import checkpoint_to_go_on_from, what_is_missing
 from ..workflows.session import Session
 from .correct_button import CorrectButton
+from .followed_box import follow, show_entry
 from .short_names import told_apart
 
 _VOLUME, _STATUS = range(2)
@@ -66,7 +67,7 @@ class LearnAgain:
         if not self.taught:
             obstacle = _("Correct a result, and set its status to Completed.")
         elif entry is None:
-            obstacle = _("There is no checkpoint that segments. Fine-tune one first.")
+            obstacle = _("Choose a checkpoint to start from in the section Model.")
         tip = _("Fine-tune {name} with the corrected results and the other cases to train on, in the section's budget")
         self._ui.learnAgainButton.setEnabled(not obstacle and not busy)
         self._ui.learnAgainButton.setToolTip(
@@ -85,7 +86,7 @@ class LearnAgain:
                 box = qt.QComboBox()
                 for status in Status:
                     box.addItem(status_words(status))
-                box.connect("activated(int)", partial(self._set_status, row))
+                follow(box, partial(self._set_status, row))
                 table.setCellWidget(row, _STATUS, box)
         self._queue = queue
         names = told_apart([correction.name for correction in queue])
@@ -93,7 +94,7 @@ class LearnAgain:
             table.item(row, _VOLUME).setText(names[row])
             table.item(row, _VOLUME).setToolTip(plain_tip(correction.name))
             box = table.cellWidget(row, _STATUS)
-            box.setCurrentIndex(int(correction.status))
+            show_entry(box, int(correction.status))
             text = _("{completed} of {segments} segments are completed and learned from")
             box.setToolTip(plain_tip(text.format(completed=correction.completed, segments=correction.segments)))
         table.setVisible(bool(queue))

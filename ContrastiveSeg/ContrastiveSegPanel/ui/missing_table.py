@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from ..plain_text import plain_tip
 from ..workflows.missing_structures import MissingStructure, say_absent
+from .followed_box import follow, show_entry
 from .short_names import told_apart
 
 _VOLUME, _SEGMENT, _MEANING = range(3)
@@ -48,7 +49,7 @@ class MissingTable:
                 item = self._table.item(number, column)
                 item.setText(text)
                 item.setToolTip(plain_tip(whole))
-            self._table.cellWidget(number, _MEANING).setCurrentIndex(_CHOICES.index(entry.absent))
+            show_entry(self._table.cellWidget(number, _MEANING), _CHOICES.index(entry.absent))
         for widget in (self._table, self._label):
             widget.setVisible(bool(missing))
 
@@ -60,7 +61,7 @@ class MissingTable:
         box.addItem(_("Absent: teach as absent"))
         box.setItemData(0, _("It may be anywhere in what is not painted of this volume"), qt.Qt.ToolTipRole)
         box.setItemData(1, _("What is not painted of this volume is no such structure"), qt.Qt.ToolTipRole)
-        box.connect("activated(int)", partial(self._choose, number))
+        follow(box, partial(self._choose, number))
         self._table.setCellWidget(number, _MEANING, box)
 
     def _choose(self, number: int, index: int) -> None:

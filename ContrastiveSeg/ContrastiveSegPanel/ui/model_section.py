@@ -15,6 +15,7 @@ from contrastiveseg.checkpoints.describe import card_rows
 from .. import settings
 from ..mrml.parameters import Parameters
 from ..plain_text import plain_tip
+from ..timer import single_shot
 from ..workflows.catalog import Entry
 from ..workflows.downloading import Offer, download, offers, question
 from ..workflows.session import Session
@@ -35,7 +36,9 @@ class ModelSection(Section):
         self._entries: list[Entry] = []
         self._offers: list[Offer] = []
         self._tip = ui.checkpointComboBox.toolTip
+        self._show_timer = single_shot(self._show)
         ui.checkpointComboBox.connect("activated(int)", self._on_activated)
+        ui.checkpointComboBox.connect("currentIndexChanged(int)", self._on_index)
         ui.adviceButton.connect("clicked()", self._on_advice)
         ui.detailsButton.connect("toggled(bool)", self._show)
         menu = qt.QMenu(ui.modelsFolderButton)
@@ -54,13 +57,22 @@ class ModelSection(Section):
         wanted = (parameters.checkpoint, settings.text("LastCheckpoint"))
         usable = [e for e in self._entries if e.card is not None]
         by_name = {e.path.name: e for e in usable}
+        if parameters.checkpoint and parameters.checkpoint not in by_name:
+            text = _("The checkpoint {name}, which the scene was saved with, is not among yours.")
+            self.session.log(text.format(name=parameters.checkpoint))
         chosen = next((by_name[name] for name in wanted if name in by_name), None)
         chosen = chosen or next((e for e in usable if e.segments), None) or next(iter(usable), None)
         self.session.set_checkpoint(chosen.path if chosen else None)
 
+    def cleanup(self) -> None:
+        super().cleanup()
+        # The widgets live a little longer.
+        self._show_timer.blockSignals(True)
+
     def _fill(self) -> None:
         self._entries = self.session.catalog.entries()
         combo = self.ui.checkpointComboBox
+        was = combo.blockSignals(True)
         combo.clear()
         for entry in self._entries:
             combo.addItem(_title(entry))
@@ -72,6 +84,7 @@ class ModelSection(Section):
             combo.setItemData(combo.count - 1, plain_tip(offer.model.purpose), qt.Qt.ToolTipRole)
         combo.insertSeparator(combo.count)
         combo.addItem(_("Browse…"))
+        combo.blockSignals(was)
         # Names differ at their ends: the list is as wide as they are, the panel is not.
         metrics = qt.QFontMetrics(combo.font)
         texts = [combo.itemText(index) for index in range(combo.count)]
@@ -80,9 +93,16 @@ class ModelSection(Section):
         chosen = self.session.checkpoint
         self.session.set_checkpoint(chosen.path if chosen else None)
 
+    def _on_index(self, index: int) -> None:
+        """Another entry is shown, by the user or by a script."""
+        if not 0 <= index < len(self._entries):
+            # No checkpoint. Later: should the user have chosen it, Qt goes on to say which entry was activated.
+            self._show_timer.start(0)
+        elif self.session.checkpoint is None or self.session.checkpoint.path != self._entries[index].path:
+            self.session.set_checkpoint(self._entries[index].path)
+
     def _on_activated(self, index: int) -> None:
         if index < len(self._entries):
-            self.session.set_checkpoint(self._entries[index].path)
             return
         self._show()
         if index < len(self._entries) + len(self._offers):

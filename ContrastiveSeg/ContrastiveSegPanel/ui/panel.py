@@ -134,11 +134,16 @@ class Panel(slicer.util.VTKObservationMixin):
         self._forget_parameters()
 
     def _on_scene_changed(self, caller: Any, event: Any) -> None:
+        self._take_parameters_soon()
+
+    def _take_parameters_soon(self) -> None:
         self._scene_timer.start(0)
 
     def _take_parameters(self) -> None:
         self._forget_parameters()
         parameters = Parameters(self._parameter_node())
+        # A script, or a scene view that is restored: the sections show what it says, all at once.
+        parameters.changed_by_others.connect(self._take_parameters_soon)
         self.session.parameters = parameters
         for section in self.sections.values():
             section.set_parameters(parameters)

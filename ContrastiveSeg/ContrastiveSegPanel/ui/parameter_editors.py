@@ -12,6 +12,8 @@ from slicer.i18n import tr as _
 
 from contrastiveseg.parameters import Parameter
 
+from .followed_box import show_entry
+
 #: What a spin box can hold.
 _LARGEST = 2**31 - 1
 _TYPES: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "text": (str,)}
@@ -60,7 +62,7 @@ class Editor:
 
 
 def editor_of(parameter: Parameter, on_edit: Callable[[], None]) -> Editor:
-    """The editor for ``parameter``; ``on_edit`` is called after each change by the user."""
+    """The editor for ``parameter``; ``on_edit`` is called after each change but those of :meth:`Editor.show`."""
     if parameter.kind == "choice" or (parameter.kind == "bool" and parameter.optional):
         return _Choice(parameter, on_edit)
     if parameter.kind == "bool":
@@ -84,10 +86,12 @@ class _ComboBox(qt.QComboBox):
 class _Check(Editor):
     def __init__(self, on_edit: Callable[[], None]) -> None:
         super().__init__(qt.QCheckBox())
-        self.widget.connect("clicked(bool)", on_edit)
+        self.widget.connect("toggled(bool)", on_edit)
 
     def show(self, value: Any) -> None:
+        was = self.widget.blockSignals(True)
         self.widget.setChecked(bool(value))
+        self.widget.blockSignals(was)
 
     def read(self) -> Any:
         return self.widget.checked
@@ -117,10 +121,10 @@ class _Choice(Editor):
         if parameter.optional:
             self._values, names = [None, *self._values], [_("automatic"), *names]
         self.widget.addItems(names)
-        self.widget.connect("activated(int)", on_edit)
+        self.widget.connect("currentIndexChanged(int)", on_edit)
 
     def show(self, value: Any) -> None:
-        self.widget.setCurrentIndex(self._values.index(value))
+        show_entry(self.widget, self._values.index(value))
 
     def read(self) -> Any:
         return self._values[self.widget.currentIndex]
@@ -134,7 +138,7 @@ class _Text(Editor):
         self._parameter = parameter
         if parameter.optional:
             self.widget.setPlaceholderText(_("automatic"))
-        self.widget.connect("textEdited(QString)", on_edit)
+        self.widget.connect("textChanged(QString)", on_edit)
 
     def show(self, value: Any) -> None:
         if value is None:
@@ -144,7 +148,9 @@ class _Text(Editor):
         else:
             text = value if self._parameter.kind == "text" else json.dumps(value)
         if self.widget.text != text:
+            was = self.widget.blockSignals(True)
             self.widget.setText(text)
+            self.widget.blockSignals(was)
 
     def read(self) -> Any:
         text = self.widget.text.strip()

@@ -13,14 +13,18 @@ from contrastiveseg.results import PreviewResult
 
 from ..mrml.paint_watch import PaintWatch
 from ..mrml.parameters import Parameters
+from ..mrml.slice_views import displayed_volumes
+from ..plain_text import plain_tip
 from ..timer import single_shot
 from ..workflows.previewing import (
     Previewing,
     channels_painted_on,
     obstacle,
+    paint,
     painted_in_editor,
     volume_painted_on,
 )
+from ..workflows.segmenting import volumes_in_scene
 from ..workflows.session import Session
 from ..workflows.task import Task
 from .device_box import chosen_device
@@ -47,6 +51,7 @@ class PreviewSection(JobSection):
         self.listen(session.entered, self._follow_editor)
         ui.strokesSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_chosen)
         ui.followCheckBox.connect("toggled(bool)", self._on_follow)
+        ui.paintButton.connect("clicked()", self._paint)
         ui.takeButton.connect("clicked()", self._take)
         ui.takeBackButton.connect("clicked()", self._take_back)
         self.show_state()
@@ -76,6 +81,11 @@ class PreviewSection(JobSection):
     def _strokes(self) -> Any:
         return self.ui.strokesSelector.currentNode()
 
+    @property
+    def _volume(self) -> Any:
+        """The first volume that the slice views show and that could be painted on, or None."""
+        return next((node for node in displayed_volumes() if node in volumes_in_scene()), None)
+
     def obstacle(self) -> str:
         entry = self.session.checkpoint
         if self.session.obstacle:
@@ -88,6 +98,13 @@ class PreviewSection(JobSection):
         super().show_state()
         ui, strokes = self.ui, self._strokes
         idle = not self.task.busy
+        volume = self._volume
+        ui.paintButton.setEnabled(volume is not None)
+        tip = _(
+            "Paint on {name} in the Segment Editor: in the chosen segmentation if it is of this volume, else a new one"
+        )
+        nothing = _("Load a volume: one that the slice views show can be painted on.")
+        ui.paintButton.setToolTip(plain_tip(tip.format(name=volume.GetName()) if volume is not None else nothing))
         ui.takeButton.setEnabled(idle and strokes is not None and self._previewing.can_take(strokes))
         ui.takeBackButton.setEnabled(idle and strokes is not None and self._previewing.can_take_back(strokes))
 
@@ -157,6 +174,9 @@ class PreviewSection(JobSection):
         else:
             self.session.log(str(problem))
             self.set_status(str(problem))
+
+    def _paint(self) -> None:
+        self.ui.strokesSelector.setCurrentNode(paint(self._volume, self._strokes))
 
     def _take(self) -> None:
         strokes = self._strokes

@@ -52,10 +52,12 @@ class ResultsSection(JobSection):
 
     def set_parameters(self, parameters: Parameters) -> None:
         self._parameters = None
-        self.ui.predictionSelector.setCurrentNode(parameters.prediction)
-        self.ui.referenceSelector.setCurrentNode(parameters.reference)
+        ui, measured = self.ui, (self.ui.predictionSelector.currentNode(), self.ui.referenceSelector.currentNode())
+        ui.predictionSelector.setCurrentNode(parameters.prediction)
+        ui.referenceSelector.setCurrentNode(parameters.reference)
         self._parameters = parameters
-        self._show_table(None)
+        if measured != (ui.predictionSelector.currentNode(), ui.referenceSelector.currentNode()):
+            self._show_table(None)
 
     def cancel(self) -> None:
         self._scene_closed = True

@@ -16,6 +16,7 @@ from ..mrml.painting import Painting, layer_state, painting_of
 from ..mrml.segments import Segment, segments_of
 from ..signal import Signal
 from .cases import Case
+from .pairing import PREDICTED
 from .task import Step, Steps
 
 PARTS: tuple[LabeledPart, ...] = get_args(LabeledPart)
@@ -90,6 +91,9 @@ class LabeledParts:
             return LabeledPartOfCase(said, False, "", empty)
         if said == _REGION and (roi := node.GetNodeReference(LABELED_REGION)) is not None:
             return LabeledPartOfCase("all", False, "", empty, roi.GetID())
+        if node.GetAttribute(PREDICTED):
+            # Corrected throughout, also where it began as strokes.
+            return LabeledPartOfCase("all", True, "", empty)
         if any(is_background(segment.name) and segment.id not in empty for segment in segments):
             return LabeledPartOfCase("painted", True, _("It has a segment named background."), empty)
         for segment in segments:

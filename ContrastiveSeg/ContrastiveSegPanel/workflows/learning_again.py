@@ -20,10 +20,13 @@ _MOST_NAMED = 5
 
 
 def checkpoint_to_go_on_from(session: Session) -> Entry | None:
-    """The chosen checkpoint if it segments, else the last one of the user's own that does; None without any."""
-    if session.checkpoint is not None and session.checkpoint.segments:
-        return session.checkpoint
-    return next((e for e in session.catalog.entries() if e.origin == "mine" and e.segments), None)
+    """The chosen checkpoint if it segments, else the last one of the user's own that does, else the chosen one if it
+    was pre-trained; None without any."""
+    chosen = session.checkpoint
+    if chosen is not None and chosen.segments:
+        return chosen
+    own = next((e for e in session.catalog.entries() if e.origin == "mine" and e.segments), None)
+    return own or (chosen if chosen is not None and chosen.card is not None else None)
 
 
 def what_is_missing(entry: Entry, cases: Sequence[Case], structures: Sequence[Structure]) -> list[str]:
@@ -33,7 +36,7 @@ def what_is_missing(entry: Entry, cases: Sequence[Case], structures: Sequence[St
         structures: those to learn.
     """
     sentences: list[str] = []
-    if entry.card is None:
+    if entry.card is None or not entry.segments:
         return sentences
     taught = [case for case in cases if case.role == TRAIN]
     gone = learned_from_others(entry.card, case_names(taught).values())

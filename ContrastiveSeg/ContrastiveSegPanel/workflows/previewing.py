@@ -18,10 +18,12 @@ from contrastiveseg.errors import InputError
 
 from .. import settings
 from ..mrml import scene
-from ..mrml.segment_editor import editor
+from ..mrml.hierarchy import place_beside
+from ..mrml.segment_editor import edit, editor
 from ..mrml.strokes import BACKGROUND, Strokes
 from ..mrml.undo import Change
 from . import case_channels
+from .display import show_case
 from .labeled_parts import is_background
 from .pairing import PREDICTED, scalar_volumes, segmentations, volume_of
 from .task import Step
@@ -49,6 +51,8 @@ class Previewing:
         self._labels: list[Label] = []
         self.undo: Change | None = None
         self._taken_into = ""
+        #: What the segmentation said before of the checkpoint that made it.
+        self._made_by: str | None = None
 
     def steps(self, segmentation: Any, volume: Any, channels: Sequence[Any], within: Path) -> list[Step]:
         """What has to be done before :meth:`job`; volumes are written once.
@@ -128,6 +132,8 @@ class Previewing:
     def take(self, segmentation: Any, volume: Any) -> None:
         """Copy the preview into the segmentation and hide it. What is painted or erased there stays as it is.
 
+        From now on it is a result to be corrected, which is learned from when its status says so.
+
         Raises:
             InputError: as :func:`.scene.read_labels_into`; or the volume was changed since.
         """
@@ -138,7 +144,10 @@ class Previewing:
         self._taken_into = segmentation.GetID()
         _node, self.undo = scene.read_labels_into(taken, self._strokes.labels(segmentation), volume, segmentation)
         self._strokes.accept(segmentation, volume)
-        preview_of(segmentation).GetDisplayNode().SetVisibility(False)
+        preview = preview_of(segmentation)
+        self._made_by = segmentation.GetAttribute(PREDICTED)
+        segmentation.SetAttribute(PREDICTED, preview.GetAttribute(PREDICTED))
+        preview.GetDisplayNode().SetVisibility(False)
 
     def can_take_back(self, segmentation: Any) -> bool:
         """Whether the last :meth:`take`, which :meth:`take_back` undoes, was into this segmentation."""
@@ -153,6 +162,10 @@ class Previewing:
         assert self.undo is not None
         undo, self.undo = self.undo, None
         undo()
+        if self._made_by is None:
+            segmentation.RemoveAttribute(PREDICTED)
+        else:
+            segmentation.SetAttribute(PREDICTED, self._made_by)
         self._strokes.accept(segmentation, volume)
         node = preview_of(segmentation)
         if node is not None:
@@ -195,6 +208,25 @@ def preview_of(segmentation: Any) -> Any:
     return next((s for s in segmentations() if s.GetNodeReference(PREVIEW_OF) is segmentation), None)
 
 
+def paint(volume: Any, chosen: Any) -> Any:
+    """Open the Segment Editor on ``volume``: on ``chosen`` where it is of this volume, else on a new segmentation.
+
+    Returns:
+        The segmentation that is painted in.
+    """
+    strokes = chosen
+    if chosen is None or volume_of(chosen) is not volume:
+        name = slicer.mrmlScene.GenerateUniqueName(_("{name} strokes").format(name=volume.GetName()))
+        strokes = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        strokes.CreateDefaultDisplayNodes()
+        strokes.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        strokes.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+        place_beside(strokes, volume)
+    show_case(volume)
+    edit(strokes, volume)
+    return strokes
+
+
 def painted_in_editor() -> Any:
     """The segmentation that Slicer's Segment Editor edits, or None; a preview is not painted in."""
     node = editor().segmentationNode() if editor() is not None else None
@@ -221,7 +253,7 @@ def channels_painted_on(card: Card, segmentation: Any) -> list[Any]:
 def obstacle(card: Card, segmentation: Any) -> str:
     """Why these strokes cannot be previewed with this checkpoint, or ""."""
     if segmentation is None:
-        return _("Choose the segmentation that you paint in. A few strokes on one slice are enough.")
+        return _("Press Paint, or choose the segmentation that you paint in. A few strokes on one slice are enough.")
     if segmentation.GetNodeReference(PREVIEW_OF) is not None:
         return _("{name} is a preview. Choose the segmentation that you paint in.").format(name=segmentation.GetName())
     if volume_painted_on(segmentation) is None:

@@ -153,7 +153,9 @@ class Training:
                 self.discard(run.prepared)
         if self.task.state == "writing":
             self.task.cancel()
-        elif self.busy:
+        elif self.busy and self._current is not None:
+            # Also one that has learned nothing yet is what the user wanted.
+            self._current.gone_on = True
             self.session.trainer.stop()
 
     def _enqueue(
