@@ -133,12 +133,26 @@ def test_a_role_that_the_user_chooses_goes_before_the_status(drive):
     assert drive.roles() == {"CT 1": "train"}
 
 
-def test_without_a_checkpoint_that_segments_nothing_is_learned_again(drive):
+def test_without_a_checkpoint_that_segments_it_begins_with_the_pre_trained_one(drive):
     _volume, node = add_result("CT 1", 1)
     set_status(node, COMPLETED, COMPLETED)
     drive.settle()
+    from ContrastiveSegPanel.ui.finetune_outcome import Corrected, Source
+
+    starter = drive.session.checkpoint
+    assert not starter.segments
+    assert drive.ui.learnAgainButton.enabled
+    assert f"Fine-tune {starter.name} with" in drive.ui.learnAgainButton.toolTip
+    # It has segmented nothing, so that there is no before.
+    outcome, section = drive.section._outcome, drive.section
+    corrected = Corrected(section._rows, section._structures, starter.path)
+    outcome.begin(Source({}, [], outcome.scene_number, corrected))
+    outcome.score_corrected(starter.path)
+    assert not outcome.scores.task.busy
+    drive.session.set_checkpoint(None)
+    drive.settle()
     assert not drive.ui.learnAgainButton.enabled
-    assert "Fine-tune one first" in drive.ui.learnAgainButton.toolTip
+    assert "Choose a checkpoint" in drive.ui.learnAgainButton.toolTip
 
 
 def test_label_segment_correct_learn_again(drive, screenshot):

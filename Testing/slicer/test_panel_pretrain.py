@@ -118,7 +118,7 @@ def test_the_panel_closed_before_anything_was_learned_leaves_what_to_begin_with(
 
     trainer_alone.click_pre_train(dataset / "imagesTr", 100000)
     training = trainer_alone.panel.sections["preTrain"].training
-    wait_for(lambda: training.task.state == "running", SECONDS)
+    wait_for(lambda: training.task.state == "running" and trainer_alone.session.trainer._process.group, SECONDS)
     group = trainer_alone.session.trainer._process.group
     trainer_alone.module.cleanup()
     wait_for(lambda: not alive(group), SECONDS)

@@ -177,7 +177,7 @@ def test_strokes_without_paint_and_a_preview_are_refused(drive, dialogs):
     assert dialogs.errors() == ["Nothing is painted yet. A few strokes on one slice are enough."]
     drive.ui.strokesSelector.setCurrentNode(None)
     drive.settle()
-    assert "Choose the segmentation" in drive.ui.previewButton.toolTip
+    assert "or choose the segmentation" in drive.ui.previewButton.toolTip
     assert not drive.ui.takeButton.enabled
 
 
