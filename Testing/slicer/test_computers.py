@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
+from fake_slurm import FakeSlurm
 from fake_ssh import COMMAND, OtherMachine
 
 SECONDS = 120
@@ -68,6 +69,69 @@ def test_a_computer_is_kept_when_it_can_compute(panel, dialogs, wait_for):
     assert computers.chosen().name == "me@box"
     pick(combo, "Forget me@box")
     assert (computers.known(), combo.currentText) == ([], "Automatic")
+
+
+@pytest.fixture
+def cluster(box, tmp_path, monkeypatch):
+    """The Slurm of the other machine."""
+    there = FakeSlurm(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", f"{there.folder}{os.pathsep}{os.environ['PATH']}")
+    return there
+
+
+def test_a_cluster_is_named_with_what_is_asked_of_its_slurm(cluster, panel, volume, dialogs, wait_for):
+    import slicer
+    from ContrastiveSegPanel.workflows import computers
+
+    from contrastiveseg.remote.slurm import Slurm
+
+    section = panel.sections["segment"]
+    add(panel, dialogs, wait_for, f"me@box {COMMAND} --submit --gpus 0 --partition short --sbatch mem=1G")
+    asked = Slurm(gpus=0, partition="short", sbatch=("mem=1G",))
+    assert computers.chosen() == computers.Computer("me@box", COMMAND, asked)
+    assert section.ui.deviceComboBox.currentText == "me@box, by Slurm"
+    wait_for(lambda: section.ui.segmentButton.enabled, SECONDS)
+    section.ui.segmentButton.click()
+    wait_for(lambda: section.task.busy)
+    wait_for(lambda: not section.task.busy, SECONDS)
+    assert len(cluster.calls("sbatch")) == 1
+    script = (cluster.folder / "script").read_text()
+    assert "#SBATCH --partition=short" in script
+    assert "#SBATCH --mem=1G" in script
+    (segmentation,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert segmentation.GetSegmentation().GetNumberOfSegments() == 3
+
+
+def test_a_cluster_without_slurm_is_not_kept(panel, dialogs, wait_for):
+    from ContrastiveSegPanel.workflows import computers
+
+    add(panel, dialogs, wait_for, f"me@box {COMMAND} --submit")
+    assert "me@box has no sbatch" in dialogs.errors()[-1]
+    assert computers.known() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (
+            "--nodes 2",
+            "goes with --partition, --time, --gpus, --account, --sbatch, --setup, not with --nodes.",
+        ),
+        ("gpu", "not with gpu."),
+        ("--gpus two", "--gpus takes a whole number, not two."),
+        ("--partition a b", "--partition takes one value."),
+        ("--time soon", "time must be a duration as 90, 2:00:00 or 1-12:00:00, not soon."),
+        ("--setup 'module", "cannot be read"),
+    ],
+)
+def test_options_that_slurm_does_not_take_are_told_at_once(panel, dialogs, options, why):
+    from ContrastiveSegPanel.workflows import computers
+
+    dialogs.answer(f"me@login.cluster --submit {options}")
+    pick(panel.sections["segment"].ui.deviceComboBox, "Another computer…")
+    (error,) = dialogs.errors()
+    assert why in error
+    assert computers.known() == []
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ class EngineClient:
         to do themselves otherwise."""
         self.query("libraries", lambda value: None)
 
-    def submit(self, job: Job, on_event: Callable[[events.Event], None], host: Mapping[str, str] | None = None) -> str:
+    def submit(self, job: Job, on_event: Callable[[events.Event], None], host: Mapping[str, Any] | None = None) -> str:
         """Ask for ``job``, here or on another machine (``host``: its name, and how the engine is called there);
         returns its id.
 
@@ -118,7 +118,7 @@ class EngineClient:
 
         self._request({"query": name}, answer, None)
 
-    def ask_host(self, host: Mapping[str, str], on_answer: Callable[[str], None]) -> None:
+    def ask_host(self, host: Mapping[str, Any], on_answer: Callable[[str], None]) -> None:
         """Ask another machine whether it can do jobs; ``on_answer`` gets what is wrong, or ""."""
 
         def answer(event: events.Event) -> None:

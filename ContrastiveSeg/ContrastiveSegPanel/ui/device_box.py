@@ -40,10 +40,10 @@ class DeviceBox:
         """Show what there is, and what is chosen."""
         devices, known, chosen = self._session.devices, computers.known(), computers.chosen()
         self._names = ["auto", *(str(device["name"]) for device in devices)]
-        others = [(computer.name, partial(computers.choose, computer)) for computer in known]
+        others = [(computer.title, partial(computers.choose, computer)) for computer in known]
         others.append((_("Another computer…"), partial(computers.add, self._session, self.fill)))
         if chosen is not None:
-            others.append((_("Forget {computer}").format(computer=chosen.name), partial(computers.forget, chosen)))
+            others.append((_("Forget {computer}").format(computer=chosen.title), partial(computers.forget, chosen)))
         self._others, self._choices = [do for _text, do in others], len(self._names) + len(known)
         was = self._combo.blockSignals(True)
         self._combo.clear()

@@ -92,7 +92,7 @@ def title(job: TrainingJob, output: Path, computer: Computer | None = None) -> s
     """What a training is, and which other computer does it, for the user."""
     kind = _("Fine-tune") if isinstance(job, FinetuneJob) else _("Pre-train")
     budget = _("{count} steps").format(count=job.steps) if job.steps else _("{count:g} min").format(count=job.minutes)
-    where = "" if computer is None else ", " + _("on {computer}").format(computer=computer.name)
+    where = "" if computer is None else ", " + _("on {computer}").format(computer=computer.title)
     return f"{kind} {output.stem} ({job.method}, {budget}{where})"
 
 
