@@ -1,128 +1,171 @@
-"""From file to file with one network and the same windows: ours, nnU-Net's predictor, and MONAI's sliding window.
+"""From file to file with one network and the same windows: ours, nnU-Net, MONAI, MONAI Label and TotalSegmentator.
 
     python Testing/benchmarks/beside_others.py
 
-Runs in an environment with nnunetv2 (the extra bench). A network that nnU-Net plans, trained for one step, is imported
-by ``contrastiveseg import``, so that all three have its weights, its patch as window, windows that overlap by half, no
-mirroring, and float32. They take turns in one process, after a first turn that does not count: processor seconds, and
-their ratio to ours, as median and range over the turns; and the share of voxels that have the label that ours gives.
-nnU-Net's way is ``predict_from_files_sequential``. MONAI's is reading, normalizing, ``sliding_window_inference`` with
-Gaussian weights, the largest logit, and writing; the volume has the network's spacing, so nothing is resampled.
+Runs in an environment with nnunetv2, monailabel and TotalSegmentator (the extra bench). A network that nnU-Net plans
+and trains briefly is imported by ``contrastiveseg import``, so that all have its weights, its patch as window, no
+mirroring, and float32. A test volume is segmented at the network's spacing, and sampled finer, so that it is resampled
+and the label map brought back. The ways (``other_ways.py``) take turns in one process, after a first turn that does not
+count: processor seconds, and their ratio to ours, as median and range over the turns; the windows that the network saw;
+Dice over the structures; and the share of voxels that have the label that ours gives.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import other_ways
 import SimpleITK as sitk
-import torch
 from common import add_common_options, machine, processor_seconds
-from monai.inferers import sliding_window_inference
-from monai.transforms import Compose, EnsureChannelFirst, LoadImage, NormalizeIntensity, SaveImage
-from nnunet_import import Kind, nnunet_folders, nnunet_predictor, trained, write_raw
+from nnunet_import import Kind, nnunet_folders, trained, write_raw
+from other_ways import Way
 from results_file import add_run
 from tables import beside_others
+from torch import nn
 
 from contrastiveseg.api import import_checkpoint
-from contrastiveseg.checkpoints.open import open_segmenter
 from contrastiveseg.descriptions import SegmentJob
+from contrastiveseg.evaluation.metrics import measure
 from contrastiveseg.segmentation.segment import segment
 from contrastiveseg.synthetic.settings import SyntheticSettings
+from contrastiveseg.volumes.reading import read_labels
 
-#: Volume, and window.
-_SIZE, _WINDOW = (64, 96, 96), (48, 48, 48)
+#: Voxels and spacing (mm) of the volumes, and window.
+_SIZE, _SPACING, _WINDOW = (64, 96, 96), 4.0, (48, 48, 48)
+#: So many times as many voxels an axis has the finer volume.
+_FINER = 1.5
+_PACKAGES = ("nnunetv2", "monai", "monailabel", "TotalSegmentator")
+
+
+@dataclass(frozen=True)
+class Volume:
+    image: Path
+    truth: Path
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common_options(parser, "beside_others.json")
-    parser.add_argument("--repeats", type=int, default=5, help="turns (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="turns (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=40, help="of the training (default: %(default)s)")
     options = parser.parse_args()
-    settings = SyntheticSettings(size=_SIZE, spacing=(4.0, 4.0, 4.0))
+    settings = SyntheticSettings(size=_SIZE, spacing=(_SPACING,) * 3)
     kind = Kind("3d_fullres", settings=settings, widths=(16, 128), patch=_WINDOW)
     with nnunet_folders(options.threads) as work:
         raw = write_raw(kind, work / "raw" / "Dataset901_Import")
-        import_checkpoint(trained(kind, 1, work), "nnunet", work / "imported.safetensors")
-        run = _measured(work, sorted((raw / "imagesTs").iterdir())[0], options)
-    add_run(options.output, run | {"nnunetv2": version("nnunetv2"), "machine": machine(options.threads)})
+        import_checkpoint(trained(kind, options.iterations, work), "nnunet", work / "imported.safetensors")
+        image = sorted((raw / "imagesTs").iterdir())[0]
+        volume = Volume(image, raw / "labelsTs" / image.name.replace("_0000", ""))
+        volumes = [_measured(work, each, options) for each in (volume, _finer(volume, work))]
+    run = {"window": list(_WINDOW), "turns": options.repeats, "iterations": options.iterations, "volumes": volumes}
+    run |= {"versions": {name: version(name) for name in _PACKAGES}, "machine": machine(options.threads)}
+    add_run(options.output, run)
     print(beside_others(run))
     return 0
 
 
-def _measured(work: Path, image: Path, options: argparse.Namespace) -> dict[str, Any]:
-    folder = work / "one"
-    for each in (folder, work / "nnunet"):
-        each.mkdir()
-    (folder / image.name).symlink_to(image)
-    network_seconds: list[float] = []
-    reference = nnunet_predictor(work)
-    reference.use_mirroring = False
-    files = {
-        "ours": work / "ours.nii.gz",
-        "monai": work / "monai" / "case.nii.gz",
-        "nnunet": work / "nnunet" / image.name,
-    }
-    files["nnunet"] = files["nnunet"].with_name(image.name.replace("_0000", ""))
+def _finer(volume: Volume, work: Path) -> Volume:
+    """The same extent in smaller voxels."""
+    found = Volume(work / "finer_0000.nii.gz", work / "finer.nii.gz")
+    for source, target, order in (
+        (volume.image, found.image, sitk.sitkLinear),
+        (volume.truth, found.truth, sitk.sitkNearestNeighbor),
+    ):
+        coarse = sitk.ReadImage(str(source))
+        resample = sitk.ResampleImageFilter()
+        resample.SetReferenceImage(coarse)
+        resample.SetSize([round(n * _FINER) for n in coarse.GetSize()])
+        resample.SetOutputSpacing([s / _FINER for s in coarse.GetSpacing()])
+        corner = [(1 / _FINER - 1) / 2] * 3
+        resample.SetOutputOrigin(coarse.TransformContinuousIndexToPhysicalPoint(corner))
+        resample.SetInterpolator(order)
+        resample.UseNearestNeighborExtrapolatorOn()
+        sitk.WriteImage(resample.Execute(coarse), str(target))
+    return found
+
+
+def _measured(work: Path, volume: Volume, options: argparse.Namespace) -> dict[str, Any]:
+    size = sitk.ReadImage(str(volume.image)).GetSize()[::-1]
+    results = work / "x".join(map(str, size))
+    results.mkdir()
+    ways, shares = _ways(work, volume.image, results, size != _SIZE, options.threads)
+    windows = {name: _windows(way) for name, way in ways.items()}  # the turn that does not count
+    shares.clear()
+    turns = [{name: processor_seconds(way) for name, way in ways.items()} for _ in range(options.repeats)]
+    truth = read_labels(volume.truth)
+    maps = {name: read_labels(results / f"{name}.nii.gz", truth.geometry) for name in ways}
+    run: dict[str, Any] = {"volume": list(size), "network_share": round(statistics.median(shares), 3)}
+    for name in ways:
+        ratios = [turn[name] / turn["ours"] for turn in turns]
+        scores = measure(maps[name], truth, {label: str(label) for label in (1, 2, 3)})
+        run[name] = {
+            "seconds": round(statistics.median(turn[name] for turn in turns), 3),
+            "ratio": round(statistics.median(ratios), 2),
+            "range": [round(min(ratios), 2), round(max(ratios), 2)],
+            "windows": windows[name],
+            "dice": round(statistics.fmean(s.dice for s in scores if s.dice is not None), 4),
+            "agree": round(float((maps[name].array == maps["ours"].array).mean()), 6),
+        }
+    return run
+
+
+def _ways(work: Path, image: Path, results: Path, resampled: bool, threads: int) -> tuple[dict[str, Way], list[float]]:
+    """By name, each writes NAME.nii.gz; and a list to which ours adds the network's share of its seconds."""
+    shares: list[float] = []
     job = SegmentJob(
         checkpoint=str(work / "imported.safetensors"),
         input=(str(image),),
-        output=str(files["ours"]),
+        output=str(results / "ours.nii.gz"),
         precision="32",
         pieces="all",
         overwrite=True,
-        threads=options.threads,
+        threads=threads,
         device="cpu",
     )
 
     def ours() -> None:
         seconds = segment(job).seconds
-        network_seconds.append(seconds["network"] / seconds["total"])
+        shares.append(seconds["network"] / seconds["total"])
 
-    ways: dict[str, Callable[[], object]] = {
-        "ours": ours,
-        "nnunet": lambda: reference.predict_from_files_sequential(str(folder), str(work / "nnunet"), overwrite=True),
-        "monai": _monai(work / "imported.safetensors", image, files["monai"]),
+    others = {
+        "nnunet": other_ways.nnunet,
+        "monai": other_ways.monai,
+        "monai_label": other_ways.monai_label,
+        "total": functools.partial(other_ways.total_segmentator, spacing=_SPACING),
     }
-    turns = [{name: processor_seconds(way) for name, way in ways.items()} for _ in range(options.repeats + 1)][1:]
-    maps = {name: sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for name, path in files.items()}
-    run: dict[str, Any] = {"volume": list(_SIZE), "window": list(_WINDOW), "turns": options.repeats}
-    run["network_share"] = round(statistics.median(network_seconds[1:]), 3)
-    for name in ways:
-        ratios = [turn[name] / turn["ours"] for turn in turns]
-        run[name] = {
-            "seconds": round(statistics.median(turn[name] for turn in turns), 3),
-            "ratio": round(statistics.median(ratios), 2),
-            "range": [round(min(ratios), 2), round(max(ratios), 2)],
-            "agree": round(float((maps[name] == maps["ours"]).mean()), 6),
-        }
-    return run
+    if resampled:
+        del others["monai"]  # which does not resample; MONAI Label does it with MONAI's transforms
+    return {"ours": ours} | {name: way(work, image, results / f"{name}.nii.gz") for name, way in others.items()}, shares
 
 
-def _monai(checkpoint: Path, image: Path, output: Path) -> Callable[[], object]:
-    """MONAI's transforms and sliding window around the same network, as torch runs it."""
-    card, network = open_segmenter(checkpoint)
-    network.eval()
-    read = Compose([LoadImage(image_only=True), EnsureChannelFirst(), NormalizeIntensity()])
-    write = SaveImage(output.parent, "", output_dtype="uint8", separate_folder=False, print_log=False)
+def _windows(way: Way) -> int:
+    """How many windows a network of this process is given."""
+    seen: list[int] = []
+    within: list[nn.Module] = []
 
-    def work() -> None:
-        volume = read(image)
-        with torch.inference_mode():
-            # Read as (x, y, z); the network sees (z, y, x).
-            tiles = volume.permute(0, 3, 2, 1)[None].as_tensor()
-            logits = sliding_window_inference(tiles, card.plan.patch, 1, network, 0.5, mode="gaussian")
-        labels = volume[:1].clone()
-        labels[0] = logits[0].argmax(0).permute(2, 1, 0)
-        labels.meta["filename_or_obj"] = output.name
-        write(labels)
+    def enter(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if not within:  # a network, not its layers
+            seen.append(len(inputs[0]))
+        within.append(module)
 
-    return work
+    def leave(module: nn.Module, inputs: object, output: object) -> None:
+        within.pop()
+
+    hooks = [
+        nn.modules.module.register_module_forward_pre_hook(enter),
+        nn.modules.module.register_module_forward_hook(leave),
+    ]
+    way()
+    for hook in hooks:
+        hook.remove()
+    return sum(seen)
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ def write_raw(kind: Kind, folder: Path) -> Path:
     """Synthetic volumes in nnU-Net's layout; the last ones are for testing."""
     synthetic = folder / "synthetic"
     write_dataset(synthetic, _TRAINED + _TESTED, 0, kind.settings)
-    for name in ("imagesTr", "labelsTr", "imagesTs"):
+    for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
         (folder / name).mkdir()
     draw = np.random.default_rng(0)
     for case, image in enumerate(sorted((synthetic / "imagesTr").iterdir())):
@@ -192,13 +192,12 @@ def write_raw(kind: Kind, folder: Path) -> Path:
             if kind.masked:
                 array = np.where(_body(truth), np.maximum(array, 1), 0)
             _write(array, truth, kind.stored, target / f"case_{case}_{channel:04}.nii.gz")
-        if case < _TRAINED:
-            array = sitk.GetArrayFromImage(truth)
-            _write(array, truth, kind.stored, folder / "labelsTr" / f"case_{case}.nii.gz")
-    labels = json.loads((synthetic / "dataset.json").read_text())["labels"]
-    described: dict[str, Any] = {"labels": labels}
+        labels = folder / ("labelsTr" if case < _TRAINED else "labelsTs")
+        _write(sitk.GetArrayFromImage(truth), truth, kind.stored, labels / f"case_{case}.nii.gz")
+    names = json.loads((synthetic / "dataset.json").read_text())["labels"]
+    described: dict[str, Any] = {"labels": names}
     if kind.regions:
-        first, second, third = (name for name in labels if name != "background")
+        first, second, third = (name for name in names if name != "background")
         regions = {"background": 0, "all": [1, 2, 3], second: [2, 3], third: 3}
         described = {
             "labels": regions,

@@ -75,9 +75,9 @@ def main() -> int:
 
 
 def _random_segmenter(volume: Path, folder: Path) -> Path:
-    from segment_time import _random_segmenter
+    from segment_time import random_segmenter  # loads the engine, which is not to be there when the panel opens
 
-    return _random_segmenter(volume, folder / "random.safetensors")
+    return random_segmenter(volume, folder / "random.safetensors")
 
 
 def _fresh(options: argparse.Namespace, checkpoint: Path) -> dict[str, Any]:

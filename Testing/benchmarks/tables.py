@@ -146,13 +146,29 @@ def flat_tiles(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def beside_others(run: dict[str, Any]) -> str:
-    """Of ``beside_others.py``: processor seconds from file to file, and relative to ours."""
-    names = {"ours": "ours", "nnunet": "nnU-Net's predictor", "monai": "MONAI's sliding window"}
-    rows = []
-    for key, name in names.items():
-        ratio = "{:.2f} ({:.2f}-{:.2f})".format(run[key]["ratio"], *run[key]["range"])
-        rows.append([name, f"{run[key]['seconds']:.2f}", ratio, f"{run[key]['agree']:.4f}"])
-    return markdown(["From file to file", "CPU seconds", "Relative to ours (range)", "Voxels as ours"], rows)
+    """Of ``beside_others.py``: processor seconds from file to file, relative to ours, and Dice, by volume."""
+    names = {
+        "ours": "ours",
+        "monai": "MONAI's sliding window",
+        "monai_label": "MONAI Label's task",
+        "nnunet": "nnU-Net's predictor",
+        "total": "TotalSegmentator's pipeline",
+    }
+    rows = [
+        [name, *(cell for volume in run["volumes"] for cell in _beside(volume.get(key)))] for key, name in names.items()
+    ]
+    columns = ["From file to file"]
+    for volume in run["volumes"]:
+        size = "x".join(map(str, volume["volume"]))
+        columns += [f"{size}: CPU seconds", "relative to ours (range)", "Dice", "voxels as ours"]
+    return markdown(columns, rows)
+
+
+def _beside(way: dict[str, Any] | None) -> list[str]:
+    if way is None:
+        return ["-"] * 4
+    ratio = "{:.2f} ({:.2f}-{:.2f})".format(way["ratio"], *way["range"])
+    return [f"{way['seconds']:.2f}", ratio, f"{way['dice']:.3f}", f"{way['agree']:.4f}"]
 
 
 def beside_trainer(run: dict[str, Any]) -> str:

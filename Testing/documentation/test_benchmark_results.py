@@ -12,7 +12,7 @@ sys.path.insert(0, str(BENCHMARKS))
 
 import dice  # noqa: E402
 from results_file import CASES, add_run, is_finished, read_runs, write_report  # noqa: E402
-from tables import demo_seeds, pieces  # noqa: E402
+from tables import beside_others, demo_seeds, pieces  # noqa: E402
 
 SCORED = [path for path in sorted((BENCHMARKS / "results").glob("*.json")) if any(CASES in r for r in read_runs(path))]
 
@@ -69,8 +69,19 @@ def test_the_demo_s_table_says_by_seed_who_is_ahead_and_what_was_missed():
     ]
 
 
+def test_a_way_that_does_not_resample_has_no_figures_of_the_finer_volume():
+    way = {"seconds": 2.0, "ratio": 1.5, "range": [1.4, 1.6], "dice": 0.9, "agree": 0.99}
+    names = ("ours", "monai_label", "nnunet", "total")
+    finer = {"volume": [3, 4, 4], **dict.fromkeys(names, way)}
+    table = beside_others({"volumes": [{**finer, "volume": [2, 3, 3], "monai": way}, finer]})
+    assert "| 2x3x3: CPU seconds |" in table
+    figures = "| 2.00 | 1.50 (1.40-1.60) | 0.900 | 0.9900 |"
+    assert f"| MONAI's sliding window {figures} - | - | - | - |" in table
+    assert f"| nnU-Net's predictor {figures}{figures[1:]}" in table
+
+
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
 def test_benchmarks_can_be_imported(path):
-    if path.stem == "nnunet_trainer":
-        pytest.importorskip("nnunetv2")
+    if package := {"nnunet_trainer": "nnunetv2", "monailabel_task": "monailabel"}.get(path.stem):
+        pytest.importorskip(package, reason="for comparisons only: contrastiveseg[bench]")
     importlib.import_module(path.stem)
