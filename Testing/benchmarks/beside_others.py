@@ -38,7 +38,9 @@ from contrastiveseg.synthetic.settings import SyntheticSettings
 from contrastiveseg.volumes.reading import read_labels
 
 #: Voxels and spacing (mm) of the volumes, and window.
-_SIZE, _SPACING, _WINDOW = (64, 96, 96), 4.0, (48, 48, 48)
+_SIZE, _SPACING, _WINDOW = (64, 72, 72), 4.0, (48, 48, 48)
+#: How volumes lie in files, and as TotalSegmentator turns them.
+_STORED = "RAS"
 #: So many times as many voxels an axis has the finer volume.
 _FINER = 1.5
 _PACKAGES = ("nnunetv2", "monai", "monailabel", "TotalSegmentator")
@@ -54,13 +56,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common_options(parser, "beside_others.json")
     parser.add_argument("--repeats", type=int, default=3, help="turns (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, default=40, help="of the training (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=25, help="of the training (default: %(default)s)")
     options = parser.parse_args()
     settings = SyntheticSettings(size=_SIZE, spacing=(_SPACING,) * 3)
-    kind = Kind("3d_fullres", settings=settings, widths=(16, 128), patch=_WINDOW)
+    kind = Kind("3d_fullres", settings=settings, stored=_STORED, widths=(16, 128), patch=_WINDOW)
     with nnunet_folders(options.threads) as work:
         raw = write_raw(kind, work / "raw" / "Dataset901_Import")
-        import_checkpoint(trained(kind, options.iterations, work), "nnunet", work / "imported.safetensors")
+        archive = trained(kind, options.iterations, work)
+        import_checkpoint(archive, "nnunet", work / "imported.safetensors", orientation=_STORED)
         image = sorted((raw / "imagesTs").iterdir())[0]
         volume = Volume(image, raw / "labelsTs" / image.name.replace("_0000", ""))
         volumes = [_measured(work, each, options) for each in (volume, _finer(volume, work))]
@@ -151,7 +154,7 @@ def _windows(way: Way) -> int:
     within: list[nn.Module] = []
 
     def enter(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if not within:  # a network, not its layers
+        if not within and tuple(inputs[0].shape[2:]) == _WINDOW:  # a network, not its layers
             seen.append(len(inputs[0]))
         within.append(module)
 

@@ -36,13 +36,14 @@ class SegmentationTask(BasicInferTask):
         names = [label.name for label in card.labels]
         super().__init__(None, network, InferType.SEGMENTATION, names, 3, "", roi_size=card.plan.patch)
         self.spacing = card.plan.spacing
+        self.axes = card.plan.conventions.orientation[::-1]  # arrays lie as (z, y, x)
 
     def pre_transforms(self, data: Any = None) -> Sequence[Callable[..., Any]]:
         return [
             LoadImaged("image"),
             EnsureTyped("image", device=data.get("device") if data else None),
             EnsureChannelFirstd("image"),
-            Orientationd("image", axcodes="SPL", labels=None),  # (z, y, x) of a file's (L, P, S)
+            Orientationd("image", axcodes=self.axes, labels=None),
             Spacingd("image", pixdim=self.spacing),
             NormalizeIntensityd("image"),
         ]
