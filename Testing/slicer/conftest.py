@@ -159,12 +159,16 @@ def kept(warm_workers: list[Any], _honest: None, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def module(_honest: None) -> Iterator[Any]:
+def module(_honest: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The panel, loaded from its file and shown; the value is ``slicer.modules.ContrastiveSegWidget``."""
     import slicer
     from bench import scripted
+    from ContrastiveSegPanel.engine import client
     from PySide6 import QtCore
 
+    # A training that gave way, as it does in Slicer, would hardly begin while other tests keep the machine busy.
+    new_client = client.EngineClient
+    monkeypatch.setattr(client, "EngineClient", lambda low_priority=False: new_client())
     loaded = scripted.load(MODULE)
     slicer.app._complete_startup()
     slicer.util.selectModule("ContrastiveSeg")
