@@ -47,7 +47,7 @@ from distance_tables import by_kind, candidates, of_few
 from results_file import add_run, is_finished, read_runs
 from scipy import ndimage
 from scipy.stats import spearmanr
-from torch import Tensor, nn
+from torch import nn
 
 from contrastiveseg.checkpoints.familiarity import Familiarity
 from contrastiveseg.descriptions import FinetuneJob
@@ -58,7 +58,7 @@ from contrastiveseg.jobs.run import run
 from contrastiveseg.networks.segmenter import Segmenter
 from contrastiveseg.segmentation import predictor as predicting
 from contrastiveseg.segmentation.predictor import Prediction, Predictor
-from contrastiveseg.segmentation.tile_features import TileFeatures, moments
+from contrastiveseg.segmentation.tile_features import Moments, TileFeatures, moments, over_tiles
 from contrastiveseg.serialization import to_json
 from contrastiveseg.training import familiarity
 from contrastiveseg.volumes.reading import read_labels, read_volume
@@ -240,16 +240,16 @@ def _cost(options: argparse.Namespace) -> str:
 def _before_norms(network: Segmenter) -> Iterator[Callable[[], list[list[float]]]]:
     """Reads what each instance norm takes away: its channels' logarithmic deviations, and means over them."""
     norms = [part for part in network.modules() if isinstance(part, nn.InstanceNorm3d)]
-    seen: list[list[Tensor]] = [[] for _ in norms]
+    seen: list[list[Moments]] = [[] for _ in norms]
 
-    def reading(kept: list[Tensor]) -> Callable[[nn.Module, Any], None]:
+    def reading(kept: list[Moments]) -> Callable[[nn.Module, Any], None]:
         return lambda norm, given: kept.append(moments(given[0]))
 
     def levels() -> list[list[float]]:
         made = []
-        for mean, square in (torch.cat(kept).mean(0).chunk(2) for kept in seen):
-            deviation = (square - mean * mean).clamp_min(1e-12).sqrt()
-            made.append([*(mean / deviation).tolist(), *deviation.log().tolist()])
+        for mean, deviation in (over_tiles(kept) for kept in seen):
+            deviation = np.maximum(deviation, 1e-6)
+            made.append([*(mean / deviation).tolist(), *np.log(deviation).tolist()])
         return made
 
     handles = [norm.register_forward_pre_hook(reading(kept)) for norm, kept in zip(norms, seen, strict=True)]

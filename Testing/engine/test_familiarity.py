@@ -21,7 +21,7 @@ from contrastiveseg.errors import InputError
 from contrastiveseg.events import Event, Log
 from contrastiveseg.jobs.run import run
 from contrastiveseg.segmentation.predictor import Predictor
-from contrastiveseg.segmentation.tile_features import TileFeatures
+from contrastiveseg.segmentation.tile_features import TileFeatures, moments, over_tiles
 from contrastiveseg.segmentation.tiles import fit_tiles, thinned
 from contrastiveseg.training import familiarity
 from contrastiveseg.volumes.origin import read_distance, read_origin, with_distance
@@ -89,6 +89,18 @@ def test_features_are_moments_of_the_whole_pyramid_over_all_tiles(sharp, image):
     network(tiles[:1])
     assert found.levels() == levels, "outside nothing is read"
     assert TileFeatures().levels() == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize(("shape", "step"), [((8, 6, 8, 10), 1), ((40, 5, 7, 9), 1), ((8, 40, 48, 48), 2)])
+def test_moments_are_those_of_the_voxels_however_maps_lie(shape, step, layout, dtype):
+    random = torch.Generator().manual_seed(0)
+    calls = [torch.randn(count, *shape, generator=random).relu().to(dtype) for count in (2, 1)]
+    mean, deviation = over_tiles([moments(maps.to(memory_format=layout)) for maps in calls])
+    voxels = torch.cat(calls).double()[:, :, ::step, ::step, ::step].transpose(0, 1).flatten(1)
+    np.testing.assert_allclose(mean, voxels.mean(1), atol=1e-6)
+    np.testing.assert_allclose(deviation, voxels.std(1, correction=0), atol=1e-5)
 
 
 def test_mirrored_copies_do_not_count(sharp, image):

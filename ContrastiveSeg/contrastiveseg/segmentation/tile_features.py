@@ -6,9 +6,11 @@ They are read from the pass that segments the volume anyway, and stay on its dev
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,13 +18,23 @@ from ..networks.segmenter import Segmenter
 
 #: Of larger maps every so manieth voxel along each axis is read, so that about as many remain.
 _VOXELS = 2**15
+#: As many numbers of bfloat16 a vector of the processor holds.
+_NARROW = 32
+
+
+class Moments(NamedTuple):
+    """Of so many ``tiles`` together, the mean and variance of each channel in each of P equal parts: (P, C) float32."""
+
+    tiles: int
+    means: Tensor
+    variances: Tensor
 
 
 class TileFeatures:
     """The moments of a network's maps of each tile: of those that its decoder blocks take and make."""
 
     def __init__(self) -> None:
-        self._seen: list[list[list[Tensor]]] = []
+        self._seen: list[list[Moments]] = []
         self._copies = 1
 
     @contextmanager
@@ -34,11 +46,17 @@ class TileFeatures:
                 Only the first counts, as there were no mirrored ones in training.
         """
         blocks = list(network.backbone.decoder)
-        self._seen, self._copies = [[] for _ in blocks], copies
-        handles = [
-            block.register_forward_hook(_noting(seen, first=block is blocks[0]))
-            for block, seen in zip(blocks, self._seen, strict=True)
-        ]
+        self._seen, self._copies = [], copies
+        maps: list[Tensor] = []
+
+        def note(block: nn.Module, given: tuple[Tensor, Tensor], made: Tensor) -> None:
+            maps.extend((*(given if block is blocks[0] else given[1:]), made))
+            if block is blocks[-1]:
+                # All maps at once, which takes less time than block by block: the code is still in the cache.
+                self._seen.append([moments(one) for one in maps])
+                maps.clear()
+
+        handles = [block.register_forward_hook(note) for block in blocks]
         try:
             yield
         finally:
@@ -51,32 +69,38 @@ class TileFeatures:
         The bottleneck comes first, then the encoder's and the decoder's map of each level, deepest first. Empty where
         no tile was seen.
         """
-        if not self._seen or not all(self._seen):
-            return []
-        kept = [map_ for seen in self._seen for map_ in zip(*seen[:: self._copies], strict=True)]
-        means = [torch.cat(tiles).mean(0) for tiles in kept]
-        # All at once: each copy from a GPU waits for it.
-        found = torch.cat(means).cpu().split([len(level) for level in means])
-        levels = []
-        for mean, square in (level.chunk(2) for level in found):
-            deviation = (square - mean * mean).clamp_min(0).sqrt()
-            levels.append([*mean.tolist(), *deviation.tolist()])
-        return levels
+        found = [over_tiles(map_) for map_ in zip(*self._seen[:: self._copies], strict=True)]
+        return [[*mean.tolist(), *deviation.tolist()] for mean, deviation in found]
 
 
-def _noting(seen: list[list[Tensor]], first: bool) -> Callable[[nn.Module, tuple[Tensor, Tensor], Tensor], None]:
-    """A hook of a decoder block, which takes the map from below, noted only of the ``first``, and the encoder's."""
-
-    def note(block: nn.Module, given: tuple[Tensor, Tensor], made: Tensor) -> None:
-        seen.append([moments(one) for one in (*(given if first else given[1:]), made)])
-
-    return note
-
-
-def moments(maps: Tensor) -> Tensor:
-    """(B, 2C): means of each channel of ``maps`` (B, C, *spatial) and of its squares, in float32."""
-    axes = maps.dim() - 2
+def moments(maps: Tensor) -> Moments:
+    """Those of each channel of ``maps`` (B, C, *spatial)."""
+    axes, channels = maps.dim() - 2, maps.shape[1]
     step = max(1, math.ceil((math.prod(maps.shape[2:]) / _VOXELS) ** (1 / axes)))
-    some = maps[(slice(None), slice(None)) + axes * (slice(None, None, step),)].float()
-    spatial = tuple(range(2, 2 + axes))
-    return torch.cat([some.mean(spatial), some.square().mean(spatial)], 1)
+    some = maps if step == 1 else maps[(slice(None), slice(None)) + axes * (slice(None, None, step),)]
+    if maps.device.type != "cpu":
+        over = (0, *range(2, 2 + axes))
+        mean = some.mean(over, dtype=torch.float32)
+        return Moments(len(maps), mean[None], (some.float().square().mean(over) - mean * mean)[None])
+    # One kernel, that of batch norm: several small ones take as long again as they compute.
+    if maps.is_contiguous():
+        some, parts = some.contiguous(), 1
+    else:
+        some = some.movedim(1, -1).reshape(-1, channels)
+        # Where the channels of a voxel do not fill a vector of the processor, several voxels do: twice as fast.
+        parts = math.gcd(len(some), 512 // channels) if channels < _NARROW else 1
+        some = some.view(-1, parts * channels)
+    unused = torch.zeros(2, parts * channels)
+    mean, variance = torch.batch_norm_update_stats(some, unused[0], unused[1], 0.0)
+    return Moments(len(maps), mean.view(parts, channels), variance.view(parts, channels))
+
+
+def over_tiles(tiles: Sequence[Moments]) -> tuple[np.ndarray, np.ndarray]:
+    """(C,): mean and deviation of each channel over all tiles."""
+    # Each copy from a GPU waits for it.
+    means = torch.cat([each.means for each in tiles]).cpu().numpy().astype(np.float64)
+    variances = torch.cat([each.variances for each in tiles]).cpu().numpy()
+    counts = np.array([each.tiles / len(each.means) for each in tiles for _ in each.means])
+    shares = counts / counts.sum()
+    mean = shares @ means
+    return mean, np.sqrt(np.maximum(shares @ (variances + means * means) - mean * mean, 0))
