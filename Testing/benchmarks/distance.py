@@ -228,10 +228,11 @@ def _cost(options: argparse.Namespace) -> str:
         for one in val:
             plain.append(processor_seconds(partial(predictor.logits, one)))
             reading.append(processor_seconds(partial(predictor.logits, one, features=TileFeatures())))
+    ratio = statistics.median(after / before for before, after in zip(plain, reading, strict=True))
     whole = sum(processor_seconds(partial(predictor.features, one, 8)) for one in cases)
     size = len(json.dumps(to_json(predictor.card.familiarity)))
     return (
-        f"A volume {statistics.median(plain):.3f} s, with its features {statistics.median(reading):.3f} s; all "
+        f"A volume {statistics.median(plain):.3f} s, with its features {ratio:.3f} times that; all "
         f"{len(cases)} cases {whole:.2f} s; {size / 1000:.1f} KB of the card"
     )
 
