@@ -71,7 +71,8 @@ def test_a_preset_survives_the_checkpoint_header() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "patch", "message"), [("huge", (32, 32, 32), "tiny, base, large"), ("tiny", (5, 7, 7), "multiples of 16")]
+    ("size", "patch", "message"),
+    [("huge", (32, 32, 32), "tiny, base, large"), ("tiny", (5, 7, 7), "has 5x7x7 voxels, too few.*finer --resolution")],
 )
 def test_what_has_no_preset_is_refused(size, patch, message) -> None:
     with pytest.raises(InputError, match=message):

@@ -114,8 +114,8 @@ def preset(
     strides, kernels = plan_strides(patch_shape, spacing, len(widths) - 1)
     if not strides:
         raise InputError(
-            f"A training patch of {'x'.join(map(str, patch_shape))} voxels is too small or odd to be halved. "
-            "Choose sizes that are multiples of 16."
+            f"At {' x '.join(f'{s:.3g}' for s in spacing)} mm a training patch has {'x'.join(map(str, patch_shape))} "
+            "voxels, too few to be halved. Give larger volumes, or a finer --resolution."
         )
     levels = len(strides)
     arguments = {"widths": list(widths[: levels + 1]), "strides": strides, "kernels": kernels}
