@@ -199,6 +199,9 @@ def test_volumes_a_folder_below_each_patient(tmp_path):
         CaseFiles(p, (tmp_path / p / f"anat/{p}_T1w.nii.gz",), tmp_path / p / f"anat/{p}_T1w_seg.nii.gz")
         for p in ("p1", "p2")
     ]
+    touch(tmp_path / "sourcedata" / "p1", "raw.nii.gz")
+    with pytest.raises(InputError, match="sourcedata holds volumes in p1"):
+        find_cases([tmp_path])
     touch(tmp_path / "p2" / "func", "bold.nii.gz")
     with pytest.raises(InputError, match="p2 holds volumes in anat and func"):
         find_cases([tmp_path])

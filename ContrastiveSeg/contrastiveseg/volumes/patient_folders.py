@@ -51,7 +51,8 @@ def patients_in(folder: Path, declared: Sequence[str] = ()) -> list[Patient]:
         elif below := _folders_of_images(own):
             deeper[own] = below
     for own, below in deeper.items():
-        if patients or len(below) > 1:
+        # A folder that repeats the patients' names is a copy of the data set (sourcedata/p01), and no patient.
+        if patients or len(below) > 1 or (folder / below[0].name) in deeper:
             raise InputError(
                 f"{own} holds volumes in {' and '.join(str(f.relative_to(own)) for f in below[:2])}. If it is a "
                 "patient, move its volume into the folder itself; if not, move it elsewhere. Or list the cases in a "
