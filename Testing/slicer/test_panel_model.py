@@ -26,7 +26,7 @@ def test_the_button_says_why_it_is_disabled(drive, scene, models):
 
 def test_a_pre_trained_checkpoint_says_what_it_is_good_for(drive, screenshot, module):
     drive.choose("macl-3d-tiny")
-    assert drive.model.adviceLabel.text.startswith("Fine-tune me first")
+    assert drive.model.adviceLabel.text.startswith("Fine-tune it first")
     assert drive.shell.fineTuneSection.collapsed
     screenshot(module.parent, "model-pre-trained")
     drive.model.adviceButton.click()

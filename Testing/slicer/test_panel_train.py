@@ -98,6 +98,9 @@ def test_fine_tuning_goes_on_when_the_scene_is_closed_and_leaves_the_next_one_al
     assert [line for line in said if line.startswith("CT-1: Dice ")]
     assert trainer.column(3) == ["", ""]
     trainer.files_gone()
+    # What was said of a training that has ended does not go into the next scene.
+    slicer.mrmlScene.Clear(0)
+    assert trainer.tune.fineTuneStatusLabel.text == ""
 
 
 def test_the_scene_closed_while_writing_leaves_nothing(trainer):

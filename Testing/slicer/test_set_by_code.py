@@ -11,7 +11,7 @@ def test_a_checkpoint_set_in_the_box_is_chosen(drive):
     combo = drive.model.checkpointComboBox
     combo.setCurrentIndex(combo.findText("macl-3d-tiny (pre-trained)"))
     assert drive.session.checkpoint.name == "macl-3d-tiny"
-    assert drive.model.adviceLabel.text.startswith("Fine-tune me first")
+    assert drive.model.adviceLabel.text.startswith("Fine-tune it first")
     assert json.loads(drive.session.parameters.mrml.GetParameter("checkpoint")) == "macl-3d-tiny.safetensors"
 
 

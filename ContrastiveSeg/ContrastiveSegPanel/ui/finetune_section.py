@@ -102,6 +102,8 @@ class FineTuneSection(TrainingSection):
         self._parts.stop()
         self._label_next.cancel()
         self._conversion.stop()
+        if not self.task.busy:  # what is said there is of volumes that are gone
+            self.set_status("")
 
     def cleanup(self) -> None:
         # What follows, and the widgets, which live a little longer, would start it anew.

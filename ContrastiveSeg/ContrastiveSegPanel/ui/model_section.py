@@ -202,7 +202,7 @@ def _advice(entry: Entry | None) -> str:
     if entry.card is None:
         return entry.problem
     if not entry.segments:
-        return _("Fine-tune me first: I was only pre-trained and know no labels yet. A few labeled volumes are enough.")
+        return _("Fine-tune it first: only pre-trained, it knows no labels yet. A few labeled volumes are enough.")
     return ""
 
 
