@@ -188,9 +188,11 @@ class PreviewSection(JobSection):
             if overlaps and not self.session.confirm(question):
                 return
             self._previewing.take(strokes, volume)
-            self.set_status(
-                _("Taken into {name}. What you had painted is as you painted it.").format(name=strokes.GetName())
+            text = _(
+                "Taken into {name}. What you had painted is as you painted it. Correct it, then set its status to "
+                "Completed: only then is it learned from."
             )
+            self.set_status(text.format(name=strokes.GetName()))
         except InputError as problem:
             self.session.report(problem)
         self._watch.pass_over()
