@@ -104,6 +104,11 @@ def test_a_pre_trained_network_meets_thick_slices_as_a_fresh_one_would() -> None
     fresh, _ = choose_network("unet", "tiny", 3, CINE, CPU)
     assert for_thick_slices(cubes, CINE) == replace(fresh, in_channels=1)
     assert fresh.arguments["strides"][0] == [1, 2, 2]
+    few = replace(CINE, spacing=(1.5, 1.5, 1.5), shape=(12, 128, 128))
+    slab = for_thick_slices(cubes, few)
+    assert build(slab).total_stride == (2, 8, 8)
+    assert {tuple(kernel) for kernel in slab.arguments["kernels"]} == {(3, 3, 3)}
+    assert for_thick_slices(cubes, replace(few, shape=(16, 128, 128))) == cubes
     even = replace(CINE, spacing=(2.9, 1.5, 1.5))
     fewer_levels = preset("tiny", 3, 1, (16, 16, 16), (1.0, 1.0, 1.0))
     assert len(fewer_levels.arguments["strides"]) == 2

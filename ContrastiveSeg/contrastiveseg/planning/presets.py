@@ -65,15 +65,21 @@ def _fitting_unet(size: NetworkSize, dimensions: Literal[2, 3], fingerprint: Fin
 
 
 def for_thick_slices(spec: NetworkSpec, seen: Fingerprint) -> NetworkSpec:
-    """A pre-trained 3D U-Net for data like ``seen``: across thick or single slices it halves and looks as a fresh one.
+    """A pre-trained 3D U-Net for data like ``seen``: across thick, single or few slices it halves and looks as a fresh
+    one.
 
-    Pre-trained on cubes of voxels, it would merge slices that show different anatomy, and repeat single ones. ``spec``
-    itself where slices are neither, or a fresh network would have other levels, or halve or look farther anywhere.
+    Pre-trained on cubes of voxels, it would merge slices that show different anatomy, repeat single ones, and pad few
+    to a multiple of its strides. ``spec`` itself where slices are none of these, or a fresh network would have other
+    levels, or halve or look farther anywhere.
     """
-    even = min(seen.shape) > 1 and max(seen.spacing) < THICK * min(seen.spacing)
-    if spec.name != "unet" or spec.dimensions != 3 or even:
+    if spec.name != "unet" or spec.dimensions != 3:
         return spec
-    fresh = _fitting_unet(size_of(build(spec)), 3, seen).arguments
+    network = build(spec)
+    patch = fit_patch(seen.shape, PatchRule(network.total_stride), PATCH_VOXELS[3, size_of(network)])
+    few = any(n > full for n, full in zip(patch, seen.shape, strict=True))
+    if not few and max(seen.spacing) < THICK * min(seen.spacing):
+        return spec
+    fresh = _fitting_unet(size_of(network), 3, seen).arguments
     levels = len(spec.arguments["strides"])
     pairs = [*zip(fresh["strides"], spec.arguments["strides"], strict=False)]
     pairs += zip(fresh["kernels"], spec.arguments.get("kernels") or [[3, 3, 3]] * (levels + 1), strict=False)

@@ -114,8 +114,8 @@ def _told(seen: Fingerprint, run: Run) -> Fingerprint:
 
 def _thick_slices(name: str) -> str:
     return (
-        f"The slices are thick or single: {name}, pre-trained on cubes of voxels, halves later across them, and "
-        "its kernels there are summed."
+        f"The slices are thick, single or few: {name}, pre-trained on cubes of voxels, halves later across them, and "
+        "its kernels are summed where they become shorter."
     )
 
 
