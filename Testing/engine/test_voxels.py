@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from contrastiveseg.contrast.voxels import apart, strata, stratified_voxels, voxel_features
+from contrastiveseg.contrast.voxels import apart, cell_features, strata, stratified_voxels, voxel_features
 
 CPU = torch.device("cpu")
 
@@ -67,3 +67,18 @@ def test_neighbors_are_no_negatives():
     same_volume = apart(voxels, torch.tensor([3, 3]), 8)
     assert not same_volume[:3, 3:].any()
     assert torch.equal(same_volume[:3, :3], allowed[:3, :3])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_cells_of_maps_and_their_gradient_lie_as_the_maps(layout):
+    random = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, 3, 4, 5, 6, generator=random).to(memory_format=layout).requires_grad_()
+    cells = torch.randint(120, (2, 7), generator=random)
+    found, seen = cell_features(maps, cells), []
+    assert torch.equal(found, torch.stack([maps[i].flatten(1)[:, cells[i]].T for i in range(2)]))
+    passed_on = maps.mul(1)  # the gradient of a leaf would be copied to the layout that the leaf has
+    passed_on.register_hook(seen.append)
+    cell_features(passed_on, cells).sum().backward()
+    (gradient,) = seen
+    assert gradient.is_contiguous(memory_format=layout)
+    assert float(gradient.sum()) == 2 * 7 * 3

@@ -46,8 +46,17 @@ def voxel_features(maps: Tensor, voxels: Tensor) -> Tensor:
     index = torch.zeros_like(voxels[..., 0])
     for axis, length in enumerate(maps.shape[2:]):
         index = index * length + voxels[..., axis]
-    flat = maps.flatten(2)
-    return flat.gather(2, index.unsqueeze(1).expand(-1, flat.shape[1], -1)).transpose(1, 2)
+    return cell_features(maps, index)
+
+
+def cell_features(maps: Tensor, cells: Tensor) -> Tensor:
+    """(B, N, C): what ``maps`` (B, C, *shape) hold in their ``cells`` (B, N), counted in array order."""
+    flat, index = maps.flatten(2), cells.unsqueeze(-1).expand(-1, -1, maps.shape[1])
+    rows = flat.transpose(1, 2)
+    if rows.is_contiguous():
+        # Channels lie last, and so they do in this gradient: norms are slow where maps and gradients lie otherwise.
+        return rows.gather(1, index)
+    return flat.gather(2, index.transpose(1, 2)).transpose(1, 2)
 
 
 def apart(voxels: Tensor, cases: Tensor, distance: float) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..contrast.balanced_contrast import balanced_contrast
 from ..contrast.heads import point_head
 from ..contrast.label_contrast import balanced_cells
+from ..contrast.voxels import cell_features
 from ..data.augment_spatial import SpatialSettings, augment_spatial
 from ..data.batch import Batch
 from ..data.sampling import PatchSource, crop_start, stacked_missing
@@ -169,8 +170,7 @@ class SyntheticLabels(Method):
         grid, count = features.shape[2:], len(labels)
         known = F.interpolate(labels.unsqueeze(1).float(), size=grid, mode="nearest-exact").long().flatten(1)
         cells = balanced_cells(known, self.settings.points)
-        index = cells.repeat(2, 1).unsqueeze(1).expand(-1, features.shape[1], -1)
-        rows = head(features.flatten(2).gather(2, index).transpose(1, 2))
+        rows = head(cell_features(features, cells.repeat(2, 1)))
         chosen = known.gather(1, cells)
         losses = [
             balanced_contrast(torch.cat([rows[i], rows[count + i]]), chosen[i].repeat(2), self.settings.temperature)
