@@ -177,23 +177,6 @@ def acdc() -> str:
     return markdown(columns, [(name, g.dice(), g.distances(0), g.processor_minutes()) for name, g in groups])
 
 
-def starters() -> str:
-    """Scratch and the starters in a minute of fine-tuning or less."""
-    sets = [
-        Group("LA_half", "scratch", 400, resolution="auto"),
-        Group("Hippocampus", "scratch", 50, resolution="auto"),
-    ]
-    starts = {"From scratch": None} | STARTERS
-    rows = []
-    for name, start in starts.items():
-        groups = [replace(at, row="starter", starter=start) if start else at for at in sets]
-        rows.append((name, *(value for g in groups for value in (g.dice(), g.distances(1), g.processor_minutes()))))
-    columns = ["Dice on held-out cases"]
-    for task in ("Left atrium, 4 labels, 400 steps", "Hippocampus, 10 labels, 50 steps"):
-        columns += [task, "HD95, ASSD (mm)", "CPU minutes"]
-    return markdown(columns, rows)
-
-
 #: Sets in words, and minutes of two cores.
 BUDGETS = {
     "LA_half": "Left atrium, 4 labels",
@@ -218,6 +201,32 @@ def budgets() -> str:
             rows.append((f"{words}: {start}", short.dice(), middle.dice(), middle.distances(1), long.dice()))
     half, two, ten = (f"{minutes:g} min" for minutes in MINUTES)
     return markdown(("Dice on held-out cases after", half, two, f"HD95, ASSD (mm), {two}", ten), rows)
+
+
+def starters() -> str:
+    """The starters beside scratch, after the minutes in which they differ most."""
+    rows = []
+    for name, digits in ({"From scratch": None} | STARTERS).items():
+        atrium, other = budget("LA_half", digits, 2.0), budget("Hippocampus", digits, 0.5)
+        rows.append((name, *(value for group in (atrium, other) for value in (group.dice(), group.distances(1)))))
+    columns = ["Dice on held-out cases"]
+    for task in ("Left atrium, 4 labels, 2 min", "Hippocampus, 10 labels, 0.5 min"):
+        columns += [task, "HD95, ASSD (mm)"]
+    return markdown(columns, rows)
+
+
+def more_labels() -> str:
+    """Scratch and the default starter on the left atrium with more labels, after two minutes."""
+    rows = []
+    for share, labels in (("5", 4), ("10", 8), ("20", 16)):
+        scratch, starter = (
+            replace(budget("LA_half", digits, 2.0), labeled=f"labelled_{share}") for digits in (None, DEFAULT)
+        )
+        rows.append(
+            (str(labels), *(value for group in (scratch, starter) for value in (group.dice(), group.distances(1))))
+        )
+    distances = "HD95, ASSD (mm)"
+    return markdown(("Left atrium, 2 min: labels", "from scratch", distances, "default starter", distances), rows)
 
 
 def slice_groups() -> list[tables.SliceGroup]:
@@ -324,6 +333,7 @@ TABLES: dict[str, Callable[[], str]] = {
         unlabeled,
         acdc,
         starters,
+        more_labels,
         budgets,
         labeled_slices,
         nnunet,

@@ -142,3 +142,13 @@ def test_a_session_removes_its_files_when_its_processes_are_gone(new_worker, wai
     session.close()
     assert folder.exists()
     wait_for(lambda: not folder.exists() and not any(map(alive, pids)))
+
+
+def test_the_process_that_trains_gives_way_to_the_one_that_segments(new_worker, monkeypatch):
+    from ContrastiveSegPanel.engine import client
+    from ContrastiveSegPanel.workflows.session import Session
+
+    asked, segmenting = [], new_worker()
+    monkeypatch.setattr(client, "EngineClient", lambda **options: asked.append(options) or new_worker())
+    Session(segmenting).close()
+    assert asked == [{"low_priority": True}]

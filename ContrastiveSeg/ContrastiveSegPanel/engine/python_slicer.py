@@ -33,7 +33,7 @@ def _waiting() -> dict[str, str]:
     """How long OpenMP's threads spin for one another before they sleep, unless the user has chosen.
 
     One process trains, one segments, and Slicer draws: threads that spin for long, as they do by default, keep the
-    others' from the very processors that they wait for. Threads that never spin train half as fast
+    others' from the very processors that they wait for. Threads that never spin take a quarter more time a step
     (Testing/benchmarks/beside_training.py).
     """
     if "OMP_WAIT_POLICY" in os.environ:

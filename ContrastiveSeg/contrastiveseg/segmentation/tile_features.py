@@ -69,7 +69,7 @@ class TileFeatures:
         The bottleneck comes first, then the encoder's and the decoder's map of each level, deepest first. Empty where
         no tile was seen.
         """
-        found = [over_tiles(map_) for map_ in zip(*self._seen[:: self._copies], strict=True)]
+        found = [over_tiles(map_) for map_ in zip(*_fetched(self._seen[:: self._copies]), strict=True)]
         return [[*mean.tolist(), *deviation.tolist()] for mean, deviation in found]
 
 
@@ -95,11 +95,20 @@ def moments(maps: Tensor) -> Moments:
     return Moments(len(maps), mean.view(parts, channels), variance.view(parts, channels))
 
 
+def _fetched(tiles: Sequence[Sequence[Moments]]) -> list[list[Moments]]:
+    """``tiles`` on the CPU. All in one copy, as each one from a GPU waits for it."""
+    parts = [part for tile in tiles for one in tile for part in (one.means, one.variances)]
+    if not parts:
+        return []
+    values = torch.cat([part.flatten() for part in parts]).cpu().split([part.numel() for part in parts])
+    fetched = (value.view(part.shape) for value, part in zip(values, parts, strict=True))
+    return [[Moments(one.tiles, next(fetched), next(fetched)) for one in tile] for tile in tiles]
+
+
 def over_tiles(tiles: Sequence[Moments]) -> tuple[np.ndarray, np.ndarray]:
-    """(C,): mean and deviation of each channel over all tiles."""
-    # Each copy from a GPU waits for it.
-    means = torch.cat([each.means for each in tiles]).cpu().numpy().astype(np.float64)
-    variances = torch.cat([each.variances for each in tiles]).cpu().numpy()
+    """(C,): mean and deviation of each channel over all ``tiles``, which are on the CPU."""
+    means = torch.cat([each.means for each in tiles]).numpy().astype(np.float64)
+    variances = torch.cat([each.variances for each in tiles]).numpy()
     counts = np.array([each.tiles / len(each.means) for each in tiles for _ in each.means])
     shares = counts / counts.sum()
     mean = shares @ means
