@@ -35,7 +35,7 @@ def test_labels_that_are_not_named_keep_all_their_components() -> None:
 
 
 def test_a_label_is_in_one_piece_but_for_specks() -> None:
-    line = [*[1] * 19, 0, 1, 0, *[2] * 18, 0, 2, 0, *[4] * 3]
+    line = [*[1] * 99, 0, 1, 0, *[2] * 98, 0, 2, 0, *[4] * 3]
     assert in_one_piece(np.array(line, dtype=np.uint16).reshape(1, 1, -1)) == (1, 4)
     assert in_one_piece(np.zeros((2, 3, 4), dtype=np.uint8)) == ()
 

@@ -43,7 +43,7 @@ from ..volumes.volume import LabelMap
 from .preprocessor import Preprocessor
 
 #: Part of every key; raised when preprocessing or the files' names change.
-_VERSION = 6
+_VERSION = 7
 #: Files that only caches of an earlier version hold.
 _OLD_FILES = "*.places.npy"
 #: The most voxels of each label that are stored for foreground-aware sampling.
