@@ -6,9 +6,10 @@ Sections are those of the MCSC specification.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+from .infonce import unit
 
 #: Similarities kept for the backward pass; larger groups are computed again there.
 KEPT = 2**22
@@ -29,7 +30,7 @@ def balanced_contrast(rows: Tensor, classes: Tensor, temperature: float = 0.1) -
     if len(rows) < 2:
         return 0 * rows.float().sum()  # without another point, the sum over others is empty and its logarithm infinite
     with torch.autocast(rows.device.type, enabled=False):
-        rows = F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)
+        rows = unit(rows)
         if len(rows) ** 2 > KEPT:
             return checkpoint(_over_anchors, rows, classes, temperature, use_reentrant=False)
         return _over_anchors(rows, classes, temperature)

@@ -9,21 +9,21 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def processes() -> int:
-    """Number of processes training together (1 without ``torch.distributed``)."""
+def world() -> int:
+    """How many processes train together (1 without ``torch.distributed``)."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def process() -> int:
+def rank() -> int:
     """This process's number, from 0."""
-    return dist.get_rank() if processes() > 1 else 0
+    return dist.get_rank() if world() > 1 else 0
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, dim: int) -> Tensor:
         ctx.dim, ctx.length = dim, rows.shape[dim]
-        parts = [torch.empty_like(rows) for _ in range(processes())]
+        parts = [torch.empty_like(rows) for _ in range(world())]
         dist.all_gather(parts, rows)
         return torch.cat(parts, dim)
 
@@ -32,7 +32,7 @@ class _Gather(torch.autograd.Function):
         # Every process's loss depends on these rows, so their gradient is the sum over all processes.
         total = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
-        return total.narrow(ctx.dim, process() * ctx.length, ctx.length), None
+        return total.narrow(ctx.dim, rank() * ctx.length, ctx.length), None
 
 
 def gather(rows: Tensor, dim: int) -> Tensor:
@@ -42,4 +42,4 @@ def gather(rows: Tensor, dim: int) -> Tensor:
     ``DistributedDataParallel`` does) a mean of per-process losses has exactly the gradient of the joint loss.
     All processes must hold tensors of the same shape and call this in the same order.
     """
-    return rows if processes() == 1 else _Gather.apply(rows.contiguous(), dim)
+    return rows if world() == 1 else _Gather.apply(rows.contiguous(), dim)

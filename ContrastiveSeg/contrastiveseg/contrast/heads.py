@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..networks.blocks import Norm
+from ..networks.blocks import Norm, norm_layer
 from .gather import gather
 
 
@@ -38,7 +38,7 @@ def pixel_head(dimensions: int, in_channels: int, out_channels: int, norm: Norm 
     convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
     layers: list[nn.Module] = []
     for width in (in_channels, out_channels):
-        layers += [convolution(width, out_channels, 3, padding=1), normalization(dimensions, out_channels, norm)]
+        layers += [convolution(width, out_channels, 3, padding=1), norm_layer(dimensions, norm, out_channels)]
         layers += [nn.LeakyReLU(inplace=True)]
     return nn.Sequential(*layers)
 
@@ -58,16 +58,6 @@ def projection(dimensions: int, in_channels: int, out_channels: int, hidden: int
     return nn.Sequential(
         convolution(in_channels, hidden, 1), nn.ReLU(inplace=True), convolution(hidden, out_channels, 1)
     )
-
-
-def normalization(dimensions: int, channels: int, norm: Norm) -> nn.Module:
-    """The norm layer of that name; "batch" for reference batches, the others for batches of a few samples."""
-    if norm == "batch":
-        return nn.BatchNorm2d(channels) if dimensions == 2 else nn.BatchNorm3d(channels)
-    if norm == "instance":
-        kind = nn.InstanceNorm2d if dimensions == 2 else nn.InstanceNorm3d
-        return kind(channels, affine=True)
-    return nn.GroupNorm(next(g for g in (8, 4, 2, 1) if channels % g == 0), channels)
 
 
 def norm_of(network: nn.Module) -> Norm:

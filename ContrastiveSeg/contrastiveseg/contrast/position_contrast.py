@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .gather import gather as gather_rows
-from .gather import process
+from .gather import rank
 from .infonce import infonce, unit
 
 
@@ -42,12 +42,12 @@ def position_contrast(
     """
     anchors = torch.cat([unit(first), unit(second)], dim=-2)
     count = len(positions)
-    sample = torch.arange(count, device=positions.device).repeat(2) + (process() * count if gather else 0)
+    sample = torch.arange(count, device=positions.device).repeat(2) + (rank() * count if gather else 0)
     position = positions.repeat(2, 1)
     data_set = torch.zeros_like(sample) if data_sets is None else data_sets.repeat(2)
     rows, all_samples, all_positions, all_data_sets, start = anchors, sample, position, data_set, 0
     if gather:
-        rows, start = gather_rows(anchors, -2), process() * 2 * count
+        rows, start = gather_rows(anchors, -2), rank() * 2 * count
         all_samples, all_positions = gather_rows(sample, 0), gather_rows(position, 0)
         all_data_sets = gather_rows(data_set, 0)
     near = torch.cdist(position, all_positions, p=torch.inf) < threshold

@@ -115,7 +115,7 @@ class CVRLTuning(Taught):
     @torch.no_grad()
     def taught_maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The teacher's logits, its bottleneck and its last decoder map."""
-        network = self.synchronised_teacher()
+        network = self.synchronized_teacher()
         encoded = network.backbone.encode(images)
         last = network.backbone.decode(encoded)[-1]
         return network.head(last).float(), encoded[-1], last

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..contrast.collapse import CollapseGuard
-from ..contrast.gather import processes
+from ..contrast.gather import world
 from ..contrast.heads import InstanceHead, norm_of, pixel_head
 from ..contrast.position_contrast import dense_position_contrast, position_contrast
 from ..contrast.positions import Mode, compared_axes, cut_crops, paired_positions
@@ -236,7 +236,7 @@ class MACL(Method):
         scale = small.detach().abs().float().mean()
         kappa = s.temperature / (s.base_temperature or s.temperature)
         if self.training:
-            self.guard.watch(scale, watched.detach() / kappa, rows * (processes() if s.gather else 1))
+            self.guard.watch(scale, watched.detach() / kappa, rows * (world() if s.gather else 1))
         terms = {"global": global_loss, "dense": dense_loss, "equivariance": equivariance_loss}
         return {"loss": loss, **{name: term.detach() for name, term in terms.items()}, "bottleneck_scale": scale}
 

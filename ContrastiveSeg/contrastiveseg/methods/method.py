@@ -7,6 +7,7 @@ described with its source (:mod:`..parameters`), and a :class:`Method`, register
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -55,6 +56,11 @@ def margin() -> Any:
         source="[A]",
         at_least=1,
     )
+
+
+def with_margin(patch: Sequence[int], margin: float) -> list[int]:
+    """Voxels of the crops to draw for a ``patch``, ``margin`` times as large; an axis of one voxel stays that."""
+    return [math.ceil(n * margin) if n > 1 else 1 for n in patch]
 
 
 class Method(nn.Module):

@@ -34,7 +34,7 @@ from ..data.sampling import PatchSource, draw_patches, network_axes
 from ..networks.backbone import Backbone
 from ..parameters import Parameters, parameter
 from ..planning.plan import Plan
-from .method import Optimization, margin
+from .method import Optimization, margin, with_margin
 from .registry import register_method
 from .two_views import TwoViews, strong_changes
 
@@ -144,7 +144,7 @@ class MixCL(TwoViews):
         s = self.settings
         count = max(round(s.batch * s.labeled), s.labeled > 0) if source.unlabeled else s.batch
         count = count if source.labeled else 0
-        size = [math.ceil(n * s.margin) if n > 1 else 1 for n in self.plan.patch]
+        size = with_margin(self.plan.patch, s.margin)
         parts = []
         if count:
             parts.append(draw_patches(source, size, count, s.foreground, random, source.labeled))

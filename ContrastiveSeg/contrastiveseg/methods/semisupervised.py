@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from ..networks.backbone import Backbone
 from ..networks.segmenter import Segmenter
 from ..parameters import as_in, parameter
 from ..planning.plan import Plan
+from .method import with_margin
 from .supervised import Supervised, SupervisedSettings
 
 
@@ -48,7 +48,7 @@ class SemiSupervised(Supervised):
     settings: SemiSupervisedSettings
 
     def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
-        size = [math.ceil(n * self.settings.margin) if n > 1 else 1 for n in self.plan.patch]
+        size = with_margin(self.plan.patch, self.settings.margin)
         labeled, unlabeled = source.labeled, source.unlabeled
         parts = [draw_patches(source, size, self.settings.batch, self.settings.foreground, random, labeled)]
         if unlabeled:
@@ -93,9 +93,9 @@ class Taught(SemiSupervised):
     @torch.no_grad()
     def taught(self, images: Tensor) -> Tensor:
         """The teacher's logits (B, classes, ...)."""
-        return self.synchronised_teacher()(images).float()
+        return self.synchronized_teacher()(images).float()
 
-    def synchronised_teacher(self) -> Segmenter:
+    def synchronized_teacher(self) -> Segmenter:
         """The teacher's network, at first equal to the student: weights of a checkpoint came after both were made."""
         if not self.teacher.updates:
             self.teacher.follow(self.segmenter, 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from ..data.sampling import PatchSource, draw_patches, network_axes
 from ..networks.backbone import Backbone
 from ..parameters import Parameters, parameter
 from ..planning.plan import Plan
-from .method import Optimization, SegmentationMethod, margin
+from .method import Optimization, SegmentationMethod, margin, with_margin
 from .recall_watch import RecallWatch
 from .registry import register_method
 from .segmentation_loss import dice_cross_entropy
@@ -89,7 +88,7 @@ class Supervised(SegmentationMethod):
         self.watch = RecallWatch(classes)
 
     def draw(self, source: PatchSource, random: np.random.Generator) -> Batch:
-        size = [math.ceil(n * self.settings.margin) if n > 1 else 1 for n in self.plan.patch]
+        size = with_margin(self.plan.patch, self.settings.margin)
         batch = draw_patches(source, size, self.settings.batch, self.settings.foreground, random)
         return network_axes(batch, self.plan)
 

@@ -69,7 +69,7 @@ def _train_each(rank: int, modules: list[str], methods: list[MethodUnderTest], f
     device = distributed.start(torch.device("cpu"))
     for index, (module, tested) in enumerate(zip(modules, methods, strict=True)):
         importlib.import_module(module)
-        distributed.seed(0)
+        torch.manual_seed(0)
         made = tested.on_toy_network()
         how = dataclasses.replace(tested.method.optimization, ema=0.0)
         done = train(made, tested.volumes(), how, Run(Budget(steps=2), device))

@@ -1,4 +1,4 @@
-"""Training in several processes, as ``torchrun`` starts them, or in one."""
+"""Training in several processes, as ``torchrun`` starts them, or in one. Process 0 writes files and emits events."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from datetime import timedelta
 
 import torch
 from torch import distributed as dist
+
+from ..contrast.gather import rank, world
+
+__all__ = ["agreed", "barrier", "rank", "start", "stop", "world"]
 
 
 def start(device: torch.device) -> torch.device:
@@ -29,21 +33,6 @@ def stop() -> None:
         # A workaround: DistributedDataParallel keeps gloo's threads alive, and one that still frees a tensor of
         # Python's while the interpreter ends aborts the process (pytorch#179291; seen once in some fifty runs).
         time.sleep(0.2)
-
-
-def rank() -> int:
-    """This process's number; 0 writes files and emits events."""
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-def world() -> int:
-    """How many processes train together."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def seed(value: int) -> None:
-    """Seed torch alike in every process, so that all start from the same weights."""
-    torch.manual_seed(value)
 
 
 def agreed(value: float, device: torch.device) -> float:

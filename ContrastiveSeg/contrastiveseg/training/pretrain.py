@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from .. import events
 from ..checkpoints.card import Card
 from ..checkpoints.format import save
@@ -17,7 +19,7 @@ from ..methods.method import Method
 from ..methods.registry import find_method, methods_of
 from ..networks.registry import build
 from ..planning.fingerprint import fingerprint_of, make_plan
-from ..planning.plan import Plan
+from ..planning.plan import Plan, millimeters
 from ..planning.presets import choose_network
 from ..planning.resolution import at_spacing, choose_resolution, finer_than_working
 from ..results import PretrainResult
@@ -70,7 +72,7 @@ def pretrain(
         seen = at_spacing(native, chosen.spacing)
         spec, voxels = choose_network(job.network, job.size, job.dimensions, seen, run.device)
         # The seed decides the initial weights too.
-        distributed.seed(job.seed)
+        torch.manual_seed(job.seed)
         backbone = build(spec)
         plan = make_plan(seen, job.dimensions, method_type.patch_rule(backbone, settings), voxels)
         plan = dataclasses.replace(plan, volume_spacing=finer_than_working(native.spacing, plan.spacing))
@@ -79,7 +81,7 @@ def pretrain(
         counted = ("1 volume" if len(cases) == 1 else f"{len(cases)} volumes") + (
             f", {labeled} of them with labels" if labeled else ""
         )
-        emit(events.log(f"{counted}; spacing {_mm(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
+        emit(events.log(f"{counted}; spacing {millimeters(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
         with cache_folder(job) as folder:
             emit(events.StageStarted(events.Stage.PREPROCESS))
             cached = prepared(cases, plan, folder, run, with_labels=True)
@@ -96,7 +98,7 @@ def pretrain(
                     _generic(plan) if job.generic else plan,
                     settings=to_json(settings),
                     transferred=method.transferred,
-                    provenance=provenance(job, cached, how, trained, labels_used=True, citation=method.citation),
+                    provenance=provenance(job, cached, how, trained, citation=method.citation),
                 )
                 prefix = "backbone."
                 weights = {k.removeprefix(prefix): v for k, v in trained.state.items() if k.startswith(prefix)}
@@ -138,7 +140,3 @@ def _data_sets(images: Sequence[str]) -> list[list[CaseFiles]]:
 def _generic(plan: Plan) -> Plan:
     """``plan`` for a starter, whose spacing and normalization follow the data it will be fine-tuned on."""
     return dataclasses.replace(plan, channels=tuple(dataclasses.replace(c, modality="any") for c in plan.channels))
-
-
-def _mm(spacing: tuple[float, ...]) -> str:
-    return " x ".join(f"{s:.2f}" for s in spacing)

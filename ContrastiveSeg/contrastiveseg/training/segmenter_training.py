@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .. import events
@@ -66,7 +67,7 @@ class SegmenterTraining:
         ``select`` keeps the weights that did best on the held-out cases during training; their scores are then a
         little optimistic.
         """
-        distributed.seed(self.job.seed)
+        torch.manual_seed(self.job.seed)
         start, source = self.start, self.task.source
         method = self.method(build(start.network), start.plan, self.settings, len(self.task.labels) + 1)
         method.class_names = tuple(label.name for label in self.task.labels)
@@ -165,7 +166,6 @@ class SegmenterTraining:
             self.training_volumes(held).cases,
             self.how,
             trained,
-            labels_used=True,
             earlier_training=base.provenance if base else None,
             base=self.start.digest,
             base_method=base.method if base else None,

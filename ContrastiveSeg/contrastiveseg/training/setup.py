@@ -173,11 +173,10 @@ def provenance(
     cases: Sequence[CachedCase],
     how: Optimization,
     trained: Trained,
-    labels_used: bool,
     earlier_training: Provenance | None = None,
     **more: Any,
 ) -> Provenance:
-    """The part of the card that says where the weights come from; ``labels_used`` where the cases have any.
+    """The part of the card that says where the weights come from.
 
     Args:
         earlier_training: the provenance of the checkpoint that training started from. Cases whose labels it has
@@ -190,7 +189,7 @@ def provenance(
     salt = (earlier_training.salt if earlier_training and earlier else "") or new_salt(case.digest for case in cases)
     if earlier_training and not earlier_training.salt:
         earlier = tuple(hashed(case, salt) for case in earlier)
-    now = [hashed(_training_case(c, labels_used and c.values is not None), salt) for c in named]
+    now = [hashed(_training_case(c), salt) for c in named]
     again = {case.digest for case in now if case.label_used}
     earlier = tuple(case for case in earlier if case.digest not in again)
     known = {case.digest for case in earlier}
@@ -212,7 +211,7 @@ def provenance(
     )
 
 
-def _training_case(case: CachedCase, label_used: bool) -> TrainingCase:
-    if not label_used:
+def _training_case(case: CachedCase) -> TrainingCase:
+    if case.values is None:
         return TrainingCase(case.name, case.digest, False)
     return TrainingCase(case.name, case.digest, True, round(case.labeled, 4), case.structures)
