@@ -158,6 +158,49 @@ def test_structures_have_the_names_of_a_dataset_json_beside_the_references(folde
     assert {row.label: row.name for row in result.rows} == {1: "wall", 2: "label 2"}
 
 
+@pytest.fixture
+def patients(folders, tmp_path):
+    """The cases of ``folders`` as a data set with a folder a patient, whose files have one name each."""
+    for case in "abc":
+        folder = tmp_path / "scans" / case
+        folder.mkdir(parents=True)
+        write(folder / "imaging.nii.gz", truth())
+        (folders[1] / f"{case}.nii.gz").rename(folder / "segmentation.nii.gz")
+    return tmp_path / "scans"
+
+
+def test_references_may_be_a_folder_a_patient(folders, patients):
+    evaluation = evaluate(folders[0], patients, LABELS)
+    assert ([case.case for case in evaluation.cases], evaluation.missing) == (["a", "b"], ("c",))
+    assert [score.dice for score in evaluation.cases[0].scores] == [1.0, 1.0]
+    # As two folders, not as two files.
+    with pytest.raises(InputError, match=r"named like a labeled case of .*scans, as a\."):
+        evaluate(folders[1], patients, LABELS)
+    with pytest.raises(InputError, match="one of them is a file"):
+        evaluate(folders[0] / "d.nii.gz", patients, LABELS)
+    write(patients / "a" / "imaging_mask.nii.gz", truth())
+    with pytest.raises(InputError, match="2 label maps of a"):
+        evaluate(folders[0], patients, LABELS)
+
+
+def test_what_a_list_says_of_a_reference_holds_for_its_scores(folders, patients, tmp_path):
+    """Of a only the wall was looked for; of b only the slices with paint are labeled, so its stray 9 is in no score."""
+    entries = [
+        {"image": "scans/a/imaging.nii.gz", "label": "scans/a/segmentation.nii.gz", "structures": ["wall"]},
+        {"image": "scans/b/imaging.nii.gz", "label": "scans/b/segmentation.nii.gz", "labeled_part": "slices"},
+    ]
+    listed = tmp_path / "list.json"
+    listed.write_text(json.dumps([{**entry, "name": name} for entry, name in zip(entries, "ab", strict=True)]))
+    evaluation = evaluate(folders[0], listed, LABELS)
+    assert [[score.name for score in case.scores] for case in evaluation.cases] == [["wall"], ["wall", "cavity"]]
+    assert [case.labeled for case in evaluation.cases] == [1.0, 0.5]
+    assert evaluation.cases[1].undeclared_in_prediction == (9,)
+    assert [one.statistics["dice"].n for one in evaluation.summary] == [2, 1]
+    listed.write_text(json.dumps([{"image": "scans/a/imaging.nii.gz", "name": "a"}]))
+    with pytest.raises(InputError, match="names no label maps"):
+        evaluate(folders[0], listed, LABELS)
+
+
 def test_the_log_holds_the_summary_line_by_line_and_no_line_wraps(folders, tmp_path):
     for number in range(8):
         write(folders[0] / f"more_{number}.nii.gz", truth())

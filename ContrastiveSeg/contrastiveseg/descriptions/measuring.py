@@ -16,7 +16,10 @@ class EvaluateJob(Parameters):
 
     kind: ClassVar[str] = "evaluate"
     predictions: str = parameter(help="folder of label maps, or one file")
-    references: str = parameter(help="folder of reference label maps with the same case names, or one file")
+    references: str = parameter(
+        help="folder of reference label maps with the same case names, or one file; or a data set or list that names "
+        "them, as for fine-tuning"
+    )
     output: str = parameter(help="JSON file to write")
     csv: str | None = parameter(None, help="also write one row a case and label to this file")
     labeled_part: LabeledPart = parameter(

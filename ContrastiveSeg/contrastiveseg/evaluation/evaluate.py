@@ -16,12 +16,13 @@ from ..errors import Cancelled, InputError
 from ..events import CancelCheck, Emit, ProgressMeter, Stage, StageStarted, log, never, silent, warning
 from ..volumes.labeling import Labeling
 from ..volumes.named_labels import check_same_numbers
-from ..volumes.pairing import FolderPairs, matching_case, pair_folders
+from ..volumes.pairing import matching_case
 from ..volumes.plausible_labels import check_no_image
 from ..volumes.reading import read_labels
 from ..volumes.segments import segments_of
 from ..volumes.volume import Geometry, LabelMap
 from .metrics import METRICS, LabelScores, measure
+from .references import Reference, compared
 
 #: So many values are listed in a warning.
 _LISTED = 10
@@ -99,9 +100,11 @@ def evaluate(
     labeling: Labeling = Labeling(),  # noqa: B008
     names: Mapping[int, str] | None = None,
 ) -> Evaluation:
-    """Score ``predictions`` against ``references``: two files, or two folders whose files pair by case name.
+    """Score ``predictions`` against ``references``: two files, or a folder and what :func:`.references.references_in`
+    takes, paired by case name.
 
-    ``_seg``, ``_label`` and the like may follow a case's name on either side.
+    ``_seg``, ``_label`` and the like may follow a case's name on either side. What an entry of a list says of its case
+    comes before ``labeling``; a structure that was not looked for in it has no score there.
 
     Args:
         labels: value -> name of what to score; by default every value that occurs in a reference.
@@ -113,9 +116,9 @@ def evaluate(
             or files that give segments of one name different values.
         Cancelled: ``cancelled`` said so between two cases.
     """
-    paired = _paired(predictions, references)
-    pairs, missing, unreferenced = paired.pairs, paired.only_second, paired.only_first
-    for case in missing:
+    given = compared(predictions, references)
+    pairs = given.pairs
+    for case in given.missing:
         if (other := matching_case(case, pairs)) is not None:
             emit(
                 warning(
@@ -126,8 +129,8 @@ def evaluate(
         else:
             emit(warning(f"{case}: no prediction for this reference; it is in no mean."))
     emit(StageStarted(Stage.PLAN))
-    check_same_numbers(file for pair in pairs.values() for file in pair)
-    if same := [case for case, pair in pairs.items() if os.path.realpath(pair[0]) == os.path.realpath(pair[1])]:
+    check_same_numbers(given.files)
+    if same := [case for case, pair in pairs.items() if os.path.realpath(pair[0]) == os.path.realpath(pair[1].file)]:
         emit(warning(f"{same[0]}: prediction and reference are the same file, so its scores say nothing."))
     if labels is None:
         references_by_case = {case: reference for case, (_, reference) in pairs.items()}
@@ -144,7 +147,7 @@ def evaluate(
         except InputError as problem:
             if len(pairs) == 1:
                 raise
-            refused[case] = files.without_folders(str(problem), (prediction, reference))
+            refused[case] = files.without_folders(str(problem), (prediction, reference.file))
             emit(warning(f"{case}: {problem}"))
             continue
         for side, values in (
@@ -165,45 +168,26 @@ def evaluate(
         cases=tuple(cases),
         summary=tuple(_summarize(value, name, cases) for value, name in labels.items()),
         overall=_overall(cases),
-        missing=missing,
-        unreferenced=unreferenced,
+        missing=given.missing,
+        unreferenced=given.unreferenced,
         refused=refused,
     )
 
 
-def files_of(predictions: Path, references: Path) -> list[Path]:
-    """The files that :func:`evaluate` compares; raises as it does where there are none."""
-    return [file for pair in _paired(predictions, references).pairs.values() for file in pair]
-
-
-def _paired(predictions: Path, references: Path) -> FolderPairs:
-    """Predictions first, references second; two files are one pair whatever their names."""
-    for path in (predictions, references):
-        if not path.exists():
-            raise InputError(f"There is no {path}.{files.near(path)}")
-    if predictions.is_dir() != references.is_dir():
-        raise InputError("Give two files, or two folders: one of them is a file and the other a folder.")
-    if not predictions.is_dir():
-        return FolderPairs({files.stem(references): (predictions, references)}, (), ())
-    paired = pair_folders(predictions, references)
-    if not paired.pairs:
-        raise InputError(
-            f"No file in {predictions} is named like one in {references}. A prediction pairs with the reference of the "
-            "same name; the file ending may differ, and _seg, _label and the like may follow."
-        )
-    return paired
-
-
 def _labels_in(
-    references: Mapping[str, Path], labeling: Labeling, names: Mapping[int, str], emit: Emit, cancelled: CancelCheck
+    references: Mapping[str, Reference],
+    labeling: Labeling,
+    names: Mapping[int, str],
+    emit: Emit,
+    cancelled: CancelCheck,
 ) -> dict[int, str]:
     """The values in ``references``, by case, with their names; without names, two that share none are warned of."""
     held: dict[str, list[int]] = {}
     named = dict(names)
-    for case, path in references.items():
+    for case, reference in references.items():
         _stop_if(cancelled)
-        held[case] = _values(labeling.apply(_read(path)).array)
-        named |= {segment.value: segment.name for segment in segments_of(path)}
+        held[case] = _values(reference.labeled(labeling).apply(_read(reference.file)).array)
+        named |= {segment.value: segment.name for segment in segments_of(reference.file)}
     labeled = [(case, own) for case, own in held.items() if own]
     if not labeled:
         raise InputError(
@@ -226,18 +210,18 @@ def _labels_in(
 
 
 def _evaluate_case(
-    case: str, prediction: Path, reference: Path, labels: Mapping[int, str], labeling: Labeling
+    case: str, prediction: Path, reference: Reference, labels: Mapping[int, str], labeling: Labeling
 ) -> EvaluatedCase:
-    truth, predicted = _read(reference), _read(prediction)
+    truth, predicted = _read(reference.file), _read(prediction)
     if truth.geometry.size != predicted.geometry.size:  # Slicer may have cropped one to its segments
-        if segments_of(reference):
-            truth = _read(reference, predicted.geometry)
+        if segments_of(reference.file):
+            truth = _read(reference.file, predicted.geometry)
         elif segments_of(prediction):
             predicted = _read(prediction, truth.geometry)
-    truth = labeling.apply(truth)
+    truth = reference.labeled(labeling).apply(truth)
     return EvaluatedCase(
         case=case,
-        scores=tuple(measure(predicted, truth, labels)),
+        scores=tuple(measure(predicted, truth, reference.looked_for(labels))),
         undeclared_in_prediction=tuple(v for v in _values(predicted.array) if v not in labels),
         undeclared_in_reference=tuple(v for v in _values(truth.array) if v not in labels),
         labeled=float((truth.array >= 0).mean()),

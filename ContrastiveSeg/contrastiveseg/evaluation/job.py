@@ -13,7 +13,8 @@ from ..files import check_outputs, write_text
 from ..results import EvaluateResult, Failure
 from ..volumes.dataset_json import DeclaredLabels, declared_labels
 from ..volumes.labeling import Labeling
-from .evaluate import evaluate, files_of
+from .evaluate import evaluate
+from .references import compared
 from .tables import to_csv, to_json, to_lines, to_rows
 
 
@@ -26,7 +27,7 @@ def run_evaluation(
         InputError: as :func:`.evaluate.evaluate` and :func:`.files.check_outputs`, or the checkpoint cannot be read.
     """
     outputs = [Path(p) for p in (job.output, job.csv) if p]
-    inputs = files_of(Path(job.predictions), Path(job.references))
+    inputs = compared(Path(job.predictions), Path(job.references)).files
     inputs += [Path(job.checkpoint)] if job.checkpoint else []
     check_outputs(outputs, inputs, job.overwrite)
     card = read_card(Path(job.checkpoint)) if job.checkpoint else None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..descriptions import EvaluateJob, FinetuneJob, PretrainJob, SegmentJob
 from ..errors import ContrastiveSegError
+from ..evaluation.references import references_in
 from ..events import CancelCheck
 from ..volumes.content import bytes_on_disk, content_digest
 from ..volumes.dataset import find_cases
@@ -47,9 +48,11 @@ def reported_inputs(job: ReportingJob, cancelled: CancelCheck) -> tuple[Reported
 
 def _input_files(job: ReportingJob) -> Iterable[tuple[str, Path]]:
     if isinstance(job, EvaluateJob):
-        for role, given in (("predictions", job.predictions), ("references", job.references)):
-            path = Path(given)
-            yield from ((role, file) for file in (volume_files(path) if path.is_dir() else [path]))
+        predictions = Path(job.predictions)
+        for file in volume_files(predictions) if predictions.is_dir() else [predictions]:
+            yield "predictions", file
+        for reference in references_in(Path(job.references)).values():
+            yield "references", reference.file
     elif isinstance(job, SegmentJob):
         yield from _case_files("input", job.input)
     else:

@@ -107,15 +107,14 @@ class FolderPairs:
     only_second: tuple[str, ...]
 
 
-def pair_folders(first: Path, second: Path) -> FolderPairs:
-    """Pair two folders' files. File endings may differ, and either name may have ``_seg``, ``_mask`` and the like.
+def paired_files(first: Mapping[str, Path], second: Mapping[str, Path]) -> FolderPairs:
+    """Pair the files of two folders, by case. Either name may have ``_seg``, ``_mask`` and the like.
 
     Raises:
-        InputError: two files of one folder are for the same case.
+        InputError: two files of one side are for the same case.
     """
-    first_files = _by_stem(first)
-    second_files = _without_label_endings(_by_stem(second), first_files)
-    first_files = _without_label_endings(first_files, second_files)
+    second_files = _without_label_endings(second, first)
+    first_files = _without_label_endings(first, second_files)
     return FolderPairs(
         {case: (first_files[case], second_files[case]) for case in second_files if case in first_files},
         tuple(case for case in first_files if case not in second_files),
@@ -123,14 +122,19 @@ def pair_folders(first: Path, second: Path) -> FolderPairs:
     )
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def files_by_case(folder: Path) -> dict[str, Path]:
+    """The volume files of ``folder`` by their names, whose endings may differ.
+
+    Raises:
+        InputError: two are for the same case.
+    """
     cases: dict[str, Path] = {}
     for path in volume_files(folder):
         _add(cases, files.stem(path), path)
     return cases
 
 
-def _without_label_endings(cases: dict[str, Path], others: Collection[str]) -> dict[str, Path]:
+def _without_label_endings(cases: Mapping[str, Path], others: Collection[str]) -> dict[str, Path]:
     """``cases`` with ``CASE_seg`` named ``CASE`` where only that has a partner in ``others``."""
     renamed: dict[str, Path] = {}
     for name, path in cases.items():
