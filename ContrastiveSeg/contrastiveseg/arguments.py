@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -42,7 +43,8 @@ def parsed(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """
     today = {word: _american_option(word) for word in words}
     typed = {_flag(now): _flag(word) for word, now in today.items() if now != word}
-    return vars(parser(typed).parse_args([today[word] for word in words])), typed
+    words = [today[word] for word in words]
+    return vars(parser(typed, with_far=words[:1] == ["far"]).parse_args(words)), typed
 
 
 def _american_option(word: str) -> str:
@@ -56,9 +58,22 @@ def _flag(word: str) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Refuses options by the names that were ``typed``, a mapping from those of today."""
+    """Refuses options by the names that were ``typed``, a mapping from those of today.
+
+    A command refuses words that it does not know itself, where argparse lets the parser of all commands do it.
+    """
 
     typed: Mapping[str, str] = MappingProxyType({})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse's, but no word is left over."""
+        given, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            known = [flag for action in self._actions for flag in action.option_strings]
+            alike = difflib.get_close_matches(_flag(unknown[0]), known, 1)
+            meant = f" Did you mean {alike[0]}?" if alike else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}.{meant} All options: {self.prog} --help")
+        return given, unknown
 
     def error(self, message: str) -> NoReturn:
         for today, word in self.typed.items():
@@ -66,8 +81,12 @@ class _Parser(argparse.ArgumentParser):
         super().error(message)
 
 
-def parser(typed: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
-    """Of all commands; it refuses options by the names of ``typed``, see :func:`parsed`."""
+def parser(typed: Mapping[str, str] | None = None, with_far: bool = True) -> argparse.ArgumentParser:
+    """Of all commands; it refuses options by the names of ``typed``, see :func:`parsed`.
+
+    Args:
+        with_far: also of the one that nobody types, which is not to be named among those there are.
+    """
     parser = _Parser("contrastiveseg", description="Few-label segmentation of medical volumes.")
     parser.add_argument("--version", action="version", version=f"contrastiveseg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -98,9 +117,10 @@ def parser(typed: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
     sample.add_argument("--cases", type=int, default=6, metavar="N", help="how many (default: 6)")
     sample.add_argument("--labeled", type=int, metavar="N", help="write labels of the first N only (default: of all)")
     sample.add_argument("--seed", type=int, default=0, metavar="N", help="number of the first (default: 0)")
-    far = commands.add_parser("far", description="What --host starts on the other machine; not to be typed.")
-    far.add_argument("action", metavar="ACTION", help="receive, do or watch")
-    far.add_argument("identifier", metavar="ID", help="the job")
+    if with_far:
+        far = commands.add_parser("far", description="What --host starts on the other machine; not to be typed.")
+        far.add_argument("action", metavar="ACTION", help="receive, do or watch")
+        far.add_argument("identifier", metavar="ID", help="the job")
     for each in (parser, *commands.choices.values()):
         each.typed = typed or {}
     return parser

@@ -148,6 +148,34 @@ def test_wrong_usage(words, capsys):
     assert "usage: contrastiveseg" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["finetune", *REQUIRED["finetune"], "--epochs", "5"],
+            "finetune: error: unrecognized arguments: --epochs 5.",
+        ),
+        (["segment", *REQUIRED["segment"], "--mirorr"], "unrecognized arguments: --mirorr. Did you mean --mirror? All"),
+        (["evaluate", *REQUIRED["evaluate"], "c"], "evaluate: error: unrecognized arguments: c. All options: contrast"),
+    ],
+)
+def test_words_that_a_command_does_not_know_are_refused_by_that_command(words, said, capsys):
+    with pytest.raises(SystemExit):
+        main(words)
+    told = capsys.readouterr().err
+    assert told.startswith(f"usage: contrastiveseg {words[0]} ")
+    assert said in told
+    assert told.rstrip().endswith(f"contrastiveseg {words[0]} --help")
+
+
+def test_the_commands_that_there_are_do_not_name_the_one_that_nobody_types(capsys):
+    with pytest.raises(SystemExit):
+        main(["predict"])
+    told = capsys.readouterr().err
+    assert "sample-data" in told
+    assert "far" not in told
+
+
 def test_what_the_jobs_refuse_is_wrong_usage_too(dataset, tmp_path, capsys):
     ready = ["pretrain", "--images", str(dataset), "--output", str(tmp_path / "c.safetensors")]
     for words, says in [

@@ -82,6 +82,20 @@ def test_from_a_pre_trained_checkpoint(pretrained, dataset, out):
             torch.testing.assert_close(after[f"backbone.{name}"], tensor, rtol=0, atol=1e-6)
 
 
+def test_options_that_do_nothing_beside_a_checkpoint_are_told(pretrained, dataset, out):
+    seen: list[Event] = []
+    finetune(job(dataset, out, checkpoint=str(pretrained), steps=1, dimensions=2, size="large"), seen.append)
+    told = [event.text for event in seen if isinstance(event, Log) and event.level == "warning"]
+    assert "--dimensions 2 and --size large do nothing here: the network is that of" in told[0]
+    assert "(unet, 3D, tiny)" in told[0]
+    seen.clear()
+    finetune(job(dataset, out, steps=1, transferred_rate=0.5, overwrite=True), seen.append)
+    assert "--transferred-rate does nothing here" in next(e.text for e in seen if isinstance(e, Log))
+    seen.clear()
+    finetune(job(dataset, out, checkpoint=str(pretrained), steps=1, size="tiny", overwrite=True), seen.append)
+    assert not any("nothing here" in getattr(event, "text", "") for event in seen)
+
+
 def test_the_comparison_trains_the_same_from_scratch(pretrained, dataset, out):
     result = finetune(job(dataset, out, checkpoint=str(pretrained), compare_scratch=True))
     assert len(result.held_out) == 1

@@ -58,5 +58,11 @@ def test_the_terminal_knows_starters_by_name(capsys, dataset, tmp_path):
     wrong = ["finetune", "--checkpoint", "starter:liver", "--images", str(dataset), "--steps", "1"]
     assert main([*wrong, "--output", str(tmp_path / "organs.safetensors")]) == 2
     assert "There are: synthetic-labels-3d-tiny, macl-3d-tiny" in capsys.readouterr().err
+    # Who leaves out the word before it, or does not know a name, is told.
+    for name in ("macl-3d-tiny", "starter"):
+        assert main(["inspect", name]) == 2
+        assert "named starter:synthetic-labels-3d-tiny and starter:macl-3d-tiny." in capsys.readouterr().err
+    assert main(["finetune", *wrong[3:], "--output", str(tmp_path / "organs.safetensors")]) == 2
+    assert "give one to start from, starter:synthetic-labels-3d-tiny, or none" in capsys.readouterr().err
     assert main(["segment", "--checkpoint", "starter:macl-3d-tiny", "--input", str(dataset), "--output", "x/"]) == 2
     assert "was only pre-trained" in capsys.readouterr().err

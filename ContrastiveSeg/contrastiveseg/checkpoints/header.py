@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import struct
@@ -11,6 +12,7 @@ from ..errors import InputError
 from ..files import check_fetched, near, readable
 from ..serialization import from_json
 from .card import SCHEMA, Card, check_card
+from .starters import PREFIX, starters
 
 #: The card's key in the safetensors metadata.
 CARD_KEY = "contrastiveseg"
@@ -58,16 +60,33 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
+def check_there(path: Path) -> None:
+    """Refuse a checkpoint that is not there.
+
+    Raises:
+        InputError: naming what may be meant: a file beside it, or a starter.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"There is no checkpoint at {path}: it is no plain file. Give the .safetensors file itself.")
+    if not path.is_file():
+        raise InputError(f"There is no checkpoint at {path}.{_starter_meant(path) or near(path)}")
+
+
+def _starter_meant(path: Path) -> str:
+    """How the starters are named, where ``path`` is no more than a name like one of theirs; else ""."""
+    like_one = difflib.get_close_matches(path.name.removesuffix(".safetensors"), (*starters(), "starter"), 1)
+    if path.parent != Path() or not like_one:
+        return ""
+    return f" Those that ship are named {' and '.join(PREFIX + name for name in starters())}."
+
+
 def read_header(path: Path) -> tuple[dict, int]:
     """The header of a safetensors file and its length in bytes; the weights follow it.
 
     Raises:
         InputError: as :func:`read_card`.
     """
-    if path.exists() and not path.is_file():
-        raise InputError(f"There is no checkpoint at {path}: it is no plain file. Give the .safetensors file itself.")
-    if not path.is_file():
-        raise InputError(f"There is no checkpoint at {path}.{near(path)}")
+    check_there(path)
     size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(1024)

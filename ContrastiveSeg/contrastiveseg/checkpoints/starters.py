@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..descriptions.options import STARTER
 from ..errors import InputError
 
 #: Wherever a checkpoint is named, ``starter:NAME`` means the one of that name that ships.
 PREFIX = "starter:"
 
 #: What users are offered first: what it is worth stands in docs/benchmarks.md.
-DEFAULT = "synthetic-labels-3d-tiny"
+DEFAULT = STARTER.removeprefix(PREFIX)
 
 #: Data beside the code, in an installed package and in Slicer's module folder alike.
 FOLDER = Path(__file__).resolve().parents[1] / "starters"

@@ -13,6 +13,8 @@ LabeledPart = Literal["all", "slices", "painted"]
 Resume = Literal[False, True, "auto"]
 #: A box in RAS mm: R, A and S, each from and to.
 Roi = tuple[float, float, float, float, float, float]
+#: The starter that is offered first, as it is named wherever a checkpoint is.
+STARTER = "starter:synthetic-labels-3d-tiny"
 ExportFormat = Literal["dicom-seg", "nnunet", "onnx", "monai"]
 SliceDirection = Literal["auto", "axial", "coronal", "sagittal"]
 

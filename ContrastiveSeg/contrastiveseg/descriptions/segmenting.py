@@ -70,7 +70,7 @@ class PreviewJob(Parameters):
 
     kind: ClassVar[str] = "preview"
     checkpoint: str = parameter(
-        "starter:synthetic-labels-3d-tiny",
+        options.STARTER,
         help="whose features are used: a checkpoint, pre-trained or fine-tuned, or starter:NAME",
     )
     image: tuple[str, ...] = parameter(help="the volume: one file a channel, or a DICOM folder")

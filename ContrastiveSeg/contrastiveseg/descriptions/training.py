@@ -139,7 +139,7 @@ class FinetuneJob(Training):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.checkpoint is None and not self.compare:
-            raise ParameterError("checkpoint", "is missing: give one to start from, starter:NAME, or none.")
+            raise ParameterError("checkpoint", f"is missing: give one to start from, {options.STARTER}, or none.")
 
     @property
     def compares(self) -> bool:

@@ -14,9 +14,9 @@ import numpy as np
 
 from .. import __version__
 from ..checkpoints.card import Label
-from ..checkpoints.header import digest
+from ..checkpoints.header import check_there, digest
 from ..errors import InputError
-from ..files import near, replacing
+from ..files import replacing
 from ..volumes.origin import origin_text
 from .terminology import TISSUE, Concept, entry_of
 
@@ -46,8 +46,7 @@ def model_of(checkpoint: Path) -> Model:
     Raises:
         InputError: there is none.
     """
-    if not checkpoint.is_file():
-        raise InputError(f"There is no checkpoint at {checkpoint}.{near(checkpoint)}")
+    check_there(checkpoint)
     return Model(checkpoint.stem, digest(checkpoint))
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..checkpoints.header import digest
+from ..checkpoints.header import check_there, digest
 from ..descriptions import SegmentJob
 from ..errors import InputError
-from ..files import near, readable
+from ..files import readable
 from ..volumes.content import content_digest
 from ..volumes.dataset import CaseFiles
 from ..volumes.origin import read_origin
@@ -34,8 +34,7 @@ def checkpoint_digest(job: SegmentJob) -> str:
         InputError: there is none.
     """
     path = Path(job.checkpoint)
-    if not path.is_file():
-        raise InputError(f"There is no checkpoint at {path}.{near(path)}")
+    check_there(path)
     with readable(path):
         return digest(path)
 

@@ -19,11 +19,12 @@ import torch
 from .. import events
 from ..checkpoints.card import Card
 from ..checkpoints.familiarity import FAR, far_text
+from ..checkpoints.header import check_there
 from ..checkpoints.licensing import tell_terms
 from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
-from ..files import check_output, near, write_text
+from ..files import check_output, write_text
 from ..planning.compatibility import incompatibilities, warning_text
 from ..planning.plan import Plan
 from ..results import Failure, SegmentResult
@@ -283,8 +284,7 @@ def _predictor(path: str, stamp: tuple[int, int], device: str, precision: Any) -
 
 
 def _stamp(path: str) -> tuple[int, int]:
-    if not Path(path).is_file():
-        raise InputError(f"There is no checkpoint at {path}.{near(Path(path))}")
+    check_there(Path(path))
     state = Path(path).stat()
     return state.st_mtime_ns, state.st_size
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from .. import events
+from ..checkpoints.header import read_card
 from ..descriptions import FinetuneJob
 from ..methods.configuration import configured
 from ..methods.method import SegmentationMethod
 from ..methods.registry import find_method
+from ..networks.registry import build
+from ..planning.presets import size_of
 from ..results import FinetuneResult
-from .compared_starts import check_comparison, compare_starts
+from .compared_starts import check_comparison, compare_starts, compared_starts
 from .setup import cache_folder, cases_of, open_run, warn_of_channels
 from .start import open_start
 from .task import held_out, labeled_cases, unlabeled_cases
@@ -30,6 +34,7 @@ def finetune(
     assert issubclass(method, SegmentationMethod)
     settings, how = configured(method, job)
     check_comparison(job)
+    _warn_of_unused(job, emit)
     emit(events.StageStarted(events.Stage.PLAN))
     found = cases_of(job.images, job.labels)
     warn_of_channels(found, emit)
@@ -44,3 +49,24 @@ def finetune(
         run = dataclasses.replace(run, identity=f"{run.identity} {start.plan.spacing} {start.digest}")
         with cache_folder(job, keep_if_refused=False) as folder:
             return train_from(start, lesson, folder, run)
+
+
+def _warn_of_unused(job: FinetuneJob, emit: events.Emit) -> None:
+    """Warn of options for a network of one's own where a checkpoint brings another, and the other way round."""
+    given = compared_starts(job).values() if job.compares else [job.checkpoint]
+    first = next((path for path in given if path and path != "none"), None)
+    if first is None:
+        if job.transferred_rate is not None:
+            emit(events.warning("--transferred-rate does nothing here: no weights come from a checkpoint."))
+        return
+    spec = read_card(Path(first)).network
+    kept = [f"{spec.dimensions}D"]
+    unused = ["--dimensions 2"] if job.dimensions == 2 != spec.dimensions else []
+    if job.network not in ("unet", spec.name):
+        unused.append(f"--network {job.network}")
+    if job.size != "auto" and job.size != (size := size_of(build(spec))):
+        unused, kept = [*unused, f"--size {job.size}"], [*kept, size]
+    if unused:
+        text = f"{' and '.join(unused)} {'do' if len(unused) > 1 else 'does'} nothing here: the network is that of "
+        text += f"{Path(first).stem} ({spec.name}, {', '.join(kept)}). To choose one, give --checkpoint none."
+        emit(events.warning(text))

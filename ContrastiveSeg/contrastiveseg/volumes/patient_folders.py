@@ -101,10 +101,11 @@ def _with_files(
     if named:
         images = [*named[0]]
     elif not images or (len(images) > 1 and numbers != [f"_{number:04d}" for number in range(len(images))]):
+        example = files.stem((images or [folder])[0])
         raise InputError(
             f"{folder} holds {len(images)} volumes that are not label maps by their names "
-            f"({', '.join(file.name for file in volumes[:4])}). Expected one, and its label map named segmentation or "
-            "CASE_seg. List the cases in a JSON file instead."
+            f"({', '.join(file.name for file in volumes[:4])}). Expected one, and its label map called segmentation or "
+            f'{example}_seg. Rename it, or list the cases in a JSON file ([{{"image": ..., "label": ...}}, ...]).'
         )
     return Patient(name or files.stem(folder), tuple(images), tuple(labels))
 
