@@ -73,6 +73,10 @@ def test_pre_training_on_a_folder_goes_on_when_the_scene_is_closed(trainer, data
     trainer.idle()
     assert trainer.session.checkpoint.card.provenance.steps == 3
     trainer.files_gone()
+    # It has nothing to do with a scene.
+    slicer.mrmlScene.Clear(0)
+    assert trainer.panel.sections["preTrain"].chart.current.latest is not None
+    assert trainer.pre.preTrainStatusLabel.text.startswith("Done")
 
 
 def test_a_cancelled_pre_training_leaves_the_chosen_checkpoint(trainer, dataset):

@@ -83,6 +83,8 @@ def test_fine_tuning_goes_on_when_the_scene_is_closed_and_leaves_the_next_one_al
     trainer.trained()
     slicer.mrmlScene.Clear(0)
     assert "Fine-tuning goes on" in said[-1]
+    chart = trainer.panel.sections["fineTune"].chart
+    assert chart.current.latest is not None
     # Nodes of the next scene have the same IDs.
     for number in range(2):
         add_volume(f"Next {number}", number)
@@ -98,9 +100,12 @@ def test_fine_tuning_goes_on_when_the_scene_is_closed_and_leaves_the_next_one_al
     assert [line for line in said if line.startswith("CT-1: Dice ")]
     assert trainer.column(3) == ["", ""]
     trainer.files_gone()
-    # What was said of a training that has ended does not go into the next scene.
+    assert chart.isVisibleTo(trainer.panel.widget)
+    # What was said and drawn of a training that has ended does not go into the next scene.
     slicer.mrmlScene.Clear(0)
     assert trainer.tune.fineTuneStatusLabel.text == ""
+    assert chart.trainings == []
+    assert not chart.isVisibleTo(trainer.panel.widget)
 
 
 def test_the_scene_closed_while_writing_leaves_nothing(trainer):

@@ -43,6 +43,9 @@ class CasesTable:
         self._ids: list[str] = []
         #: The Markups ROIs in which a volume can be labeled: (ID, name).
         self._regions: list[tuple[str, str]] = []
+        # Slicer's tr takes 50 µs, and there are many rows.
+        self._role_texts = {role: role_text(role) for role in ROLES}
+        self._part_words = {part: part_words(part) for part in PARTS}
         header = table.horizontalHeader()
         for column in (_VOLUME, _SEGMENTATION):
             header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
@@ -85,13 +88,12 @@ class CasesTable:
         follow(segmentation, partial(self._choose_segmentation, row.volume_id))
         self._table.setCellWidget(number, _SEGMENTATION, segmentation)
         role = _combo_box(5)
-        for name in ROLES:
-            role.addItem(role_text(name), name)
+        for name, text in self._role_texts.items():
+            role.addItem(text, name)
         follow(role, partial(self._choose_role, row.volume_id, role))
         self._table.setCellWidget(number, _ROLE, role)
         part = _combo_box(3)
-        for index, word in enumerate(PARTS):
-            name, meaning = part_words(word)
+        for index, (word, (name, meaning)) in enumerate(self._part_words.items()):
             part.addItem(name, word)
             part.setItemData(index, meaning, qt.Qt.ToolTipRole)
         for identifier, name in self._regions:
@@ -124,7 +126,7 @@ class CasesTable:
         chosen = labeled.region or labeled.part
         show_entry(part, offered.index(chosen) if chosen in offered else -1)
         # The box is too narrow for most names of regions.
-        meaning = f"{part.currentText}. {_REGION_MEANING}" if labeled.region else part_words(labeled.part)[1]
+        meaning = f"{part.currentText}. {_REGION_MEANING}" if labeled.region else self._part_words[labeled.part][1]
         guess = _("Guessed. {why}").format(why=labeled.why) if labeled.guessed else ""
         part.setToolTip(plain_tip("\n".join(filter(None, (meaning, guess.strip())))))
 

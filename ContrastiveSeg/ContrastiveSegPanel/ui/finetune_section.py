@@ -69,7 +69,6 @@ class FineTuneSection(TrainingSection):
         others = session.catalog_changed, session.missing_changed
         for signal in (session.methods_changed, session.checkpoint_changed, *others):
             self.listen(signal, self._refresh_soon)
-        self.refresh()
 
     @property
     def outcome(self) -> str:
@@ -90,7 +89,9 @@ class FineTuneSection(TrainingSection):
         self._starts.load(parameters.compared_starts)
         self._label_next.set_parameters(parameters)
         self._parameters = parameters
-        self.refresh()
+        self.show_state()
+        # Not at once: with many volumes it takes as long as the rest of the panel, and the module is being opened.
+        self._refresh_soon()
 
     def forget_parameters(self) -> None:
         super().forget_parameters()
@@ -102,8 +103,7 @@ class FineTuneSection(TrainingSection):
         self._parts.stop()
         self._label_next.cancel()
         self._conversion.stop()
-        if not self.task.busy:  # what is said there is of volumes that are gone
-            self.set_status("")
+        self.forget_ended()
 
     def cleanup(self) -> None:
         # What follows, and the widgets, which live a little longer, would start it anew.

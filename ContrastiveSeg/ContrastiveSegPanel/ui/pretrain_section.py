@@ -68,6 +68,7 @@ class PreTrainSection(TrainingSection):
     def cancel(self) -> None:
         if self._on_scene:
             self.training.leave_scene()
+            self.forget_ended()
 
     def cleanup(self) -> None:
         self._timer.blockSignals(True)

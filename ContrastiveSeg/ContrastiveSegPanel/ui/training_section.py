@@ -122,6 +122,14 @@ class TrainingSection(JobSection):
         self.set_status(text)
         self._name_edit.setText("")
 
+    def forget_ended(self) -> None:
+        """The scene closes: beside the next one, curve and status of a training that has ended would be of others'
+        volumes. One that goes on keeps them."""
+        if not self.task.busy:
+            self.chart.clear()
+            self._chart_frame.setVisible(False)
+            self.set_status("")
+
     def _method_chosen(self) -> None:
         self._advanced.fill()
         self.remember()
