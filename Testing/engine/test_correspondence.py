@@ -87,6 +87,20 @@ def test_a_mirrored_view_matches_the_mirrored_cell(axis):
     assert torch.equal(by_geometry(mirrored, still, grid)[0], expected)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_view_that_lies_a_cell_further_matches_the_next_cell(axis):
+    """A view moved by one stride: each cell is found one back in it, and those at the border it left are skipped."""
+    grid, still = (3, 4, 5), torch.eye(3, 4).unsqueeze(0)
+    further = still.clone()
+    further[0, 2 - axis, 3] = 2 / grid[axis]  # coordinates are x first, and the view is 2 wide
+    place = torch.cartesian_prod(*map(torch.arange, grid))
+    place[:, axis] -= 1
+    number = (place[:, 0] * 4 + place[:, 1]) * 5 + place[:, 2]
+    expected = torch.where(place[:, axis] >= 0, number, -1)
+    assert torch.equal(by_geometry(still, further, grid)[0], expected)
+    assert (expected < 0).sum() == 60 // grid[axis]
+
+
 def test_steps_between_cells():
     grid = (2, 3, 4)
     place = torch.cartesian_prod(*map(torch.arange, grid))

@@ -41,12 +41,17 @@ def by_hand(rows, keys, classes, temperature):
     return sum(losses) / len(losses)
 
 
-def test_class_contrast_equals_its_definition():
+@pytest.mark.parametrize("temperature", [0.5, 0.01])
+@pytest.mark.parametrize("classes", [[0, 0, 1, 2, 2, 2, -1, -1, 1], [1, 0, 0], [0, 1], [2, 2, 2], [-1, 5]])
+def test_class_contrast_equals_its_definition(classes, temperature):
     torch.manual_seed(0)
-    rows, keys = torch.randn(2, 9, 4, dtype=torch.float64)
-    classes = torch.tensor([0, 0, 1, 2, 2, 2, -1, -1, 1])
-    found = class_contrast(rows, keys, classes, 0.5)
-    assert found.item() == pytest.approx(by_hand(rows, keys, classes, 0.5), abs=1e-8)
+    rows, keys = torch.randn(2, len(classes), 4, dtype=torch.float64)
+    classes = torch.tensor(classes)
+    expected = by_hand(rows, keys, classes, temperature)
+    assert class_contrast(rows, keys, classes, temperature).item() == pytest.approx(expected, abs=1e-8)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = class_contrast(rows.float(), keys.float(), classes, temperature)
+    assert found.item() == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
 def test_voxels_without_class_play_no_part():
