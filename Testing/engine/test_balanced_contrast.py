@@ -24,16 +24,37 @@ def test_hand_values(temperature, expected):
     assert balanced_contrast(ROWS, CLASSES, temperature).item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_recomputing_in_the_backward_pass_changes_nothing(monkeypatch):
-    def gradient():
+@pytest.mark.parametrize("chunk", [1, 2 * 6])
+def test_pieces_change_neither_loss_nor_gradient(monkeypatch, chunk):
+    def results():
         rows = ROWS.clone().requires_grad_()
-        balanced_contrast(rows, CLASSES).backward()
-        return rows.grad
+        loss = balanced_contrast(rows, CLASSES)
+        return loss.detach(), *torch.autograd.grad(loss, rows)
 
-    plain = gradient()
-    monkeypatch.setattr(module, "KEPT", 1)
-    torch.testing.assert_close(gradient(), plain)
-    assert plain.abs().sum() > 0
+    plain = results()
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    torch.testing.assert_close(results(), plain)
+    assert plain[1].abs().sum() > 0
+
+
+@pytest.mark.parametrize("classes", [[3, 0, 1, 0, 3, 0, 0, 2], [1] * 8, [0, 1, 2, 3, 4, 5, 6, 6]])
+def test_gradients_are_those_of_the_loss(classes):
+    rows = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda r: balanced_contrast(r, torch.tensor(classes), 0.3), (rows,))
+
+
+def test_pieces_bound_what_is_kept_for_the_backward_pass(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 64 * 16)
+    kept: list[int] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    rows = torch.randn(512, 4, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        balanced_contrast(rows, torch.arange(512) % 5).backward()
+    assert max(kept) <= 512 * 4
 
 
 def test_a_class_of_many_points_weighs_no_more():

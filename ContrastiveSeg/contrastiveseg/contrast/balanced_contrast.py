@@ -5,14 +5,14 @@ Sections are those of the MCSC specification.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
-from .infonce import unit
-
-#: Similarities kept for the backward pass; larger groups are computed again there.
-KEPT = 2**22
+from .infonce import CHUNK, unit
 
 
 def balanced_contrast(rows: Tensor, classes: Tensor, temperature: float = 0.1) -> Tensor:
@@ -27,27 +27,62 @@ def balanced_contrast(rows: Tensor, classes: Tensor, temperature: float = 0.1) -
     Returns:
         Scalar, at least in float32 whatever autocast says.
     """
-    if len(rows) < 2:
-        return 0 * rows.float().sum()  # without another point, the sum over others is empty and its logarithm infinite
+    order = classes.argsort()
+    sizes = classes[order].unique_consecutive(return_counts=True)[1].tolist()
+    anchors = sum(size for size in sizes if size > 1)
+    if not anchors:
+        return 0 * rows.float().sum()
     with torch.autocast(rows.device.type, enabled=False):
-        rows = unit(rows)
-        if len(rows) ** 2 > KEPT:
-            return checkpoint(_over_anchors, rows, classes, temperature, use_reentrant=False)
-        return _over_anchors(rows, classes, temperature)
+        rows = unit(rows.index_select(0, order))
+        # Of a class with the sum T of its rows, the anchors' mean similarities to their positives sum up to
+        # (|T|^2 - sum |g_i|^2) / (n - 1).
+        attracted = [
+            (part.sum(0).square().sum() - part.square().sum()) / (len(part) - 1)
+            for part in rows.split(sizes)
+            if len(part) > 1
+        ]
+        return (_LogDenominators.apply(rows, sizes, temperature) - torch.stack(attracted).sum() / temperature) / anchors
 
 
-def _over_anchors(rows: Tensor, classes: Tensor, temperature: float) -> Tensor:
-    similarity = rows @ rows.T / temperature
-    itself = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
-    same = classes[:, None] == classes[None]
-    # A class's points but the anchor itself; 0 only where the pair is the anchor with itself, which is masked.
-    others = (torch.bincount(classes)[classes][None] - same.long()).clamp_min(1).to(similarity.dtype)
-    denominator = (similarity - others.log()).masked_fill(itself, -torch.inf).logsumexp(1)
-    positive = same & ~itself
-    count = positive.sum(1)
-    has_positive = count > 0
-    loss = denominator - (similarity * positive).sum(1) / count.clamp_min(1)
-    return (loss * has_positive).sum() / has_positive.sum().clamp_min(1)
+class _LogDenominators(torch.autograd.Function):
+    """log D_i summed over the rows that have a positive; ``rows`` (P, D) lie class by class, ``sizes`` of each.
+
+    The gradient is computed in the same pass over pieces of the anchors: none of them is kept, and none computed twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, sizes: Sequence[int], temperature: float) -> Tensor:
+        count, scaled = len(rows), rows / temperature
+        number = torch.tensor(sizes, dtype=rows.dtype, device=rows.device)
+        own = torch.eye(len(sizes), dtype=rows.dtype, device=rows.device)
+        own = own.repeat_interleave(number.long(), 0, output_size=count)
+        # Points of each class that an anchor is compared with: all, but the anchor itself.
+        others = (number - own).clamp_min(1)
+        has_positive = (own @ number > 1).to(rows.dtype).unsqueeze(1)
+        total, slope = rows.new_zeros(()), torch.zeros_like(rows) if ctx.needs_input_grad[0] else None
+        step = max(1, CHUNK // count)
+        for start in range(0, count, step):
+            piece = slice(start, start + step)
+            similarity = scaled[piece] @ rows.T
+            similarity.diagonal(start).fill_(torch.finfo(rows.dtype).min)
+            highest = similarity.amax(1, keepdim=True)
+            by_class = similarity.sub_(highest).exp_().split(list(sizes), 1)
+            denominator = (torch.stack([part.sum(1) for part in by_class], 1) / others[piece]).sum(1, keepdim=True)
+            total += ((highest + denominator.log()) * has_positive[piece]).sum()
+            if slope is not None:
+                weights = has_positive[piece] / (denominator * others[piece])
+                for part, weight in zip(by_class, weights.split(1, 1), strict=True):
+                    part.mul_(weight)
+                slope[piece] += similarity @ scaled
+                slope += similarity.T @ scaled[piece]
+        ctx.save_for_backward(slope)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (slope,) = ctx.saved_tensors
+        return gradients[0] * slope, None, None
 
 
 def sample_blocks(labels: Tensor, block: tuple[int, ...], groups: int) -> Tensor:

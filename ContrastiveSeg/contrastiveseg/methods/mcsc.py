@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..contrast.balanced_contrast import balanced_contrast, sample_blocks
+from ..contrast.voxels import cell_features
 from ..data.batch import Batch, certain
 from ..networks.backbone import Backbone
 from ..networks.registry import build
@@ -178,6 +179,4 @@ class _Projector(nn.Module):
 
 def _points(maps: Tensor, places: Tensor) -> Tensor:
     """(B, C, ...) maps at (B, G, P) flat places: (B, G, P, C). Projecting these points alone is projecting the maps."""
-    flat = maps.flatten(2)
-    index = places.flatten(1).unsqueeze(1).expand(-1, flat.shape[1], -1)
-    return flat.gather(2, index).unflatten(2, places.shape[1:]).movedim(1, -1)
+    return cell_features(maps, places.flatten(1)).unflatten(1, places.shape[1:])
