@@ -142,9 +142,38 @@ def test_label_names_of_a_data_set_that_is_named_or_beside(tmp_path):
     images = touch(tmp_path / "imagesTr", "a.nii")
     assert declared_labels([images]).names == {}
     listing = write(tmp_path / "dataset.json", {"labels": {"background": 0, "organ": 1}})
-    other = write(touch(tmp_path / "other") / "dataset.json", {"labels": {"background": 0, "bone": 1}})
+    other = write(touch(tmp_path / "other") / "dataset.json", {"labels": {"background": 0, "bone": 2, "ignore": 3}})
     for path in (listing, tmp_path, images):
-        assert declared_labels([tmp_path / "nowhere" / "x", path, other]).names == {0: "background", 1: "organ"}
+        assert declared_labels([tmp_path / "nowhere" / "x", path]).names == {0: "background", 1: "organ"}
+        together = declared_labels([path, other, images])
+        assert together.names == {0: "background", 1: "organ", 2: "bone"}
+        assert together.ignore == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "words", "renamed"),
+    [
+        ({"spleen": 1, "liver": 2}, "spleen is 2 and 1", False),
+        ({"background": 0, "Spleen": 1}, "Spleen is 2 and 1", False),
+        ({"bone": 1}, "1 is liver and bone", True),
+        ({"liver": 1, "ignore": 3}, "ignore is 4 and 3", False),
+        ({"spleen": 2, "kidney": 4}, "4 is ignore and kidney", False),
+    ],
+)
+def test_data_sets_used_together_name_their_labels_alike(tmp_path, labels, words, renamed):
+    """The names of the first were taken for both, so that structures were mixed."""
+    first = write(
+        touch(tmp_path / "one") / "dataset.json", {"labels": {"background": 0, "liver": 1, "spleen": 2, "ignore": 4}}
+    )
+    second = write(touch(tmp_path / "two") / "dataset.json", {"labels": labels})
+    with pytest.raises(InputError, match=f"contradict each other: {words}"):
+        declared_labels([first, second])
+    # Other names for the values, as a label table gives them, leave no doubt but where values mean something else.
+    if renamed:
+        assert declared_labels([first, second], renamed=True).names[1] == "liver"
+    else:
+        with pytest.raises(InputError, match=words):
+            declared_labels([first, second], renamed=True)
 
 
 @pytest.mark.parametrize("labels", [("b", "a"), ("a", "a")])

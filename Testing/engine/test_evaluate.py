@@ -11,6 +11,7 @@ import seg_nrrd
 import SimpleITK as sitk
 
 from contrastiveseg import serialization
+from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.descriptions import EvaluateJob
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.evaluation.evaluate import evaluate
@@ -199,6 +200,21 @@ def test_what_a_list_says_of_a_reference_holds_for_its_scores(folders, patients,
     listed.write_text(json.dumps([{"image": "scans/a/imaging.nii.gz", "name": "a"}]))
     with pytest.raises(InputError, match="names no label maps"):
         evaluate(folders[0], listed, LABELS)
+
+
+def test_what_made_the_predictions_names_structures_as_the_references_do(folders, tmp_path, segmenter):
+    """The walls of one were scored as the cavities of the other, with Dice 1."""
+    job = EvaluateJob(predictions=str(folders[0]), references=str(folders[1]), output=str(tmp_path / "out.json"))
+    (folders[0] / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "wall": 2, "cavity": 1}}))
+    (folders[1] / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "Wall": 1}}))
+    with pytest.raises(InputError, match=r"'wall' has the value 1 in the references' .* and 2 in the predictions'"):
+        run_evaluation(job)
+    (folders[0] / "dataset.json").unlink()
+    name = read_card(segmenter).labels[0].name
+    (folders[1] / "dataset.json").write_text(json.dumps({"labels": {"background": 0, name: 2}}))
+    with pytest.raises(InputError, match=f"{name!r} has the value 2 in the references' .* and 1 in {segmenter}"):
+        run_evaluation(replace(job, checkpoint=str(segmenter)))
+    assert not (tmp_path / "out.json").exists()
 
 
 def test_the_log_holds_the_summary_line_by_line_and_no_line_wraps(folders, tmp_path):

@@ -375,3 +375,11 @@ def test_label_tables_that_cannot_be_used(dataset, tmp_path, out, content, words
         finetune(job(dataset, out, label_table=str(path)))
     with pytest.raises(InputError, match=r"Cannot read .*none\.json"):
         finetune(job(dataset, out, label_table=str(tmp_path / "none.json")))
+
+
+def test_a_label_table_that_gives_a_name_of_the_data_set_to_another_value(dataset, tmp_path, out):
+    names = list(json.loads((dataset / "dataset.json").read_text())["labels"])[1:]
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps([{"value": value, "name": name} for value, name in enumerate(reversed(names), start=1)]))
+    with pytest.raises(InputError, match=f"{names[0]!r} has the value 3 in .*table.json and 1 in dataset.json"):
+        finetune(job(dataset, out, label_table=str(path)))

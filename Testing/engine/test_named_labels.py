@@ -99,6 +99,19 @@ def test_files_to_compare_have_the_same_numbers(tmp_path):
     check_same_numbers(files[:2])
     with pytest.raises(InputError, match=r"'liver' has the value 1 in .*a\.seg\.nrrd and 2 in .*c\.seg\.nrrd"):
         check_same_numbers(files)
+    check_same_numbers(files[:2], {"a card": {1: "LIVER", 2: "label 7"}, "dataset.json": {7: "label 7", 3: "spleen"}})
+    with pytest.raises(InputError, match=r"'Liver' has the value 2 in a card and 1 in .*b\.seg\.nrrd"):
+        check_same_numbers(files[1:2], {"a card": {2: "liver"}})
+    with pytest.raises(InputError, match=r"'spleen' has the value 1 in a card and 3 in dataset\.json"):
+        check_same_numbers([], {"a card": {1: "spleen"}, "dataset.json": {3: "spleen"}})
+
+
+def test_a_damaged_label_file_is_left_to_who_reads_it(tmp_path):
+    (case,) = cases_of(tmp_path, a=[("liver", 1)])
+    broken = case.labels.with_name("b.seg.nrrd")
+    broken.write_bytes(case.labels.read_bytes().replace(b"LabelValue:=1", b"LabelValue:=x"))
+    (tmp_path / "gone.seg.nrrd").symlink_to("nowhere")
+    check_same_numbers([broken, tmp_path / "gone.seg.nrrd", case.labels])
 
 
 def test_values_above_8_bits(tmp_path):

@@ -10,7 +10,9 @@ from base64 import b64decode
 
 import numpy as np
 import pytest
+import seg_nrrd
 
+from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.descriptions import QualityJob
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.evaluation.quality import Measured, by_doubt
@@ -113,6 +115,22 @@ def test_names_come_from_the_checkpoint_and_what_it_misses_is_0(batch, segmenter
     assert list(first.pieces.values()) == [2, 0, 0]
     assert "label 1" not in first.pieces
     assert any("mm" in text for text in first.unlike)
+
+
+def test_names_come_from_segments_and_do_not_contradict_the_checkpoint(batch, segmenter):
+    (batch / "labels" / "Ann.mha").unlink()
+    cyst = np.zeros(GRID.shape, np.uint8)
+    cyst[1:3, 2:6, 2:6] = 1
+    layout = {"origin": GRID.origin, "spacing": GRID.spacing}
+    seg_nrrd.write(batch / "labels" / "Ann.seg.nrrd", [cyst], [("cyst", 0, 1)], **layout)
+    assert {*run(job(batch)).cases[0].pieces} == {"cyst"}
+    # What the checkpoint does not know is not left out.
+    seg_nrrd.write(batch / "labels" / "Ann.seg.nrrd", [cyst * 9], [("cyst", 0, 9)], **layout)
+    assert "cyst" in run(job(batch, checkpoint=str(segmenter))).cases[0].pieces
+    name = read_card(segmenter).labels[1].name
+    seg_nrrd.write(batch / "labels" / "Ann.seg.nrrd", [cyst], [(name, 0, 1)], **layout)
+    with pytest.raises(InputError, match=f"{name!r} has the value 2 in {segmenter} and 1 in .*Ann"):
+        run(job(batch, checkpoint=str(segmenter)))
 
 
 def test_tables_have_no_names_unless_asked(batch):

@@ -13,6 +13,7 @@ from ..files import check_outputs, write_text
 from ..results import EvaluateResult, Failure
 from ..volumes.dataset_json import DeclaredLabels, declared_labels
 from ..volumes.labeling import Labeling
+from ..volumes.named_labels import check_same_numbers
 from .evaluate import evaluate
 from .references import compared
 from .tables import to_csv, to_json, to_lines, to_rows
@@ -27,18 +28,29 @@ def run_evaluation(
         InputError: as :func:`.evaluate.evaluate` and :func:`.files.check_outputs`, or the checkpoint cannot be read.
     """
     outputs = [Path(p) for p in (job.output, job.csv) if p]
-    inputs = compared(Path(job.predictions), Path(job.references)).files
-    inputs += [Path(job.checkpoint)] if job.checkpoint else []
+    files = compared(Path(job.predictions), Path(job.references)).files
+    inputs = [*files, *([Path(job.checkpoint)] if job.checkpoint else [])]
     check_outputs(outputs, inputs, job.overwrite)
     card = read_card(Path(job.checkpoint)) if job.checkpoint else None
-    declared = _declared(job, emit)
+    declared = _declared(job.references, emit)
+    # nnU-Net writes one beside its predictions.
+    predicted = _declared(job.predictions, events.silent)
+    learned_names = {label.value: label.name for label in (card.labels if card else ())}
+    check_same_numbers(
+        files,
+        {
+            "the references' dataset.json": declared.names,
+            "the predictions' dataset.json": predicted.names,
+            job.checkpoint or "": learned_names,
+        },
+    )
     evaluation = evaluate(
         Path(job.predictions),
         Path(job.references),
         emit=emit,
         cancelled=cancelled,
         labeling=Labeling(job.labeled_part, None, declared.ignore, declared.background),
-        names=declared.names | {label.value: label.name for label in (card.labels if card else ())},
+        names=declared.names | learned_names,
     )
     write_text(outputs[0], to_json(evaluation))
     if job.csv:
@@ -57,10 +69,10 @@ def run_evaluation(
     return EvaluateResult(job.output, job.csv, dice, len(evaluation.cases), rows, tuple(failures))
 
 
-def _declared(job: EvaluateJob, emit: events.Emit) -> DeclaredLabels:
-    """What a dataset.json beside the references says of their labels; nothing where it cannot be read."""
+def _declared(given: str, emit: events.Emit) -> DeclaredLabels:
+    """What a dataset.json beside the label maps ``given`` says of them; nothing where it cannot be read."""
     try:
-        return declared_labels([Path(job.references)])
+        return declared_labels([Path(given)])
     except InputError as problem:
         # A name and a special label are all that is of use here.
         emit(events.warning(f"{problem} It is not read."))

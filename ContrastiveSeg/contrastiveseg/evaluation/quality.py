@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -16,7 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from .. import events
-from ..checkpoints.card import Card, Label
+from ..checkpoints.card import Card
 from ..checkpoints.familiarity import FAR, far_text
 from ..checkpoints.header import read_card
 from ..descriptions import QualityJob
@@ -28,10 +29,12 @@ from ..volumes.alignment import check_same_grid
 from ..volumes.components import Components, pieces_of
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.dataset_json import declared_channels, declared_labels
+from ..volumes.named_labels import check_same_numbers
 from ..volumes.origin import read_distance
 from ..volumes.pairing import labels_by_case, volume_files
 from ..volumes.plausible_labels import check_no_image
 from ..volumes.reading import read_channels, read_labels, read_volume
+from ..volumes.segments import segments_of
 from ..volumes.volume import Volume
 from .quality_tables import Picture, to_csv, to_html, without_names
 from .thumbnail import thumbnail_png
@@ -79,6 +82,7 @@ def quality(
     drawn = {case.name: Path(job.pictures) / f"{case.name}.png" for case in cases} if job.pictures else {}
     check_outputs([*(Path(p) for p in (job.csv, job.html) if p), *drawn.values()], inputs, job.overwrite)
     card = read_card(Path(job.checkpoint)) if job.checkpoint else None
+    names = _names(job, card, [case.labels for case in cases if case.labels])
     channels = len(card.plan.channels if card else declared_channels(Path(p) for p in job.input)) or 1
     emit(events.StageStarted(events.Stage.EVALUATE))
     progress = events.ProgressMeter(emit, len(cases), "volumes")
@@ -112,7 +116,9 @@ def quality(
         told = f"is not known of {unknown} of {len(measured)} segmentations, so it does not count"
         emit(events.log(f"The distance from the training {told}."))
     files = {case.name: case for case in cases}
-    ranked = [_with_files(case, files[case.name], drawn) for case in by_doubt(measured, _names(job, card, measured))]
+    ranked = [
+        _with_files(case, files[case.name], drawn) for case in by_doubt(measured, _looked_for(names, card, measured))
+    ]
     for position, entry in enumerate(ranked, start=1):
         emit(events.log(f"{position}. {entry.name}: " + "; ".join([f"doubt {entry.doubt:.2f}", *entry.reasons])))
     shown = ranked if job.names else without_names(ranked)
@@ -282,11 +288,24 @@ def _maps(job: QualityJob, cases: Sequence[CaseFiles]) -> dict[str, Path]:
     return {cases[0].name: path}
 
 
-def _names(job: QualityJob, card: Card | None, measured: Sequence[Measured]) -> dict[int, str]:
-    """Label value -> name: of all labels that the checkpoint knows, else of those that occur."""
-    if card is not None and card.labels:
-        labels: Sequence[Label] = card.labels
-        return {label.value: label.name for label in labels}
+def _names(job: QualityJob, card: Card | None, segmentations: Sequence[Path]) -> dict[int, str]:
+    """Label value -> name, by the checkpoint, else a dataset.json beside the segmentations, else their segments.
+
+    Raises:
+        InputError: they contradict each other.
+    """
+    learned = {label.value: label.name for label in (card.labels if card else ())}
     declared = declared_labels([Path(job.segmentations)]).names
-    values = sorted({value for case in measured for value in case.volumes})
-    return {value: declared.get(value, f"label {value}") for value in values}
+    check_same_numbers(segmentations, {job.checkpoint or "": learned, "dataset.json": declared})
+    named: dict[int, str] = {}
+    for path in segmentations:
+        with suppress(InputError, OSError):  # what is damaged is named where it is read
+            named |= {segment.value: segment.name for segment in segments_of(path)}
+    return named | declared | learned
+
+
+def _looked_for(names: Mapping[int, str], card: Card | None, measured: Sequence[Measured]) -> dict[int, str]:
+    """Label value -> name, of the structures that the checkpoint knows and of those that occur."""
+    known = {label.value for label in (card.labels if card else ())}
+    values = sorted(known.union(*(case.volumes for case in measured)))
+    return {value: names.get(value, f"label {value}") for value in values}

@@ -22,7 +22,7 @@ from ..printable import quoted
 from ..serialization import from_json
 from ..volumes.dataset import CaseFiles, check_labels_chosen
 from ..volumes.dataset_json import background_value, declared_labels, read_json
-from ..volumes.named_labels import names_of, with_common_values
+from ..volumes.named_labels import check_same_numbers, names_of, with_common_values
 from .label_checks import check_same_values, tell_unused_maps, warn_of_copies, warn_of_rare_labels, warn_of_shared_maps
 from .labeled_part import check_labeled_part, with_structures
 from .run import Run
@@ -215,13 +215,14 @@ def named_labels(job: FinetuneJob) -> NamedLabels:
     """From the label table, else dataset.json, of which the label "ignore" holds in any case.
 
     Raises:
-        InputError: either cannot be read.
+        InputError: either cannot be read, or they contradict each other.
     """
-    declared = declared_labels(Path(path) for path in (*job.images, *job.labels))
+    declared = declared_labels((Path(path) for path in (*job.images, *job.labels)), renamed=bool(job.label_table))
     if not job.label_table:
         return NamedLabels(declared.names, "dataset.json", declared.ignore, declared.background, {})
     table = {label.value: label for label in label_table(Path(job.label_table))}
     names = {value: label.name for value, label in table.items()}
+    check_same_numbers((), {job.label_table: names, "dataset.json": declared.names})
     return NamedLabels(names, job.label_table, declared.ignore, background_value(names), table)
 
 

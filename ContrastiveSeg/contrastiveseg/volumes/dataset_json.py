@@ -14,10 +14,12 @@ from ..descriptions import LabeledPart
 from ..errors import InputError
 from ..files import check_fetched, stem, volume_suffix
 from ..printable import quoted, shortened
-from .labeling import Labeling
+from .labeling import Labeling, folded
 
 #: What the entry of a case may hold.
 ENTRY_KEYS = {"image", "label", "name", "labeled_part", "structures"}
+#: Names that are no structure's.
+_SPECIAL = ("background", "ignore")
 #: So many numbered files are looked for.
 _MOST_CHANNELS = 100
 
@@ -129,14 +131,49 @@ def _is_number(key: str) -> bool:
     return key.isdecimal() and len(key) < 10
 
 
-def declared_labels(paths: Iterable[Path]) -> DeclaredLabels:
-    """:func:`declared_in` of the first ``dataset.json`` among ``paths``, in one of them or beside one; or nothing.
+def declared_labels(paths: Iterable[Path], renamed: bool = False) -> DeclaredLabels:
+    """What the ``dataset.json`` files among ``paths``, in one of them or beside one declare together; or nothing.
+
+    Args:
+        renamed: the values get other names, so that those of two files may differ.
 
     Raises:
-        InputError: as :func:`declared_in`.
+        InputError: as :func:`declared_in`, or a value is one structure in one file and another one in the other.
     """
-    described = next(_described_by(paths), None)
-    return declared_in(described) if described else DeclaredLabels()
+    together, first = DeclaredLabels(), Path()
+    for path in _described_by(paths):
+        declared = declared_in(path)
+        if not together.names:
+            together, first = declared, path
+        elif declared != together:
+            together = _joined(together, declared, f"{first} and {path}", renamed)
+    return together
+
+
+def _joined(one: DeclaredLabels, other: DeclaredLabels, where: str, renamed: bool) -> DeclaredLabels:
+    """The labels of both; of their names those of ``one``.
+
+    Raises:
+        InputError: a value of one is another structure in the other.
+    """
+    names = _with_ignore(one)
+    values = {folded(name): value for value, name in names.items()}
+    for value, name in _with_ignore(other).items():
+        called, told = names.get(value, name), ""
+        if (first := values.get(folded(name), value)) != value:
+            told = f"{shortened(name)} is {first} and {value}"
+        elif folded(called) != folded(name) and not (renamed and {folded(called), folded(name)}.isdisjoint(_SPECIAL)):
+            told = f"{value} is {shortened(called)} and {shortened(name)}"
+        if told:
+            raise InputError(
+                f"{where} contradict each other: {told}. In data sets that are used together a structure has one name "
+                "and one value: correct one of them, and its label maps."
+            )
+    return DeclaredLabels(other.names | one.names, one.ignore if other.ignore is None else other.ignore)
+
+
+def _with_ignore(labels: DeclaredLabels) -> dict[int, str]:
+    return labels.names | ({} if labels.ignore is None else {labels.ignore: "ignore"})
 
 
 def declared_channels(paths: Iterable[Path]) -> tuple[str, ...]:

@@ -49,6 +49,11 @@ class Labeling:
         return LabelMap(array, label_map.geometry, label_map.name)
 
 
+def folded(name: str) -> str:
+    """The name of a structure as names are compared: capitals are small letters, and underscores blanks."""
+    return " ".join(name.casefold().replace("_", " ").split())
+
+
 def _throughout(painted: np.ndarray) -> np.ndarray:
     """Boolean, like ``painted`` (z, y, x): every voxel of a slice with paint."""
     found = painted_slices(painted)

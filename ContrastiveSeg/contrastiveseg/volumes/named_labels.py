@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from .. import files
 from ..errors import InputError
 from ..events import Emit, warning
 from .dataset import CaseFiles
+from .labeling import folded
 from .plausible_labels import check_no_image
 from .reading import read_labels
 from .segments import NamedLabel, Segment, segments_of
@@ -75,18 +77,18 @@ def with_common_values(
     if _only_case_names(named):
         named = [()] * len(cases)
     if declared:
-        values = {_folded(name): value for value, name in declared.items() if value}
-        spelled = {_folded(name): name for name in declared.values()}
+        values = {folded(name): value for value, name in declared.items() if value}
+        spelled = {folded(name): name for name in declared.values()}
         for case, segments in zip(cases, named, strict=True):
             for segment in segments:
-                if _folded(segment.name) not in values and segment.value in declared:
+                if folded(segment.name) not in values and segment.value in declared:
                     raise InputError(
                         f"{case.labels}: the value {segment.value} is {segment.name!r}, and in {where} it is "
                         f"{declared[segment.value]!r}. Give the structure the same name in both."
                     )
     else:
         values = _usual_values(named)
-        spelled = {_folded(segment.name): segment.name for segments in reversed(named) for segment in segments}
+        spelled = {folded(segment.name): segment.name for segments in reversed(named) for segment in segments}
         _check_unnamed(cases, named, values)
     changed = [
         replace(
@@ -94,7 +96,7 @@ def with_common_values(
             named=tuple(
                 NamedLabel(spelled.get(key, segment.name), segment.value, values.get(key, segment.value))
                 for segment in segments
-                for key in [_folded(segment.name)]
+                for key in [folded(segment.name)]
             ),
         )
         for case, segments in zip(cases, named, strict=True)
@@ -103,23 +105,30 @@ def with_common_values(
     return changed
 
 
-def check_same_numbers(paths: Iterable[Path]) -> None:
-    """Refuse label files in which segments of one name have different values: they cannot be compared by value.
+def check_same_numbers(paths: Iterable[Path], others: Mapping[str, Mapping[int, str]] | None = None) -> None:
+    """Refuse one name of a structure for different values: what goes by the value would be another structure's.
+
+    Args:
+        paths: label files, of which the segments have names.
+        others: where else values have names, in words -> value -> name.
 
     Raises:
-        InputError: naming the segment and two of the files.
+        InputError: naming the structure and where it has which value.
     """
-    known: dict[str, tuple[int, Path]] = {}
+    named = [(where, name, value) for where, names in (others or {}).items() for value, name in names.items()]
     for path in paths:
-        for segment in segments_of(path):
-            if _GENERIC.fullmatch(_folded(segment.name)):
-                continue
-            value, other = known.setdefault(_folded(segment.name), (segment.value, path))
-            if value != segment.value:
-                raise InputError(
-                    f"Segment {segment.name!r} has the value {value} in {other} and {segment.value} in {path}: scores "
-                    "would compare different structures. Save all with the same values."
-                )
+        with suppress(InputError, OSError):  # what is damaged is named where it is read
+            named += [(str(path), segment.name, segment.value) for segment in segments_of(path)]
+    known: dict[str, tuple[int, str]] = {}
+    for where, name, value in named:
+        if _GENERIC.fullmatch(folded(name)):
+            continue
+        first, other = known.setdefault(folded(name), (value, where))
+        if first != value:
+            raise InputError(
+                f"{name!r} has the value {first} in {other} and {value} in {where}: one would be taken for another "
+                "structure. Give it the same value in both."
+            )
 
 
 def names_of(cases: Sequence[CaseFiles]) -> dict[int, str]:
@@ -144,27 +153,23 @@ def _named(case: CaseFiles, value: int) -> str:
     return next(label.name for label in case.named if label.value == value)
 
 
-def _folded(name: str) -> str:
-    return " ".join(name.casefold().replace("_", " ").split())
-
-
 def _named_segments(case: CaseFiles) -> tuple[Segment, ...]:
     """The segments of ``case`` whose names say what they are: not "Segment_1", and not the name of the case."""
     if case.labels is None:
         return ()
-    own = {_folded(case.name), _folded(files.stem(case.labels))}
+    own = {folded(case.name), folded(files.stem(case.labels))}
     return tuple(
         segment
         for segment in segments_of(case.labels)
-        if not _GENERIC.fullmatch(_folded(segment.name))
-        and not any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", _folded(segment.name)) for name in own)
+        if not _GENERIC.fullmatch(folded(segment.name))
+        and not any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", folded(segment.name)) for name in own)
     )
 
 
 def _only_case_names(named: Sequence[Sequence[Segment]]) -> bool:
     """Whether the files hold one structure each with the same value, and no two name it alike: names of patients."""
     single = [segments[0] for segments in named if segments]
-    names = {_folded(segment.name) for segment in single}
+    names = {folded(segment.name) for segment in single}
     return (
         len(single) > 1
         and all(len(segments) <= 1 for segments in named)
@@ -178,7 +183,7 @@ def _usual_values(named: Sequence[Sequence[Segment]]) -> dict[str, int]:
     uses: dict[str, Counter[int]] = {}
     for segments in named:
         for segment in segments:
-            uses.setdefault(_folded(segment.name), Counter())[segment.value] += 1
+            uses.setdefault(folded(segment.name), Counter())[segment.value] += 1
     values: dict[str, int] = {}
     used = {value for counts in uses.values() for value in counts}
     for name, counts in sorted(uses.items(), key=lambda item: -item[1].total()):
@@ -192,9 +197,9 @@ def _check_unnamed(cases: Sequence[CaseFiles], named: Sequence[Sequence[Segment]
     unnamed = [case for case, segments in zip(cases, named, strict=True) if case.labels and not segments]
     for case, segments in zip(cases, named, strict=True):
         for segment in segments:
-            if unnamed and values[_folded(segment.name)] != segment.value:
+            if unnamed and values[folded(segment.name)] != segment.value:
                 raise InputError(
                     f"The label files give one structure different numbers ({segment.name!r} has {segment.value} in "
-                    f"{case.name} and {values[_folded(segment.name)]} in others), and {unnamed[0].name} has no names "
+                    f"{case.name} and {values[folded(segment.name)]} in others), and {unnamed[0].name} has no names "
                     "to tell them apart. Name its segments, or give all files the same numbers."
                 )
