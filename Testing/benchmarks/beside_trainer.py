@@ -73,7 +73,7 @@ def _measured(work: Path, raw: Path, options: argparse.Namespace) -> dict[str, A
 
     card, _ = load(work / "imported.safetensors")
     cases = cases_of([str(raw / "imagesTr")], [str(raw / "labelsTr")])
-    cached = preprocess(cases, card.plan, work / "cache", with_labels=True)
+    cached = preprocess(cases, card.plan, work / "cache")
     source = CachedVolumes(work / "cache", cached, [label.value for label in card.labels])
 
     def ours(precision: str) -> Callable[[], object]:

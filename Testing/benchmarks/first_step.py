@@ -135,7 +135,7 @@ def _cache(cases: list[CaseFiles], threads: int, repeats: int) -> dict[str, Any]
             mock.patch.object(torch, "get_num_threads", return_value=count),
         ):
             wall, processor = time.perf_counter(), time.process_time()
-            preprocess(cases, plan, Path(temporary), with_labels=True)
+            preprocess(cases, plan, Path(temporary))
             wall, processor = time.perf_counter() - wall, time.process_time() - processor
             files[count] = {file.name: file.read_bytes() for file in Path(temporary).iterdir()}
         return wall, processor

@@ -184,7 +184,7 @@ def main() -> None:
             backbone = build(spec)
             plan = make_plan(seen, options.dimensions, method.patch_rule(backbone, method.Settings()), voxels)
             source = CachedVolumes(
-                Path(folder) / "cache", preprocess(cases, plan, Path(folder) / "cache", with_labels=True), (1, 2, 3, 4)
+                Path(folder) / "cache", preprocess(cases, plan, Path(folder) / "cache"), (1, 2, 3, 4)
             )
             objective = method(backbone, plan, method.Settings())
             if device.type == "cpu":

@@ -62,7 +62,7 @@ def _measured(folder: Path, patch: tuple[int, int, int], precision: str, options
     card = read_card(checkpoint_path("starter:synthetic-labels-3d-tiny"))
     plan = replace(card.plan, patch=patch, spacing=(3.0, 3.0, 3.0))
     cases = cases_of([str(folder)])
-    cached = preprocess(cases, plan, folder / "cache", with_labels=True)
+    cached = preprocess(cases, plan, folder / "cache")
     source = CachedVolumes(folder / "cache", cached, (1, 2, 3, 4))
     method = Supervised(build(card.network), plan, Supervised.Settings(), 5)
 

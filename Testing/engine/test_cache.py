@@ -62,7 +62,7 @@ def test_a_cancelled_run_is_continued_and_not_repeated(cases, prepared, tmp_path
 
 def test_cases_prepared_at_the_same_time_have_the_bytes_of_those_prepared_in_series(cases, tmp_path, monkeypatch):
     one_worker(monkeypatch)
-    series = preprocess(cases, PLAN, tmp_path / "series", with_labels=True)
+    series = preprocess(cases, PLAN, tmp_path / "series")
     monkeypatch.setattr(cache.torch, "get_num_threads", lambda: 2)
     preprocess_case, together = cache._preprocess_case, threading.Barrier(2, timeout=60)
 
@@ -71,7 +71,7 @@ def test_cases_prepared_at_the_same_time_have_the_bytes_of_those_prepared_in_ser
         return preprocess_case(*arguments)
 
     monkeypatch.setattr(cache, "_preprocess_case", meeting)
-    assert preprocess(cases, PLAN, tmp_path / "together", with_labels=True) == series
+    assert preprocess(cases, PLAN, tmp_path / "together") == series
     files = {file.name: file.read_bytes() for file in (tmp_path / "series").iterdir()}
     assert {file.name: file.read_bytes() for file in (tmp_path / "together").iterdir()} == files
     assert len(files) == 16
@@ -96,28 +96,21 @@ def test_a_killed_run_leaves_nothing_that_counts(cases, prepared, tmp_path):
 @pytest.mark.parametrize("part", [".json", ".npy", ".labels.npy", ".foreground.npy"])
 @pytest.mark.parametrize("left", [None, 0.0, 0.5])
 def test_damaged_files_are_prepared_again(cases, prepared, tmp_path, part, left):
-    (cached,) = preprocess(cases[:1], PLAN, tmp_path, with_labels=True)
+    (cached,) = preprocess(cases[:1], PLAN, tmp_path)
     damaged = tmp_path / f"{cached.key}{part}"
     intact = damaged.read_bytes()
     damaged.unlink()
     if left is not None:
         damaged.write_bytes(intact[: int(len(intact) * left)])
-    assert preprocess(cases[:1], PLAN, tmp_path, with_labels=True) == [cached]
+    assert preprocess(cases[:1], PLAN, tmp_path) == [cached]
     assert len(prepared) == 2
     assert damaged.read_bytes() == intact
 
 
-def test_the_cache_of_an_earlier_version_is_prepared_anew_and_said(cases, prepared, tmp_path):
-    (tmp_path / "0123.places.npy").touch()
-    events: list[Event] = []
-    preprocess(cases[:1], PLAN, tmp_path, emit=events.append)
-    assert prepared == [cases[0].name]
-    assert "earlier version" in events[0].text
-
-
 def test_key_follows_content_and_plan_and_not_the_name(cases, dataset, tmp_path):
     def key(case, plan=PLAN, labels=False):
-        return preprocess([case], plan, tmp_path / "cache", with_labels=labels)[0].key
+        case = case if labels else dataclasses.replace(case, labels=None)
+        return preprocess([case], plan, tmp_path / "cache")[0].key
 
     first = key(cases[0])
     renamed = tmp_path / "another.nii.gz"
@@ -156,7 +149,7 @@ def test_key_follows_voxels_kept_beside_their_header(cases, tmp_path, ending):
 
 
 def test_voxels_and_labels_are_those_of_the_file(cases, tmp_path):
-    source = CachedVolumes(tmp_path, preprocess(cases, PLAN, tmp_path, with_labels=True), [1, 2, 3])
+    source = CachedVolumes(tmp_path, preprocess(cases, PLAN, tmp_path), [1, 2, 3])
     assert len(source) == 4
     for index, case in enumerate(cases):
         shape = source.shape(index)
@@ -173,7 +166,7 @@ def test_voxels_and_labels_are_those_of_the_file(cases, tmp_path):
 
 
 def test_classes_are_numbered_in_order_and_other_values_are_background(cases, tmp_path):
-    cached = preprocess(cases[:1], PLAN, tmp_path, with_labels=True)
+    cached = preprocess(cases[:1], PLAN, tmp_path)
     assert cached[0].values == (1, 2, 3)
     every, some = CachedVolumes(tmp_path, cached, [1, 2, 3]), CachedVolumes(tmp_path, cached, [3, 1])
     classes = every.label_crop(0, (0, 0, 0), (12, 16, 16))
@@ -190,7 +183,7 @@ def test_some_of_the_volumes_keep_their_data_sets(cases, tmp_path):
 
 def test_an_unlabeled_volume_has_neither_classes_nor_foreground_voxels(cases, tmp_path):
     mixed = [cases[0], dataclasses.replace(cases[1], labels=None)]
-    source = CachedVolumes(tmp_path, preprocess(mixed, PLAN, tmp_path, with_labels=True), [1, 2, 3])
+    source = CachedVolumes(tmp_path, preprocess(mixed, PLAN, tmp_path), [1, 2, 3])
     assert (source.labeled, source.unlabeled) == ((0,), (1,))
     assert source.cases[1].values is None
     crops = [source.label_crop(case, (-2, 0, 0), (4, 5, 6)) for case in range(2)]
@@ -212,7 +205,7 @@ def test_an_unlabeled_volume_has_neither_classes_nor_foreground_voxels(cases, tm
     ],
 )
 def test_crops_may_reach_outside(cases, tmp_path, start, size):
-    source = CachedVolumes(tmp_path, preprocess(cases[:1], PLAN, tmp_path, with_labels=True), [1, 2, 3])
+    source = CachedVolumes(tmp_path, preprocess(cases[:1], PLAN, tmp_path), [1, 2, 3])
     volume, labels = source.crop(0, (0, 0, 0), (12, 16, 16)), source.label_crop(0, (0, 0, 0), (12, 16, 16))
     wide = 64
     image = np.full((1, *(n + 2 * wide for n in labels.shape)), volume[:, 0, 0, 0].min(), np.float32)
@@ -240,7 +233,7 @@ def test_the_case_that_cannot_be_used_is_named(cases, tmp_path):
 
 
 def test_subset(cases, tmp_path):
-    source = CachedVolumes(tmp_path, preprocess(cases, PLAN, tmp_path, with_labels=True), [2])
+    source = CachedVolumes(tmp_path, preprocess(cases, PLAN, tmp_path), [2])
     part = source.subset([3, 1])
     assert [c.name for c in part.cases] == [cases[3].name, cases[1].name]
     assert part.classes == (2,)
@@ -279,34 +272,34 @@ def test_memory_does_not_grow_with_the_number_of_volumes(tmp_path):
     ],
 )
 def test_a_record_or_an_array_that_was_changed_is_prepared_again(cases, prepared, tmp_path, part, change):
-    (cached,) = preprocess(cases[:1], PLAN, tmp_path, with_labels=True)
+    (cached,) = preprocess(cases[:1], PLAN, tmp_path)
     damaged = tmp_path / f"{cached.key}{part}"
     intact = damaged.read_bytes()
     assert change[0] in intact
     damaged.write_bytes(intact.replace(*change, 1))
-    assert preprocess(cases[:1], PLAN, tmp_path, with_labels=True) == [cached]
+    assert preprocess(cases[:1], PLAN, tmp_path) == [cached]
     assert damaged.read_bytes() == intact
 
 
-def test_a_record_of_the_first_versions_has_no_checksum_of_its_own(cases, prepared, tmp_path):
+def test_a_record_without_a_checksum_of_its_own_is_prepared_again(cases, prepared, tmp_path):
     (cached,) = preprocess(cases[:1], PLAN, tmp_path)
     record = tmp_path / f"{cached.key}.json"
     written = json.loads(record.read_text())
     written["checksums"] = written["checksums"][:-1]
     record.write_text(json.dumps(written))
     assert preprocess(cases[:1], PLAN, tmp_path) == [cached]
-    assert len(prepared) == 1
+    assert len(prepared) == 2
 
 
 @pytest.mark.parametrize("part", [".npy", ".labels.npy", ".foreground.npy"])
 def test_zeros_after_a_power_cut_are_noticed_told_and_prepared_again(cases, prepared, tmp_path, part):
-    (cached,) = preprocess(cases[:1], PLAN, tmp_path, with_labels=True)
+    (cached,) = preprocess(cases[:1], PLAN, tmp_path)
     damaged = tmp_path / f"{cached.key}{part}"
     intact = damaged.read_bytes()
     half = len(intact) // 2
     damaged.write_bytes(intact[:half] + bytes(len(intact) - half))
     seen: list[Event] = []
-    assert preprocess(cases[:1], PLAN, tmp_path, with_labels=True, emit=seen.append) == [cached]
+    assert preprocess(cases[:1], PLAN, tmp_path, emit=seen.append) == [cached]
     assert damaged.read_bytes() == intact
     (told,) = [e.text for e in seen if isinstance(e, Log)]
     assert told == f"The cache held a damaged copy of case {cases[0].name}: it was prepared again."
@@ -316,7 +309,7 @@ def test_only_the_caches_own_files_are_removed(cases, tmp_path):
     folder, target = tmp_path / "cache", tmp_path / "elsewhere"
     target.mkdir()
     folder.symlink_to(target, target_is_directory=True)
-    preprocess(cases, PLAN, folder, with_labels=True)
+    preprocess(cases, PLAN, folder)
     (target / f".{'0' * 32}.foregro-abcd1234.npy").touch()
     remove_cache(folder)
     assert (folder.is_symlink(), list(target.iterdir())) == (True, [])

@@ -180,7 +180,7 @@ def test_cached_crops_keep_unlabeled_and_background_apart(sliced):
     def cached(part):
         cases = find_cases([sliced / "images"], [sliced / "slices"])
         cases = [replace(case, labeling=replace(case.labeling, part=part)) for case in cases]
-        return preprocess(cases, plan, sliced / "cache", with_labels=True)
+        return preprocess(cases, plan, sliced / "cache")
 
     cases = cached("slices")
     source = CachedVolumes(sliced / "cache", cases, (1, 2))

@@ -54,7 +54,7 @@ def test_training_and_segmenting_see_the_same_image(tmp_path, direction, dimensi
     case = CaseFiles("case", (tmp_path / "case.nii.gz",), tmp_path / "labels.nii.gz")
     write_maps(case.images[0], array, grid)
     write_labels(case.labels, labels, grid)
-    cached = preprocess([case], plan(dimensions), tmp_path / "cache", with_labels=True)
+    cached = preprocess([case], plan(dimensions), tmp_path / "cache")
     source = CachedVolumes(tmp_path / "cache", cached, [1])
     prepared = predictor(dimensions).prepare(read_volume(case.images[0]))
     assert source.shape(0) == tuple(prepared.shape[1:])

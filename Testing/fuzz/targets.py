@@ -317,7 +317,7 @@ def _cache(folder: Path) -> None:
 def _prepared(folder: Path) -> Any:
     plan = samples.Plan(3, (samples.Channel("T1", "MR", samples.Normalization()),), (3.0, 2.0, 1.5), (8, 8, 8))
     case = CaseFiles("case", (folder / "packed.nii.gz",), folder / "labels.nii.gz")
-    (cached,) = preprocess([case], plan, folder / "cache", with_labels=True)
+    (cached,) = preprocess([case], plan, folder / "cache")
     return cached, [np.load(file).tobytes() for file in sorted((folder / "cache").glob(f"{cached.key}*.npy"))]
 
 

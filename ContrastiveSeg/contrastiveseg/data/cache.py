@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from ..errors import Cancelled, InputError
-from ..events import CancelCheck, Emit, ProgressMeter, log, never, silent, warning
+from ..events import CancelCheck, Emit, ProgressMeter, never, silent, warning
 from ..files import remove_half_written, replacing, write_text
 from ..planning.plan import Conventions, Plan
 from ..serialization import from_json, to_json
@@ -44,19 +44,17 @@ from .preprocessor import Preprocessor
 
 #: Part of every key; raised when preprocessing or the files' names change.
 _VERSION = 7
-#: Files that only caches of an earlier version hold.
-_OLD_FILES = "*.places.npy"
 #: The most voxels of each label that are stored for foreground-aware sampling.
 _FOREGROUND_VOXELS = 2000
 #: The most cases that are prepared at the same time; what takes turns in the interpreter leaves more threads nothing.
 _MOST_THREADS = 8
-#: What float16 holds.
-_LARGEST = 65504.0
+#: The largest number of a float16.
+_LARGEST = float(np.finfo(np.float16).max)
 #: What preparing a case holds in memory, in volumes of float32.
 _COPIES = 6
 #: Endings of a case's arrays: always there, and those of labeled cases.
 IMAGE, LABELS, FOREGROUND = ".npy", ".labels.npy", ".foreground.npy"
-#: The names of all files of a cache: also of one of an earlier version, and half-written ones.
+#: The names of all files of a cache, also of half-written ones.
 _OWN = re.compile(r"\.?[0-9a-f]{32}[.a-z]*(-[a-z0-9_]{8})?\.(json|npy)")
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
@@ -106,16 +104,12 @@ def preprocess(
     plan: Plan,
     folder: Path,
     *,
-    with_labels: bool = False,
     emit: Emit = silent,
     cancelled: CancelCheck = never,
 ) -> list[CachedCase]:
     """Preprocess ``cases`` into ``folder``, except those that are there already; ``emit`` gets the progress.
 
     A case whose files are damaged is prepared again, with a warning. What a killed run left half-written is removed.
-
-    Args:
-        with_labels: also read the labels of the cases that have any.
 
     Returns:
         The cached cases, in the order of ``cases``.
@@ -125,15 +119,13 @@ def preprocess(
         Cancelled: ``cancelled()`` became true; finished cases stay for the next run.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.glob(_OLD_FILES)):
-        emit(log(f"The cache {folder} is of an earlier version: volumes are prepared again. Its old files can go."))
     for file in folder.glob(".*"):
         if _OWN.fullmatch(file.name):
             remove_half_written(file)
     cached: list[CachedCase] = []
     progress = ProgressMeter(emit, len(cases), "volumes")
     with ThreadPoolExecutor(_at_once(cases, plan)) as pool:
-        for prepared in pool.map(lambda c: _prepared_case(c, plan, folder, with_labels, cancelled), cases):
+        for prepared in pool.map(lambda c: _prepared_case(c, plan, folder, cancelled), cases):
             case = prepared.case
             if prepared.was_damaged:
                 emit(warning(f"The cache held a damaged copy of case {case.name}: it was prepared again."))
@@ -174,17 +166,17 @@ def remove_cache(folder: Path) -> None:
         folder.rmdir()
 
 
-def _prepared_case(case: CaseFiles, plan: Plan, folder: Path, with_labels: bool, cancelled: CancelCheck) -> _Prepared:
+def _prepared_case(case: CaseFiles, plan: Plan, folder: Path, cancelled: CancelCheck) -> _Prepared:
     if cancelled():
         raise Cancelled("Stopped while preprocessing. Volumes already prepared are kept.")
     digest = content_digest(case.images)
-    key = _key(digest, case if with_labels else None, plan)
+    key = _key(digest, case, plan)
     if existing := _existing(folder, key):
         return _Prepared(dataclasses.replace(existing, name=case.name))
     # The record is written last: where there is one, the case was whole.
     was_damaged = (folder / f"{key}.json").exists()
     try:
-        cached = _preprocess_case(case, Preprocessor(plan), folder, key, digest, with_labels)
+        cached = _preprocess_case(case, Preprocessor(plan), folder, key, digest)
     except InputError as problem:
         raise InputError(f"Case {case.name}: {problem}") from problem
     # The copies are anonymous; who asks for a case knows its name.
@@ -203,9 +195,7 @@ def _existing(folder: Path, key: str) -> CachedCase | None:
     except Exception:  # whatever json and numpy meet in damaged files
         return None
     whole = dataclasses.replace(case, checksums=case.checksums[: len(endings)])
-    # Records of the first versions have no checksum of their own.
-    own = case.checksums[len(endings) :]
-    return whole if arrays == whole.checksums and own in ((), (_checksum_of_record(whole),)) else None
+    return whole if case.checksums == (*arrays, _checksum_of_record(whole)) else None
 
 
 def _checksum_of_record(case: CachedCase) -> int:
@@ -216,9 +206,7 @@ def _checksum(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
-def _preprocess_case(
-    case: CaseFiles, preprocessor: Preprocessor, folder: Path, key: str, digest: str, with_labels: bool
-) -> CachedCase:
+def _preprocess_case(case: CaseFiles, preprocessor: Preprocessor, folder: Path, key: str, digest: str) -> CachedCase:
     volume = read_channels(case.images, len(preprocessor.plan.channels))
     image = preprocessor.image(volume)
     # Networks of others may take values as they are, which can be larger than a float16 is.
@@ -226,7 +214,7 @@ def _preprocess_case(
     checksum = _write(folder / f"{key}{IMAGE}", image.astype(np.float16))
     (z, y, x), box, doubt = image.shape[1:], _body_box(image), volume.doubt
     cached = CachedCase(case.name, key, digest, (z, y, x), len(image), box, None, doubt=doubt, checksums=(checksum,))
-    if not with_labels or case.labels is None:
+    if case.labels is None:
         return cached
     label_map = read_case_labels(case, volume.geometry)
     if np.array_equal(label_map.array, volume.array[0]):
@@ -287,13 +275,12 @@ def _body_box(image: np.ndarray) -> Box:
     return (sides[0], sides[1], sides[2])
 
 
-def _key(digest: str, labeled: CaseFiles | None, plan: Plan) -> str:
-    labels = labeled.labels if labeled else None
-    parts = [_VERSION, digest, content_digest((labels,)) if labels else "", to_json(plan.channels), plan.spacing]
-    if labeled and labels:
-        labeling = labeled.labeling
-        parts.append([labeling.part or "all", labeling.ignore, labeling.background])
-        parts += [(label.stored, label.value) for label in labeled.named if label.stored != label.value]
+def _key(digest: str, case: CaseFiles, plan: Plan) -> str:
+    labels = content_digest((case.labels,)) if case.labels else ""
+    parts = [_VERSION, digest, labels, to_json(plan.channels), plan.spacing]
+    if case.labels:
+        parts.append([case.labeling.part or "all", case.labeling.ignore, case.labeling.background])
+        parts += [(label.stored, label.value) for label in case.named if label.stored != label.value]
     if plan.dimensions == 2:
         parts.append(plan.slice_axis)
     if plan.conventions != Conventions():

@@ -37,8 +37,8 @@ from .feature_maps import FeatureMaps, moments
 MOST_NUMBERS = 2**24
 #: The image itself is a feature too, as it is and averaged over 2, 4 and 8 voxels.
 _IMAGE_LEVELS = 4
-#: What float16 holds.
-_LARGEST = 65504.0
+#: The largest number of a float16.
+_LARGEST = torch.finfo(torch.float16).max
 
 
 @dataclass(frozen=True)

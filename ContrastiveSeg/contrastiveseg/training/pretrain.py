@@ -84,7 +84,7 @@ def pretrain(
         emit(events.log(f"{counted}; spacing {millimeters(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
         with cache_folder(job) as folder:
             emit(events.StageStarted(events.Stage.PREPROCESS))
-            cached = prepared(cases, plan, folder, run, with_labels=True)
+            cached = prepared(cases, plan, folder, run)
             values = sorted({value for case in cached for value in case.values or ()})
             source = CachedVolumes(folder, cached, values, [len(data_set) for data_set in data_sets])
 

@@ -17,9 +17,8 @@ from ..errors import InputError
 from ..files import replacing
 from ..serialization import from_json, to_json
 
-#: Keys of the file's metadata: the state, under the name of the first version, and the checksums of all tensors and of
-#: the state.
-_STATE_KEY = "mark"
+#: Keys of the file's metadata: the state, and the checksums of all tensors and of the state.
+_STATE_KEY = "state"
 _CHECKSUM_KEY = "checksum"
 _STATE_CHECKSUM_KEY = "state_checksum"
 
@@ -116,10 +115,8 @@ def load_resume_state(path: Path, identity: str) -> tuple[ResumeState, dict[str,
             text = metadata.get(_STATE_KEY, "null")
             state = from_json(ResumeState, json.loads(text), path.name)
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        # Files of the first versions have no checksums.
-        for key, now in ((_CHECKSUM_KEY, _checksum(flat)), (_STATE_CHECKSUM_KEY, _text_checksum(text))):
-            if metadata.get(key, "") not in ("", now):
-                raise ValueError("its checksum is another")
+        if (metadata.get(_CHECKSUM_KEY), metadata.get(_STATE_CHECKSUM_KEY)) != (_checksum(flat), _text_checksum(text)):
+            raise ValueError("its checksum is another")
     except (safetensors.SafetensorError, OSError, ValueError, RecursionError, InputError) as problem:
         raise DamagedResumeFile(
             f"{path} cannot be read ({problem}). It is damaged. Delete it and start anew without --resume, or give "

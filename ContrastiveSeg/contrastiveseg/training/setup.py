@@ -150,15 +150,13 @@ def cache_folder(job: Training, keep_if_refused: bool = True) -> Iterator[Path]:
         remove_cache(folder)
 
 
-def prepared(
-    cases: Sequence[CaseFiles], plan: Plan, folder: Path, run: Run, with_labels: bool = False
-) -> list[CachedCase]:
+def prepared(cases: Sequence[CaseFiles], plan: Plan, folder: Path, run: Run) -> list[CachedCase]:
     """:func:`.data.cache.preprocess`, of which each of several processes does a part first."""
     if distributed.world() > 1:
         share = cases[distributed.rank() :: distributed.world()]
-        preprocess(share, plan, folder, with_labels=with_labels, emit=run.emit, cancelled=run.cancelled)
+        preprocess(share, plan, folder, emit=run.emit, cancelled=run.cancelled)
         distributed.barrier()
-    return preprocess(cases, plan, folder, with_labels=with_labels, emit=run.emit, cancelled=run.cancelled)
+    return preprocess(cases, plan, folder, emit=run.emit, cancelled=run.cancelled)
 
 
 def on_data(run: Run, cases: Sequence[CachedCase]) -> Run:

@@ -181,7 +181,7 @@ def prepared_task(
     Raises:
         InputError: as :func:`.setup.prepared`, or labels that cannot be learned.
     """
-    cached = prepared([*labeled, *unlabeled], plan, folder, run, with_labels=True)
+    cached = prepared([*labeled, *unlabeled], plan, folder, run)
     with_label, without = cached[: len(labeled)], cached[len(labeled) :]
     warn_of_copies(with_label, run.emit)
     warn_of_shared_maps(with_label, run.emit)
