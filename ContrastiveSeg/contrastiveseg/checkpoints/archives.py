@@ -5,9 +5,27 @@ from __future__ import annotations
 import shutil
 import zipfile
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
+
+
+#: The most bytes of weights in an archive; more would fill the disk or the memory.
+MOST_WEIGHTS = 16 * 2**30
+
+
+def names_in(path: Path) -> list[PurePosixPath]:
+    """The names in the archive at ``path``; none where it is no archive, or cannot be opened."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [PurePosixPath(name) for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile):
+        return []
+
+
+def members(archive: zipfile.ZipFile) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """The files of ``archive`` by name."""
+    return {PurePosixPath(info.filename): info for info in archive.infolist() if not info.is_dir()}
 
 
 def opened(path: Path) -> zipfile.ZipFile:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,15 +16,15 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import readable
-from .archives import opened, unpack
+from .archives import MOST_WEIGHTS, members, names_in, opened, unpack
 
 _CONFIGS = tuple(PurePosixPath("configs") / f"inference.{ending}" for ending in ("json", "yaml", "yml"))
 _METADATA = PurePosixPath("configs/metadata.json")
 _WEIGHTS = (".pt", ".pth", ".ts", ".safetensors")
 #: The better first.
 _PREFERRED = ("model.pt", "model.safetensors", "model.ts")
-#: The most bytes of a configuration, and of weights in an archive.
-_MOST_TEXT, _MOST_WEIGHTS = 16 * 2**20, 16 * 2**30
+#: The most bytes of a configuration.
+_MOST_TEXT = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,7 @@ def holds_bundle(path: Path) -> bool:
     """Whether there is a bundle at ``path``, a folder or an archive, by names alone: a quick look before it is read."""
     if path.is_dir():
         return any((path / config).is_file() for config in _CONFIGS)
-    if path.suffix != ".zip":
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _root_in(archive) is not None
-    except (OSError, zipfile.BadZipFile):
-        return False
+    return path.suffix == ".zip" and _root_in(names_in(path)) is not None
 
 
 @contextmanager
@@ -74,18 +67,18 @@ def bundle_files(path: Path) -> Iterator[BundleFiles]:
         yield _read(root, weights, weights.name, root.name)
         return
     with opened(path) as archive, tempfile.TemporaryDirectory(prefix="contrastiveseg-") as temporary:
-        root_in = _root_in(archive)
+        inside = members(archive)
+        root_in = _root_in(inside)
         if root_in is None:
             raise InputError(f"{path} holds no MONAI bundle: there is no configs/inference.json in it.")
-        members = {PurePosixPath(info.filename): info for info in archive.infolist() if not info.is_dir()}
-        names = [name.name for name in members if name.parent == root_in / "models"]
+        names = [name.name for name in inside if name.parent == root_in / "models"]
         name = _chosen(names, f"{path}/{root_in / 'models'}")
         root, weights = Path(temporary), Path(temporary) / f"weights{PurePosixPath(name).suffix}"
         (root / "configs").mkdir()
         for one in (*_CONFIGS, _METADATA):
-            if root_in / one in members:
-                unpack(archive, members[root_in / one], root / one, _MOST_TEXT, path)
-        unpack(archive, members[root_in / "models" / name], weights, _MOST_WEIGHTS, path)
+            if root_in / one in inside:
+                unpack(archive, inside[root_in / one], root / one, _MOST_TEXT, path)
+        unpack(archive, inside[root_in / "models" / name], weights, MOST_WEIGHTS, path)
         yield _read(root, weights, name, root_in.name or path.stem)
 
 
@@ -100,9 +93,8 @@ def _root(path: Path) -> Path:
     )
 
 
-def _root_in(archive: zipfile.ZipFile) -> PurePosixPath | None:
-    """The bundle's folder in an archive: the outermost one with a configuration."""
-    names = (PurePosixPath(name) for name in archive.namelist())
+def _root_in(names: Iterable[PurePosixPath]) -> PurePosixPath | None:
+    """The bundle's folder in an archive with these ``names``: the outermost one with a configuration."""
     roots = [name.parent.parent for name in names if name.parts[-2:] in {config.parts for config in _CONFIGS}]
     return min(roots, key=lambda root: len(root.parts), default=None)
 

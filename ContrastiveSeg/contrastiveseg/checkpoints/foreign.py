@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .. import __version__, events
+from .. import events
 from ..descriptions import ImportJob
 from ..errors import InputError
 from ..files import check_output
@@ -15,12 +15,12 @@ from ..networks.registry import build
 from ..networks.spec import NetworkSpec
 from ..planning.plan import Channel, Plan, is_orientation
 from ..results import ImportResult
-from .card import Card, Provenance
+from .card import Card
 from .foreign_layouts import LAYOUTS, Layout
 from .foreign_tensors import load_content, tensors_in
-from .foreign_weights import Imported, fitted, network_of
+from .foreign_weights import Imported, fitted, network_of, origin
 from .format import save
-from .header import digest
+from .header import check_name
 from .licensing import check_license, inherited, tell_terms
 from .monai_bundle import import_bundle
 from .nnunet import import_nnunet
@@ -36,8 +36,7 @@ def import_weights(
         InputError: the file or the output cannot be used, or a tensor is missing or of another shape.
     """
     path, output = Path(job.file), Path(job.output)
-    if output.suffix != ".safetensors":
-        raise InputError(f"A checkpoint's name ends in .safetensors; {output.name} does not.")
+    check_name(output)
     if job.source not in SOURCES:
         raise InputError(f"There is no import from {job.source!r}. There are: {', '.join(SOURCES)}.")
     if job.orientation is not None and not is_orientation(job.orientation):
@@ -51,17 +50,17 @@ def import_weights(
         if given := [name for name in ("configuration", "fold", "orientation") if getattr(job, name) is not None]:
             raise InputError(f"--{given[0]} is for trained models of nnU-Net; {job.source!r} has none.")
         imported = import_bundle(path) if job.source == "monai" else _backbone(path, job.source)
-    origin = imported.card.provenance
-    name = origin.base_method or path.name
-    origin = dataclasses.replace(origin, license=inherited(license, origin.license), sources=(name,))
-    card = dataclasses.replace(imported.card, provenance=origin)
+    provenance = imported.card.provenance
+    name = provenance.base_method or path.name
+    provenance = dataclasses.replace(provenance, license=inherited(license, provenance.license), sources=(name,))
+    card = dataclasses.replace(imported.card, provenance=provenance)
     for note in imported.notes:
         emit(events.log(note))
-    if not origin.license:
+    if not provenance.license:
         emit(events.log("The file does not say under which license its weights are. Note it with --license."))
     tell_terms(card, emit, in_full=True)
     save(output, imported.weights, card)
-    return ImportResult(str(output), imported.matched, imported.skipped, imported.fresh, origin.license)
+    return ImportResult(str(output), imported.matched, imported.skipped, imported.fresh, provenance.license)
 
 
 #: What ``--from`` takes.
@@ -115,11 +114,5 @@ def _card(layout: Layout, spec: NetworkSpec, path: Path, source: str) -> Card:
     channels = tuple(Channel(f"image {n + 1}") for n in range(spec.in_channels))
     patch = (*(1,) * (3 - spec.dimensions), *(4 * stride for stride in build(spec).total_stride))
     plan = Plan(spec.dimensions, channels, (1.0, 1.0, 1.0), (patch[0], patch[1], patch[2]))
-    origin = Provenance(
-        base=digest(path),
-        base_method=f"{path.name}, imported from {source}",
-        kept="imported",
-        software=f"contrastiveseg {__version__}",
-        citation=layout.citation,
-    )
-    return Card("pretrained", source, spec, plan, transferred=layout.transferred, provenance=origin)
+    provenance = origin(path, path.name, source, citation=layout.citation)
+    return Card("pretrained", source, spec, plan, transferred=layout.transferred, provenance=provenance)

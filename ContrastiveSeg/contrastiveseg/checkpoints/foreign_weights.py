@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from .. import __version__
 from ..errors import InputError
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter
 from ..networks.spec import NetworkSpec
-from .card import Card
+from .card import Card, Provenance
 from .foreign_tensors import Tensors
 from .format import not_finite
+from .header import digest
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,18 @@ class Imported:
     skipped: tuple[str, ...]
     fresh: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def origin(weights: Path, name: str, source: str, license: str = "", citation: str = "") -> Provenance:
+    """Where other people's ``weights`` come from: the file by its ``name``, and the project ``source``."""
+    return Provenance(
+        base=digest(weights),
+        base_method=f"{name}, imported from {source}",
+        kept="imported",
+        software=f"contrastiveseg {__version__}",
+        license=license,
+        citation=citation,
+    )
 
 
 def network_of(weights: Tensors, network: Callable[[Tensors], NetworkSpec], whose: str) -> NetworkSpec:

@@ -14,6 +14,7 @@ from ..serialization import from_json
 from .card import SCHEMA, Card, check_card
 from .starters import PREFIX, starters
 
+SUFFIX = ".safetensors"
 #: The card's key in the safetensors metadata.
 CARD_KEY = "contrastiveseg"
 _MAX_HEADER = 100 * 2**20
@@ -51,6 +52,27 @@ def read_card(path: Path) -> Card:
     return card
 
 
+def check_name(output: Path) -> None:
+    """Refuse a checkpoint to write that has not the ending of one.
+
+    Raises:
+        InputError: saying so.
+    """
+    if output.suffix != SUFFIX:
+        raise InputError(f"A checkpoint's name ends in {SUFFIX}; {output.name} does not.")
+
+
+def checkpoint_digest(path: Path) -> str:
+    """:func:`digest` of a checkpoint.
+
+    Raises:
+        InputError: there is none.
+    """
+    check_there(path)
+    with readable(path):
+        return digest(path)
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file's content, as hexadecimal."""
     total = hashlib.sha256()
@@ -67,14 +89,14 @@ def check_there(path: Path) -> None:
         InputError: naming what may be meant: a file beside it, or a starter.
     """
     if path.exists() and not path.is_file():
-        raise InputError(f"There is no checkpoint at {path}: it is no plain file. Give the .safetensors file itself.")
+        raise InputError(f"There is no checkpoint at {path}: it is no plain file. Give the {SUFFIX} file itself.")
     if not path.is_file():
         raise InputError(f"There is no checkpoint at {path}.{_starter_meant(path) or near(path)}")
 
 
 def _starter_meant(path: Path) -> str:
     """How the starters are named, where ``path`` is no more than a name like one of theirs; else ""."""
-    like_one = difflib.get_close_matches(path.name.removesuffix(".safetensors"), (*starters(), "starter"), 1)
+    like_one = difflib.get_close_matches(path.name.removesuffix(SUFFIX), (*starters(), "starter"), 1)
     if path.parent != Path() or not like_one:
         return ""
     return f" Those that ship are named {' and '.join(PREFIX + name for name in starters())}."
@@ -115,3 +137,10 @@ def read_header(path: Path) -> tuple[dict, int]:
     if size > end:
         raise InputError(f"{path} is damaged: {size - end} bytes follow that do not belong to it. Copy it again.")
     return header, length
+
+
+def _check_there(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise InputError(f"There is no checkpoint at {path}: it is no plain file. Give the {SUFFIX} file itself.")
+    if not path.is_file():
+        raise InputError(f"There is no checkpoint at {path}.{near(path)}")

@@ -9,7 +9,7 @@ from ..descriptions import ModelsJob
 from ..errors import InputError
 from ..results import ModelsResult
 from .download import download
-from .header import read_card
+from .header import SUFFIX, check_name, read_card
 from .licensing import tell_terms
 from .model_catalog import catalog_models
 
@@ -31,9 +31,8 @@ def models(
     model = next((one for one in known if one.name == job.download), None)
     if model is None:
         raise InputError(f"No model is called {job.download!r}. There are: {', '.join(one.name for one in known)}.")
-    output = Path(job.output or f"{model.name}.safetensors")
-    if output.suffix != ".safetensors":
-        raise InputError(f"A checkpoint's name ends in .safetensors; {output.name} does not.")
+    output = Path(job.output or f"{model.name}{SUFFIX}")
+    check_name(output)
     download(model, output, job.overwrite, emit, cancelled)
     tell_terms(read_card(output), emit, in_full=True)
     return ModelsResult(tuple(known), str(output))

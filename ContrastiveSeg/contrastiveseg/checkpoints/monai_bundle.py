@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..errors import InputError
 from ..networks.registry import build
 from .bundle_files import BundleFiles, bundle_files
-from .card import Card, Provenance
+from .card import Card
 from .foreign_layouts import LAYOUTS
 from .foreign_tensors import Tensors, load_content, tensors_in
-from .foreign_weights import Imported, fitted_segmenter, network_of
-from .header import digest
+from .foreign_weights import Imported, fitted_segmenter, network_of, origin
 from .monai_config import Config, Part
 from .monai_plan import differs_after, labels_of, plan_of
 from .tensor_names import parts_below
@@ -113,15 +111,14 @@ def _imported(files: BundleFiles) -> Imported:
         notes.append(f"The bundle changes its label maps by {', '.join(after)}, which is not done here.")
     references = metadata.get("references")
     works = [str(one).strip().rstrip(".") for one in references] if isinstance(references, list) else []
-    origin = Provenance(
-        base=digest(model),
-        base_method=f"{str(metadata.get('name') or files.name)[:100]}, imported from monai",
-        kept="imported",
-        software=f"contrastiveseg {__version__}",
+    provenance = origin(
+        model,
+        str(metadata.get("name") or files.name)[:100],
+        "monai",
         license=metadata["license"].strip() if isinstance(metadata.get("license"), str) else "",
         citation="; ".join([*works, layout.citation.rstrip(".")]) + ".",
     )
-    card = Card("segmenter", "monai", spec, plan, {"network": part.name}, labels, provenance=origin)
+    card = Card("segmenter", "monai", spec, plan, {"network": part.name}, labels, provenance=provenance)
     return Imported(
         card,
         kept,

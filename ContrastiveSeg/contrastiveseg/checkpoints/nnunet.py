@@ -9,15 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import __version__
 from ..errors import InputError
 from ..networks.registry import build
 from ..planning.plan import Plan
-from .card import Card, Provenance
+from .card import Card
 from .foreign_layouts import NNUNET_CITATION
 from .foreign_tensors import Tensors, load_content, tensors_in
-from .foreign_weights import Imported, fitted_segmenter, network_of
-from .header import digest
+from .foreign_weights import Imported, fitted_segmenter, network_of, origin
 from .nnunet_files import ModelFiles, model_files
 from .nnunet_layout import check_architecture, nnunet_head, nnunet_name, nnunet_network
 from .nnunet_plan import Dataset, Plans, configuration_of, labels_of, network_axes, plan_of, read_part
@@ -82,16 +80,15 @@ def _imported(content: Mapping[str, Any], tensors: Tensors, files: ModelFiles, o
     if any(n % step for n, step in zip(plan.patch_shape, stride, strict=True)):
         raise InputError(f"{whose}: a patch of {plan.patch_shape} voxels is no multiple of {stride}.")
     kept = fitted_segmenter(weights, spec, len(labels) + 1, (".up.bias",), whose)
-    origin = Provenance(
-        base=digest(files.checkpoint),
-        base_method=f"{files.name}, imported from nnunet",
-        kept="imported",
-        software=f"contrastiveseg {__version__}",
+    provenance = origin(
+        files.checkpoint,
+        files.name,
+        "nnunet",
         license=dataset.license,
         citation="; ".join(filter(None, (dataset.reference.strip().rstrip("."), NNUNET_CITATION))) + ".",
     )
     settings = {"trainer": str(content.get("trainer_name", "")), "configuration": name}
-    card = Card("segmenter", "nnunet", spec, plan, settings, labels, decision=decision, provenance=origin)
+    card = Card("segmenter", "nnunet", spec, plan, settings, labels, decision=decision, provenance=provenance)
     left = tuple(n for n, ours in names.items() if ours is None)
     taken = tuple(n for n, ours in names.items() if ours is not None)
     return Imported(card, kept, taken, left, notes=_notes(plan, files, orientation))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,15 +16,15 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import near
-from .archives import opened, unpack
+from .archives import MOST_WEIGHTS, members, names_in, opened, unpack
 
 #: The better first.
 _CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
 _CONFIGURATIONS = ("3d_fullres", "3d_lowres", "2d")
 #: Folders between the given one and a checkpoint: data set, model, fold.
 _DEPTH = 4
-#: The most bytes of a checkpoint in an archive, and of plans or a dataset.json; more would fill disk or memory.
-_MOST_WEIGHTS, _MOST_JSON = 16 * 2**30, 64 * 2**20
+#: The most bytes of plans or a dataset.json; more would fill the memory.
+_MOST_JSON = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class ModelFiles:
 
 
 @contextmanager
-def model_files(path: Path, configuration: str | None = None, fold: str | None = None) -> Iterator[ModelFiles]:
+def model_files(path: Path, configuration: str | None, fold: str | None) -> Iterator[ModelFiles]:
     """The model at ``path``: a results folder, a fold of it, a checkpoint in one or alone, or an exported archive.
 
     A checkpoint alone has plans and dataset.json in itself. Of an archive only the files that are needed are copied, to
@@ -81,15 +80,15 @@ def model_files(path: Path, configuration: str | None = None, fold: str | None =
         yield ModelFiles(root / found[0].path, str(found[0].path), plans, dataset, _others(found))
         return
     with opened(path) as archive, tempfile.TemporaryDirectory(prefix="contrastiveseg-") as temporary:
-        members = {PurePosixPath(info.filename): info for info in archive.infolist() if not info.is_dir()}
-        found = chosen(_found_in(list(members)), path, configuration, fold)
+        inside = members(archive)
+        found = chosen(_found_in(list(inside)), path, configuration, fold)
         # No member gets the name that it has in the archive.
         wanted = {"checkpoint.pth": found[0].path}
         wanted |= {name: found[0].model / name for name in ("dataset.json", "plans.json")}
         for name, member in wanted.items():
-            if member in members:
-                most = _MOST_WEIGHTS if name.endswith(".pth") else _MOST_JSON
-                unpack(archive, members[member], Path(temporary) / name, most, path)
+            if member in inside:
+                most = MOST_WEIGHTS if name.endswith(".pth") else _MOST_JSON
+                unpack(archive, inside[member], Path(temporary) / name, most, path)
         dataset, plans = (_json(Path(temporary) / name) for name in ("dataset.json", "plans.json"))
         checkpoint = Path(temporary) / "checkpoint.pth"
         yield ModelFiles(checkpoint, str(found[0].path), plans, dataset, _others(found))
@@ -98,15 +97,9 @@ def model_files(path: Path, configuration: str | None = None, fold: str | None =
 def holds_model(path: Path) -> bool:
     """Whether there is a checkpoint of nnU-Net at ``path``, by names alone: a quick look before it is read."""
     if path.is_dir():
-        near = (path, *(folder for folder in path.iterdir() if folder.is_dir()))
-        return path.name.startswith("fold_") or any((folder / "plans.json").is_file() for folder in near)
-    if path.suffix != ".zip":
-        return path.suffix == ".pth"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return bool(_found_in([PurePosixPath(name) for name in archive.namelist()]))
-    except (OSError, zipfile.BadZipFile):
-        return False
+        models = (path, *(folder for folder in path.iterdir() if folder.is_dir()))
+        return path.name.startswith("fold_") or any((folder / "plans.json").is_file() for folder in models)
+    return path.suffix == ".pth" or (path.suffix == ".zip" and bool(_found_in(names_in(path))))
 
 
 def chosen(found: Sequence[Found], place: Path, configuration: str | None, fold: str | None) -> list[Found]:

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .archives import MOST_WEIGHTS
 
 #: Bytes of the pickle and of all values, at most.
-_MOST_PICKLE, _MOST_VALUES = 64 * 2**20, 16 * 2**30
+_MOST_PICKLE, _MOST_VALUES = 64 * 2**20, MOST_WEIGHTS
 _STORAGES = {
     "FloatStorage": torch.float32,
     "HalfStorage": torch.float16,

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import __version__
 from ..checkpoints.card import Label
-from ..checkpoints.header import check_there, digest
+from ..checkpoints.header import checkpoint_digest
 from ..errors import InputError
 from ..files import replacing
 from ..volumes.origin import origin_text
@@ -46,8 +46,7 @@ def model_of(checkpoint: Path) -> Model:
     Raises:
         InputError: there is none.
     """
-    check_there(checkpoint)
-    return Model(checkpoint.stem, digest(checkpoint))
+    return Model(checkpoint.stem, checkpoint_digest(checkpoint))
 
 
 def check_highdicom() -> None:

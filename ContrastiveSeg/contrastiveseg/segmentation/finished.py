@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..checkpoints.header import check_there, digest
 from ..descriptions import SegmentJob
 from ..errors import InputError
 from ..files import readable
@@ -25,18 +24,6 @@ def origin_of(case: CaseFiles, checkpoint: str, job: SegmentJob) -> str:
     with readable(case.images[0]):
         parts = [__version__, checkpoint, content_digest(case.images), options]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def checkpoint_digest(job: SegmentJob) -> str:
-    """SHA-256 of the job's checkpoint.
-
-    Raises:
-        InputError: there is none.
-    """
-    path = Path(job.checkpoint)
-    check_there(path)
-    with readable(path):
-        return digest(path)
 
 
 def is_finished(files: Sequence[Path], origin: str, overwrite: bool) -> bool:

@@ -19,7 +19,7 @@ import torch
 from .. import events
 from ..checkpoints.card import Card
 from ..checkpoints.familiarity import FAR, far_text
-from ..checkpoints.header import check_there
+from ..checkpoints.header import check_there, checkpoint_digest
 from ..checkpoints.licensing import tell_terms
 from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
@@ -32,8 +32,8 @@ from ..volumes.origin import read_distance, with_distance
 from ..volumes.reading import read_channels
 from ..volumes.volume import Volume
 from ..volumes.writing import write_labels, write_maps
-from .dicom_seg import Model, without_codes, write_dicom_seg
-from .finished import checkpoint_digest, is_finished, origin_of
+from .dicom_seg import Model, model_of, without_codes, write_dicom_seg
+from .finished import is_finished, origin_of
 from .outputs import Output, as_dicom, outputs_of
 from .predictor import Prediction, Predictor
 from .read_ahead import read_ahead
@@ -99,12 +99,11 @@ def segment(
     emit(events.StageStarted(events.Stage.LOAD))
     with timings.of("load"):
         device = resolve_device(job.device)
-        checkpoint = checkpoint_digest(job)
+        model = model_of(Path(job.checkpoint))
         predictor = _predictor(os.path.realpath(job.checkpoint), _stamp(job.checkpoint), str(device), job.precision)
     tell_terms(predictor.card, emit)
     if job.mirror and not predictor.mirrored:
         emit(events.log("The model was trained without mirroring, so no mirrored copies are averaged."))
-    model = Model(Path(job.checkpoint).stem, checkpoint)
     if outputs and as_dicom(job) and (told := without_codes(predictor.card.labels)):
         emit(events.log(told))
     written: list[str] = []
@@ -116,7 +115,7 @@ def segment(
     def read(output: Output) -> Loaded:
         source = _source_of(output) if as_dicom(job) else None
         volume = read_channels(output.case.images, len(predictor.card.plan.channels))
-        return Loaded(volume, origin_of(output.case, checkpoint, job), source)
+        return Loaded(volume, origin_of(output.case, model.digest, job), source)
 
     def write(case: Segmented) -> None:
         with timings.of("write"):
@@ -268,7 +267,7 @@ def _finished(job: SegmentJob, outputs: Sequence[Output]) -> set[Path]:
     begun = [output for output in outputs if any(path.exists() for path in output.files)]
     if not begun:
         return set()
-    checkpoint = checkpoint_digest(job)
+    checkpoint = checkpoint_digest(Path(job.checkpoint))
     return {
         output.labels
         for output in begun

@@ -17,6 +17,7 @@ import torch
 from .. import __version__, events
 from ..checkpoints.anonymity import hashed, new_salt, numbered
 from ..checkpoints.card import Provenance, TrainingCase
+from ..checkpoints.header import check_name
 from ..claims import check_unclaimed, claimed
 from ..data.cache import CachedCase, preprocess, remove_cache
 from ..descriptions import Training
@@ -53,8 +54,7 @@ def open_run(job: Training, emit: events.Emit, cancelled: events.CancelCheck) ->
             the budget is missing or doubled, the device is not there.
     """
     output = Path(job.output)
-    if output.suffix != ".safetensors":
-        raise InputError(f"A checkpoint's name ends in .safetensors; {output.name} does not.")
+    check_name(output)
     # Of several processes the first claims the output for all.
     first = os.environ.get("RANK", "0") == "0"
     if first:
