@@ -137,10 +137,3 @@ def read_header(path: Path) -> tuple[dict, int]:
     if size > end:
         raise InputError(f"{path} is damaged: {size - end} bytes follow that do not belong to it. Copy it again.")
     return header, length
-
-
-def _check_there(path: Path) -> None:
-    if path.exists() and not path.is_file():
-        raise InputError(f"There is no checkpoint at {path}: it is no plain file. Give the {SUFFIX} file itself.")
-    if not path.is_file():
-        raise InputError(f"There is no checkpoint at {path}.{near(path)}")

@@ -22,7 +22,7 @@ from ..volumes.reading import read_labels
 from ..volumes.segments import segments_of
 from ..volumes.volume import Geometry, LabelMap
 from .metrics import METRICS, LabelScores, measure
-from .references import Reference, compared
+from .references import Compared, Reference, compared
 
 #: So many values are listed in a warning.
 _LISTED = 10
@@ -118,20 +118,9 @@ def evaluate(
     """
     given = compared(predictions, references)
     pairs = given.pairs
-    for case in given.missing:
-        if (other := matching_case(case, pairs)) is not None:
-            emit(
-                warning(
-                    f"{case} is not compared: {other} is taken for the reference of this case. If that is its image, "
-                    "give a folder of label maps alone."
-                )
-            )
-        else:
-            emit(warning(f"{case}: no prediction for this reference; it is in no mean."))
+    _tell_pairs(given, emit)
     emit(StageStarted(Stage.PLAN))
     check_same_numbers(given.files)
-    if same := [case for case, pair in pairs.items() if os.path.realpath(pair[0]) == os.path.realpath(pair[1].file)]:
-        emit(warning(f"{same[0]}: prediction and reference are the same file, so its scores say nothing."))
     if labels is None:
         references_by_case = {case: reference for case, (_, reference) in pairs.items()}
         labels = _labels_in(references_by_case, labeling, names or {}, emit, cancelled)
@@ -150,15 +139,7 @@ def evaluate(
             refused[case] = files.without_folders(str(problem), (prediction, reference.file))
             emit(warning(f"{case}: {problem}"))
             continue
-        for side, values in (
-            ("prediction", scores.undeclared_in_prediction),
-            ("reference", scores.undeclared_in_reference),
-        ):
-            if values:
-                listed = ", ".join(map(str, values[:_LISTED])) + (", ..." if len(values) > _LISTED else "")
-                emit(warning(f"{case}: the {side} holds {listed}, which is not among the labels."))
-        if scores.labeled < 1:
-            emit(log(f"{case}: scored on the {scores.labeled:.1%} of its voxels that are labeled, without distances."))
+        _tell_unscored(scores, emit)
         cases.append(scores)
     progress(len(pairs))
     if not cases:
@@ -172,6 +153,38 @@ def evaluate(
         unreferenced=given.unreferenced,
         refused=refused,
     )
+
+
+def _tell_pairs(given: Compared, emit: Emit) -> None:
+    """Warn of references without a prediction, and of a case whose two files are one."""
+    for case in given.missing:
+        if (other := matching_case(case, given.pairs)) is not None:
+            emit(
+                warning(
+                    f"{case} is not compared: {other} is taken for the reference of this case. If that is its image, "
+                    "give a folder of label maps alone."
+                )
+            )
+        else:
+            emit(warning(f"{case}: no prediction for this reference; it is in no mean."))
+    for case, pair in given.pairs.items():
+        if os.path.realpath(pair[0]) == os.path.realpath(pair[1].file):
+            emit(warning(f"{case}: prediction and reference are the same file, so its scores say nothing."))
+            return
+
+
+def _tell_unscored(scores: EvaluatedCase, emit: Emit) -> None:
+    """Tell of what is in the files of a case, and in none of its scores."""
+    for side, values in (
+        ("prediction", scores.undeclared_in_prediction),
+        ("reference", scores.undeclared_in_reference),
+    ):
+        if values:
+            listed = ", ".join(map(str, values[:_LISTED])) + (", ..." if len(values) > _LISTED else "")
+            emit(warning(f"{scores.case}: the {side} holds {listed}, which is not among the labels."))
+    if scores.labeled < 1:
+        share = f"{scores.labeled:.1%}"
+        emit(log(f"{scores.case}: scored on the {share} of its voxels that are labeled, without distances."))
 
 
 def _labels_in(
@@ -246,14 +259,8 @@ def _stop_if(cancelled: CancelCheck) -> None:
 
 def _summarize(value: int, name: str, cases: Sequence[EvaluatedCase]) -> LabelSummary:
     scores = [s for case in cases for s in case.scores if s.label == value]
-    return LabelSummary(
-        label=value,
-        name=name,
-        statistics={metric: _statistic([getattr(s, metric) for s in scores]) for metric in METRICS},
-        n_empty_prediction=sum(s.status == "empty prediction" for s in scores),
-        n_empty_reference=sum(s.status == "empty reference" for s in scores),
-        n_absent=sum(s.status == "absent" for s in scores),
-    )
+    statistics = {metric: _statistic([getattr(s, metric) for s in scores]) for metric in METRICS}
+    return _summary(value, name, statistics, scores)
 
 
 def _overall(cases: Sequence[EvaluatedCase]) -> LabelSummary:
@@ -262,9 +269,15 @@ def _overall(cases: Sequence[EvaluatedCase]) -> LabelSummary:
         metric: _statistic([_statistic([getattr(s, metric) for s in case.scores]).mean for case in cases])
         for metric in METRICS
     }
+    return _summary(None, "all labels", statistics, scores)
+
+
+def _summary(
+    label: int | None, name: str, statistics: Mapping[str, Statistic], scores: Sequence[LabelScores]
+) -> LabelSummary:
     return LabelSummary(
-        label=None,
-        name="all labels",
+        label=label,
+        name=name,
         statistics=statistics,
         n_empty_prediction=sum(s.status == "empty prediction" for s in scores),
         n_empty_reference=sum(s.status == "empty reference" for s in scores),

@@ -63,7 +63,7 @@ def overlay_figure(
     slices = _most_informative(maps)
     values = sorted({int(v) for m in maps for v in np.unique(m)} - {0})
     colors = dict(zip(values, _colors(len(values)), strict=True))
-    window = _window(image)
+    window = gray_window(image)
 
     # Column width and row heights in the proportion of the planes' millimeters, so that nothing is stretched.
     widest = max(extent[2], extent[1])
@@ -155,7 +155,7 @@ def _most_informative(maps: Sequence[np.ndarray]) -> list[int]:
     return chosen
 
 
-def _window(image: np.ndarray) -> tuple[float, float]:
+def gray_window(image: np.ndarray) -> tuple[float, float]:
     """Gray values shown as black and white: the 0.5 and 99.5 percentiles."""
     low, high = np.percentile(image, (0.5, 99.5))
     return float(low), float(high) if high > low else float(low) + 1.0

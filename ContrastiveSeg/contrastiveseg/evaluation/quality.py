@@ -22,7 +22,7 @@ from ..checkpoints.familiarity import FAR, far_text
 from ..checkpoints.header import read_card
 from ..descriptions import QualityJob
 from ..errors import Cancelled, InputError
-from ..files import check_outputs, near, replacing, write_text
+from ..files import check_outputs, check_there, replacing, write_text
 from ..planning.compatibility import incompatibilities, warning_text
 from ..results import Failure, QualityCase, QualityResult
 from ..volumes.alignment import check_same_grid
@@ -279,8 +279,7 @@ def _maps(job: QualityJob, cases: Sequence[CaseFiles]) -> dict[str, Path]:
     if job.uncertainty is None:
         return {}
     path = Path(job.uncertainty)
-    if not path.exists():
-        raise InputError(f"{path} does not exist.{near(path)}")
+    check_there(path)
     if path.is_dir():
         return labels_by_case(volume_files(path), {case.name for case in cases})
     if len(cases) > 1:

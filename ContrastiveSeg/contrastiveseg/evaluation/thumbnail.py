@@ -10,11 +10,12 @@ import numpy as np
 
 from ..volumes.orientation import canonical_axes
 from ..volumes.volume import Volume
+from .overlay import COLORS, gray_window
 
 #: Pixels of the longer side.
 _SIZE = 192
-#: Distinguishable also with red-green color blindness (Okabe and Ito), for labels without a color.
-_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178))
+#: For labels without a color: those of larger pictures but for white, which is lost on bright tissue.
+_COLORS = [tuple(bytes.fromhex(color.removeprefix("#"))) for color in COLORS[:-1]]
 
 
 def thumbnail_png(
@@ -36,8 +37,8 @@ def thumbnail_png(
     rows = _nearest(image.shape[0], max(1, round(height * scale)))
     columns = _nearest(image.shape[1], max(1, round(width * scale)))
     image, outline = image[np.ix_(rows, columns)], outline[np.ix_(rows, columns)]
-    low, high = np.percentile(image, (0.5, 99.5))
-    gray = np.clip((image - low) / max(high - low, 1e-6), 0, 1) * 255
+    low, high = gray_window(image)
+    gray = np.clip((image - low) / (high - low), 0, 1) * 255
     picture = np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
     edge = _edges(outline)
     for value in np.unique(outline[edge]):
