@@ -106,7 +106,7 @@ def _elsewhere(given: dict[str, Any], typed: Mapping[str, str]) -> RunJob | None
     if host is not None or host_command is not None:
         from .remote.near import Host, run_on
 
-        there = Host(host or "", host_command or "contrastiveseg", slurm=slurm)
+        there = Host(host or "", host_command or Host.command, slurm=slurm)
         if slurm is None:
             return partial(run_on, there)
         return lambda job, emit, cancelled: run_on(there, job, emit, events.never, cancelled)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from .descriptions import Job
 from .parameters import Parameter, parameters_of
@@ -23,9 +22,10 @@ def option_flag(option: Parameter) -> str:
 def command_line(job: Job) -> list[str]:
     """The words that ask the command line for ``job``, without "contrastiveseg"."""
     words = [job.kind]
+    defaults = {option.name: option.default for option in parameters_of(type(job))}
     for option in parameters_of(job):
-        value, default = option.default, _defaults(type(job))[option.name]
-        if value == default:
+        value = option.default
+        if value == defaults[option.name]:
             continue
         flag = option_flag(option)
         if value is True:
@@ -37,7 +37,3 @@ def command_line(job: Job) -> list[str]:
         else:
             words.append(f"{flag}={value}" if flag.startswith("-") else str(value))
     return words
-
-
-def _defaults(job: type[Job]) -> dict[str, Any]:
-    return {option.name: option.default for option in parameters_of(job)}

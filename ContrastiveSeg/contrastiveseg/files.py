@@ -68,6 +68,16 @@ def check_output(path: Path, overwrite: bool = False, hint: str = "") -> None:
         raise InputError(f"The folder {there} is read-only. Choose an output folder you may write to.")
 
 
+def check_there(path: Path) -> None:
+    """Refuse a file or folder to read that is not there.
+
+    Raises:
+        InputError: naming it, and the one beside it that may be meant.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist.{near(path)}")
+
+
 def near(path: Path) -> str:
     """What to say behind a ``path`` that is not there: the one beside it that may be meant, or where it breaks off; ""
     for neither."""
@@ -189,22 +199,8 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
         for recorded in _recordings:
             recorded.append(path)
     except Exception as problem:
-        number = _system_number(problem)
-        if number in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(f"No space left on the device while writing {path}. Free some and run again.") from problem
-        if number == errno.EFBIG:
-            raise InputError(
-                f"{path} would be larger than a file may be there (4 GiB on a FAT32 disk, or the session's limit, "
-                "ulimit -f). Choose an output on another disk."
-            ) from problem
-        if number in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise InputError(
-                f"Cannot write {path}: {os.strerror(number)}. Choose an output you may write to."
-            ) from problem
-        if isinstance(problem, OSError) and re.fullmatch(r"\d+ requested and \d+ written", str(problem)):
-            raise InputError(
-                f"Only a part of {path} could be written; its disk is probably full. Free some space and run again."
-            ) from problem
+        if refused := _refused_by_the_system(path, problem):
+            raise InputError(refused) from problem
         raise
     finally:
         if temporary is not None:
@@ -222,6 +218,23 @@ def recording() -> Iterator[list[Path]]:
         yield recorded
     finally:
         _recordings[:] = [other for other in _recordings if other is not recorded]
+
+
+def _refused_by_the_system(path: Path, problem: Exception) -> str:
+    """What to say where ``path`` could not be written for ``problem``; "" for a fault of ours."""
+    number = _system_number(problem)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return f"No space left on the device while writing {path}. Free some and run again."
+    if number == errno.EFBIG:
+        return (
+            f"{path} would be larger than a file may be there (4 GiB on a FAT32 disk, or the session's limit, ulimit "
+            "-f). Choose an output on another disk."
+        )
+    if number in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return f"Cannot write {path}: {os.strerror(number)}. Choose an output you may write to."
+    if isinstance(problem, OSError) and re.fullmatch(r"\d+ requested and \d+ written", str(problem)):
+        return f"Only a part of {path} could be written; its disk is probably full. Free some space and run again."
+    return ""
 
 
 def _suffix(path: Path) -> str:

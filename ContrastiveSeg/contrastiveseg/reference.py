@@ -22,9 +22,9 @@ def listed_methods(methods: Iterable[Mapping[str, Any]]) -> str:
     return "".join(lines) + "All parameters of a method: contrastiveseg methods NAME\n"
 
 
-def described_methods(methods: Iterable[Mapping[str, Any]], width: int | None = None) -> str:
+def described_methods(methods: Iterable[Mapping[str, Any]]) -> str:
     """Methods of the query "methods" with their parameters: name, value, meaning, unit, bounds or choices, source."""
-    width = width or max(80, shutil.get_terminal_size().columns)
+    width = max(80, shutil.get_terminal_size().columns)
     parts = []
     for method in methods:
         parts.append(f"{_heading(method)}\n  Change a value with --set NAME=VALUE.\n\n")

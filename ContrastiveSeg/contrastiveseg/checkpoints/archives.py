@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
 
-
 #: The most bytes of weights in an archive; more would fill the disk or the memory.
 MOST_WEIGHTS = 16 * 2**30
 

@@ -6,6 +6,8 @@ comes from. Paths are strings as the user typed them.
 
 from __future__ import annotations
 
+from typing import get_args
+
 from .exchanging import ExportJob, ImportJob, ModelsJob
 from .measuring import EvaluateJob, QualityJob, RankJob
 from .options import ExportFormat, LabeledPart, Pieces, Precision, Resume, Roi, Size, SliceDirection
@@ -48,10 +50,5 @@ Job = (
     | ExportJob
     | ModelsJob
 )
-JOBS: dict[str, type[Job]] = {
-    j.kind: j
-    for j in (
-        *(PretrainJob, FinetuneJob, SegmentJob, EvaluateJob, RankJob, QualityJob, PreviewJob, ImportJob),
-        *(ExportJob, ModelsJob),
-    )
-}
+#: By kind, in the order of the command line's help.
+JOBS: dict[str, type[Job]] = {job.kind: job for job in get_args(Job)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
 from ..parameters import ParameterError, Parameters, parameter
+from . import options
 from .options import ExportFormat, LabeledPart
 
 
@@ -69,11 +70,8 @@ class ExportJob(Parameters):
     labeled_part: LabeledPart = parameter(
         "all", help="nnunet: what of a labeled volume is labeled, as for fine-tuning; the rest is ignored"
     )
-    background_label: int | None = parameter(
-        None,
-        help="nnunet: value of painted background in label maps without names, as for fine-tuning",
-        at_least=1,
-        at_most=65535,
+    background_label: int | None = options.background(
+        "nnunet: value of painted background in label maps without names, as for fine-tuning"
     )
     missing_structures: Literal["absent", "not-drawn"] = parameter(
         "absent",

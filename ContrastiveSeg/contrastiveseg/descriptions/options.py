@@ -43,5 +43,9 @@ def keep_names() -> Any:
     return parameter(False, help="name files, and what went wrong, in the report; mind what you share")
 
 
+def background(help: str) -> Any:
+    return parameter(None, help=help, at_least=1, at_most=65535)
+
+
 def network(when: str = "") -> Any:
     return parameter("unet", help=f"{when}backbone (see 'networks')", placeholder="NAME")

@@ -77,11 +77,8 @@ class PreviewJob(Parameters):
     labels: str = parameter(
         help="the strokes: a label map or a segmentation of Slicer; what is not painted is not labeled"
     )
-    background: int | None = parameter(
-        None,
-        help="value of painted background in a label map; a segment named background needs none",
-        at_least=1,
-        at_most=65535,
+    background: int | None = options.background(
+        "value of painted background in a label map; a segment named background needs none"
     )
     output: str = parameter(help="label map file to write")
     uncompressed: bool = parameter(False, help="write a .nrrd or .mha file larger, and quicker")

@@ -97,11 +97,8 @@ class FinetuneJob(Training):
         "paint is labeled throughout, the others are not); painted (only painted voxels are, and a segment named "
         "background is background). The entry of a case in a list may say otherwise",
     )
-    background_label: int | None = parameter(
-        None,
-        help="value of painted background in label maps without names; a label named background needs none",
-        at_least=1,
-        at_most=65535,
+    background_label: int | None = options.background(
+        "value of painted background in label maps without names; a label named background needs none"
     )
     missing_structures: Literal["absent", "not-drawn"] = parameter(
         "absent",

@@ -10,9 +10,8 @@ from pathlib import Path
 from ..checkpoints.card import check_segments
 from ..checkpoints.header import read_card
 from ..descriptions import ExportJob, Job, SegmentJob, Training
-from ..errors import InputError
 from ..exports.folder import check_folder
-from ..files import check_link, check_output, near, readable
+from ..files import check_link, check_output, check_there, readable
 from ..segmentation.outputs import outputs_of
 from ..training.run import Budget
 
@@ -34,11 +33,10 @@ def check_early(job: Job) -> None:
     """
     for name in _READ:
         given = getattr(job, name, None) or ()
-        for path in (given,) if isinstance(given, str) else given:
-            with readable(Path(path)):
-                check_link(Path(path))
-                if not Path(path).exists():
-                    raise InputError(f"{path} does not exist.{near(Path(path))}")
+        for path in map(Path, (given,) if isinstance(given, str) else given):
+            with readable(path):
+                check_link(path)
+                check_there(path)
     checkpoint = getattr(job, "checkpoint", None)
     if checkpoint and checkpoint != "none":
         card = read_card(Path(checkpoint))

@@ -60,8 +60,7 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
     """
     for path in images:
         with files.readable(path):
-            if not path.exists():
-                raise InputError(f"{path} does not exist.{files.near(path)}")
+            files.check_there(path)
             if not (path.is_file() or path.is_dir()):  # a pipe would be waited for, and a socket has no content
                 raise InputError(f"{path} is neither a file nor a folder. Give volumes as files, or their folder.")
     cases = _grouped_by_channel([p for p in images if p.is_file() and p.suffix.lower() != ".json"])
@@ -233,8 +232,7 @@ def _with_labels(cases: list[CaseFiles], labels: Sequence[Path], in_order: bool)
     label_files: list[Path] = []
     for path in labels:
         with files.readable(path):
-            if not path.exists():
-                raise InputError(f"{path} does not exist.{files.near(path)}")
+            files.check_there(path)
             if path.suffix.lower() == ".json":
                 raise InputError(f"{path} names images and labels together. Give it as --images, without --labels.")
             label_files += _label_files(path, cases)

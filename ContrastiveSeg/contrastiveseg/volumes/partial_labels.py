@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import near
+from ..files import check_there
 from .dataset import CaseFiles, find_cases
 from .dataset_json import declared_labels
 from .labeling import Labeling
@@ -32,8 +32,7 @@ def with_named_labels(data_sets: Sequence[Sequence[CaseFiles]], labels: Sequence
     """
     pooled = [[replace(case, labels=None) for case in cases] for cases in data_sets]
     for path in labels:
-        if not path.exists():
-            raise InputError(f"{path} does not exist.{near(path)}")
+        check_there(path)
         named = _by_volume(pooled, path) if _lists_cases(path) else _by_name(pooled, path)
         if not named:
             raise InputError(

@@ -173,8 +173,7 @@ def _read_natively(path: Path, channels: int) -> tuple[np.ndarray, Geometry]:
 
 def _check_exists(path: Path) -> None:
     files.check_link(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist.{files.near(path)}")
+    files.check_there(path)
     if path.is_dir():
         return
     if not path.is_file():  # a device or a pipe, which might never end
