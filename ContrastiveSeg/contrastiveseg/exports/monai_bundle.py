@@ -18,12 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from .. import __version__, events
+from ..checkpoints.card import Card
 from ..checkpoints.licensing import tell_terms, terms
 from ..descriptions import ExportJob
 from ..errors import InputError
 from ..files import replacing, write_text
 from ..planning.normalize import LEAST_FOREGROUND, PERCENTILES
 from ..planning.plan import Channel, Conventions
+from ..volumes.volume import label_type
 from .folder import check_folder, new_folder
 from .model import OpenedModel, open_model, processing
 
@@ -146,8 +148,7 @@ def _needed(model: OpenedModel) -> dict[str, str]:
 
 
 def _inference(model: OpenedModel) -> dict[str, Any]:
-    card, plan = model.card, model.card.plan
-    values = [label.value for label in card.labels]
+    plan = model.card.plan
     spacing = list(plan.spacing[::-1])
     inferer = {
         "_target_": "SlidingWindowInferer",
@@ -162,31 +163,6 @@ def _inference(model: OpenedModel) -> dict[str, Any]:
         spacing[2 - plan.slice_axis] = -1.0  # the volume's own
         inferer |= {"_target_": "SliceInferer", "spatial_dim": 2 - plan.slice_axis}
     image: dict[str, Any] = {"keys": "image"}
-    pred: dict[str, Any] = {"keys": "pred"}
-    behind: list[dict[str, Any]] = [
-        {"_target_": "Invertd", **pred, "transform": "@preprocessing", "orig_keys": "image", "nearest_interp": False},
-        {"_target_": "AsDiscreted", **pred, "argmax": True},
-    ]
-    if card.one_piece:
-        whole = [n for n, value in enumerate(values, start=1) if value in card.one_piece]
-        behind.append({"_target_": "KeepLargestConnectedComponentd", **pred, "applied_labels": whole})
-    if values != list(range(1, len(values) + 1)):
-        numbers = list(range(1, len(values) + 1))
-        behind.append({"_target_": "MapLabelValued", **pred, "orig_labels": numbers, "target_labels": values})
-    kind = "uint8" if max(values) < 256 else "uint16"
-    behind.append(
-        {
-            "_target_": "SaveImaged",
-            **pred,
-            "output_dir": "@output_dir",
-            "output_postfix": "seg",
-            "output_dtype": f"$np.{kind}",
-            "separate_folder": False,
-            # It lies on the volume's grid already, so nothing is resampled; without this, MONAI 1.6 takes it for two
-            # dimensions, and fails on some orientations.
-            "resample": True,
-        }
-    )
     return {
         "imports": ["$import glob"],
         "bundle_root": ".",
@@ -207,7 +183,7 @@ def _inference(model: OpenedModel) -> dict[str, Any]:
             ],
         },
         "inferer": inferer,
-        "postprocessing": {"_target_": "Compose", "transforms": behind},
+        "postprocessing": {"_target_": "Compose", "transforms": _behind(model.card)},
         "dataset": {"_target_": "Dataset", "data": "@datalist", "transform": "@preprocessing"},
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "evaluator": {
@@ -222,6 +198,36 @@ def _inference(model: OpenedModel) -> dict[str, Any]:
         "inferer(case['image'][None].to(device), network)[0].cpu()}) for case in data]",
         "run": ["$torch.no_grad().__call__(@segment)(@dataset, @network, @inferer, @postprocessing, @device)"],
     }
+
+
+def _behind(card: Card) -> list[dict[str, Any]]:
+    """The transforms behind the network: from logits to a file with the label map."""
+    pred: dict[str, Any] = {"keys": "pred"}
+    values = [label.value for label in card.labels]
+    behind: list[dict[str, Any]] = [
+        {"_target_": "Invertd", **pred, "transform": "@preprocessing", "orig_keys": "image", "nearest_interp": False},
+        {"_target_": "AsDiscreted", **pred, "argmax": True},
+    ]
+    if card.one_piece:
+        whole = [n for n, value in enumerate(values, start=1) if value in card.one_piece]
+        behind.append({"_target_": "KeepLargestConnectedComponentd", **pred, "applied_labels": whole})
+    if values != list(range(1, len(values) + 1)):
+        numbers = list(range(1, len(values) + 1))
+        behind.append({"_target_": "MapLabelValued", **pred, "orig_labels": numbers, "target_labels": values})
+    behind.append(
+        {
+            "_target_": "SaveImaged",
+            **pred,
+            "output_dir": "@output_dir",
+            "output_postfix": "seg",
+            "output_dtype": f"$np.{label_type(max(values)).__name__}",
+            "separate_folder": False,
+            # It lies on the volume's grid already, so nothing is resampled; without this, MONAI 1.6 takes it for two
+            # dimensions, and fails on some orientations.
+            "resample": True,
+        }
+    )
+    return behind
 
 
 def _normalization(channels: tuple[Channel, ...]) -> str:

@@ -28,7 +28,7 @@ from ..volumes.dataset_json import declared_channels
 from ..volumes.labeling import NOT_LABELED
 from ..volumes.named_labels import names_of, read_case_labels
 from ..volumes.reading import read_channels, read_geometry
-from ..volumes.volume import LabelMap
+from ..volumes.volume import LabelMap, label_type
 from ..volumes.writing import write_image, write_labels
 from .folder import check_folder, new_folder
 
@@ -179,7 +179,7 @@ def _numbered(array: np.ndarray, case: CaseFiles, told: _Told) -> np.ndarray:
     if told.looked_for.get(case.name) is not None:
         numbers[0] = ignore
     numbered = np.where(array == NOT_LABELED, ignore, numbers[np.maximum(array, 0)])
-    return numbered.astype(np.uint8 if ignore < 256 else np.uint16)
+    return numbered.astype(label_type(ignore))
 
 
 def _description(output: Path, channels: Sequence[str], told: _Told, cases: int) -> dict[str, object]:

@@ -56,8 +56,7 @@ def _input_files(job: ReportingJob) -> Iterable[tuple[str, Path]]:
     elif isinstance(job, SegmentJob):
         yield from _case_files("input", job.input)
     else:
-        labels = job.labels
-        yield from _case_files("images", job.images, labels)
+        yield from _case_files("images", job.images, job.labels)
         if isinstance(job, FinetuneJob):
             yield from _case_files("unlabeled", job.unlabeled)
             yield from (("label_table", Path(path)) for path in [job.label_table] if path)

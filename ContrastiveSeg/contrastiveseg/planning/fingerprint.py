@@ -45,7 +45,12 @@ class Fingerprint:
         # The thickness of a lone slice says nothing: that of an image of two dimensions is 1 mm, whatever its pixels.
         if 1 in self.shape:
             return self.shape.index(1)
-        return int(np.argmax([round(s, 3) for s in self.spacing]))
+        return thickest_axis(self.spacing)
+
+
+def thickest_axis(spacing: Sequence[float]) -> int:
+    """The axis with the thickest slices, the first of those that are equal to the micrometer."""
+    return int(np.argmax([round(s, 3) for s in spacing]))
 
 
 def fingerprint_of(

@@ -26,6 +26,7 @@ from ..networks.backbone import Backbone
 from ..networks.inference import for_inference
 from ..networks.registry import build
 from ..networks.segmenter import load_transferred
+from ..planning.fingerprint import thickest_axis
 from ..planning.normalize import looks_like_ct, sample, window_from
 from ..planning.plan import Channel, Normalization, Plan, Spacing
 from ..planning.presets import THICK
@@ -147,7 +148,7 @@ def _working_plan(network: FeatureNetwork, volume: Volume) -> Plan:
     plan = replace(plan, conventions=replace(plan.conventions, resampling="linear"))
     if plan.generic:
         spacing = Preprocessor(plan).axes(volume.geometry).spacing_zyx(volume.geometry)
-        thickest = int(np.argmax([round(s, 3) for s in spacing]))
+        thickest = thickest_axis(spacing)
         if plan.dimensions == 3 and min(volume.geometry.size) > 1:
             spacing = _cubes_for_thick_slices(spacing)
         plan = replace(plan, channels=tuple(map(_channel, volume.array)), spacing=spacing, slice_axis=thickest)

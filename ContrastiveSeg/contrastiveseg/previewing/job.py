@@ -17,7 +17,7 @@ from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError
 from ..files import check_outputs
 from ..results import PreviewResult
-from ..segmentation.restoring import restore
+from ..segmentation.restoring import restore, values_of_classes
 from ..segmentation.timings import Timings
 from ..volumes.orientation import oriented_axes
 from ..volumes.reading import read_channels
@@ -72,10 +72,8 @@ def preview(
     with timings.of("spread"):
         scores = class_scores(features, strokes)
         _stop_if(cancelled)
-        values = np.array([0, *strokes.values])
-        values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
         classes = restore(scores, strokes.grid).classes
-        array = values[np.ascontiguousarray(axes.undo(classes))]
+        array = values_of_classes(strokes.values)[np.ascontiguousarray(axes.undo(classes))]
     _stop_if(cancelled)
     with timings.of("write"):
         write_labels(output, array, volume.geometry, compress=not job.uncompressed)

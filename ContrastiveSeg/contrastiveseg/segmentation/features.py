@@ -18,7 +18,7 @@ from ..checkpoints.open import build_segmenter
 from ..descriptions import SliceDirection
 from ..networks.registry import build
 from ..networks.segmenter import Segmenter, load_transferred
-from ..planning.fingerprint import adapt_plan, fingerprint_of
+from ..planning.fingerprint import adapt_plan, fingerprint_of, thickest_axis
 from ..planning.patch import PatchRule
 from ..volumes.dataset import CaseFiles
 from ..volumes.orientation import Axes, canonical_axes
@@ -120,7 +120,7 @@ class FeatureExtractor:
         if direction == "auto" and known:
             axis = known.axis
         elif direction == "auto":
-            axis = int(np.argmax([round(s, 3) for s in axes.spacing_zyx(volume.geometry)]))
+            axis = thickest_axis(axes.spacing_zyx(volume.geometry))
         else:
             patient = canonical_axes(volume.geometry).permutation[AXIS_NAMES.index(direction)]
             axis = axes.permutation.index(patient)

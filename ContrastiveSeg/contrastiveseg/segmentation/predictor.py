@@ -27,7 +27,7 @@ from ..volumes.reading import read_channels
 from ..volumes.volume import LabelMap, Volume, nonzero_box
 from .one_piece import without_islands
 from .region import VoxelBox, only_in, working_box
-from .restoring import restore
+from .restoring import restore, values_of_classes
 from .sliding_window import OnTile, sliding_window
 from .tile_features import TileFeatures
 from .tile_memory import NotEnoughMemory, tiles_at_once, within_memory
@@ -291,8 +291,7 @@ class Predictor:
                 unsure = None if unsure is None else put(kept_box, unsure)
                 if soft is not None:
                     soft = np.concatenate([put(kept_box, soft[:1], outside=1), put(kept_box, soft[1:])])
-            values = np.array([0, *(label.value for label in self.card.labels)])
-            values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
+            values = values_of_classes([label.value for label in self.card.labels])
             predicted = values[classes]
             kept = without_islands(predicted, pieces, self.card.one_piece)
             # In Python's numbers: 255 + 1 is 0 in those of the label map.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ..checkpoints.card import Decision
 from ..volumes.resample_nnunet import resample_logits
+from ..volumes.volume import label_type
 from .strongest import strongest_classes
 from .uncertainty import Entropy, entropy_of
 
@@ -21,6 +23,12 @@ class Restored:
     classes: np.ndarray
     probabilities: np.ndarray | None = None
     uncertainty: np.ndarray | None = None
+
+
+def values_of_classes(values: Sequence[int]) -> np.ndarray:
+    """(classes,) the label of each class: 0 for the background, then ``values``."""
+    every = [0, *values]
+    return np.array(every, label_type(max(every)))
 
 
 def restore(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import files
 from ..errors import InputError
-from .channel_files import by_channel_names
+from .channel_files import case_name, grouped_by_channel
 from .dataset_json import ListedCase, declared_channels, listed_cases
 from .labeling import Labeling
 from .pairing import labels_by_case, labels_by_image, labels_in_order, matching_case, volume_files
@@ -63,7 +63,7 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
             files.check_there(path)
             if not (path.is_file() or path.is_dir()):  # a pipe would be waited for, and a socket has no content
                 raise InputError(f"{path} is neither a file nor a folder. Give volumes as files, or their folder.")
-    cases = _grouped_by_channel([p for p in images if p.is_file() and p.suffix.lower() != ".json"])
+    cases = _without_labels(grouped_by_channel([p for p in images if p.is_file() and p.suffix.lower() != ".json"]))
     for path in images:
         if path.is_dir():
             with files.readable(path):
@@ -98,9 +98,9 @@ def _cases_in_folder(folder: Path) -> list[CaseFiles]:
             raise InputError(
                 f"{folder} holds DICOM slices and {volumes[0].name}. Move the volumes out of the series' folder."
             )
-        return [CaseFiles(_name(folder), (folder,), None)]
+        return [CaseFiles(case_name(folder), (folder,), None)]
     if volumes:
-        cases = _grouped_by_channel(volumes, _channel_names(folder))
+        cases = _without_labels(grouped_by_channel(volumes, _channel_names(folder)))
         return _with_labels_beside(cases, [f for f in volume_files(folder) if f not in volumes])
     if (folder / "dataset.json").exists():
         return _cases_in_json(folder / "dataset.json")
@@ -112,6 +112,10 @@ def _cases_in_folder(folder: Path) -> list[CaseFiles]:
             "a folder with either for each patient."
         )
     return cases
+
+
+def _without_labels(images: Mapping[str, tuple[Path, ...]]) -> list[CaseFiles]:
+    return [CaseFiles(name, own, None) for name, own in images.items()]
 
 
 def _channel_names(folder: Path) -> tuple[str, ...]:
@@ -153,12 +157,6 @@ def check_labels_chosen(cases: Sequence[CaseFiles]) -> None:
             )
 
 
-def _name(path: Path) -> str:
-    """The case name of a file or a DICOM folder; never empty, since outputs are named after it."""
-    there = path if path.name.strip(".") else path.resolve()  # "." and ".." are no names
-    return files.stem(there) or "volume"
-
-
 def _image_files(folder: Path) -> list[Path]:
     """The volume files of ``folder`` without those that are, by name, a label map of one beside them."""
     volumes = volume_files(folder)
@@ -173,58 +171,6 @@ def _image_files(folder: Path) -> list[Path]:
 
 def _own_names(file: Path) -> set[str]:
     return {files.stem(file), files.stem(file).removesuffix("_0000")}
-
-
-def _grouped_by_channel(volumes: Sequence[Path], declared: Sequence[str] = ()) -> list[CaseFiles]:
-    """Files ``CASE_0000``, ``CASE_0001`` are one case when they begin at 0, as are those with the names of all
-    ``declared`` channels; other names are a case each."""
-    named = {name: images for name, images in by_channel_names(volumes, declared).items() if name}
-    groups = {name: [*images] for name, images in named.items()}
-    taken = {image for images in named.values() for image in images}
-    stems = {files.stem(f) for f in volumes}
-    for file in [f for f in volumes if f not in taken]:
-        name = _name(file)
-        base, _, number = name.rpartition("_")
-        if base and len(number) == 4 and number.isdecimal() and f"{base}_0000" in stems:
-            groups.setdefault(base, []).append(file)
-        elif name in groups:
-            raise InputError(f"Two cases are named {name}: {groups[name][0]} and {file}. Rename or leave out one.")
-        else:
-            groups[name] = [file]
-    usual = Counter(len(g) for g in groups.values()).most_common(1)[0][0] if groups else 0
-    for name, group in groups.items():
-        if len(group) != usual:
-            raise InputError(
-                f"Case {name} has {len(group)} channel file(s), the others {usual}. Complete it, or take it out of "
-                f"{group[0].parent}."
-            )
-    # By the numbers: files that were named one by one may lie in folders of any order.
-    numbered = {
-        name: sorted(group, key=files.stem) for name, group in groups.items() if name not in named and len(group) > 1
-    }
-    _check_numbers(numbered)
-    return [
-        CaseFiles(name, named.get(name) or tuple(numbered.get(name, group)), None) for name, group in groups.items()
-    ]
-
-
-def _check_numbers(numbered: Mapping[str, Sequence[Path]]) -> None:
-    """Refuse cases of which one has other channels than the others, or one channel twice."""
-    numbers = {name: [files.stem(f).removeprefix(name) for f in group] for name, group in numbered.items()}
-    for name, own in numbers.items():
-        if "" in own or len({*own}) < len(own):
-            first, second = (file.name for file in numbered[name][:2])
-            raise InputError(f"Two files are one image of case {name}, such as {first} and {second}. Give one.")
-        other, theirs = next(iter(numbers.items()))
-        if own != theirs:
-            raise InputError(
-                f"Case {name} has the channels {_listed(own)}, and {other} {_listed(theirs)}. Give the same ones of "
-                "each case."
-            )
-
-
-def _listed(numbers: Sequence[str]) -> str:
-    return ", ".join(number.strip("_") for number in numbers)
 
 
 def _with_labels(cases: list[CaseFiles], labels: Sequence[Path], in_order: bool) -> list[CaseFiles]:
@@ -292,7 +238,7 @@ def _check_pairs(path: Path, listed: Sequence[ListedCase]) -> None:
 
 
 def _listed_case(listed: ListedCase) -> CaseFiles:
-    name = _name(listed.images[0])
+    name = case_name(listed.images[0])
     name = name.removesuffix("_0000") if len(listed.images) > 1 else name
     return CaseFiles(listed.name or name, listed.images, listed.label, listed.labeling)
 

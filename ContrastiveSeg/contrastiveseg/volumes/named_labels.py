@@ -19,7 +19,7 @@ from .labeling import folded
 from .plausible_labels import check_no_image
 from .reading import read_labels
 from .segments import NamedLabel, Segment, segments_of
-from .volume import Geometry, LabelMap
+from .volume import Geometry, LabelMap, label_type
 
 #: Names that Slicer gives unasked, and numbers: they name no structure.
 _GENERIC = re.compile(r"(segment|segmentation|label|labels|mask|structure|region|untitled)?[ _-]*\d*")
@@ -53,7 +53,7 @@ def _with_common_values(case: CaseFiles, label_map: LabelMap) -> LabelMap:
     lookup = np.arange(int(stored.max()) + 1)
     for before, after in changed.items():
         lookup[before : before + 1] = after
-    array = lookup[label_map.array].astype(np.uint8 if lookup.max() <= 255 else np.uint16)
+    array = lookup[label_map.array].astype(label_type(int(lookup.max())))
     return replace(label_map, array=array)
 
 

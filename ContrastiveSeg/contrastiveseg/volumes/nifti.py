@@ -35,8 +35,8 @@ GZIP_LEVEL = 3
 HEADERS = {348: Nifti1Header, 540: Nifti2Header}
 _BLOCK = 1 << 22
 #: So many zeros may fill up a file behind its voxels.
-_PADDING = 4096
-_CUT_SHORT = "{} is cut short: its voxels are not all there. Copy it again from where it came."
+PADDING = 4096
+CUT_SHORT = "{} is cut short: its voxels are not all there. Copy it again from where it came."
 
 
 def read_nifti(path: Path, channels: int = 1) -> tuple[np.ndarray, Geometry]:
@@ -158,7 +158,7 @@ def _described(path: Path, channels: int) -> _Stored:
     first = max(int(offset), known[0] + 4) if described == path else int(offset)
     needed = first + math.prod(geometry.size) * channels * dtype.itemsize
     if path.stat().st_size * (MOST_PACKED if _is_packed(path) else 1) < needed:
-        raise InputError(_CUT_SHORT.format(path))
+        raise InputError(CUT_SHORT.format(path))
     return _Stored(header, geometry, dtype, channels, colors > 0, first)
 
 
@@ -203,7 +203,7 @@ def _unpacked(path: Path) -> Iterator[BinaryIO]:
             yield file  # type: ignore[misc]
     except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
         if isinstance(problem, EOFError):
-            raise InputError(_CUT_SHORT.format(path)) from problem
+            raise InputError(CUT_SHORT.format(path)) from problem
         raise InputError(
             f"{path} is damaged: what it unpacks to has another checksum. Copy it again from where it came."
         ) from problem
@@ -215,13 +215,13 @@ def _fill(path: Path, file: BinaryIO, memory: memoryview) -> None:
     while done < len(memory):
         count = file.readinto(memory[done : done + _BLOCK])  # type: ignore[attr-defined]
         if not count:
-            raise InputError(_CUT_SHORT.format(path))
+            raise InputError(CUT_SHORT.format(path))
         done += count
     behind = 0
     try:
         while more := file.read(_BLOCK):
             behind += len(more)
-            if behind > _PADDING or more.strip(b"\0"):
+            if behind > PADDING or more.strip(b"\0"):
                 raise InputError(
                     f"{path} goes on behind the voxels that its header declares: its header was changed, or it was "
                     "copied as if it were a text. Copy it anew, as binary, or correct its header (dim)."

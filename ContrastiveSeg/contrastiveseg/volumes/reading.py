@@ -19,7 +19,7 @@ from .orientation import canonical_axes
 from .segments import merged, on_grid_of_image, segments_of
 from .series import check_series
 from .text_headers import check_text_header
-from .volume import Geometry, LabelMap, Volume
+from .volume import Geometry, LabelMap, Volume, label_type
 
 #: Labels stored as floats may be off their whole number by so much: an export that divided and multiplied.
 WHOLE = 1e-3
@@ -103,7 +103,7 @@ def read_labels(path: Path, reference: Geometry | None = None) -> LabelMap:
         )
     if high > np.iinfo(np.uint16).max:
         raise InputError(f"{path} holds the label {high:g}; the largest possible is 65535. Is it an image?")
-    label_map = LabelMap(labels.astype(np.uint8 if high <= 255 else np.uint16, copy=False), geometry, files.stem(path))
+    label_map = LabelMap(labels.astype(label_type(int(high)), copy=False), geometry, files.stem(path))
     if reference is None:
         return label_map
     if segments and geometry.size != reference.size:

@@ -15,16 +15,13 @@ from pathlib import Path
 from ..errors import InputError
 from ..printable import shortened
 from .declared_voxels import DeclaredVoxels, of_metaimage, of_nrrd
-from .nifti import MOST_PACKED
+from .nifti import CUT_SHORT, MOST_PACKED, PADDING
 
 #: Headers are a few kB, with a table of segments some 100.
 _LONGEST_HEADER = 1 << 20
 _BLOCK = 1 << 20
 #: zlib's sign for data packed by either.
 _ZLIB_OR_GZIP = 47
-#: So many zeros may fill up a file behind its voxels.
-_PADDING = 4096
-_CUT_SHORT = "{} is cut short: its voxels are not all there. Copy it again from where it came."
 #: In headers, lengths other than millimeters, which ITK takes for them.
 _OTHER_UNITS = re.compile(
     r"[u\xb5\u03bc\ufffdnck]?m|microns?|(micro|nano|centi)?met(er|re)s?|in|inch(es)?", re.IGNORECASE
@@ -110,21 +107,21 @@ def _check_voxels(path: Path, start: int, needed: int, voxels: DeclaredVoxels) -
     # As text, a number takes a digit and a separator.
     least = {"raw": needed, "packed": needed // MOST_PACKED, "text": 2 * numbers - 1, "hex": 2 * needed, "other": 1}
     if stored < least[voxels.encoding]:
-        raise InputError(_CUT_SHORT.format(path))
+        raise InputError(CUT_SHORT.format(path))
     if voxels.skipped is None:
         return
     behind = 0
     if voxels.encoding == "packed":
         unpacked = _unpacked_bytes(path, start + voxels.skipped, needed, voxels)
         if unpacked < needed:
-            raise InputError(_CUT_SHORT.format(path))
+            raise InputError(CUT_SHORT.format(path))
         behind = unpacked - needed
     elif voxels.encoding == "raw" and stored > needed:
         behind = stored - needed
         with path.open("rb") as file:
-            file.seek(-min(behind, _PADDING), os.SEEK_END)
-            behind += _PADDING if file.read().strip(b"\0") else 0
-    if behind > _PADDING:
+            file.seek(-min(behind, PADDING), os.SEEK_END)
+            behind += PADDING if file.read().strip(b"\0") else 0
+    if behind > PADDING:
         raise InputError(
             f"{path} goes on behind the voxels that its header declares: its header was changed, or it was copied as "
             "if it were a text. Copy it anew, as binary, or correct its header (the sizes)."
@@ -159,7 +156,7 @@ def _unpacked_bytes(path: Path, start: int, needed: int, voxels: DeclaredVoxels)
     try:
         with path.open("rb") as file:
             file.seek(start)
-            while done <= needed + _PADDING:
+            while done <= needed + PADDING:
                 if not block:
                     block = file.read(max(0, min(_BLOCK, left)))  # a header may say less than nothing
                     left -= len(block)
@@ -174,4 +171,4 @@ def _unpacked_bytes(path: Path, start: int, needed: int, voxels: DeclaredVoxels)
         raise InputError(
             f"{path} is damaged: its packed voxels do not unpack. Copy it again from where it came."
         ) from problem
-    return done if unpack.eof or done > needed + _PADDING else 0
+    return done if unpack.eof or done > needed + PADDING else 0

@@ -139,6 +139,11 @@ class Volume:
         return Volume(array, replace(self.geometry, size=(x, y, z), origin=origin, nifti=None), self.name)
 
 
+def label_type(highest: int) -> type[np.unsignedinteger]:
+    """The smallest type for label maps with labels of up to ``highest``."""
+    return np.uint8 if highest <= np.iinfo(np.uint8).max else np.uint16
+
+
 def nonzero_box(array: np.ndarray) -> tuple[slice, slice, slice]:
     """The smallest box of ``array`` (C, z, y, x) outside of which all channels are 0; all of it if it is 0 itself."""
     anything = (array != 0).any(0)

@@ -1,0 +1,106 @@
+"""Whether the slices of a DICOM series are alike, and make an even, straight stack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from .dicom_file import DicomImage
+
+#: Slice positions may be off the even stack by this share of the slice distance (rounding of the headers).
+_UNEVEN = 0.02
+#: Slices closer than this share of the largest distance between neighbors lie at the same place.
+_SAME_PLACE = 0.01
+#: Direction cosines, and pixel sizes in relation, that differ by less are the same.
+SAME = 1e-3
+
+
+def check_alike(folder: Path, images: Sequence[DicomImage]) -> None:
+    """Refuse slices in the files of ``folder`` that cannot be of one volume.
+
+    Raises:
+        InputError: naming in what two of them differ.
+    """
+    for name, what in (("FrameOfReferenceUID", "frames of reference"), ("StudyInstanceUID", "studies")):
+        first = {value: image.path.name for image in reversed(images) if (value := image.text(name))}
+        if len(first) > 1:
+            here, there = [*first.values()][-2:]
+            raise InputError(
+                f"The slices in {folder} are of several {what}, such as {there} and {here}, so their places cannot be "
+                "compared. Give a folder with one series."
+            )
+    unscaled = next((image for image in images if image.scaling is None), None)
+    if unscaled and any(image.scaling not in (None, (1, 0)) for image in images):
+        raise InputError(
+            f"{unscaled.path} does not say how its values are scaled (RescaleSlope, RescaleIntercept), and other "
+            "slices of its series do, so they cannot be compared. Copy the series again from where it came."
+        )
+    sizes = [image.numbers("PixelSpacing", 2) for image in images]
+    zero = next((image for image, size in zip(images, sizes, strict=True) if size and min(size) <= 0), None)
+    if zero is not None:
+        raise InputError(f"{zero.path} has a pixel spacing of 0, or below. Correct its header (PixelSpacing).")
+    for what, values in (
+        ("size", [(image.text("Rows"), image.text("Columns")) for image in images]),
+        (
+            "kind of pixels",
+            [(image.text("SamplesPerPixel"), image.text("PhotometricInterpretation")) for image in images],
+        ),
+        ("pixel size", [sizes[0] if _near(size, sizes[0]) else size for size in sizes]),
+    ):
+        other = next((i for i, value in enumerate(values) if value != values[0]), None)
+        if other is not None:
+            here, there = (" x ".join(map(str, values[i])) for i in (0, other))
+            raise InputError(
+                f"The slices in {folder} differ in {what}: {here} in {images[0].path.name}, {there} in "
+                f"{images[other].path.name}. Give a folder with one series of equal slices."
+            )
+
+
+def _near(size: Sequence[float], other: Sequence[float]) -> bool:
+    return len(size) == len(other) and bool(np.allclose(size, other, rtol=SAME, atol=0))
+
+
+def stacked(
+    where: Path, positions: np.ndarray, directions: np.ndarray, names: Sequence[str], what: str = "slices"
+) -> tuple[list[int], float]:
+    """The order of an even, straight stack, and the distance between neighbors in mm.
+
+    Args:
+        positions: (n, 3), of the first voxel of each slice. directions: (n, 6), along rows and columns.
+        names: of the slices; what: the word for them.
+
+    Raises:
+        InputError: they are not such a stack; naming what is wrong, and where.
+    """
+    if not np.isfinite(positions).all() or not np.isfinite(directions).all():
+        raise InputError(f"The {what} in {where} do not all say where they lie. Convert the series to NIfTI first.")
+    if np.abs(directions - directions[0]).max() > SAME:
+        raise InputError(
+            f"The {what} in {where} are not parallel (a localizer?). Give a folder with one straight series."
+        )
+    normal = np.cross(directions[0, :3], directions[0, 3:])
+    heights = positions @ normal
+    order = [int(i) for i in np.argsort(heights, kind="stable")]
+    steps, gaps = np.diff(positions[order], axis=0), np.diff(heights[order])
+    same = int(np.argmin(gaps))
+    if gaps[same] <= _SAME_PLACE * gaps.max():
+        raise InputError(
+            f"{where} holds several {what} at the same place, such as {names[order[same]]} and "
+            f"{names[order[same + 1]]}: copies, or phases or echoes of one series. "
+            f"Give the {what} of one volume, each once."
+        )
+    typical = float(np.median(gaps))
+    worst = int(np.argmax(np.abs(gaps - typical)))
+    if abs(gaps[worst] - typical) > _UNEVEN * typical:
+        raise InputError(
+            f"The {what} in {where} are not evenly spaced: {typical:.3g} mm, but {gaps[worst]:.3g} mm after "
+            f"{names[order[worst]]}. One may be missing: complete the series first."
+        )
+    if np.linalg.norm(steps - gaps[:, None] * normal, axis=1).max() > _UNEVEN * typical:
+        raise InputError(
+            f"The {what} in {where} are stacked askew (gantry tilt). Resample the series to a straight grid."
+        )
+    return order, float(np.linalg.norm(positions[order[-1]] - positions[order[0]]) / (len(order) - 1))
