@@ -92,7 +92,7 @@ def test_an_archive_cannot_write_outside_or_fill_the_disk(tmp_path, output, monk
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("../../m__p__3d_fullres/fold_0/checkpoint_final.pth", bytes(2000))
         packed.writestr("../../m__p__3d_fullres/plans.json", "{}")
-    monkeypatch.setattr("contrastiveseg.checkpoints.nnunet_files._MOST_WEIGHTS", 1000)
+    monkeypatch.setattr("contrastiveseg.checkpoints.nnunet_files.MOST_WEIGHTS", 1000)
     with pytest.raises(InputError, match="too much"):
         import_checkpoint(archive, "nnunet", output)
     assert sorted(file.name for file in tmp_path.rglob("*")) == ["evil.zip"]
