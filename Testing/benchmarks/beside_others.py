@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import functools
 import statistics
-import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 
 import other_ways
 import SimpleITK as sitk
-from common import add_common_options, machine, processor_seconds
+from common import add_common_options, exit_after, machine, parser_of, processor_seconds
 from nnunet_import import Kind, nnunet_folders, trained, write_raw
 from other_ways import Way
 from results_file import add_run
@@ -52,8 +51,8 @@ class Volume:
     truth: Path
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_common_options(parser, "beside_others.json")
     parser.add_argument("--repeats", type=int, default=3, help="turns (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=25, help="of the training (default: %(default)s)")
@@ -71,7 +70,6 @@ def main() -> int:
     run |= {"versions": {name: version(name) for name in _PACKAGES}, "machine": machine(options.threads)}
     add_run(options.output, run)
     print(beside_others(run))
-    return 0
 
 
 def _finer(volume: Volume, work: Path) -> Volume:
@@ -172,4 +170,4 @@ def _windows(way: Way) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

@@ -15,14 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import add_common_options, machine, processor_seconds
+from common import add_common_options, exit_after, machine, parser_of, processor_seconds
 from nnunet_import import Kind, nnunet_folders, started_trainer, trained, write_raw
 from results_file import add_run
 from tables import beside_trainer
@@ -45,8 +44,8 @@ _CPU = torch.device("cpu")
 _TYPES = {"32": None, "bf16": torch.bfloat16}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_common_options(parser, "beside_trainer.json")
     parser.add_argument("--repeats", type=int, default=7, help="turns (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=3, help="a turn (default: %(default)s)")
@@ -59,7 +58,6 @@ def main() -> int:
         run = _measured(work, raw, options)
     add_run(options.output, run | {"nnunetv2": version("nnunetv2"), "machine": machine(options.threads)})
     print(beside_trainer(run))
-    return 0
 
 
 def _measured(work: Path, raw: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -115,4 +113,4 @@ def _measured(work: Path, raw: Path, options: argparse.Namespace) -> dict[str, A
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

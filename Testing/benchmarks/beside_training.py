@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import add_common_options, machine
+from common import add_common_options, exit_after, machine, parser_of
 from results_file import write_report
 from tables import markdown
 
@@ -42,8 +42,8 @@ _STEPS, _MANY = 20, 100_000
 _FIRST = 5
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_common_options(parser, "beside_training.json")
     parser.add_argument("--repeats", type=int, default=3, help="of everything (default: %(default)s)")
     parser.set_defaults(threads=os.cpu_count())
@@ -59,7 +59,6 @@ def main() -> int:
     write_report(options.output, report)
     rows = [(policy, *(f"{told[kind]:.2f}" for kind in kinds)) for policy, told in medians.items()]
     print(markdown(("Seconds", "a step alone", "segment alone", "a step, both", "segment, both"), rows))
-    return 0
 
 
 def _runs(options: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
@@ -120,4 +119,4 @@ def _seconds_a_step(checkpoint: Path) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

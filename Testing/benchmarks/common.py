@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,10 +19,24 @@ from unittest import mock
 
 import torch
 
-from contrastiveseg.errors import InputError
+from contrastiveseg.errors import ContrastiveSegError, InputError
 from contrastiveseg.evaluation.evaluate import evaluate
 
 RESULTS = Path(__file__).parent / "results"
+
+
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """For the options of a script, whose docstring is the help."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def exit_after(main: Callable[[], object]) -> None:
+    """Do ``main``, and exit as contrastiveseg does where something given cannot be used: with the reason and a code."""
+    try:
+        main()
+    except ContrastiveSegError as problem:
+        print(problem, file=sys.stderr)
+        sys.exit(problem.exit_code)
 
 
 def add_common_options(parser: argparse.ArgumentParser, output: str) -> None:

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import add_common_options, counting_processor_time, machine, numbers
+from common import add_common_options, counting_processor_time, exit_after, machine, numbers, parser_of
 from results_file import Run, add_run, is_finished, read_runs
 from tables import demo_seeds
 
@@ -28,8 +28,8 @@ from demo_results import SCRATCH, TUNED
 from contrastiveseg.checkpoints.header import digest
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_common_options(parser, "demo_seeds.json")
     parser.add_argument("--checkpoint", type=Path, default=demo.STARTER, help="default: the shipped starter")
     parser.add_argument("--seeds", type=numbers, default=tuple(range(10)), help="such as 0,1,2 (default: 0 to 9)")
@@ -45,7 +45,6 @@ def main() -> int:
         scores = _measure(options, seed)
         add_run(options.output, wanted | {"threads": options.threads} | scores | {"machine": machine(options.threads)})
     print(demo_seeds(read_runs(options.output)))
-    return 0
 
 
 def _measure(options: argparse.Namespace, seed: int) -> Run:
@@ -69,4 +68,4 @@ def _measure(options: argparse.Namespace, seed: int) -> Run:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

@@ -7,15 +7,13 @@ The loop is what the public code of MACL does: the same loss, cell by cell.
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from common import add_common_options, exit_after, machine, parser_of
 from results_file import write_report
 from torch import Tensor
 
@@ -64,23 +62,20 @@ def case(side: int, channels: int, seed: int, repeats: int) -> dict[str, float |
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path)
+    parser = parser_of(__doc__)
+    add_common_options(parser, "dense_contrast.json")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cases = [case(side, channels, 0, options.repeats) for side in (8, 16) for channels in (64, 128)]
-    machine = {"processor": platform.processor() or platform.machine(), "threads": options.threads}
     report = {
         "what": f"dense position contrast, batch {BATCH}, forward + backward, median CPU time of {options.repeats}",
-        "machine": machine | {"torch": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability()},
+        "machine": machine(options.threads),
         "cases": cases,
     }
     print(json.dumps(report, indent=2))
-    if options.output:
-        write_report(options.output, report)
+    write_report(options.output, report)
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

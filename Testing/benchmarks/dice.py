@@ -39,9 +39,11 @@ from common import (
     add_training_options,
     counting_processor_time,
     data_set,
+    exit_after,
     image,
     label,
     machine,
+    parser_of,
     score,
     split,
 )
@@ -52,7 +54,7 @@ from tables import markdown, spread
 from contrastiveseg import events
 from contrastiveseg.checkpoints.header import digest, read_card
 from contrastiveseg.descriptions import FinetuneJob, PretrainJob, SegmentJob
-from contrastiveseg.errors import ContrastiveSegError, InputError
+from contrastiveseg.errors import InputError
 from contrastiveseg.jobs.run import run
 from contrastiveseg.methods.registry import find_method
 from contrastiveseg.planning.plan import millimeters
@@ -90,24 +92,19 @@ class StageClock:
         return {"cpu_minutes": round((cpu_end - cpu) / 60, 3), "wall_minutes": round((wall_end - wall) / 60, 3)}
 
 
-def main() -> int:
+def main() -> None:
     options = _options()
-    try:
-        if not options.table:
-            if options.steps is None and options.minutes is None:
-                raise InputError("Give the fine-tuning budget as --steps N or --minutes M.")
-            with tempfile.TemporaryDirectory() as temporary:
-                _benchmark(options, options.work or Path(temporary))
-    except ContrastiveSegError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
+    if not options.table:
+        if options.steps is None and options.minutes is None:
+            raise InputError("Give the fine-tuning budget as --steps N or --minutes M.")
+        with tempfile.TemporaryDirectory() as temporary:
+            _benchmark(options, options.work or Path(temporary))
     files = sorted(RESULTS.glob("*.json")) if options.table else [options.output]
     print(table([r for f in files for r in read_runs(f) if "row" in r]))
-    return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     add_data_options(parser)
     add_training_options(parser)
     add_common_options(parser, "dice.json")
@@ -374,4 +371,4 @@ def _minutes(spent: Sequence[dict[str, float]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

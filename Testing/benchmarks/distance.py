@@ -37,9 +37,11 @@ from common import (
     add_data_options,
     add_training_options,
     counting_processor_time,
+    exit_after,
     image,
     label,
     machine,
+    parser_of,
     processor_seconds,
     split,
 )
@@ -51,7 +53,6 @@ from torch import nn
 
 from contrastiveseg.checkpoints.familiarity import Familiarity
 from contrastiveseg.descriptions import FinetuneJob
-from contrastiveseg.errors import ContrastiveSegError
 from contrastiveseg.evaluation.metrics import measure
 from contrastiveseg.evaluation.quality import uncertainty_around
 from contrastiveseg.jobs.run import run
@@ -72,26 +73,21 @@ Found = dict[str, list[list[float]]]
 SHIPPED, RIGHT = "all maps (shipped)", "right"
 
 
-def main() -> int:
+def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
-    try:
-        if options.cost:
-            print(_cost(options))
-            return 0
-        if not options.table:
-            with tempfile.TemporaryDirectory() as temporary:
-                _benchmark(options, options.work or Path(temporary))
-    except ContrastiveSegError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
+    if options.cost:
+        print(_cost(options))
+        return 0
+    if not options.table:
+        with tempfile.TemporaryDirectory() as temporary:
+            _benchmark(options, options.work or Path(temporary))
     runs = read_runs(options.output)
     print(f"{by_kind(runs)}\n\n{candidates(runs)}\n\n{of_few(runs)}")
-    return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     add_data_options(parser)
     add_training_options(parser)
     add_common_options(parser, "distance.json")
@@ -281,4 +277,4 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

@@ -23,13 +23,13 @@ from typing import Any
 from unittest import mock
 
 import torch
-from common import add_common_options, add_data_options, data_set, image, label, machine, split
+from common import add_common_options, add_data_options, data_set, exit_after, image, label, machine, parser_of, split
 from results_file import add_run
 from tables import first_step
 
 from contrastiveseg.data.cache import preprocess
 from contrastiveseg.descriptions import FinetuneJob
-from contrastiveseg.errors import ContrastiveSegError, InputError
+from contrastiveseg.errors import InputError
 from contrastiveseg.planning.fingerprint import fingerprint_of
 from contrastiveseg.planning.plan import Plan
 from contrastiveseg.serialization import to_json
@@ -37,8 +37,8 @@ from contrastiveseg.training.setup import cases_of
 from contrastiveseg.volumes.dataset import CaseFiles
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_data_options(parser)
     add_common_options(parser, "first_step.json")
     parser.set_defaults(threads=2)
@@ -47,14 +47,9 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    try:
-        run = _measured(options)
-    except ContrastiveSegError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
+    run = _measured(options)
     add_run(options.output, run)
     print(first_step([run]))
-    return 0
 
 
 def _measured(options: argparse.Namespace) -> dict[str, Any]:
@@ -153,4 +148,4 @@ def _cache(cases: list[CaseFiles], threads: int, repeats: int) -> dict[str, Any]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

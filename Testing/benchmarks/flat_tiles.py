@@ -10,9 +10,7 @@ time.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -23,12 +21,11 @@ from unittest import mock
 
 import numpy as np
 import torch
-from common import add_common_options, image, machine, split
+from common import add_common_options, exit_after, image, machine, parser_of, split
 from results_file import write_report
 from segment_time import random_segmenter
 from tables import flat_tiles
 
-from contrastiveseg.errors import ContrastiveSegError
 from contrastiveseg.files import stem
 from contrastiveseg.segmentation import sliding_window
 from contrastiveseg.segmentation.predictor import Predictor
@@ -36,8 +33,8 @@ from contrastiveseg.segmentation.tiles import fit_tiles
 from contrastiveseg.volumes.reading import read_volume
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_common_options(parser, "flat_tiles.json")
     parser.add_argument("--volumes", type=Path, nargs="*", default=[])
     parser.add_argument("--data", type=Path)
@@ -46,19 +43,14 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = []
-    try:
-        for path in options.volumes:
-            rows.append({"volumes": stem(path), **_total([_counted(path, options.repeats)])})
-        for name in filter(None, options.sets.split(",")):
-            cases = split(options.data / name, "val")
-            counted = [_counted(image(options.data / name, case), options.repeats) for case in cases]
-            rows.append({"volumes": f"{name}, val ({len(cases)})", **_total(counted)})
-    except ContrastiveSegError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
+    for path in options.volumes:
+        rows.append({"volumes": stem(path), **_total([_counted(path, options.repeats)])})
+    for name in filter(None, options.sets.split(",")):
+        cases = split(options.data / name, "val")
+        counted = [_counted(image(options.data / name, case), options.repeats) for case in cases]
+        rows.append({"volumes": f"{name}, val ({len(cases)})", **_total(counted)})
     write_report(options.output, {"machine": machine(options.threads), "rows": rows})
     print(flat_tiles(rows))
-    return 0
 
 
 def _total(counted: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -98,4 +90,4 @@ def _counted(path: Path, repeats: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

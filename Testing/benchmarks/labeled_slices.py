@@ -35,10 +35,12 @@ from common import (
     add_data_options,
     add_training_options,
     data_set,
+    exit_after,
     image,
     label,
     machine,
     numbers,
+    parser_of,
     score,
     split,
 )
@@ -46,7 +48,7 @@ from results_file import Run, add_run, is_finished, read_runs
 from tables import labeled_slices
 
 from contrastiveseg.descriptions import FinetuneJob, RankJob, SegmentJob
-from contrastiveseg.errors import ContrastiveSegError, InputError
+from contrastiveseg.errors import InputError
 from contrastiveseg.jobs.run import run
 from contrastiveseg.segmentation.slices_to_label import phase_of, spread_slices
 from contrastiveseg.volumes.dataset_json import declared_in
@@ -63,21 +65,16 @@ _BACKGROUND = 255
 Slices = Mapping[str, tuple[int, ...] | None]
 
 
-def main() -> int:
+def main() -> None:
     options = _options()
-    try:
-        if not options.table:
-            with tempfile.TemporaryDirectory() as temporary:
-                _benchmark(options, Path(temporary))
-    except ContrastiveSegError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
+    if not options.table:
+        with tempfile.TemporaryDirectory() as temporary:
+            _benchmark(options, Path(temporary))
     print(labeled_slices(read_runs(options.output)))
-    return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     add_data_options(parser)
     add_training_options(parser)
     add_common_options(parser, "labeled_slices.json")
@@ -234,4 +231,4 @@ def _device(options: argparse.Namespace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

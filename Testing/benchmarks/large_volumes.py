@@ -11,14 +11,13 @@ jobs after the first of a worker, and the most memory that the worker held.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from common import add_common_options, machine
+from common import add_common_options, exit_after, machine, parser_of
 from results_file import add_run
 from segment_time import warm
 from tables import large_volumes
@@ -27,7 +26,6 @@ from contrastiveseg.checkpoints.card import Card, Label
 from contrastiveseg.checkpoints.format import save
 from contrastiveseg.checkpoints.starters import checkpoint_path
 from contrastiveseg.descriptions import FinetuneJob
-from contrastiveseg.errors import ContrastiveSegError
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter, load_transferred
 from contrastiveseg.segmentation.tiles import fit_tiles
@@ -51,8 +49,8 @@ VOLUMES = (
 _COARSER = 4
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_common_options(parser, "large_volumes.json")
     parser.set_defaults(threads=2)
     parser.add_argument("--minutes", type=float, default=2.0, help="budget (default: %(default)s)")
@@ -61,18 +59,13 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     runs = []
-    try:
-        for size, spacing, contrast, classes in VOLUMES:
-            with tempfile.TemporaryDirectory() as work:
-                image = _written(Path(work), size, spacing, contrast)
-                run = _measured(Path(work), image, classes, options)
-            add_run(options.output, run)
-            runs.append(run)
-    except ContrastiveSegError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
+    for size, spacing, contrast, classes in VOLUMES:
+        with tempfile.TemporaryDirectory() as work:
+            image = _written(Path(work), size, spacing, contrast)
+            run = _measured(Path(work), image, classes, options)
+        add_run(options.output, run)
+        runs.append(run)
     print(large_volumes(runs))
-    return 0
 
 
 def _written(work: Path, size: tuple[int, ...], spacing: tuple[float, ...], contrast: Any) -> Path:
@@ -133,4 +126,4 @@ def _measured(work: Path, image: Path, classes: int, options: argparse.Namespace
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

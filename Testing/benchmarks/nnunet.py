@@ -26,22 +26,24 @@ from common import (
     add_data_options,
     add_training_options,
     data_set,
+    exit_after,
     image,
     label,
     machine,
+    parser_of,
     score,
     split,
 )
 from dice import table
 from results_file import Run, add_run, is_finished, read_runs
 
-from contrastiveseg.errors import ContrastiveSegError, InputError
+from contrastiveseg.errors import InputError
 
 NAME = "Dataset900_Benchmark"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_data_options(parser)
     add_training_options(parser)
     add_common_options(parser, "nnunet.json")
@@ -51,16 +53,11 @@ def main() -> int:
     )
     parser.add_argument("--like", type=Path, help="results of dice.py on the same set and labeled cases")
     options = parser.parse_args()
-    try:
-        folder = data_set(options)
-        minutes = options.minutes or _minutes_of(options)
-        with tempfile.TemporaryDirectory() as temporary:
-            _benchmark(options, folder, minutes, Path(temporary))
-    except ContrastiveSegError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
+    folder = data_set(options)
+    minutes = options.minutes or _minutes_of(options)
+    with tempfile.TemporaryDirectory() as temporary:
+        _benchmark(options, folder, minutes, Path(temporary))
     print(table(read_runs(options.output)))
-    return 0
 
 
 def _minutes_of(options: argparse.Namespace) -> float:
@@ -149,4 +146,4 @@ def _run(command: list[Any], variables: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

@@ -10,12 +10,10 @@ Volumes and widths are small, and Adam is used, so that a CPU trains in a minute
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing.dummy
 import os
 import random
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +26,7 @@ from unittest import mock
 import numpy as np
 import SimpleITK as sitk
 import torch
-from common import add_common_options, machine
+from common import add_common_options, exit_after, machine, parser_of
 from results_file import add_run, is_finished, read_runs
 
 from contrastiveseg.api import import_checkpoint
@@ -84,8 +82,8 @@ KINDS = {
 }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_common_options(parser, "nnunet_import.json")
     parser.add_argument(
         "--iterations",
@@ -115,7 +113,6 @@ def main() -> int:
             run["model"],
             {key: run[key] for key in ("logits", "dice", "dice_mirrored", "voxels_apart")},
         )
-    return 0
 
 
 @contextmanager
@@ -312,4 +309,4 @@ def nnunet_predictor(work: Path) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import add_common_options, machine
+from common import add_common_options, exit_after, machine, parser_of
 from results_file import write_report
 from tables import markdown
 
@@ -38,8 +38,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "ContrastiveSeg" / "ContrastiveSeg.py"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_common_options(parser, "panel_open.json")
     parser.add_argument("--volume", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, help="a fine-tuned checkpoint that fits the volume")
@@ -50,7 +50,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.once:
         print(json.dumps(_session(options)))
-        return 0
+        return
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = options.checkpoint or _random_segmenter(options.volume, Path(folder))
         runs = [_fresh(options, checkpoint) for _ in range(options.repeats)]
@@ -71,7 +71,6 @@ def main() -> int:
     ]
     print(f"Opening: {report['opening_ms']} ms\n")
     print(markdown(("Seconds", "click to segmentation", "engine", "beside it"), rows))
-    return 0
 
 
 def _random_segmenter(volume: Path, folder: Path) -> Path:
@@ -153,4 +152,4 @@ def _median(clicks: list[dict[str, float]]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

@@ -16,45 +16,31 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import (
-    add_common_options,
-    add_data_options,
-    data_set,
-    image,
-    machine,
-    score,
-    split,
-)
+from common import add_common_options, add_data_options, data_set, exit_after, image, machine, parser_of, score, split
 from results_file import add_run, is_finished, read_runs
 
 from contrastiveseg.descriptions import Pieces, SegmentJob
-from contrastiveseg.errors import ContrastiveSegError
 from contrastiveseg.jobs.run import run
 
 PIECES: tuple[Pieces, ...] = ("all", "largest")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_data_options(parser)
     add_common_options(parser, "pieces_dice.json")
     parser.add_argument("--checkpoints", type=Path, nargs="+", required=True)
     parser.add_argument("--precision", choices=("32", "bf16"), default="32")
     options = parser.parse_args()
-    try:
-        folder = data_set(options)
-        for path in options.checkpoints:
-            for pieces in PIECES:
-                wanted = {"set": options.set, "checkpoint": path.stem, "pieces": pieces, "precision": options.precision}
-                if not is_finished(options.output, wanted):
-                    print(f"{path.stem}, {pieces}", file=sys.stderr, flush=True)
-                    scores = _scores(options, folder, path, pieces)
-                    add_run(options.output, wanted | scores | {"machine": machine(options.threads)})
-    except ContrastiveSegError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
+    folder = data_set(options)
+    for path in options.checkpoints:
+        for pieces in PIECES:
+            wanted = {"set": options.set, "checkpoint": path.stem, "pieces": pieces, "precision": options.precision}
+            if not is_finished(options.output, wanted):
+                print(f"{path.stem}, {pieces}", file=sys.stderr, flush=True)
+                scores = _scores(options, folder, path, pieces)
+                add_run(options.output, wanted | scores | {"machine": machine(options.threads)})
     print(pieces(read_runs(options.output)))
-    return 0
 
 
 def _scores(options: argparse.Namespace, folder: Path, path: Path, pieces: Pieces) -> dict[str, Any]:
@@ -74,4 +60,4 @@ def _scores(options: argparse.Namespace, folder: Path, path: Path, pieces: Piece
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

@@ -28,7 +28,7 @@ from unittest import mock
 import numpy as np
 import tables
 import torch
-from common import add_common_options, add_data_options, data_set, image, label, machine, split
+from common import add_common_options, add_data_options, data_set, exit_after, image, label, machine, parser_of, split
 from results_file import Run, add_run, is_finished, read_runs
 from scipy.optimize import minimize
 from simulated_strokes import simulated_strokes
@@ -36,7 +36,6 @@ from simulated_strokes import simulated_strokes
 from contrastiveseg.checkpoints.header import digest
 from contrastiveseg.checkpoints.starters import checkpoint_path
 from contrastiveseg.descriptions import FinetuneJob, SegmentJob
-from contrastiveseg.errors import ContrastiveSegError
 from contrastiveseg.jobs.run import run
 from contrastiveseg.previewing import spreading
 from contrastiveseg.previewing.classifier import LinearClassifier
@@ -127,21 +126,16 @@ VARIANTS: dict[str, tuple[str, Sequence[int], dict[str, Any]]] = {
 }
 
 
-def main() -> int:
+def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
-    try:
-        if not options.table:
-            _benchmark(options)
-    except ContrastiveSegError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
+    if not options.table:
+        _benchmark(options)
     print(tables.preview(read_runs(options.output)))
-    return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     add_data_options(parser)
     add_common_options(parser, "preview.json")
     parser.add_argument("--cases", type=int, default=12, help="of the list val, the first (default: %(default)s)")
@@ -274,4 +268,4 @@ def _dice(found: np.ndarray, labels: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

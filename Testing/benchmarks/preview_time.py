@@ -10,7 +10,6 @@ then again with the features there. Wall and processor seconds; what else the ma
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import tables
-from common import add_common_options, machine
+from common import add_common_options, exit_after, machine, parser_of
 from results_file import Run, write_report
 
 from contrastiveseg.descriptions import PreviewJob
@@ -30,8 +29,8 @@ SHAPE, SPACING = (100, 256, 256), (1.5, 0.9, 0.9)
 _BACKGROUND = 3
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_common_options(parser, "preview_time.json")
     parser.add_argument("--precisions", nargs="+", choices=("bf16", "32"), default=["bf16", "32"])
     parser.add_argument("--repeats", type=int, default=5, help="of every kind of preview (default: %(default)s)")
@@ -42,7 +41,6 @@ def main() -> int:
         runs = [one for precision in options.precisions for one in _measured(work, precision, options)]
     write_report(options.output, {"machine": machine(options.threads), "shape": SHAPE, "previews": runs})
     print(tables.preview_time(runs))
-    return 0
 
 
 def _write_volume(work: Path) -> None:
@@ -86,4 +84,4 @@ def _previewed(work: Path, cache: Path, precision: Any, threads: int) -> dict[st
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

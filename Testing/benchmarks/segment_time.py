@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import add_common_options, machine
+from common import add_common_options, exit_after, machine, parser_of
 from monai.inferers import sliding_window_inference
 from results_file import write_report
 from tables import markdown
@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from contrastiveseg.checkpoints.card import Card, Label
 from contrastiveseg.checkpoints.format import save
 from contrastiveseg.device import autocast, autocast_dtype
-from contrastiveseg.errors import ContrastiveSegError, InputError
+from contrastiveseg.errors import InputError
 from contrastiveseg.evaluation.metrics import measure
 from contrastiveseg.files import stem
 from contrastiveseg.networks.registry import build
@@ -73,8 +73,8 @@ class MonaiPredictor(Predictor):
         return logits[0]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_common_options(parser, "segment_time.json")
     parser.add_argument("--volumes", type=Path, nargs="+", required=True)
     parser.add_argument(
@@ -88,18 +88,13 @@ def main() -> int:
     parser.add_argument("--window-repeats", type=int, default=1, help="of the windows side by side")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    try:
-        if options.labels and len(options.labels) != len(options.volumes):
-            raise InputError("--labels takes one label map for each of --volumes.")
-        with tempfile.TemporaryDirectory() as temporary:
-            cases = [_case(options, index, Path(temporary)) for index in range(len(options.volumes))]
-    except ContrastiveSegError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
+    if options.labels and len(options.labels) != len(options.volumes):
+        raise InputError("--labels takes one label map for each of --volumes.")
+    with tempfile.TemporaryDirectory() as temporary:
+        cases = [_case(options, index, Path(temporary)) for index in range(len(options.volumes))]
     report = {"machine": machine(options.threads), "precision": options.precision, "volumes": cases}
     write_report(options.output, report)
     print(_tables(cases))
-    return 0
 
 
 def _case(options: argparse.Namespace, index: int, work: Path) -> dict[str, Any]:
@@ -239,4 +234,4 @@ def _tables(cases: Sequence[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

@@ -9,7 +9,6 @@ times as many files a minute as one process with one thread. Needs two cores tha
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import add_common_options, add_data_options, data_set, image, machine, split
+from common import add_common_options, add_data_options, data_set, exit_after, image, machine, parser_of, split
 from results_file import add_run
 from segment_time import random_segmenter
 from tables import shards
@@ -34,26 +33,21 @@ WAYS: dict[str, tuple[int, tuple[tuple[str, ...], ...]]] = {
 }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_data_options(parser)
     add_common_options(parser, "shards.json")
     parser.add_argument("--cases", type=int, default=48, help="default: %(default)s")
     parser.add_argument("--repeats", type=int, default=3, help="turns (default: %(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    try:
-        folder = data_set(options)
-        images = [image(folder, name) for name in split(folder, "train")[: options.cases]]
-        with tempfile.TemporaryDirectory() as work:
-            run = _measured(images, Path(work), options.repeats)
-    except ContrastiveSegError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
+    folder = data_set(options)
+    images = [image(folder, name) for name in split(folder, "train")[: options.cases]]
+    with tempfile.TemporaryDirectory() as work:
+        run = _measured(images, Path(work), options.repeats)
     run |= {"set": options.set, "files": len(images), "machine": machine(options.threads)}
     add_run(options.output, run)
     print(shards([run]))
-    return 0
 
 
 def _measured(images: list[Path], work: Path, repeats: int) -> dict[str, Any]:
@@ -86,4 +80,4 @@ def _seconds(way: str, checkpoint: Path, images: list[Path], output: Path) -> fl
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

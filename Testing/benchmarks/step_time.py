@@ -11,7 +11,6 @@ its budget, where some train other parts. Times are processor seconds on a CPU a
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import add_common_options, machine
+from common import add_common_options, exit_after, machine, parser_of
 from results_file import add_run
 from tables import markdown
 from torch import Tensor
@@ -158,7 +157,7 @@ def measured(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     add_common_options(parser, "step_time.json")
     parser.add_argument("--methods", default=",".join(n for stage, n in available_methods() if stage == "pretrain"))
     parser.add_argument("--size", default="tiny", choices=("tiny", "base", "large"))
@@ -202,4 +201,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

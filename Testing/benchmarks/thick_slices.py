@@ -13,36 +13,29 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from common import add_data_options, data_set, image, label, numbers
+from common import add_data_options, data_set, exit_after, image, label, numbers, parser_of
 
-from contrastiveseg.errors import ContrastiveSegError
 from contrastiveseg.volumes.reading import read_labels, read_volume
 from contrastiveseg.volumes.volume import Geometry, Volume
 from contrastiveseg.volumes.writing import write_image, write_labels
 
 
-def main() -> int:
+def main() -> None:
     options = _options()
-    try:
-        source = data_set(options)
-        kept = f"_{'to'.join(map(str, options.keep))}" if options.keep else ""
-        into = options.into / f"{source.name}_thick{options.average}{kept}"
-        make_thick(source, into, options.average, options.keep)
-    except ContrastiveSegError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
+    source = data_set(options)
+    kept = f"_{'to'.join(map(str, options.keep))}" if options.keep else ""
+    into = options.into / f"{source.name}_thick{options.average}{kept}"
+    make_thick(source, into, options.average, options.keep)
     print(into)
-    return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     add_data_options(parser)
     parser.add_argument("--average", type=int, default=8, help="slices that become one (default: %(default)s)")
     parser.add_argument("--keep", type=numbers, help="slices of a volume, such as 5,9 (default: all)")
@@ -95,4 +88,4 @@ def thicker(geometry: Geometry, average: int) -> Geometry:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

@@ -20,7 +20,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from common import add_common_options, machine
+from common import add_common_options, exit_after, machine, parser_of
 from results_file import add_run
 from tables import thread_scaling
 
@@ -41,7 +41,7 @@ _TYPES = {"32": None, "bf16": torch.bfloat16}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     add_common_options(parser, "thread_scaling.json")
     parser.set_defaults(threads=2)
     parser.add_argument("--repeats", type=int, default=7, help="turns (default: %(default)s)")
@@ -86,4 +86,4 @@ def _measured(folder: Path, patch: tuple[int, int, int], precision: str, options
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -28,12 +28,11 @@ from typing import Any
 from unittest import mock
 
 import torch
-from common import add_common_options, add_data_options, data_set, image, label, machine, split
+from common import add_common_options, add_data_options, data_set, exit_after, image, label, machine, parser_of, split
 from results_file import write_report
 from tables import markdown
 
 from contrastiveseg.device import autocast_dtype
-from contrastiveseg.errors import ContrastiveSegError
 from contrastiveseg.evaluation.metrics import measure
 from contrastiveseg.segmentation import predictor as predicting
 from contrastiveseg.segmentation.predictor import Predictor
@@ -45,8 +44,8 @@ CPU = torch.device("cpu")
 Shape = float | tuple[float, float]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_data_options(parser)
     add_common_options(parser, "tile_dice.json")
     parser.add_argument("--checkpoints", type=Path, nargs="+", required=True)
@@ -55,17 +54,12 @@ def main() -> int:
     parser.add_argument("--precision", choices=("32", "bf16"), default="32")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    try:
-        folder = data_set(options)
-        shapes = (*options.times, *options.within)
-        runs = [_run(options, folder, path, shape) for path in options.checkpoints for shape in shapes]
-    except ContrastiveSegError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
+    folder = data_set(options)
+    shapes = (*options.times, *options.within)
+    runs = [_run(options, folder, path, shape) for path in options.checkpoints for shape in shapes]
     report = {"machine": machine(options.threads), "precision": options.precision, "set": options.set, "tiles": runs}
     write_report(options.output, report)
     print(_table(runs))
-    return 0
 
 
 def _run(options: argparse.Namespace, folder: Path, path: Path, times: Shape) -> dict[str, Any]:
@@ -137,4 +131,4 @@ def _pair(text: str) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,14 +21,13 @@ from typing import Any
 from unittest import mock
 
 import torch
-from common import add_common_options, add_data_options, data_set, image, machine, split
+from common import add_common_options, add_data_options, data_set, exit_after, image, machine, parser_of, split
 from results_file import add_run
 from tables import tile_time
 from torch import Tensor
 
 from contrastiveseg.checkpoints.open import open_segmenter
 from contrastiveseg.device import autocast, keep_large_buffers
-from contrastiveseg.errors import ContrastiveSegError
 from contrastiveseg.evaluation.metrics import measure
 from contrastiveseg.networks import inference
 from contrastiveseg.networks.inference import for_inference
@@ -41,8 +39,8 @@ CPU = torch.device("cpu")
 TYPES = {"32": None, "bf16": torch.bfloat16}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = parser_of(__doc__)
     add_data_options(parser)
     add_common_options(parser, "tile_time.json")
     parser.add_argument("--checkpoints", type=Path, nargs="+", required=True, help="segmenters in 3D")
@@ -53,16 +51,11 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     keep_large_buffers()
     runs = []
-    try:
-        for path in options.checkpoints:
-            for run in _runs(options, path):
-                add_run(options.output, run)
-                runs.append(run)
-    except ContrastiveSegError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
+    for path in options.checkpoints:
+        for run in _runs(options, path):
+            add_run(options.output, run)
+            runs.append(run)
     print(tile_time(runs))
-    return 0
 
 
 def _runs(options: argparse.Namespace, path: Path) -> Iterator[dict[str, Any]]:
@@ -129,4 +122,4 @@ def _as_built() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)
