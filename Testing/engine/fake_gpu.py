@@ -1,4 +1,4 @@
-"""A GPU in counts: tensors that claim to lie on one, copies and waits that are counted, memory that runs out."""
+"""A GPU in counts: tensors that claim to lie on one and refuse others, copies and waits, memory that runs out."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 GPU = torch.device("cuda", 0)
+#: What takes tensors of both places on a real GPU too, and the optimizer, as gradients lose their place here.
+_TAKES_BOTH = {"__getitem__", "to", "copy_", "__get__", "__set__", "backward", "_fused_adamw_"}
 
 
 class OnGpu(Tensor):
@@ -27,11 +29,13 @@ class FakeGpu(TorchFunctionMode):
     """Active while inside.
 
     Attributes:
-        free: bytes that its driver names as free. counts: copies "in" and "out", and "waits" for a value of it or for
+        free: bytes that its driver names as free. strict: functions refuse tensors of both places, as torch's do; not
+            for networks that stay where they are. counts: copies "in" and "out", and "waits" for a value of it or for
             its end.
     """
 
     free: int = 2**33
+    strict: bool = False
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -40,6 +44,8 @@ class FakeGpu(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
         name, options = getattr(function, "__name__", ""), dict(options or {})
         given = arguments[0] if arguments else None
+        if self.strict and name not in _TAKES_BOTH:
+            _refuse_both(name, [*_tensors(arguments), *_tensors(list(options.values()))])
         if name in ("to", "cpu") and isinstance(given, Tensor):
             return self._moved(function, name, arguments, options)
         if isinstance(given, OnGpu) and name in ("__bool__", "item", "tolist", "numpy", "__float__", "__int__"):
@@ -64,14 +70,39 @@ class FakeGpu(TorchFunctionMode):
         return function(given, *kept, **options)
 
 
+def _tensors(given: Any) -> Iterator[Tensor]:
+    for one in given if isinstance(given, (list, tuple)) else [given]:
+        if isinstance(one, (list, tuple)):
+            yield from _tensors(one)
+        elif isinstance(one, Tensor):
+            yield one
+
+
+def _refuse_both(name: str, tensors: list[Tensor]) -> None:
+    """As torch does; a single number may lie elsewhere."""
+    here = [tuple(t.shape) for t in tensors if not isinstance(t, OnGpu) and t.ndim]
+    there = [tuple(t.shape) for t in tensors if isinstance(t, OnGpu)]
+    if here and there:
+        raise RuntimeError(f"{name}: tensors of shape {there} lie on {GPU}, of {here} on the CPU")
+
+
+def moved_to_gpu(module: nn.Module) -> None:
+    """Its parameters and buffers count as of the GPU from now on."""
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            setattr(part, name, nn.Parameter(parameter.data.as_subclass(OnGpu), parameter.requires_grad))
+        for name, buffer in part.named_buffers(recurse=False):
+            setattr(part, name, buffer.as_subclass(OnGpu))
+
+
 def _is_gpu(place: Any) -> bool:
     return isinstance(place, torch.device) and place.type == "cuda"
 
 
 @contextmanager
-def fake_gpu(monkeypatch: pytest.MonkeyPatch, free: int = 2**33) -> Iterator[FakeGpu]:
+def fake_gpu(monkeypatch: pytest.MonkeyPatch, free: int = 2**33, strict: bool = False) -> Iterator[FakeGpu]:
     """While inside, ``cuda:0`` is there for tensors; modules stay where they are, and autocast is left out."""
-    gpu = FakeGpu(free)
+    gpu = FakeGpu(free, strict)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (gpu.free, 2**36))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 0)
