@@ -251,6 +251,17 @@ def test_dicom_folders(tmp_path):
     assert find_cases([tmp_path / "d"]) == [CaseFiles("p1", (one,), None), CaseFiles("p2", (two,), None)]
 
 
+def test_dicom_folders_one_by_one(tmp_path):
+    """Their labels pair in the order given, too; a folder of patients has no order."""
+    one, two = dicom(tmp_path / "d/p1"), dicom(tmp_path / "d/p2")
+    labels = [touch(tmp_path, name) / name for name in ("liver.nii", "other.nii")]
+    assert [case.labels for case in find_cases([one], labels[:1])] == labels[:1]
+    assert [case.labels for case in find_cases([two, one], labels)] == [*reversed(labels)]
+    for images in ([tmp_path / "d"], [one, touch(tmp_path, "x.nii") / "x.nii"]):
+        with pytest.raises(InputError, match="No label file matches an image by name"):
+            find_cases(images, labels)
+
+
 def test_dicom_in_the_folder_one_stands_in(tmp_path, monkeypatch):
     dicom(tmp_path / "p1")
     monkeypatch.chdir(dicom(tmp_path / "p1" / "inner"))

@@ -50,9 +50,9 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
             it, in which a case may also have a "name", say its "labeled_part" and the "structures" that were looked
             for.
         labels: folders or files. A label belongs to the case whose name it has, with or without ``_seg``, ``_mask``
-            and the like; files named one by one whose names say nothing are paired in the order given. Cases without a
-            label are unlabeled, labels without an image are ignored. Without ``labels``, those that lie beside their
-            images by such names are used.
+            and the like; files named one by one (or DICOM series, with a file each) whose names say nothing are paired
+            in the order given. Cases without a label are unlabeled, labels without an image are ignored. Without
+            ``labels``, those that lie beside their images by such names are used.
 
     Raises:
         InputError: nothing found, a missing file, two cases of one name, no label at all, or a JSON file of another
@@ -87,8 +87,14 @@ def find_cases(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[Case
 
         check_not_dealt_out(folders)
     if labels:
-        cases = _with_labels(cases, labels, in_order=not any(p.is_dir() for p in (*images, *labels)))
+        cases = _with_labels(cases, labels, in_order=_one_by_one(images) and not any(p.is_dir() for p in labels))
     return sorted(cases, key=lambda c: c.name)
+
+
+def _one_by_one(images: Sequence[Path]) -> bool:
+    """Whether every one of ``images`` is a volume, all files or all DICOM series, so that cases keep their order."""
+    folders = [path.is_dir() for path in images]
+    return not any(folders) or (all(folders) and all(map(holds_dicom, images)))
 
 
 def _cases_in_folder(folder: Path) -> list[CaseFiles]:
