@@ -200,6 +200,8 @@ def test_a_cache_that_cannot_be_written_is_told_and_the_preview_made(scene, tmp_
     warnings = [event.text for event in told if isinstance(event, Log) and event.level == "warning"]
     assert len(warnings) == 1
     assert "not kept" in warnings[0]
+    assert "--cache names another folder" in warnings[0]
+    assert "[Errno" not in warnings[0]
 
 
 @pytest.mark.parametrize("orientation", ["RAS", "stored"])

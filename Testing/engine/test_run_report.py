@@ -111,6 +111,9 @@ def test_a_cancelled_and_a_failed_run_report_how_far_they_came(job, dataset, tmp
         assert (report.status, report.error.kind, report.inputs) == ("failed", "InputError", ())
         assert text is None or report.error.what == "none.nii.gz does not exist."
         assert text is not None or report.error.what is None
+    # Who has corrected the command need not clear away what the failure left.
+    with pytest.raises(InputError, match=r"none\.nii\.gz does not exist"):
+        run(dataclasses.replace(job, input=missing["input"]))
     with pytest.raises(ZeroDivisionError):
         run(dataclasses.replace(job, overwrite=True), lambda event: 1 / 0)
     assert (read(job.report).status, read(job.report).error.exit_code) == ("failed", 1)

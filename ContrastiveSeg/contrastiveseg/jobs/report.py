@@ -132,13 +132,16 @@ def run_with_report(
 
 
 def check_report(job: ReportingJob, path: Path) -> None:
-    """Refuse a report that would replace a file; that of an interrupted run gives way to that of its end.
+    """Refuse a report that would replace a file; that of a run that failed gives way to the next one's, and that of an
+    interrupted one to that of its end.
 
     Raises:
         InputError: the file exists, is another of the job's files, or cannot be written.
     """
     goes_on = bool(getattr(job, "resume", False) or getattr(job, "continue_", False))
-    files.check_outputs([path], _paths(job), job.overwrite or (goes_on and _is_report(path)))
+    before = _report_at(path)
+    gives_way = before is not None and (goes_on or before.get("status") == "failed")
+    files.check_outputs([path], _paths(job), job.overwrite or gives_way)
 
 
 def _paths(job: ReportingJob) -> list[Path]:
@@ -151,12 +154,13 @@ def _is_path(option: Parameter) -> bool:
     return option.kind in ("text", "texts") and not option.placeholder
 
 
-def _is_report(path: Path) -> bool:
+def _report_at(path: Path) -> dict[str, Any] | None:
+    """What the report at ``path`` says; None where no report is."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and content.get("format") == FORMAT
+        return None
+    return content if isinstance(content, dict) and content.get("format") == FORMAT else None
 
 
 def _write(path: Path, report: RunReport, emit: events.Emit) -> None:

@@ -14,7 +14,7 @@ from ..checkpoints.header import digest, read_card
 from ..checkpoints.licensing import tell_terms
 from ..descriptions import PreviewJob
 from ..device import autocast_dtype, resolve_device
-from ..errors import Cancelled, InputError
+from ..errors import Cancelled, InputError, system_refusals
 from ..files import check_outputs
 from ..results import PreviewResult
 from ..segmentation.restoring import restore, values_of_classes
@@ -105,9 +105,11 @@ def _features(
     network = open_network(path, checkpoint, len(volume.array), str(device), job.precision)
     features = feature_maps(network, volume, cancelled)
     try:
-        store(folder, key, features)
-    except (InputError, OSError) as problem:
-        emit(events.warning(f"The features are not kept, so the next preview takes as long: {problem}"))
+        with system_refusals():
+            store(folder, key, features)
+    except InputError as problem:
+        text = f"The features are not kept, so the next preview takes as long. {problem} --cache names another folder."
+        emit(events.warning(text))
     return features, True
 
 
