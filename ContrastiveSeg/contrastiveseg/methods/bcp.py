@@ -89,7 +89,7 @@ class BCP(Taught):
 
     def _pseudo_labels(self, images: Tensor) -> Tensor:
         """(B, ...): the teacher's classes."""
-        found = self.taught(images).argmax(1)
+        found = self.taught(images).max(1).indices
         if not self.settings.largest_component:
             return found
         kept = [keep_largest_component(one) for one in found.to(torch.int16).cpu().numpy()]

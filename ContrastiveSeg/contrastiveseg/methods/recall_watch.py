@@ -53,7 +53,8 @@ class RecallWatch(nn.Module):
         coarse = (slice(None), *[slice(None, None, 2)] * (labels.ndim - 1))
         of_logits = (slice(None), *coarse)
         labels = labels[coarse]
-        found = logits[of_logits].argmax(1) == labels
+        # Where channels come first, argmax takes ten times as long.
+        found = logits[of_logits].max(1).indices == labels
         classes = len(self.recall)
         count = torch.bincount(labels[labels >= 0], minlength=classes)
         now = torch.bincount(labels[found], minlength=classes) / count.clamp_min(1)
