@@ -6,7 +6,11 @@ import subprocess
 from pathlib import Path
 
 _SBATCH = """
-if [ -f "$here/refuse" ]; then echo "sbatch: error: invalid partition specified: nowhere" >&2; exit 1; fi
+if [ -f "$here/refuse" ]; then
+    said=$(cat "$here/refuse")
+    echo "sbatch: error: ${said:-invalid partition specified: nowhere}" >&2
+    exit 1
+fi
 for script; do :; done
 cp "$script" "$here/script"
 echo "PENDING Resources" > "$here/state"

@@ -197,6 +197,13 @@ def test_what_a_list_says_of_a_reference_holds_for_its_scores(folders, patients,
     assert [case.labeled for case in evaluation.cases] == [1.0, 0.5]
     assert evaluation.cases[1].undeclared_in_prediction == (9,)
     assert [one.statistics["dice"].n for one in evaluation.summary] == [2, 1]
+    # A structure that no reference has would have no score, without a word.
+    entries = [{**entries[0], "name": "a", "structures": ["liver"]}, {**entries[1], "name": "b"}]
+    listed.write_text(json.dumps(entries))
+    assert (
+        "structure 'liver', which no reference has. There are: wall, cavity."
+        in evaluate(folders[0], listed, LABELS).refused["a"]
+    )
     listed.write_text(json.dumps([{"image": "scans/a/imaging.nii.gz", "name": "a"}]))
     with pytest.raises(InputError, match="names no label maps"):
         evaluate(folders[0], listed, LABELS)
@@ -259,7 +266,7 @@ def test_what_cannot_be_paired_is_refused(folders, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="named like"):
         evaluate(tmp_path / "empty", folders[1], LABELS)
-    with pytest.raises(InputError, match="There is no"):
+    with pytest.raises(InputError, match="nowhere does not exist"):
         evaluate(tmp_path / "nowhere", folders[1], LABELS)
     with pytest.raises(InputError, match="a folder"):
         evaluate(folders[0] / "d.nii.gz", folders[1], LABELS)

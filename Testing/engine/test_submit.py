@@ -228,6 +228,11 @@ def test_what_cannot_be_done_is_refused_before_it_is_submitted(cluster, job, dat
     refused, _ = follow(replace(job, output=str(tmp_path / "new")))
     assert isinstance(refused, InputError)
     assert "Slurm does not take the job: sbatch: error: invalid partition" in str(refused)
+    assert "--gpus" not in str(refused)
+    # A cluster without GPUs.
+    (cluster.folder / "refuse").write_text("Invalid generic resource (gres) specification")
+    refused, _ = follow(replace(job, output=str(tmp_path / "new")))
+    assert str(refused).endswith("(gres) specification. --gpus 0 asks for no GPU.")
 
 
 def test_without_slurm_it_says_so(job, monkeypatch, tmp_path):

@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..networks.spec import NetworkSpec
 from ..planning.plan import MOST_OVERLAP, Plan, is_orientation
 from .familiarity import Familiarity
+from .starters import as_typed
 
 #: Raised whenever an older reader would misunderstand the card.
 SCHEMA = 3
@@ -166,9 +167,10 @@ def check_segments(card: Card, path: Path) -> None:
         InputError: it was only pre-trained.
     """
     if card.kind != "segmenter":
+        typed = as_typed(path)
         raise InputError(
-            f"{path} was only pre-trained ({card.method}) and knows no labels yet. Fine-tune it first: "
-            f"contrastiveseg finetune --checkpoint {path} --images ... --labels ..."
+            f"{typed} was only pre-trained ({card.method}) and knows no labels yet. Fine-tune it first: "
+            f"contrastiveseg finetune --checkpoint {typed} --images ... --labels ..."
         )
 
 

@@ -68,7 +68,7 @@ def checkpoint_digest(path: Path) -> str:
     Raises:
         InputError: there is none.
     """
-    check_there(path)
+    check_checkpoint(path)
     with readable(path):
         return digest(path)
 
@@ -82,7 +82,7 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def check_there(path: Path) -> None:
+def check_checkpoint(path: Path) -> None:
     """Refuse a checkpoint that is not there.
 
     Raises:
@@ -108,7 +108,7 @@ def read_header(path: Path) -> tuple[dict, int]:
     Raises:
         InputError: as :func:`read_card`.
     """
-    check_there(path)
+    check_checkpoint(path)
     size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(1024)

@@ -55,3 +55,8 @@ def checkpoint_path(checkpoint: str | Path) -> Path:
     """
     named = str(checkpoint)
     return starter(named.removeprefix(PREFIX)) if named.startswith(PREFIX) else Path(checkpoint)
+
+
+def as_typed(path: Path) -> str:
+    """``path`` as a user names it: a starter by its name."""
+    return f"{PREFIX}{path.stem}" if path.parent == FOLDER else str(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import files
 from ..errors import InputError
+from ..printable import quoted
 from ..volumes.dataset import check_labels_chosen, find_cases
 from ..volumes.labeling import Labeling
 from ..volumes.pairing import files_by_case, paired_files, volume_files
@@ -25,9 +26,20 @@ class Reference:
         return replace(otherwise, part=self.labeling.part or otherwise.part)
 
     def looked_for(self, labels: Mapping[int, str]) -> dict[int, str]:
-        """Those of ``labels``, value -> name, that were looked for in the case."""
+        """Those of ``labels``, value -> name, that were looked for in the case.
+
+        Raises:
+            InputError: its entry names one that is not among ``labels``.
+        """
         known = self.labeling.structures
-        return {value: name for value, name in labels.items() if known is None or {name, str(value)} & {*known}}
+        if known is None:
+            return {**labels}
+        if unknown := {*known} - {*labels.values(), *map(str, labels)}:
+            raise InputError(
+                f"its entry names the structure {quoted(min(unknown))}, which no reference has. There are: "
+                f"{', '.join(labels.values())}."
+            )
+        return {value: name for value, name in labels.items() if {name, str(value)} & {*known}}
 
 
 @dataclass(frozen=True)
@@ -52,8 +64,7 @@ def compared(predictions: Path, references: Path) -> Compared:
         InputError: a path that does not exist, nothing to pair, or as :func:`references_in`.
     """
     for path in (predictions, references):
-        if not path.exists():
-            raise InputError(f"There is no {path}.{files.near(path)}")
+        files.check_there(path)
     listed = is_data_set(references)
     if predictions.is_dir() != (references.is_dir() or listed):
         raise InputError("Give two files, or two folders: one of them is a file and the other a folder.")

@@ -98,7 +98,8 @@ def submit(script: Path) -> str:
     number = (done.stdout.strip().splitlines() or [""])[-1]
     if done.returncode or not re.fullmatch(r"\d+(;[\w.-]+)?", number):
         said = done.stderr.strip() or done.stdout.strip() or f"it ends with {done.returncode}"
-        raise InputError(f"Slurm does not take the job: {said}")
+        none = ". --gpus 0 asks for no GPU." if re.search("gres|gpu|tres", said, re.IGNORECASE) else ""
+        raise InputError(f"Slurm does not take the job: {said}{none}")
     return number
 
 

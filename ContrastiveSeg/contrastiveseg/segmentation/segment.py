@@ -19,7 +19,7 @@ import torch
 from .. import events
 from ..checkpoints.card import Card
 from ..checkpoints.familiarity import FAR, far_text
-from ..checkpoints.header import check_there, checkpoint_digest
+from ..checkpoints.header import check_checkpoint, checkpoint_digest
 from ..checkpoints.licensing import tell_terms
 from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
@@ -283,7 +283,7 @@ def _predictor(path: str, stamp: tuple[int, int], device: str, precision: Any) -
 
 
 def _stamp(path: str) -> tuple[int, int]:
-    check_there(Path(path))
+    check_checkpoint(Path(path))
     state = Path(path).stat()
     return state.st_mtime_ns, state.st_size
 
