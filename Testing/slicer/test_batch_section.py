@@ -210,6 +210,9 @@ def test_a_sequence_becomes_a_sequence_of_segmentations(batch, wait_for, models,
     row = cells(ui).index("frame-2")
     ui.qualityTable.cellClicked(row, 0)
     assert browser.GetSelectedItemNumber() == 1
+    # The node that shows it is still one that a checkpoint made, although it was filled anew.
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    assert shown.GetAttribute("ContrastiveSeg.Predicted") == "organs.safetensors"
     slicer.mrmlScene.RemoveNode(browser)
     ui.qualityTable.cellClicked(row, 0)
     assert "no sequence browser" in dialogs.errors()[0]

@@ -41,8 +41,9 @@ def new_sequence_like(sequence: Any, name: str) -> Any:
     return node
 
 
-def add_segmentation(results: Any, sequence: Any, index: int, path: Path, labels: Sequence[Label]) -> None:
-    """Put a label map that lies on the grid of the frame ``index`` of ``sequence`` into ``results``, at its time.
+def add_segmentation(results: Any, sequence: Any, index: int, path: Path, labels: Sequence[Label]) -> Any:
+    """Put a label map that lies on the grid of the frame ``index`` of ``sequence`` into ``results``, at its time;
+    returns the sequence's own node.
 
     Raises:
         InputError: as :func:`.scene.read_labels_into`.
@@ -57,7 +58,7 @@ def add_segmentation(results: Any, sequence: Any, index: int, path: Path, labels
         segmentation, _undo = read_labels_into(path, labels, volume, None, results.GetName())
         # The volume goes again.
         segmentation.SetNodeReferenceID(segmentation.GetReferenceImageGeometryReferenceRole(), None)
-        results.SetDataNodeAtValue(segmentation, sequence.GetNthIndexValue(index))
+        return results.SetDataNodeAtValue(segmentation, sequence.GetNthIndexValue(index))
     finally:
         for node in (segmentation, volume):
             if node is not None:
@@ -70,14 +71,12 @@ def browser_of(sequence: Any) -> Any:
     return next((b for b in browsers if b.IsSynchronizedSequenceNode(sequence, True)), None)
 
 
-def show_with(sequence: Any, results: Any) -> Any:
-    """Let the browser of ``sequence`` show ``results`` with it; the segmentation node that does, None without one."""
+def show_with(sequence: Any, results: Any) -> None:
+    """Let the browser of ``sequence``, if there is one, show ``results`` with it."""
     browser = browser_of(sequence)
-    if browser is None:
-        return None
-    browser.AddSynchronizedSequenceNode(results)
-    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
-    return browser.GetProxyNode(results)
+    if browser is not None:
+        browser.AddSynchronizedSequenceNode(results)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
 
 
 def shown_frame(sequence: Any, index: int) -> Any:

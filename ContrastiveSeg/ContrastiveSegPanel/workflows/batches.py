@@ -108,10 +108,12 @@ def sequence_batch(sequence: Any, how: Callable[..., SegmentJob], card: Card, wi
     def take() -> Sequence[Step]:
         results = sequences.new_sequence_like(node(), title)
         finished = [index for index, file in enumerate(files) if (folder / "labels" / file.name).exists()]
-        steps = [
-            (title, partial(_take_frame, results, node, i, folder / "labels" / files[i].name, card)) for i in finished
-        ]
-        return [*steps, (title, partial(_show, node, results, Path(job.checkpoint).name))]
+        steps: list[Step] = []
+        for index in finished:
+            path = folder / "labels" / files[index].name
+            take_frame = partial(_take_frame, results, node, index, path, card, Path(job.checkpoint).name)
+            steps.append((title, take_frame))
+        return [*steps, (title, lambda: sequences.show_with(node(), results))]
 
     job = how(
         input=tuple(map(str, files)),
@@ -188,15 +190,10 @@ class Batches:
         self._session.trainer.stop()
 
 
-def _take_frame(results: Any, sequence: Callable[[], Any], index: int, path: Path, card: Card) -> None:
-    sequences.add_segmentation(results, sequence(), index, path, card.labels)
-
-
-def _show(sequence: Callable[[], Any], results: Any, checkpoint: str) -> None:
-    segmentation = sequences.show_with(sequence(), results)
-    if segmentation is not None:
-        # What a checkpoint made is not learned from by itself.
-        segmentation.SetAttribute(PREDICTED, checkpoint)
+def _take_frame(results: Any, sequence: Callable[[], Any], index: int, path: Path, card: Card, checkpoint: str) -> None:
+    made = sequences.add_segmentation(results, sequence(), index, path, card.labels)
+    # What a checkpoint made is not learned from by itself. The node that shows the frames takes it from each.
+    made.SetAttribute(PREDICTED, checkpoint)
 
 
 def _nothing() -> None:
