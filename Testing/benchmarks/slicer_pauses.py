@@ -22,8 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import qt
-import slicer
 
 _BEAT_MS = 20
 #: What follows from an act is over by then.
@@ -37,6 +35,8 @@ class Pauses:
     """The longest pause since :meth:`clear`: (seconds by the clock, of the main thread)."""
 
     def __init__(self) -> None:
+        import qt
+
         self.clear()
         self._timer = qt.QTimer()
         self._timer.connect("timeout()", self._beat)
@@ -55,6 +55,8 @@ class Pauses:
 
 def scene_of(count: int) -> list[Any]:
     """``count`` volumes with a ball in noise, each with two segmentations."""
+    import slicer
+
     random = np.random.default_rng(0)
     k, j, i = np.mgrid[: _SHAPE[0], : _SHAPE[1], : _SHAPE[2]]
     volumes = []
@@ -79,6 +81,7 @@ def scene_of(count: int) -> list[Any]:
 
 def acts(volumes: list[Any]) -> _Acts:
     """What a user does, in order."""
+    import slicer
 
     def panel() -> Any:
         return slicer.modules.contrastiveseg.widgetRepresentation().self().panel
@@ -109,6 +112,9 @@ def acts(volumes: list[Any]) -> _Acts:
 
 
 def main(output: Path, count: int) -> None:
+    import qt
+    import slicer
+
     resources = Path(slicer.modules.contrastiveseg.path).parent / "Resources"
     slicer.util.loadUI(str(resources / "UI" / "Jobs.ui"))
     todo, found, pauses = acts(scene_of(count)), [], Pauses()
