@@ -1,5 +1,7 @@
 """DICOM: every slice counts, with its own place and scale; what does not make one volume is refused by name."""
 
+import re
+
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
@@ -220,11 +222,65 @@ def test_a_pixel_size_of_0_is_refused(tmp_path):
     refused(save(tmp_path / "a", ARRAY, change=lambda z, ds: setattr(ds, "PixelSpacing", [0, 0])), "pixel spacing of 0")
 
 
-@pytest.mark.parametrize("name", ["FrameOfReferenceUID", "StudyInstanceUID"])
+@pytest.mark.parametrize("name", ["FrameOfReferenceUID", "StudyInstanceUID", "PatientID", "Modality"])
 def test_slices_whose_places_cannot_be_compared(tmp_path, name):
     """As where two scans lie in one folder, and a program gave all series one number."""
     folder = save(tmp_path / "a", ARRAY, change=lambda z, ds: setattr(ds, name, "1.2.9" if z > 3 else "1.2.8"))
     refused(folder, r"are of several .* such as 0\.dcm and 4\.dcm")
+
+
+def mapped(slope):
+    item = Dataset()
+    item.RealWorldValueSlope = slope
+    return [item]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [
+        ("EchoTime", ("20", "80"), "EchoTime \\(20 and 80"),
+        ("EchoTime", ("20", "20.5"), ""),
+        ("ImageType", (["ORIGINAL", "PRIMARY", "M"], ["ORIGINAL", "PRIMARY", "P"]), r"ImageType \(M and P"),
+        ("ImageType", (["ORIGINAL", "PRIMARY", "M"], ["DERIVED", "PRIMARY", "M", "NORM"]), ""),
+        ("ConvolutionKernel", (["Br40", "3"], ["Br64", "3"]), r"ConvolutionKernel \(Br40/3 and Br64/3"),
+        ("ConvolutionKernel", ("Br40", ""), ""),
+        ("DiffusionBValue", (0.0, 1000.0), "DiffusionBValue"),
+        ("RealWorldValueMappingSequence", (mapped(1.0), mapped(2.5)), "RealWorldValueSlope"),
+    ],
+)
+def test_slices_of_several_images_that_make_one_even_stack_are_told(tmp_path, name, values, told):
+    """As where echoes, or magnitude and phase, were copied in part: the stack is even all the same."""
+    folder = save(tmp_path / "a", ARRAY, change=lambda z, ds: setattr(ds, name, values[z > 2]))
+    doubt = read_geometry(folder)[0].doubt
+    assert re.search(told, doubt) if told else not doubt
+
+
+def test_a_scale_of_each_slice_in_a_private_field_is_told(tmp_path):
+    """Philips keeps there by what stored values of slices are compared; RescaleSlope is 1."""
+
+    def change(z, ds):
+        ds.private_block(0x2005, "Philips MR Imaging DD 001", create=True).add_new(0x0E, "FL", 0.5 + z)
+
+    assert "scale slope of Philips" in read_volume(save(tmp_path / "a", ARRAY, change=change)).doubt
+
+
+@pytest.mark.parametrize(
+    ("sequence", "name", "value"),
+    [
+        ("MREchoSequence", "EffectiveEchoTime", lambda n: (20.0, 80.0)[n % 2]),
+        ("MRImageFrameTypeSequence", "FrameType", lambda n: ["ORIGINAL", "PRIMARY", "MP"[n % 2]]),
+        ("FrameContentSequence", "TemporalPositionIndex", lambda n: 1 + n % 2),
+        ("RealWorldValueMappingSequence", "RealWorldValueSlope", lambda n: 1.0 + n),
+    ],
+)
+def test_frames_of_several_images_are_told(tmp_path, sequence, name, value):
+    def change(n, frame):
+        item = Dataset()
+        setattr(item, name, value(n))
+        setattr(frame, sequence, [item])
+
+    folder = multiframe(tmp_path / "a", ARRAY, range(0, 18, 3), change)
+    assert f"its frames differ in {name}" in read_geometry(folder)[0].doubt
 
 
 @pytest.mark.parametrize(("said", "told"), [("1.5", True), ("3", False), ("-3", True)])

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..files import check_link
 from .alignment import straightened
 from .dicom_file import DicomImage, dicom_image, groups_of_frames
-from .dicom_stack import SAME, check_alike, stacked
+from .dicom_stack import SAME, check_alike, mixture_of_frames, mixture_of_slices, stacked
 from .memory import check_memory
 from .native_files import DICOM_SHEAR, components_of, native_header, native_voxels
 from .volume import Geometry
@@ -149,7 +149,7 @@ def _slices(folder: Path, images: Sequence[DicomImage]) -> Series:
     positions = np.array([i.numbers("ImagePositionPatient", 3) or (np.nan,) * 3 for i in images])
     order, spacing = stacked(folder, positions, directions, [i.path.name for i in images])
     first = _single(images[order[0]], spacing)
-    unsaid = [first.geometry.unsaid, _other_spacing(images[order[0]], spacing)]
+    unsaid = [first.geometry.unsaid, _other_spacing(images[order[0]], spacing), mixture_of_slices(images)]
     geometry = replace(
         first.geometry,
         size=(*first.geometry.size[:2], len(images)),
@@ -211,6 +211,7 @@ def _frames(folder: Path, images: Sequence[DicomImage]) -> Series:
         spacing=(dx, dy, spacing),
         origin=(x, y, z),
         direction=tuple(np.column_stack([rows, columns, np.cross(rows, columns)]).ravel().tolist()),
+        unsaid=mixture_of_frames(image),
     )
     geometry = straightened(image.path, geometry, DICOM_SHEAR)
     return Series((str(image.path),), geometry, components_of(image.path), tuple(order))

@@ -20,12 +20,22 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from ..errors import InputError
 from ..files import check_fetched
 
-_TAGS = [
+#: Where Philips keeps the scale of a slice that its stored values lack.
+PHILIPS_SCALE = (0x2005, 0x100E)
+_TAGS: list[Any] = [
+    PHILIPS_SCALE,
     "SOPClassUID",
     "SOPInstanceUID",
     "SeriesInstanceUID",
     "StudyInstanceUID",
     "FrameOfReferenceUID",
+    "PatientID",
+    "Modality",
+    "EchoTime",
+    "ConvolutionKernel",
+    "DiffusionBValue",
+    "TemporalPositionIdentifier",
+    "RealWorldValueMappingSequence",
     "SeriesDescription",
     "Rows",
     "Columns",

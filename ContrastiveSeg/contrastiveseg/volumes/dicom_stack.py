@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
-from .dicom_file import DicomImage
+from ..printable import shortened
+from .dicom_file import PHILIPS_SCALE, DicomImage, groups_of_frames
 
 #: Slice positions may be off the even stack by this share of the slice distance (rounding of the headers).
 _UNEVEN = 0.02
@@ -16,6 +18,26 @@ _UNEVEN = 0.02
 _SAME_PLACE = 0.01
 #: Direction cosines, and pixel sizes in relation, that differ by less are the same.
 SAME = 1e-3
+#: What all slices of a volume have in common.
+_OF_ONE_VOLUME = (
+    ("FrameOfReferenceUID", "frames of reference"),
+    ("StudyInstanceUID", "studies"),
+    ("PatientID", "patients"),
+    ("Modality", "modalities"),
+)
+#: What may tell the images of one volume from those of another: of a file a slice, and by functional group of a frame.
+_KINDS = ("EchoTime", "ImageType", "ConvolutionKernel", "DiffusionBValue", "TemporalPositionIdentifier")
+_KINDS_OF_FRAMES = (
+    ("MREchoSequence", "EffectiveEchoTime"),
+    ("MRImageFrameTypeSequence", "FrameType"),
+    ("CTImageFrameTypeSequence", "FrameType"),
+    ("MRDiffusionSequence", "DiffusionBValue"),
+    ("FrameContentSequence", "TemporalPositionIndex"),
+)
+#: Where a slope for each slice or frame may stand that is not applied.
+_MAPPED, _MAPPED_SLOPE = "RealWorldValueMappingSequence", "RealWorldValueSlope"
+#: Echo times of one echo may differ by this share.
+_ONE_ECHO = 0.1
 
 
 def check_alike(folder: Path, images: Sequence[DicomImage]) -> None:
@@ -24,13 +46,13 @@ def check_alike(folder: Path, images: Sequence[DicomImage]) -> None:
     Raises:
         InputError: naming in what two of them differ.
     """
-    for name, what in (("FrameOfReferenceUID", "frames of reference"), ("StudyInstanceUID", "studies")):
+    for name, what in _OF_ONE_VOLUME:
         first = {value: image.path.name for image in reversed(images) if (value := image.text(name))}
         if len(first) > 1:
             here, there = [*first.values()][-2:]
             raise InputError(
-                f"The slices in {folder} are of several {what}, such as {there} and {here}, so their places cannot be "
-                "compared. Give a folder with one series."
+                f"The slices in {folder} are of several {what}, such as {there} and {here}, so they make no volume "
+                "together. Give a folder with one series."
             )
     unscaled = next((image for image in images if image.scaling is None), None)
     if unscaled and any(image.scaling not in (None, (1, 0)) for image in images):
@@ -57,6 +79,54 @@ def check_alike(folder: Path, images: Sequence[DicomImage]) -> None:
                 f"The slices in {folder} differ in {what}: {here} in {images[0].path.name}, {there} in "
                 f"{images[other].path.name}. Give a folder with one series of equal slices."
             )
+
+
+def mixture_of_slices(images: Sequence[DicomImage]) -> str:
+    """What speaks against slices of one volume, in files that :func:`check_alike` lets pass, in words; "" for
+    nothing."""
+    kinds = [(name, [_kind(image.header.get(name), name) for image in images]) for name in _KINDS]
+    scales = [image.header.get(PHILIPS_SCALE) for image in images]
+    kinds.append(("scale slope of Philips", [_kind(scale.value) if scale is not None else "" for scale in scales]))
+    if len({image.scaling for image in images}) == 1:  # else the slopes that are applied may say the same
+        mapped = [image.header.get(_MAPPED) for image in images]
+        kinds.append((_MAPPED_SLOPE, [_kind(items[0].get(_MAPPED_SLOPE)) if items else "" for items in mapped]))
+    return _mixed(kinds, "slices")
+
+
+def mixture_of_frames(image: DicomImage) -> str:
+    """:func:`mixture_of_slices` of the frames of one file."""
+    wanted = (*_KINDS_OF_FRAMES, (_MAPPED, _MAPPED_SLOPE))
+    kinds = [(name, [_kind(own.get(name), name) for own in groups_of_frames(image, group)]) for group, name in wanted]
+    return _mixed(kinds, "frames")
+
+
+def _kind(value: Any, name: str = "") -> str:
+    """A value in words; of the types of an image or frame the third, which tells magnitude from phase."""
+    values = [value] if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) else [*value]
+    if name.endswith("Type"):
+        values = values[2:3]
+    return "/".join(str(one).strip() for one in values if one is not None)
+
+
+def _mixed(kinds: Sequence[tuple[str, Sequence[str]]], what: str) -> str:
+    """The first of the ``kinds``, by name, of which there are two."""
+    for name, values in kinds:
+        known = sorted({value for value in values if value})
+        if len(known) < 2 or ("EchoTime" in name and _one_echo(known)):
+            continue
+        return (
+            f"its {what} differ in {name} ({shortened(known[0])} and {shortened(known[-1])}): they may be of several "
+            "images, or scaled each in a way of its own"
+        )
+    return ""
+
+
+def _one_echo(times: Sequence[str]) -> bool:
+    try:
+        numbers = [float(time) for time in times]
+    except ValueError:
+        return False
+    return max(numbers) <= (1 + _ONE_ECHO) * min(numbers)
 
 
 def _near(size: Sequence[float], other: Sequence[float]) -> bool:
