@@ -20,6 +20,8 @@ from .errors import InputError
 VOLUME_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
 #: So alike is a name that may be meant, of 1.
 _ALIKE = 0.8
+#: Of bytes in a file's name, on all common file systems.
+_LONGEST_NAME = 255
 #: So much of a file's name begins the name of its temporary file.
 _NAMED = 40
 #: The lists of :func:`recording`.
@@ -56,6 +58,9 @@ def check_output(path: Path, overwrite: bool = False, hint: str = "") -> None:
         is_folder = path.is_dir()
     except OSError as problem:  # a name that is too long
         raise InputError(f"Cannot write {path.name[:40]}...: {problem.strerror}. Choose another name.") from problem
+    # In a folder that is not there yet the system does not say it.
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise InputError(f"Cannot write {path.name[:40]}...: the name is too long. Choose another one.")
     if is_folder:
         raise InputError(f"{path} is a folder. Give the name of a file to write.")
     if path.exists() and not overwrite:

@@ -106,8 +106,9 @@ def test_outputs_are_checked_before_work_and_nothing_is_made(tmp_path, monkeypat
         check_output(tmp_path, overwrite=True)
     with pytest.raises(InputError, match=r"Cannot make the folder .*a\.json/sub"):
         check_output(path / "sub" / "b.json")
-    with pytest.raises(InputError, match="too long"):
-        check_output(tmp_path / ("long" * 100 + ".json"))
+    for folder, name in ((tmp_path, "long" * 100), (tmp_path / "new", "long" * 100), (tmp_path / "new", "ä" * 126)):
+        with pytest.raises(InputError, match="too long"):
+            check_output(folder / f"{name}.json")
     monkeypatch.setattr(files.os, "access", lambda *_: False)
     with pytest.raises(InputError, match="read-only"):
         check_output(tmp_path / "new" / "b.json")

@@ -76,12 +76,25 @@ def test_names_are_in_it_where_they_are_kept(job, dataset):
 
 
 def test_a_batch_of_which_a_part_failed_and_one_that_goes_on(job, dataset, tmp_path):
-    (tmp_path / "broken.nii.gz").write_bytes(b"no volume")
-    job = dataclasses.replace(job, input=(*job.input, str(tmp_path / "broken.nii.gz")), uncertainty=None)
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "broken.nii.gz").write_bytes(b"no volume")
+    (bad / "gone.nii.gz").symlink_to("nowhere")
+    job = dataclasses.replace(job, input=(*job.input, str(bad)), uncertainty=None)
     run(job)
     report = read(job.report)
     assert report.status == "partly failed"
     assert len(hashes(report.outputs, "output")) == 4
+    broken = sha256(bad / "broken.nii.gz")
+    # What cannot be read does not hide the others, and is named as such.
+    assert {broken, None, *map(sha256, (dataset / "imagesTr").iterdir())} == {
+        one.sha256 for one in report.inputs if one.role == "input"
+    }
+    assert [(one.sha256, one.name, one.what) for one in report.failures] == [(broken, None, None), (None, None, None)]
+    run(dataclasses.replace(job, keep_names=True, overwrite=True))
+    assert [one.name for one in read(job.report).failures] == ["broken.nii.gz", "gone.nii.gz"]
+    assert "is a link to nowhere" in read(job.report).failures[1].what
+    assert str(tmp_path) not in Path(job.report).read_text()
     with pytest.raises(InputError, match=r"report\.json exists already"):
         run(job)
     job = dataclasses.replace(job, input=job.input[:1])

@@ -23,9 +23,17 @@ from ..checkpoints.header import digest, read_card
 from ..descriptions import SegmentJob
 from ..errors import Cancelled, ContrastiveSegError, InputError
 from ..parameters import Parameter, parameters_of
-from ..results import JobResult
+from ..results import Failure, JobResult
 from ..serialization import to_json
-from .reported_files import ReportedFile, ReportingJob, named_checkpoint, reported_inputs, reported_outputs
+from .reported_files import (
+    ReportedFailure,
+    ReportedFile,
+    ReportingJob,
+    named_checkpoint,
+    reported_failures,
+    reported_inputs,
+    reported_outputs,
+)
 
 RunStatus = Literal["done", "partly failed", "failed", "cancelled"]
 
@@ -64,6 +72,7 @@ class RunReport:
         started: UTC, ISO 8601. seconds: of the whole job. stages: seconds by the value of :class:`..events.Stage`.
         software: versions of product, libraries, Python and platform. device: that the job computed on, "" if on none.
         options: the job's options without paths and names.
+        failures: inputs that could not be used, of a run that did the others.
     """
 
     kind: str
@@ -79,6 +88,7 @@ class RunReport:
     inputs: tuple[ReportedFile, ...]
     outputs: tuple[ReportedFile, ...]
     error: ReportedError | None
+    failures: tuple[ReportedFailure, ...] = ()
     format: str = FORMAT
     schema: int = SCHEMA
 
@@ -102,11 +112,13 @@ def run_with_report(
     status: RunStatus = "failed"
     error: ReportedError | None = None
     kept: Sequence[str] = ()
+    failures: Sequence[Failure] = ()
     with files.recording() as written:
         try:
             result = do(job, stages, cancelled)
             kept = getattr(result, "kept", ()) if isinstance(job, SegmentJob) else ()
-            status = "partly failed" if getattr(result, "failures", ()) else "done"
+            failures = getattr(result, "failures", ())
+            status = "partly failed" if failures else "done"
             return result
         except BaseException as problem:
             status = "cancelled" if isinstance(problem, (Cancelled, KeyboardInterrupt)) else "failed"
@@ -127,6 +139,7 @@ def run_with_report(
                 inputs=inputs,
                 outputs=reported_outputs(job, [*written, *map(Path, kept)]),
                 error=error,
+                failures=reported_failures(job, failures),
             )
             _write(path, report, emit)
 

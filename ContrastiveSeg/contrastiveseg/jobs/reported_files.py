@@ -10,6 +10,8 @@ from ..descriptions import EvaluateJob, FinetuneJob, PretrainJob, SegmentJob
 from ..errors import ContrastiveSegError
 from ..evaluation.references import references_in
 from ..events import CancelCheck
+from ..files import without_folders
+from ..results import Failure
 from ..volumes.content import bytes_on_disk, content_digest
 from ..volumes.dataset import find_cases
 from ..volumes.origin import read_distance
@@ -22,18 +24,29 @@ _OUTPUTS = ("output", "probabilities", "uncertainty", "timings", "csv")
 
 @dataclass(frozen=True)
 class ReportedFile:
-    """A file, or a folder with a DICOM series: the option it belongs to, its hash and size, its name where kept; of a
-    label map that was made the distance of its volume from the training, where that is known."""
+    """A file, or a folder with a DICOM series: the option it belongs to, its hash (None where it cannot be read) and
+    size, its name where kept; of a label map that was made the distance of its volume from the training, where that is
+    known."""
 
     role: str
-    sha256: str
+    sha256: str | None
     bytes: int
     name: str | None
     distance: float | None = None
 
 
+@dataclass(frozen=True)
+class ReportedFailure:
+    """An input of a job that did the others: its hash (None where it cannot be read, or is a case of two files), and
+    its name and what was wrong with it where names are kept."""
+
+    sha256: str | None
+    name: str | None
+    what: str | None
+
+
 def reported_inputs(job: ReportingJob, cancelled: CancelCheck) -> tuple[ReportedFile, ...]:
-    """What the job reads, as it is before it begins; nothing where it cannot be read or ``cancelled`` says so, which
+    """What the job reads, as it is before it begins; nothing where that cannot be found or ``cancelled`` says so, which
     the job then does too."""
     inputs = []
     try:
@@ -44,6 +57,19 @@ def reported_inputs(job: ReportingJob, cancelled: CancelCheck) -> tuple[Reported
     except (ContrastiveSegError, OSError):
         return ()
     return tuple(inputs)
+
+
+def reported_failures(job: ReportingJob, failures: Sequence[Failure]) -> tuple[ReportedFailure, ...]:
+    """What a job could not use, and named in its result."""
+    paths = [Path(failure.input) for failure in failures]
+    return tuple(
+        ReportedFailure(
+            _digest(path) if isinstance(job, SegmentJob) else None,
+            path.name if job.keep_names else None,
+            without_folders(failure.what, [path]) if job.keep_names else None,
+        )
+        for failure, path in zip(failures, paths, strict=True)
+    )
 
 
 def _input_files(job: ReportingJob) -> Iterable[tuple[str, Path]]:
@@ -100,14 +126,17 @@ def reported_outputs(job: ReportingJob, written: Sequence[Path]) -> tuple[Report
         for role in ("metrics.jsonl", "resume", "starts.json"):
             roles.setdefault(output.with_name(f"{output.name}.{role}"), role)
     there = sorted((path for path in roles if path.is_file()), key=lambda path: (roles[path], path.name))
-    try:
-        return tuple(_reported(roles[path], path, job.keep_names) for path in there)
-    except OSError:
-        return ()
+    return tuple(_reported(roles[path], path, job.keep_names) for path in there)
 
 
 def _reported(role: str, path: Path, keep_names: bool) -> ReportedFile:
     # Label maps alone say it.
     distance = read_distance(path) if role == "output" else None
-    name = path.name if keep_names else None
-    return ReportedFile(role, content_digest([path]), bytes_on_disk([path]), name, distance)
+    return ReportedFile(role, _digest(path), bytes_on_disk([path]), path.name if keep_names else None, distance)
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return content_digest([path])
+    except OSError:  # a link to what is gone, or what may not be read
+        return None
