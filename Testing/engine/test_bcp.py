@@ -6,6 +6,7 @@ import pytest
 import semi
 import torch
 from semi import batch
+from test_loss_formulas import by_hand
 
 from contrastiveseg.methods.bcp import BCP, BCPSettings
 
@@ -57,6 +58,25 @@ def test_the_pseudo_labels_are_the_teachers():
     made.segmenter.forward_deep = lambda images: [agreeing]
     # Class 2 is nowhere, in truth and prediction, which costs nothing either.
     assert made.step(batch())["pseudo"].item() == pytest.approx(0.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_loss_is_that_of_both_kinds_of_voxels(dimensions):
+    """Section 3 of the specification, voxel by voxel, with answers that do not depend on what is seen."""
+    made, given = method(dimensions=dimensions, settings=replace(SETTINGS, deep_levels=0)), batch(dimensions=dimensions)
+    shape, box = [semi.SIDE] * dimensions, torch.zeros([semi.SIDE] * dimensions, dtype=torch.bool)
+    box[2:7, 1:6] = True
+    made._box = lambda shape: box
+    answers, taught = torch.randn(4, 3, *shape), torch.randn(2, 3, *shape)
+    made.segmenter.forward_deep, made.taught = lambda images: [answers], lambda images: taught
+    own, others = given.labels[:2], taught.argmax(1)
+    targets = torch.cat([torch.where(box, others, own), torch.where(box, own, others)])
+    labeled = torch.stack([~box, ~box, box, box])
+    expected = 0.0
+    for region, weight in ((labeled, 1.0), (~labeled, 0.5)):
+        entropy, dice, _ = by_hand(answers.double(), targets, [1.0] * 3, region, None)
+        expected += weight * (entropy + dice)
+    assert made.step(given)["loss"].item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

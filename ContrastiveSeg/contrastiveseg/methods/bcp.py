@@ -1,4 +1,7 @@
-"""Bidirectional copy-paste (Bai et al., CVPR 2023): labeled and unlabeled crops pasted into each other."""
+"""Bidirectional copy-paste (Bai et al., CVPR 2023): labeled and unlabeled crops pasted into each other.
+
+Specification: docs/methods/bcp.md.
+"""
 
 from __future__ import annotations
 

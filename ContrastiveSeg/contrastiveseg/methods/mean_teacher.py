@@ -1,4 +1,7 @@
-"""Mean teacher (Tarvainen and Valpola, NeurIPS 2017), in the form that UA-MT gave it for volumes."""
+"""Mean teacher (Tarvainen and Valpola, NeurIPS 2017), in the form that UA-MT gave it for volumes.
+
+Specification: docs/methods/mean_teacher.md.
+"""
 
 from __future__ import annotations
 
