@@ -166,13 +166,15 @@ def test_instance_contrast(ids, past, in_batch, temperature):
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
-@pytest.mark.parametrize("kind", ["random", "large", "constant column", "fewer rows than columns"])
+@pytest.mark.parametrize("kind", ["random", "large", "constant column", "short column", "fewer rows than columns"])
 def test_dimension_contrast(kind, temperature):
     shape = (4, 6) if kind == "fewer rows than columns" else (12, 4)
     first = normal(*shape) * (1e3 if kind == "large" else 1) + 5
     second = first + normal(*shape, seed=3)
     if kind == "constant column":
         first[:, 1] = 2.0
+    if kind == "short column":
+        first[:, 1] = 1e-7 * normal(12)  # shorter than the smallest length that columns are divided by
 
     def columns(rows: torch.Tensor) -> list[list[float]]:
         centered = [[v - mean(column) for v in column] for column in rows.T.tolist()]

@@ -17,8 +17,11 @@ from contrastiveseg.planning.plan import Channel
 from contrastiveseg.testing.steps import copied
 from contrastiveseg.testing.volumes import ToyVolumes, toy_plan
 
-#: MCSC's Transformer and blocks at their usual size take seconds a step.
-SMALL = {"mcsc": {"embedding": 12, "heads": 2, "depth": 2, "width": 8, "fine_block": 4, "coarse_block": 2}}
+#: MCSC's Transformer and blocks at their usual size take seconds a step; CVRL's teacher is to be sure from the start.
+CHANGED = {
+    ("finetune", "mcsc"): {"embedding": 12, "heads": 2, "depth": 2, "width": 8, "fine_block": 4, "coarse_block": 2},
+    ("finetune", "cvrl"): {"confidence": 0.0},
+}
 METHODS = available_methods()
 
 
@@ -43,7 +46,7 @@ def made(stage: str, name: str, dimensions: int) -> Method:
     plan = replace(toy_plan(dimensions), channels=(Channel("one"), Channel("two")))
     torch.manual_seed(0)
     network = build(NetworkSpec("unet", dimensions, 2, {"widths": [4, 8, 8], "strides": [[2] * dimensions] * 2}))
-    settings = method_settings(cls, SMALL.get(name, {}))
+    settings = method_settings(cls, CHANGED.get((stage, name), {}))
     if issubclass(cls, SegmentationMethod):
         return cls(network, plan, settings, 3).train()
     return cls(network, plan, settings).train()
