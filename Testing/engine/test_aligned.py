@@ -138,7 +138,8 @@ def test_one_volume_is_enough():
 
 
 def test_impossible_settings_are_refused():
-    for wrong in ({"temperature": 0}, {"near": -1}, {"batch": 0}, {"lost": (0.5, 0.2)}):
+    elastic = SpatialSettings(elastic=0.1)
+    for wrong in ({"temperature": 0}, {"near": -1}, {"batch": 0}, {"lost": (0.5, 0.2)}, {"spatial": elastic}):
         with pytest.raises(InputError):
             AlignedSettings(**wrong)
 

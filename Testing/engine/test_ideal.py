@@ -13,6 +13,7 @@ from contrastiveseg.data.augment_spatial import SpatialSettings
 from contrastiveseg.data.batch import Batch
 from contrastiveseg.errors import InputError
 from contrastiveseg.methods import ideal as module
+from contrastiveseg.methods.configuration import method_settings
 from contrastiveseg.methods.ideal import IDEAL, IDEALSettings
 from contrastiveseg.methods.registry import find_method
 from contrastiveseg.networks.segmenter import load_transferred
@@ -186,9 +187,11 @@ def test_the_encoder_alone_is_trained_and_transferred():
 
 
 def test_impossible_settings_are_refused():
-    for wrong in ({"temperature": 0}, {"momentum": 1.0}, {"batch": 0}, {"start_up": 2}, {"radius": -1}):
+    for wrong in ({"temperature": 0}, {"momentum": 1.0}, {"batch": 0}, {"start_up": 2}, {"radius": -1}, {"most": 0}):
         with pytest.raises(InputError):
             IDEALSettings(**wrong)
+    with pytest.raises(InputError, match=r"settings\.spatial\.elastic must be 0, not 0\.1: places of one view"):
+        method_settings(IDEAL, {"spatial.elastic": 0.1})
 
 
 def test_registered_and_settings_survive_json():

@@ -27,7 +27,7 @@ from ..parameters import Parameters, parameter
 from ..planning.plan import Plan
 from .method import Optimization, margin
 from .registry import register_method
-from .two_views import TwoViews, strong_changes
+from .two_views import TwoViews, check_moves, strong_changes
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,10 @@ class AlignedSettings(Parameters):
     spatial: SpatialSettings = parameter(SpatialSettings(flip=0.0, scale=(0.8, 1.2)), help="moves of each view")
     # Strong and independent for each view: intensity alone must not tell which voxels belong together.
     intensity: IntensitySettings = parameter(strong_changes(0.3, blur=0.2), help="intensities of each view")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_moves(self.spatial)
 
 
 @register_method("aligned", stage="pretrain")

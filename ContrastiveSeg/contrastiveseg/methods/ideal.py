@@ -39,7 +39,7 @@ from ..planning.plan import Plan
 from .method import Optimization, margin
 from .registry import register_method
 from .semisupervised import SemiSupervised, SemiSupervisedSettings
-from .two_views import TwoViews, strong_changes
+from .two_views import TwoViews, check_moves, strong_changes
 
 _CITATION = (
     "Basak et al., IDEAL: Improved Dense Local Contrastive Learning, ICASSP 2023, arXiv 2210.15075 (IDEAL-style: "
@@ -88,10 +88,18 @@ class IDEALSettings(Parameters):
     )
     swap: bool = parameter(True, help="with a teacher, each view is the query once", source="[R]")
     least: int = parameter(
-        32, help="a map of fewer cells than this is replaced by the one above it", unit="cells", source="[R]"
+        32,
+        help="a map of fewer cells than this is replaced by the one above it",
+        unit="cells",
+        source="[R]",
+        at_least=0,
     )
     most: int = parameter(
-        4096, help="of a map of more cells than this only some locations are drawn", unit="cells", source="[R]"
+        4096,
+        help="of a map of more cells than this only some locations are drawn",
+        unit="cells",
+        source="[R]",
+        at_least=1,
     )
     queries: int = parameter(1024, help="locations that are then drawn", source="[R]", at_least=1)
     batch: int = parameter(4, help="crops a step", source="[R]", at_least=1)
@@ -104,6 +112,10 @@ class IDEALSettings(Parameters):
     intensity: IntensitySettings = parameter(
         strong_changes(0.4, blur=0.3), help="intensities of each view", source="[R], bias and curve [A]"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_moves(self.spatial)
 
 
 @register_method("ideal", stage="pretrain")

@@ -10,10 +10,11 @@ from torch import Tensor
 from ..contrast.geometry import View
 from ..contrast.positions import cut_crops, random_positions
 from ..data.augment_intensity import NEVER, IntensitySettings, RandomRange
-from ..data.augment_spatial import augment_spatial
+from ..data.augment_spatial import SpatialSettings, augment_spatial
 from ..data.batch import Batch
 from ..data.sampling import PatchSource
 from ..networks.backbone import Backbone
+from ..parameters import ParameterError
 from ..planning.patch import PatchRule
 from .method import Method
 
@@ -34,6 +35,19 @@ def strong_changes(reach: float, blur: float) -> IntensitySettings:
         bias=BIAS,
         curve=CURVE,
     )
+
+
+def check_moves(spatial: SpatialSettings) -> None:
+    """Of methods that find the places of one view in the other by the views' matrices.
+
+    Raises:
+        ParameterError: views would be displaced by what the matrices do not know, and wrong places contrasted.
+    """
+    if spatial.elastic:
+        raise ParameterError(
+            "spatial.elastic",
+            f"must be 0, not {spatial.elastic}: places of one view could not be found in the other.",
+        )
 
 
 class TwoViews(Method):
