@@ -17,11 +17,9 @@ from contrastiveseg.jobs.run import run
 from contrastiveseg.parameters import ParameterError
 from contrastiveseg.planning.fingerprint import fingerprint_of
 from contrastiveseg.results import FinetuneResult, HeldOutCase, LeaveOneOut
+from contrastiveseg.training.beside import comparison_folder, comparison_path, metrics_path, resume_path
 from contrastiveseg.training.compared_starts import compared_starts
-from contrastiveseg.training.comparison_progress import comparison_folder, comparison_path
-from contrastiveseg.training.curve import metrics_path
 from contrastiveseg.training.finetune import finetune
-from contrastiveseg.training.resume import resume_path
 from contrastiveseg.training.start_scores import beside_scratch, compare_scores, table, told_as_kept
 from contrastiveseg.volumes.content import content_digest
 

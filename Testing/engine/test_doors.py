@@ -70,7 +70,7 @@ PANEL_DOORS = {
     "workflows": {"engine", "mrml"},
     "ui": {"workflows", "engine", "mrml"},
 }
-PANEL_BASE = {"plain_text", "question", "settings", "signal", "timer", "translation"}
+PANEL_BASE = {"first_few", "plain_text", "question", "settings", "signal", "timer", "translation"}
 
 #: Importing these must not load any of HEAVY: the terminal answers --help, and the panel opens, without waiting.
 LIGHT = (
@@ -93,6 +93,7 @@ LIGHT = (
     "checkpoints.model_catalog",
     "evaluation.quality_tables",
     "remote.slurm",
+    "training.beside",
     "terminal",
     "reference",
     "cli",

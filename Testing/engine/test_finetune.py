@@ -22,7 +22,7 @@ from contrastiveseg.serialization import to_json
 from contrastiveseg.synthetic.dataset import write_dataset
 from contrastiveseg.synthetic.settings import SyntheticSettings
 from contrastiveseg.training import pretrain as pretraining
-from contrastiveseg.training.curve import metrics_path
+from contrastiveseg.training.beside import metrics_path
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.training.pretrain import pretrain
 

@@ -17,7 +17,7 @@ from contrastiveseg.descriptions import SegmentJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.events import Event
 from contrastiveseg.segmentation.segment import segment
-from contrastiveseg.training.curve import metrics_path
+from contrastiveseg.training.beside import metrics_path
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.volumes.reading import read_volume
 

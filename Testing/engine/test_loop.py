@@ -16,7 +16,7 @@ from contrastiveseg.methods.method import Method, Optimization
 from contrastiveseg.training import curve as curve_module
 from contrastiveseg.training import loop
 from contrastiveseg.training import state as state_module
-from contrastiveseg.training.curve import metrics_path
+from contrastiveseg.training.beside import metrics_path
 from contrastiveseg.training.loop import train
 from contrastiveseg.training.optimizer import AveragedWeights, learning_rate, make_optimizer, set_learning_rate
 from contrastiveseg.training.run import Budget, Run

@@ -17,10 +17,10 @@ from contrastiveseg.events import Event, Log, Progress
 from contrastiveseg.methods.method import Optimization
 from contrastiveseg.training import loop
 from contrastiveseg.training import state as state_module
-from contrastiveseg.training.curve import cut_metrics, metrics_path
+from contrastiveseg.training.beside import metrics_path, resume_path
+from contrastiveseg.training.curve import cut_metrics
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.training.loop import train
-from contrastiveseg.training.resume import resume_path
 
 HOW = Optimization(optimizer="adamw", learning_rate=0.01, weight_decay=1e-3, schedule="poly", warm_up=0.2, ema=0.9)
 

@@ -11,9 +11,8 @@ from contrastiveseg.claims import claimed, lock_path
 from contrastiveseg.descriptions import FinetuneJob, PretrainJob
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.events import Event, Metric, never, silent
-from contrastiveseg.training.curve import metrics_path
+from contrastiveseg.training.beside import metrics_path, resume_path
 from contrastiveseg.training.finetune import finetune
-from contrastiveseg.training.resume import resume_path
 from contrastiveseg.training.setup import cache_folder, open_run
 
 

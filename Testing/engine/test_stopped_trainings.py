@@ -13,10 +13,9 @@ from contrastiveseg.checkpoints.header import digest, read_card
 from contrastiveseg.descriptions import PretrainJob
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.events import Event, Metric, Stage, StageStarted
-from contrastiveseg.training.curve import metrics_path
+from contrastiveseg.training.beside import metrics_path, resume_path
 from contrastiveseg.training.finetune import finetune
 from contrastiveseg.training.pretrain import pretrain
-from contrastiveseg.training.resume import resume_path
 
 
 def test_cancelling_keeps_the_weights_and_resuming_finishes_them(dataset, out, tmp_path):

@@ -157,10 +157,19 @@ def write_image(volume: Any, path: Path, compress: bool = False) -> None:
         temporary.unlink()  # or Slicer logs that it removes an old version
         storage = _storage(temporary)
         storage.SetUseCompression(compress)
-        if not storage.WriteData(volume):
-            raise InputError(
-                _("Cannot write {path}. Is there room on the disk, and may you write to the folder?").format(path=path)
-            )
+        write_node(volume, storage, path)
+
+
+def write_node(node: Any, storage: Any, path: Path) -> None:
+    """Let ``storage`` write a node to its file.
+
+    Raises:
+        InputError: the file, called ``path`` to the user, cannot be written.
+    """
+    if not storage.WriteData(node):
+        raise InputError(
+            _("Cannot write {path}. Is there room on the disk, and may you write to the folder?").format(path=path)
+        )
 
 
 def read_image(path: Path) -> Any:

@@ -13,7 +13,7 @@ from contrastiveseg.errors import InputError
 from ..translation import _
 from .grids import Grid, array_of
 from .label_arrays import HIGHEST_VALUE, box_of
-from .segments import layer_name, segments_of, volume_to_segmentation
+from .segments import image_to_world, layer_name, segments_of, volume_to_segmentation
 
 #: A part of a grid along k, j and i.
 Box: TypeAlias = tuple[slice, ...]
@@ -107,11 +107,8 @@ def _on_grid(layer: Any, node: Any, volume: Any, grid: Grid) -> tuple[Box, np.nd
         )
     elif not np.array_equal(matrix, np.eye(4)):
         # Moving the grid instead of resampling keeps voxels exact where one transform undoes the other.
-        there = vtk.vtkMatrix4x4()
-        layer.GetImageToWorldMatrix(there)
-        moved.SetGeometryFromImageToWorldMatrix(
-            slicer.util.vtkMatrixFromArray(np.linalg.inv(matrix) @ slicer.util.arrayFromVTKMatrix(there))
-        )
+        there = np.linalg.inv(matrix) @ image_to_world(layer)
+        moved.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(there))
     box = _box_on(grid, moved) if transform is None else tuple(slice(0, n) for n in grid.shape)
     if any(part.start >= part.stop for part in box):
         return box, np.zeros([max(0, part.stop - part.start) for part in box], np.uint8)
@@ -124,13 +121,11 @@ def _on_grid(layer: Any, node: Any, volume: Any, grid: Grid) -> tuple[Box, np.nd
 
 def _box_on(grid: Grid, layer: Any) -> Box:
     """The part of the grid that the layer's voxels reach into: all of a volume need not be looked at for a stroke."""
-    matrix = vtk.vtkMatrix4x4()
-    layer.GetImageToWorldMatrix(matrix)
     # Layers that Slicer imports are as large as their volume, whatever is painted.
     painted = np.array(box_of(array_of(layer))[::-1])
     extent = np.array(layer.GetExtent()[::2])[:, None] + painted + (-0.5, 0.5)
     corners = np.array(np.meshgrid(*extent, [1.0], indexing="ij")).reshape(4, -1)
-    reached = (np.linalg.inv(grid.ijk_to_ras) @ slicer.util.arrayFromVTKMatrix(matrix) @ corners)[2::-1]
+    reached = (np.linalg.inv(grid.ijk_to_ras) @ image_to_world(layer) @ corners)[2::-1]
     first, last = np.floor(reached.min(axis=1)).astype(int), np.ceil(reached.max(axis=1)).astype(int) + 1
     return tuple(slice(max(0, a), max(0, min(b, n))) for a, b, n in zip(first, last, grid.shape, strict=True))
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import slicer
-import vtk
-
 from contrastiveseg.volumes.orientation import canonical_axes
 from contrastiveseg.volumes.painted_slices import PaintedSlices, structure_in_slices
 
 from .grids import Grid, array_of, grid_of
-from .segments import layer_name
+from .segments import image_to_world, layer_name
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ def painting_of(node: Any, identifier: str, volume: Any) -> Painting:
     mask = array_of(layer) == segment.GetLabelValue()
     if not mask.any():
         return Painting(empty=True)
-    grid, whole = _geometry(layer, mask.shape), grid_of(volume).geometry()
+    grid, whole = Grid(mask.shape, image_to_world(layer)).geometry(), grid_of(volume).geometry()
     axes = canonical_axes(grid)
     # The layer is cut down to what is painted: the volume says of how many slices.
     shape = canonical_axes(whole).shape_zyx(whole)
@@ -56,9 +53,3 @@ def layer_state(node: Any, identifier: str) -> tuple[int, int]:
     layer = segment.GetRepresentation(layer_name())
     # Not the layer itself: what is kept here would stay in memory with all its voxels.
     return (layer.GetMTime() if layer is not None else 0, segment.GetLabelValue())
-
-
-def _geometry(layer: Any, shape: tuple[int, int, int]) -> Any:
-    matrix = vtk.vtkMatrix4x4()
-    layer.GetImageToWorldMatrix(matrix)
-    return Grid(shape, slicer.util.arrayFromVTKMatrix(matrix)).geometry()

@@ -9,12 +9,10 @@ from typing import Any
 import slicer
 
 from contrastiveseg.checkpoints.card import Label
-from contrastiveseg.errors import InputError
 from contrastiveseg.files import replacing, stem
 
-from ..translation import _
 from . import slicer_core
-from .grids import read_image
+from .grids import read_image, write_node
 from .scene import read_labels_into
 
 #: Tag of a segment in the file: license and citation of the weights that made it.
@@ -46,12 +44,7 @@ def write_segmentation(label_map: Path, labels: Sequence[Label], output: Path, t
             storage = slicer.vtkMRMLSegmentationStorageNode()
             storage.SetFileName(str(temporary))
             storage.SetUseCompression(1)
-            if not storage.WriteData(node):
-                raise InputError(
-                    _("Cannot write {path}. Is there room on the disk, and may you write to the folder?").format(
-                        path=output
-                    )
-                )
+            write_node(node, storage, output)
     finally:
         for made in (node and node.GetDisplayNode(), node, volume):
             if made is not None:

@@ -20,6 +20,7 @@ from contrastiveseg.errors import InputError
 from ..translation import _
 from .grids import Grid, array_of, fill
 from .label_arrays import box_of, values_in
+from .segment_status import Status, set_segment_status
 from .terminology import known_by_name
 
 _JOINT_SMOOTHING = "Joint smoothing"
@@ -130,7 +131,7 @@ def put_labels(node: Any, volume: Any, grid: Grid, array: np.ndarray, labels: Se
                 identifier = segmentation.GenerateUniqueSegmentID(label.name)
                 segmentation.AddSegment(segment, identifier)
             written.append(identifier)
-            _mark_for_review(segment)
+            set_segment_status(node, identifier, Status.IN_PROGRESS)
         if empty or node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is None:
             node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         notify_of_new_voxels(segmentation)
@@ -144,6 +145,13 @@ def oriented_image(array: np.ndarray, ijk_to_ras: np.ndarray) -> Any:
     fill(oriented, array[k : last_k + 1, j : last_j + 1, i : last_i + 1], (k, j, i))
     oriented.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
     return oriented
+
+
+def image_to_world(layer: Any) -> np.ndarray:
+    """The 4 x 4 matrix from a layer's voxel indices (i, j, k) to mm, RAS."""
+    matrix = vtk.vtkMatrix4x4()
+    layer.GetImageToWorldMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
 
 
 def take_out(segmentation: Any, leaving: Collection[str]) -> None:
@@ -262,11 +270,6 @@ def _new_segment(label: Label) -> Any:
         else:
             segment.SetTag(segment.GetTerminologyEntryTagName(), terminology)
     return segment
-
-
-def _mark_for_review(segment: Any) -> None:
-    logic = slicer.vtkSlicerSegmentationsModuleLogic
-    logic.SetSegmentStatus(segment, logic.InProgress)
 
 
 def _terminology(segment: Any) -> str:

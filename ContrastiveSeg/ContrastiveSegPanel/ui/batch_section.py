@@ -12,7 +12,6 @@ from slicer.i18n import tr as _
 
 from contrastiveseg.descriptions import Pieces, SegmentJob
 from contrastiveseg.errors import InputError
-from contrastiveseg.events import Event, Log
 from contrastiveseg.results import Failure
 
 from .. import settings
@@ -149,7 +148,7 @@ class BatchSection(JobSection):
         else:
             sequence = self.ui.sequenceSelector.currentNode()
             batch = sequence_batch(sequence, how, entry.card, self.session.folder())
-        self._batches.start(batch, BatchCallbacks(self._begun, self._done, self._on_problem, self._on_event))
+        self._batches.start(batch, BatchCallbacks(self._done, self._on_problem, self._begun))
 
     def _folder_job(self, how: Callable[..., SegmentJob]) -> SegmentJob:
         maps = self.ui.batchUncertaintyCheckBox.checked
@@ -164,10 +163,6 @@ class BatchSection(JobSection):
 
     def _begun(self) -> None:
         self._since = time.monotonic()
-
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, Log):
-            self.session.log(event.text)
 
     def _done(self, target: str, count: int, failures: tuple[Failure, ...]) -> None:
         text = _("Done in {time}: {count} label maps in {target}.")

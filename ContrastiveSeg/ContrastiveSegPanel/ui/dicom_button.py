@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from contrastiveseg.errors import InputError
-from contrastiveseg.events import Event, Log
 from contrastiveseg.results import ExportResult
 
 from .. import settings
@@ -53,7 +51,7 @@ class DicomButton:
         if output is None:
             return
         settings.set_text(_FOLDER, str(output.parent))
-        self._files = Path(tempfile.mkdtemp(prefix="dicom-", dir=self._session.folder()))
+        self._files = self._session.new_folder("dicom-")
         try:
             # Whoever reads the folder would take a segmentation among a series' files for one of its images.
             if any(file.parent.resolve() == output.parent.resolve() for file in series_files(volume)):
@@ -64,15 +62,11 @@ class DicomButton:
         except InputError as problem:
             self._failed(problem, False)
             return
-        self.task.start(work.steps, work.job, self._done, self._failed, self._on_event)
+        self.task.start(work.steps, work.job, self._done, self._failed, self._session.log_event)
 
     def cancel(self) -> None:
         """The scene or the panel closes."""
         self.task.cancel()
-
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, Log):
-            self._session.log(event.text)
 
     def _done(self, result: ExportResult) -> None:
         self._remove_files()

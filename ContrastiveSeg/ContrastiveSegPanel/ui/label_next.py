@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any, get_args
 
 import qt
@@ -11,7 +9,6 @@ import slicer
 from slicer.i18n import tr as _
 
 from contrastiveseg.descriptions import RankJob, SliceDirection
-from contrastiveseg.events import Event, Log
 from contrastiveseg.results import RankedCase, RankResult
 
 from ..mrml.parameters import Parameters
@@ -92,7 +89,7 @@ class LabelNext(JobSection):
         entry = self.session.checkpoint
         if self.task.busy or self.obstacle() or entry is None:
             return
-        self._folder = Path(tempfile.mkdtemp(prefix="rank-", dir=self.session.folder()))
+        self._folder = self.session.new_folder("rank-")
         files = rank_files(self._cases.rows(), self._in_slices, self._folder)
         self._volume_ids = files.volume_ids
         job = RankJob(
@@ -104,11 +101,7 @@ class LabelNext(JobSection):
         )
         self._scene_closed = False
         self._fill([])
-        self.task.start(files.steps, job, self._done, self._failed, self._on_event)
-
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, Log):
-            self.session.log(event.text)
+        self.task.start(files.steps, job, self._done, self._failed, self.session.log_event)
 
     def _done(self, result: RankResult) -> None:
         self._remove_files()

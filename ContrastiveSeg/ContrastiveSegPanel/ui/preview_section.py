@@ -8,7 +8,6 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from contrastiveseg.errors import InputError
-from contrastiveseg.events import Event, Log
 from contrastiveseg.results import PreviewResult
 
 from ..mrml.paint_watch import PaintWatch
@@ -122,7 +121,7 @@ class PreviewSection(JobSection):
         channels = channels_painted_on(entry.card, strokes)
         steps = self._previewing.steps(strokes, volume_painted_on(strokes), channels, self.session.folder())
         job = self._previewing.job(entry.path, chosen_device(self.session))
-        self.task.start(steps, job, self._done, self._failed, self._on_event)
+        self.task.start(steps, job, self._done, self._failed, self.session.log_event)
 
     def _on_stroke(self) -> None:
         if self.task.busy:
@@ -136,10 +135,6 @@ class PreviewSection(JobSection):
     def _on_follow(self) -> None:
         if self.ui.followCheckBox.checked:
             self._begin(by_click=False)
-
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, Log):
-            self.session.log(event.text)
 
     def _done(self, result: PreviewResult) -> None:
         if self._scene_closed:

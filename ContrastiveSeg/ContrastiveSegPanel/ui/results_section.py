@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +105,7 @@ class ResultsSection(JobSection):
         if question and not self.session.confirm(question):
             return
         volume = volume_of(reference) or volume_of(prediction)
-        folder = Path(tempfile.mkdtemp(prefix="measure-", dir=self.session.folder()))
+        folder = self.session.new_folder("measure-")
         comparison = compare(prediction, reference, volume, folder)
         self._names = comparison.names
         others = ", ".join(comparison.unmatched)

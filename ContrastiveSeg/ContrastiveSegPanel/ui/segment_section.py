@@ -9,7 +9,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from contrastiveseg.errors import InputError
-from contrastiveseg.events import Event, Log, Progress
+from contrastiveseg.events import Event, Progress
 from contrastiveseg.results import Failure, SegmentResult
 
 from ..mrml.parameters import Parameters
@@ -23,7 +23,7 @@ from ..workflows.segment_queue import SegmentQueue
 from ..workflows.segment_results import SegmentResults, made_on_another, next_output, summary
 from ..workflows.segmenting import Segmenting
 from ..workflows.session import Session
-from ..workflows.task import Step, Task
+from ..workflows.task import Step, Task, do_all
 from .correct_button import CorrectButton
 from .dicom_button import DicomButton
 from .job_section import JobSection, JobWidgets
@@ -217,9 +217,8 @@ class SegmentSection(JobSection):
         self._refresh_timer.blockSignals(True)
 
     def _on_event(self, event: Event) -> None:
-        if isinstance(event, Log):
-            self.session.log(event.text)
-        elif isinstance(event, Progress) and self._current is not None:
+        self.session.log_event(event)
+        if isinstance(event, Progress) and self._current is not None:
             self._take(self._current.finished()[:1])
 
     def _on_result(self, result: SegmentResult) -> None:
@@ -276,8 +275,7 @@ class SegmentSection(JobSection):
 
     def _take(self, finished: Sequence[Step]) -> None:
         try:
-            for _text, take in finished:
-                take()
+            do_all(finished)
         except InputError as problem:
             self.session.report(problem)
 

@@ -16,7 +16,6 @@ from slicer.i18n import tr as _
 from contrastiveseg.checkpoints.card import Card
 from contrastiveseg.descriptions import QualityJob, SegmentJob
 from contrastiveseg.errors import InputError
-from contrastiveseg.events import Event
 from contrastiveseg.results import Failure, QualityCase, QualityResult, SegmentResult
 
 from ..mrml import scene, sequences
@@ -58,15 +57,14 @@ class BatchCallbacks:
     """What a section wants to know of a batch.
 
     Attributes:
-        on_begin: called when its turn has come.
         on_done: called with the target, the number of label maps and what failed.
-        on_problem, on_event: as of :meth:`.Task.start`.
+        on_problem: as of :meth:`.Task.start`.
+        on_begin: called when its turn has come.
     """
 
-    on_begin: Callable[[], None]
     on_done: Callable[[str, int, tuple[Failure, ...]], None]
     on_problem: Callable[[Exception | str, bool], None]
-    on_event: Callable[[Event], None]
+    on_begin: Callable[[], None] = lambda: None
 
 
 def folder_batch(job: SegmentJob, card: Card) -> Batch:
@@ -146,7 +144,7 @@ class Batches:
     def start(self, batch: Batch, callbacks: BatchCallbacks) -> Entry:
         """Put ``batch`` into the queue; returns its entry there."""
         title = _("Segment {source}").format(source=Path(batch.source).name)
-        entry = Entry(title, _nothing, self.task.cancel, batch.close)
+        entry = Entry(title, cancel=self.task.cancel, drop=batch.close)
 
         def failed(problem: Exception | str, cancelled: bool) -> None:
             batch.close()
@@ -179,7 +177,7 @@ class Batches:
 
         def begin() -> None:
             callbacks.on_begin()
-            self.task.start(batch.steps, batch.job, segmented, failed, callbacks.on_event, batch.computer)
+            self.task.start(batch.steps, batch.job, segmented, failed, self._session.log_event, batch.computer)
 
         entry.begin = begin
         self._session.queue.add(entry)
@@ -194,7 +192,3 @@ def _take_frame(results: Any, sequence: Callable[[], Any], index: int, path: Pat
     made = sequences.add_segmentation(results, sequence(), index, path, card.labels)
     # What a checkpoint made is not learned from by itself. The node that shows the frames takes it from each.
     made.SetAttribute(PREDICTED, checkpoint)
-
-
-def _nothing() -> None:
-    """For an entry that is not in the queue yet."""

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 from slicer.i18n import tr as _
 
+from ..first_few import first_few
 from . import case_channels
 from .cases import Case
 from .conversion import to_convert
-
-#: More of them than these are only hinted at.
-_MOST_NAMED = 3
 
 
 def label_maps_hint() -> str:
@@ -20,7 +18,7 @@ def label_maps_hint() -> str:
     if not names:
         return ""
     text = _("Not used: label map {names}. To learn from it, convert it to a segmentation.")
-    return text.format(names=", ".join(names[:_MOST_NAMED]) + (" …" if len(names) > _MOST_NAMED else ""))
+    return text.format(names=first_few(names))
 
 
 def channel_problems(cases: Sequence[Case], channels: Sequence[str]) -> str:
@@ -30,5 +28,5 @@ def channel_problems(cases: Sequence[Case], channels: Sequence[str]) -> str:
     problems = [text for text in problems if text]
     if not problems:
         return ""
-    shown = " ".join(problems[:_MOST_NAMED]) + (" …" if len(problems) > _MOST_NAMED else "")
-    return shown + " " + _("Click its row and choose its volumes below the table, or give it the role Ignore.")
+    todo = _("Click its row and choose its volumes below the table, or give it the role Ignore.")
+    return first_few(problems, between=" ") + " " + todo

@@ -12,12 +12,10 @@ from typing import Literal
 from slicer.i18n import tr as _
 
 from contrastiveseg.checkpoints.card import Card
-from contrastiveseg.checkpoints.header import digest, read_card
+from contrastiveseg.checkpoints.header import SUFFIX, digest, read_card
 from contrastiveseg.checkpoints.starters import default_first
 from contrastiveseg.errors import InputError
 from contrastiveseg.files import replacing
-
-SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import shutil
 import statistics
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
 from contrastiveseg.checkpoints.card import Card
 from contrastiveseg.descriptions import EvaluateJob, Job, SegmentJob
-from contrastiveseg.errors import InputError
 from contrastiveseg.results import EvaluateResult
 
 from ..mrml import scene
@@ -24,7 +20,7 @@ from .cases import Case, Structure, segment_values
 from .pairing import same_name
 from .session import Session
 from .task import Step, Task
-from .training_files import case_names, write_volumes
+from .training_files import case_names, labels_step, write_volumes
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ class CorrectionScores:
         """
         self._on_done = on_done
         self._names = {name: identifier for identifier, name in case_names(cases).items()}
-        self._folder = Path(tempfile.mkdtemp(prefix="corrections-", dir=self._session.folder()))
+        self._folder = self._session.new_folder("corrections-")
         steps, files = write_volumes(cases, self._folder / "images")
         names, references = case_names(cases), self._folder / "references"
         references.mkdir()
@@ -80,9 +76,7 @@ class CorrectionScores:
             values = segment_values(learned, card.labels, case.segmentation_id)
             self._taught[case.volume_id] = set(values.values())
             path = references / (names[case.volume_id] + scene.FILE_ENDING)
-            steps.append(
-                (_("Writing the labels of {name}").format(name=case.name), partial(_write, case, values, path))
-            )
+            steps.append(labels_step(case, values, path))
         given = tuple(file for case in cases for file in files[case.volume_id])
         self._jobs, self._results = [], []
         for number, checkpoint in enumerate(checkpoints):
@@ -119,13 +113,6 @@ class CorrectionScores:
         if not cancelled:
             self._session.log(_("The corrected volumes were not scored: {problem}").format(problem=problem))
             self._on_done([])
-
-
-def _write(case: Case, values: Mapping[str, int], path: Path) -> None:
-    segmentation, volume = (slicer.mrmlScene.GetNodeByID(i) for i in (case.segmentation_id, case.volume_id))
-    if segmentation is None or volume is None:
-        raise InputError(_("{name} or its segmentation is no longer in the scene.").format(name=case.name))
-    scene.write_labels(segmentation, volume, values, path)
 
 
 def _dice(result: EvaluateResult, names: Mapping[str, str], taught: Mapping[str, set[int]]) -> dict[str, float]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
+from contrastiveseg.checkpoints.header import SUFFIX
 from contrastiveseg.checkpoints.model_catalog import ENDING, read_catalog
 from contrastiveseg.descriptions import ModelsJob
 from contrastiveseg.errors import InputError
-from contrastiveseg.events import Event, Log
 from contrastiveseg.results import CatalogModel, ModelsResult
 
 from .queue import Entry
@@ -64,13 +64,13 @@ def question(model: CatalogModel) -> str:
 def download(session: Session, offer: Offer) -> None:
     """Put the download into the queue of the second process; the checkpoint is chosen when it is there."""
     model = offer.model
-    target = session.catalog.models / f"{model.name}.safetensors"
+    target = session.catalog.models / f"{model.name}{SUFFIX}"
     if any(entry.output == target for entry in session.queue.entries if entry.state in ("waiting", "running")):
         session.report(_("{name} is in the queue already: see the section Jobs.").format(name=model.name))
         return
     job = ModelsJob(download=model.name, catalog=(str(offer.catalog),), output=str(target))
     task = Task(session.trainer)
-    entry = Entry(_("Download {name}").format(name=model.name), _nothing, task.cancel, _nothing, target)
+    entry = Entry(_("Download {name}").format(name=model.name), cancel=task.cancel, output=target)
 
     def end(state: str) -> None:
         session.queue.end(entry, state)
@@ -87,14 +87,6 @@ def download(session: Session, offer: Offer) -> None:
         else:
             session.report(problem)
 
-    def on_event(event: Event) -> None:
-        if isinstance(event, Log):
-            session.log(event.text)
-
     task.status.connect(session.log)
-    entry.begin = partial(task.start, [], job, done, failed, on_event)
+    entry.begin = partial(task.start, [], job, done, failed, session.log_event)
     session.queue.add(entry)
-
-
-def _nothing() -> None:
-    """For what an entry does not need."""

@@ -9,20 +9,21 @@ from typing import Protocol
 from slicer.i18n import tr as _
 
 from contrastiveseg.checkpoints.bundle_files import holds_bundle
+from contrastiveseg.checkpoints.header import SUFFIX
 from contrastiveseg.checkpoints.licensing import note_license
 from contrastiveseg.checkpoints.nnunet_files import holds_model
 from contrastiveseg.descriptions import ImportJob
 from contrastiveseg.errors import ContrastiveSegError
-from contrastiveseg.events import Error, Event, Log, Result
+from contrastiveseg.events import Error, Event, Result
 
 from ..engine.client import EngineClient
-from .catalog import SUFFIX
 
 
 class Asker(Protocol):
     """What an import needs of the session."""
 
     def log(self, text: str) -> None: ...
+    def log_event(self, event: Event) -> None: ...
     def report(self, problem: Exception | str) -> None: ...
     def ask(self, question: str) -> str: ...
     def refresh_catalog(self, select: Path | None = None) -> None: ...
@@ -46,9 +47,8 @@ def import_model(path: Path, target: Path, worker: EngineClient, session: Asker)
     """
 
     def on_event(event: Event) -> None:
-        if isinstance(event, Log):
-            session.log(event.text)
-        elif isinstance(event, Error):
+        session.log_event(event)
+        if isinstance(event, Error):
             session.report(event.what)
         elif isinstance(event, Result):
             if not event.value.license:

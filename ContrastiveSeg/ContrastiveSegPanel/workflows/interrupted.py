@@ -16,13 +16,14 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
+from contrastiveseg.checkpoints.header import SUFFIX
 from contrastiveseg.claims import is_locked, lock_path
 from contrastiveseg.descriptions import JOBS, FinetuneJob, PretrainJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.files import leftovers, write_text
 from contrastiveseg.serialization import from_json, to_json
+from contrastiveseg.training.beside import comparison_folder, resume_path
 
-from .catalog import SUFFIX
 from .computers import Computer
 
 TrainingJob = PretrainJob | FinetuneJob
@@ -77,7 +78,7 @@ def interrupted(models: Path, alive: Collection[Path]) -> list[Interrupted]:
     for folder in sorted(models.glob(f"*{SUFFIX}{_ENDING}")) if models.is_dir() else []:
         output = folder.with_name(folder.name.removesuffix(_ENDING))
         job, computer = _saved_job(folder)
-        learned = resume_file(output).is_file()
+        learned = resume_path(output).is_file()
         if output in alive or job is None or _claimed(output):
             continue
         if output.is_file() and not learned and computer is None:
@@ -96,16 +97,6 @@ def title(job: TrainingJob, output: Path, computer: Computer | None = None) -> s
     return f"{kind} {output.stem} ({job.method}, {budget}{where})"
 
 
-def resume_file(output: Path) -> Path:
-    """What the engine writes to go on from."""
-    return output.with_name(output.name + ".resume")
-
-
-def _comparison_folder(output: Path) -> Path:
-    """Where the engine keeps the checkpoints of a comparison of starts until its end."""
-    return output.with_name(output.name + ".compare")
-
-
 def remove_files(output: Path, folder: Path, keep: bool = False) -> None:
     """Remove all but the checkpoint: volumes written for it, their preprocessed copies, what was half-written, and the
     files to resume from.
@@ -113,13 +104,13 @@ def remove_files(output: Path, folder: Path, keep: bool = False) -> None:
     Args:
         keep: leave what going on needs, if there is something to go on from.
     """
-    going_on = keep and resume_file(output).is_file()
+    going_on = keep and resume_path(output).is_file()
     for path in (*leftovers(output), *(() if going_on else output.parent.glob(f"{glob.escape(output.name)}.*"))):
         with contextlib.suppress(OSError):
             path.unlink()
     if not going_on:
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(_comparison_folder(output), ignore_errors=True)
+        shutil.rmtree(comparison_folder(output), ignore_errors=True)
 
 
 def _claimed(output: Path) -> bool:

@@ -12,12 +12,13 @@ from slicer.i18n import tr as _
 
 from contrastiveseg.descriptions import LabeledPart
 
+from ..first_few import first_few
 from ..mrml.painting import Painting, layer_state, painting_of
 from ..mrml.segments import Segment, segments_of
 from ..signal import Signal
 from .cases import Case
 from .pairing import PREDICTED
-from .task import Step, Steps
+from .task import Step, Steps, do_all
 
 PARTS: tuple[LabeledPart, ...] = get_args(LabeledPart)
 #: Attribute of a segmentation: the part of its volume that is labeled, as the user says; a word of PARTS, or _REGION.
@@ -72,8 +73,7 @@ class LabeledParts:
     def finish(self, cases: Sequence[Case]) -> None:
         """Look at once at what is still to be looked at."""
         self._steps.stop()
-        for _words, do in self._to_look_at(cases):
-            do()
+        do_all(self._to_look_at(cases))
 
     def stop(self) -> None:
         """Look no more, and forget: the scene closes, or the panel does."""
@@ -144,7 +144,7 @@ def guesses_hint(parts: Iterable[tuple[Case, LabeledPartOfCase]]) -> str:
     guessed = [(case, labeled) for case, labeled in parts if labeled.guessed and labeled.part != "all"]
     if not guessed:
         return ""
-    names = ", ".join(case.name for case, _labeled in guessed[:3]) + (" …" if len(guessed) > 3 else "")
+    names = first_few([case.name for case, _labeled in guessed])
     text = _("Not all of {names} seems to be labeled ({why}) The rest is left out; the column Labeled changes that.")
     return text.format(names=names, why=guessed[0][1].why)
 

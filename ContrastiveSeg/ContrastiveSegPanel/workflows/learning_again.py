@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from contrastiveseg.checkpoints.learned_cases import learned_from_others
 
+from ..first_few import first_few
 from .cases import TRAIN, Case, Structure
 from .catalog import Entry
 from .labeled_parts import is_background
@@ -42,14 +43,10 @@ def what_is_missing(entry: Entry, cases: Sequence[Case], structures: Sequence[St
     gone = learned_from_others(entry.card, case_names(taught).values())
     if gone:
         text = _("{name} has also learned from {cases}, which this scene does not teach; that may fade.")
-        sentences.append(text.format(name=entry.name, cases=_first(gone)))
+        sentences.append(text.format(name=entry.name, cases=first_few(gone, _MOST_NAMED)))
     learned = {same_name(s.learn_as) for s in structures if s.learn and not is_background(s.learn_as)}
     lost = [label.name for label in entry.card.labels if same_name(label.name) not in learned]
     if lost:
         text = _("No case teaches {labels} any more: the new checkpoint will not know it.")
-        sentences.append(text.format(labels=_first(lost)))
+        sentences.append(text.format(labels=first_few(lost, _MOST_NAMED)))
     return sentences
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MOST_NAMED]) + (" …" if len(names) > _MOST_NAMED else "")

@@ -29,7 +29,7 @@ def same_name(name: str) -> str:
 
 def volume_of(segmentation: Any) -> Any:
     """The volume a segmentation was made on: the one it names, else the one it pairs with; or None."""
-    volumes = [volume for volume in scalar_volumes() if volume.GetImageData()]
+    volumes = filled_volumes()
     identifier = _named_volume(segmentation, volumes)
     return next((volume for volume in volumes if volume.GetID() == identifier), None)
 
@@ -49,6 +49,11 @@ def scalar_volumes() -> list[Any]:
     # Exactly this class: label maps, vector and diffusion volumes inherit from it.
     nodes = [v for v in _nodes("vtkMRMLScalarVolumeNode") if v.GetClassName() == "vtkMRMLScalarVolumeNode"]
     return [v for v in nodes if v.GetNodeReference(MAP_OF) is None]
+
+
+def filled_volumes() -> list[Any]:
+    """Those of :func:`scalar_volumes` with voxels."""
+    return [volume for volume in scalar_volumes() if volume.GetImageData()]
 
 
 def uncertainty_map_of(volume: Any) -> Any:

@@ -25,7 +25,7 @@ from ..mrml.undo import Change
 from . import case_channels
 from .display import show_case
 from .labeled_parts import is_background
-from .pairing import PREDICTED, scalar_volumes, segmentations, volume_of
+from .pairing import PREDICTED, filled_volumes, segmentations, volume_of
 from .task import Step
 
 #: Node reference of a preview to the segmentation whose strokes it spreads.
@@ -246,7 +246,7 @@ def channels_painted_on(card: Card, segmentation: Any) -> list[Any]:
     volume, names = volume_painted_on(segmentation), case_channels.channel_names(card, "")
     if len(names) < 2:
         return [volume]
-    cases = case_channels.grouped([v for v in scalar_volumes() if v.GetImageData()], names)
+    cases = case_channels.grouped(filled_volumes(), names)
     return next((list(channels) for channels in cases if volume in channels), [None] * len(names))
 
 

@@ -13,6 +13,10 @@ from ..timer import single_shot
 _REMEMBERED = 20
 
 
+def _nothing() -> None:
+    """For what need not be done."""
+
+
 @dataclass(eq=False)
 class Entry:
     """A job in the queue.
@@ -27,9 +31,9 @@ class Entry:
     """
 
     title: str
-    begin: Callable[[], None]
-    cancel: Callable[[], None]
-    drop: Callable[[], None]
+    begin: Callable[[], None] = _nothing
+    cancel: Callable[[], None] = _nothing
+    drop: Callable[[], None] = _nothing
     output: Path | None = None
     ready: bool = True
     state: str = "waiting"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from ..mrml.grids import grid_of
 from ..mrml.segments import segments_of
 from .cases import TRAIN, UNLABELED, Case
 from .task import Step
-from .training_files import case_names, write_volumes
+from .training_files import case_names, labels_step, write_volumes
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,8 @@ def rank_files(cases: Sequence[Case], in_slices: Callable[[Case], bool], folder:
         if case.role == TRAIN:
             # So that other slices are named than those.
             path = folder / f"{names[case.volume_id]}-labels{scene.FILE_ENDING}"
-            write = partial(_write_painted, case.segmentation_id or "", case.volume_id, path)
-            steps.append((_("Writing the labels of {name}").format(name=case.name), write))
+            segments = segments_of(slicer.mrmlScene.GetNodeByID(case.segmentation_id))
+            steps.append(labels_step(case, {segment.id: 1 for segment in segments}, path))
             entry |= {"label": str(path), "labeled_part": "slices"}
         entries.append(entry)
     listed = folder / "volumes.json"
@@ -93,8 +92,3 @@ def slice_places(ranked: RankedCase, volume: Any) -> list[SlicePlace]:
     few = [(*voxel[:axis], float(i), *voxel[axis + 1 :]) for i in ranked.slices]
     places = [SlicePlace(direction, index, ranked.world)]
     return places + [SlicePlace(direction, i, geometry.position(v)) for i, v in zip(ranked.slices, few, strict=True)]
-
-
-def _write_painted(segmentation_id: str, volume_id: str, path: Path) -> None:
-    node, volume = slicer.mrmlScene.GetNodeByID(segmentation_id), slicer.mrmlScene.GetNodeByID(volume_id)
-    scene.write_labels(node, volume, {segment.id: 1 for segment in segments_of(node)}, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ from .comparison import compare
 from .pairing import volume_of
 from .segmenting import Options, Segmenting
 from .session import Session
+from .task import do_all
 from .training_files import training_files
 
 OnEvent = Callable[[Event], None]
@@ -46,11 +46,9 @@ def segment(
         scene.check_takes_labels(segmentation, volumes[0])
     work = Segmenting(checkpoint, read_card(checkpoint), [volumes], options, segmentation, session.folder())
     try:
-        for _words, do in work.steps():
-            do()
+        do_all(work.steps())
         run_blocking(session.worker, work.job(), on_event)
-        for _words, take in work.finished():
-            take()
+        do_all(work.finished())
     finally:
         work.close()
     for text in work.diverted:
@@ -83,8 +81,7 @@ def fine_tune(
             output=str(output),
             **{**files.fields, **fields},
         )
-        for _words, do in files.steps:
-            do()
+        do_all(files.steps)
         return to_json(run_blocking(session.worker, job, on_event))
 
 
@@ -96,8 +93,7 @@ def evaluate(session: Session, segmentation: Any, reference: Any, volume: Any) -
         raise InputError(_("Neither segmentation says which volume it was made on. Name the volume to compare on."))
     with _folder(session) as folder:
         comparison = compare(segmentation, reference, volume, folder)
-        for _words, do in comparison.steps:
-            do()
+        do_all(comparison.steps)
         result = run_blocking(session.worker, comparison.job)
     return {comparison.names[row.label]: _scores(row) for row in result.rows}
 
@@ -122,7 +118,7 @@ def _case(volume: Any, segmentation: Any, role: str) -> Case:
 
 @contextmanager
 def _folder(session: Session) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="script-", dir=session.folder()))
+    folder = session.new_folder("script-")
     try:
         yield folder
     finally:

@@ -9,7 +9,6 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from contrastiveseg.errors import InputError
-from contrastiveseg.events import Event, Log
 from contrastiveseg.results import Failure, QualityCase
 
 from .batches import Batch, BatchCallbacks, Batches
@@ -53,7 +52,7 @@ class SegmentQueue:
             chosen(),
             work.volume_names,
         )
-        callbacks = BatchCallbacks(_nothing, partial(self._done, work), partial(self._failed, work), self._on_event)
+        callbacks = BatchCallbacks(partial(self._done, work), partial(self._failed, work))
         self._entries[work] = self._batches.start(batch, callbacks)
 
     def cancel(self) -> None:
@@ -84,11 +83,3 @@ class SegmentQueue:
         if work.as_made and not closed:
             self._on_done(work, ())
         self._on_problem(problem, cancelled or closed)
-
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, Log):
-            self._session.log(event.text)
-
-
-def _nothing() -> None:
-    """What the queue begins is shown in the section Jobs."""

@@ -23,7 +23,7 @@ from ..mrml.region import region_in
 from ..mrml.undo import State, states
 from .cases import IGNORE, TRAIN, VALIDATION
 from .display import hide_elsewhere
-from .pairing import MAP_OF, PREDICTED, ROLE, TERMS, segmentation_of
+from .pairing import MAP_OF, PREDICTED, ROLE, TERMS, filled_volumes, segmentation_of
 from .scene_changes import SceneChanges
 from .task import Step
 
@@ -275,15 +275,8 @@ def region_of(roi: Any, volumes: Sequence[Any]) -> Roi | None:
 
 def volumes_in_scene() -> list[Any]:
     """The scalar volumes that may be segmented: no label maps, colors or uncertainty maps, none without voxels."""
-    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    return [
-        v
-        for v in nodes
-        if v.GetClassName() == "vtkMRMLScalarVolumeNode"
-        and v.GetImageData() is not None
-        and not v.GetHideFromEditors()
-        and v.GetAttribute(ROLE) != IGNORE
-    ]
+    # A map whose volume is gone is known by its role.
+    return [volume for volume in filled_volumes() if volume.GetAttribute(ROLE) != IGNORE]
 
 
 def _free_name(name: str) -> str:

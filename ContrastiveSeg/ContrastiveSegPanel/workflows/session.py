@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
+from contrastiveseg.checkpoints.header import SUFFIX
 from contrastiveseg.checkpoints.starters import FOLDER
 from contrastiveseg.errors import ContrastiveSegError
+from contrastiveseg.events import Event, Log
 
 from .. import settings
 from ..engine.requirements import missing
 from ..plain_text import plain_tip
 from ..question import answered, confirmed
 from ..signal import Signal
-from .catalog import SUFFIX, Catalog, Entry
+from .catalog import Catalog, Entry
 from .importing import import_model, model_name
 from .queue import Queue
 
@@ -166,9 +168,18 @@ class Session:
             self._folder = Path(tempfile.mkdtemp(prefix="ContrastiveSeg-", dir=slicer.app.temporaryPath))
         return self._folder
 
+    def new_folder(self, prefix: str) -> Path:
+        """A new folder in :meth:`folder`, for the files of one job."""
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=self.folder()))
+
     def log(self, text: str) -> None:
         """A line for the panel's log."""
         self.log_line.emit(text)
+
+    def log_event(self, event: Event) -> None:
+        """What a job says in a line for the log; its other events are none."""
+        if isinstance(event, Log):
+            self.log(event.text)
 
     def report(self, problem: Exception | str) -> None:
         """Show an error to the user; what is no mistake of theirs also goes to Slicer's log with its trace."""

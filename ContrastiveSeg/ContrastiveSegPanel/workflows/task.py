@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 #: What is done, in words for the user, and the function that does it.
 Step = tuple[str, Callable[[], None]]
+
+
+def do_all(steps: Iterable[Step]) -> None:
+    """Do ``steps`` at once, where nobody waits for Slicer's windows, or few are left."""
+    for _text, do in steps:
+        do()
 
 
 class Steps:
@@ -136,14 +142,17 @@ class Task:
             text = _("Stopped.") if cancelled else _("Failed.")
             self._end(text, lambda: self._on_problem(event.what, cancelled))
         elif self.state == "running":
-            if isinstance(event, StageStarted):
-                self._stage = stage_words(event)
-                self._show(0, 0, self._stage)
-            elif isinstance(event, Progress):
-                left = event.seconds_left
-                text = f"{self._stage}, {time_left(left)}" if left is not None else self._stage
-                self._show(event.done, event.total, text)
+            self._show_event(event)
             self._on_event(event)
+
+    def _show_event(self, event: Event) -> None:
+        if isinstance(event, StageStarted):
+            self._stage = stage_words(event)
+            self._show(0, 0, self._stage)
+        elif isinstance(event, Progress):
+            left = event.seconds_left
+            text = f"{self._stage}, {time_left(left)}" if left is not None else self._stage
+            self._show(event.done, event.total, text)
 
     def _take_what_was_made(self, value: Any) -> None:
         def end(problem: Exception | None) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from contrastiveseg.events import Event, Log, Metric, Stage, StageStarted
+from contrastiveseg.events import Event, Metric, Stage, StageStarted
+from contrastiveseg.training.beside import resume_path
 
 from ..signal import Signal
 from .computers import Computer, chosen
-from .interrupted import Interrupted, TrainingJob, folder_of, remove_files, resume_file, save_job, title
+from .interrupted import Interrupted, TrainingJob, folder_of, remove_files, save_job, title
 from .queue import Entry
 from .session import Session
 from .task import Step, Steps, Task
@@ -168,7 +169,7 @@ class Training:
         gone_on: bool = False,
     ) -> None:
         queue = self.session.queue
-        entry = Entry(title(job, prepared.output, computer), _nothing, self.task.cancel, _nothing, prepared.output)
+        entry = Entry(title(job, prepared.output, computer), cancel=self.task.cancel, output=prepared.output)
         run = _Run(prepared, steps, job, callbacks, entry, Steps(), computer, gone_on)
         entry.begin, entry.drop = partial(self._begin, run), partial(self._drop, run)
         self._waiting.append(run)
@@ -208,15 +209,15 @@ class Training:
             self.loss.emit(event.step, event.value)
         elif isinstance(event, Metric) and event.name == "validation_dice":
             self.dice.emit(event.step, event.value)
-        elif isinstance(event, Log):
-            self.session.log(event.text)
+        else:
+            self.session.log_event(event)
 
     def _done(self, run: _Run, value: Any) -> None:
         self._end(run, "done", selects=run.selects)
         run.callbacks.on_result(value)
 
     def _failed(self, run: _Run, problem: Exception | str, cancelled: bool) -> None:
-        resume = resume_file(self.output)
+        resume = resume_path(self.output)
         # What another computer has begun may go on there, and be watched again.
         run.gone_on = run.gone_on or (run.computer is not None and not self.task.refused)
         # What a training had learned when it was cancelled may be worse than the chosen checkpoint, or not segment.
@@ -253,7 +254,3 @@ class Training:
             remove_files(run.prepared.output, run.prepared.folder, keep=state != "done")
         # Whether the training can be gone on with is known only now.
         self.session.training_changed.emit()
-
-
-def _nothing() -> None:
-    """For an entry that is not in the queue yet."""

@@ -96,16 +96,10 @@ def training_files(
     for case in labeled:
         steps += _volume_steps(case, folder / "images" / files[case.volume_id])
         path = folder / "labels" / files[case.volume_id]
-        write = partial(_write_labels, case, values[case.volume_id], path, log, regions[case.volume_id], not_labeled)
-        steps.append((_("Writing the labels of {name}").format(name=case.name), write))
+        outside = regions[case.volume_id], not_labeled
+        steps.append(labels_step(case, values[case.volume_id], path, log, outside))
     steps += [step for case in unlabeled for step in _volume_steps(case, folder / "unlabeled" / files[case.volume_id])]
-    # Beside the images, where the engine looks for it; the names of the labels are in their own table.
-    declared: dict[str, Any] = {"channel_names": dict(enumerate(channels))} if len(channels) > 1 else {}
-    if any(regions.values()):
-        declared["labels"] = {"background": 0, "ignore": not_labeled}
-    if declared:
-        declared = {"labels": {"background": 0}, **declared}
-        (folder / "dataset.json").write_text(json.dumps(declared), encoding="utf-8")
+    _declare(folder, channels, not_labeled if any(regions.values()) else None)
     (folder / "labels.json").write_text(json.dumps([to_json(label) for label in labels]), encoding="utf-8")
     entries = [
         _entry(
@@ -156,6 +150,23 @@ def write_volumes(cases: Sequence[Case], folder: Path) -> tuple[list[Step], dict
     return steps, {identifier: tuple(map(str, paths)) for identifier, paths in files.items()}
 
 
+def labels_step(
+    case: Case,
+    values: Mapping[str, int],
+    path: Path,
+    log: Callable[[str], None] = lambda text: None,
+    outside: tuple[str | None, int] = (None, 0),
+) -> Step:
+    """What writes the segments of ``case`` as a label map.
+
+    Args:
+        values: segment ID -> value in the label map. log: gets a sentence where segments hide each other.
+        outside: ID of a Markups ROI, None for no region, and the value that all voxels outside of it get.
+    """
+    words = _("Writing the labels of {name}").format(name=case.name)
+    return words, partial(_write_labels, case, values, path, log, *outside)
+
+
 def case_names(cases: Sequence[Case]) -> Mapping[str, str]:
     """Volume ID -> name of its files."""
     nodes = [slicer.mrmlScene.GetNodeByID(case.volume_id) for case in cases]
@@ -167,6 +178,19 @@ def _files(case: Case, path: Path) -> list[Path]:
     if not case.channel_ids:
         return [path]
     return [path.with_name(f"{path.stem}_{index:04d}{path.suffix}") for index in range(len(case.channel_ids))]
+
+
+def _declare(folder: Path, channels: Sequence[str], not_labeled: int | None) -> None:
+    """Write what the engine looks for beside the images: names of several channels, and the value of voxels that are
+    not labeled. The names of the labels are in their own table."""
+    if len(channels) < 2 and not_labeled is None:
+        return
+    declared: dict[str, Any] = {"labels": {"background": 0}}
+    if len(channels) > 1:
+        declared["channel_names"] = dict(enumerate(channels))
+    if not_labeled is not None:
+        declared["labels"]["ignore"] = not_labeled
+    (folder / "dataset.json").write_text(json.dumps(declared), encoding="utf-8")
 
 
 def _looked_for(labels: Sequence[Label], open_: CaseLabels | None) -> list[str] | None:
@@ -204,7 +228,6 @@ def _volume_steps(case: Case, path: Path) -> list[Step]:
 def _write_labels(
     case: Case, values: Mapping[str, int], path: Path, log: Callable[[str], None], region: str | None, not_labeled: int
 ) -> None:
-    """``region``: ID of an ROI outside of which all voxels get the value ``not_labeled``."""
     segmentation, outside = _node(case.segmentation_id, case), None
     if region is not None:
         roi = slicer.mrmlScene.GetNodeByID(region)

@@ -15,9 +15,8 @@ from ..errors import Cancelled, InputError
 from ..files import check_output
 from ..results import FinetuneResult, LeaveOneOut
 from ..volumes.content import content_digest
-from .comparison_progress import ComparisonProgress, Turn, comparison_path
-from .curve import metrics_path
-from .resume import resume_path
+from .beside import comparison_path, metrics_path, resume_path
+from .comparison_progress import ComparisonProgress, Turn
 from .run import Run
 from .setup import cache_folder
 from .start import Start, open_start

@@ -22,25 +22,16 @@ from ..files import replacing, write_text
 from ..results import FinetuneResult, StartsComparison
 from ..serialization import from_json, to_json
 from . import distributed
-from .curve import metrics_path, put_aside
+from .beside import comparison_folder, comparison_path, metrics_path, resume_path
+from .curve import put_aside
 from .held_out import mean_dice
-from .resume import DamagedResumeFile, resume_path
+from .resume import DamagedResumeFile
 from .run import Run
 from .start import Start
 from .start_scores import scored_cases
 
 #: The files that a comparison has in its folder; whatever else lies there stays.
 _OWN = re.compile(r"\.?\d+\.safetensors.*")
-
-
-def comparison_folder(output: Path) -> Path:
-    """Where a comparison that writes ``output`` keeps its checkpoints until its end."""
-    return output.with_name(output.name + ".compare")
-
-
-def comparison_path(output: Path) -> Path:
-    """The table of a comparison that wrote ``output``, as JSON."""
-    return output.with_name(output.name + ".starts.json")
 
 
 @dataclass(frozen=True)

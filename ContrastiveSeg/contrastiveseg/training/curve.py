@@ -10,12 +10,8 @@ from typing import TextIO
 
 from .. import events
 from ..files import replacing
+from .beside import metrics_path
 from .run import Run
-
-
-def metrics_path(output: Path) -> Path:
-    """The curve beside a checkpoint."""
-    return output.with_name(output.name + ".metrics.jsonl")
 
 
 def open_curve(run: Run, step: int, validated: int, main: bool) -> Curve:

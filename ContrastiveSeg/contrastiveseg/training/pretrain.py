@@ -29,7 +29,7 @@ from ..volumes.dataset_json import declared_channels
 from ..volumes.named_labels import with_common_values
 from ..volumes.partial_labels import with_named_labels
 from . import distributed
-from .curve import metrics_path
+from .beside import metrics_path
 from .loop import train
 from .run import Trained
 from .setup import (

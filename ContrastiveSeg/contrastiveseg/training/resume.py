@@ -46,11 +46,6 @@ class ResumeState:
     validated: int = 0
 
 
-def resume_path(output: Path) -> Path:
-    """The resume file beside a checkpoint."""
-    return output.with_name(output.name + ".resume")
-
-
 def save_resume_state(path: Path, state: ResumeState, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Write ``parts`` ("objective", "optimizer", "average", "best") and ``state`` by write-then-rename."""
     tensors = {

@@ -29,8 +29,8 @@ from ..planning.plan import Plan
 from ..serialization import to_json
 from ..volumes.dataset import CaseFiles, find_cases
 from . import distributed
-from .curve import metrics_path
-from .resume import check_fresh, check_resumable, resume_path
+from .beside import metrics_path, resume_path
+from .resume import check_fresh, check_resumable
 from .run import Budget, Run, Trained
 from .tensorboard import tensorboard
 

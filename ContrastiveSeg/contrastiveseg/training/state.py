@@ -10,8 +10,9 @@ from .. import events
 from ..errors import InputError
 from ..methods.method import Method, Optimization
 from . import distributed
+from .beside import resume_path
 from .optimizer import AveragedWeights, load_optimizer_tensors, make_optimizer, optimizer_tensors
-from .resume import DamagedResumeFile, ResumeState, load_resume_state, resume_path, save_resume_state
+from .resume import DamagedResumeFile, ResumeState, load_resume_state, save_resume_state
 from .run import Run
 
 

@@ -13,7 +13,7 @@ from ..errors import Cancelled
 from ..methods.method import Optimization, SegmentationMethod
 from ..results import FinetuneResult, LeaveOneOut
 from ..volumes.dataset import CaseFiles
-from .curve import metrics_path
+from .beside import metrics_path
 from .held_out import evaluate_held_out, leave_one_out
 from .label_checks import warn_of_labels_held_out
 from .run import Run
