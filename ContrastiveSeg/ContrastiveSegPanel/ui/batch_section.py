@@ -10,7 +10,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from contrastiveseg.descriptions import Pieces, SegmentJob
+from contrastiveseg.descriptions import SegmentJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.results import Failure
 
@@ -23,12 +23,13 @@ from ..workflows.segment_checks import checkpoint_obstacle
 from ..workflows.session import Session
 from ..workflows.task import duration
 from .device_box import chosen_device
+from .followed_box import index_of
 from .job_section import JobSection, job_widgets
 from .quality_table import QualityTable
 from .queue_button import QueueButton
+from .segment_options import PIECES
 
 _SOURCES = ("folder", "sequence")
-_PIECES: tuple[Pieces, ...] = ("auto", "all", "largest")
 
 
 class BatchSection(JobSection):
@@ -55,8 +56,7 @@ class BatchSection(JobSection):
     def set_parameters(self, parameters: Parameters) -> None:
         self._parameters = None
         self.ui.batchUncertaintyCheckBox.setChecked(parameters.batch_uncertainty)
-        source = parameters.batch_source
-        self.ui.batchSourceComboBox.setCurrentIndex(_SOURCES.index(source) if source in _SOURCES else 0)
+        self.ui.batchSourceComboBox.setCurrentIndex(index_of(_SOURCES, parameters.batch_source))
         self.ui.sequenceSelector.setCurrentNode(parameters.batch_sequence)
         super().set_parameters(parameters)
         self.show_state()
@@ -106,10 +106,10 @@ class BatchSection(JobSection):
         return ""
 
     def _sequence_obstacle(self) -> str:
-        entry, sequence = self.session.checkpoint, self.ui.sequenceSelector.currentNode()
+        card, sequence = self.session.card, self.ui.sequenceSelector.currentNode()
         if sequence is None:
             return _("Choose a sequence of volumes.")
-        if entry is not None and entry.card is not None and len(entry.card.plan.channels) > 1:
+        if card is not None and len(card.plan.channels) > 1:
             return _("This checkpoint takes several volumes a case, a sequence has one a frame.")
         try:
             frame_count(sequence)
@@ -140,7 +140,7 @@ class BatchSection(JobSection):
             SegmentJob,
             checkpoint=str(entry.path),
             mirror=parameters.mirror if parameters is not None else False,
-            pieces=next((known for known in _PIECES if known == pieces), "auto"),
+            pieces=PIECES[index_of(PIECES, pieces)],
             device=chosen_device(self.session),
         )
         if self._source == "folder":

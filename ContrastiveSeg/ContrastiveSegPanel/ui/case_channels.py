@@ -36,8 +36,7 @@ class CaseChannels:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the channels of every case."""
-        entry = self._session.checkpoint
-        return case_channels.channel_names(entry.card if entry is not None else None, self._ui.channelsLineEdit.text)
+        return case_channels.channel_names(self._session.card, self._ui.channelsLineEdit.text)
 
     def load(self, parameters: Parameters) -> None:
         """Show what the scene remembers."""
@@ -49,8 +48,7 @@ class CaseChannels:
 
     def show(self, rows: Sequence[Case]) -> None:
         """``rows``: the cases in the table."""
-        entry = self._session.checkpoint
-        asked = entry is None or entry.card is None or entry.card.plan.generic
+        asked = self._session.card is None or self._session.card.plan.generic
         for widget in (self._ui.channelsLabel, self._ui.channelsLineEdit):
             widget.setVisible(asked)
         self._rows = rows

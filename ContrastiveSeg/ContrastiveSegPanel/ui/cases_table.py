@@ -15,7 +15,9 @@ from ..workflows.cases import ROLES, UNLABELED, Case, Cases, Structure
 from ..workflows.labeled_parts import PARTS, LabeledParts, part_words
 from ..workflows.pairing import segmentations
 from .followed_box import follow, show_entry
+from .number_cell import number_cell
 from .short_names import told_apart
+from .silent import silent
 
 _VOLUME, _SEGMENTATION, _ROLE, _DICE, _LABELED = range(5)
 _NAME, _LEARN_AS, _COUNT = range(3)
@@ -69,10 +71,9 @@ class CasesTable:
             short = [names[0], *told_apart(names[1:])]
             for number in range(len(rows)):
                 box = self._table.cellWidget(number, _SEGMENTATION)
-                was = box.blockSignals(True)
-                box.clear()
-                box.addItems(short)
-                box.blockSignals(was)
+                with silent(box):
+                    box.clear()
+                    box.addItems(short)
                 for index, name in enumerate(names):
                     box.setItemData(index, plain_tip(name), qt.Qt.ToolTipRole)
         for number, (row, name) in enumerate(zip(rows, told_apart([row.name for row in rows]), strict=True)):
@@ -82,8 +83,8 @@ class CasesTable:
         self._shown = list(rows)
 
     def _add(self, number: int, row: Case) -> None:
-        for column in (_VOLUME, _DICE):
-            self._table.setItem(number, column, qt.QTableWidgetItem())
+        self._table.setItem(number, _VOLUME, qt.QTableWidgetItem())
+        self._table.setItem(number, _DICE, number_cell(""))
         segmentation = _combo_box(6)
         follow(segmentation, partial(self._choose_segmentation, row.volume_id))
         self._table.setCellWidget(number, _SEGMENTATION, segmentation)
@@ -106,9 +107,7 @@ class CasesTable:
         volume = self._table.item(number, _VOLUME)
         volume.setText(name)
         volume.setToolTip(plain_tip(row.name))
-        score = self._table.item(number, _DICE)
-        score.setText("" if dice is None else f"{dice:.3f}")
-        score.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
+        self._table.item(number, _DICE).setText("" if dice is None else f"{dice:.3f}")
         segmentation = self._table.cellWidget(number, _SEGMENTATION)
         show_entry(segmentation, self._ids.index(row.segmentation_id or ""))
         segmentation.setToolTip(plain_tip(self._names[segmentation.currentIndex]))
@@ -167,11 +166,10 @@ class StructuresTable:
         if list(structures) == self._shown and not self._stale:
             return
         self._shown, self._stale = list(structures), False
-        was = self._table.blockSignals(True)
-        self._table.setRowCount(len(structures))
-        for number, structure in enumerate(structures):
-            self._fill(number, structure)
-        self._table.blockSignals(was)
+        with silent(self._table):
+            self._table.setRowCount(len(structures))
+            for number, structure in enumerate(structures):
+                self._fill(number, structure)
 
     def _fill(self, number: int, structure: Structure) -> None:
         name = qt.QTableWidgetItem(structure.name)
@@ -180,9 +178,8 @@ class StructuresTable:
         swatch = qt.QPixmap(12, 12)
         swatch.fill(qt.QColor(*structure.color))
         name.setIcon(qt.QIcon(swatch))
-        count = qt.QTableWidgetItem(str(structure.cases))
+        count = number_cell(str(structure.cases))
         count.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-        count.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
         self._table.setItem(number, _NAME, name)
         self._table.setItem(number, _LEARN_AS, qt.QTableWidgetItem(structure.learn_as))
         self._table.setItem(number, _COUNT, count)

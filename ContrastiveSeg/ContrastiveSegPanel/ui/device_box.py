@@ -12,6 +12,7 @@ from .. import settings
 from ..timer import single_shot
 from ..workflows import computers
 from ..workflows.session import Session
+from .silent import silent
 
 
 def chosen_device(session: Session) -> str:
@@ -45,15 +46,14 @@ class DeviceBox:
         if chosen is not None:
             others.append((_("Forget {computer}").format(computer=chosen.title), partial(computers.forget, chosen)))
         self._others, self._choices = [do for _text, do in others], len(self._names) + len(known)
-        was = self._combo.blockSignals(True)
-        self._combo.clear()
-        for label in (_("Automatic"), *(device["label"] for device in devices), *(text for text, _do in others)):
-            self._combo.addItem(label)
-        if chosen is not None:
-            self._combo.setCurrentIndex(len(self._names) + known.index(chosen))
-        else:
-            self._combo.setCurrentIndex(self._names.index(chosen_device(self._session)))
-        self._combo.blockSignals(was)
+        with silent(self._combo):
+            self._combo.clear()
+            for label in (_("Automatic"), *(device["label"] for device in devices), *(text for text, _do in others)):
+                self._combo.addItem(label)
+            if chosen is not None:
+                self._combo.setCurrentIndex(len(self._names) + known.index(chosen))
+            else:
+                self._combo.setCurrentIndex(self._names.index(chosen_device(self._session)))
 
     def _on_index(self, index: int) -> None:
         """Another entry is shown, by the user or by a script."""

@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from ..plain_text import plain_label
 from ..timer import single_shot
 from .full_height import FullHeight
+from .silent import silent
 
 if TYPE_CHECKING:
     from .panel import Panel
@@ -112,9 +113,8 @@ class EffectOptions:
             mine.setToolTip(theirs.toolTip)
         self.preview.setVisible(not busy)
         self.cancel.setVisible(busy)
-        was = self.every_stroke.blockSignals(True)
-        self.every_stroke.setChecked(ui.followCheckBox.checked)
-        self.every_stroke.blockSignals(was)
+        with silent(self.every_stroke):
+            self.every_stroke.setChecked(ui.followCheckBox.checked)
         self.every_stroke.setToolTip(ui.followCheckBox.toolTip)
         entry = self._panel.session.checkpoint
         name = entry.name if entry is not None else _("none")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from .silent import silent
 
 
 def follow(box: Any, on_choice: Callable[[int], object]) -> None:
@@ -15,8 +17,12 @@ def follow(box: Any, on_choice: Callable[[int], object]) -> None:
     box.connect("currentIndexChanged(int)", on_choice)
 
 
+def index_of(words: Sequence[str], word: str) -> int:
+    """The place of ``word`` among the ``words`` of a box; the first, where a saved scene says another one."""
+    return words.index(word) if word in words else 0
+
+
 def show_entry(box: Any, index: int) -> None:
     """Let ``box`` show an entry that nobody has chosen now."""
-    was = box.blockSignals(True)
-    box.setCurrentIndex(index)
-    box.blockSignals(was)
+    with silent(box):
+        box.setCurrentIndex(index)

@@ -12,6 +12,7 @@ from ..workflows.interrupted import Interrupted, interrupted, remove_files, titl
 from ..workflows.queue import Entry
 from ..workflows.session import Session
 from .section import Section
+from .silent import silent
 
 _JOB, _STATE = range(2)
 
@@ -44,18 +45,17 @@ class JobsSection(Section):
         ended = [entry for entry in queue.entries if entry.state not in ("waiting", "running")]
         going = [entry for entry in queue.entries if entry not in ended]
         self._shown = [*going, *stopped, *reversed(ended)]
-        was = table.blockSignals(True)
-        table.setRowCount(len(self._shown))
-        for row, job in enumerate(self._shown):
-            for column, text in ((_JOB, _title(job)), (_STATE, _state(job))):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(plain_tip(text))
-                table.setItem(row, column, item)
-        if selected in self._shown:
-            table.selectRow(self._shown.index(selected))
-        else:
-            table.clearSelection()
-        table.blockSignals(was)
+        with silent(table):
+            table.setRowCount(len(self._shown))
+            for row, job in enumerate(self._shown):
+                for column, text in ((_JOB, _title(job)), (_STATE, _state(job))):
+                    item = qt.QTableWidgetItem(text)
+                    item.setToolTip(plain_tip(text))
+                    table.setItem(row, column, item)
+            if selected in self._shown:
+                table.selectRow(self._shown.index(selected))
+            else:
+                table.clearSelection()
         table.setVisible(bool(self._shown))
         self.ui.jobsHint.setVisible(not self._shown)
         self._show_buttons()

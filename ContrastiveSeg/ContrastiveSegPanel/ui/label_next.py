@@ -21,7 +21,9 @@ from ..workflows.ranking import SlicePlace, rank_files, slice_places, to_rank
 from ..workflows.session import Session
 from ..workflows.task import Steps, Task
 from .device_box import chosen_device
+from .followed_box import index_of
 from .job_section import JobSection, job_widgets
+from .number_cell import number_cell
 from .short_names import told_apart
 
 _VOLUME, _SCORE, _UNCERTAINTY, _NOVELTY, _SLICE = range(5)
@@ -52,8 +54,7 @@ class LabelNext(JobSection):
 
     def set_parameters(self, parameters: Parameters) -> None:
         self._parameters = None
-        direction = parameters.rank_direction
-        self.ui.directionComboBox.setCurrentIndex(_DIRECTIONS.index(direction) if direction in _DIRECTIONS else 0)
+        self.ui.directionComboBox.setCurrentIndex(index_of(_DIRECTIONS, parameters.rank_direction))
         self._parameters = parameters
 
     def _remember(self) -> None:
@@ -74,11 +75,8 @@ class LabelNext(JobSection):
         self.set_status("")
 
     def obstacle(self) -> str:
-        entry = self.session.checkpoint
-        if self.session.obstacle:
-            return self.session.obstacle
-        if entry is None or entry.card is None:
-            return _("Choose a checkpoint in the section Model.")
+        if general := self.session.card_obstacle:
+            return general
         rows = self._cases.rows()
         ranked = to_rank(rows, self._in_slices)
         if not ranked:
@@ -129,9 +127,7 @@ class LabelNext(JobSection):
             name.setToolTip(plain_tip(volume.GetName()))
             table.setItem(row, _VOLUME, name)
             for column, value in ((_SCORE, case.score), (_UNCERTAINTY, case.uncertainty), (_NOVELTY, case.novelty)):
-                item = qt.QTableWidgetItem("" if value is None else f"{value:.2f}")
-                item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
-                table.setItem(row, column, item)
+                table.setItem(row, column, number_cell("" if value is None else f"{value:.2f}"))
             places = slice_places(case, volume)
             table.setItem(row, _SLICE, qt.QTableWidgetItem(places[0].words))
             self._ranked.append((volume.GetID(), places))

@@ -9,6 +9,7 @@ import qt
 
 from ..plain_text import plain_tip
 from ..workflows.session import Session
+from .silent import silent
 
 
 class MethodsBox:
@@ -49,13 +50,12 @@ class MethodsBox:
     def fill(self) -> None:
         """Offer the methods the session knows now."""
         wanted = self._wanted or self.current
-        was = self._combo.blockSignals(True)
-        self._combo.clear()
-        for number, method in enumerate(self._methods):
-            self._combo.addItem(method["name"])
-            self._combo.setItemData(number, plain_tip(method["description"]), qt.Qt.ToolTipRole)
-        self._combo.setCurrentIndex(max(0, self._combo.findText(wanted)))
-        self._combo.blockSignals(was)
+        with silent(self._combo):
+            self._combo.clear()
+            for number, method in enumerate(self._methods):
+                self._combo.addItem(method["name"])
+                self._combo.setItemData(number, plain_tip(method["description"]), qt.Qt.ToolTipRole)
+            self._combo.setCurrentIndex(max(0, self._combo.findText(wanted)))
         self._show_description()
 
     @property

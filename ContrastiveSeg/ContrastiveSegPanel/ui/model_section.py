@@ -20,6 +20,7 @@ from ..workflows.catalog import Entry
 from ..workflows.downloading import Offer, download, offers, question
 from ..workflows.session import Session
 from .section import Section
+from .silent import silent
 
 #: More labels than these are counted only; the tool tip has them all.
 _MOST_LABELS = 24
@@ -72,19 +73,18 @@ class ModelSection(Section):
     def _fill(self) -> None:
         self._entries = self.session.catalog.entries()
         combo = self.ui.checkpointComboBox
-        was = combo.blockSignals(True)
-        combo.clear()
-        for entry in self._entries:
-            combo.addItem(_title(entry))
-            combo.setItemData(combo.count - 1, plain_tip(entry.problem or str(entry.path)), qt.Qt.ToolTipRole)
-        self._offers = offers(self.session)
-        for offer in self._offers:
-            size = offer.model.size / 10**6
-            combo.addItem(_("{name} (to download, {size:.1f} MB)").format(name=offer.model.name, size=size))
-            combo.setItemData(combo.count - 1, plain_tip(offer.model.purpose), qt.Qt.ToolTipRole)
-        combo.insertSeparator(combo.count)
-        combo.addItem(_("Browse…"))
-        combo.blockSignals(was)
+        with silent(combo):
+            combo.clear()
+            for entry in self._entries:
+                combo.addItem(_title(entry))
+                combo.setItemData(combo.count - 1, plain_tip(entry.problem or str(entry.path)), qt.Qt.ToolTipRole)
+            self._offers = offers(self.session)
+            for offer in self._offers:
+                size = offer.model.size / 10**6
+                combo.addItem(_("{name} (to download, {size:.1f} MB)").format(name=offer.model.name, size=size))
+                combo.setItemData(combo.count - 1, plain_tip(offer.model.purpose), qt.Qt.ToolTipRole)
+            combo.insertSeparator(combo.count)
+            combo.addItem(_("Browse…"))
         # Names differ at their ends: the list is as wide as they are, the panel is not.
         metrics = qt.QFontMetrics(combo.font)
         texts = [combo.itemText(index) for index in range(combo.count)]

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from contrastiveseg.parameters import Parameter
 
 from .followed_box import show_entry
+from .silent import silent
 
 #: What a spin box can hold.
 _LARGEST = 2**31 - 1
@@ -89,9 +90,8 @@ class _Check(Editor):
         self.widget.connect("toggled(bool)", on_edit)
 
     def show(self, value: Any) -> None:
-        was = self.widget.blockSignals(True)
-        self.widget.setChecked(bool(value))
-        self.widget.blockSignals(was)
+        with silent(self.widget):
+            self.widget.setChecked(bool(value))
 
     def read(self) -> Any:
         return self.widget.checked
@@ -105,9 +105,8 @@ class _Number(Editor):
         self.widget.connect("valueChanged(int)", on_edit)
 
     def show(self, value: Any) -> None:
-        was = self.widget.blockSignals(True)
-        self.widget.setValue(value)
-        self.widget.blockSignals(was)
+        with silent(self.widget):
+            self.widget.setValue(value)
 
     def read(self) -> Any:
         return self.widget.value
@@ -148,9 +147,8 @@ class _Text(Editor):
         else:
             text = value if self._parameter.kind == "text" else json.dumps(value)
         if self.widget.text != text:
-            was = self.widget.blockSignals(True)
-            self.widget.setText(text)
-            self.widget.blockSignals(was)
+            with silent(self.widget):
+                self.widget.setText(text)
 
     def read(self) -> Any:
         text = self.widget.text.strip()

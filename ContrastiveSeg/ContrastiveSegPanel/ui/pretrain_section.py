@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from slicer.i18n import tr as _
 
@@ -25,11 +25,12 @@ from ..workflows.task import Step, duration
 from ..workflows.training import Callbacks
 from ..workflows.training_files import write_volumes
 from .device_box import chosen_device
+from .followed_box import index_of
 from .training_section import TrainingSection, dated
 
 _MINUTES = (10, 60, 480)
 _SOURCES = ("folder", "scene")
-_SIZES: tuple[Size, ...] = ("auto", "tiny", "base", "large")
+_SIZES: tuple[Size, ...] = get_args(Size)
 
 
 class PreTrainSection(TrainingSection):
@@ -60,8 +61,8 @@ class PreTrainSection(TrainingSection):
         self._methods.show(parameters.pretrain_method)
         self._advanced.show(parameters.pretrain_advanced)
         self._budget.show(parameters.pretrain_budget)
-        self.ui.sourceComboBox.setCurrentIndex(_index(_SOURCES, parameters.pretrain_source))
-        self.ui.sizeComboBox.setCurrentIndex(_index(_SIZES, parameters.pretrain_size))
+        self.ui.sourceComboBox.setCurrentIndex(index_of(_SOURCES, parameters.pretrain_source))
+        self.ui.sizeComboBox.setCurrentIndex(index_of(_SIZES, parameters.pretrain_size))
         self._parameters = parameters
         self.show_state()
 
@@ -164,7 +165,3 @@ def resuming_command(job: PretrainJob) -> str:
     # The cache went with the files of this session.
     words = ["contrastiveseg", *command_line(replace(job, cache=None, resume=True))]
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
-
-
-def _index(words: tuple[str, ...], word: str) -> int:
-    return words.index(word) if word in words else 0

@@ -86,12 +86,8 @@ class PreviewSection(JobSection):
         return next((node for node in displayed_volumes() if node in volumes_in_scene()), None)
 
     def obstacle(self) -> str:
-        entry = self.session.checkpoint
-        if self.session.obstacle:
-            return self.session.obstacle
-        if entry is None or entry.card is None:
-            return _("Choose a checkpoint in the section Model.")
-        return obstacle(entry.card, self._strokes)
+        card = self.session.card
+        return self.session.card_obstacle or (obstacle(card, self._strokes) if card is not None else "")
 
     def show_state(self) -> None:
         super().show_state()

@@ -15,6 +15,7 @@ from .. import settings
 from ..plain_text import plain_tip
 from ..workflows.quality import Looked, forget
 from ..workflows.session import Session
+from .number_cell import number_cell
 from .save_dialog import file_to_write
 from .short_names import told_apart
 
@@ -50,11 +51,9 @@ class QualityTable:
             distance = "" if case.distance is None else f"{case.distance:.1f}"
             texts = (names[row], f"{case.doubt:.2f}", uncertainty, distance, "; ".join(case.reasons) or _measures(case))
             for column, text in enumerate(texts):
-                item = qt.QTableWidgetItem(text)
+                item = number_cell(text) if column in _NUMBERS else qt.QTableWidgetItem(text)
                 tips = {_CASE: (case.name, _measures(case)), _WHY: (case.name, text, _measures(case))}
                 item.setToolTip(plain_tip("\n".join(tips.get(column, (text,)))))
-                if column in _NUMBERS:
-                    item.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
                 ui.qualityTable.setItem(row, column, item)
         # Older checkpoints know no distance; the names need the room.
         ui.qualityTable.setColumnHidden(_DISTANCE, all(case.distance is None for case in cases))

@@ -13,6 +13,7 @@ from ..workflows.display import show_case
 from ..workflows.segmenting import volumes_in_scene
 from ..workflows.session import Session
 from .channels import Channels
+from .followed_box import index_of
 
 _KINDS = ("one", "several", "all")
 #: Row of the form in which the volume is chosen.
@@ -75,8 +76,7 @@ class SegmentInputs:
 
     def show_channels(self, session: Session) -> bool:
         """Offer a selector for each channel of the chosen checkpoint, where it has several; whether they are new."""
-        entry = session.checkpoint
-        channels = entry.card.plan.channels if entry is not None and entry.card is not None else ()
+        channels = session.card.plan.channels if session.card is not None else ()
         return self._channels.show([channel.name for channel in channels] if len(channels) > 1 else [])
 
     def show_widgets(self) -> None:
@@ -93,7 +93,7 @@ class SegmentInputs:
     def load(self, parameters: Parameters) -> None:
         """Show what the scene remembers."""
         ui = self._ui
-        ui.inputsComboBox.setCurrentIndex(_KINDS.index(parameters.inputs) if parameters.inputs in _KINDS else 0)
+        ui.inputsComboBox.setCurrentIndex(index_of(_KINDS, parameters.inputs))
         if parameters.input is not None:
             ui.inputSelector.setCurrentNode(parameters.input)
         else:

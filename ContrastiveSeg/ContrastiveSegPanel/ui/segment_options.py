@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from contrastiveseg.descriptions import Pieces
 
@@ -11,9 +11,10 @@ from ..mrml.parameters import Parameters
 from ..workflows.segmenting import Options
 from ..workflows.session import Session
 from .device_box import DeviceBox, chosen_device
+from .followed_box import index_of
 
 #: The words of ``SegmentJob``, in the order of the box.
-_PIECES: tuple[Pieces, ...] = ("auto", "all", "largest")
+PIECES: tuple[Pieces, ...] = get_args(Pieces)
 
 
 class SegmentOptions:
@@ -32,7 +33,7 @@ class SegmentOptions:
         """What is chosen now."""
         return Options(
             mirror=self._ui.mirrorCheckBox.checked,
-            pieces=_PIECES[self._ui.piecesComboBox.currentIndex],
+            pieces=PIECES[self._ui.piecesComboBox.currentIndex],
             uncertainty=self._ui.uncertaintyCheckBox.checked,
             device=chosen_device(self._session),
             roi=self._ui.roiSelector.currentNode(),
@@ -40,15 +41,14 @@ class SegmentOptions:
 
     def load(self, parameters: Parameters) -> None:
         """Show what the scene remembers."""
-        pieces = _PIECES.index(parameters.pieces) if parameters.pieces in _PIECES else 0
         self._ui.mirrorCheckBox.checked = parameters.mirror
-        self._ui.piecesComboBox.setCurrentIndex(pieces)
+        self._ui.piecesComboBox.setCurrentIndex(index_of(PIECES, parameters.pieces))
         self._ui.uncertaintyCheckBox.checked = parameters.uncertainty
         self._ui.roiSelector.setCurrentNode(parameters.roi)
 
     def store(self, parameters: Parameters) -> None:
         """Remember with the scene what is chosen."""
         parameters.mirror = self._ui.mirrorCheckBox.checked
-        parameters.pieces = _PIECES[self._ui.piecesComboBox.currentIndex]
+        parameters.pieces = PIECES[self._ui.piecesComboBox.currentIndex]
         parameters.uncertainty = self._ui.uncertaintyCheckBox.checked
         parameters.roi = self._ui.roiSelector.currentNode()

@@ -10,6 +10,7 @@ import qt
 
 from ..plain_text import plain_tip
 from ..workflows.session import Session
+from .silent import silent
 
 
 class StartChoice:
@@ -41,9 +42,8 @@ class StartChoice:
     def load(self, ticked: list[str]) -> None:
         """Tick what a scene remembers."""
         self._ticked = [name for name in ticked if isinstance(name, str)]
-        was = self._box.blockSignals(True)
-        self._box.setChecked(bool(self._ticked))
-        self._box.blockSignals(was)
+        with silent(self._box):
+            self._box.setChecked(bool(self._ticked))
         self._paths = []
         self.show()
 
@@ -59,15 +59,14 @@ class StartChoice:
         if [entry.path for entry in entries] == self._paths:
             return
         self._paths = [entry.path for entry in entries]
-        was = self._table.blockSignals(True)
-        self._table.setRowCount(len(entries))
-        for row, entry in enumerate(entries):
-            item = qt.QTableWidgetItem(entry.name)
-            item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
-            item.setCheckState(qt.Qt.Checked if entry.path.name in self._ticked else qt.Qt.Unchecked)
-            item.setToolTip(plain_tip(entry.name))
-            self._table.setItem(row, 0, item)
-        self._table.blockSignals(was)
+        with silent(self._table):
+            self._table.setRowCount(len(entries))
+            for row, entry in enumerate(entries):
+                item = qt.QTableWidgetItem(entry.name)
+                item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
+                item.setCheckState(qt.Qt.Checked if entry.path.name in self._ticked else qt.Qt.Unchecked)
+                item.setToolTip(plain_tip(entry.name))
+                self._table.setItem(row, 0, item)
 
     def _edited(self, row: int, column: int) -> None:
         name, checked = self._paths[row].name, self._table.item(row, column).checkState() == qt.Qt.Checked

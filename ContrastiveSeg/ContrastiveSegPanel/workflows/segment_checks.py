@@ -51,14 +51,14 @@ def checkpoint_obstacle(session: Session) -> str:
 
 def warnings(session: Session, cases: Sequence[Sequence[Any]]) -> list[str]:
     """What sets the volumes apart from those that the chosen checkpoint was trained on, as a few lines."""
-    entry = session.checkpoint
-    if entry is None or entry.card is None:
+    card = session.card
+    if card is None:
         return []
     lines = [
         warning
         for case in cases
         for channel, volume in enumerate(case)
-        for warning in compatibility.warnings(volume, entry.card, channel)
+        for warning in compatibility.warnings(volume, card, channel)
     ]
     if len(lines) > _MOST_WARNINGS:
         more = _("… and {count} more").format(count=len(lines) - _MOST_WARNINGS)

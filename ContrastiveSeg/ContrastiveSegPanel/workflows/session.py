@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
+from contrastiveseg.checkpoints.card import Card
 from contrastiveseg.checkpoints.header import SUFFIX
 from contrastiveseg.checkpoints.starters import FOLDER
 from contrastiveseg.errors import ContrastiveSegError
@@ -130,6 +131,18 @@ class Session:
     def obstacle(self) -> str:
         """Why nothing at all can be computed now, or ""."""
         return _("Install the missing Python packages first: see the top of the panel.") if self.missing else ""
+
+    @property
+    def card(self) -> Card | None:
+        """That of the chosen checkpoint; None where none is chosen, or it cannot be used."""
+        return self.checkpoint.card if self.checkpoint is not None else None
+
+    @property
+    def card_obstacle(self) -> str:
+        """Why nothing can be computed with any network of the chosen checkpoint, or ""."""
+        if self.obstacle or self.card is not None:
+            return self.obstacle
+        return _("Choose a checkpoint in the section Model.")
 
     def set_checkpoint(self, path: Path | None) -> None:
         """Choose the checkpoint at ``path``, one of the catalog's entries (None: no checkpoint)."""
