@@ -121,7 +121,7 @@ def test_a_volume_removed_after_ranking_is_told(drive):
 
 
 def test_why_nothing_can_be_ranked(drive):
-    assert "Unlabeled" in drive.ui.rankButton.toolTip
+    drive.wait_for(lambda: "Unlabeled" in drive.ui.rankButton.toolTip)
     add_volume("CT")
     drive.wait_for(lambda: drive.ui.rankButton.enabled)
     entry = drive.session.checkpoint
