@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -26,8 +25,8 @@ from ..networks.segmenter import Segmenter
 from ..volumes.reading import read_channels
 from ..volumes.volume import LabelMap, Volume, nonzero_box
 from .one_piece import without_islands
-from .region import VoxelBox, only_in, working_box
-from .restoring import restore, values_of_classes
+from .region import VoxelBox, working_box
+from .restoring import Restored, restore, values_of_classes
 from .sliding_window import OnTile, sliding_window
 from .tile_features import TileFeatures
 from .tile_memory import NotEnoughMemory, tiles_at_once, within_memory
@@ -275,36 +274,28 @@ class Predictor:
             logits = inside.new_zeros(len(inside), *image.shape[1:])
             logits[around] = inside
         with timings.of("restore"):
-            axes = self.preprocessor.axes(part.geometry)
-            shape = axes.apply(part.array).shape[1:]
-            thick = self.preprocessor.thick_axis(part.geometry, back=True)
-            restored = restore(logits, shape, probabilities, uncertainty, self.card.decision, thick)
-            classes = np.ascontiguousarray(axes.undo(restored.classes))
-            soft, unsure = (
-                None if array is None else np.ascontiguousarray(axes.undo(array))
-                for array in (restored.probabilities, restored.uncertainty)
-            )
+            restored = self._on_grid(logits, part, probabilities, uncertainty)
             for kept_box in filter(None, (box, body)):
-                # A part that was cut out goes back to its place; of a whole volume the rest becomes background.
-                put = only_in if part is volume else functools.partial(_in_place, shape=volume.array.shape[1:])
-                classes = put(kept_box, classes)
-                unsure = None if unsure is None else put(kept_box, unsure)
-                if soft is not None:
-                    soft = np.concatenate([put(kept_box, soft[:1], outside=1), put(kept_box, soft[1:])])
-            values = values_of_classes([label.value for label in self.card.labels])
-            predicted = values[classes]
-            kept = without_islands(predicted, pieces, self.card.one_piece)
-            # In Python's numbers: 255 + 1 is 0 in those of the label map.
-            counts = np.bincount(predicted[kept != predicted], minlength=int(values.max()) + 1)
-            apart = counts * volume.geometry.voxel_volume_ml
-            left_out = {label.name: float(apart[label.value]) for label in self.card.labels if apart[label.value]}
+                restored = restored.only_in(kept_box, volume.array.shape[1:], cut=part is not volume)
+            labels, left_out = self._labels(restored.classes, volume, pieces)
         distance = familiarity.distance(features.levels()) if familiarity else None
-        return Prediction(LabelMap(kept, volume.geometry, volume.name), soft, unsure, left_out, distance)
+        return Prediction(labels, restored.probabilities, restored.uncertainty, left_out, distance)
 
+    def _on_grid(self, logits: Tensor, volume: Volume, probabilities: bool, uncertainty: bool) -> Restored:
+        """What the logits of a prepared volume say, on the volume's own grid."""
+        axes = self.preprocessor.axes(volume.geometry)
+        shape = axes.apply(volume.array).shape[1:]
+        thick = self.preprocessor.thick_axis(volume.geometry, back=True)
+        restored = restore(logits, shape, probabilities, uncertainty, self.card.decision, thick)
+        return restored.each(lambda array: np.ascontiguousarray(axes.undo(array)))
 
-def _in_place(box: VoxelBox, array: np.ndarray, outside: float = 0, *, shape: tuple[int, ...]) -> np.ndarray:
-    """``array`` (..., z, y, x) of the part in ``box`` on the grid of ``shape``; elsewhere ``outside``."""
-    whole = np.full((*array.shape[:-3], *shape), outside, array.dtype)
-    z, y, x = box
-    whole[..., z, y, x] = array
-    return whole
+    def _labels(self, classes: np.ndarray, volume: Volume, pieces: Pieces) -> tuple[LabelMap, dict[str, float]]:
+        """The label map of class indices, without islands, and by the label's name the ml of those."""
+        values = values_of_classes([label.value for label in self.card.labels])
+        predicted = values[classes]
+        kept = without_islands(predicted, pieces, self.card.one_piece)
+        # In Python's numbers: 255 + 1 is 0 in those of the label map.
+        counts = np.bincount(predicted[kept != predicted], minlength=int(values.max()) + 1)
+        apart = counts * volume.geometry.voxel_volume_ml
+        left_out = {label.name: float(apart[label.value]) for label in self.card.labels if apart[label.value]}
+        return LabelMap(kept, volume.geometry, volume.name), left_out

@@ -54,8 +54,9 @@ def working_box(box: VoxelBox, geometry: Geometry, shape: Sequence[int], plan: P
     return widened[0], widened[1], widened[2]
 
 
-def only_in(box: VoxelBox, array: np.ndarray, outside: float = 0) -> np.ndarray:
-    """``array`` (..., z, y, x) with the value ``outside`` everywhere but in ``box``; a copy."""
-    kept, inside = np.full_like(array, outside), (..., *box)
-    kept[inside] = array[inside]
-    return kept
+def in_place(box: VoxelBox, array: np.ndarray, shape: tuple[int, ...], outside: float = 0) -> np.ndarray:
+    """``array`` (..., z, y, x) of the part in ``box`` on a grid of ``shape``, with the value ``outside`` elsewhere."""
+    whole = np.full((*array.shape[:-3], *shape), outside, array.dtype)
+    inside = (..., *box)
+    whole[inside] = array
+    return whole

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -12,17 +13,38 @@ from torch import Tensor
 from ..checkpoints.card import Decision
 from ..volumes.resample_nnunet import resample_logits
 from ..volumes.volume import label_type
+from .region import VoxelBox, in_place
 from .strongest import strongest_classes
 from .uncertainty import Entropy, entropy_of
+
+Change: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Restored:
-    """Class indices (z, y, x) uint8 on a volume's canonical grid, and on request softmax values there."""
+    """Class indices (z, y, x) uint8 on a grid; on request softmax values (classes, z, y, x) and uncertainty."""
 
     classes: np.ndarray
     probabilities: np.ndarray | None = None
     uncertainty: np.ndarray | None = None
+
+    def each(self, change: Change, soft: Change | None = None) -> Restored:
+        """With ``change`` applied to all, or ``soft`` to the probabilities."""
+        return Restored(
+            change(self.classes),
+            None if self.probabilities is None else (soft or change)(self.probabilities),
+            None if self.uncertainty is None else change(self.uncertainty),
+        )
+
+    def only_in(self, box: VoxelBox, shape: tuple[int, ...], cut: bool) -> Restored:
+        """What is in ``box``, which all of this is from where it was ``cut`` out, on a grid of ``shape`` (z, y, x);
+        elsewhere background for certain."""
+        inside = (..., *box)
+
+        def placed(array: np.ndarray, outside: float = 0) -> np.ndarray:
+            return in_place(box, array if cut else array[inside], shape, outside)
+
+        return self.each(placed, lambda soft: np.concatenate([placed(soft[:1], 1), placed(soft[1:])]))
 
 
 def values_of_classes(values: Sequence[int]) -> np.ndarray:
