@@ -89,7 +89,7 @@ def interrupted(models: Path, alive: Collection[Path]) -> list[Interrupted]:
     return found
 
 
-def title(job: TrainingJob, output: Path, computer: Computer | None = None) -> str:
+def title(job: TrainingJob, output: Path, computer: Computer | None) -> str:
     """What a training is, and which other computer does it, for the user."""
     kind = _("Fine-tune") if isinstance(job, FinetuneJob) else _("Pre-train")
     budget = _("{count} steps").format(count=job.steps) if job.steps else _("{count:g} min").format(count=job.minutes)

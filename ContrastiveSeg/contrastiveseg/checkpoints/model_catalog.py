@@ -34,7 +34,7 @@ class _Catalog:
     models: tuple[CatalogModel, ...]
 
 
-def catalog_models(catalogs: Iterable[Path] = ()) -> list[CatalogModel]:
+def catalog_models(catalogs: Iterable[Path]) -> list[CatalogModel]:
     """The models of the catalog that ships, without starters that are not there, and of other ``catalogs``.
 
     Raises:

@@ -17,7 +17,7 @@ class InstanceHead(nn.Sequential):
             signal: in our trials its loss stayed at that of equal embeddings for hundreds of steps.
     """
 
-    def __init__(self, in_channels: int, hidden: int, out_channels: int, standardize: bool = False) -> None:
+    def __init__(self, in_channels: int, hidden: int, out_channels: int, standardize: bool) -> None:
         super().__init__(nn.Linear(in_channels, hidden), nn.ReLU(), nn.Linear(hidden, out_channels))
         self.standardize = standardize
 
@@ -30,7 +30,7 @@ class InstanceHead(nn.Sequential):
         return super().forward(pooled)
 
 
-def pixel_head(dimensions: int, in_channels: int, out_channels: int, norm: Norm = "batch") -> nn.Sequential:
+def pixel_head(dimensions: int, in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:
     """One vector a cell: twice convolution of size 3, norm, LeakyReLU (MACL's pixproj, section 2).
 
     Maps (B, in_channels, [D,] H, W) to (B, out_channels, [D,] H, W). "instance" needs maps of two or more voxels.

@@ -21,7 +21,7 @@ def reduction(strides: Sequence[tuple[int, ...]], blocks: int) -> tuple[int, ...
     return tuple(prod(stride[axis] for stride in deepest) for axis in range(len(strides[0])))
 
 
-def decoder_blocks(patch: tuple[int, ...], strides: Sequence[tuple[int, ...]], wanted: int | None = None) -> int:
+def decoder_blocks(patch: tuple[int, ...], strides: Sequence[tuple[int, ...]], wanted: int | None) -> int:
     """N, the decoder blocks to pre-train: ``wanted``, or the most of 1 and 2 that ``patch`` allows (section 4).
 
     The patch shrunk by 1/s must be a multiple of the total stride and leave 2 voxels an axis at the bottleneck.

@@ -133,7 +133,7 @@ class MCSC(SemiSupervised):
         terms = {"loss": total, "supervised": supervised / 2, "pseudo": pseudo / 2}
         return terms | {"contrast_fine": contrast[0], "contrast_coarse": contrast[1]}
 
-    def supervised(self, logits: Tensor, labels: Tensor, missing: Tensor | None = None) -> Tensor:
+    def supervised(self, logits: Tensor, labels: Tensor, missing: Tensor | None) -> Tensor:
         """The mean of Dice loss and cross-entropy (section 2.1), over the labeled voxels."""
         dice = squared_dice(logits, labels, missing=missing)
         return (dice + cross_entropy(logits, labels, self.watch.weights, missing)) / 2

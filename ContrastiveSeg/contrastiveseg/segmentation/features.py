@@ -92,11 +92,11 @@ class FeatureExtractor:
     def extract(
         self,
         volume: Volume,
-        on_tile: OnTile | None = None,
-        direction: SliceDirection = "auto",
-        slices: int = 5,
-        painted: np.ndarray | None = None,
-        phase: float = 0.5,
+        on_tile: OnTile | None,
+        direction: SliceDirection,
+        slices: int,
+        painted: np.ndarray | None,
+        phase: float,
     ) -> VolumeFeatures:
         """The features of ``volume``, from one pass over its tiles.
 

@@ -32,7 +32,7 @@ def evaluate_held_out(
     training: SegmenterTraining,
     held: Sequence[int],
     outcome: TrainedSegmenter,
-    leave_one_out_result: LeaveOneOut | None = None,
+    leave_one_out_result: LeaveOneOut | None,
 ) -> HeldOutEvaluation:
     """Score ``outcome`` on the ``held`` cases, log it, and note it in the checkpoint, with what is familiar to it."""
     scores = training.score(held, outcome)

@@ -49,7 +49,7 @@ def _is_same(geometry: Geometry, reference: Geometry) -> bool:
     return geometry.size == reference.size and voxels_apart(geometry, reference) <= TOLERANCE
 
 
-def straightened(what: object, geometry: Geometry, shear: float = SHEAR) -> Geometry:
+def straightened(what: object, geometry: Geometry, shear: float) -> Geometry:
     """``geometry`` with perpendicular axes of length 1, the nearest to those that a header gives in a few decimals.
 
     Raises:

@@ -39,7 +39,7 @@ PADDING = 4096
 CUT_SHORT = "{} is cut short: its voxels are not all there. Copy it again from where it came."
 
 
-def read_nifti(path: Path, channels: int = 1) -> tuple[np.ndarray, Geometry]:
+def read_nifti(path: Path, channels: int) -> tuple[np.ndarray, Geometry]:
     """Voxels (C, z, y, x), scaled as the header says, and their grid.
 
     Args:
@@ -63,7 +63,7 @@ def read_nifti(path: Path, channels: int = 1) -> tuple[np.ndarray, Geometry]:
     return voxels.reshape(-1, *geometry.shape), geometry
 
 
-def read_nifti_geometry(path: Path, channels: int = 1) -> tuple[Geometry, int]:
+def read_nifti_geometry(path: Path, channels: int) -> tuple[Geometry, int]:
     """The grid and the number of channels, from the header.
 
     Raises:
@@ -73,7 +73,7 @@ def read_nifti_geometry(path: Path, channels: int = 1) -> tuple[Geometry, int]:
     return stored.geometry, stored.channels
 
 
-def write_nifti(path: Path, array: np.ndarray, geometry: Geometry, compress: bool, description: str = "") -> None:
+def write_nifti(path: Path, array: np.ndarray, geometry: Geometry, compress: bool, description: str) -> None:
     """Write ``array``, (z, y, x) or (C, z, y, x), as a single-file NIfTI: version 1, or 2 where an axis is too long.
 
     Raises:

@@ -26,7 +26,7 @@ class Patient:
     labels: tuple[Path, ...] = ()
 
 
-def patients_in(folder: Path, declared: Sequence[str] = ()) -> list[Patient]:
+def patients_in(folder: Path, declared: Sequence[str]) -> list[Patient]:
     """The patients whose folders lie in ``folder``, sorted. Folders without images and hidden ones are left out, as are
     those of label maps that were segmented here.
 
