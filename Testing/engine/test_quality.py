@@ -15,7 +15,7 @@ import seg_nrrd
 from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.descriptions import QualityJob
 from contrastiveseg.errors import Cancelled, InputError
-from contrastiveseg.evaluation.quality import Measured, by_doubt
+from contrastiveseg.evaluation.doubt import Measured, by_doubt
 from contrastiveseg.evaluation.thumbnail import thumbnail_png
 from contrastiveseg.jobs.run import run
 from contrastiveseg.volumes.volume import Geometry, Volume

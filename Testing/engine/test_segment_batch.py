@@ -12,7 +12,7 @@ import pytest
 from contrastiveseg.descriptions import SegmentJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.events import Event, Log, Stage, StageStarted
-from contrastiveseg.segmentation import segment as segmenting
+from contrastiveseg.segmentation import batch as segmenting
 from contrastiveseg.segmentation.segment import segment
 
 

@@ -59,7 +59,7 @@ def test_a_case_that_cannot_be_written_whole_leaves_nothing(monkeypatch, sharp, 
         return written
 
     for name in ("write_labels", "write_maps"):
-        monkeypatch.setattr(f"contrastiveseg.segmentation.segment.{name}", refuse(getattr(writing, name)))
+        monkeypatch.setattr(f"contrastiveseg.segmentation.batch.{name}", refuse(getattr(writing, name)))
     maps = {name: str(tmp_path / name) for name in ("probabilities", "uncertainty")}
     result = segment(job(sharp, dataset / "imagesTr", tmp_path / "labels", **maps))
     assert [failure.what for failure in result.failures] == ["No space left."]

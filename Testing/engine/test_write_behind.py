@@ -10,7 +10,7 @@ import pytest
 
 from contrastiveseg.descriptions import SegmentJob
 from contrastiveseg.errors import Cancelled, InputError
-from contrastiveseg.segmentation import segment as segmenting
+from contrastiveseg.segmentation import batch as segmenting
 from contrastiveseg.segmentation.predictor import Predictor
 from contrastiveseg.segmentation.segment import segment
 from contrastiveseg.segmentation.write_behind import WriteBehind
