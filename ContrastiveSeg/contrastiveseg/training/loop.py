@@ -22,7 +22,7 @@ from ..errors import Cancelled, ContrastiveSegError
 from ..methods.method import Method, Optimization
 from ..networks.training import for_training
 from . import distributed
-from .curve import open_curve
+from .curve import Curve, open_curve
 from .optimizer import learning_rate, set_learning_rate
 from .run import Run, Trained
 from .state import TrainingState, copy_to_cpu
@@ -76,13 +76,7 @@ def train(
             # Clocks differ between processes: with rates of their own, the copies of the weights would drift apart.
             used = distributed.agreed(run.budget.progress(state.step, state.seconds), run.device)
             if validate and state.validated < run.validations and used >= (state.validated + 1) / run.validations:
-                with suppress(Cancelled):  # in the middle of a validation: the loop ends below, with what it has
-                    if main:
-                        score = state.validate(validate)
-                        run.emit(events.Metric("validation_dice", state.step, score))
-                        curve.add({"step": state.step - 1, "validation_dice": score})
-                    # Counted when it is done: a resumed run makes up for one that was cancelled.
-                    state.validated += 1
+                _validate(state, validate, curve, main)
             stopped = bool(distributed.agreed(run.cancelled(), run.device))
             if stopped or used >= 1:
                 break
@@ -122,6 +116,17 @@ def train(
         trained = dataclasses.replace(trained, resumable=state.save_at_the_end())
     distributed.barrier()
     return trained
+
+
+def _validate(state: TrainingState, validate: Callable[[dict[str, Tensor]], float], curve: Curve, main: bool) -> None:
+    """Score what was learned so far, in the ``main`` process."""
+    with suppress(Cancelled):  # the loop ends after this, with what it has
+        if main:
+            score = state.validate(validate)
+            state.run.emit(events.Metric("validation_dice", state.step, score))
+            curve.add({"step": state.step - 1, "validation_dice": score})
+        # Counted when it is done: a resumed run makes up for one that was cancelled.
+        state.validated += 1
 
 
 def _step(
