@@ -331,8 +331,12 @@ def test_a_single_slice_is_as_thick_as_its_header_says(tmp_path, name, said, dep
 
 
 def test_a_slice_given_by_itself_is_named_with_its_folder(tmp_path):
-    with pytest.raises(InputError, match="Give the folder of its series"):
-        read_volume(save(tmp_path / "a", ARRAY) / "0.dcm")
+    folder = save(tmp_path / "a", ARRAY)
+    # Scanners name files by numbers that look like an ending, or without one.
+    for number, name in enumerate(("a.dcm", "CT.1.2.840", "IM0001")):
+        (folder / f"{number}.dcm").rename(folder / name)
+        with pytest.raises(InputError, match="Give the folder of its series"):
+            read_volume(folder / name)
 
 
 def test_a_series_dealt_out_over_folders_is_refused(tmp_path):

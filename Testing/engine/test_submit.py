@@ -223,6 +223,12 @@ def test_what_cannot_be_done_is_refused_before_it_is_submitted(cluster, job, dat
     ):
         refused = replace(refused, output=str(tmp_path / "new")) if "checkpoint at" in says else refused
         assert says in str(follow(refused)[0])
+    # What would wait in the queue only to be refused: files that tell of one process, a report that is there.
+    new, report = str(tmp_path / "new"), tmp_path / "report.json"
+    assert "tells of one process" in str(follow(replace(job, output=new, report=str(report)), Slurm(gpus=2))[0])
+    report.write_text("{}")
+    for kind in (replace(job, output=new), PretrainJob(images=job.input, output=f"{new}.safetensors", steps=1)):
+        assert "exists already" in str(follow(replace(kind, report=str(report)))[0])
     assert not (cluster.folder / "calls").exists()
     (cluster.folder / "refuse").touch()
     refused, _ = follow(replace(job, output=str(tmp_path / "new")))

@@ -13,6 +13,7 @@ from ..checkpoints.starters import PREFIX
 from ..descriptions import FinetuneJob, PretrainJob, SegmentJob
 from ..errors import InputError
 from ..files import check_outputs, near
+from ..jobs.report import check_report
 from ..segmentation.outputs import is_file_name, outputs_of
 from ..serialization import to_json
 from ..volumes.content import files_behind
@@ -172,8 +173,9 @@ def _check_outputs(job: RemoteJob) -> None:
         outputs_of(job)
     else:
         inputs = [Path(path) for path in (*job.images, *job.labels)]
-        outputs = [Path(path) for path in (job.output, job.report) if path]
-        check_outputs(outputs, inputs, job.overwrite or bool(job.resume))
+        check_outputs([Path(job.output)], inputs, job.overwrite or bool(job.resume))
+    if job.report:
+        check_report(job, Path(job.report))
 
 
 def _is_file_given(option: str, given: str | None) -> bool:

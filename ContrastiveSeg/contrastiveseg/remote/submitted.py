@@ -16,6 +16,7 @@ from ..descriptions import Job, SegmentJob
 from ..errors import Cancelled, InputError
 from ..files import write_text
 from ..results import JobResult
+from ..segmentation.outputs import check_several
 from .following import lines, result_of
 from .interpreter import command, python_path
 from .packing import RemoteJob, check_job
@@ -73,6 +74,8 @@ def submit_and_follow(
         )
     else:
         check_job(job)
+        if slurm.gpus > 1 and isinstance(job, SegmentJob):
+            check_several(job)
         write_text(script, text)
         log.unlink(missing_ok=True)
         before = submit(script)

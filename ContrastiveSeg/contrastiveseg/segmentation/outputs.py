@@ -36,6 +36,20 @@ def as_dicom(job: SegmentJob) -> bool:
     return job.dicom_seg or job.output.lower().endswith(DICOM_SUFFIX)
 
 
+def check_several(job: SegmentJob) -> None:
+    """Refuse files of one process alone, where several share the batch.
+
+    Raises:
+        InputError: there is one.
+    """
+    if job.report or job.timings:
+        option = "report" if job.report else "timings"
+        raise InputError(
+            f"--{option} tells of one process, and several share the volumes. Leave it out; with --shard each part "
+            "has a file of its own."
+        )
+
+
 def is_file_name(given: str) -> bool:
     """Whether an output is called as the file of one case, and not as a folder."""
     return bool(volume_suffix(Path(given))) or given.lower().endswith(DICOM_SUFFIX)

@@ -15,7 +15,7 @@ from .. import events
 from ..descriptions import SegmentJob
 from ..errors import Cancelled, ContrastiveSegError, InputError
 from ..results import Failure, SegmentResult
-from .outputs import Output, outputs_of
+from .outputs import Output, check_several, outputs_of
 from .segment import segment
 
 #: The first process waits so long for the slowest.
@@ -47,9 +47,7 @@ def segment_by_processes(
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if "RANK" not in os.environ or world < 2:
         return segment(job, emit, cancelled, import_seconds)
-    if job.report or job.timings:
-        option = "report" if job.report else "timings"
-        raise InputError(f"--{option} tells of one process. Without torchrun, --shard does parts with a file each.")
+    check_several(job)
     outputs = outputs_of(job)
     dist.init_process_group("gloo", timeout=_PATIENCE)
     try:

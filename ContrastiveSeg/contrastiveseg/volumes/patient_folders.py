@@ -64,7 +64,7 @@ def patients_in(folder: Path, declared: Sequence[str]) -> list[Patient]:
 
 def holds_dicom(folder: Path) -> bool:
     """Whether any file is DICOM by its ending or by its preamble (most scanners' files have no ending)."""
-    return any(_is_dicom(f) for f in folder.iterdir() if f.is_file() and not files.volume_suffix(f))
+    return any(is_dicom(f) for f in folder.iterdir() if f.is_file() and not files.volume_suffix(f))
 
 
 def series_within(folder: Path) -> list[Path]:
@@ -73,7 +73,8 @@ def series_within(folder: Path) -> list[Path]:
         return [f for f in sorted(folder.rglob("*")) if f.is_dir() and holds_dicom(f)]
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its ending or by its preamble."""
     if path.suffix.lower() == ".dcm":
         return True
     with path.open("rb") as file:

@@ -16,6 +16,7 @@ from .memory import check_memory
 from .native_files import NativeHeader, native_header, native_voxels
 from .nifti import read_nifti, read_nifti_geometry
 from .orientation import canonical_axes
+from .patient_folders import is_dicom
 from .segments import merged, on_grid_of_image, segments_of
 from .series import check_series
 from .text_headers import check_text_header
@@ -180,7 +181,7 @@ def _check_exists(path: Path) -> None:
         raise InputError(f"{path} is neither a file nor a folder. Give a volume file.")
     if not files.volume_suffix(path):
         known = ", ".join(files.VOLUME_SUFFIXES)
-        hint = _HINTS.get(path.suffix.lower(), " Convert it to one of these.")
+        hint = _HINTS.get(".dcm" if is_dicom(path) else path.suffix.lower(), " Convert it to one of these.")
         raise InputError(
             f"{path} is not a volume this program reads ({known}, or a folder holding a DICOM series).{hint}"
         )
