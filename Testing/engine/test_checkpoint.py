@@ -203,7 +203,7 @@ def test_too_long(path):
 def test_a_pickle_is_never_opened(tmp_path, zipped):
     path = tmp_path / "model.pth"
     torch.save({"a": torch.zeros(3)}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(InputError, match="pickled PyTorch file"):
+    with pytest.raises(InputError, match=r"pickled PyTorch file.*contrastiveseg import"):
         load(path)
 
 
@@ -217,6 +217,9 @@ def test_nothing_there(tmp_path):
     for place in (tmp_path / "none.safetensors", tmp_path):
         with pytest.raises(InputError, match="There is no checkpoint at"):
             read_card(place)
+    # A results folder of nnU-Net is given as if it were a checkpoint.
+    with pytest.raises(InputError, match="contrastiveseg import"):
+        read_card(tmp_path)
 
 
 def test_cards_are_read_without_torch(path):

@@ -137,3 +137,4 @@ def test_torchrun_pre_trains_to_one_checkpoint(dataset, tmp_path):
     # One process speaks.
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert sum(e["event"] == "result" for e in events) == 1
+    assert "Grad strides" not in done.stderr

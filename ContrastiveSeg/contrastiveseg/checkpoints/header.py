@@ -89,7 +89,10 @@ def check_checkpoint(path: Path) -> None:
         InputError: naming what may be meant: a file beside it, or a starter.
     """
     if path.exists() and not path.is_file():
-        raise InputError(f"There is no checkpoint at {path}: it is no plain file. Give the {SUFFIX} file itself.")
+        raise InputError(
+            f"There is no checkpoint at {path}: it is no plain file. Give the {SUFFIX} file itself; for a "
+            "trained nnU-Net or a MONAI bundle make one first: contrastiveseg import --from LAYOUT ..."
+        )
     if not path.is_file():
         raise InputError(f"There is no checkpoint at {path}.{_starter_meant(path) or near(path)}")
 
@@ -118,7 +121,8 @@ def read_header(path: Path) -> tuple[dict, int]:
         # A header's length may begin with the same bytes, but its upper half is always zero.
         if start[4:].strip(b"\0") and (start[:2] == b"PK" or start[:1] == b"\x80"):
             raise InputError(
-                f"{path} is a pickled PyTorch file. Such files can run code when opened and are never loaded here."
+                f"{path} is a pickled PyTorch file. Such files can run code when opened and are never loaded here. If "
+                "it holds tensors alone, make a checkpoint of it first: contrastiveseg import --from LAYOUT ..."
             )
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= min(_MAX_HEADER, max(size - 8, 0)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing, suppress
 
@@ -191,6 +192,8 @@ def _draw(method: Method, source: PatchSource, seed: int, step: int) -> Batch:
 def _distributed(method: Method, device: torch.device) -> nn.Module:
     if distributed.world() == 1:
         return method
+    # Gradients of channels-last maps have other strides than DDP's buckets: copied, for what a user need not act on.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     ids = [device.index] if device.type == "cuda" else None
     return DistributedDataParallel(method, device_ids=ids, find_unused_parameters=True)
 
