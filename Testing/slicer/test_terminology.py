@@ -84,3 +84,14 @@ def test_the_checkpoints_own_code_comes_first_and_that_of_mere_tissue_last(anato
     assert told[0] == labels[0].terminology
     assert "SCT^7771000^Left" in told[1]
     assert told[2] == tissue
+
+
+def test_segments_without_a_name_are_told_apart_by_their_terminology_or_id():
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Codes only")
+    kidney = ("SCT^123037004^Anatomical Structure", "SCT^64033007^Kidney", "SCT^24028007^Right")
+    for identifier in ("a", "b", "c"):
+        node.GetSegmentation().AddEmptySegment(identifier, "Some name")
+        node.GetSegmentation().GetSegment(identifier).SetName("")
+    node.GetSegmentation().GetSegment("a").SetTerminology("~".join([LIST, *kidney, "", "", ""]))
+    names = [segment.name for segment in segments_of(node)]
+    assert names == ["Right Kidney", "b", "c"]

@@ -21,7 +21,7 @@ from ..translation import _
 from .grids import Grid, array_of, fill
 from .label_arrays import box_of, values_in
 from .segment_status import Status, set_segment_status
-from .terminology import known_by_name
+from .terminology import known_by_name, name_in
 
 _JOINT_SMOOTHING = "Joint smoothing"
 
@@ -37,13 +37,16 @@ class Segment:
 
 
 def segments_of(node: Any) -> list[Segment]:
-    """The node's segments, in its order."""
+    """The node's segments, in its order. One without a name has that of its terminology, or else its ID: two of them
+    are not one structure."""
     segmentation = node.GetSegmentation()
     found = []
     for identifier in segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(identifier)
         red, green, blue = (round(255 * part) for part in segment.GetColor())
-        found.append(Segment(identifier, segment.GetName() or "", (red, green, blue), _terminology(segment)))
+        terminology = _terminology(segment)
+        name = segment.GetName() if (segment.GetName() or "").strip() else name_in(terminology) or identifier
+        found.append(Segment(identifier, name, (red, green, blue), terminology))
     return found
 
 

@@ -1,4 +1,5 @@
-"""Codes (SNOMED CT) for structures whose checkpoint has none: looked up by name in Slicer's own list of anatomy."""
+"""Codes (SNOMED CT) for structures whose checkpoint has none, looked up by name in Slicer's own list of anatomy; and
+names for segments that have codes only."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ import vtk
 
 _LIST = "Segmentation category and type - 3D Slicer General Anatomy list"
 _SIDES = ("left", "right")
+#: What Slicer gives to a new segment.
+_ANY = "SCT^85756007^Tissue"
 
 
 def known_by_name(name: str) -> str:
@@ -20,6 +23,14 @@ def known_by_name(name: str) -> str:
     if logic is None or not spelling or not logic.FindTypeInTerminologyBy3dSlicerLabel(_LIST, spelling, entry):
         return ""
     return logic.SerializeTerminologyEntry(entry)
+
+
+def name_in(terminology: str) -> str:
+    """The name in a serialized terminology entry, such as "Right Kidney": the type, behind its modifier; "" where there
+    is none, or only that of every new segment."""
+    parts = terminology.split("~")[2:4]
+    words = [part.split("^")[2] for part in parts if part.count("^") == 2 and part != _ANY]
+    return " ".join(word for word in reversed(words) if word)
 
 
 def _logic() -> Any:
