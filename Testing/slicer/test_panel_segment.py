@@ -320,6 +320,21 @@ def test_a_volume_that_is_removed_takes_its_result_with_it(drive, large, scene):
     assert "dropped" in drive.segment.statusLabel.text
 
 
+def test_a_volume_that_the_engine_refuses_is_named_as_the_user_does(drive, volume, dialogs):
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    matrix.SetElement(0, 2, 0.3 * matrix.GetElement(2, 2))
+    volume.SetIJKToRASMatrix(matrix)
+    volume.SetName("My scan")
+    drive.start()
+    drive.finish()
+    (error,) = dialogs.errors()
+    assert error.startswith("My scan has axes in its header that are sheared")
+    assert (segmentations(), drive.files()) == ([], [])
+
+
 def test_a_checkpoint_deleted_under_the_panel(drive, volume, models, dialogs):
     drive.settle()
     (models / "organs.safetensors").unlink()

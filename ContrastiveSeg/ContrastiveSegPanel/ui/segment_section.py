@@ -235,14 +235,14 @@ class SegmentSection(JobSection):
         self.set_status(text)
         self.session.log(text + " " + ", ".join(f"{k} {v:.2f}" for k, v in result.seconds.items() if v))
         self._show_misplaced(current)
-        self._report_failures(result.failures)
+        self._report_failures(current, result.failures)
 
     def _on_queued(self, work: Segmenting, failures: tuple[Failure, ...]) -> None:
         self._after(work)
         count = len(work.segmentation_ids)
         self.set_status(_("Done: {count} from the queue, see the section Jobs.").format(count=count))
         self._show_misplaced(work)
-        self._report_failures(failures)
+        self._report_failures(work, failures)
         self.show_state()
 
     def _on_queue_problem(self, problem: Exception | str, cancelled: bool) -> None:
@@ -251,10 +251,10 @@ class SegmentSection(JobSection):
         else:
             self.session.report(problem)
 
-    def _report_failures(self, failures: Sequence[Failure]) -> None:
+    def _report_failures(self, work: Segmenting, failures: Sequence[Failure]) -> None:
         if failures:
             head = _("{count} volumes could not be segmented:").format(count=len(failures))
-            self.session.report("\n".join([head, *(failure.what for failure in failures)]))
+            self.session.report("\n".join([head, *(str(work.worded(failure.what)) for failure in failures)]))
 
     def _on_problem(self, problem: Exception | str, cancelled: bool) -> None:
         current = self._current
@@ -266,7 +266,7 @@ class SegmentSection(JobSection):
         self._end(current)
         self._show_misplaced(current)
         if not cancelled:
-            self.session.report(problem)
+            self.session.report(current.worded(problem))
 
     def _show_misplaced(self, current: Segmenting) -> None:
         for text in current.misplaced():

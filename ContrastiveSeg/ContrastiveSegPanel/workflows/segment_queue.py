@@ -82,4 +82,4 @@ class SegmentQueue:
         closed = work not in self._entries
         if work.as_made and not closed:
             self._on_done(work, ())
-        self._on_problem(problem, cancelled or closed)
+        self._on_problem(work.worded(problem), cancelled or closed)

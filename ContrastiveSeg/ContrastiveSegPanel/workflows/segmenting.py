@@ -154,6 +154,15 @@ class Segmenting:
         nodes = {name: slicer.mrmlScene.GetNodeByID(identifier) for name, identifier in self.volume_ids.items()}
         return {name: node.GetName() for name, node in nodes.items() if node is not None}
 
+    def worded(self, problem: Exception | str) -> Exception | str:
+        """The engine's text with the names of volumes in place of their files, which the user never sees."""
+        if isinstance(problem, Exception):
+            return problem
+        for case in self._cases:
+            for index, node in enumerate(map(slicer.mrmlScene.GetNodeByID, case.volume_ids)):
+                problem = problem.replace(str(self._input(case, index)), node.GetName() if node else case.name)
+        return problem
+
     @property
     def _maps_wanted(self) -> bool:
         # Those of a batch say which results to look at first.
@@ -171,9 +180,8 @@ class Segmenting:
         ]
 
     def _is_finished(self, case: _Case) -> bool:
-        return self._output("labels", case).exists() and (
-            self._output("uncertainty", case).exists() or not self._maps_wanted
-        )
+        kinds = ("labels", "uncertainty") if self._maps_wanted else ("labels",)
+        return all(self._output(kind, case).exists() for kind in kinds)
 
     def misplaced(self) -> list[str]:
         """Sentences on results that are not where they were to be."""
