@@ -38,8 +38,9 @@ class ResultsSection(JobSection):
         ui.predictionSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._chosen)
         ui.referenceSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._chosen)
         ui.exportButton.connect("clicked()", self._export)
+        # All columns fit into the panel; titles and names take several lines for it.
         ui.resultsTable.verticalHeader().setVisible(False)
-        # All columns fit into the panel; titles take two lines for it.
+        ui.resultsTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header = ui.resultsTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.Stretch)
         header.setDefaultAlignment(qt.Qt.AlignCenter | qt.Qt.TextWordWrap)
