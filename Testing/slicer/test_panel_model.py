@@ -208,6 +208,21 @@ def test_the_scene_remembers_the_panels_state(drive, volume, scene, tmp_path, mo
     assert drive.segment.mirrorCheckBox.checked
     assert drive.segment.inputSelector.currentNode().GetName() == "Other"
     assert drive.session.checkpoint.path == models / "macl.safetensors"
+    assert not drive.model.adviceLabel.text.startswith("The checkpoint")
+    # Another one stands in for one that is gone, which is told; the scene still names the other until the user chooses.
+    (models / "macl.safetensors").unlink()
+    drive.session.refresh_catalog()
+    scene.Clear(0)
+    drive.settle()
+    slicer.util.loadScene(path)
+    drive.settle()
+    gone = "The checkpoint macl.safetensors, which the scene was saved with, is not among yours. organs is chosen"
+    assert drive.model.adviceLabel.text == f"{gone} instead."
+    assert drive.model.adviceLabel.isVisibleTo(drive.panel.widget)
+    assert drive.session.parameters.checkpoint == "macl.safetensors"
+    drive.choose("organs")
+    assert drive.model.adviceLabel.text == ""
+    assert drive.session.parameters.checkpoint == "organs.safetensors"
 
 
 def test_the_device_is_remembered_for_this_machine(drive):

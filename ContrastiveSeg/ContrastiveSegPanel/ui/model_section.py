@@ -37,6 +37,9 @@ class ModelSection(Section):
         self._entries: list[Entry] = []
         self._offers: list[Offer] = []
         self._tip = ui.checkpointComboBox.toolTip
+        #: That the scene's checkpoint is missing, as long as another one stands in for it.
+        self._missing = ""
+        self._stand_in: Path | None = None
         self._show_timer = single_shot(self._show)
         ui.checkpointComboBox.connect("activated(int)", self._on_activated)
         ui.checkpointComboBox.connect("currentIndexChanged(int)", self._on_index)
@@ -58,12 +61,16 @@ class ModelSection(Section):
         wanted = (parameters.checkpoint, settings.text("LastCheckpoint"))
         usable = [e for e in self._entries if e.card is not None]
         by_name = {e.path.name: e for e in usable}
-        if parameters.checkpoint and parameters.checkpoint not in by_name:
-            text = _("The checkpoint {name}, which the scene was saved with, is not among yours.")
-            self.session.log(text.format(name=parameters.checkpoint))
         chosen = next((by_name[name] for name in wanted if name in by_name), None)
         chosen = chosen or next((e for e in usable if e.segments), None) or next(iter(usable), None)
-        self.session.set_checkpoint(chosen.path if chosen else None)
+        self._missing, self._stand_in = "", chosen.path if chosen else None
+        if parameters.checkpoint and parameters.checkpoint not in by_name:
+            text = _("The checkpoint {name}, which the scene was saved with, is not among yours.")
+            self._missing = text.format(name=parameters.checkpoint)
+            if chosen is not None:
+                self._missing += " " + _("{name} is chosen instead.").format(name=chosen.name)
+            self.session.log(self._missing)
+        self.session.set_checkpoint(self._stand_in)
 
     def cleanup(self) -> None:
         super().cleanup()
@@ -103,6 +110,9 @@ class ModelSection(Section):
 
     def _on_activated(self, index: int) -> None:
         if index < len(self._entries):
+            # The user's choice, also of what is shown already.
+            self._missing = ""
+            self._show()
             return
         self._show()
         if index < len(self._entries) + len(self._offers):
@@ -136,13 +146,15 @@ class ModelSection(Section):
             widget.setVisible(card is not None)
         if card is not None:
             self._show_card(card)
-        advice = _advice(entry)
+        if (entry.path if entry else None) != self._stand_in:
+            self._missing = ""
+        advice = " ".join(filter(None, (self._missing, _advice(entry))))
         self.ui.adviceLabel.setText(advice)
         self.ui.adviceLabel.setVisible(bool(advice))
         self.ui.adviceButton.setVisible(card is not None and card.kind == "pretrained")
         if entry is not None and card is not None:
             settings.set_text("LastCheckpoint", entry.path.name)
-            if self.session.parameters is not None:
+            if self.session.parameters is not None and not self._missing:
                 self.session.parameters.checkpoint = entry.path.name
 
     def _show_card(self, card: Card) -> None:
