@@ -177,6 +177,17 @@ def test_a_collapsed_section_hides_its_rows_but_not_those_the_panel_hid(slicer_s
     assert not hidden.visible
 
 
+def test_a_group_is_not_folded_before_it_has_a_title(slicer_started):
+    import ctk
+
+    box = ctk.ctkCollapsibleGroupBox()
+    with pytest.raises(ValueError, match="before it has a title"):
+        box.collapsed = True
+    box.setTitle("Advanced")
+    box.collapsed = True
+    assert box.collapsed
+
+
 def test_what_a_stand_in_lacks_is_said(slicer_started):
     import ctk
     import slicer

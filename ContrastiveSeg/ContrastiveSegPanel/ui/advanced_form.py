@@ -55,11 +55,12 @@ class AdvancedForm:
         layout.addWidget(self._area)
         qt.QVBoxLayout(self._box).addWidget(body)
         frame.layout().addWidget(self._box)
+        # The title first: a box that is folded without one has no room for it.
+        self._show_count()
         self._box.collapsed = True
         self._box.connect("toggled(bool)", self.fill)
         self._search.connect("textChanged(QString)", self._filter)
         self._reset.connect("clicked()", self._reset_all)
-        self._show_count()
 
     @property
     def changes(self) -> dict[str, dict[str, Any]]:

@@ -127,4 +127,6 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
     @collapsed.setter
     def collapsed(self, value: bool) -> None:
         check(value, "bool", "ctkCollapsibleGroupBox.collapsed")
+        if value and not self.title:
+            raise ValueError("ctkCollapsibleGroupBox: folded before it has a title, which would have no room in Slicer")
         _read(self, "setChecked")(not value)
