@@ -77,14 +77,27 @@ def with_card(path, card) -> None:
 
 def test_round_trip_bit_for_bit(path):
     card, found = load(path)
-    assert card == CARD
-    assert read_card(path) == CARD
+    assert card == replace(CARD, checksum=card.checksum)
+    assert read_card(path) == card
     expected = tensors()
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         assert found[name].dtype == tensor.dtype
         assert found[name].shape == tensor.shape
         assert bits(found[name]) == bits(tensor)
+
+
+def test_weights_that_a_copy_changed_are_noticed(path):
+    """One bit makes another finite number of a weight, which nothing else tells."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
+    with pytest.raises(InputError, match="the weights are damaged"):
+        load(path)
+    # Cards of earlier versions have no checksum.
+    old = to_json(CARD)
+    del old["checksum"]
+    with_card(path, old)
+    assert load(path)[0] == CARD
 
 
 def test_saving_again_gives_the_same_bytes(path, tmp_path):

@@ -107,6 +107,7 @@ class Card:
             classes 1..n whose logit is above 0 the last one, else the background; nnU-Net's regions, which overlap.
         familiarity: what its labeled cases look like to it; None where that is not known, as in checkpoints that are
             only pre-trained, imported or of earlier versions.
+        checksum: of the weights, by which damage is noticed; "" where there is none, as in those of earlier versions.
 
     >>> import contrastiveseg as cs
     >>> card = cs.inspect("organs.safetensors")
@@ -125,6 +126,7 @@ class Card:
     decision: Decision = "largest"
     familiarity: Familiarity | None = None
     provenance: Provenance = field(default_factory=Provenance)
+    checksum: str = ""
     schema: int = SCHEMA
 
 
