@@ -35,7 +35,7 @@ from contrastiveseg.serialization import to_json
 from contrastiveseg.synthetic.dataset import write_dataset
 from contrastiveseg.synthetic.settings import SyntheticSettings
 from contrastiveseg.volumes.dataset import CaseFiles, find_cases
-from contrastiveseg.volumes.dataset_json import declared_in, declared_labels
+from contrastiveseg.volumes.declared_labels import declared_in, declared_labels
 from contrastiveseg.volumes.reading import read_channels, read_labels
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -51,7 +51,7 @@ from contrastiveseg.descriptions import FinetuneJob, RankJob, SegmentJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.jobs.run import run
 from contrastiveseg.segmentation.slices_to_label import phase_of, spread_slices
-from contrastiveseg.volumes.dataset_json import declared_in
+from contrastiveseg.volumes.declared_labels import declared_in
 from contrastiveseg.volumes.orientation import canonical_axes
 from contrastiveseg.volumes.painted_slices import AXIS_NAMES
 from contrastiveseg.volumes.reading import read_geometry

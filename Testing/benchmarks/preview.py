@@ -43,7 +43,7 @@ from contrastiveseg.previewing.computing import feature_maps, open_network
 from contrastiveseg.previewing.feature_maps import FeatureMaps
 from contrastiveseg.previewing.strokes import Strokes
 from contrastiveseg.segmentation.restoring import restore
-from contrastiveseg.volumes.dataset_json import declared_in
+from contrastiveseg.volumes.declared_labels import declared_in
 from contrastiveseg.volumes.orientation import canonical_axes
 from contrastiveseg.volumes.reading import read_labels, read_volume
 from contrastiveseg.volumes.writing import write_labels

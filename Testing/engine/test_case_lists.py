@@ -7,7 +7,8 @@ from test_dataset import touch, write
 
 from contrastiveseg.errors import InputError
 from contrastiveseg.volumes.dataset import CaseFiles, find_cases
-from contrastiveseg.volumes.dataset_json import declared_channels, declared_in, declared_labels
+from contrastiveseg.volumes.dataset_json import declared_channels, declared_counts
+from contrastiveseg.volumes.declared_labels import declared_in, declared_labels
 
 
 def test_decathlon(tmp_path):
@@ -197,6 +198,7 @@ def test_a_list_that_mixes_up_its_label_maps_is_refused(tmp_path, labels):
         ({"background": 0, "liver": 65536}, "labels.liver is 65536"),
         ({"background": 0, "liver": -1}, "labels.liver is -1"),
         ({"1" * 5000: "liver"}, "labels.1+...1+: expected"),
+        ({"background": 0, "1": 2, "2": 1}, "is 1 the name of the value 2, or the other way round"),
     ],
 )
 def test_names_of_labels_that_cannot_be_meant(tmp_path, labels, words):
@@ -209,6 +211,22 @@ def test_ignore_is_known_in_any_letters(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "liver": 1, "Ignore": 2}}))
     declared = declared_in(tmp_path / "dataset.json")
     assert (declared.ignore, declared.names) == (2, {0: "background", 1: "liver"})
+
+
+def test_fields_that_contradict_each_other_on_ct(tmp_path):
+    fields = {"modality": {"0": "CT"}, "channel_names": {"0": "T1"}}
+    path = write(tmp_path / "dataset.json", fields)
+    with pytest.raises(InputError, match=r"channel_names and modality contradict each other \(T1; CT\)"):
+        declared_channels([path])
+    write(path, fields | {"modality": {"0": "MRI"}})
+    assert declared_channels([path]) == ("T1",)
+
+
+def test_numbers_of_cases_are_read_where_they_are_told(tmp_path):
+    path = write(tmp_path / "dataset.json", {"numTraining": 5})
+    assert list(declared_counts([path, tmp_path])) == [(path, 5)]
+    write(path, {"numTraining": "5"})
+    assert list(declared_counts([path])) == []
 
 
 def test_a_name_that_is_given_twice_is_refused(tmp_path):

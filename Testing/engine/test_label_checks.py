@@ -11,6 +11,7 @@ from contrastiveseg.training.label_checks import (
     tell_unused_maps,
     warn_of_copies,
     warn_of_labels_held_out,
+    warn_of_other_count,
     warn_of_rare_labels,
     warn_of_shared_maps,
 )
@@ -97,3 +98,16 @@ def test_a_label_map_whose_volume_is_lost_is_told(tmp_path):
     assert texts(tell_unused_maps, [str(images)], found) == ["1 label map has no volume by that name, and no use: c."]
     # Who names volumes one by one may want these alone.
     assert texts(tell_unused_maps, [str(images / "a.nii.gz")], found[:1]) == []
+
+
+@pytest.mark.parametrize(("told", "warned"), [(3, False), (2, False), (5, True)])
+def test_another_number_of_cases_than_dataset_json_tells_is_warned_of(tmp_path, told, warned):
+    """As where a copy broke off between two files. Of three cases two are labeled."""
+    for folder, names in (("imagesTr", "abc"), ("labelsTr", "ab")):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / f"{name}.nii.gz").write_bytes(b"x")
+    (tmp_path / "dataset.json").write_text(f'{{"numTraining": {told}}}')
+    said = texts(warn_of_other_count, [tmp_path], find_cases([tmp_path]))
+    assert bool(said) == warned
+    assert not warned or "tells of 5 training cases (numTraining), and 2 labeled ones are there" in said[0]

@@ -23,7 +23,8 @@ from contrastiveseg.remote.near import Host, LostConnection, run_on, serve_on
 from contrastiveseg.remote.packing import pack, place_here
 from contrastiveseg.results import SegmentResult
 from contrastiveseg.volumes.dataset import find_cases
-from contrastiveseg.volumes.dataset_json import declared_channels, declared_labels
+from contrastiveseg.volumes.dataset_json import declared_channels
+from contrastiveseg.volumes.declared_labels import declared_labels
 from contrastiveseg.volumes.reading import read_volume
 
 HOST = Host("me@box", COMMAND)

@@ -13,7 +13,7 @@ from contrastiveseg.checkpoints.header import read_card
 from contrastiveseg.errors import InputError
 from contrastiveseg.volumes.content import content_digest
 from contrastiveseg.volumes.dataset import find_cases
-from contrastiveseg.volumes.dataset_json import declared_in
+from contrastiveseg.volumes.declared_labels import declared_in
 from contrastiveseg.volumes.reading import read_geometry, read_volume
 
 ARRAY = np.random.default_rng(0).integers(0, 500, (6, 7, 8)).astype("<i2")

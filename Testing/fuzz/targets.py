@@ -45,7 +45,8 @@ from contrastiveseg.training.curve import cut_metrics
 from contrastiveseg.training.resume import load_resume_state
 from contrastiveseg.training.task import label_table
 from contrastiveseg.volumes.dataset import CaseFiles, find_cases
-from contrastiveseg.volumes.dataset_json import declared_channels, declared_labels
+from contrastiveseg.volumes.dataset_json import declared_channels
+from contrastiveseg.volumes.declared_labels import declared_labels
 from contrastiveseg.volumes.named_labels import with_common_values
 from contrastiveseg.volumes.origin import read_origin
 from contrastiveseg.volumes.reading import read_geometry, read_labels, read_volume

@@ -11,7 +11,7 @@ from ..descriptions import EvaluateJob
 from ..errors import InputError
 from ..files import check_outputs, write_text
 from ..results import EvaluateResult, Failure
-from ..volumes.dataset_json import DeclaredLabels, declared_labels
+from ..volumes.declared_labels import DeclaredLabels, declared_labels
 from ..volumes.labeling import Labeling
 from ..volumes.named_labels import check_same_numbers
 from .evaluate import evaluate

@@ -21,7 +21,9 @@ from ..results import Failure, QualityCase, QualityResult
 from ..volumes.alignment import check_same_grid
 from ..volumes.components import Components, pieces_of
 from ..volumes.dataset import CaseFiles, find_cases
-from ..volumes.dataset_json import declared_channels, declared_labels
+from ..volumes.dataset_json import declared_channels
+from ..volumes.declared_labels import declared_labels
+from ..volumes.left_out import tell_left_out
 from ..volumes.named_labels import check_same_numbers
 from ..volumes.origin import read_distance
 from ..volumes.pairing import labels_by_case, volume_files
@@ -54,6 +56,7 @@ def quality(
     inputs += [case.labels for case in cases if case.labels] + list(maps.values())
     drawn = {case.name: Path(job.pictures) / f"{case.name}.png" for case in cases} if job.pictures else {}
     check_outputs([*(Path(p) for p in (job.csv, job.html) if p), *drawn.values()], inputs, job.overwrite)
+    tell_left_out(map(Path, job.input), emit)
     card = read_card(Path(job.checkpoint)) if job.checkpoint else None
     names = _names(job, card, [case.labels for case in cases if case.labels])
     channels = len(card.plan.channels if card else declared_channels(Path(p) for p in job.input)) or 1

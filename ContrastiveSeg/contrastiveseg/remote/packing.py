@@ -18,7 +18,8 @@ from ..segmentation.outputs import is_file_name, outputs_of
 from ..serialization import to_json
 from ..volumes.content import files_behind
 from ..volumes.dataset import CaseFiles, check_labels_chosen, find_cases
-from ..volumes.dataset_json import declared_channels, declared_labels
+from ..volumes.dataset_json import declared_channels
+from ..volumes.declared_labels import declared_labels
 from ..volumes.partial_labels import with_named_labels
 
 RemoteJob = PretrainJob | FinetuneJob | SegmentJob

@@ -24,6 +24,7 @@ from ..files import check_outputs, without_folders, write_text
 from ..results import Failure, RankedCase, RankResult
 from ..serialization import to_json
 from ..volumes.dataset import CaseFiles, find_cases
+from ..volumes.left_out import tell_left_out
 from ..volumes.orientation import canonical_axes
 from ..volumes.painted_slices import AXIS_NAMES
 from ..volumes.reading import read_channels, read_labels
@@ -49,6 +50,7 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
     inputs = [Path(p) for p in (job.checkpoint, *job.input, *job.labeled)]
     inputs += [image for case in (*labeled, *unlabeled) for image in case.images]
     check_outputs([Path(job.output)] if job.output else [], inputs, job.overwrite)
+    tell_left_out(map(Path, (*job.input, *job.labeled)), emit)
     emit(events.StageStarted(events.Stage.LOAD))
     device = resolve_device(job.device)
     dtype = autocast_dtype(device, job.precision)

@@ -21,6 +21,7 @@ from ..device import autocast_dtype, resolve_device
 from ..errors import InputError
 from ..files import write_text
 from ..results import SegmentResult
+from ..volumes.left_out import tell_left_out
 from ..volumes.origin import read_distance
 from .batch import Batch
 from .dicom_seg import model_of, without_codes
@@ -54,6 +55,7 @@ def segment(
     if job.threads:
         torch.set_num_threads(job.threads)
     outputs = outputs_of(job)
+    tell_left_out(map(Path, job.input), emit)
     finished = _finished(job, outputs) if job.continue_ else set()
     kept = tuple(str(output.labels) for output in outputs if output.labels in finished)
     if kept:

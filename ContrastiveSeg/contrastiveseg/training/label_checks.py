@@ -10,6 +10,7 @@ from ..checkpoints.learned_cases import first_names
 from ..data.cache import CachedCase
 from ..errors import InputError
 from ..volumes.dataset import CaseFiles
+from ..volumes.dataset_json import declared_counts
 from ..volumes.pairing import volume_files
 
 #: "Labeled" in masks that were made as 8-bit pictures.
@@ -50,6 +51,21 @@ def tell_unused_maps(images: Sequence[str], cases: Sequence[CaseFiles], emit: ev
     if unused := [files.stem(f) for folder in sorted(folders) for f in volume_files(folder) if f not in used]:
         maps = "1 label map has" if len(unused) == 1 else f"{len(unused)} label maps have"
         emit(events.log(f"{maps} no volume by that name, and no use: {first_names(unused)}."))
+
+
+def warn_of_other_count(images: Iterable[Path], cases: Sequence[CaseFiles], emit: events.Emit) -> None:
+    """Warn where a ``dataset.json`` of ``images`` tells of another number of training cases than there are, or than are
+    labeled: some may be missing, or not belong there."""
+    for path, told in declared_counts(images):
+        own = [case for case in cases if case.images[0].is_relative_to(path.parent)]
+        labeled = sum(case.labels is not None for case in own)
+        if told not in (len(own), labeled):
+            emit(
+                events.warning(
+                    f"{path} tells of {told} training cases (numTraining), and {labeled} labeled ones are there. Some "
+                    "may be missing, or not belong there; if not, correct it."
+                )
+            )
 
 
 def warn_of_shared_maps(cases: Sequence[CachedCase], emit: events.Emit) -> None:

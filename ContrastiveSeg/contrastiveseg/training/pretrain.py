@@ -26,6 +26,7 @@ from ..results import PretrainResult
 from ..serialization import to_json
 from ..volumes.dataset import CaseFiles, check_labels_chosen
 from ..volumes.dataset_json import declared_channels
+from ..volumes.left_out import tell_left_out
 from ..volumes.named_labels import with_common_values
 from ..volumes.partial_labels import with_named_labels
 from . import distributed
@@ -58,6 +59,7 @@ def pretrain(
     data_sets = _data_sets(job.images)
     for data_set in data_sets:
         warn_of_channels(data_set, emit)
+    tell_left_out(map(Path, job.images), emit)
     data_sets = with_named_labels(data_sets, _labels(job, method_type))
     if method_type.uses_labels:
         check_labels_chosen([case for data_set in data_sets for case in data_set])

@@ -21,9 +21,18 @@ from ..planning.plan import Plan
 from ..printable import quoted
 from ..serialization import from_json
 from ..volumes.dataset import CaseFiles, check_labels_chosen
-from ..volumes.dataset_json import background_value, declared_labels, read_json
+from ..volumes.dataset_json import read_json
+from ..volumes.declared_labels import background_value, declared_labels
+from ..volumes.left_out import tell_left_out
 from ..volumes.named_labels import check_same_numbers, names_of, with_common_values
-from .label_checks import check_same_values, tell_unused_maps, warn_of_copies, warn_of_rare_labels, warn_of_shared_maps
+from .label_checks import (
+    check_same_values,
+    tell_unused_maps,
+    warn_of_copies,
+    warn_of_other_count,
+    warn_of_rare_labels,
+    warn_of_shared_maps,
+)
 from .labeled_part import check_labeled_part, with_structures
 from .run import Run
 from .setup import cases_of, prepared
@@ -55,6 +64,8 @@ def labeled_cases(job: FinetuneJob, found: Sequence[CaseFiles], emit: events.Emi
             "structure has a file of its own, put those of a case together into one label map first."
         )
     tell_unused_maps(job.images, found, emit)
+    tell_left_out(map(Path, (*job.images, *job.unlabeled)), emit)
+    warn_of_other_count(map(Path, job.images), found, emit)
     names = named_labels(job)
     declared = {**names.names, **({} if names.ignore is None else {names.ignore: "ignore"})}
     cases = with_common_values(cases, declared, names.where, emit)

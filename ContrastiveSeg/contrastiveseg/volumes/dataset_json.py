@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_args
@@ -14,12 +13,10 @@ from ..descriptions import LabeledPart
 from ..errors import InputError
 from ..files import check_fetched, stem, volume_suffix
 from ..printable import quoted, shortened
-from .labeling import Labeling, folded
+from .labeling import Labeling
 
 #: What the entry of a case may hold.
 ENTRY_KEYS = {"image", "label", "name", "labeled_part", "structures"}
-#: Names that are no structure's.
-_SPECIAL = ("background", "ignore")
 #: So many numbered files are looked for.
 _MOST_CHANNELS = 100
 
@@ -34,26 +31,6 @@ class ListedCase:
     name: str | None = None
 
 
-@dataclass(frozen=True)
-class DeclaredLabels:
-    """Label values and their names, without ``ignore``, the value of voxels without a label.
-
-    ``background`` is a value above 0 whose name is background.
-    """
-
-    names: dict[int, str] = field(default_factory=dict)
-    ignore: int | None = None
-
-    @property
-    def background(self) -> int | None:
-        return background_value(self.names)
-
-
-def background_value(names: dict[int, str]) -> int | None:
-    """The value above 0 that is named background, if there is one."""
-    return next((value for value, name in names.items() if value and name.strip().casefold() == "background"), None)
-
-
 def listed_cases(path: Path) -> list[ListedCase] | None:
     """The cases that ``path`` lists, with paths relative to its folder.
 
@@ -65,7 +42,7 @@ def listed_cases(path: Path) -> list[ListedCase] | None:
     data = read_json(path)
     if isinstance(data, list):
         return [_entry(path, f"[{i}]", e) for i, e in enumerate(data)]
-    data = _object(path, data)
+    data = json_object(path, data)
     if "training" not in data:
         return _named_entries(path, data["dataset"]) if "dataset" in data else None
     if not isinstance(data["training"], list):
@@ -73,107 +50,9 @@ def listed_cases(path: Path) -> list[ListedCase] | None:
     return [_entry(path, f"training[{i}]", e) for i, e in enumerate(data["training"])]
 
 
-def declared_in(path: Path) -> DeclaredLabels:
-    """The labels of a ``dataset.json`` of the Decathlon or nnU-Net v2 form, background included.
-
-    nnU-Net's label "ignore" marks voxels without a label.
-
-    Raises:
-        InputError: not such a file.
-    """
-    table = _object(path, read_json(path)).get("labels")
-    if not isinstance(table, dict) or not table:
-        raise InputError(f"{path}: labels: expected an object with a name for every label.")
-    names: dict[int, str] = {}
-    for key, value in table.items():
-        if isinstance(value, int) and not isinstance(value, bool):
-            names[value] = key
-        elif isinstance(value, str) and _is_number(key):
-            names[int(key)] = value
-        elif isinstance(value, list):
-            raise InputError(
-                f"{path}: labels.{shortened(key)} is a region of the labels {quoted(value)}, as nnU-Net learns them. "
-                "Regions that overlap are not learned here: give each label a name of its own, and join them "
-                "afterwards."
-            )
-        else:
-            raise InputError(
-                f'{path}: labels.{shortened(key)}: expected "NAME": NUMBER or "NUMBER": "NAME", found {quoted(value)}.'
-            )
-    if len(names) != len(table):
-        raise InputError(f"{path}: labels: two names have the same number.")
-    if impossible := [value for value in names if not 0 <= value < 2**16]:
-        raise InputError(
-            f"{path}: labels.{shortened(names[impossible[0]])} is {shortened(impossible[0])}. Labels are 0 for the "
-            "background and 1 to 65535 for structures."
-        )
-    ignore = next((value for value, name in names.items() if name.strip().casefold() == "ignore"), None)
-    if ignore == 0:
-        raise InputError(f"{path}: labels.ignore is 0, which is the background. Give it the highest number.")
-    background, zero = background_value(names), names.get(0, "background")
-    if background is not None and zero.strip().casefold() != "background":
-        raise InputError(
-            f"{path}: labels: {shortened(zero)} is 0, and background {background}. 0 is always the background: give "
-            "the structure another number."
-        )
-    structures = Counter(name.strip().casefold() for value, name in names.items() if value) - Counter(["background"])
-    if twice := [name for name, count in structures.items() if count > 1]:
-        raise InputError(
-            f"{path}: labels: two are called {shortened(twice[0])}. Give each structure a name of its own."
-        )
-    if nameless := [value for value, name in names.items() if not name.strip()]:
-        raise InputError(f"{path}: labels: {nameless[0]} has no name.")
-    return DeclaredLabels({value: name for value, name in sorted(names.items()) if value != ignore}, ignore)
-
-
-def _is_number(key: str) -> bool:
+def is_number(key: str) -> bool:
     """Whether a key is the number of a label or channel; Python reads none of thousands of digits."""
     return key.isdecimal() and len(key) < 10
-
-
-def declared_labels(paths: Iterable[Path], renamed: bool = False) -> DeclaredLabels:
-    """What the ``dataset.json`` files among ``paths``, in one of them or beside one declare together; or nothing.
-
-    Args:
-        renamed: the values get other names, so that those of two files may differ.
-
-    Raises:
-        InputError: as :func:`declared_in`, or a value is one structure in one file and another one in the other.
-    """
-    together, first = DeclaredLabels(), Path()
-    for path in _described_by(paths):
-        declared = declared_in(path)
-        if not together.names:
-            together, first = declared, path
-        elif declared != together:
-            together = _joined(together, declared, f"{first} and {path}", renamed)
-    return together
-
-
-def _joined(one: DeclaredLabels, other: DeclaredLabels, where: str, renamed: bool) -> DeclaredLabels:
-    """The labels of both; of their names those of ``one``.
-
-    Raises:
-        InputError: a value of one is another structure in the other.
-    """
-    names = _with_ignore(one)
-    values = {folded(name): value for value, name in names.items()}
-    for value, name in _with_ignore(other).items():
-        called, told = names.get(value, name), ""
-        if (first := values.get(folded(name), value)) != value:
-            told = f"{shortened(name)} is {first} and {value}"
-        elif folded(called) != folded(name) and not (renamed and {folded(called), folded(name)}.isdisjoint(_SPECIAL)):
-            told = f"{value} is {shortened(called)} and {shortened(name)}"
-        if told:
-            raise InputError(
-                f"{where} contradict each other: {told}. In data sets that are used together a structure has one name "
-                "and one value: correct one of them, and its label maps."
-            )
-    return DeclaredLabels(other.names | one.names, one.ignore if other.ignore is None else other.ignore)
-
-
-def _with_ignore(labels: DeclaredLabels) -> dict[int, str]:
-    return labels.names | ({} if labels.ignore is None else {labels.ignore: "ignore"})
 
 
 def declared_channels(paths: Iterable[Path]) -> tuple[str, ...]:
@@ -184,20 +63,46 @@ def declared_channels(paths: Iterable[Path]) -> tuple[str, ...]:
     Raises:
         InputError: a field of another form.
     """
-    declared = {_channels_in(path) for path in _described_by(paths)} - {()}
+    declared = {_channels_in(path) for path in described_by(paths)} - {()}
     return declared.pop() if len(declared) == 1 else ()
 
 
+def declared_counts(paths: Iterable[Path]) -> Iterator[tuple[Path, int]]:
+    """The ``dataset.json`` files of ``paths`` that tell a number of training cases ("numTraining"), and that number.
+
+    Raises:
+        InputError: a file that is no JSON object.
+    """
+    for path in dict.fromkeys(described_by(paths)):
+        count = json_object(path, read_json(path)).get("numTraining")
+        if isinstance(count, int) and not isinstance(count, bool):
+            yield path, count
+
+
 def _channels_in(path: Path) -> tuple[str, ...]:
-    data = _object(path, read_json(path))
-    field = "channel_names" if "channel_names" in data else "modality"
+    data = json_object(path, read_json(path))
+    by_field = {field: _channels_of_field(path, data, field) for field in ("channel_names", "modality")}
+    channels, older = by_field.values()
+    if channels and older and [_is_ct(name) for name in channels] != [_is_ct(name) for name in older]:
+        raise InputError(
+            f"{path}: channel_names and modality contradict each other ({', '.join(channels)}; {', '.join(older)}): CT "
+            "is scaled in another way. Correct one, or leave it out."
+        )
+    return channels or older
+
+
+def _is_ct(name: str) -> bool:
+    return name.strip().casefold() == "ct"
+
+
+def _channels_of_field(path: Path, data: dict[str, Any], field: str) -> tuple[str, ...]:
     channels = data.get(field, {})
-    if not isinstance(channels, dict) or not all(_is_number(k) and isinstance(v, str) for k, v in channels.items()):
+    if not isinstance(channels, dict) or not all(is_number(k) and isinstance(v, str) for k, v in channels.items()):
         raise InputError(f'{path}: {field}: expected {{"0": "CT", ...}}, the name of each channel.')
     return tuple(name for _, name in sorted(channels.items(), key=lambda channel: int(channel[0])))
 
 
-def _described_by(paths: Iterable[Path]) -> Iterator[Path]:
+def described_by(paths: Iterable[Path]) -> Iterator[Path]:
     """For each of ``paths``, the ``dataset.json`` that it is, that lies in it or beside it."""
     for path in paths:
         for candidate in (path, path / "dataset.json", path.parent / "dataset.json"):
@@ -233,7 +138,12 @@ def read_json(path: Path) -> Any:
         ) from problem
 
 
-def _object(path: Path, data: Any) -> dict[str, Any]:
+def json_object(path: Path, data: Any) -> dict[str, Any]:
+    """``data``, the content of ``path`` or a part of it.
+
+    Raises:
+        InputError: it is no object.
+    """
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected an object with named fields, found {type(data).__name__}.")
     return data

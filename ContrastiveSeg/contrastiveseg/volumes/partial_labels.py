@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..files import check_there
 from .dataset import CaseFiles, find_cases
-from .dataset_json import declared_labels
+from .declared_labels import declared_labels
 from .labeling import Labeling
 from .pairing import labels_by_case, volume_files
 
