@@ -51,8 +51,8 @@ def check_output(path: Path, overwrite: bool = False, hint: str = "") -> None:
         hint: what else to do where it exists.
 
     Raises:
-        InputError: the file exists and ``overwrite`` is false, or is a folder; or its own folder is read-only, or
-            missing and cannot be made; or no file can have that name.
+        InputError: the file exists and ``overwrite`` is false, or is a folder; or its own folder is read-only, a link
+            to one that is gone, or missing and cannot be made; or no file can have that name.
     """
     try:
         is_folder = path.is_dir()
@@ -66,7 +66,8 @@ def check_output(path: Path, overwrite: bool = False, hint: str = "") -> None:
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already. Choose another output, or add --overwrite to replace it.{hint}")
     # Missing folders are made with the first file in them: work that fails leaves none behind.
-    there = next(folder for folder in path.absolute().parents if folder.exists())
+    there = next(folder for folder in path.absolute().parents if folder.exists() or folder.is_symlink())
+    check_link(there)
     if not there.is_dir():
         raise InputError(f"Cannot make the folder {path.parent}: {there} is a file.")
     if not os.access(there, os.W_OK):

@@ -338,3 +338,12 @@ def test_a_link_to_itself_is_named(tmp_path):
     assert [case.name for case in cases] == ["a", "b"]
     with pytest.raises(InputError, match=r"b\.nii\.gz is a link to b\.nii\.gz, which is not there"):
         read_volume(cases[1].images[0])
+
+
+def test_a_patient_whose_folder_is_a_link_to_what_is_gone_is_named(tmp_path):
+    touch(tmp_path / "p01", "scan.nii.gz")
+    (tmp_path / "README.md").symlink_to("nowhere")
+    assert [case.name for case in find_cases([tmp_path])] == ["p01"]
+    (tmp_path / "p02").symlink_to(tmp_path / "disk" / "p02")
+    with pytest.raises(InputError, match=r"p02 is a link to .*disk/p02, which is not there"):
+        find_cases([tmp_path])

@@ -109,6 +109,9 @@ def test_outputs_are_checked_before_work_and_nothing_is_made(tmp_path, monkeypat
     for folder, name in ((tmp_path, "long" * 100), (tmp_path / "new", "long" * 100), (tmp_path / "new", "ä" * 126)):
         with pytest.raises(InputError, match="too long"):
             check_output(folder / f"{name}.json")
+    (tmp_path / "moved").symlink_to(tmp_path / "disk")
+    with pytest.raises(InputError, match=r"moved is a link to .*disk, which is not there"):
+        check_output(tmp_path / "moved" / "b.json")
     monkeypatch.setattr(files.os, "access", lambda *_: False)
     with pytest.raises(InputError, match="read-only"):
         check_output(tmp_path / "new" / "b.json")

@@ -104,6 +104,7 @@ def test_files_to_compare_have_the_same_numbers(tmp_path):
         check_same_numbers(files[1:2], {"a card": {2: "liver"}})
     with pytest.raises(InputError, match=r"'spleen' has the value 1 in a card and 3 in dataset\.json"):
         check_same_numbers([], {"a card": {1: "spleen"}, "dataset.json": {3: "spleen"}})
+    check_same_numbers([], {"a card": {0: "background", 8: "Background "}})
 
 
 def test_a_damaged_label_file_is_left_to_who_reads_it(tmp_path):

@@ -121,7 +121,8 @@ def check_same_numbers(paths: Iterable[Path], others: Mapping[str, Mapping[int, 
             named += [(str(path), segment.name, segment.value) for segment in segments_of(path)]
     known: dict[str, tuple[int, str]] = {}
     for where, name, value in named:
-        if _GENERIC.fullmatch(folded(name)):
+        # Background may be painted, besides 0.
+        if _GENERIC.fullmatch(folded(name)) or folded(name) == "background":
             continue
         first, other = known.setdefault(folded(name), (value, where))
         if first != value:

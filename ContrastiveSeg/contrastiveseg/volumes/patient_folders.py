@@ -37,9 +37,12 @@ def patients_in(folder: Path, declared: Sequence[str]) -> list[Patient]:
 
     Raises:
         InputError: a patient with several volumes, which are not named as channels are (``_0000``, ``_0001``, ..., or
-            with all ``declared`` names); or folders that are those of a data set; or volumes that lie deeper for some
-            patients than for others, or in several folders of one.
+            with all ``declared`` names); a link to a folder that is gone; folders that are those of a data set; or
+            volumes that lie deeper for some patients than for others, or in several folders of one.
     """
+    for link in folder.iterdir():
+        if not link.suffix and not link.name.startswith("."):
+            files.check_link(link)  # a patient whose disk is gone would be missing without a word
     patients: list[Patient] = []
     deeper: dict[Path, list[Path]] = {}
     for own in sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")):
