@@ -124,6 +124,19 @@ def test_what_is_held_out_is_checked_and_decides_nothing(tmp_path):
         fingerprint_of([trained], unseen=[save(tmp_path / "b2.nii", noise(2, 8, 16, 16))])
 
 
+def test_all_volumes_that_cannot_be_read_are_named_at_once(tmp_path):
+    """One a run would take as many runs as there are."""
+    cases = [save(tmp_path / f"{n}.nii.gz", noise(8, 8, 8)) for n in range(8)]
+    for n in (1, 4):
+        (tmp_path / f"{n}.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"1\.nii\.gz is empty.*4\.nii\.gz is empty"):
+        fingerprint_of(cases)
+    for n in range(8):
+        (tmp_path / f"{n}.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError, match="3 more cannot be read"):
+        fingerprint_of(cases)
+
+
 def test_declared_ct_without_values_below_0_is_told(tmp_path):
     """As stored with 1024 added, which the header's intercept would take away."""
     ct, _ = synthesize(0, SyntheticSettings(size=(12, 24, 24), contrast="CT"))

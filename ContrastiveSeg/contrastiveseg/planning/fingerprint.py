@@ -19,6 +19,8 @@ from .plan import Channel, Conventions, Modality, Normalization, Plan
 
 #: Volumes whose voxels are read to decide modality and HU window; headers are read of all.
 _READ_CASES = 16
+#: So many volumes that cannot be read are named.
+_NAMED = 5
 #: Names of MR channels in public data sets.
 _MR_NAMES = r"(mri?|t[12]\w*|pd\w*|flair|adc|dwi|swi|dixon|bold)\b"
 #: Voxels of each of them that decide the HU window, about.
@@ -77,14 +79,22 @@ def fingerprint_of(
         raise InputError("There are no volumes to train on. Give them, or their folder, as --images.")
     spacings, shapes = [], []
     counts: dict[int, str] = {}
+    refused: list[str] = []
     for number, case in enumerate((*cases, *unseen)):
-        geometry, channels = read_geometry(case.images[0], len(declared) or expected)
+        try:
+            geometry, channels = read_geometry(case.images[0], len(declared) or expected)
+        except InputError as problem:  # all are named at once: one a run would take as many runs
+            refused.append(str(problem))
+            continue
         counts.setdefault(channels * len(case.images), case.name)
         if number >= len(cases):
             continue
         axes = oriented_axes(geometry, orientation)
         spacings.append(axes.spacing_zyx(geometry))
         shapes.append(axes.shape_zyx(geometry))
+    if refused:
+        more = len(refused) - _NAMED
+        raise InputError(" ".join(refused[:_NAMED]) + (f" {more} more cannot be read." if more > 0 else ""))
     if len(counts) > 1:
         different = ", ".join(f"{name} has {n}" for n, name in counts.items())
         raise InputError(f"The volumes differ in their number of channels ({different}). Train on one kind at a time.")
