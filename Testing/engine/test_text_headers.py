@@ -286,6 +286,27 @@ def test_another_number_of_files_than_slices(tmp_path, count):
     refused(meta(tmp_path / "a.mhd", listed), f"{count} files of voxels, and its sizes ask for 6")
 
 
+def test_files_of_slices_in_the_order_of_letters_or_given_twice(tmp_path):
+    """s10 came before s2, and the slices were mixed without a word."""
+    for number in range(12):
+        (tmp_path / f"s{number}.raw").write_bytes(ARRAY[number % 6].tobytes())
+    names = [f"s{number}.raw" for number in (1, 10, 11, 2, 3, 4)]
+    for path in (
+        meta(tmp_path / "a.mhd", "LIST\n" + "\n".join(names)),
+        nrrd(tmp_path / "a.nhdr", "LIST\n" + "\n".join(names)),
+    ):
+        refused(path, r"in the order of letters \(s10\.raw behind s1\.raw\)")
+    twice = "LIST\n" + "\n".join([*names[3:], *names[3:]])
+    refused(meta(tmp_path / "b.mhd", twice), r"names s2\.raw twice")
+    # From the last to the first is an order, too.
+    backwards = meta(tmp_path / "c.mhd", "LIST\n" + "\n".join(f"s{n}.raw" for n in (11, 10, 9, 8, 7, 6)))
+    np.testing.assert_array_equal(read_volume(backwards).array[0], ARRAY[::-1])
+    # Only the last of several numbers runs in no order.
+    for number, name in enumerate(named := [f"e{n}_v{5 - n}.raw" for n in range(6)]):
+        (tmp_path / name).write_bytes(ARRAY[number].tobytes())
+    np.testing.assert_array_equal(read_volume(meta(tmp_path / "d.mhd", "\n".join(["LIST", *named]))).array[0], ARRAY)
+
+
 def test_an_axis_of_an_nrrd_without_a_direction(tmp_path):
     path = nrrd(tmp_path / "a.nrrd", voxels=ARRAY.tobytes())
     path.write_bytes(path.read_bytes().replace(b"(2,0,0) (0,2,0)", b"none (0,2,0)"))

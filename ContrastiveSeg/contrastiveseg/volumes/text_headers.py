@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 import zlib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +45,8 @@ def check_text_header(path: Path) -> TextHeader:
 
     Raises:
         InputError: lengths in another unit than mm or with a decimal comma, not such a file, damaged or cut short,
-            voxels in a file outside its folder or in no plain file, packed voxels that do not unpack to those declared,
+            voxels in a file outside its folder or in no plain file, in one that is named twice, or in files that are
+            listed in the order of letters and not of their numbers, packed voxels that do not unpack to those declared,
             a file that goes on behind them, or a field that is given twice.
     """
     voxels = _described(path)
@@ -62,12 +65,30 @@ def check_text_header(path: Path) -> TextHeader:
         raise InputError(
             f"{path} names {len(data)} files of voxels, and its sizes ask for {voxels.files}. Correct its header."
         )
+    _check_order(path, voxels.data)
     needed = voxels.count * voxels.itemsize
     for source in data or [path]:
         begin = 0 if data else voxels.start
         _check_voxels(source, begin, needed // max(1, len(data)), voxels)
     unsaid = ("" if voxels.sized else _NO_SIZE, "" if voxels.placed else _NO_PLACE)
     return TextHeader(needed, "; ".join(filter(None, unsaid)))
+
+
+def _check_order(path: Path, names: Sequence[str]) -> None:
+    """Refuse a list of files for the slices in which one is given twice, or that a program sorted by letters."""
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+        raise InputError(f"{path} names {shortened(twice)} twice for its voxels. Name each file once.")
+    if [*names] == sorted(names) != sorted(names, key=_by_numbers):
+        raise InputError(
+            f"{path} lists its files of voxels in the order of letters ({shortened(names[1])} behind "
+            f"{shortened(names[0])}), not of their numbers, so that its slices would be mixed. List them in the order "
+            "of the slices."
+        )
+
+
+def _by_numbers(name: str) -> list[tuple[int, str]]:
+    """For sorting: the numbers in a name count as such (s2 before s10)."""
+    return [(int(digits or 0), letters) for digits, letters in re.findall(r"(\d{0,9})(\D*)", name)]
 
 
 def _are_numbers(text: str) -> bool:
