@@ -9,6 +9,7 @@ import pytest
 
 from contrastiveseg.errors import InputError
 from contrastiveseg.volumes import dataset
+from contrastiveseg.volumes.channel_files import check_channel_order
 from contrastiveseg.volumes.dataset import CaseFiles, check_labels_chosen, find_cases
 from contrastiveseg.volumes.reading import read_volume
 
@@ -347,3 +348,28 @@ def test_a_patient_whose_folder_is_a_link_to_what_is_gone_is_named(tmp_path):
     (tmp_path / "p02").symlink_to(tmp_path / "disk" / "p02")
     with pytest.raises(InputError, match=r"p02 is a link to .*disk/p02, which is not there"):
         find_cases([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("a_T2", "a_ADC"), ""),
+        (("a_adc", "a_t2"), "not the channels T2, ADC in this order"),
+        (("ADC", "T2"), "not the channels"),
+        (("a_0001", "a_0000"), "not the channels"),
+        (("a_0000", "a_0001"), ""),
+        (("T2_0003", "T1_0001"), ""),
+        (("a_T2", "a_T2"), "a_T2.nii.gz is given for two channels"),
+        (("a_ADC", "b"), ""),
+        (("b", "a"), ""),
+        (("a",), ""),
+    ],
+)
+def test_files_of_channels_in_another_order_by_their_names(tmp_path, given, words):
+    """They were taken in the order given: the network saw each channel as the other."""
+    images = [touch(tmp_path, f"{name}.nii.gz") / f"{name}.nii.gz" for name in given]
+    if not words:
+        check_channel_order(images, ("T2", "ADC"))
+        return
+    with pytest.raises(InputError, match=words):
+        check_channel_order(images, ("T2", "ADC"))

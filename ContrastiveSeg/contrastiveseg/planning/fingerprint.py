@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import InputError
+from ..volumes.channel_files import check_channel_order
 from ..volumes.dataset import CaseFiles
 from ..volumes.orientation import oriented_axes
 from ..volumes.reading import read_channels, read_geometry
@@ -82,6 +83,7 @@ def fingerprint_of(
     refused: list[str] = []
     for number, case in enumerate((*cases, *unseen)):
         try:
+            check_channel_order(case.images, declared)
             geometry, channels = read_geometry(case.images[0], len(declared) or expected)
         except InputError as problem:  # all are named at once: one a run would take as many runs
             refused.append(str(problem))

@@ -19,6 +19,7 @@ from ..files import check_outputs
 from ..results import PreviewResult
 from ..segmentation.restoring import restore, values_of_classes
 from ..segmentation.timings import Timings
+from ..volumes.channel_files import check_channel_order
 from ..volumes.orientation import oriented_axes
 from ..volumes.reading import read_channels
 from ..volumes.volume import Volume
@@ -59,6 +60,7 @@ def preview(
     emit(events.StageStarted(events.Stage.LOAD))
     with timings.of("load"):
         card = read_card(Path(job.checkpoint))
+        check_channel_order(images, [channel.name for channel in card.plan.channels])
         volume = read_channels(images, len(card.plan.channels))
         axes = oriented_axes(volume.geometry, card.plan.conventions.orientation)
         strokes = read_strokes(Path(job.labels), volume.geometry, axes, job.background)

@@ -18,6 +18,7 @@ from ..files import check_output
 from ..planning.compatibility import incompatibilities, warning_text
 from ..planning.plan import Plan
 from ..results import Failure
+from ..volumes.channel_files import check_channel_order
 from ..volumes.origin import with_distance
 from ..volumes.reading import read_channels
 from ..volumes.volume import Volume
@@ -123,7 +124,9 @@ class Batch:
 
     def _read(self, output: Output) -> Loaded:
         source = _source_of(output) if as_dicom(self._job) else None
-        volume = read_channels(output.case.images, len(self._predictor.card.plan.channels))
+        channels = [channel.name for channel in self._predictor.card.plan.channels]
+        check_channel_order(output.case.images, channels)
+        volume = read_channels(output.case.images, len(channels))
         return Loaded(volume, origin_of(output.case, self._model.digest, self._job), source)
 
     def _computed(self, output: Output, loaded: Callable[[], Loaded], on_tile: OnTile) -> Segmented:

@@ -22,6 +22,7 @@ from ..device import autocast_dtype, keep_large_buffers, resolve_device
 from ..errors import InputError
 from ..networks.inference import for_inference
 from ..networks.segmenter import Segmenter
+from ..volumes.channel_files import check_channel_order
 from ..volumes.reading import read_channels
 from ..volumes.volume import LabelMap, Volume, nonzero_box
 from .one_piece import without_islands
@@ -120,6 +121,7 @@ class Predictor:
             raise InputError("A spacing is given with an array alone: volumes and files say their own.")
         elif not isinstance(image, Volume):
             paths = [Path(p) for p in ([image] if isinstance(image, (str, Path)) else image)]
+            check_channel_order(paths, [channel.name for channel in self.card.plan.channels])
             image = read_channels(paths, len(self.card.plan.channels))
         return self.predict(image, mirror=mirror, pieces=pieces).labels
 

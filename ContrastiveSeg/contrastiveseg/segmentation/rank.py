@@ -23,6 +23,7 @@ from ..errors import Cancelled, InputError
 from ..files import check_outputs, without_folders, write_text
 from ..results import Failure, RankedCase, RankResult
 from ..serialization import to_json
+from ..volumes.channel_files import check_channel_order
 from ..volumes.dataset import CaseFiles, find_cases
 from ..volumes.left_out import tell_left_out
 from ..volumes.orientation import canonical_axes
@@ -68,7 +69,9 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
             progress(done + tile / tiles)
 
         try:
-            volume = read_channels(case.images, len(extractor.predictor.card.plan.channels))
+            channels = extractor.predictor.card.plan.channels
+            check_channel_order(case.images, [channel.name for channel in channels])
+            volume = read_channels(case.images, len(channels))
             if volume.doubt:
                 emit(events.warning(f"{case.name}: {volume.doubt}."))
             painted = _painted(case, volume.geometry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,37 @@ from pathlib import Path
 
 from .. import files
 from ..errors import InputError
+
+
+def check_channel_order(images: Sequence[Path], names: Sequence[str]) -> None:
+    """Refuse files of a case, one a channel, that by their names are the channels ``names`` in another order, or of
+    which one is given twice.
+
+    Raises:
+        InputError: saying which.
+    """
+    places = [os.path.realpath(image) for image in images]
+    if twice := next((image for image, place in zip(images, places, strict=True) if places.count(place) > 1), None):
+        raise InputError(f"{twice} is given for two channels of one case. Give each channel its own file.")
+    stems = [files.stem(image) for image in images]
+    order = {name.casefold(): index for index, name in enumerate(names)}
+    known = [_named_channel(stem, names) for stem in stems]
+    by_name = [order[name.casefold()] for name in known if name]
+    numbers = [match for stem in stems if (match := re.fullmatch(r"(.*)_([0-9]{4})", stem))]
+    by_number = [int(match[2]) for match in numbers] if len({match[1] for match in numbers}) == 1 else []
+    for said in (by_name, by_number):
+        if len({*said}) == len(images) > 1 and said != sorted(said):
+            raise InputError(
+                f"By their names, {', '.join(image.name for image in images)} are not the channels {', '.join(names)} "
+                "in this order. Give them in the order of the channels."
+            )
+
+
+def _named_channel(stem: str, names: Sequence[str]) -> str | None:
+    """Which of ``names`` ends a file's name, or is it."""
+    either = "|".join(re.escape(name) for name in names)
+    match = re.fullmatch(rf"(?:.+[_\-. ])?({either})", stem, re.IGNORECASE) if names else None
+    return match[1] if match else None
 
 
 def by_channel_names(volumes: Sequence[Path], declared: Sequence[str]) -> dict[str, tuple[Path, ...]]:
