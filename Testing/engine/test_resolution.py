@@ -15,6 +15,7 @@ from contrastiveseg.errors import InputError
 from contrastiveseg.planning.compatibility import incompatibilities
 from contrastiveseg.planning.fingerprint import fingerprint_of
 from contrastiveseg.planning.resolution import (
+    FINE_STEPS,
     FULL_STEPS,
     affordable_patch,
     at_spacing,
@@ -59,6 +60,13 @@ def test_a_short_budget_works_on_coarser_voxels_and_a_longer_one_on_finer(tmp_pa
     assert 64**3 / short**3 <= 40_000 < 64**3 / (short / 2**0.25) ** 3
 
 
+def test_with_more_time_thin_structures_are_kept_better_and_others_stay_coarse(tmp_path):
+    thick, thin = case(tmp_path, radius=28, shape=(80, 80, 80)), case(tmp_path, radius=15, shape=(80, 80, 80), name="thin")
+    before, after = FINE_STEPS - 1, FINE_STEPS
+    assert chosen([thick], before) == chosen([thick], after) == chosen([thin], before) > chosen([thin], after)
+    assert chosen([thin], FULL_STEPS) == (1.0, 1.0, 1.0)
+
+
 def test_a_volume_that_the_budget_reaches_keeps_its_resolution(tmp_path):
     assert chosen([case(tmp_path, radius=10, shape=(32, 32, 32))], 50) == (1.0, 1.0, 1.0)
 
@@ -100,7 +108,9 @@ def test_minutes_count_by_the_kind_of_the_device():
     assert two == pytest.approx(146, abs=1)
     assert ten == 5 * two
     assert steps_affordable(2, TINY, "cpu", 2) == 2 * two
-    assert steps_affordable(2, TINY, "cuda", 1) > FULL_STEPS
+    assert steps_affordable(10, TINY, "cuda", 1) > FULL_STEPS
+    # An hour of two cores is better spent on coarser voxels that keep the structures.
+    assert FINE_STEPS < steps_affordable(10, TINY, "cpu", 2) < steps_affordable(60, TINY, "cpu", 2) < FULL_STEPS
 
 
 def test_a_coarse_checkpoint_segments_on_the_volumes_own_grid(tmp_path):
