@@ -61,7 +61,8 @@ def test_a_short_budget_works_on_coarser_voxels_and_a_longer_one_on_finer(tmp_pa
 
 
 def test_with_more_time_thin_structures_are_kept_better_and_others_stay_coarse(tmp_path):
-    thick, thin = case(tmp_path, radius=28, shape=(80, 80, 80)), case(tmp_path, radius=15, shape=(80, 80, 80), name="thin")
+    shape = (80, 80, 80)
+    thick, thin = case(tmp_path, 28, shape), case(tmp_path, 15, shape, name="thin")
     before, after = FINE_STEPS - 1, FINE_STEPS
     assert chosen([thick], before) == chosen([thick], after) == chosen([thin], before) > chosen([thin], after)
     assert chosen([thin], FULL_STEPS) == (1.0, 1.0, 1.0)

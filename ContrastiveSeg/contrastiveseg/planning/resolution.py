@@ -25,8 +25,8 @@ from ..volumes.resample import resample_image, resample_labels, resampled_shape
 from .fingerprint import Fingerprint
 from .plan import Spacing, millimeters
 
-#: With so many steps of the largest patch, training is at the volumes' own resolution. It takes far more than ten minutes
-#: of two cores: after those the left atrium has a Dice of 0.877 at its own 1.25 mm and of 0.891 at 1.77 mm.
+#: With so many steps of the largest patch, training is at the volumes' own resolution. That takes some hours of two
+#: cores: after ten minutes the left atrium has a Dice of 0.877 at its own 1.25 mm and of 0.891 at 1.77 mm.
 FULL_STEPS = 20_000
 #: With GOOD_STEPS or more, but fewer than FULL_STEPS, volumes are coarsened to this share of the largest patch: 1.77 mm
 #: on the left atrium, where two minutes of two cores give a Dice of 0.88 for 0.87 at 2.5 mm. With fewer steps, to less.
@@ -36,8 +36,8 @@ LEAST_VOXELS = 40_000
 #: Mean Dice that each structure must keep on the way to the coarse grid and back: 0.96 for the left atrium at 2.5 mm,
 #: 0.93 for the hippocampus, whose volumes are small, at 1.2 mm instead of 1.
 LEAST_DICE = 0.95
-#: The same with FINE_STEPS or more, as five minutes of two cores have. It is 0.975 for the left atrium at 1.77 mm. A wall of
-#: 8 mm keeps 0.974 at 1.5 mm and 0.963 at 2.1 mm, and five minutes give 1.4 points of Dice more at 1.5 mm.
+#: The same with FINE_STEPS or more, as five minutes of two cores have. It is 0.975 for the left atrium at 1.77 mm. A
+#: wall of 8 mm keeps 0.974 at 1.5 mm and 0.963 at 2.1 mm, and five minutes give 1.4 points of Dice more at 1.5 mm.
 FINE_STEPS, FINE_DICE = 700, 0.97
 #: Fewer voxels of a structure in any case are too few to learn it from.
 LEAST_STRUCTURE = 10
