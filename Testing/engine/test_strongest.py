@@ -57,8 +57,10 @@ def test_a_structure_between_the_voxels_of_a_coarser_grid():
 def test_slabs_do_not_show(monkeypatch):
     logits = smooth(4, (9, 8, 7))
     found = strongest_classes(logits, (33, 20, 21))
-    monkeypatch.setattr(strongest, "_SLAB", 33)
-    assert torch.equal(found, strongest_classes(logits, (33, 20, 21)))
+    monkeypatch.setattr(strongest, "_SMALL", 0)
+    for slab in (1, 8):
+        monkeypatch.setattr(strongest, "_SLAB", slab)
+        assert torch.equal(found, strongest_classes(logits, (33, 20, 21)))
 
 
 def test_each_structure_is_interpolated_in_its_own_box_alone(monkeypatch):
@@ -74,14 +76,46 @@ def test_each_structure_is_interpolated_in_its_own_box_alone(monkeypatch):
         return result
 
     monkeypatch.setattr(strongest, "_interpolated", counted)
+    monkeypatch.setattr(strongest, "_SMALL", 0)
     found = strongest_classes(logits, (64, 64, 64))
     assert found.unique().tolist() == [0, 1, 2]
-    # Twice each: the structure and the background. A box reaches to the next voxels, and rows come in slabs.
-    assert sum(computed) <= 2 * (4 * 4 * 4 * 4**3 + 5 * 5 * 5 * 4**3 + 2 * 8 * 5 * 5 * 16)
-    assert max(computed) <= strongest._SLAB * 20 * 20
+    # Twice each: the structure and the background. A box reaches to the next voxels. Eight slices lie between four
+    # of the coarse grid, which are those computed.
+    slabs = 4 * (4 * 4 * 4 * 4) + 4 * (5 * 5 * 4 * 4)
+    assert sum(computed) <= 2 * 4 * slabs
+    assert max(computed) <= 4 * 20 * 20
 
 
 def test_equal_logits_are_the_first_class_s():
     assert strongest_classes(torch.zeros(3, 2, 2, 2), (4, 4, 4)).eq(0).all()
     logits = torch.tensor([0.0, 1.0, 1.0]).view(3, 1, 1, 1).expand(3, 2, 2, 2)
     assert strongest_classes(logits, (4, 4, 4)).eq(1).all()
+
+
+def test_between_slices_only_what_different_classes_hold_is_computed(monkeypatch):
+    logits = torch.zeros(2, 4, 8, 8)
+    logits[1] = -1
+    logits[1, :, 2:6, 2:6] = 1
+    logits[1, 2, 2:6, 2:4] = -1  # in one slice a part of the structure is not there
+    gathered, index_select = [], Tensor.index_select
+
+    def counted(values, axis, places):
+        if values.dim() == 1:
+            gathered.append(len(places))
+        return index_select(values, axis, places)
+
+    monkeypatch.setattr(Tensor, "index_select", counted)
+    assert strongest_classes(logits, (16, 16, 16)).unique().tolist() == [0, 1]
+    assert len(gathered) == 4, "two slices of the background and of the structure"
+    assert 0 < max(gathered) <= 16**3 / 16
+
+
+def test_slices_that_nothing_is_interpolated_from_are_not_computed(monkeypatch):
+    """As where a scan of 9 mm is segmented by a network that works at 1 mm."""
+    computed, interpolated = [], strongest._interpolated
+    monkeypatch.setattr(
+        strongest, "_interpolated", lambda values, *more: (computed.append(len(values)), interpolated(values, *more))[1]
+    )
+    strongest_classes(smooth(2, (36, 8, 8)), (4, 8, 8))
+    assert computed
+    assert max(computed) <= 2 * 4
