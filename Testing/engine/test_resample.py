@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from contrastiveseg.volumes.resample import resample_image, resample_labels, resampled_shape
+from contrastiveseg.volumes.resample_nnunet import resample_splines
 
 
 def test_shape_is_rounded_and_never_empty():
@@ -67,3 +69,21 @@ def test_many_labels_keep_their_values():
     new = resample_labels(labels, (1, 40, 40))
     assert new.dtype == np.uint16
     np.testing.assert_array_equal(new, labels.repeat(2, 1).repeat(2, 2))
+
+
+@pytest.mark.parametrize(("shape", "thick"), [((14, 12, 30), None), ((31, 18, 23), None), ((14, 18, 30), 0)])
+def test_cubic_splines_axis_by_axis_are_those_of_all_neighbors(shape, thick):
+    """nnU-Net's are ``ndimage.zoom`` as skimage calls it."""
+    array = np.random.default_rng(0).integers(0, 2, (1, 21, 18, 23)).astype(np.float32)
+    found = resample_splines(array, shape, 3, thick)
+    if thick is None:
+        factors = np.divide(shape, array.shape[1:])
+        expected = ndimage.zoom(array[0].astype(np.float64), factors, order=3, mode="nearest", grid_mode=True)
+        low, high = array.min(), array.max()
+    else:
+        slices = array[0, [int((n + 0.5) * 21 / 14) for n in range(14)]].astype(np.float64)
+        expected = np.stack([ndimage.zoom(s, (1, 30 / 23), order=3, mode="nearest", grid_mode=True) for s in slices])
+        low, high = (np.stack([edge(s) for s in slices])[:, None, None] for edge in (np.min, np.max))
+    assert (expected > high).any(), "at edges"
+    assert (found.dtype, found.shape) == (np.float32, (1, *shape))
+    assert np.abs(found[0] - expected.clip(low, high)).max() < 1e-6

@@ -17,7 +17,7 @@ from ..device import autocast_dtype, resolve_device
 from ..errors import Cancelled, InputError, system_refusals
 from ..files import check_outputs
 from ..results import PreviewResult
-from ..segmentation.restoring import restore, values_of_classes
+from ..segmentation.restoring import labels_of_classes, restore
 from ..segmentation.timings import Timings
 from ..volumes.channel_files import check_channel_order
 from ..volumes.orientation import oriented_axes
@@ -75,7 +75,7 @@ def preview(
         scores = class_scores(features, strokes)
         _stop_if(cancelled)
         classes = restore(scores, strokes.grid).classes
-        array = values_of_classes(strokes.values)[np.ascontiguousarray(axes.undo(classes))]
+        array = labels_of_classes(np.ascontiguousarray(axes.undo(classes)), strokes.values)
     _stop_if(cancelled)
     with timings.of("write"):
         write_labels(output, array, volume.geometry, compress=not job.uncompressed)

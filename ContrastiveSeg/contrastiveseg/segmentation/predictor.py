@@ -27,7 +27,7 @@ from ..volumes.reading import read_channels
 from ..volumes.volume import LabelMap, Volume, nonzero_box
 from .one_piece import without_islands
 from .region import VoxelBox, working_box
-from .restoring import Restored, restore, values_of_classes
+from .restoring import Restored, labels_of_classes, restore
 from .sliding_window import OnTile, sliding_window
 from .tile_features import TileFeatures
 from .tile_memory import NotEnoughMemory, tiles_at_once, within_memory
@@ -293,11 +293,12 @@ class Predictor:
 
     def _labels(self, classes: np.ndarray, volume: Volume, pieces: Pieces) -> tuple[LabelMap, dict[str, float]]:
         """The label map of class indices, without islands, and by the label's name the ml of those."""
-        values = values_of_classes([label.value for label in self.card.labels])
-        predicted = values[classes]
+        predicted = labels_of_classes(classes, [label.value for label in self.card.labels])
         kept = without_islands(predicted, pieces, self.card.one_piece)
-        # In Python's numbers: 255 + 1 is 0 in those of the label map.
-        counts = np.bincount(predicted[kept != predicted], minlength=int(values.max()) + 1)
-        apart = counts * volume.geometry.voxel_volume_ml
-        left_out = {label.name: float(apart[label.value]) for label in self.card.labels if apart[label.value]}
+        if kept is predicted:
+            return LabelMap(kept, volume.geometry, volume.name), {}
+        values, counts = np.unique(predicted[kept != predicted], return_counts=True)
+        apart = dict(zip(values.tolist(), (counts * volume.geometry.voxel_volume_ml).tolist(), strict=True))
+        left_out = {label.name: apart[label.value] for label in self.card.labels if label.value in apart}
+        return LabelMap(kept, volume.geometry, volume.name), left_out
         return LabelMap(kept, volume.geometry, volume.name), left_out

@@ -47,10 +47,12 @@ class Restored:
         return self.each(placed, lambda soft: np.concatenate([placed(soft[:1], 1), placed(soft[1:])]))
 
 
-def values_of_classes(values: Sequence[int]) -> np.ndarray:
-    """(classes,) the label of each class: 0 for the background, then ``values``."""
+def labels_of_classes(classes: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """The labels of ``classes`` (z, y, x): 0 for the background, then ``values``. Not copied where equal."""
     every = [0, *values]
-    return np.array(every, label_type(max(every)))
+    if every == list(range(len(every))):
+        return classes
+    return np.array(every, label_type(max(every)))[classes]
 
 
 def restore(
