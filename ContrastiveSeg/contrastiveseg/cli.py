@@ -19,6 +19,7 @@ from .arguments import ELSEWHERE, parsed
 from .command_line import option_flag
 from .descriptions import JOBS, Job
 from .errors import Cancelled, ContrastiveSegError, InputError, system_refusals
+from .garbage import not_searched_at_exit
 from .parameters import ParameterError, parameters_of
 from .printable import printable, printable_trace
 from .reference import described_methods, listed_methods, of_package
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None, run: RunJob | None = None) -> i
         run: does the jobs in place of :func:`.jobs.run.run`, for a caller with more kinds of output.
     """
     _open_closed_streams()
+    not_searched_at_exit()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what the terminal's encoding lacks is shown as \u....
             stream.reconfigure(errors="backslashreplace")

@@ -59,6 +59,7 @@ BASE = {
     "device",
     "claims",
     "command_line",
+    "garbage",
 }
 #: Modules at the top that may import everything.
 TOP = {"api", "checkpoint_api", "arguments", "calling", "cli", "terminal", "reference", "__main__"}
@@ -84,6 +85,7 @@ LIGHT = (
     "claims",
     "descriptions",
     "command_line",
+    "garbage",
     "planning.plan",
     "planning.patch",
     "checkpoints.familiarity",

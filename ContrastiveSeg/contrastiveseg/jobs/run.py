@@ -26,6 +26,7 @@ from ..descriptions import (
     RankJob,
     SegmentJob,
 )
+from ..garbage import unsearched
 from ..results import (
     EvaluateResult,
     ExportResult,
@@ -97,12 +98,14 @@ def _run(job: Job, emit: events.Emit, cancelled: events.CancelCheck) -> JobResul
     module, name = _DOERS[job.kind]
     start = time.perf_counter()
     if "torch" not in sys.modules:
-        from .early import check_early  # with libraries of its own that no worker waits for
+        with unsearched():
+            from .early import check_early  # with libraries of its own that no worker waits for
 
         check_early(job)
     if not isinstance(job, ModelsJob):
         emit(events.StageStarted(events.Stage.IMPORT))
-    function = getattr(importlib.import_module(f"..{module}", __package__), name)
+    with unsearched():
+        function = getattr(importlib.import_module(f"..{module}", __package__), name)
     # These report their seconds, and what a user waits for includes the libraries.
     timed = isinstance(job, (SegmentJob, PreviewJob))
     more = {"import_seconds": time.perf_counter() - start} if timed else {}
