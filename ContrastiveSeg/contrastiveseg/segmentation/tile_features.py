@@ -109,7 +109,8 @@ def over_tiles(tiles: Sequence[Moments]) -> tuple[np.ndarray, np.ndarray]:
     """(C,): mean and deviation of each channel over all ``tiles``, which are on the CPU."""
     means = torch.cat([each.means for each in tiles]).numpy().astype(np.float64)
     variances = torch.cat([each.variances for each in tiles]).numpy()
-    counts = np.array([each.tiles / len(each.means) for each in tiles for _ in each.means])
+    parts = [len(each.means) for each in tiles]
+    counts = np.repeat([each.tiles for each in tiles], parts) / np.repeat(parts, parts)
     shares = counts / counts.sum()
     mean = shares @ means
     return mean, np.sqrt(np.maximum(shares @ (variances + means * means) - mean * mean, 0))
