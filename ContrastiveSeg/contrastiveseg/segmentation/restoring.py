@@ -66,7 +66,7 @@ def restore(
     """The classes of ``logits`` (classes, z, y, x) on a grid of ``shape``.
 
     Logits are interpolated, not labels. On a CPU slab by slab, else class by class with a running maximum, so that
-    memory does not grow with the number of classes unless probabilities are requested.
+    memory holds no whole interpolated classes unless probabilities are requested.
 
     Args:
         decision: see :class:`.checkpoints.card.Card`; with "last" probabilities and uncertainty are those of each class
