@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -288,6 +289,13 @@ def _replace_in_pickle(path, names):
                 content = content.replace(*names)
             after.writestr(info, content)
     path.write_bytes(packed.getvalue())
+
+
+def test_numpy_scalars_are_read_by_a_numpy_whose_core_is_a_stub(tmp_path, output, monkeypatch):
+    folder = save_model(tmp_path, network(), plans(), description())
+    monkeypatch.setattr(np, "_core", ModuleType("numpy._core"), raising=False)  # as numpy 1.26 has it
+    import_checkpoint(folder, "nnunet", output)
+    assert load(output)[1]
 
 
 def test_mirroring_follows_the_model(tmp_path, output):

@@ -72,6 +72,6 @@ def _bare(name: str) -> str:
 
 def _numpy_scalars() -> list[Any]:
     """numpy's scalar, its dtype and that of float64; numpy 1 and 2 call the module of the first differently."""
-    scalar = (getattr(np, "_core", None) or np.core).multiarray.scalar
+    scalar = np.float64().__reduce__()[0]
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     return [*((scalar, name) for name in names), np.dtype, type(np.dtype(np.float64))]
