@@ -59,6 +59,7 @@ class FineTuneSection(TrainingSection):
         self._channels = CaseChannels(session, ui, self._cases, self.remember)
         self._conversion = Conversion(self._converted)
         ui.convertButton.connect("clicked()", self._conversion.start)
+        ui.convertButton.setVisible(False)
         self._learn_again = LearnAgain(session, ui, self.learn_again, self._cases.changed.emit)
         self._outcome = FinetuneOutcome(session, ui, self.shown.emit)
         self._starts = StartChoice(session, ui, self.remember)

@@ -56,7 +56,7 @@ class Segmented:
     prediction: Prediction
 
 
-class Batch:
+class VolumeBatch:
     """What is to be segmented, and what came of it.
 
     Args:

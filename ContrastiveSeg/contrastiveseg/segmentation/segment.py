@@ -23,7 +23,7 @@ from ..files import write_text
 from ..results import SegmentResult
 from ..volumes.left_out import tell_left_out
 from ..volumes.origin import read_distance
-from .batch import Batch
+from .batch import VolumeBatch
 from .dicom_seg import model_of, without_codes
 from .finished import is_finished, origin_of
 from .outputs import Output, as_dicom, outputs_of
@@ -74,7 +74,7 @@ def segment(
     if outputs and as_dicom(job) and (told := without_codes(predictor.card.labels)):
         emit(events.log(told))
     emit(events.StageStarted(events.Stage.SEGMENT))
-    batch = Batch(job, outputs, predictor, model, timings, emit, cancelled)
+    batch = VolumeBatch(job, outputs, predictor, model, timings, emit, cancelled)
     batch.segment()
     if batch.left_out:
         emit(events.log("--pieces all keeps what was left out (in the panel: Keep all pieces)."))
