@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -63,14 +65,29 @@ def check_name(output: Path) -> None:
 
 
 def checkpoint_digest(path: Path) -> str:
-    """:func:`digest` of a checkpoint.
+    """:func:`digest` of a checkpoint. A file whose :func:`stamp` is as it was is not read again.
+
+    Raises:
+        InputError: there is none.
+    """
+    with readable(path):
+        return _digest(os.path.realpath(path), stamp(path))
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """What changes with a checkpoint's file: when it was written, and its bytes.
 
     Raises:
         InputError: there is none.
     """
     check_checkpoint(path)
-    with readable(path):
-        return digest(path)
+    state = path.stat()
+    return state.st_mtime_ns, state.st_size
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(path: str, stamp: tuple[int, int]) -> str:
+    return digest(Path(path))
 
 
 def digest(path: Path) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .. import events
-from ..checkpoints.header import digest, read_card
+from ..checkpoints.header import checkpoint_digest, read_card
 from ..checkpoints.licensing import tell_terms
 from ..descriptions import PreviewJob
 from ..device import autocast_dtype, resolve_device
@@ -96,7 +96,7 @@ def _features(
 ) -> tuple[FeatureMaps, bool]:
     """The volume's features, and whether they had to be computed."""
     device = resolve_device(job.device)
-    checkpoint = digest(Path(job.checkpoint))
+    checkpoint = checkpoint_digest(Path(job.checkpoint))
     precision = f"{device.type} {autocast_dtype(device, job.precision)}"
     folder, key = Path(job.cache) if job.cache else default_folder(), key_of(volume, checkpoint, precision)
     found = stored(folder, key)

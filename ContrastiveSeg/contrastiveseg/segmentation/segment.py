@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from .. import events
-from ..checkpoints.header import check_checkpoint, checkpoint_digest
+from ..checkpoints.header import checkpoint_digest, stamp
 from ..checkpoints.licensing import tell_terms
 from ..descriptions import SegmentJob
 from ..device import autocast_dtype, resolve_device
@@ -67,7 +67,9 @@ def segment(
     with timings.of("load"):
         device = resolve_device(job.device)
         model = model_of(Path(job.checkpoint))
-        predictor = _predictor(os.path.realpath(job.checkpoint), _stamp(job.checkpoint), str(device), job.precision)
+        predictor = _predictor(
+            os.path.realpath(job.checkpoint), stamp(Path(job.checkpoint)), str(device), job.precision
+        )
     tell_terms(predictor.card, emit)
     if job.mirror and not predictor.mirrored:
         emit(events.log("The model was trained without mirroring, so no mirrored copies are averaged."))
@@ -112,12 +114,6 @@ def _predictor(path: str, stamp: tuple[int, int], device: str, precision: Any) -
     """Kept between jobs of a worker; a checkpoint file that changed (``stamp``) is read anew."""
     chosen = torch.device(device)
     return Predictor.open(Path(path), chosen, autocast_dtype(chosen, precision))
-
-
-def _stamp(path: str) -> tuple[int, int]:
-    check_checkpoint(Path(path))
-    state = Path(path).stat()
-    return state.st_mtime_ns, state.st_size
 
 
 def peak_memory(device: torch.device) -> int:
