@@ -7,6 +7,7 @@ on colors with a slope, and does not report a full disk. nibabel's own reading o
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
 from collections.abc import Iterator
@@ -21,12 +22,12 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError
+from .gunzip import MAGIC, Gunzip
 from .memory import check_memory
 from .nifti_transforms import nifti_geometry, store_transforms
 from .series import check_series
 from .volume import Geometry
 
-GZIP_MAGIC = b"\x1f\x8b"
 #: Deflate packs no more than about 1030 to 1: a file that declares more cannot hold its voxels.
 MOST_PACKED = 1040
 #: Fast, and on label maps within a few per cent of the size of the levels above it.
@@ -55,7 +56,7 @@ def read_nifti(path: Path, channels: int) -> tuple[np.ndarray, Geometry]:
     check_memory(path, count * stored.dtype.itemsize)
     voxels = np.empty((count,), stored.dtype)
     with _unpacked(path) as file:
-        file.seek(stored.offset)
+        _skip(file, stored.offset)
         _fill(path, file, voxels.view(np.uint8).data)
     voxels = _scaled(path, header, voxels.astype(stored.dtype.newbyteorder("="), copy=False))
     if stored.colors:
@@ -124,7 +125,7 @@ def _described(path: Path, channels: int) -> _Stored:
     known = next(
         ((kind, o) for kind in HEADERS for o in ("little", "big") if int.from_bytes(block[:4], o) == kind), None
     )
-    if known is None and block[:2] == GZIP_MAGIC:
+    if known is None and block[:2] == MAGIC:
         raise InputError(f"{described} is packed twice. Unpack it once (gunzip).")
     if known is None:
         raise InputError(f"{path} is not an image of the kind its name says, or is damaged. Copy it again.")
@@ -192,21 +193,28 @@ def _scaled(path: Path, header: Nifti1Header, voxels: np.ndarray) -> np.ndarray:
 
 def _is_packed(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(2) == GZIP_MAGIC
+        return file.read(2) == MAGIC
 
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[BinaryIO]:
     """The content of a file that may be packed, whatever its name says; damage becomes an InputError."""
     try:
-        with gzip.open(path, "rb") if _is_packed(path) else path.open("rb") as file:
-            yield file  # type: ignore[misc]
+        packed = _is_packed(path)
+        with path.open("rb") as file:
+            yield io.BufferedReader(Gunzip(file)) if packed else file
     except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
         if isinstance(problem, EOFError):
             raise InputError(CUT_SHORT.format(path)) from problem
         raise InputError(
             f"{path} is damaged: what it unpacks to has another checksum. Copy it again from where it came."
         ) from problem
+
+
+def _skip(file: BinaryIO, count: int) -> None:
+    """Go on by ``count`` bytes, or to the end."""
+    while count and (passed := len(file.read(min(count, _BLOCK)))):
+        count -= passed
 
 
 def _fill(path: Path, file: BinaryIO, memory: memoryview) -> None:
