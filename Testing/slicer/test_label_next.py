@@ -65,6 +65,8 @@ def test_the_unlabeled_are_ranked_and_a_click_shows_the_place(drive):
     drive.wait_for(lambda: drive.ui.casesTable.rowCount == 3)
     drive.rank()
     assert sorted(drive.names()) == ["CT 1", "CT 2"]
+    # Another checkpoint may be chosen beside the table.
+    assert drive.ui.rankStatusLabel.text.startswith(f"Ranked with {drive.session.checkpoint.name}.")
     scores = [float(drive.ui.rankTable.item(row, 1).text()) for row in range(2)]
     assert scores == sorted(scores, reverse=True)
     drive.wait_for(lambda: not list(drive.session.folder().rglob("*")))

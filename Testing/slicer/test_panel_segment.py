@@ -254,6 +254,22 @@ def test_clicking_twice_segments_once(drive, large):
     assert len(segmentations()) == 1
 
 
+def test_what_is_said_of_a_result_goes_with_its_volume_and_its_checkpoint(drive, volume, large):
+    drive.choose_volume(volume)
+    drive.click_segment()
+    drive.settle()
+    assert drive.segment.statusLabel.text.startswith("Done: MRHead segmentation, ")
+    drive.choose_volume(large)
+    assert drive.segment.statusLabel.text == ""
+    drive.choose_volume(volume)
+    drive.click_segment()
+    drive.segment.undoButton.click()
+    drive.settle()
+    assert drive.segment.statusLabel.text == "Undone."
+    drive.choose("synthetic-labels-3d-tiny")
+    assert drive.segment.statusLabel.text == ""
+
+
 # When things go wrong
 
 

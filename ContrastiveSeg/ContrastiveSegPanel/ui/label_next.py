@@ -89,7 +89,7 @@ class LabelNext(JobSection):
             return
         self._folder = self.session.new_folder("rank-")
         files = rank_files(self._cases.rows(), self._in_slices, self._folder)
-        self._volume_ids = files.volume_ids
+        self._volume_ids, self._ranked_by = files.volume_ids, entry.name
         job = RankJob(
             checkpoint=str(entry.path),
             input=files.input,
@@ -105,7 +105,8 @@ class LabelNext(JobSection):
         self._remove_files()
         if not self._scene_closed:
             self._fill([c for c in result.cases if slicer.mrmlScene.GetNodeByID(self._volume_ids[c.name])])
-            self.set_status(_("Click a volume to see the slice to label next."))
+            text = _("Ranked with {checkpoint}. Click a volume to see the slice to label next.")
+            self.set_status(text.format(checkpoint=self._ranked_by))
 
     def _failed(self, problem: Exception | str, cancelled: bool) -> None:
         self._remove_files()

@@ -58,6 +58,7 @@ class ResultsSection(JobSection):
         self._parameters = parameters
         if measured != (ui.predictionSelector.currentNode(), ui.referenceSelector.currentNode()):
             self._show_table(None)
+            self.set_status("")
 
     def cancel(self) -> None:
         self._scene_closed = True
@@ -82,6 +83,7 @@ class ResultsSection(JobSection):
         table = self.ui.resultsTable.mrmlTableNode()
         if table is not None and slicer.mrmlScene.GetNodeByID(table.GetID()) is None:
             self._show_table(None)
+            self.set_status("")
         self._show_export()
 
     def obstacle(self) -> str:
@@ -110,10 +112,12 @@ class ResultsSection(JobSection):
         comparison = compare(prediction, reference, volume, folder)
         self._names = comparison.names
         others = ", ".join(comparison.unmatched)
-        self._note = _("Not in the reference: {names}.").format(names=others) if others else ""
+        note = " " + _("Not in the reference: {names}.").format(names=others) if others else ""
         self._title = _("{prediction} against {reference}").format(
             prediction=prediction.GetName(), reference=reference.GetName()
         )
+        # Other segmentations may be chosen while the table is still shown.
+        self._summary = f"{self._title}.{note}"
         self._scene_closed, self._folder = False, folder
         self.task.start(comparison.steps, comparison.job, self._done, self._failed)
 
@@ -126,7 +130,7 @@ class ResultsSection(JobSection):
             table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", self._title)
         write_table(table, result.rows, self._names)
         self._show_table(table)
-        self.set_status(self._note)
+        self.set_status(self._summary)
 
     def _failed(self, problem: Exception | str, cancelled: bool) -> None:
         self._remove_files()
@@ -164,4 +168,4 @@ class ResultsSection(JobSection):
             self.session.report(problem)
             return
         settings.set_text("ExportFolder", str(path.parent))
-        self.set_status(_("Written to {path}.").format(path=path))
+        self.set_status(self._summary + " " + _("Written to {path}.").format(path=path))

@@ -53,6 +53,8 @@ class SegmentSection(JobSection):
         self._queue_button = QueueButton(session, ui.segmentQueueButton, self.obstacle, self._add_to_queue)
         self._current: Segmenting | None = None
         self._clicked = 0.0
+        #: ID of the volume and path of the checkpoint that were chosen when the status was set.
+        self._status_of: tuple[str, str] = ("", "")
         # Loading a case changes many things in a row: look once, afterwards.
         self._refresh_timer = single_shot(self.show_state)
         self.listen(session.checkpoint_changed, self._on_checkpoint)
@@ -106,6 +108,7 @@ class SegmentSection(JobSection):
         output = self.ui.outputSelector.currentNode()
         if not self._updating and output is not None and made_on_another(output, self._inputs.volume):
             self.ui.outputSelector.setCurrentNode(None)
+        self._drop_status_of_another()
         self._on_changed()
 
     def _on_displayed(self) -> None:
@@ -125,7 +128,21 @@ class SegmentSection(JobSection):
     def _on_checkpoint(self) -> None:
         if self._inputs.show_channels(self.session) and self._parameters is not None:
             self._from_parameters()
+        self._drop_status_of_another()
         self.show_state()
+
+    def set_status(self, text: str) -> None:
+        self._status_of = self._chosen_now()
+        super().set_status(text)
+
+    def _chosen_now(self) -> tuple[str, str]:
+        volume, entry = self._inputs.volume, self.session.checkpoint
+        return (volume.GetID() or "" if volume is not None else "", str(entry.path) if entry is not None else "")
+
+    def _drop_status_of_another(self) -> None:
+        """Beside another volume or checkpoint, what was said of a result would pass for one of theirs."""
+        if not self.task.busy and self._status_of != self._chosen_now():
+            self.set_status("")
 
     def _refresh_soon(self) -> None:
         self._refresh_timer.start(0)
