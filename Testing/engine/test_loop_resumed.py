@@ -15,7 +15,6 @@ from contrastiveseg.descriptions import FinetuneJob
 from contrastiveseg.errors import InputError
 from contrastiveseg.events import Event, Log, Progress
 from contrastiveseg.methods.method import Optimization
-from contrastiveseg.training import loop
 from contrastiveseg.training import state as state_module
 from contrastiveseg.training.beside import metrics_path, resume_path
 from contrastiveseg.training.curve import cut_metrics
@@ -131,7 +130,7 @@ def test_what_was_learned_is_written_before_the_resume_file_and_survives_a_disk_
 
 def test_the_first_resume_file_comes_early_and_the_others_ever_later(tmp_path, monkeypatch):
     clock, saved = SimpleNamespace(now=0.0), []
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(state_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr(state_module, "save_resume_state", lambda path, state, parts: saved.append(state.step))
 
     class Slow(Toy):

@@ -14,6 +14,7 @@ import torch
 
 from contrastiveseg.descriptions import SegmentJob
 from contrastiveseg.segmentation import predictor as predicting
+from contrastiveseg.segmentation import tiled_logits
 from contrastiveseg.segmentation.predictor import Predictor
 from contrastiveseg.segmentation.segment import segment
 from contrastiveseg.segmentation.tiles import fit_tiles
@@ -72,7 +73,7 @@ def test_preparing_segmenting_and_restoring_are_done_once(predictor, image, monk
 
         monkeypatch.setattr(owner, name, call)
 
-    for owner, name in ((predictor, "prepare"), (predicting, "sliding_window"), (predicting, "restore")):
+    for owner, name in ((predictor, "prepare"), (tiled_logits, "sliding_window"), (predicting, "restore")):
         counted(owner, name)
     predictor.predict(read_volume(image))
     assert calls == {"prepare": 1, "sliding_window": 1, "restore": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,82 +11,85 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .backbone import Backbone
-from .blocks import SLOPE, Norm, PooledResidualBlock, ResidualBlock, convolution
+from .blocks import SLOPE, Norm, PerAxis, PooledResidualBlock, ResidualBlock, convolution
 from .registry import register_backbone
 
 
+@dataclass(frozen=True)
+class _Design:
+    """The arguments of :func:`unet`, one of each a level, and the layers that follow from them."""
+
+    dimensions: int
+    in_channels: int
+    widths: Sequence[int]
+    strides: Sequence[Sequence[int]]
+    kernels: Sequence[Sequence[int]]
+    residual: bool
+    norm: Norm
+    down: Literal["stride", "max"]
+    bottleneck_norm: bool
+    convolutions: Sequence[int]
+    decoder_convolutions: Sequence[int]
+    bias: bool
+    shortcut: Literal["stride", "pool"]
+
+    def encoder_level(self, level: int) -> nn.Module:
+        """From the map above, or from the image, to that of ``level``."""
+        blocks: list[nn.Module] = []
+        stride: PerAxis = 1 if level == 0 else tuple(self.strides[level - 1])
+        channels = self.in_channels if level == 0 else self.widths[level - 1]
+        if level and self.down == "max":
+            pool = nn.MaxPool2d if self.dimensions == 2 else nn.MaxPool3d
+            blocks.append(pool(stride, stride))  # type: ignore[arg-type]
+            stride = 1
+        if level == 0 and self.residual:
+            blocks.append(self._convolution(0, channels))
+            channels = self.widths[0]
+        for _ in range(self.convolutions[level]):
+            blocks.append(self._encoder_block(level, channels, stride))
+            channels, stride = self.widths[level], 1
+        return nn.Sequential(*blocks)
+
+    def decoder_block(self, level: int) -> DecoderBlock:
+        """From the map below ``level`` and its skip to its own."""
+        transposed = nn.ConvTranspose2d if self.dimensions == 2 else nn.ConvTranspose3d
+        stride, width = tuple(self.strides[level]), self.widths[level]
+        up = transposed(self.widths[level + 1], width, stride, stride)  # type: ignore[arg-type]
+        fused = [self._convolution(level, 2 * width)]
+        fused += [self._convolution(level, width) for _ in range(self.decoder_convolutions[-1 - level] - 1)]
+        return DecoderBlock(up, nn.Sequential(*fused))
+
+    def _encoder_block(self, level: int, channels: int, stride: PerAxis) -> nn.Module:
+        dimensions, width, kernel = self.dimensions, self.widths[level], self.kernels[level]
+        if self.residual and self.shortcut == "pool":
+            return PooledResidualBlock(dimensions, channels, width, kernel, stride, self.norm, self.bias)
+        if self.residual:
+            return ResidualBlock(dimensions, channels, width, kernel, stride, self.norm)
+        return self._convolution(level, channels, stride, self.bottleneck_norm or level < len(self.strides))
+
+    def _convolution(self, level: int, channels: int, stride: PerAxis = 1, normed: bool = True) -> nn.Module:
+        return convolution(
+            self.dimensions,
+            channels,
+            self.widths[level],
+            kernel=self.kernels[level],
+            stride=stride,
+            bias=self.bias or not normed,
+            norm=self.norm if normed else None,
+            slope=SLOPE if normed else 0.0,
+        )
+
+
 class UNet(Backbone):
-    """U-Net whose down-samplings and kernels follow the plan.
+    """U-Net whose down-samplings and kernels follow the plan; :func:`unet` makes it."""
 
-    The arguments are those of :func:`unet`.
-    """
-
-    def __init__(
-        self,
-        dimensions: int,
-        in_channels: int,
-        *,
-        widths: Sequence[int],
-        strides: Sequence[Sequence[int]],
-        kernels: Sequence[Sequence[int]],
-        residual: bool,
-        norm: Norm,
-        down: Literal["stride", "max"],
-        bottleneck_norm: bool,
-        convolutions: Sequence[int],
-        decoder_convolutions: Sequence[int],
-        bias: bool,
-        shortcut: Literal["stride", "pool"],
-    ) -> None:
+    def __init__(self, design: _Design) -> None:
         super().__init__()
-        self.channels = tuple(widths)
-        self.decoder_channels = tuple(reversed(widths[:-1]))
-        self.strides = tuple(tuple(s) for s in strides)
-        pool = nn.MaxPool2d if dimensions == 2 else nn.MaxPool3d
-        transposed = nn.ConvTranspose2d if dimensions == 2 else nn.ConvTranspose3d
-
-        def block(level: int, channels: int, stride: Sequence[int] | int = 1, normed: bool = True) -> nn.Module:
-            return convolution(
-                dimensions,
-                channels,
-                widths[level],
-                kernel=kernels[level],
-                stride=stride,
-                bias=bias or not normed,
-                norm=norm if normed else None,
-                slope=SLOPE if normed else 0.0,
-            )
-
-        levels: list[nn.Module] = []
-        for level, width in enumerate(widths):
-            blocks: list[nn.Module] = []
-            stride: Sequence[int] | int = 1 if level == 0 else self.strides[level - 1]
-            channels = in_channels if level == 0 else widths[level - 1]
-            if level and down == "max":
-                blocks.append(pool(stride, stride))  # type: ignore[arg-type]
-                stride = 1
-            if level == 0 and residual:
-                blocks.append(block(0, in_channels))
-                channels = width
-            normed = bottleneck_norm or level < len(self.strides)
-            for _ in range(convolutions[level]):
-                if residual and shortcut == "pool":
-                    blocks.append(PooledResidualBlock(dimensions, channels, width, kernels[level], stride, norm, bias))
-                elif residual:
-                    blocks.append(ResidualBlock(dimensions, channels, widths[level], kernels[level], stride, norm))
-                else:
-                    blocks.append(block(level, channels, stride, normed))
-                channels, stride = width, 1
-            levels.append(nn.Sequential(*blocks))
-        self.encoder = nn.ModuleList(levels)
-
-        self.decoder = nn.ModuleList()
-        for level in reversed(range(len(self.strides))):
-            up = transposed(widths[level + 1], widths[level], self.strides[level], self.strides[level])  # type: ignore[arg-type]
-            fused = [block(level, 2 * widths[level])]
-            fused += [block(level, widths[level]) for _ in range(decoder_convolutions[len(self.decoder)] - 1)]
-            self.decoder.append(DecoderBlock(up, nn.Sequential(*fused)))
-
+        self.channels = tuple(design.widths)
+        self.decoder_channels = tuple(reversed(design.widths[:-1]))
+        self.strides = tuple(tuple(s) for s in design.strides)
+        self.encoder = nn.ModuleList(design.encoder_level(level) for level in range(len(self.channels)))
+        self.decoder = nn.ModuleList(design.decoder_block(level) for level in reversed(range(len(self.strides))))
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
                 nn.init.kaiming_normal_(module.weight, a=SLOPE)
@@ -169,9 +173,9 @@ def unet(
         raise InputError("A U-Net's norm is instance, batch or group, and it goes down by stride or max.")
     if shortcut not in ("stride", "pool"):
         raise InputError("The shortcut of a U-Net's residual blocks is stride or pool.")
-    return UNet(
-        dimensions,
-        in_channels,
+    design = _Design(
+        dimensions=dimensions,
+        in_channels=in_channels,
         widths=widths,
         strides=strides,
         kernels=kernels,
@@ -184,3 +188,4 @@ def unet(
         bias=bias,
         shortcut=shortcut,
     )
+    return UNet(design)

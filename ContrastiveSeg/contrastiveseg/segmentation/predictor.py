@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -28,9 +28,10 @@ from ..volumes.volume import LabelMap, Volume, nonzero_box
 from .one_piece import without_islands
 from .region import VoxelBox, working_box
 from .restoring import Restored, labels_of_classes, restore
-from .sliding_window import OnTile, sliding_window
+from .sliding_window import OnTile
 from .tile_features import TileFeatures
-from .tile_memory import NotEnoughMemory, tiles_at_once, within_memory
+from .tile_memory import NotEnoughMemory
+from .tiled_logits import tiled_logits
 from .tiles import Tiling, fit_tiles, thinned
 from .timings import Timings
 
@@ -161,51 +162,31 @@ class Predictor:
         timings = timings or Timings()
         start, before = time.perf_counter(), timings.seconds.get("network", 0.0)
         tiling = tiling or self._tiling(image)
-        mirror_axes = self.mirrored if mirror else ()
-
-        def computed(network: Segmenter, device: torch.device, dtype: torch.dtype | None) -> Tensor:
-            plan = self.card.plan
-
-            def timed(tiles: Tensor) -> Tensor:
-                with timings.of("network"):
-                    return network(tiles)
-
-            def blended(batch: int) -> Tensor:
-                with features.of(network, 2 ** len(mirror_axes)) if features else nullcontext():
-                    return sliding_window(
-                        timed,
-                        image,
-                        tiling,
-                        len(self.card.labels) + 1,
-                        batch=batch,
-                        device=device,
-                        mirror_axes=mirror_axes,
-                        autocast=dtype,
-                        on_tile=on_tile,
-                        dimensions=plan.dimensions,
-                        slice_axis=plan.slice_axis,
-                        padding=plan.conventions.padding,
-                        every_tile=every_tile,
-                    )
-
-            batch = tiles_at_once(tiling.tile, network.backbone.decoder_channels[-1], device, plan.dimensions)
-            return within_memory(blended, batch, tiling.tile, device)
-
+        computed = partial(
+            tiled_logits,
+            card=self.card,
+            image=image,
+            tiling=tiling,
+            mirror_axes=self.mirrored if mirror else (),
+            on_tile=on_tile,
+            every_tile=every_tile,
+            features=features,
+            timings=timings,
+        )
         logits: Tensor | None = None
         try:
             logits = computed(self.network, self.device, self.dtype)
         except NotEnoughMemory:
             if self.device.type == "cpu" or tell is None:
                 raise
+        # outside of the except clause, whose traceback would keep the failed tensors alive
         if logits is None:
             assert tell is not None
             tell(
                 f"The free memory of {self.device} does not hold one tile of {'x'.join(map(str, tiling.tile))} voxels. "
                 "The CPU computes instead, which takes longer. Close other programs that use the GPU."
             )
-            cpu = torch.device("cpu")
-            dtype = None if self.dtype is None else autocast_dtype(cpu, "auto")
-            logits = computed(for_inference(self.network, cpu), cpu, dtype)
+            logits = computed(*self._on_cpu())
         elif self.device.type == "cuda":
             # Waiting for each tile to time it would keep the GPU from having the next: blending counts as network.
             with timings.of("network"):
@@ -213,6 +194,11 @@ class Predictor:
         in_network = timings.seconds.get("network", 0.0) - before
         timings.add("blend", time.perf_counter() - start - in_network)
         return logits
+
+    def _on_cpu(self) -> tuple[Segmenter, torch.device, torch.dtype | None]:
+        """A copy of the network for the CPU, and the type to compute in there."""
+        cpu = torch.device("cpu")
+        return for_inference(self.network, cpu), cpu, None if self.dtype is None else autocast_dtype(cpu, "auto")
 
     def features(self, image: Tensor, most: int, on_tile: OnTile | None = None) -> list[list[float]]:
         """:meth:`.TileFeatures.levels` of a prepared image, from at most ``most`` of its tiles, or in 2D of its slices.

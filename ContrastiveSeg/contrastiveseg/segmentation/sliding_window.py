@@ -41,8 +41,8 @@ def sliding_window(
 
     Tiles are weighted by a Gaussian of sigma = tile / 8 (as in nnU-Net and MONAI), normalized axis by axis so that the
     weights of a voxel sum to one: with one tile, or an identity network, nothing is changed. The volume is padded to
-    the tile by repeating its border, or with 0. Tiles that hold one value alone, as the air around a
-    body in CT, all have the answer of one of them.
+    the tile by repeating its border, or with 0. Tiles that hold one value alone, as the air around a body in CT, all
+    have the answer of one of them.
 
     Args:
         network: maps (B, C, *tile) to logits (B, classes, *tile); in evaluation mode, on ``device``.
@@ -60,21 +60,20 @@ def sliding_window(
     planes = image[None] if dimensions == 3 else image.movedim(slice_axis + 1, 0)
     if tuple(planes.shape[2:]) != tiling.shape:
         raise ValueError(f"the tiling is for {tiling.shape}, the image is {tuple(planes.shape[2:])}")
-    behind = [p - n - b for p, n, b in zip(tiling.padded, tiling.shape, tiling.before, strict=True)]
-    margins = [m for pair in zip(tiling.before[::-1], behind[::-1], strict=True) for m in pair]
-    if any(margins):
-        planes = F.pad(planes, margins, mode="replicate" if padding == "edge" else "constant")
+    planes = _padded(planes, tiling, padding)
 
     size = (len(planes), classes, *tiling.padded)
     kept = torch.float32 if prod(size) <= _MOST_FLOAT32 else torch.float16
     home = device if device.type == "cuda" and holds(prod(size) * kept.itemsize, device) else torch.device("cpu")
     logits = torch.zeros(size, dtype=kept, device=home)
+
     weights = [_weights(starts, n).to(home) for starts, n in zip(tiling.starts, tiling.tile, strict=True)]
     tasks = list(product(product(*(range(len(s)) for s in tiling.starts)), range(len(planes))))
     slices = [_tile_slices(tiling, position, plane) for position, plane in tasks]
     sources = _sources([None if every_tile else flat_values(planes[index]) for index in slices])
     last_use = {source: task for task, source in enumerate(sources)}
     flips = [axes for n in range(len(mirror_axes) + 1) for axes in combinations(mirror_axes, n)]
+
     answers: dict[int, Tensor] = {}
     with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None):
         planes = planes.to(home)
@@ -87,9 +86,17 @@ def sliding_window(
             answers = {source: answer for source, answer in answers.items() if last_use[source] > group[-1]}
             if on_tile:
                 on_tile(group[-1] + 1, len(tasks))
+
     for axis, (before, n) in enumerate(zip(tiling.before, tiling.shape, strict=True), start=2):
         logits = logits.narrow(axis, before, n)
     return logits[0] if dimensions == 3 else logits.movedim(0, slice_axis + 1)
+
+
+def _padded(planes: Tensor, tiling: Tiling, padding: Literal["edge", "zero"]) -> Tensor:
+    """``planes`` (planes, C, *shape) of the tiling's padded shape."""
+    behind = [p - n - b for p, n, b in zip(tiling.padded, tiling.shape, tiling.before, strict=True)]
+    margins = [m for pair in zip(tiling.before[::-1], behind[::-1], strict=True) for m in pair]
+    return F.pad(planes, margins, mode="replicate" if padding == "edge" else "constant") if any(margins) else planes
 
 
 def flat_values(tile: Tensor) -> tuple[float, ...] | None:

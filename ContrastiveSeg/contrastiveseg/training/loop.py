@@ -31,8 +31,6 @@ from .thread_beside import thread_beside
 
 #: Training stops after so many steps in a row whose gradient was not finite; each of them is skipped.
 _MAX_SKIPPED = 10
-#: The first resume file is written after so many seconds; every further pause is twice as long, up to the run's own.
-_FIRST_SAVE_SECONDS = 2.0
 _ADVICE = "Lower --learning-rate, or use --precision 32."
 
 
@@ -68,44 +66,7 @@ def train(
     state = TrainingState(method, how, run, transferred)
     if run.resume:
         state.restore()
-    progress = _progress(run, state.step, state.seconds)
-    main, stopped, failures, last_save = distributed.rank() == 0, False, 0, time.monotonic()
-    pause = _FIRST_SAVE_SECONDS
-    with thread_beside() as drawer, closing(open_curve(run, state.step, state.validated, main)) as curve:
-        next_batch = drawer.submit(_draw, method, source, run.seed, state.step)
-        while True:
-            # Clocks differ between processes: with rates of their own, the copies of the weights would drift apart.
-            used = distributed.agreed(run.budget.progress(state.step, state.seconds), run.device)
-            if validate and state.validated < run.validations and used >= (state.validated + 1) / run.validations:
-                _validate(state, validate, curve, main)
-            stopped = bool(distributed.agreed(run.cancelled(), run.device))
-            if stopped or used >= 1:
-                break
-            start = time.monotonic()
-            batch = next_batch.result()
-            next_batch = drawer.submit(_draw, method, source, run.seed, state.step + 1)
-            rate = learning_rate(how, used)
-            set_learning_rate(state.optimizer, rate)
-            method.progress, method.steps_done = used, state.step
-            terms = _step(module, state.optimizer, batch, how, run, state.step)
-            if terms is not None:
-                state.after_step()
-            state.seconds += time.monotonic() - start
-            if terms is not None and main:
-                curve.add({"step": state.step, "seconds": round(state.seconds, 3), "lr": rate, **terms})
-                for name, value in terms.items():
-                    run.emit(events.Metric(name, state.step, value))
-            failures = 0 if terms is not None else failures + 1
-            state.skipped += terms is None
-            if failures >= _MAX_SKIPPED:
-                raise ContrastiveSegError(
-                    f"The gradient was not finite for {_MAX_SKIPPED} steps in a row (step {state.step}). {_ADVICE}"
-                )
-            state.step += 1
-            progress(state.step if run.budget.steps else state.seconds)
-            if time.monotonic() - last_save > min(pause, run.save_seconds):
-                state.try_to_save()
-                last_save, pause = time.monotonic(), 2 * pause
+    stopped = _take_steps(module, method, source, state, how, validate)
     kept, weights = state.final_weights()
     _check_learned(state, weights)
     minutes, interventions = state.seconds / 60, method.interventions
@@ -117,6 +78,57 @@ def train(
         trained = dataclasses.replace(trained, resumable=state.save_at_the_end())
     distributed.barrier()
     return trained
+
+
+def _take_steps(
+    module: nn.Module,
+    method: Method,
+    source: PatchSource,
+    state: TrainingState,
+    how: Optimization,
+    validate: Callable[[dict[str, Tensor]], float] | None,
+) -> bool:
+    """Train ``method``, which ``module`` is or wraps, on from ``state``; returns whether the run was cancelled."""
+    run, main, failures = state.run, distributed.rank() == 0, 0
+    progress = _progress(run, state.step, state.seconds)
+    with thread_beside() as drawer, closing(open_curve(run, state.step, state.validated, main)) as curve:
+        next_batch = drawer.submit(_draw, method, source, run.seed, state.step)
+        while True:
+            # Clocks differ between processes: with rates of their own, the copies of the weights would drift apart.
+            used = distributed.agreed(run.budget.progress(state.step, state.seconds), run.device)
+            if validate and state.validated < run.validations and used >= (state.validated + 1) / run.validations:
+                _validate(state, validate, curve, main)
+            stopped = bool(distributed.agreed(run.cancelled(), run.device))
+            if stopped or used >= 1:
+                return stopped
+            start = time.monotonic()
+            batch = next_batch.result()
+            next_batch = drawer.submit(_draw, method, source, run.seed, state.step + 1)
+            rate = learning_rate(how, used)
+            set_learning_rate(state.optimizer, rate)
+            method.progress, method.steps_done = used, state.step
+            terms = _step(module, state.optimizer, batch, how, run, state.step)
+            if terms is not None:
+                state.after_step()
+            state.seconds += time.monotonic() - start
+            if terms is not None and main:
+                _report(state, curve, rate, terms)
+            failures = 0 if terms is not None else failures + 1
+            state.skipped += terms is None
+            if failures >= _MAX_SKIPPED:
+                raise ContrastiveSegError(
+                    f"The gradient was not finite for {_MAX_SKIPPED} steps in a row (step {state.step}). {_ADVICE}"
+                )
+            state.step += 1
+            progress(state.step if run.budget.steps else state.seconds)
+            state.save_if_due()
+
+
+def _report(state: TrainingState, curve: Curve, rate: float, terms: Mapping[str, float]) -> None:
+    """Write a step's loss terms to the curve, and emit them."""
+    curve.add({"step": state.step, "seconds": round(state.seconds, 3), "lr": rate, **terms})
+    for name, value in terms.items():
+        state.run.emit(events.Metric(name, state.step, value))
 
 
 def _validate(state: TrainingState, validate: Callable[[dict[str, Tensor]], float], curve: Curve, main: bool) -> None:

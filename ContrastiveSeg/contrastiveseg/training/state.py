@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping
 
 from torch import Tensor
@@ -15,6 +16,9 @@ from .optimizer import AveragedWeights, load_optimizer_tensors, make_optimizer, 
 from .resume import DamagedResumeFile, ResumeState, load_resume_state, save_resume_state
 from .run import Run
 
+#: The first resume file is written after so many seconds; every further pause is twice as long, up to the run's own.
+_FIRST_SAVE_SECONDS = 2.0
+
 
 class TrainingState:
     """What changes during training: weights, optimizer, averaged weights, the best validated weights."""
@@ -27,6 +31,7 @@ class TrainingState:
         self.best: dict[str, Tensor] = {}
         self.best_score: float | None = None
         self._warned = False
+        self._saved, self._pause = time.monotonic(), _FIRST_SAVE_SECONDS
         self._interventions = 0
 
     def after_step(self) -> None:
@@ -72,14 +77,17 @@ class TrainingState:
         state = ResumeState(*run, updates, self.best_score, self.skipped, self.validated)
         save_resume_state(resume_path(self.run.output), state, parts)
 
-    def try_to_save(self) -> None:
-        """Write the resume file; if that fails, warn once and go on training."""
+    def save_if_due(self) -> None:
+        """Write the resume file if the pause since the last is over; if that fails, warn once and go on training."""
+        if time.monotonic() - self._saved <= min(self._pause, self.run.save_seconds):
+            return
         try:
             self.save()
         except (InputError, OSError) as problem:
             if not self._warned:
                 self.run.emit(events.warning(f"{problem} Training goes on, but could not be resumed from here."))
             self._warned = True
+        self._saved, self._pause = time.monotonic(), 2 * self._pause
 
     def save_at_the_end(self) -> bool:
         """Write the resume file of a stopped run; if that fails, warn and return False."""
