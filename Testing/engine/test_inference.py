@@ -9,6 +9,7 @@ from torch.profiler import profile
 
 import contrastiveseg.networks.inference as inference
 from contrastiveseg.device import autocast
+from contrastiveseg.networks.channels_last import LAST
 from contrastiveseg.networks.inference import for_inference
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter
@@ -53,11 +54,33 @@ def test_logits_differ_by_rounding_alone(name, arguments, tile, batch) -> None:
             assert apart(fast(x), expected) < max(0.03, 1.5 * apart(plain(x), expected))
 
 
-def test_two_dimensions_are_left_as_they_are() -> None:
-    plain = network("unet", {"widths": [4, 8], "strides": [[2, 2]]}, 2)
-    x = noise(3, 1, 8, 8)
+FLAT = {"widths": [16, 32], "strides": [[2, 2]]}
+
+
+@pytest.mark.parametrize("more", [{}, {"residual": True, "norm": "batch"}, {"residual": True, "norm": "group"}])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_in_two_dimensions_logits_differ_by_rounding_alone(more, batch) -> None:
+    plain, x = network("unet", {**FLAT, **more}, 2), noise(batch, 1, 16, 24)
+    fast = for_inference(plain, CPU)
     with torch.inference_mode():
-        assert torch.equal(for_inference(plain, CPU)(x), plain(x))
+        expected = plain(x)
+        assert apart(fast(x), expected) < 1e-4
+        with autocast(CPU, torch.bfloat16):
+            assert apart(fast(x), expected) < max(0.03, 1.5 * apart(plain(x), expected))
+
+
+@needs_fast
+@pytest.mark.parametrize(("dimensions", "arguments"), [(2, FLAT), (3, {**SMALL, "widths": [16, 32]})])
+def test_maps_keep_their_channels_last_from_the_first_on(dimensions, arguments) -> None:
+    fast, seen = for_inference(network("unet", arguments, dimensions), CPU), []
+    for part in fast.modules():
+        if isinstance(part, (nn.InstanceNorm2d, nn.InstanceNorm3d)):
+            part.register_forward_hook(lambda module, given, out: seen.append(out))
+    with torch.inference_mode(), profile() as counted:
+        fast(noise(2, 1, *[16] * dimensions))
+    assert seen
+    assert all(out.is_contiguous(memory_format=LAST[out.dim()]) for out in seen)
+    assert "aten::repeat" not in {event.key for event in counted.key_averages()}, "instance norm by contiguous copies"
 
 
 def test_the_network_given_stays_fit_for_training() -> None:

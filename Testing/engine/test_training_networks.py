@@ -11,6 +11,7 @@ from torch.profiler import profile
 
 import contrastiveseg.networks.training as training
 from contrastiveseg.device import autocast
+from contrastiveseg.networks.channels_last import LAST, ChannelsLastNorm3d
 from contrastiveseg.networks.registry import build
 from contrastiveseg.networks.segmenter import Segmenter
 from contrastiveseg.networks.spec import NetworkSpec
@@ -18,12 +19,18 @@ from contrastiveseg.networks.training import for_training
 
 CPU = torch.device("cpu")
 SMALL = {"widths": [8, 16, 32], "strides": [[2, 2, 2], [2, 2, 2]]}
+FLAT = {"widths": [8, 16, 32], "strides": [[2, 2], [2, 2]]}
 needs_fast = pytest.mark.skipif(not training.has_fast_convolutions(), reason="oneDNN's kernels are for AVX")
 
 
 def network(name: str = "unet", **arguments) -> Segmenter:
     torch.manual_seed(0)
     return Segmenter(build(NetworkSpec(name, 3, 1, arguments or SMALL)), 3, auxiliary=1).train()
+
+
+def flat_network() -> Segmenter:
+    torch.manual_seed(0)
+    return Segmenter(build(NetworkSpec("unet", 2, 1, FLAT)), 3, auxiliary=1).train()
 
 
 def gradients(model: nn.Module, x: Tensor, dtype: torch.dtype | None = None) -> list[Tensor]:
@@ -34,7 +41,7 @@ def gradients(model: nn.Module, x: Tensor, dtype: torch.dtype | None = None) -> 
     return [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 
-def gradients_differ(convolution: nn.Module, shape: tuple[int, ...] = (2, 3, 2)) -> bool:
+def gradients_differ(convolution: nn.Module, shape: tuple[int, ...]) -> bool:
     """Whether the bfloat16 weight gradient depends on what memory held before, as on a 2-voxel-thick map."""
     torch.manual_seed(0)
     x = torch.randn(4, 64, *shape)
@@ -60,10 +67,21 @@ def test_gradients_in_bfloat16_are_sound(shape, stride):
     assert all(torch.equal(v, before[k]) for k, v in convolution.state_dict().items())
 
 
+@needs_fast
+@pytest.mark.parametrize("shape", [(2, 3), (1, 4), (2, 2), (3, 3), (5, 6)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradients_in_bfloat16_are_sound_in_two_dimensions(shape, stride):
+    convolution = torch.nn.Conv2d(64, 64, 3, stride, padding=1)
+    convolution.__class__ = training._ChannelsLastConv2d
+    assert not gradients_differ(convolution, shape)
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
-def test_gradients_differ_by_rounding_alone(batch, dtype):
-    plain, x = network(), torch.randn(batch, 1, 16, 16, 24, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("size", [(16, 16, 24), (32, 48)])
+def test_gradients_differ_by_rounding_alone(batch, dtype, size):
+    plain = network() if len(size) == 3 else flat_network()
+    x = torch.randn(batch, 1, *size, generator=torch.Generator().manual_seed(0))
     exact, made = copy.deepcopy(plain).double(), copy.deepcopy(plain)
     for_training(made)
     wanted, rounded, found = (
@@ -75,17 +93,18 @@ def test_gradients_differ_by_rounding_alone(batch, dtype):
 
 
 @needs_fast
-def test_maps_keep_their_channels_last_and_weights_lie_as_they_did():
-    made, seen = network(), []
+@pytest.mark.parametrize("size", [(16, 16, 24), (32, 48)])
+def test_maps_keep_their_channels_last_and_weights_lie_as_they_did(size):
+    made, seen = network() if len(size) == 3 else flat_network(), []
     strides = [p.stride() for p in made.parameters()]
     for_training(made)
     for part in made.backbone.modules():
-        if isinstance(part, nn.InstanceNorm3d) and part.num_features > 8:
+        if isinstance(part, (nn.InstanceNorm2d, nn.InstanceNorm3d)) and part.num_features > 8:
             part.register_forward_hook(lambda module, given, out: seen.append(out))
     with profile() as counted:
-        found = gradients(made, torch.randn(2, 1, 16, 16, 24))
+        found = gradients(made, torch.randn(2, 1, *size))
     assert seen
-    assert all(out.is_contiguous(memory_format=torch.channels_last_3d) for out in seen)
+    assert all(out.is_contiguous(memory_format=LAST[out.dim()]) for out in seen)
     assert "aten::repeat" not in {event.key for event in counted.key_averages()}, "instance norm by contiguous copies"
     assert [p.stride() for p in made.parameters()] == strides
     assert all(gradient.is_contiguous() for gradient in found)
@@ -134,9 +153,7 @@ def test_a_frozen_transposed_convolution_passes_the_gradient_on():
 def test_networks_with_other_norms_keep_their_order(name, arguments):
     made = network(name, **arguments)
     for_training(made)
-    assert not any(
-        isinstance(part, training.ChannelsLastNorm | training._ChannelsLastConv3d) for part in made.modules()
-    )
+    assert not any(isinstance(part, ChannelsLastNorm3d | training._ChannelsLastConv3d) for part in made.modules())
 
 
 def test_elsewhere_torch_chooses(monkeypatch):

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import Backbone
-from .channels_last import ChannelsLastNorm, has_fast_convolutions
+from .channels_last import channels_last, has_fast_convolutions, has_instance_norms_only, keep_channels_last
 
 
 def for_training(module: nn.Module) -> None:
     """Make ``module`` quick and safe to train on a CPU, in place; weights and their names stay.
 
-    On x86 processors the 3D maps of backbones whose norms are instance norms are kept with their channels last: a step
-    takes an eighth less (Testing/benchmarks/beside_trainer.py). Results differ by rounding alone.
+    On x86 processors the maps of backbones whose norms are instance norms are kept with their channels last: a step
+    takes an eighth less (Testing/benchmarks/beside_trainer.py), in 2D up to a fifth. Results differ by rounding alone.
 
     For a 3-wide kernel on a map 2 voxels thick, torch 2.13's CPU bfloat16 weight gradient holds uninitialized memory
     (Testing/engine/test_training_networks.py shows it). Such maps are tiny, and stay in float32.
@@ -29,18 +29,16 @@ def for_training(module: nn.Module) -> None:
         elif type(part) is nn.ConvTranspose3d and has_fast_convolutions():
             part.__class__ = _SummedBiasConvTranspose3d
     for backbone in module.modules():
-        if isinstance(backbone, Backbone) and has_fast_convolutions() and _has_instance_norms_only(backbone):
+        if isinstance(backbone, Backbone) and has_fast_convolutions() and has_instance_norms_only(backbone):
             for part in backbone.modules():
                 if isinstance(part, _ThinSafeConv3d):
                     part.__class__ = _ChannelsLastConv3d
-                elif isinstance(part, nn.InstanceNorm3d):
-                    part.__class__ = ChannelsLastNorm
-
-
-def _has_instance_norms_only(backbone: Backbone) -> bool:
-    others = (nn.BatchNorm3d, nn.GroupNorm, nn.LayerNorm)
-    norms = [part for part in backbone.modules() if isinstance(part, (nn.InstanceNorm3d, *others))]
-    return all(isinstance(norm, nn.InstanceNorm3d) and not norm.track_running_stats for norm in norms)
+                elif type(part) is nn.Conv2d:
+                    part.__class__ = _ChannelsLastConv2d
+                elif type(part) is nn.ConvTranspose2d:
+                    part.__class__ = _SummedBiasConvTranspose2d
+                elif isinstance(part, (nn.InstanceNorm2d, nn.InstanceNorm3d)):
+                    keep_channels_last(part)
 
 
 class _ThinSafeConv3d(nn.Conv3d):
@@ -62,8 +60,23 @@ class _ChannelsLastConv3d(_ThinSafeConv3d):
     def _convolved(self, x: Tensor) -> Tensor:
         if len(x) == 1 and not torch.is_autocast_enabled("cpu"):
             return super()._convolved(x)  # of one sample in float32, torch does not use oneDNN
-        # Not contiguous(), which takes the weights of one input channel for ordered.
-        return self._conv_forward(x, self.weight.to(memory_format=torch.channels_last_3d), self.bias)
+        return self._conv_forward(x, channels_last(self.weight), self.bias)
+
+
+class _ChannelsLastConv2d(nn.Conv2d):
+    """A convolution whose output has its channels last; its weights lie as they did."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, channels_last(self.weight), self.bias)
+
+
+class _SummedBiasConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution whose bias gets its gradient from a sum."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if self.bias is None or output_size is not None or not torch.is_grad_enabled():
+            return super().forward(x, output_size)
+        return _transposed(self, x, self.bias)
 
 
 class _SummedBiasConvTranspose3d(nn.ConvTranspose3d):
@@ -72,10 +85,14 @@ class _SummedBiasConvTranspose3d(nn.ConvTranspose3d):
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         if self.bias is None or output_size is not None or not torch.is_grad_enabled():
             return super().forward(x, output_size)
-        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        given = (x.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
-        where = (self.stride, self.padding, self.dilation, True, self.output_padding, self.groups)
-        return _WithSummedBias.apply(*given, where)
+        return _transposed(self, x, self.bias)
+
+
+def _transposed(layer: nn.ConvTranspose2d | nn.ConvTranspose3d, x: Tensor, bias: Tensor) -> Tensor:
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    given = (x.to(dtype), layer.weight.to(dtype), bias.to(dtype))
+    where = (layer.stride, layer.padding, layer.dilation, True, layer.output_padding, layer.groups)
+    return _WithSummedBias.apply(*given, where)
 
 
 class _WithSummedBias(torch.autograd.Function):
