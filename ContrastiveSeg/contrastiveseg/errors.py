@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+#: So many problems are named, the others counted.
+_NAMED = 5
 
 
 class ContrastiveSegError(Exception):
@@ -43,6 +46,13 @@ class Cancelled(ContrastiveSegError):
     """
 
     exit_code = 130
+
+
+def together(problems: Sequence[InputError]) -> InputError:
+    """One error for several files that cannot be used: named one a run, they would take as many runs as there are."""
+    more = len(problems) - _NAMED
+    told = " ".join(map(str, problems[:_NAMED]))
+    return InputError(f"{told} {more} more cannot be read." if more > 0 else told)
 
 
 @contextmanager

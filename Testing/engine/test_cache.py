@@ -240,6 +240,36 @@ def test_the_case_that_cannot_be_used_is_named(cases, tmp_path):
     assert not list((tmp_path / "cache").glob(".*"))
 
 
+def test_all_cases_that_cannot_be_used_are_named_at_once(cases, prepared, tmp_path, monkeypatch):
+    one_worker(monkeypatch)
+    (tmp_path / "broken.nii.gz").write_bytes(b"")
+    first, second, *others = cases
+    broken = [
+        dataclasses.replace(first, labels=tmp_path / "broken.nii.gz"),
+        others[0],
+        dataclasses.replace(second, labels=tmp_path / "broken.nii.gz"),
+    ]
+    with pytest.raises(InputError, match=rf"Case {first.name}: .*0 bytes.*Case {second.name}: .*0 bytes"):
+        preprocess(broken, PLAN, tmp_path / "cache")
+    assert prepared == [first.name]
+    with pytest.raises(InputError, match=r"0 bytes.* 2 more cannot be read"):
+        preprocess(broken[:1] * 7, PLAN, tmp_path / "cache")
+
+
+def test_a_case_that_changes_while_it_is_read_is_refused(cases, tmp_path, monkeypatch):
+    shutil.copy(cases[0].images[0], tmp_path / "scan.nii.gz")
+    case = dataclasses.replace(cases[0], images=(tmp_path / "scan.nii.gz",))
+    read = cache.read_channels
+
+    def replaced(*given):
+        shutil.copy(cases[1].images[0], tmp_path / "scan.nii.gz")
+        return read(*given)
+
+    monkeypatch.setattr(cache, "read_channels", replaced)
+    with pytest.raises(InputError, match=r"scan\.nii\.gz was changed while it was read"):
+        preprocess([case], PLAN, tmp_path / "cache")
+
+
 def test_subset(cases, tmp_path):
     source = CachedVolumes(tmp_path, preprocess(cases, PLAN, tmp_path), [2])
     part = source.subset([3, 1])

@@ -286,6 +286,15 @@ def test_a_pair_that_cannot_be_compared_is_named_and_the_rest_scored(folders, tm
     assert {f.input for f in run_evaluation(job).failures} == {"b", "c"}
 
 
+def test_all_references_that_cannot_be_read_are_named_at_once(folders):
+    predictions, references = folders
+    broken = sorted(references.iterdir())[:2]
+    for file in broken:
+        file.write_bytes(b"")
+    with pytest.raises(InputError, match=f"{broken[0].name} is empty.*{broken[1].name} is empty"):
+        evaluate(predictions, references)
+
+
 def test_the_result_has_a_row_for_every_case_and_label(folders, tmp_path):
     output = tmp_path / "out.json"
     result = run_evaluation(EvaluateJob(predictions=str(folders[0]), references=str(folders[1]), output=str(output)))

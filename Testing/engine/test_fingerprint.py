@@ -131,6 +131,10 @@ def test_all_volumes_that_cannot_be_read_are_named_at_once(tmp_path):
         (tmp_path / f"{n}.nii.gz").write_bytes(b"")
     with pytest.raises(InputError, match=r"1\.nii\.gz is empty.*4\.nii\.gz is empty"):
         fingerprint_of(cases)
+    for n in (1, 4):  # their headers are whole
+        save(tmp_path / f"{n}.nii.gz", np.full((8, 8, 8), np.nan, np.float32))
+    with pytest.raises(InputError, match=r"1\.nii\.gz has 512 voxels.*4\.nii\.gz has 512 voxels"):
+        fingerprint_of(cases)
     for n in range(8):
         (tmp_path / f"{n}.nii.gz").write_bytes(b"")
     with pytest.raises(InputError, match="3 more cannot be read"):

@@ -142,6 +142,8 @@ def test_painted_background_may_have_a_value_without_a_name(sliced):
     assert [label.value for label in card.labels] == [1, 2]
     rows = describe(card)
     assert "4 of 4 labeled volumes only in part, on average 12.5% of their voxels" in rows
+    with pytest.raises(InputError, match=r"--background-label 7: no label map holds this value. They hold: 1, 2, 8"):
+        finetune(job(sliced, "painted", labeled_part="painted", background_label=7, overwrite=True))
     named.write_text(json.dumps(described))
     with pytest.raises(InputError, match=r"--background-label 2: dataset\.json calls this label right"):
         finetune(job(sliced, "painted", labeled_part="painted", background_label=2, overwrite=True))

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import shutil
 import typing
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from contrastiveseg.checkpoints.header import digest
 from contrastiveseg.cli import main
 from contrastiveseg.descriptions import FinetuneJob, PretrainJob, SegmentJob
 from contrastiveseg.errors import Cancelled, InputError
+from contrastiveseg.events import Log, Stage, StageStarted
 from contrastiveseg.jobs import reported_files
 from contrastiveseg.jobs.report import RunReport
 from contrastiveseg.jobs.run import run
@@ -64,6 +66,24 @@ def test_a_segmentation_reports_what_went_in_and_out(job, segmenter, dataset, tm
     assert sum(report.stages.values()) <= report.seconds
     assert report.options["pieces"] == "auto"
     assert not {"input", "output", "checkpoint", "report", "timings"} & set(report.options)
+
+
+def test_an_input_that_is_replaced_meanwhile_is_marked(job, dataset, tmp_path):
+    scans = tmp_path / "scans"
+    shutil.copytree(dataset / "imagesTr", scans)
+    first, *others = sorted(scans.iterdir())
+    before = sha256(first)
+
+    def replaced(event):
+        said.append(event)
+        if event == StageStarted(Stage.SEGMENT):
+            shutil.copy(others[0], first)
+
+    said = []
+    run(dataclasses.replace(job, input=(str(scans),), keep_names=True), replaced)
+    marked = [(one.name, one.sha256) for one in read(job.report).inputs if one.changed]
+    assert marked == [(first.name, before)]
+    assert [e.text for e in said if isinstance(e, Log) and "1 of the inputs changed" in e.text]
 
 
 def test_names_are_in_it_where_they_are_kept(job, dataset):

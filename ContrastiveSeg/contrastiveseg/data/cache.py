@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import re
+import threading
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,17 +27,17 @@ import numpy as np
 import torch
 
 from ..device import keep_large_buffers
-from ..errors import Cancelled, InputError
+from ..errors import Cancelled, InputError, together
 from ..events import CancelCheck, Emit, ProgressMeter, never, silent, warning
 from ..files import remove_half_written, replacing, write_text
 from ..planning.plan import Conventions, Plan
 from ..serialization import from_json, to_json
 from ..volumes.components import in_one_piece
-from ..volumes.content import bytes_on_disk, content_digest
+from ..volumes.content import bytes_on_disk, content_digest, unchanged
 from ..volumes.dataset import CaseFiles
 from ..volumes.labeling import Labeling
 from ..volumes.memory import free_memory
-from ..volumes.named_labels import read_case_labels
+from ..volumes.named_labels import read_case_labels, with_background_painted
 from ..volumes.orientation import canonical_axes
 from ..volumes.painted_slices import PaintedSlices, looks_like_slices, painted_slices
 from ..volumes.reading import read_channels, read_geometry
@@ -44,7 +45,7 @@ from ..volumes.volume import LabelMap
 from .preprocessor import Preprocessor
 
 #: Part of every key; raised when preprocessing or the files' names change.
-_VERSION = 7
+_VERSION = 8
 #: The most voxels of each label that are stored for foreground-aware sampling.
 _FOREGROUND_VOXELS = 2000
 #: The most cases that are prepared at the same time; what takes turns in the interpreter leaves more threads nothing.
@@ -68,7 +69,8 @@ class CachedCase:
         key: name of its files in the cache. digest: SHA-256 of its image files' content.
         shape: voxels (z, y, x) at the plan's spacing. box: (start, stop) of the body in them on each axis.
         values: the labels in it, None where it has no label map. one_piece: those whose voxels are all connected.
-        labeled: share of its voxels that have a label. background: whether some of them are background.
+        labeled: share of its voxels that have a label. background: whether some of them are background. painted:
+            whether its label map holds the value that means background.
         slices: the slices that are labeled; where the label map is said to label everything, those that are painted, if
             it looks as if only some were.
         structures: the labels that were looked for, None for all; the task says it.
@@ -86,6 +88,7 @@ class CachedCase:
     one_piece: tuple[int, ...] = ()
     labeled: float = 1.0
     background: bool = True
+    painted: bool = False
     slices: PaintedSlices | None = None
     structures: tuple[int, ...] | None = None
     doubt: str = ""
@@ -116,7 +119,8 @@ def preprocess(
         The cached cases, in the order of ``cases``.
 
     Raises:
-        InputError: a case that cannot be read or does not fit the plan (its name is in the message).
+        InputError: cases that cannot be read or do not fit the plan (their names are in the message). Where there is
+            one, those behind it are not prepared any more, but read.
         Cancelled: ``cancelled()`` became true; finished cases stay for the next run.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,18 +128,39 @@ def preprocess(
         if _OWN.fullmatch(file.name):
             remove_half_written(file)
     cached: list[CachedCase] = []
+    refused: list[InputError] = []
+    failed = threading.Event()
+
+    def prepare(case: CaseFiles) -> _Prepared | InputError | None:
+        if cancelled():
+            raise Cancelled("Stopped while preprocessing. Volumes already prepared are kept.")
+        try:
+            if not failed.is_set():
+                return _prepared_case(case, plan, folder)
+            _check(case, plan)
+        except InputError as problem:
+            failed.set()
+            return InputError(f"Case {case.name}: {problem}")
+        return None
+
     progress = ProgressMeter(emit, len(cases), "volumes")
     # Memory that is new for each array costs a tenth of the time, and threads wait for each other to get it.
     keep_large_buffers()
     with ThreadPoolExecutor(_at_once(cases, plan)) as pool:
-        for prepared in pool.map(lambda c: _prepared_case(c, plan, folder, cancelled), cases):
+        for done, prepared in enumerate(pool.map(prepare, cases), start=1):
+            progress(done)
+            if isinstance(prepared, InputError):
+                refused.append(prepared)
+            if not isinstance(prepared, _Prepared):
+                continue
             case = prepared.case
             if prepared.was_damaged:
                 emit(warning(f"The cache held a damaged copy of case {case.name}: it was prepared again."))
             if case.doubt:
                 emit(warning(f"Case {case.name}: {case.doubt}."))
             cached.append(case)
-            progress(len(cached))
+    if refused:
+        raise together(refused)
     return cached
 
 
@@ -169,19 +194,26 @@ def remove_cache(folder: Path) -> None:
         folder.rmdir()
 
 
-def _prepared_case(case: CaseFiles, plan: Plan, folder: Path, cancelled: CancelCheck) -> _Prepared:
-    if cancelled():
-        raise Cancelled("Stopped while preprocessing. Volumes already prepared are kept.")
+def _check(case: CaseFiles, plan: Plan) -> None:
+    """Read ``case``, whose run another one has ended, so that all that cannot be read are named at once."""
+    volume = read_channels(case.images, len(plan.channels))
+    if case.labels is not None:
+        read_case_labels(case, volume.geometry)
+
+
+def _prepared_case(case: CaseFiles, plan: Plan, folder: Path) -> _Prepared:
+    with unchanged([*case.images, *([case.labels] if case.labels else [])]):
+        return _prepared_content(case, plan, folder)
+
+
+def _prepared_content(case: CaseFiles, plan: Plan, folder: Path) -> _Prepared:
     digest = content_digest(case.images)
     key = _key(digest, case, plan)
     if existing := _existing(folder, key):
         return _Prepared(dataclasses.replace(existing, name=case.name))
     # The record is written last: where there is one, the case was whole.
     was_damaged = (folder / f"{key}.json").exists()
-    try:
-        cached = _preprocess_case(case, Preprocessor(plan), folder, key, digest)
-    except InputError as problem:
-        raise InputError(f"Case {case.name}: {problem}") from problem
+    cached = _preprocess_case(case, Preprocessor(plan), folder, key, digest)
     # The copies are anonymous; who asks for a case knows its name.
     record = dataclasses.replace(cached, name="")
     record = dataclasses.replace(record, checksums=(*record.checksums, _checksum_of_record(record)))
@@ -219,7 +251,10 @@ def _preprocess_case(case: CaseFiles, preprocessor: Preprocessor, folder: Path, 
     cached = CachedCase(case.name, key, digest, (z, y, x), len(image), box, None, doubt=doubt, checksums=(checksum,))
     if case.labels is None:
         return cached
-    label_map = read_case_labels(case, volume.geometry)
+    label_map = read_case_labels(with_background_painted(case), volume.geometry)
+    background = case.labeling.background
+    if painted := background is not None and bool((label_map.array == background).any()):
+        label_map = dataclasses.replace(label_map, array=np.where(label_map.array == background, 0, label_map.array))
     if np.array_equal(label_map.array, volume.array[0]):
         raise InputError(f"{case.labels} has the same voxels as its image. Give its label map.")
     labels = preprocessor.labels(label_map, volume.geometry)
@@ -239,6 +274,7 @@ def _preprocess_case(case: CaseFiles, preprocessor: Preprocessor, folder: Path, 
         one_piece=tuple(v for v in in_one_piece(label_map.array) if v in values) if labeled == 1 else (),
         labeled=labeled,
         background=bool((labels == 0).any()),
+        painted=painted,
         slices=_slices(label_map, case.labeling),
     )
 

@@ -12,7 +12,7 @@ from statistics import fmean, median, stdev
 import numpy as np
 
 from .. import files
-from ..errors import Cancelled, InputError
+from ..errors import Cancelled, InputError, together
 from ..events import CancelCheck, Emit, ProgressMeter, Stage, StageStarted, log, never, silent, warning
 from ..volumes.labeling import Labeling
 from ..volumes.named_labels import check_same_numbers
@@ -197,10 +197,16 @@ def _labels_in(
     """The values in ``references``, by case, with their names; without names, two that share none are warned of."""
     held: dict[str, list[int]] = {}
     named = dict(names)
+    refused: list[InputError] = []
     for case, reference in references.items():
         _stop_if(cancelled)
-        held[case] = _values(reference.labeled(labeling).apply(_read(reference.file)).array)
-        named |= {segment.value: segment.name for segment in segments_of(reference.file)}
+        try:
+            held[case] = _values(reference.labeled(labeling).apply(_read(reference.file)).array)
+            named |= {segment.value: segment.name for segment in segments_of(reference.file)}
+        except InputError as problem:
+            refused.append(problem)
+    if refused:
+        raise together(refused)
     labeled = [(case, own) for case, own in held.items() if own]
     if not labeled:
         raise InputError(

@@ -5,7 +5,6 @@ Format: nnU-Net's documentation/dataset_format.md, and ignore_label.md for voxel
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -17,16 +16,17 @@ import numpy as np
 from .. import events
 from ..checkpoints.card import Label
 from ..descriptions import ExportJob, FinetuneJob
-from ..errors import Cancelled, InputError
+from ..errors import Cancelled, InputError, together
 from ..files import write_text
 from ..planning.normalize import looks_like_ct
+from ..training.label_checks import check_background_drawn
 from ..training.labeled_part import looked_for
 from ..training.setup import cases_of, warn_of_channels
 from ..training.task import labeled_cases, named_labels
 from ..volumes.dataset import CaseFiles
 from ..volumes.dataset_json import declared_channels
 from ..volumes.labeling import NOT_LABELED
-from ..volumes.named_labels import names_of, read_case_labels
+from ..volumes.named_labels import names_of, read_case_labels, with_background_painted
 from ..volumes.reading import read_channels, read_geometry
 from ..volumes.volume import LabelMap, label_type
 from ..volumes.writing import write_image, write_labels
@@ -118,24 +118,26 @@ def _told(task: FinetuneJob, cases: Sequence[CaseFiles], channels: int, cancelle
     names = ours or segments
     values: dict[str, tuple[int, ...]] = {}
     partly = drawn = False
+    refused: list[InputError] = []
     for case in cases:
         if cancelled():
             raise Cancelled("Stopped. Nothing was written.")
-        own = np.unique(_labels_of(_with_background_painted(case), channels).array)
+        try:
+            own = np.unique(_labels_of(with_background_painted(case), channels).array)
+        except InputError as problem:
+            refused.append(problem)
+            continue
         partly, drawn = partly or NOT_LABELED in own, drawn or background in own
         values[case.name] = tuple(int(v) for v in own if v > 0 and v != background)
+    if refused:
+        raise together(refused)
     painted = {value for own in values.values() for value in own}
     if declared.names and (unknown := sorted(painted - set(names))):
         raise InputError(
             f"The label maps hold the value {unknown[0]}, which {declared.where} does not name. Name it there, or "
             "correct the label map."
         )
-    if task.background_label is not None and not drawn:
-        held = ", ".join(map(str, sorted(painted)[:20])) or "none"
-        raise InputError(
-            f"--background-label {task.background_label}: no label map holds this value. They hold: {held}. Give that "
-            "of painted background, or leave the option out."
-        )
+    check_background_drawn(task, drawn, painted)
     if not painted:
         raise InputError("All label maps are empty. Label at least one structure in one case.")
     if any(name.casefold() == "ignore" for name in names.values()):
@@ -143,11 +145,6 @@ def _told(task: FinetuneJob, cases: Sequence[CaseFiles], channels: int, cancelle
     labels = tuple(Label(value, names.get(value, f"label {value}")) for value in sorted(painted | set(names)))
     known = {case.name: looked_for(task, case, values[case.name], labels) for case in cases}
     return _Told(labels, known, partly or any(looked is not None for looked in known.values()))
-
-
-def _with_background_painted(case: CaseFiles) -> CaseFiles:
-    """``case`` with the value of painted background left as it is."""
-    return dataclasses.replace(case, labeling=dataclasses.replace(case.labeling, background=None))
 
 
 def _labels_of(case: CaseFiles, channels: int) -> LabelMap:

@@ -30,6 +30,7 @@ from .reported_files import (
     ReportedFile,
     ReportingJob,
     named_checkpoint,
+    read_files,
     reported_failures,
     reported_inputs,
     reported_outputs,
@@ -108,7 +109,7 @@ def run_with_report(
     check_report(job, path)
     started, start = datetime.now(timezone.utc), time.perf_counter()
     stages = _Stages(emit)
-    inputs, model = reported_inputs(job, cancelled), _model(job)
+    read, model = read_files(job, cancelled), _model(job)
     status: RunStatus = "failed"
     error: ReportedError | None = None
     kept: Sequence[str] = ()
@@ -125,6 +126,7 @@ def run_with_report(
             error = _error(problem, job)
             raise
         finally:
+            inputs = reported_inputs(read)
             report = RunReport(
                 kind=job.kind,
                 status=status,
@@ -142,6 +144,8 @@ def run_with_report(
                 failures=reported_failures(job, failures),
             )
             _write(path, report, emit)
+            if changed := sum(one.changed for one in inputs):
+                emit(events.warning(f"{changed} of the inputs changed while the run read them; the report marks them."))
 
 
 def check_report(job: ReportingJob, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..descriptions import EvaluateJob, FinetuneJob, PretrainJob, SegmentJob
@@ -12,7 +12,7 @@ from ..evaluation.references import references_in
 from ..events import CancelCheck
 from ..files import without_folders
 from ..results import Failure
-from ..volumes.content import bytes_on_disk, content_digest
+from ..volumes.content import bytes_on_disk, content_digest, state_on_disk
 from ..volumes.dataset import find_cases
 from ..volumes.origin import read_distance
 from ..volumes.pairing import volume_files
@@ -26,13 +26,14 @@ _OUTPUTS = ("output", "probabilities", "uncertainty", "timings", "csv")
 class ReportedFile:
     """A file, or a folder with a DICOM series: the option it belongs to, its hash (None where it cannot be read) and
     size, its name where kept; of a label map that was made the distance of its volume from the training, where that is
-    known."""
+    known. ``changed``: an input whose content was another one when the job ended, so that it may have read either."""
 
     role: str
     sha256: str | None
     bytes: int
     name: str | None
     distance: float | None = None
+    changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,16 @@ class ReportedFailure:
     what: str | None
 
 
-def reported_inputs(job: ReportingJob, cancelled: CancelCheck) -> tuple[ReportedFile, ...]:
+@dataclass(frozen=True)
+class ReadFile:
+    """An input as it is before the job begins, and by what a later change shows."""
+
+    path: Path
+    reported: ReportedFile
+    state: tuple[tuple[str, int, int, int], ...]
+
+
+def read_files(job: ReportingJob, cancelled: CancelCheck) -> tuple[ReadFile, ...]:
     """What the job reads, as it is before it begins; nothing where that cannot be found or ``cancelled`` says so, which
     the job then does too."""
     inputs = []
@@ -53,10 +63,21 @@ def reported_inputs(job: ReportingJob, cancelled: CancelCheck) -> tuple[Reported
         for role, path in _input_files(job):
             if cancelled():
                 return ()
-            inputs.append(_reported(role, path, job.keep_names))
+            state = state_on_disk([path])  # before the hash: what changes while that is made shows too
+            inputs.append(ReadFile(path, _reported(role, path, job.keep_names), state))
     except (ContrastiveSegError, OSError):
         return ()
     return tuple(inputs)
+
+
+def reported_inputs(inputs: Sequence[ReadFile]) -> tuple[ReportedFile, ...]:
+    """``inputs`` after the job, with those that were changed meanwhile marked."""
+    return tuple(
+        replace(one.reported, changed=True)
+        if state_on_disk([one.path]) != one.state and _digest(one.path) != one.reported.sha256
+        else one.reported
+        for one in inputs
+    )
 
 
 def reported_failures(job: ReportingJob, failures: Sequence[Failure]) -> tuple[ReportedFailure, ...]:

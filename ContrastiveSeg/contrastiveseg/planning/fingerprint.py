@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, together
 from ..volumes.channel_files import check_channel_order
 from ..volumes.dataset import CaseFiles
 from ..volumes.orientation import oriented_axes
@@ -20,8 +20,6 @@ from .plan import Channel, Conventions, Modality, Normalization, Plan
 
 #: Volumes whose voxels are read to decide modality and HU window; headers are read of all.
 _READ_CASES = 16
-#: So many volumes that cannot be read are named.
-_NAMED = 5
 #: Names of MR channels in public data sets.
 _MR_NAMES = r"(mri?|t[12]\w*|pd\w*|flair|adc|dwi|swi|dixon|bold)\b"
 #: Voxels of each of them that decide the HU window, about.
@@ -80,13 +78,13 @@ def fingerprint_of(
         raise InputError("There are no volumes to train on. Give them, or their folder, as --images.")
     spacings, shapes = [], []
     counts: dict[int, str] = {}
-    refused: list[str] = []
+    refused: list[InputError] = []
     for number, case in enumerate((*cases, *unseen)):
         try:
             check_channel_order(case.images, declared)
             geometry, channels = read_geometry(case.images[0], len(declared) or expected)
-        except InputError as problem:  # all are named at once: one a run would take as many runs
-            refused.append(str(problem))
+        except InputError as problem:
+            refused.append(problem)
             continue
         counts.setdefault(channels * len(case.images), case.name)
         if number >= len(cases):
@@ -95,8 +93,7 @@ def fingerprint_of(
         spacings.append(axes.spacing_zyx(geometry))
         shapes.append(axes.shape_zyx(geometry))
     if refused:
-        more = len(refused) - _NAMED
-        raise InputError(" ".join(refused[:_NAMED]) + (f" {more} more cannot be read." if more > 0 else ""))
+        raise together(refused)
     if len(counts) > 1:
         different = ", ".join(f"{name} has {n}" for n, name in counts.items())
         raise InputError(f"The volumes differ in their number of channels ({different}). Train on one kind at a time.")
@@ -124,13 +121,20 @@ def _channels(
     votes: list[list[bool]] = [[] for _ in range(count)]
     lowest: list[list[float]] = [[] for _ in range(count)]
     samples: list[list[np.ndarray]] = [[] for _ in range(count)]
+    refused: list[InputError] = []
     for number, case in enumerate(read):
-        array = read_channels(case.images, count).array
+        try:
+            array = read_channels(case.images, count).array
+        except InputError as problem:
+            refused.append(problem)
+            continue
         for channel in range(count):
             votes[channel].append(looks_like_ct(array[channel]))
             lowest[channel].append(float(array[channel].min()))
             if number < len(chosen):
                 samples[channel].append(sample(array[channel], _VOXELS))
+    if refused:
+        raise together(refused)
     channels, doubts = [], []
     for index in range(count):
         name = declared[index] if declared else "image" if count == 1 else f"image {index + 1}"

@@ -19,6 +19,7 @@ from ..planning.compatibility import incompatibilities, warning_text
 from ..planning.plan import Plan
 from ..results import Failure
 from ..volumes.channel_files import check_channel_order
+from ..volumes.content import unchanged
 from ..volumes.origin import with_distance
 from ..volumes.reading import read_channels
 from ..volumes.volume import Volume
@@ -126,8 +127,10 @@ class VolumeBatch:
         source = _source_of(output) if as_dicom(self._job) else None
         channels = [channel.name for channel in self._predictor.card.plan.channels]
         check_channel_order(output.case.images, channels)
-        volume = read_channels(output.case.images, len(channels))
-        return Loaded(volume, origin_of(output.case, self._model.digest, self._job), source)
+        with unchanged(output.case.images):
+            volume = read_channels(output.case.images, len(channels))
+            origin = origin_of(output.case, self._model.digest, self._job)
+        return Loaded(volume, origin, source)
 
     def _computed(self, output: Output, loaded: Callable[[], Loaded], on_tile: OnTile) -> Segmented:
         """``loaded`` gives the case when it is read."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from .. import events, files
 from ..checkpoints.learned_cases import first_names
 from ..data.cache import CachedCase
+from ..descriptions import FinetuneJob
 from ..errors import InputError
 from ..volumes.dataset import CaseFiles
 from ..volumes.dataset_json import declared_counts
@@ -15,6 +16,8 @@ from ..volumes.pairing import volume_files
 
 #: "Labeled" in masks that were made as 8-bit pictures.
 _WHITE = 255
+#: So many values of label maps are listed.
+_LISTED = 20
 
 
 def check_same_values(cases: Sequence[CachedCase], emit: events.Emit) -> None:
@@ -39,6 +42,20 @@ def check_same_values(cases: Sequence[CachedCase], emit: events.Emit) -> None:
     emit(
         events.warning(f"The label maps hold different numbers, each learned as another structure: {listed}. {way_out}")
     )
+
+
+def check_background_drawn(job: FinetuneJob, drawn: bool, held: Iterable[int]) -> None:
+    """Refuse a value of painted background that is not ``drawn`` in any label map; ``held`` are their values.
+
+    Raises:
+        InputError: the job names such a value.
+    """
+    if job.background_label is not None and not drawn:
+        values = ", ".join(map(str, sorted(held)[:_LISTED])) or "none"
+        raise InputError(
+            f"--background-label {job.background_label}: no label map holds this value. They hold: {values}. Give that "
+            "of painted background, or leave the option out."
+        )
 
 
 def tell_unused_maps(images: Sequence[str], cases: Sequence[CaseFiles], emit: events.Emit) -> None:

@@ -26,6 +26,7 @@ from ..volumes.declared_labels import background_value, declared_labels
 from ..volumes.left_out import tell_left_out
 from ..volumes.named_labels import check_same_numbers, names_of, with_common_values
 from .label_checks import (
+    check_background_drawn,
     check_same_values,
     tell_unused_maps,
     warn_of_copies,
@@ -196,6 +197,7 @@ def prepared_task(
     with_label, without = cached[: len(labeled)], cached[len(labeled) :]
     warn_of_copies(with_label, run.emit)
     warn_of_shared_maps(with_label, run.emit)
+    check_background_drawn(job, any(case.painted for case in with_label), _values(with_label))
     check_labeled_part(with_label, run.emit)
     labels = _labels(job, labeled, with_label, base, run.emit)
     files, with_label = with_structures(job, labeled, with_label, labels, run.emit)
@@ -237,6 +239,10 @@ def named_labels(job: FinetuneJob) -> NamedLabels:
     return NamedLabels(names, job.label_table, declared.ignore, background_value(names), table)
 
 
+def _values(cases: Sequence[CachedCase]) -> list[int]:
+    return sorted({value for case in cases for value in case.values or ()})
+
+
 def _labels(
     job: FinetuneJob, files: Sequence[CaseFiles], cases: Sequence[CachedCase], base: Card | None, emit: events.Emit
 ) -> tuple[Label, ...]:
@@ -246,7 +252,7 @@ def _labels(
         InputError: no label at all, more than class indices have room for, one that is not declared, or label maps
             that do not fit one another.
     """
-    values = sorted({v for case in cases for v in case.values or ()})
+    values = _values(cases)
     if not values:
         raise InputError("All label maps are empty. Label at least one structure in one case.")
     if len(values) > 255:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from ..errors import InputError
 
 _OF_FILE_MANAGERS = ("thumbs.db", "desktop.ini")
 
@@ -26,6 +29,29 @@ def bytes_on_disk(paths: Sequence[Path]) -> int:
         return sum(file.stat().st_size for file in _files(paths))
     except OSError:  # who reads them says what is wrong
         return 0
+
+
+def state_on_disk(paths: Sequence[Path]) -> tuple[tuple[str, int, int, int], ...]:
+    """Size, time of change and number of the files that :func:`content_digest` reads: other ones tell that the content
+    may be another; () where one cannot be found."""
+    try:
+        states = [(str(file), file.stat()) for file in _files(paths)]
+    except OSError:  # who reads them says what is wrong
+        return ()
+    return tuple((name, state.st_size, state.st_mtime_ns, state.st_ino) for name, state in states)
+
+
+@contextmanager
+def unchanged(paths: Sequence[Path]) -> Iterator[None]:
+    """Reading ``paths`` and their hash, which must be of the same bytes.
+
+    Raises:
+        InputError: a file was replaced or written to meanwhile.
+    """
+    before = state_on_disk(paths)
+    yield
+    if state_on_disk(paths) != before:
+        raise InputError(f"{paths[0]} was changed while it was read. Run again when nothing writes to it any more.")
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:

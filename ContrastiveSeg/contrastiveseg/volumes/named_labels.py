@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import files
-from ..errors import InputError
+from ..errors import InputError, together
 from ..events import Emit, warning
 from .dataset import CaseFiles
 from .labeling import folded
@@ -36,6 +36,11 @@ def read_case_labels(case: CaseFiles, geometry: Geometry) -> LabelMap:
     label_map = read_labels(case.labels, geometry)
     check_no_image(case.labels, label_map.array)
     return case.labeling.apply(_with_common_values(case, label_map))
+
+
+def with_background_painted(case: CaseFiles) -> CaseFiles:
+    """``case`` with the value of painted background left as it is."""
+    return replace(case, labeling=replace(case.labeling, background=None))
 
 
 def _with_common_values(case: CaseFiles, label_map: LabelMap) -> LabelMap:
@@ -73,7 +78,15 @@ def with_common_values(
         InputError: a segment has a value that is declared with another name, or values differ between the files with
             names so that those without are ambiguous.
     """
-    named = [_named_segments(case) for case in cases]
+    named: list[tuple[Segment, ...]] = []
+    refused: list[InputError] = []
+    for case in cases:
+        try:
+            named.append(_named_segments(case))
+        except InputError as problem:
+            refused.append(problem)
+    if refused:
+        raise together(refused)
     if _only_case_names(named):
         named = [()] * len(cases)
     if declared:
