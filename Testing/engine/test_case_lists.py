@@ -1,6 +1,7 @@
 """Cases that a JSON file names: Decathlon's, nnU-Net's and lists, in any encoding, and what is wrong with them."""
 
 import json
+from pathlib import Path
 
 import pytest
 from test_dataset import touch, write
@@ -50,10 +51,10 @@ def test_nnunets_first_version_lists_images_without_their_channels(tmp_path):
 
 
 def test_json_list(tmp_path):
-    touch(tmp_path, "a.nii", "b.nii", "m.nii")
-    path = write(tmp_path / "list.json", [{"image": "b.nii"}, {"image": ["a.nii", "b.nii"], "label": "m.nii"}])
+    touch(tmp_path, "a.nii", "b.nii", "c.nii", "m.nii")
+    path = write(tmp_path / "list.json", [{"image": "b.nii"}, {"image": ["a.nii", "c.nii"], "label": "m.nii"}])
     assert find_cases([path]) == [
-        CaseFiles("a", (tmp_path / "a.nii", tmp_path / "b.nii"), tmp_path / "m.nii"),
+        CaseFiles("a", (tmp_path / "a.nii", tmp_path / "c.nii"), tmp_path / "m.nii"),
         CaseFiles("b", (tmp_path / "b.nii",), None),
     ]
 
@@ -187,6 +188,57 @@ def test_a_list_that_mixes_up_its_label_maps_is_refused(tmp_path, labels):
     (tmp_path / "list.json").write_text(json.dumps(entries))
     with pytest.raises(InputError, match="which has the name of another of its images"):
         find_cases([tmp_path / "list.json"])
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [(["imagesTr/la_003_0000"], "labelsTr/la_007")],
+        [(["la_003_0000", "la_004_0001"], None)],
+        [(["p01/image"], "p02/segmentation")],
+        [(["p01/image"], "p02/segmentation"), (["p02/image"], "p01/segmentation")],
+        [(["p01/T1", "p02/T2"], None), (["p02/T1", "p02/T2"], None)],
+        [(["anna_t1", "anna_t2"], None), (["bert_t1", "anna_t2"], None)],
+        [(["t1/p01", "t2/p1"], None), (["t1/p02", "t2/p02"], None), (["t1/p03", "t2/p09"], None)],
+        [(["scan1"], "maps/scan1"), (["scan2"], "maps/scan9")],
+    ],
+)
+def test_an_entry_with_files_of_two_patients_is_refused(tmp_path, entries):
+    with pytest.raises(
+        InputError, match=r"in one entry, which by their names are of two cases|has the name of another"
+    ):
+        find_cases([list_of(tmp_path, entries)])
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [(["p01/T1", "p01/T2"], "p01/seg")],
+        [(["p01_TE10", "p01_TE20"], "p01_seg-2")],
+        [(["t1/p01", "t2/p1"], "seg/P01_corrected"), (["t1/p02", "t2/p02"], "seg/p02")],
+        [(["scan_0000"], "labels/scan"), (["other"], "labels/of_other_2")],
+        [(["a"], "x1"), (["b"], "x2")],
+        [(["p1_v1"], "p1_v1_seg"), (["p1_v2"], "p1_v2_seg"), (["p2_v1"], "p2_v1_seg")],
+        [(["p1", "template"], None), (["p2", "template"], None)],
+    ],
+)
+def test_an_entry_with_files_of_one_patient_is_read(tmp_path, entries):
+    assert len(find_cases([list_of(tmp_path, entries)])) == len(entries)
+
+
+def list_of(folder: Path, entries) -> Path:
+    """A JSON list with ``entries`` of (images, label), by names of files that are there."""
+    ending = ".nii.gz"
+    for images, label in entries:
+        for name in (*images, *([label] if label else [])):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}{ending}").touch()
+    listed = [
+        {"image": [name + ending for name in images], **({"label": label + ending} if label else {})}
+        for images, label in entries
+    ]
+    (folder / "list.json").write_text(json.dumps(listed))
+    return folder / "list.json"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pydicom.uid import SegmentationStorage, generate_uid
 from contrastiveseg.errors import InputError
 from contrastiveseg.volumes.content import content_digest
 from contrastiveseg.volumes.dataset import find_cases
-from contrastiveseg.volumes.reading import read_geometry, read_volume
+from contrastiveseg.volumes.reading import read_channels, read_geometry, read_volume
 
 ARRAY = np.random.default_rng(0).integers(0, 1000, (6, 7, 8)).astype(np.uint16)
 
@@ -337,6 +337,20 @@ def test_a_slice_given_by_itself_is_named_with_its_folder(tmp_path):
         (folder / f"{number}.dcm").rename(folder / name)
         with pytest.raises(InputError, match="Give the folder of its series"):
             read_volume(folder / name)
+
+
+def test_channels_of_two_patients_are_refused(tmp_path):
+    def of(patient):
+        return lambda z, ds: setattr(ds, "PatientID", patient)
+
+    t1, t2, other, silent = (
+        save(tmp_path / name, ARRAY, change=of(patient))
+        for name, patient in (("t1", "0815"), ("t2", "0815"), ("other", "4711"), ("silent", ""))
+    )
+    for second in (t2, silent):
+        assert read_channels([t1, second]).array.shape == (2, 6, 7, 8)
+    with pytest.raises(InputError, match=r"t1 and .*other are given as one case.*two patients"):
+        read_channels([t1, other])
 
 
 def test_a_series_dealt_out_over_folders_is_refused(tmp_path):

@@ -14,6 +14,7 @@ from ..errors import InputError
 from .channel_files import case_name, grouped_by_channel
 from .dataset_json import ListedCase, declared_channels, listed_cases
 from .labeling import Labeling
+from .mixed_entries import check_entries
 from .pairing import labels_by_case, labels_by_image, labels_in_order, matching_case, volume_files
 from .patient_folders import holds_dicom, patients_in, series_within
 from .segments import NamedLabel
@@ -221,7 +222,7 @@ def _label_files(path: Path, cases: Sequence[CaseFiles]) -> list[Path]:
 def _cases_in_json(path: Path) -> list[CaseFiles]:
     listed = listed_cases(path)
     if listed is not None:
-        _check_pairs(path, listed)
+        check_entries(path, listed)
         return _with_folders_names([_listed_case(case) for case in listed])
     folder = path.parent
     if not (folder / "imagesTr").is_dir():
@@ -229,18 +230,6 @@ def _cases_in_json(path: Path) -> list[CaseFiles]:
     cases = _cases_in_folder(folder / "imagesTr")
     # nnU-Net v2 names every image CASE_0000, also with a single channel.
     return _with_labels(cases, [folder / "labelsTr"], in_order=False)
-
-
-def _check_pairs(path: Path, listed: Sequence[ListedCase]) -> None:
-    """Refuse a list that gives an image the label map that has the name of another of its images."""
-    stems = [files.stem(case.images[0]).removesuffix("_0000") for case in listed]
-    for case, own in zip(listed, stems, strict=True):
-        other = matching_case(files.stem(case.label), set(stems)) if case.label else None
-        if case.label and other not in (None, own):
-            raise InputError(
-                f"{path} gives {case.images[0].name} the label map {case.label.name}, which has the name of another of "
-                "its images. Correct the list; if it is right, name that label map otherwise."
-            )
 
 
 def _listed_case(listed: ListedCase) -> CaseFiles:

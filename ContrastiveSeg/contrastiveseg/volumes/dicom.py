@@ -95,6 +95,25 @@ def read_series(series: Series) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(array, -1, 0))
 
 
+def check_one_patient(folders: Sequence[Path]) -> None:
+    """Refuse series of one case whose headers name several patients (PatientID).
+
+    Raises:
+        InputError: naming two of them.
+    """
+    first: dict[str, Path] = {}
+    for folder in folders:
+        image = dicom_image(Path(find_series(folder).files[0]))
+        if image and (patient := image.text("PatientID")):
+            first.setdefault(patient, folder)
+    if len(first) > 1:
+        one, other, *_ = first.values()
+        raise InputError(
+            f"{one} and {other} are given as one case, and their headers name two patients (PatientID). Give the "
+            "series of one patient."
+        )
+
+
 def check_not_dealt_out(folders: Sequence[Path]) -> None:
     """Refuse folders of which each holds a part of one series, as discs and archives deal long ones out.
 

@@ -45,6 +45,11 @@ def matching_case(name: str, cases: Container[str]) -> str | None:
     return next((case for case in candidates if case in cases), None)
 
 
+def without_label_words(name: str) -> str:
+    """A file's ``name`` without ``_seg``, ``mask-`` and the like."""
+    return _LABEL_BEGINNING.sub("", _LABEL_ENDING.sub("", name))
+
+
 def labels_by_case(labels: Iterable[Path], cases: Collection[str]) -> dict[str, Path]:
     """Case name -> label file; label files of none of the ``cases`` are left out.
 

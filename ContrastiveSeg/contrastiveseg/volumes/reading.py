@@ -60,10 +60,14 @@ def read_channels(paths: Sequence[Path], channels: int = 1) -> Volume:
         channels: how many are expected; see :func:`read_volume`.
 
     Raises:
-        InputError: as :func:`read_volume`, or the grids differ.
+        InputError: as :func:`read_volume`, or the grids differ, or the patients of DICOM series.
     """
     if len(paths) == 1:
         return read_volume(paths[0], channels)
+    if len(series := [p for p in paths if p.is_dir()]) > 1:
+        from .dicom import check_one_patient  # pydicom takes a tenth of a second to load
+
+        check_one_patient(series)
     volumes = [read_volume(p) for p in paths]
     first = volumes[0]
     for path, volume in zip(paths, volumes, strict=True):
