@@ -52,10 +52,8 @@ def quality(
     """
     cases = find_cases([Path(p) for p in job.input], [Path(job.segmentations)])
     maps = _maps(job, cases)
-    inputs = [Path(p) for p in (*job.input, job.segmentations)] + [path for case in cases for path in case.images]
-    inputs += [case.labels for case in cases if case.labels] + list(maps.values())
     drawn = {case.name: Path(job.pictures) / f"{case.name}.png" for case in cases} if job.pictures else {}
-    check_outputs([*(Path(p) for p in (job.csv, job.html) if p), *drawn.values()], inputs, job.overwrite)
+    _check_outputs(job, cases, [*maps.values()], [*drawn.values()])
     tell_left_out(map(Path, job.input), emit)
     card = read_card(Path(job.checkpoint)) if job.checkpoint else None
     names = _names(job, card, [case.labels for case in cases if case.labels])
@@ -82,11 +80,8 @@ def quality(
         progress(done + 1)
     if not measured:
         raise InputError(f"None of the {len(cases)} segmentations could be looked at. {failures[0].what}")
-    for name, path in drawn.items():
-        if name in pictures:
-            with replacing(path) as temporary:
-                temporary.write_bytes(pictures[name])
     if drawn:
+        _write_pictures(pictures, drawn)
         emit(events.log(f"{len(pictures)} pictures in {job.pictures}, named after their cases."))
     if unknown := sum(found.distance is None for found in measured):
         told = f"is not known of {unknown} of {len(measured)} segmentations, so it does not count"
@@ -97,13 +92,30 @@ def quality(
     ]
     for position, entry in enumerate(ranked, start=1):
         emit(events.log(f"{position}. {entry.name}: " + "; ".join([f"doubt {entry.doubt:.2f}", *entry.reasons])))
+    _write_tables(job, ranked, pictures)
+    return QualityResult(tuple(ranked), tuple(failures), job.csv, job.html)
+
+
+def _check_outputs(job: QualityJob, cases: Sequence[CaseFiles], maps: Sequence[Path], drawn: Sequence[Path]) -> None:
+    """Raise InputError where what is to be written lies there, or is what is read."""
+    inputs = [Path(p) for p in (*job.input, job.segmentations)] + [path for case in cases for path in case.images]
+    inputs += [case.labels for case in cases if case.labels] + [*maps]
+    check_outputs([*(Path(p) for p in (job.csv, job.html) if p), *drawn], inputs, job.overwrite)
+
+
+def _write_pictures(pictures: Mapping[str, bytes], files: Mapping[str, Path]) -> None:
+    for name, picture in pictures.items():
+        with replacing(files[name]) as temporary:
+            temporary.write_bytes(picture)
+
+
+def _write_tables(job: QualityJob, ranked: Sequence[QualityCase], pictures: Mapping[str, bytes]) -> None:
     shown = ranked if job.names else without_names(ranked)
     if job.csv:
         write_text(Path(job.csv), to_csv(shown))
     if job.html:
         page = [Picture(case, pictures[original.name]) for case, original in zip(shown, ranked, strict=True)]
         write_text(Path(job.html), to_html(page))
-    return QualityResult(tuple(ranked), tuple(failures), job.csv, job.html)
 
 
 def _with_files(case: QualityCase, files: CaseFiles, drawn: Mapping[str, Path]) -> QualityCase:

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from ..volumes.reading import read_channels, read_labels
 from ..volumes.volume import Geometry
 from .features import FeatureExtractor, VolumeFeatures
 from .slices_to_label import phase_of
+from .sliding_window import OnTile
 
 
 def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.CancelCheck = events.never) -> RankResult:
@@ -58,9 +60,9 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
     extractor = FeatureExtractor.open(Path(job.checkpoint), [*labeled, *unlabeled], device, dtype)
     emit(events.StageStarted(events.Stage.RANK))
     progress = events.ProgressMeter(emit, len(labeled) + len(unlabeled), "volumes")
+    known_features: list[np.ndarray] = []
+    to_rank: list[_Extracted] = []
     failures: list[Failure] = []
-    unlabeled_features: list[tuple[CaseFiles, VolumeFeatures, Geometry]] = []
-    labeled_features: list[np.ndarray] = []
     for done, case in enumerate([*labeled, *unlabeled]):
 
         def on_tile(tile: int, tiles: int, done: int = done) -> None:
@@ -69,33 +71,24 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
             progress(done + tile / tiles)
 
         try:
-            channels = extractor.predictor.card.plan.channels
-            check_channel_order(case.images, [channel.name for channel in channels])
-            volume = read_channels(case.images, len(channels))
-            if volume.doubt:
-                emit(events.warning(f"{case.name}: {volume.doubt}."))
-            painted = _painted(case, volume.geometry)
-            phase = phase_of(done - len(labeled))
-            extracted = extractor.extract(volume, on_tile, job.direction, job.slices, painted, phase)
+            extracted = _extracted(case, phase_of(done - len(labeled)), extractor, job, on_tile, emit)
         except (InputError, RuntimeError, MemoryError) as problem:
             failures.append(Failure(str(case.images[0]), str(problem)))
             emit(events.warning(f"{case.name} failed: {problem}"))
             continue
         if done < len(labeled):
-            labeled_features.append(extracted.features)
+            known_features.append(extracted.found.features)
         else:
-            unlabeled_features.append((case, extracted, volume.geometry))
-    if not unlabeled_features:
+            to_rank.append(extracted)
+    if not to_rank:
         raise InputError(f"None of the {len(unlabeled)} volumes could be ranked. {failures[-1].what}")
-    ranked = _ranked(unlabeled_features, labeled_features)
-    grids = {case.name: geometry for case, _, geometry in unlabeled_features}
+    ranked = _ranked(to_rank, known_features)
+    grids = {one.case.name: one.geometry for one in to_rank}
     for position, entry in enumerate(ranked, start=1):
         emit(events.log(f"{position}. {_line(entry, grids[entry.name])}"))
     if job.output:
         images = [image for case in (*labeled, *unlabeled) for image in case.images]
-        told = [Failure(*(without_folders(text, images) for text in (f.input, f.what))) for f in failures]
-        written = {"cases": to_json(ranked), "failures": to_json(told)}
-        write_text(Path(job.output), json.dumps(written, indent=1) + "\n")
+        _write(Path(job.output), ranked, failures, images)
     return RankResult(tuple(ranked), tuple(failures), job.output)
 
 
@@ -125,6 +118,34 @@ def _line(ranked: RankedCase, geometry: Geometry) -> str:
     )
 
 
+class _Extracted(NamedTuple):
+    """What the network made of a volume, whose grid is ``geometry``."""
+
+    case: CaseFiles
+    found: VolumeFeatures
+    geometry: Geometry
+
+
+def _extracted(
+    case: CaseFiles, phase: float, extractor: FeatureExtractor, job: RankJob, on_tile: OnTile, emit: events.Emit
+) -> _Extracted:
+    """Read a volume and look at it; ``phase``: where its slices begin, see :func:`.slices_to_label.phase_of`."""
+    channels = extractor.predictor.card.plan.channels
+    check_channel_order(case.images, [channel.name for channel in channels])
+    volume = read_channels(case.images, len(channels))
+    if volume.doubt:
+        emit(events.warning(f"{case.name}: {volume.doubt}."))
+    painted = _painted(case, volume.geometry)
+    found = extractor.extract(volume, on_tile, job.direction, job.slices, painted, phase)
+    return _Extracted(case, found, volume.geometry)
+
+
+def _write(output: Path, ranked: Sequence[RankedCase], failures: Sequence[Failure], images: Sequence[Path]) -> None:
+    """The list as JSON, without the folders of ``images``."""
+    told = [Failure(*(without_folders(text, images) for text in (f.input, f.what))) for f in failures]
+    write_text(output, json.dumps({"cases": to_json(ranked), "failures": to_json(told)}, indent=1) + "\n")
+
+
 def _painted(case: CaseFiles, geometry: Geometry) -> np.ndarray | None:
     """The mask (z, y, x) of what is painted in a volume that a list says is labeled on some slices."""
     if case.labels is None or case.labeling.part != "slices":
@@ -136,27 +157,16 @@ def _files(case: CaseFiles) -> tuple[Path, ...]:
     return tuple(Path(os.path.realpath(image)) for image in case.images)
 
 
-def _ranked(
-    unlabeled: Sequence[tuple[CaseFiles, VolumeFeatures, Geometry]], labeled: Sequence[np.ndarray]
-) -> list[RankedCase]:
-    values = [extracted.uncertainty for _, extracted, _ in unlabeled]
+def _ranked(unlabeled: Sequence[_Extracted], labeled: Sequence[np.ndarray]) -> list[RankedCase]:
+    values = [one.found.uncertainty for one in unlabeled]
     uncertainty = None if None in values else np.array(values, float)
-    features = np.array([extracted.features for _, extracted, _ in unlabeled])
+    features = np.array([one.found.features for one in unlabeled])
     ranked = []
     for index, score, novelty in order(features, np.array(labeled), uncertainty):
-        case, extracted, geometry = unlabeled[index]
-        axis, voxel = extracted.slice_axis, extracted.voxel
-        ranked.append(
-            RankedCase(
-                case.name,
-                score,
-                extracted.uncertainty,
-                novelty,
-                (axis, voxel[axis]),
-                geometry.position(voxel),
-                extracted.slices,
-            )
-        )
+        case, found, geometry = unlabeled[index]
+        place = (found.slice_axis, found.voxel[found.slice_axis])
+        world = geometry.position(found.voxel)
+        ranked.append(RankedCase(case.name, score, found.uncertainty, novelty, place, world, found.slices))
     return ranked
 
 

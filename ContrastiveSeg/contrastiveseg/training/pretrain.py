@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from .. import events
 from ..checkpoints.card import Card
@@ -18,7 +20,8 @@ from ..methods.configuration import configured
 from ..methods.method import Method
 from ..methods.registry import find_method, methods_of
 from ..networks.registry import build
-from ..planning.fingerprint import fingerprint_of, make_plan
+from ..networks.spec import NetworkSpec
+from ..planning.fingerprint import Fingerprint, fingerprint_of, make_plan
 from ..planning.plan import Plan, millimeters
 from ..planning.presets import choose_network
 from ..planning.resolution import at_spacing, choose_resolution, finer_than_working
@@ -56,39 +59,22 @@ def pretrain(
     method_type = find_method("pretrain", job.method)
     settings, how = configured(method_type, job)
     emit(events.StageStarted(events.Stage.PLAN))
-    data_sets = _data_sets(job.images)
-    for data_set in data_sets:
-        warn_of_channels(data_set, emit)
-    tell_left_out(map(Path, job.images), emit)
-    data_sets = with_named_labels(data_sets, _labels(job, method_type))
-    if method_type.uses_labels:
-        check_labels_chosen([case for data_set in data_sets for case in data_set])
-    cases = with_common_values([case for data_set in data_sets for case in data_set], {}, "", emit)
+    cases, sizes = _cases(job, method_type, emit)
     native = fingerprint_of(cases, declared_channels(Path(path) for path in job.images))
     for doubt in native.doubts:
         emit(events.warning(doubt))
     output = Path(job.output)
     with open_run(job, emit, cancelled) as run:
-        # No labels say how coarse is too coarse, so that only the user can choose it.
-        chosen = choose_resolution(job.resolution, native, job.dimensions, 0, 0, ())
-        seen = at_spacing(native, chosen.spacing)
-        spec, voxels = choose_network(job.network, job.size, job.dimensions, seen, run.device)
-        # The seed decides the initial weights too.
-        torch.manual_seed(job.seed)
-        backbone = build(spec)
-        plan = make_plan(seen, job.dimensions, method_type.patch_rule(backbone, settings), voxels)
-        plan = dataclasses.replace(plan, volume_spacing=finer_than_working(native.spacing, plan.spacing))
-        method = method_type(backbone, plan, settings)
-        labeled = sum(case.labels is not None for case in cases)
-        counted = ("1 volume" if len(cases) == 1 else f"{len(cases)} volumes") + (
-            f", {labeled} of them with labels" if labeled else ""
+        spec, method = _method(job, method_type, settings, native, run.device)
+        plan = method.plan
+        emit(
+            events.log(f"{_counted(cases)}; spacing {millimeters(plan.spacing)} mm; patch {plan.patch}; {job.method}.")
         )
-        emit(events.log(f"{counted}; spacing {millimeters(plan.spacing)} mm; patch {plan.patch}; {job.method}."))
         with cache_folder(job) as folder:
             emit(events.StageStarted(events.Stage.PREPROCESS))
             cached = prepared(cases, plan, folder, run)
             values = sorted({value for case in cached for value in case.values or ()})
-            source = CachedVolumes(folder, cached, values, [len(data_set) for data_set in data_sets])
+            source = CachedVolumes(folder, cached, values, sizes)
 
             def write(trained: Trained) -> None:
                 if distributed.rank():
@@ -102,9 +88,7 @@ def pretrain(
                     transferred=method.transferred,
                     provenance=provenance(job, cached, how, trained, citation=method.citation),
                 )
-                prefix = "backbone."
-                weights = {k.removeprefix(prefix): v for k, v in trained.state.items() if k.startswith(prefix)}
-                save(output, weights, card)
+                save(output, _of_backbone(trained.state), card)
 
             emit(events.StageStarted(events.Stage.TRAIN))
             trained = train(method, source, how, on_data(run, cached), write=write)
@@ -113,6 +97,47 @@ def pretrain(
             if trained.cancelled:
                 raise trained.stopped_with(output)
     return PretrainResult(str(output), str(metrics_path(output)), trained.steps, round(trained.minutes, 2))
+
+
+def _cases(job: PretrainJob, method_type: type[Method], emit: events.Emit) -> tuple[list[CaseFiles], list[int]]:
+    """The cases of ``job``, and how many each data set has of them, in order."""
+    data_sets = _data_sets(job.images)
+    for data_set in data_sets:
+        warn_of_channels(data_set, emit)
+    tell_left_out(map(Path, job.images), emit)
+    data_sets = with_named_labels(data_sets, _labels(job, method_type))
+    cases = [case for data_set in data_sets for case in data_set]
+    if method_type.uses_labels:
+        check_labels_chosen(cases)
+    return with_common_values(cases, {}, "", emit), [len(data_set) for data_set in data_sets]
+
+
+def _method(
+    job: PretrainJob, method_type: type[Method], settings: Any, native: Fingerprint, device: torch.device
+) -> tuple[NetworkSpec, Method]:
+    """The network for volumes like ``native``, and the method that trains it, with the plan."""
+    # No labels say how coarse is too coarse, so that only the user can choose it.
+    chosen = choose_resolution(job.resolution, native, job.dimensions, 0, 0, ())
+    seen = at_spacing(native, chosen.spacing)
+    spec, voxels = choose_network(job.network, job.size, job.dimensions, seen, device)
+    # The seed decides the initial weights too.
+    torch.manual_seed(job.seed)
+    backbone = build(spec)
+    plan = make_plan(seen, job.dimensions, method_type.patch_rule(backbone, settings), voxels)
+    plan = dataclasses.replace(plan, volume_spacing=finer_than_working(native.spacing, plan.spacing))
+    return spec, method_type(backbone, plan, settings)
+
+
+def _counted(cases: Sequence[CaseFiles]) -> str:
+    labeled = sum(case.labels is not None for case in cases)
+    volumes = "1 volume" if len(cases) == 1 else f"{len(cases)} volumes"
+    return volumes + (f", {labeled} of them with labels" if labeled else "")
+
+
+def _of_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The backbone's part of a method's state dict, by the backbone's own names."""
+    prefix = "backbone."
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def _labels(job: PretrainJob, method: type[Method]) -> list[Path]:
