@@ -22,6 +22,7 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError
+from .byte_order import check_byte_order
 from .gunzip import MAGIC, Gunzip
 from .memory import check_memory
 from .nifti_transforms import nifti_geometry, store_transforms
@@ -58,7 +59,9 @@ def read_nifti(path: Path, channels: int) -> tuple[np.ndarray, Geometry]:
     with _unpacked(path) as file:
         _skip(file, stored.offset)
         _fill(path, file, voxels.view(np.uint8).data)
-    voxels = _scaled(path, header, voxels.astype(stored.dtype.newbyteorder("="), copy=False))
+    voxels = voxels.astype(stored.dtype.newbyteorder("="), copy=False)
+    check_byte_order(path, voxels)
+    voxels = _scaled(path, header, voxels)
     if stored.colors:
         return np.ascontiguousarray(np.moveaxis(voxels.reshape(*geometry.shape, -1), -1, 0)), geometry
     return voxels.reshape(-1, *geometry.shape), geometry

@@ -12,6 +12,7 @@ import numpy as np
 from .. import files
 from ..errors import InputError
 from .alignment import aligned, check_same_grid
+from .byte_order import check_byte_order
 from .memory import check_memory
 from .native_files import NativeHeader, native_header, native_voxels
 from .nifti import read_nifti, read_nifti_geometry
@@ -171,6 +172,7 @@ def _read_natively(path: Path, channels: int) -> tuple[np.ndarray, Geometry]:
     header, voxel_bytes = _header(path, channels)
     check_memory(path, voxel_bytes)
     array = native_voxels([path], voxel_bytes, 3 if _volumes(header) == 1 else 4)
+    check_byte_order(path, array)
     if header.components > 1:
         array = np.ascontiguousarray(np.moveaxis(array, -1, 0))
     return array.reshape(-1, *header.geometry.shape), header.geometry
