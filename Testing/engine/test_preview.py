@@ -20,7 +20,7 @@ from contrastiveseg.descriptions import PreviewJob
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.events import Log
 from contrastiveseg.jobs.run import run
-from contrastiveseg.previewing import computing, feature_cache
+from contrastiveseg.previewing import computing, feature_cache, feature_maps
 from contrastiveseg.previewing.classifier import balanced_shares, fit
 from contrastiveseg.previewing.feature_maps import FeatureMaps, moments
 from contrastiveseg.previewing.job import STAGES, preview
@@ -79,6 +79,25 @@ def test_groups_have_a_variance_of_one_in_total():
     maps = maps_of(random.normal(0, 5, (2, 6, 6, 6)), random.normal(0, 2, (1, 6, 6, 6)), groups=(0, 0))
     scaled = np.concatenate([one.reshape(len(one), -1) for one in maps.maps]).astype(float) * maps.scale()[:, None]
     assert scaled.var(1) == pytest.approx([1 / 3] * 3, rel=1e-2)
+
+
+def test_mean_and_deviation_are_those_over_the_whole_map():
+    draw = np.random.default_rng(0)
+    held = (draw.normal(3, 2, (4, 7, 8, 9)).astype(np.float16), np.full((1, 5, 5, 5), 0.1, np.float16))
+    mean, deviation = moments(held)
+    wanted = [one.astype(float).reshape(len(one), -1) for one in held]
+    np.testing.assert_allclose(mean, np.concatenate([one.mean(1) for one in wanted]), rtol=1e-6)
+    np.testing.assert_allclose(deviation, [*wanted[0].std(1), 1], rtol=1e-6)
+
+
+def test_a_map_is_brought_to_float32_once_for_a_classifier(monkeypatch):
+    found = maps_of(np.random.default_rng(0).normal(size=(2, 4, 4, 4)), np.ones((1, 2, 2, 2)))
+    brought: list[int] = []
+    original = feature_maps._tensor
+    monkeypatch.setattr(feature_maps, "_tensor", lambda one: (brought.append(len(one)), original(one))[1])
+    found.at(np.array([[0, 1, 2]]), (4, 4, 4))
+    found.scores(np.ones((2, 3)), np.zeros(2))
+    assert brought == [2, 1]
 
 
 def test_a_constant_feature_says_nothing_and_breaks_nothing():
