@@ -112,6 +112,7 @@ def tile_time(runs: Sequence[dict[str, Any]]) -> str:
     rows = []
     for run in runs:
         tile, kind = "x".join(map(str, run["tile"])), "float32" if run["precision"] == "32" else "bfloat16"
+        tile = tile if len(run["tile"]) == 3 else f"four slices of {tile}"
         ratio = "{:.2f} ({:.2f}-{:.2f})".format(run["ratio"], *run["range"])
         other = f"{run['openvino']:.2f}" if run["openvino"] else "-"
         rows.append([f"{run['set']}, {tile}, {kind}", f"{run['built_ms']:.0f}", ratio, other, f"{run['dice']:.4f}"])

@@ -4,7 +4,7 @@
 
 Each network is run as built and as ``networks/inference.py`` makes it, in float32 and in bfloat16, turn by turn in one
 process; the ratio is the median over the turns, with its range. The tiles are the checkpoint's patch, and 48x64x64
-voxels. Of --cases cases of the list ``val`` the label maps are compared with those of float32 as built, as mean Dice
+voxels; in 2D four slices of the patch, which are computed together. Of --cases cases of the list ``val`` the label maps are compared with those of float32 as built, as mean Dice
 over labels and cases: that says what kernels and bfloat16 change, whatever the network is worth. With --openvino the
 network as OpenVINO compiles it, which must be installed, takes its turn too.
 """
@@ -33,6 +33,7 @@ from contrastiveseg.networks import inference
 from contrastiveseg.networks.inference import for_inference
 from contrastiveseg.networks.segmenter import Segmenter
 from contrastiveseg.segmentation.predictor import Predictor
+from contrastiveseg.segmentation.tile_memory import tiles_at_once
 from contrastiveseg.volumes.reading import read_volume
 
 CPU = torch.device("cpu")
@@ -43,7 +44,7 @@ def main() -> None:
     parser = parser_of(__doc__)
     add_data_options(parser)
     add_common_options(parser, "tile_time.json")
-    parser.add_argument("--checkpoints", type=Path, nargs="+", required=True, help="segmenters in 3D")
+    parser.add_argument("--checkpoints", type=Path, nargs="+", required=True, help="segmenters")
     parser.add_argument("--repeats", type=int, default=9, help="turns (default: %(default)s)")
     parser.add_argument("--cases", type=int, default=6, help="compared (default: %(default)s)")
     parser.add_argument("--openvino", action="store_true", help="time OpenVINO too")
@@ -63,8 +64,9 @@ def _runs(options: argparse.Namespace, path: Path) -> Iterator[dict[str, Any]]:
     built.eval()
     made = for_inference(built, CPU)
     dice = {precision: _agreement(options, path, dtype) for precision, dtype in TYPES.items()}
-    for tile in (tuple(card.plan.patch), (48, 64, 64)):
-        x = torch.randn(1, len(card.plan.channels), *tile)
+    flat = card.plan.dimensions == 2
+    for tile in (card.plan.patch_shape,) if flat else (card.plan.patch_shape, (48, 64, 64)):
+        x = torch.randn(tiles_at_once(tile, 0, CPU, card.plan.dimensions), len(card.plan.channels), *tile)
         for precision, dtype in TYPES.items():
             networks = [built, made, *([_openvino(built, x, precision, options.threads)] if options.openvino else [])]
             with torch.inference_mode(), autocast(CPU, dtype):
