@@ -4,9 +4,10 @@
 
 Each network is run as built and as ``networks/inference.py`` makes it, in float32 and in bfloat16, turn by turn in one
 process; the ratio is the median over the turns, with its range. The tiles are the checkpoint's patch, and 48x64x64
-voxels; in 2D four slices of the patch, which are computed together. Of --cases cases of the list ``val`` the label maps are compared with those of float32 as built, as mean Dice
-over labels and cases: that says what kernels and bfloat16 change, whatever the network is worth. With --openvino the
-network as OpenVINO compiles it, which must be installed, takes its turn too.
+voxels; in 2D four slices of the patch, which are computed together. Of --cases cases of the list ``val`` the label maps
+are compared with those of float32 as built, as mean Dice over labels and cases: that says what kernels and bfloat16
+change, whatever the network is worth. With --openvino the network as OpenVINO compiles it, which must be installed,
+takes its turn too.
 """
 
 from __future__ import annotations
