@@ -68,6 +68,16 @@ def test_with_more_time_thin_structures_are_kept_better_and_others_stay_coarse(t
     assert chosen([thin], FULL_STEPS) == (1.0, 1.0, 1.0)
 
 
+def test_finer_voxels_than_a_large_structure_needs_are_not_taken(tmp_path):
+    """Few thick slices are within reach at fine pixels, at which a large structure keeps all there is to keep."""
+    large, small = (
+        case(tmp_path, radius, (8, 160, 160), (1.0, 1.0, 8.0), name) for radius, name in ((70, "large"), (22, "small"))
+    )
+    # 8 x 113 x 113 voxels are the most that the budget reaches, 40,000 the fewest of a volume.
+    assert chosen([small], FINE_STEPS) == (8.0, 1.4142, 1.4142)
+    assert 1.4142 < chosen([large], FINE_STEPS)[1] <= 160 / (40_000 / 8) ** 0.5
+
+
 def test_a_volume_that_the_budget_reaches_keeps_its_resolution(tmp_path):
     assert chosen([case(tmp_path, radius=10, shape=(32, 32, 32))], 50) == (1.0, 1.0, 1.0)
 
