@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from contrastiveseg.segmentation import strongest
-from contrastiveseg.segmentation.strongest import strongest_classes
+from contrastiveseg.segmentation.strongest import classes_of, strongest_classes
 
 
 def smooth(classes: int, shape: tuple[int, ...]) -> Tensor:
@@ -90,6 +90,13 @@ def test_equal_logits_are_the_first_class_s():
     assert strongest_classes(torch.zeros(3, 2, 2, 2), (4, 4, 4)).eq(0).all()
     logits = torch.tensor([0.0, 1.0, 1.0]).view(3, 1, 1, 1).expand(3, 2, 2, 2)
     assert strongest_classes(logits, (4, 4, 4)).eq(1).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_of_equal_values_at_a_voxel_the_first_class_holds_it(dtype):
+    logits = torch.randn(4, 9, 9, 9, generator=torch.Generator().manual_seed(0)).round().to(dtype)
+    assert torch.equal(classes_of(logits), logits.argmax(0))
+    assert ((logits == logits.amax(0)).sum(0) > 1).any(), "or nothing is equal"
 
 
 def test_between_slices_only_what_different_classes_hold_is_computed(monkeypatch):

@@ -250,10 +250,7 @@ class EngineClient:
                 continue
             if isinstance(event, events.Ready) and self._process is not None:
                 self._process.group = event.pid
-                self._ready = True
-                for waiting in self._open.values():
-                    if not waiting.ended:
-                        self._write(waiting.line)
+                self._begin()
             elif request is None or request.ended:
                 if identifier is None:
                     self._log([event.what if isinstance(event, events.Error) else line])
@@ -261,6 +258,13 @@ class EngineClient:
                 self._accept(request, event)
                 ended = ended or request.ended
         self._deliveries.deliver_soon(ended)
+
+    def _begin(self) -> None:
+        """Write what was asked for before the worker was ready."""
+        self._ready = True
+        for waiting in self._open.values():
+            if not waiting.ended:
+                self._write(waiting.line)
 
     def _accept(self, request: _Request, event: events.Event) -> None:
         request.started = True

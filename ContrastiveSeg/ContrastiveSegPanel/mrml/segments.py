@@ -5,7 +5,7 @@ Layers are never changed in place here. Where a layer must lose a segment, its o
 the old layers stay what they were, and undoing is putting them back.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -208,13 +208,17 @@ def surfaces_kept(segmentation: Any, changing: Collection[str]) -> Iterator[dict
     finally:
         if had:
             # Surfaces that are smoothed jointly depend on their neighbors.
-            if segmentation.GetConversionParameter(_JOINT_SMOOTHING) in ("1", "1.0"):
-                surfaces.clear()
-            for identifier, surface in surfaces.items():
-                segment = segmentation.GetSegment(identifier)
-                if segment is not None:
-                    segment.AddRepresentation(surface_name(), surface)
-            segmentation.CreateRepresentation(surface_name())
+            jointly = segmentation.GetConversionParameter(_JOINT_SMOOTHING) in ("1", "1.0")
+            _make_surfaces(segmentation, {} if jointly else surfaces)
+
+
+def _make_surfaces(segmentation: Any, known: Mapping[str, Any]) -> None:
+    """Give each segment its ``known`` surface, and let Slicer make those of the others."""
+    for identifier, surface in known.items():
+        segment = segmentation.GetSegment(identifier)
+        if segment is not None:
+            segment.AddRepresentation(surface_name(), surface)
+    segmentation.CreateRepresentation(surface_name())
 
 
 def surfaces_of(segmentation: Any, identifiers: Iterable[str]) -> dict[str, Any]:

@@ -28,17 +28,21 @@ def for_training(module: nn.Module) -> None:
             part.__class__ = _ThinSafeConv3d
         elif type(part) is nn.ConvTranspose3d and has_fast_convolutions():
             part.__class__ = _SummedBiasConvTranspose3d
-    for backbone in module.modules():
-        if isinstance(backbone, Backbone) and has_fast_convolutions() and has_instance_norms_only(backbone):
-            for part in backbone.modules():
-                if isinstance(part, _ThinSafeConv3d):
-                    part.__class__ = _ChannelsLastConv3d
-                elif type(part) is nn.Conv2d:
-                    part.__class__ = _ChannelsLastConv2d
-                elif type(part) is nn.ConvTranspose2d:
-                    part.__class__ = _SummedBiasConvTranspose2d
-                elif isinstance(part, (nn.InstanceNorm2d, nn.InstanceNorm3d)):
-                    keep_channels_last(part)
+    for part in module.modules():
+        if isinstance(part, Backbone) and has_fast_convolutions() and has_instance_norms_only(part):
+            _with_channels_last(part)
+
+
+def _with_channels_last(backbone: Backbone) -> None:
+    for part in backbone.modules():
+        if isinstance(part, _ThinSafeConv3d):
+            part.__class__ = _ChannelsLastConv3d
+        elif type(part) is nn.Conv2d:
+            part.__class__ = _ChannelsLastConv2d
+        elif type(part) is nn.ConvTranspose2d:
+            part.__class__ = _SummedBiasConvTranspose2d
+        elif isinstance(part, (nn.InstanceNorm2d, nn.InstanceNorm3d)):
+            keep_channels_last(part)
 
 
 class _ThinSafeConv3d(nn.Conv3d):

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from math import prod
@@ -134,7 +135,5 @@ def _keep_within(folder: Path, newest: str) -> None:
         total += size
         if is_other and total > MOST_BYTES:
             for file in (path.with_suffix(_DESCRIPTION), path):
-                try:
+                with suppress(OSError):  # Windows keeps what another process reads
                     file.unlink(missing_ok=True)
-                except OSError:  # Windows keeps what another process reads
-                    continue

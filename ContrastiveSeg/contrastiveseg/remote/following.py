@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,17 +23,20 @@ def lines(path: Path, going_on: Callable[[], bool], gone: Callable[[], bool]) ->
     while not gone():
         # Looked at before reading: what is written before the end is then read.
         last = not going_on()
-        if path.exists():
-            with path.open("rb") as file:
-                file.seek(position)
-                for line in file:
-                    if not line.endswith(b"\n"):  # half-written
-                        break
-                    position += len(line)
-                    yield line
+        for line in _whole_lines(path, position):
+            position += len(line)
+            yield line
         if last:
             return
         time.sleep(_LOOK)
+
+
+def _whole_lines(path: Path, position: int) -> Iterator[bytes]:
+    """The lines of ``path`` from ``position`` on, up to one that is half-written."""
+    if path.exists():
+        with path.open("rb") as file:
+            file.seek(position)
+            yield from itertools.takewhile(lambda line: line.endswith(b"\n"), file)
 
 
 def result_of(kind: str, last: Mapping[str, Any]) -> JobResult:

@@ -27,6 +27,7 @@ from ..volumes.volume import Geometry, Volume
 from .predictor import Predictor
 from .slices_to_label import slice_profile, spread_slices
 from .sliding_window import OnTile
+from .strongest import classes_of
 from .uncertainty import entropy_of
 
 #: Voxels around the predicted structures, at the plan's spacing, that count as their surroundings.
@@ -170,7 +171,7 @@ def _uncertain_region(logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
     Where nothing is predicted the mask holds the most uncertain voxels.
     """
     entropy = entropy_of(logits).cpu().numpy()
-    region = (logits.argmax(0) > 0).cpu().numpy()
+    region = (classes_of(logits) > 0).cpu().numpy()
     if region.any():
         # A cube is dilated axis by axis, which is much faster than at once.
         for axis in range(3):

@@ -14,7 +14,7 @@ from ..checkpoints.card import Decision
 from ..volumes.resample_nnunet import resample_logits
 from ..volumes.volume import label_type
 from .region import VoxelBox, in_place
-from .strongest import strongest_classes
+from .strongest import classes_of, strongest_classes
 from .uncertainty import Entropy, entropy_of
 
 Change: TypeAlias = Callable[[np.ndarray], np.ndarray]
@@ -79,7 +79,7 @@ def restore(
         full = _resized(logits, shape, thick)
         unsure = entropy_of(full).cpu().numpy() if uncertainty else None
         soft = full.softmax(0)
-        return Restored(soft.argmax(0).to(torch.uint8).cpu().numpy(), soft.cpu().numpy(), unsure)
+        return Restored(classes_of(soft).to(torch.uint8).cpu().numpy(), soft.cpu().numpy(), unsure)
     resized = tuple(logits.shape[1:]) != tuple(shape)
     if resized and logits.device.type == "cpu" and thick is None and not uncertainty:
         return Restored(strongest_classes(logits, shape).numpy())

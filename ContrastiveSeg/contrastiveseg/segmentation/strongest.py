@@ -21,6 +21,14 @@ _SLAB, _SMALL = 8, 2**19
 _LOWEST = torch.finfo(torch.float32).min
 
 
+def classes_of(logits: Tensor) -> Tensor:
+    """Indices (...) of the strongest of ``logits`` (classes, ...), of equal ones the first.
+
+    They are those of ``argmax(0)``, which on a CPU takes torch 5 to 15 times as long.
+    """
+    return logits.max(0).indices
+
+
 def strongest_classes(logits: Tensor, shape: Sequence[int]) -> Tensor:
     """Indices (z, y, x) uint8 of the strongest of ``logits`` (classes, z, y, x), interpolated linearly to ``shape``.
 

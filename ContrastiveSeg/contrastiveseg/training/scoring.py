@@ -20,6 +20,7 @@ from ..networks.segmenter import Segmenter
 from ..results import HeldOutCase
 from ..segmentation.predictor import Predictor
 from ..segmentation.sliding_window import OnTile
+from ..segmentation.strongest import classes_of
 from ..volumes.dataset import CaseFiles
 from ..volumes.named_labels import read_case_labels
 from ..volumes.reading import read_channels
@@ -44,7 +45,7 @@ def working_dice(
         for case in range(len(source)):
             shape = source.shape(case)
             image = torch.from_numpy(source.crop(case, (0, 0, 0), shape))
-            predicted = predictor.logits(image, on_tile=stopping(run), tell=tell).argmax(0).cpu().numpy()
+            predicted = classes_of(predictor.logits(image, on_tile=stopping(run), tell=tell)).cpu().numpy()
             truth, missing = source.label_crop(case, (0, 0, 0), shape), source.missing(case)
             if missing is not None:
                 predicted[missing[predicted]] = 0

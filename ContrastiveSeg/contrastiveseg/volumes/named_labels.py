@@ -92,13 +92,7 @@ def with_common_values(
     if declared:
         values = {folded(name): value for value, name in declared.items() if value}
         spelled = {folded(name): name for name in declared.values()}
-        for case, segments in zip(cases, named, strict=True):
-            for segment in segments:
-                if folded(segment.name) not in values and segment.value in declared:
-                    raise InputError(
-                        f"{case.labels}: the value {segment.value} is {segment.name!r}, and in {where} it is "
-                        f"{declared[segment.value]!r}. Give the structure the same name in both."
-                    )
+        _check_declared(cases, named, values, declared, where)
     else:
         values = _usual_values(named)
         spelled = {folded(segment.name): segment.name for segments in reversed(named) for segment in segments}
@@ -116,6 +110,23 @@ def with_common_values(
     ]
     _warn_of_other_numbers(changed, emit)
     return changed
+
+
+def _check_declared(
+    cases: Sequence[CaseFiles],
+    named: Sequence[Sequence[Segment]],
+    values: Mapping[str, int],
+    declared: Mapping[int, str],
+    where: str,
+) -> None:
+    """Refuse a segment that has another name in its file than its value is ``declared`` with."""
+    for case, segments in zip(cases, named, strict=True):
+        for segment in segments:
+            if folded(segment.name) not in values and segment.value in declared:
+                raise InputError(
+                    f"{case.labels}: the value {segment.value} is {segment.name!r}, and in {where} it is "
+                    f"{declared[segment.value]!r}. Give the structure the same name in both."
+                )
 
 
 def check_same_numbers(paths: Iterable[Path], others: Mapping[str, Mapping[int, str]] | None = None) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..files import check_there
 from .dataset import CaseFiles, find_cases
-from .declared_labels import declared_labels
+from .declared_labels import DeclaredLabels, declared_labels
 from .labeling import Labeling
 from .pairing import labels_by_case, volume_files
 
@@ -40,13 +40,17 @@ def with_named_labels(data_sets: Sequence[Sequence[CaseFiles]], labels: Sequence
                 "that lists both."
             )
         declared = declared_labels([path])
-        for cases in pooled:
-            for index, case in enumerate(cases):
-                if case.images in named:
-                    label, labeling = named[case.images]
-                    labeling = replace(labeling, ignore=declared.ignore, background=declared.background)
-                    cases[index] = replace(case, labels=label, labeling=labeling, candidates=())
+        pooled = [[_labeled(case, named, declared) for case in cases] for cases in pooled]
     return pooled
+
+
+def _labeled(case: CaseFiles, named: _LabelsByVolume, declared: DeclaredLabels) -> CaseFiles:
+    """``case`` with its label map of those ``named``, if there is one."""
+    if case.images not in named:
+        return case
+    label, labeling = named[case.images]
+    labeling = replace(labeling, ignore=declared.ignore, background=declared.background)
+    return replace(case, labels=label, labeling=labeling, candidates=())
 
 
 def _lists_cases(path: Path) -> bool:
