@@ -37,6 +37,20 @@ def test_the_axis_of_painted_slices_is_found(axis, indices):
     assert found == PaintedSlices(axis, indices, 30)
 
 
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("indices", [[15], [14, 15, 16]])
+def test_structures_apart_in_one_slice_are_painted_on_that_slice(axis, indices):
+    apart = np.moveaxis(np.maximum(np.roll(ball(5), -9, 2), np.roll(ball(5), 9, 2)), 0, axis)
+    found = painted_slices(on_slices(apart, axis, indices) > 0)
+    assert found == PaintedSlices(axis, tuple(indices), 30)
+
+
+def test_every_other_slice_of_a_thin_structure_is_found_though_it_lies_in_few_slices_across_another_axis():
+    thin = np.zeros((30, 30, 30), bool)
+    thin[2:28:2, 10:13, 8:11] = True
+    assert painted_slices(thin) == PaintedSlices(0, tuple(range(2, 28, 2)), 30)
+
+
 def test_nothing_painted_has_no_slices():
     assert painted_slices(np.zeros((3, 4, 5), bool)) is None
 

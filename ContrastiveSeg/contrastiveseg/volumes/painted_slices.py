@@ -36,7 +36,8 @@ def painted_slices(painted: np.ndarray) -> PaintedSlices | None:
     """The painted slices of a mask (z, y, x), across the axis along which paint leaves out most; None without paint.
 
     Of axes that leave out equally many, as when one slice or neighboring ones are painted, that with the fewest painted
-    slices.
+    slices. Structures that lie apart in one slice, or in up to three neighboring ones, leave out slices across the
+    other axes; but what is painted there is not flat.
     """
     if not painted.any():
         return None
@@ -45,6 +46,8 @@ def painted_slices(painted: np.ndarray) -> PaintedSlices | None:
         indices = np.flatnonzero(painted.any(tuple(other for other in range(3) if other != axis)))
         density = len(indices) / (indices[-1] - indices[0] + 1)
         candidates.append((round(density, 6), len(indices), axis, indices))
+    if any(count <= _FEW for _, count, _, _ in candidates):
+        candidates = [c for c in candidates if _is_flat(painted, axis=c[2], indices=c[3])] or candidates
     _, _, axis, indices = min(candidates, key=lambda candidate: candidate[:3])
     return PaintedSlices(axis, tuple(int(i) for i in indices), painted.shape[axis])
 
@@ -80,8 +83,20 @@ def structure_in_slices(mask: np.ndarray, shape: tuple[int, ...], spacing: Seque
     return replace(found, count=shape[found.axis])
 
 
+def _is_flat(mask: np.ndarray, axis: int, indices: np.ndarray) -> bool:
+    """Whether most runs of the painted slices ``indices`` are flat, in voxels."""
+    runs = _runs(indices)
+    diameters = [2 * np.sqrt(mask.take(run, axis).any(axis).sum() / np.pi) for run in runs]
+    return bool(np.mean([len(run) <= _FLAT * d for run, d in zip(runs, diameters, strict=True)]) >= _MOST)
+
+
+def _runs(indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+    """Neighboring slices together."""
+    return np.split(np.asarray(indices), np.flatnonzero(np.diff(indices) > 1) + 1)
+
+
 def _in_few_slices(mask: np.ndarray, slices: PaintedSlices, whole: int, spacing: Sequence[float]) -> bool:
-    axis, runs = slices.axis, np.split(slices.indices, np.flatnonzero(np.diff(slices.indices) > 1) + 1)
+    axis, runs = slices.axis, _runs(slices.indices)
     if len(runs) == 1 and not len(runs[0]) <= _FEW < whole / 2:
         return False
     outlines = [mask.take(run, axis).any(axis) for run in runs]
