@@ -143,7 +143,8 @@ def test_a_volume_gone_from_the_scene_is_told(batch, module, wait_for, dialogs):
     case = QualityCase("CT", 0.5, {"liver": 3.0}, {"liver": 2}, None, (), (), (0.0, 0.0, 0.0))
     batch._quality.show(Looked("two volumes", (case,), in_scene({"CT": "gone"}), batch.session.folder() / "none"))
     assert (cells(batch.ui, 3), cells(batch.ui, 4)) == ([""], ["liver 3 ml in 2 pieces"])
-    # No case has a distance.
+    # No case has an uncertainty or a distance.
+    assert batch.ui.qualityTable.isColumnHidden(2)
     assert batch.ui.qualityTable.isColumnHidden(3)
     batch.ui.qualityTable.cellClicked(0, 0)
     assert dialogs.errors() == ["CT is no longer in the scene."]

@@ -55,8 +55,9 @@ class QualityTable:
                 tips = {_CASE: (case.name, _measures(case)), _WHY: (case.name, text, _measures(case))}
                 item.setToolTip(plain_tip("\n".join(tips.get(column, (text,)))))
                 ui.qualityTable.setItem(row, column, item)
-        # Older checkpoints know no distance; the names need the room.
+        # Older checkpoints know no distance, and without maps there is no uncertainty; the names need the room.
         ui.qualityTable.setColumnHidden(_DISTANCE, all(case.distance is None for case in cases))
+        ui.qualityTable.setColumnHidden(_UNCERTAINTY, all(case.uncertainty is None for case in cases))
         for widget in (ui.qualityTable, ui.qualityHint, ui.qualityNamesCheckBox, ui.exportQualityButton):
             widget.setVisible(looked is not None)
         if looked is not None:
