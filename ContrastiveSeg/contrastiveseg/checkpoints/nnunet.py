@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..networks.registry import build
+from ..networks.spec import NetworkSpec
 from ..planning.plan import Plan
 from .card import Card
 from .foreign_layouts import NNUNET_CITATION
@@ -58,27 +59,14 @@ def _imported(content: Mapping[str, Any], tensors: Tensors, files: ModelFiles, o
     plan = plan_of(plans, how, dataset, content.get("inference_allowed_mirroring_axes") or (), orientation)
     labels, decision = labels_of(dataset)
     axes = network_axes(plans.transpose_forward, plan.dimensions)
-    # Every module of theirs lists its parts a second time, and the decoder the encoder.
-    once = {n: t for n, t in tensors.items() if ".all_modules." not in n and not n.startswith("decoder.encoder.")}
-    head = nnunet_head(once)
-    names = {n: f"head.{n.removeprefix(head)}" if n.startswith(head) else nnunet_name(n, once) for n in once}
-    if unknown := [n for n, ours in names.items() if ours is None and not n.startswith("decoder.seg_layers.")]:
-        raise InputError(f"{files.name} is not nnU-Net's own network: {unknown[0]} has no counterpart.")
     whose = f"{files.name} does not fit the network of nnU-Net that its plans name"
-    if any(once[n].ndim not in (1, 2, 2 + len(axes)) for n, ours in names.items() if ours is not None):
-        raise InputError(f"{whose}: dimensions differ.")
-    weights = {ours: _turned(once[n], axes) for n, ours in names.items() if ours is not None}
+    once, names = _named(tensors, files.name)
+    weights = _weights(once, names, axes, whose)
     if decision == "last":
         # The regions have no background; one that is always 0 lets our segmenter keep its classes.
-        for one in ("head.weight", "head.bias"):
-            if one in weights:
-                weights[one] = _with_background(weights[one])
+        weights |= {one: _with_background(weights[one]) for one in ("head.weight", "head.bias") if one in weights}
     spec = network_of(weights, nnunet_network, whose)
-    if spec.dimensions != plan.dimensions or spec.in_channels != len(plan.channels):
-        raise InputError(f"{whose}: dimensions or channels differ.")
-    stride = build(spec).total_stride
-    if any(n % step for n, step in zip(plan.patch_shape, stride, strict=True)):
-        raise InputError(f"{whose}: a patch of {plan.patch_shape} voxels is no multiple of {stride}.")
+    _check_fits(spec, plan, whose)
     kept = fitted_segmenter(weights, spec, len(labels) + 1, (".up.bias",), whose)
     provenance = origin(
         files.checkpoint,
@@ -92,6 +80,42 @@ def _imported(content: Mapping[str, Any], tensors: Tensors, files: ModelFiles, o
     left = tuple(n for n, ours in names.items() if ours is None)
     taken = tuple(n for n, ours in names.items() if ours is not None)
     return Imported(card, kept, taken, left, notes=_notes(plan, files, orientation))
+
+
+def _named(tensors: Tensors, file: str) -> tuple[Tensors, dict[str, str | None]]:
+    """Each tensor once, by their name, and our name for it: None where we have no place, as for the outputs of lower
+    levels.
+
+    Raises:
+        InputError: there is one that nnU-Net's network does not have.
+    """
+    # Every module of theirs lists its parts a second time, and the decoder the encoder.
+    once = {n: t for n, t in tensors.items() if ".all_modules." not in n and not n.startswith("decoder.encoder.")}
+    head = nnunet_head(once)
+    names = {n: f"head.{n.removeprefix(head)}" if n.startswith(head) else nnunet_name(n, once) for n in once}
+    if unknown := [n for n, ours in names.items() if ours is None and not n.startswith("decoder.seg_layers.")]:
+        raise InputError(f"{file} is not nnU-Net's own network: {unknown[0]} has no counterpart.")
+    return once, names
+
+
+def _weights(once: Tensors, names: Mapping[str, str | None], axes: list[int], whose: str) -> dict[str, Tensor]:
+    """The tensors by our names, with their spatial axes in our order.
+
+    Raises:
+        InputError: one has another number of axes.
+    """
+    if any(once[n].ndim not in (1, 2, 2 + len(axes)) for n, ours in names.items() if ours is not None):
+        raise InputError(f"{whose}: dimensions differ.")
+    return {ours: _turned(once[n], axes) for n, ours in names.items() if ours is not None}
+
+
+def _check_fits(spec: NetworkSpec, plan: Plan, whose: str) -> None:
+    """Raise InputError where the network cannot take what the plan gives it."""
+    if spec.dimensions != plan.dimensions or spec.in_channels != len(plan.channels):
+        raise InputError(f"{whose}: dimensions or channels differ.")
+    stride = build(spec).total_stride
+    if any(n % step for n, step in zip(plan.patch_shape, stride, strict=True)):
+        raise InputError(f"{whose}: a patch of {plan.patch_shape} voxels is no multiple of {stride}.")
 
 
 def _described(dataset: Any) -> Any:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO, Any, Literal, TypeAlias
 
 from .. import __version__, events, files
 from ..checkpoints.header import digest
@@ -25,6 +25,8 @@ from .packing import Packed, RemoteJob, pack, place_here
 #: Waits between attempts to connect anew, in seconds.
 _AGAIN = (1.0, 4.0, 15.0)
 _LOOK = 0.2
+#: Messages from the other machine, None behind the last.
+_Arrived: TypeAlias = "queue.SimpleQueue[dict[str, Any] | None]"
 _GOES_ON = "{what}. The job goes on there: start the same one again to watch it, and to fetch what it has made.{stop}"
 
 
@@ -172,49 +174,59 @@ class _Seen:
         self, connection: Connection, cancelled: events.CancelCheck, left: events.CancelCheck
     ) -> ContrastiveSegError | None:
         """Take events and outputs to the end; returns why there is none."""
-        arrived: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        arrived: _Arrived = queue.SimpleQueue()
         failed: list[BaseException] = []
-
-        def read() -> None:
-            try:
-                while True:
-                    message = take(connection.of)
-                    if "file" in message:
-                        self._store(connection.of, str(message["file"]), int(message["bytes"]))
-                    else:
-                        arrived.put(message)
-            except BaseException as problem:  # told by the other thread
-                failed.append(problem)
-                arrived.put(None)
-
-        threading.Thread(target=read, daemon=True).start()
-        asked = False
+        threading.Thread(target=self._read, args=(connection.of, arrived, failed), daemon=True).start()
         try:
             put(connection.to, {"from": self._events})
-            while True:
-                with suppress(queue.Empty):
-                    message = arrived.get(timeout=_LOOK)
-                    if message is None:
-                        break
-                    if message.get("end"):
-                        put(connection.to, {"fetched": True})
-                        return None
-                    self._take(message)
-                if left():
-                    return LostConnection("left")
-                if cancelled() and not asked:
-                    asked = True
-                    put(connection.to, {"cancel": True})
+            ended: Literal["fetched", "left", "broken"] = self._take_all(connection, arrived, cancelled, left)
         except BrokenPipeError:
-            pass
+            ended = "broken"
         finally:
             code = connection.close()
+        if ended == "fetched":
+            return None
+        if ended == "left":
+            return LostConnection("left")
         problem = failed[0] if failed else None
         if isinstance(problem, ContrastiveSegError):
             return problem
         if problem is not None and not isinstance(problem, (BrokenConnection, ValueError, OSError)):
             raise problem
         return LostConnection("lost") if was_cut(code) else connection.failure()
+
+    def _read(self, stream: IO[bytes], arrived: _Arrived, failed: list[BaseException]) -> None:
+        """Store the files that come, and hand the other messages on, until the stream breaks."""
+        try:
+            while True:
+                message = take(stream)
+                if "file" in message:
+                    self._store(stream, str(message["file"]), int(message["bytes"]))
+                else:
+                    arrived.put(message)
+        except BaseException as problem:  # told by the other thread
+            failed.append(problem)
+            arrived.put(None)
+
+    def _take_all(
+        self, connection: Connection, arrived: _Arrived, cancelled: events.CancelCheck, left: events.CancelCheck
+    ) -> Literal["fetched", "left", "broken"]:
+        """Take events until all is here, nobody looks any more, or the connection breaks; ask once to cancel."""
+        asked = False
+        while True:
+            with suppress(queue.Empty):
+                message = arrived.get(timeout=_LOOK)
+                if message is None:
+                    return "broken"
+                if message.get("end"):
+                    put(connection.to, {"fetched": True})
+                    return "fetched"
+                self._take(message)
+            if left():
+                return "left"
+            if cancelled() and not asked:
+                asked = True
+                put(connection.to, {"cancel": True})
 
     def _take(self, message: dict[str, Any]) -> None:
         self._events += 1

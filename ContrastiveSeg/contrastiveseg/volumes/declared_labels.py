@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..printable import quoted, shortened
@@ -47,6 +48,23 @@ def declared_in(path: Path) -> DeclaredLabels:
     table = json_object(path, read_json(path)).get("labels")
     if not isinstance(table, dict) or not table:
         raise InputError(f"{path}: labels: expected an object with a name for every label.")
+    names = _numbered(path, table)
+    if len(names) != len(table):
+        raise InputError(f"{path}: labels: two names have the same number.")
+    if impossible := [value for value in names if not 0 <= value < 2**16]:
+        raise InputError(
+            f"{path}: labels.{shortened(names[impossible[0]])} is {shortened(impossible[0])}. Labels are 0 for the "
+            "background and 1 to 65535 for structures."
+        )
+    ignore = next((value for value, name in names.items() if name.strip().casefold() == "ignore"), None)
+    if ignore == 0:
+        raise InputError(f"{path}: labels.ignore is 0, which is the background. Give it the highest number.")
+    _check_names(path, names)
+    return DeclaredLabels({value: name for value, name in sorted(names.items()) if value != ignore}, ignore)
+
+
+def _numbered(path: Path, table: Mapping[Any, Any]) -> dict[int, str]:
+    """Value -> name, from the ``labels`` of either form."""
     names: dict[int, str] = {}
     for key, value in table.items():
         if isinstance(value, int) and not isinstance(value, bool):
@@ -63,16 +81,11 @@ def declared_in(path: Path) -> DeclaredLabels:
             raise InputError(
                 f'{path}: labels.{shortened(key)}: expected "NAME": NUMBER or "NUMBER": "NAME", found {quoted(value)}.'
             )
-    if len(names) != len(table):
-        raise InputError(f"{path}: labels: two names have the same number.")
-    if impossible := [value for value in names if not 0 <= value < 2**16]:
-        raise InputError(
-            f"{path}: labels.{shortened(names[impossible[0]])} is {shortened(impossible[0])}. Labels are 0 for the "
-            "background and 1 to 65535 for structures."
-        )
-    ignore = next((value for value, name in names.items() if name.strip().casefold() == "ignore"), None)
-    if ignore == 0:
-        raise InputError(f"{path}: labels.ignore is 0, which is the background. Give it the highest number.")
+    return names
+
+
+def _check_names(path: Path, names: dict[int, str]) -> None:
+    """Refuse names by which a structure cannot be told from another one, from the background, or from its value."""
     background, zero = background_value(names), names.get(0, "background")
     if background is not None and zero.strip().casefold() != "background":
         raise InputError(
@@ -91,7 +104,6 @@ def declared_in(path: Path) -> DeclaredLabels:
         )
     if nameless := [value for value, name in names.items() if not name.strip()]:
         raise InputError(f"{path}: labels: {nameless[0]} has no name.")
-    return DeclaredLabels({value: name for value, name in sorted(names.items()) if value != ignore}, ignore)
 
 
 def declared_labels(paths: Iterable[Path], renamed: bool = False) -> DeclaredLabels:

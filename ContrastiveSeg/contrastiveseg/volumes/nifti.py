@@ -123,6 +123,31 @@ def _described(path: Path, channels: int) -> _Stored:
         described = next((p for p in (path.with_suffix(e) for e in (".hdr", ".HDR")) if p.is_file()), path)
         if described == path:
             raise InputError(f"{path} is half of a NIfTI pair: {path.stem}.hdr is not beside it. Copy both.")
+    header = _read_header(path, described)
+    header_size = int(header["sizeof_hdr"])
+    dimensions = [int(d) for d in header["dim"]]
+    n, offset = dimensions[0], float(header["vox_offset"])
+    if described == path and 0 < offset < header_size:
+        raise InputError(f"{path} has a damaged NIfTI header: its voxels would begin inside it. Copy it again.")
+    if not 1 <= n <= 7 or any(d < 1 for d in dimensions[1 : n + 1]) or not 0 <= offset < 1 << 40:
+        raise InputError(
+            f"{path} has a damaged NIfTI header (dimensions {tuple(dimensions[: max(n, 0) + 1])}). Copy it again."
+        )
+    dimensions[n + 1 :] = [1] * (7 - n)
+    volumes = dimensions[4] * math.prod(dimensions[6:])
+    check_series(path, n, volumes, channels if dimensions[5:] == [1, 1, 1] else 1)
+    geometry = nifti_geometry(path, header)
+    dtype, colors = _voxel_type(path, header)
+    channels = volumes * dimensions[5] * (colors or 1)
+    first = max(int(offset), header_size + 4) if described == path else int(offset)
+    needed = first + math.prod(geometry.size) * channels * dtype.itemsize
+    if path.stat().st_size * (MOST_PACKED if _is_packed(path) else 1) < needed:
+        raise InputError(CUT_SHORT.format(path))
+    return _Stored(header, geometry, dtype, channels, colors > 0, first)
+
+
+def _read_header(path: Path, described: Path) -> Nifti1Header:
+    """The header of the image ``path`` from the file ``described``: the image itself, or the other half of a pair."""
     with _unpacked(described) as file:
         block = file.read(540)
     known = next(
@@ -145,25 +170,7 @@ def _described(path: Path, channels: int) -> _Stored:
         raise InputError(
             f"{described} was changed as if it were a text: its line ends differ. Copy it anew, as binary."
         )
-    dimensions = [int(d) for d in header["dim"]]
-    n, offset = dimensions[0], float(header["vox_offset"])
-    if described == path and 0 < offset < known[0]:
-        raise InputError(f"{path} has a damaged NIfTI header: its voxels would begin inside it. Copy it again.")
-    if not 1 <= n <= 7 or any(d < 1 for d in dimensions[1 : n + 1]) or not 0 <= offset < 1 << 40:
-        raise InputError(
-            f"{path} has a damaged NIfTI header (dimensions {tuple(dimensions[: max(n, 0) + 1])}). Copy it again."
-        )
-    dimensions[n + 1 :] = [1] * (7 - n)
-    volumes = dimensions[4] * math.prod(dimensions[6:])
-    check_series(path, n, volumes, channels if dimensions[5:] == [1, 1, 1] else 1)
-    geometry = nifti_geometry(path, header)
-    dtype, colors = _voxel_type(path, header)
-    channels = volumes * dimensions[5] * (colors or 1)
-    first = max(int(offset), known[0] + 4) if described == path else int(offset)
-    needed = first + math.prod(geometry.size) * channels * dtype.itemsize
-    if path.stat().st_size * (MOST_PACKED if _is_packed(path) else 1) < needed:
-        raise InputError(CUT_SHORT.format(path))
-    return _Stored(header, geometry, dtype, channels, colors > 0, first)
+    return header
 
 
 def _voxel_type(path: Path, header: Nifti1Header) -> tuple[np.dtype, int]:
