@@ -220,6 +220,10 @@ def test_an_entry_with_files_of_two_patients_is_refused(tmp_path, entries):
         [(["a"], "x1"), (["b"], "x2")],
         [(["p1_v1"], "p1_v1_seg"), (["p1_v2"], "p1_v2_seg"), (["p2_v1"], "p2_v1_seg")],
         [(["p1", "template"], None), (["p2", "template"], None)],
+        [([f"sub-{n}_T1w", f"sub-{n}_T2w"], f"sub-{n}_T2w_seg") for n in ("01", "02", "03")],
+        [(["sub-01_T1w"], "sub-01_T2w_seg")],
+        [([f"p{n}_3/image", f"p{n}_4/image"], f"p{n}_501/seg") for n in (1, 2)],
+        [([f"20230{n}01_p{n}"], f"20240{n}15_p{n}") for n in (1, 2, 3)],
     ],
 )
 def test_an_entry_with_files_of_one_patient_is_read(tmp_path, entries):

@@ -28,10 +28,7 @@ def check_entries(path: Path, listed: Sequence[ListedCase]) -> None:
     own = _own_words(listed)
     for column in zip(*(_padded(case, listed) for case in listed), strict=True):
         _check_column(path, listed, own, column)
-    for case in listed:
-        first, *others = _files(case)
-        for other in others:
-            _check_numbers(path, first, other, other == case.label)
+        _check_numbers(path, listed, column)
 
 
 def _check_label_maps(path: Path, listed: Sequence[ListedCase]) -> None:
@@ -44,10 +41,6 @@ def _check_label_maps(path: Path, listed: Sequence[ListedCase]) -> None:
                 f"{path} gives {case.images[0].name} the label map {case.label.name}, which has the name of another of "
                 "its images. Correct the list; if it is right, name that label map otherwise."
             )
-
-
-def _files(case: ListedCase) -> list[Path]:
-    return [*case.images, *([case.label] if case.label else [])]
 
 
 def _padded(case: ListedCase, listed: Sequence[ListedCase]) -> list[Path | None]:
@@ -98,21 +91,42 @@ def _digits(words: frozenset[str]) -> bool:
     return any(character.isdecimal() for word in words for character in word)
 
 
-def _check_numbers(path: Path, first: Path, other: Path, is_label: bool) -> None:
-    """Refuse two files of an entry whose names differ in the number of the case alone: ``la_003`` and ``la_007``."""
-    a, b = (_CHANNEL.sub("", without_label_words(files.stem(file))) for file in (first, other))
-    numbered = bool(_CHANNEL.search(files.stem(first)) and _CHANNEL.search(files.stem(other)))
-    by_name = (is_label or numbered) and _differ_in_numbers(a, b)
-    # Files are called alike in every patient's folder.
-    by_folder = not _digits(frozenset((a, b))) and _differ_in_numbers(first.parent.name, other.parent.name)
-    if by_name or by_folder:
-        raise _mixed(path, first, other)
+def _check_numbers(path: Path, listed: Sequence[ListedCase], column: Sequence[Path | None]) -> None:
+    """Refuse a file whose name differs from that of its entry's image in the number of the case alone: ``la_003`` and
+    ``la_007``.
+
+    A number in which the files of most entries differ is that of a sequence or a version, as in ``sub-03_T1w`` and
+    ``sub-03_T2w_seg``. In a list of one entry, numbers of one digit may be that.
+    """
+    apart = [_numbers_apart(case, file) for case, file in zip(listed, column, strict=True)]
+    compared = [numbers for numbers in apart if numbers is not None]
+    for case, file, numbers in zip(listed, column, apart, strict=True):
+        for place, digits in (numbers or {}).items():
+            usual = 2 * sum(place in others for others in compared) > len(compared)
+            if file and (digits > 1 if len(compared) == 1 else not usual):
+                raise _mixed(path, case.images[0], file)
 
 
-def _differ_in_numbers(a: str, b: str) -> bool:
-    texts = [re.sub("[0-9]+", "#", name.casefold()) for name in (a, b)]
-    numbers = [[int(n) for n in re.findall("[0-9]+", name)] for name in (a, b)]
-    return texts[0] == texts[1] and numbers[0] != numbers[1]
+def _numbers_apart(case: ListedCase, file: Path | None) -> dict[tuple[str, int], int] | None:
+    """The numbers in which ``file`` and the entry's first image differ: where each is, and how many digits it has.
+
+    None if they are not called alike but for numbers. Names tell where they have any, else the folders.
+    """
+    if file is None or file == case.images[0]:
+        return None
+    stems = [files.stem(one) for one in (case.images[0], file)]
+    first, other = (_CHANNEL.sub("", without_label_words(stem)) for stem in stems)
+    if not _digits(frozenset((first, other))):  # files are called alike in every patient's folder
+        return _differences("folder", case.images[0].parent.name, file.parent.name)
+    numbered = all(_CHANNEL.search(stem) for stem in stems)
+    return _differences("name", first, other) if numbered or file == case.label else None
+
+
+def _differences(where: str, first: str, other: str) -> dict[tuple[str, int], int] | None:
+    if len({re.sub("[0-9]+", "#", name.casefold()) for name in (first, other)}) > 1:
+        return None
+    pairs = zip(*(re.findall("[0-9]+", name) for name in (first, other)), strict=True)
+    return {(where, i): max(len(a), len(b)) for i, (a, b) in enumerate(pairs) if int(a) != int(b)}
 
 
 def _mixed(path: Path, first: Path, other: Path) -> InputError:
