@@ -6,11 +6,13 @@ import logging
 import typing
 from collections.abc import Callable, Sequence
 from inspect import Parameter, Signature, getdoc, signature
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
 from . import events
 from .descriptions import Job
+from .errors import InputError
 from .parameters import Parameter as JobParameter
 from .parameters import parameters_of
 from .serialization import from_json
@@ -64,7 +66,9 @@ def takes_options_of(job: type[Job], anywhere: bool = False) -> Callable[[Functi
 def _annotation(field: JobParameter, hint: Any) -> Any:
     if field.kind == "texts":
         return str | Path | Sequence[str | Path]
-    return hint | Path if field.kind == "text" and not field.placeholder else hint
+    if field.kind != "text":
+        return hint
+    return hint | float if field.placeholder else hint | Path
 
 
 def _meaning(field: JobParameter) -> str:
@@ -87,7 +91,8 @@ def call(
     """
     from .jobs.run import run
 
-    return run(_described(job, options), emit_to(on_event, progress), cancelled)
+    emit = _emit_to(on_event, progress, cancelled)
+    return run(_described(job, options), emit, cancelled)
 
 
 def call_anywhere(
@@ -111,22 +116,34 @@ def call_anywhere(
     from .remote.near import Host, run_on
 
     there = Host(host or "", host_command or Host.command)
-    return run_on(there, _described(job, options), emit_to(on_event, progress), cancelled)
+    emit = _emit_to(on_event, progress, cancelled)
+    return run_on(there, _described(job, options), emit, cancelled)
 
 
 def _described(job: type[Job], options: dict[str, Any]) -> Job:
-    several = {field.name for field in parameters_of(job) if field.kind == "texts"}
-    given = {name: _as_text(value, name in several) for name, value in options.items()}
+    fields = {field.name: field for field in parameters_of(job)}
+    given = {name: _as_text(value, fields.get(name)) for name, value in options.items()}
     return from_json(job, given, job.kind)
 
 
-def _as_text(value: Any, several: bool) -> Any:
-    """Paths as a job holds them, in a list where it takes ``several``."""
+def _as_text(value: Any, field: JobParameter | None) -> Any:
+    """Paths as a job holds them, in a list where it takes several; numbers as texts where those may be numbers, as the
+    cases to hold out."""
+    kind = field.kind if field else ""
     if isinstance(value, (str, Path)):
-        return [str(value)] if several else str(value)
-    if several and isinstance(value, Sequence):
+        return [str(value)] if kind == "texts" else str(value)
+    if kind == "texts" and isinstance(value, Sequence):
         return [str(part) if isinstance(part, Path) else part for part in value]
+    if field and kind == "text" and field.placeholder and isinstance(value, Real) and not isinstance(value, bool):
+        return str(value)
     return value
+
+
+def _emit_to(on_event: events.Emit | None, progress: bool, cancelled: events.CancelCheck) -> events.Emit:
+    for name, function in (("on_event", on_event), ("cancelled", cancelled)):
+        if function is not None and not callable(function):
+            raise InputError(f"{name} takes a function, not {type(function).__name__}.")
+    return emit_to(on_event, progress)
 
 
 def emit_to(on_event: events.Emit | None, progress: bool) -> events.Emit:

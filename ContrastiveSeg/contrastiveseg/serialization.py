@@ -8,6 +8,7 @@ British spelling, as it was written before version 0.2, stands for the American 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import enum
 import functools
 import json
@@ -22,6 +23,9 @@ from .parameters import ParameterError
 from .printable import quoted, shortened
 
 T = TypeVar("T")
+
+#: More of an unknown name is not compared with those that are known: that takes the square of its length.
+_LONGEST = 100
 
 #: British spellings of the names of fields, which files, jobs and commands made before version 0.2 hold.
 _BRITISH = (
@@ -73,7 +77,9 @@ def from_json(cls: type[T], data: Any, where: str = "") -> T:
     unknown = sorted(set(data) - set(fields))
     if unknown:
         listed = ", ".join(shortened(spelled[name]) for name in unknown[:5])
-        raise InputError(f"{where}: unknown {listed}. Known: {', '.join(fields)}.")
+        alike = difflib.get_close_matches(unknown[0][:_LONGEST], fields, 1)
+        meant = f" Did you mean {alike[0]}?" if alike else ""
+        raise InputError(f"{where}: unknown {listed}. Known: {', '.join(fields)}.{meant}")
     values = {}
     for name, field in fields.items():
         if name in data:

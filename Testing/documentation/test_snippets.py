@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 from pages import PAGES, ROOT, blocks, snippet
 
@@ -25,6 +27,18 @@ def test_the_tutorial_in_python_runs_as_printed(small_samples, tmp_path, monkeyp
     for name in ("jobs", "predictor", "checkpoint"):
         run_small(snippet(ROOT / "docs" / "tutorials" / "python.md", name))
     assert {path.name for path in Path().iterdir()} >= {"scans", "segmented", "scores.json", "organs.safetensors"}
+
+
+def test_files_of_single_structures_become_one_label_map(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place, name in enumerate(("liver", "spleen")):
+        mask = np.zeros((6, 5, 4), np.uint8)
+        mask[2 * place : 2 * place + 3] = 1
+        nib.save(nib.Nifti1Image(mask, np.diag([2.0, 3, 4, 1])), f"{name}.nii.gz")
+    run_small(snippet(ROOT / "docs" / "how-to" / "own-data.md", "structures"))
+    labels = nib.load("labels.nii.gz")
+    assert np.asarray(labels.dataobj)[:, 0, 0].tolist() == [1, 1, 2, 2, 2, 0]
+    assert labels.header.get_zooms() == (2, 3, 4)
 
 
 def test_the_how_to_pages_method_and_backbone_pass_the_conformance_tests():

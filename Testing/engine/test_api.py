@@ -16,7 +16,7 @@ import torch
 
 import contrastiveseg as cs
 from contrastiveseg import api
-from contrastiveseg.descriptions import JOBS, PretrainJob, SegmentJob
+from contrastiveseg.descriptions import JOBS, FinetuneJob, PretrainJob, SegmentJob
 from contrastiveseg.events import Log, StageStarted
 from contrastiveseg.methods import registry as methods
 from contrastiveseg.networks import registry as backbones
@@ -112,11 +112,25 @@ def test_options_may_be_paths_text_or_several(monkeypatch):
     for options, says in [
         ({"checkpoint": "c", "output": "o"}, "segment: input is missing"),
         ({"checkpoint": "c", "input": "a", "output": "o", "color": 1}, "segment: unknown color"),
+        ({"checkpoint": "c", "inputs": "a", "output": "o"}, r"unknown inputs.* Did you mean input\?"),
+        ({"checkpoint": "c", "input": "a", "output": 3}, "segment.output: expected str, found 3"),
+        ({"checkpoint": "c", "input": "a", "output": "o", "cancelled": True}, "cancelled takes a function, not bool"),
+        ({"checkpoint": "c", "input": "a", "output": "o", "on_event": "print"}, "on_event takes a function, not str"),
         ({"checkpoint": "c", "input": 3, "output": "o"}, "segment.input: expected a list, found 3"),
         ({"checkpoint": "c", "input": "a", "output": "o", "pieces": "some"}, "'some' is not one of"),
     ]:
         with pytest.raises(cs.InputError, match=says):
             cs.segment(**options)
+
+
+def test_numbers_serve_where_a_text_may_be_one(monkeypatch):
+    jobs: list = []
+    monkeypatch.setattr("contrastiveseg.jobs.run.run", lambda job, emit, cancelled: jobs.append(job))
+    given = {"images": "a", "output": "o", "checkpoint": "none"}
+    cs.finetune(**given, validation=np.int64(2), resolution=1.5)
+    assert jobs == [FinetuneJob(**given | {"images": ("a",)}, validation="2", resolution="1.5")]
+    with pytest.raises(cs.InputError, match="validation: expected str, found True"):
+        cs.finetune(**given, validation=True)
 
 
 def test_a_job_is_done_on_the_machine_that_is_named(monkeypatch):
@@ -178,7 +192,7 @@ def test_a_predictor_takes_arrays_volumes_and_files_alike(folder):
     for array in (volume.array, volume.array[0]):
         plain = cs.Volume.from_array(array, volume.geometry.spacing_zyx)
         assert np.array_equal(predictor(array, volume.geometry.spacing_zyx).array, predictor(plain).array)
-    with pytest.raises(cs.InputError, match="A spacing is given with an array alone"):
+    with pytest.raises(cs.InputError, match="A spacing is given with a NumPy array alone"):
         predictor("scan.nii.gz", spacing=(1, 1, 1))
     with pytest.raises(cs.InputError, match="not Tensor"):
         predictor(torch.from_numpy(volume.array), spacing=(1, 1, 1))
@@ -209,6 +223,14 @@ def test_a_predictor_takes_arrays_volumes_and_files_alike(folder):
 def test_an_array_that_is_no_volume_is_refused(array, spacing, says):
     with pytest.raises(cs.InputError, match=says):
         cs.Volume.from_array(array, spacing)
+
+
+def test_images_of_other_libraries_and_lists_are_refused_with_the_way_out(segmenter):
+    predictor = cs.Predictor.open(segmenter)
+    with pytest.raises(cs.InputError, match=r"not Tensor\. Give its file, or its voxels as an array"):
+        predictor(torch.zeros(4, 4, 4), spacing=(1, 1, 1))
+    with pytest.raises(cs.InputError, match="Of lists make an array"):
+        predictor([[[0.0]]], spacing=(1, 1, 1))
 
 
 def test_a_checkpoint_is_loaded_whole(segmenter):

@@ -355,6 +355,7 @@ def test_a_label_table_gives_names_colors_and_codes(segmenter, dataset, tmp_path
     ("content", "words"),
     [
         ("{", "not a JSON file"),
+        ('1 255 0 0 1 1 1 "liver"', r'not a JSON file.* write the labels as \[\{"value": 1'),  # ITK-SNAP's
         pytest.param("[" * 200_000, "not a JSON file", id="nested too deep"),
         ("{}", "expected a list"),
         ("[]", "expected a list"),

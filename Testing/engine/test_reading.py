@@ -167,7 +167,16 @@ def test_not_an_image(tmp_path, name):
         read_volume(tmp_path / name)
 
 
-@pytest.mark.parametrize(("name", "hint"), [("cases.CSV", "JSON files"), ("scans.zip", "Unpack it first")])
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("cases.CSV", "JSON files"),
+        ("scans.zip", "Unpack it first"),
+        ("liver.stl", "Surfaces are not read"),
+        ("contours.dcm", "RTSTRUCT"),
+        ("case.mrb", "save the volumes and segmentations as files"),
+    ],
+)
 def test_what_else_to_do_with_other_files_is_told(tmp_path, name, hint):
     (tmp_path / name).write_text("scan.nii.gz")
     with pytest.raises(InputError, match=f"is not a volume this program reads .*{hint}"):

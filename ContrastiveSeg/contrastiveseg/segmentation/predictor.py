@@ -117,9 +117,14 @@ class Predictor:
                 raise InputError("An array does not say how large its voxels are. Give their spacing in mm (z, y, x).")
             image = Volume.from_array(image, spacing)
         elif not isinstance(image, (Volume, Path, Sequence)):
-            raise InputError(f"An image is a NumPy array, a Volume or its file, not {type(image).__name__}.")
+            raise InputError(
+                f"An image is a NumPy array, a Volume or its file, not {type(image).__name__}. Give its file, or its "
+                "voxels as an array (z, y, x) with their spacing."
+            )
         elif spacing is not None:
-            raise InputError("A spacing is given with an array alone: volumes and files say their own.")
+            raise InputError(
+                "A spacing is given with a NumPy array alone: volumes and files say their own. Of lists make an array."
+            )
         elif not isinstance(image, Volume):
             paths = [Path(p) for p in ([image] if isinstance(image, (str, Path)) else image)]
             check_channel_order(paths, [channel.name for channel in self.card.plan.channels])

@@ -283,7 +283,7 @@ def label_table(path: Path) -> tuple[Label, ...]:
     Raises:
         InputError: not such a file, a value of 0 or above 65535, or a value or a name that occurs twice.
     """
-    data = read_json(path)
+    data = read_json(path, 'write the labels as [{"value": 1, "name": "liver"}, ...]')
     if not isinstance(data, list) or not data:
         raise InputError(f'{path}: expected a list of {{"value": NUMBER, "name": NAME}}.')
     labels = tuple(from_json(Label, entry, f"{path}: [{i}]") for i, entry in enumerate(data))

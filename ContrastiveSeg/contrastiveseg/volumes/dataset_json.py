@@ -111,8 +111,11 @@ def described_by(paths: Iterable[Path]) -> Iterator[Path]:
                 break
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, instead: str = "give the folders of images and label maps") -> Any:
     """The content of a JSON file that people write: in UTF-8 or 16, with or without a byte order mark.
+
+    Args:
+        instead: what else to do with a file that is none, as part of a sentence.
 
     Raises:
         InputError: it cannot be read, is none, or holds an object that names something twice.
@@ -133,9 +136,7 @@ def read_json(path: Path) -> Any:
     except OSError as problem:
         raise InputError(f"Cannot read {path}: {problem.strerror}.") from problem
     except (ValueError, RecursionError) as problem:  # the former also of numbers of thousands of digits
-        raise InputError(
-            f"{path} is not a JSON file ({problem}). Correct it there, or give the folders of images and label maps."
-        ) from problem
+        raise InputError(f"{path} is not a JSON file ({problem}). Correct it there, or {instead}.") from problem
 
 
 def json_object(path: Path, data: Any) -> dict[str, Any]:

@@ -28,7 +28,14 @@ WHOLE = 1e-3
 #: What else to do with files that are given in place of volumes.
 _HINTS = {
     **dict.fromkeys((".csv", ".tsv", ".txt", ".xlsx"), ' Lists of cases are JSON files ([{"image": FILE}, ...]).'),
-    **dict.fromkeys((".dcm", ".dicom", ".ima"), " Give the folder of its series; of a DICOM SEG, a label map."),
+    **dict.fromkeys(
+        (".dcm", ".dicom", ".ima"),
+        " Give the folder of its series; of a DICOM SEG or of contours (RTSTRUCT), a label map, which Slicer exports.",
+    ),
+    **dict.fromkeys(
+        (".stl", ".obj", ".ply", ".vtk", ".vtp"), " Surfaces are not read. Slicer makes a label map of one."
+    ),
+    **dict.fromkeys((".mrb", ".mrml", ".mitk"), " Of a scene, save the volumes and segmentations as files."),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".rar", ".7z"), " Unpack it first."),
 }
 
