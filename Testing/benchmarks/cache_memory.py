@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from results_file import write_report
 
-from contrastiveseg.data.cache import CachedCase
+from contrastiveseg.data.cached_case import CachedCase
 from contrastiveseg.data.cached_volumes import CachedVolumes
 from contrastiveseg.data.sampling import draw_patches
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from contrastiveseg.data import cache
-from contrastiveseg.data.cache import CachedCase, preprocess, remove_cache
+from contrastiveseg.data import cache, cached_case
+from contrastiveseg.data.cache import preprocess, remove_cache
+from contrastiveseg.data.cached_case import CachedCase
 from contrastiveseg.data.cached_volumes import CachedVolumes
 from contrastiveseg.errors import Cancelled, InputError
 from contrastiveseg.events import Event, Log
@@ -32,13 +33,13 @@ def cases(dataset):
 def prepared(monkeypatch):
     """Names of the cases that were preprocessed, not taken from the cache, in order."""
     names: list[str] = []
-    preprocess_case = cache._preprocess_case
+    preprocess_case = cache.preprocess_case
 
     def counted(case, *rest):
         names.append(case.name)
         return preprocess_case(case, *rest)
 
-    monkeypatch.setattr(cache, "_preprocess_case", counted)
+    monkeypatch.setattr(cache, "preprocess_case", counted)
     return names
 
 
@@ -64,13 +65,13 @@ def test_cases_prepared_at_the_same_time_have_the_bytes_of_those_prepared_in_ser
     one_worker(monkeypatch)
     series = preprocess(cases, PLAN, tmp_path / "series")
     monkeypatch.setattr(cache.torch, "get_num_threads", lambda: 2)
-    preprocess_case, together = cache._preprocess_case, threading.Barrier(2, timeout=60)
+    preprocess_case, together = cache.preprocess_case, threading.Barrier(2, timeout=60)
 
     def meeting(*arguments):
         together.wait()
         return preprocess_case(*arguments)
 
-    monkeypatch.setattr(cache, "_preprocess_case", meeting)
+    monkeypatch.setattr(cache, "preprocess_case", meeting)
     assert preprocess(cases, PLAN, tmp_path / "together") == series
     files = {file.name: file.read_bytes() for file in (tmp_path / "series").iterdir()}
     assert {file.name: file.read_bytes() for file in (tmp_path / "together").iterdir()} == files
@@ -259,13 +260,13 @@ def test_all_cases_that_cannot_be_used_are_named_at_once(cases, prepared, tmp_pa
 def test_a_case_that_changes_while_it_is_read_is_refused(cases, tmp_path, monkeypatch):
     shutil.copy(cases[0].images[0], tmp_path / "scan.nii.gz")
     case = dataclasses.replace(cases[0], images=(tmp_path / "scan.nii.gz",))
-    read = cache.read_channels
+    read = cached_case.read_channels
 
     def replaced(*given):
         shutil.copy(cases[1].images[0], tmp_path / "scan.nii.gz")
         return read(*given)
 
-    monkeypatch.setattr(cache, "read_channels", replaced)
+    monkeypatch.setattr(cached_case, "read_channels", replaced)
     with pytest.raises(InputError, match=r"scan\.nii\.gz was changed while it was read"):
         preprocess([case], PLAN, tmp_path / "cache")
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from contrastiveseg.data.cache import CachedCase
+from contrastiveseg.data.cached_case import CachedCase
 from contrastiveseg.errors import InputError
 from contrastiveseg.training.label_checks import (
     check_same_values,

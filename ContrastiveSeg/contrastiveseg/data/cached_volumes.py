@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..volumes.labeling import NOT_LABELED
-from .cache import FOREGROUND, IMAGE, LABELS, Box, CachedCase
+from .cached_case import FOREGROUND, IMAGE, LABELS, Box, CachedCase
 
 
 class CachedVolumes:

@@ -12,7 +12,7 @@ from typing import get_args
 
 import numpy as np
 
-from ..data.cache import CachedCase
+from ..data.cached_case import CachedCase
 from ..descriptions import Pieces
 from ..errors import InputError
 from ..volumes.components import keep_largest_component

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import events, files
 from ..checkpoints.learned_cases import first_names
-from ..data.cache import CachedCase
+from ..data.cached_case import CachedCase
 from ..descriptions import FinetuneJob
 from ..errors import InputError
 from ..volumes.dataset import CaseFiles

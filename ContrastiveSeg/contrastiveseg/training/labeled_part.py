@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .. import events
 from ..checkpoints.card import Label
 from ..checkpoints.learned_cases import first_names
-from ..data.cache import CachedCase
+from ..data.cached_case import CachedCase
 from ..descriptions import FinetuneJob
 from ..errors import InputError
 from ..volumes.dataset import CaseFiles

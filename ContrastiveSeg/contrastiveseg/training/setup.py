@@ -19,7 +19,8 @@ from ..checkpoints.anonymity import hashed, new_salt, numbered
 from ..checkpoints.card import Provenance, TrainingCase
 from ..checkpoints.header import check_name
 from ..claims import check_unclaimed, claimed
-from ..data.cache import CachedCase, preprocess, remove_cache
+from ..data.cache import preprocess, remove_cache
+from ..data.cached_case import CachedCase
 from ..descriptions import Training
 from ..device import autocast_dtype, resolve_device
 from ..errors import InputError

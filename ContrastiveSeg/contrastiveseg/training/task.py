@@ -11,7 +11,7 @@ from pathlib import Path
 from .. import events
 from ..checkpoints.card import Card, Label
 from ..checkpoints.learned_cases import first_names, learned_cases
-from ..data.cache import CachedCase
+from ..data.cached_case import CachedCase
 from ..data.cached_volumes import CachedVolumes
 from ..descriptions import FinetuneJob
 from ..errors import InputError
