@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import stat
 import sys
 import threading
 from pathlib import Path
@@ -59,6 +60,15 @@ def test_a_cancelled_run_is_continued_and_not_repeated(cases, prepared, tmp_path
     assert [e.done for e in seen] == [1, 2, 3, 4]
     assert preprocess(cases, PLAN, tmp_path) == cached
     assert len(prepared) == 4
+
+
+def test_a_new_folder_is_private_and_one_that_is_there_keeps_its_rights(cases, tmp_path):
+    new, shared = tmp_path / "new", tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o750)
+    for folder in (new, shared):
+        preprocess(cases[:1], PLAN, folder)
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (new, shared)] == [0o700, 0o750]
 
 
 def test_cases_prepared_at_the_same_time_have_the_bytes_of_those_prepared_in_series(cases, tmp_path, monkeypatch):

@@ -63,6 +63,7 @@ def preprocess(
     """Preprocess ``cases`` into ``folder``, except those that are there already; ``emit`` gets the progress.
 
     A case whose files are damaged is prepared again, with a warning. What a killed run left half-written is removed.
+    A folder that is made here can be read by its owner alone; one that is there keeps its rights.
 
     Returns:
         The cached cases, in the order of ``cases``.
@@ -72,7 +73,8 @@ def preprocess(
             one, those behind it are not prepared any more, but read.
         Cancelled: ``cancelled()`` became true; finished cases stay for the next run.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    # Copies of patients' images: the originals may be where others cannot read.
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for file in folder.glob(".*"):
         if _OWN.fullmatch(file.name):
             remove_half_written(file)
