@@ -283,6 +283,26 @@ def new_worker(engine: str, wait_for: Callable[..., None]) -> Iterator[Callable[
 
 
 @pytest.fixture
+def cases(scene: None) -> Iterator[Any]:
+    """The cases of the scene."""
+    from ContrastiveSegPanel.workflows.cases import Cases
+
+    made = Cases()
+    yield made
+    made.cleanup()
+
+
+@pytest.fixture
+def segment_editor(scene: None) -> Iterator[None]:
+    """Slicer's module Segment Editor."""
+    from bench import scripted
+
+    loaded = scripted.load(Path(__file__).parent / "bench" / "modules" / "SegmentEditor.py")
+    yield
+    scripted.unload(loaded)
+
+
+@pytest.fixture
 def trainer(kept: None, models_folder: Path, module: Any, wait_for: Any, screenshot: Any) -> Any:
     """The sections Fine-tune and Pre-train, on the screen; no checkpoint segments."""
     from train_driver import opened

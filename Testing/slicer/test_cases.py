@@ -10,15 +10,6 @@ from contrastiveseg.checkpoints.card import Label
 from contrastiveseg.errors import InputError
 
 
-@pytest.fixture
-def cases(scene):
-    from ContrastiveSegPanel.workflows.cases import Cases
-
-    made = Cases()
-    yield made
-    made.cleanup()
-
-
 def roles(cases):
     return {case.name: case.role for case in cases.rows()}
 

@@ -315,21 +315,12 @@ def uncertainty_of(volume, voxel):
     return node
 
 
-@pytest.fixture
-def editor(scene):
-    from bench import scripted
-
-    loaded = scripted.load(Path(__file__).parent / "bench" / "modules" / "SegmentEditor.py")
-    yield
-    scripted.unload(loaded)
-
-
 def center():
     (red,) = [n for n in slicer.util.getNodesByClass("vtkMRMLSliceNode") if n.GetName() == "Red"]
     return [red.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
 
 
-def test_correct_goes_where_the_doubt_is_greatest(drive, editor):
+def test_correct_goes_where_the_doubt_is_greatest(drive, segment_editor):
     from ContrastiveSegPanel.workflows.display import correct
 
     volume, node = add_result("CT 1", 1)
@@ -344,7 +335,7 @@ def test_correct_goes_where_the_doubt_is_greatest(drive, editor):
     assert (widget.segmentationNode(), widget.sourceVolumeNode()) == (node, volume)
 
 
-def test_correct_goes_to_the_middle_where_there_is_no_uncertainty_map(drive, editor):
+def test_correct_goes_to_the_middle_where_there_is_no_uncertainty_map(drive, segment_editor):
     from ContrastiveSegPanel.workflows.display import correct
 
     volume = add_volume("CT 1", 1)
@@ -364,7 +355,7 @@ def ijk_to_ras(volume):
     return found
 
 
-def test_the_queue_opens_the_editor_on_the_row_that_was_clicked(drive, editor):
+def test_the_queue_opens_the_editor_on_the_row_that_was_clicked(drive, segment_editor):
     for number in range(2):
         add_result(f"CT {number}", number)
     drive.settle()

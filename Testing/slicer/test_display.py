@@ -1,7 +1,5 @@
 """Which volume the slice views show, and which segmentations over it."""
 
-from pathlib import Path
-
 import pytest
 import slicer
 from patients import noise
@@ -165,26 +163,17 @@ def test_the_views_are_not_reset_for_a_volume_that_they_show(drive, volumes):
     assert red.GetFieldOfView()[:2] == (17, 17)
 
 
-@pytest.fixture
-def editor(scene):
-    """Slicer's module Segment Editor; the value is what it edits: the segmentation and the volume."""
-    from bench import scripted
-
-    loaded = scripted.load(Path(__file__).parent / "bench" / "modules" / "SegmentEditor.py")
-
-    def edited():
-        widget = slicer.modules.SegmentEditorWidget.editor
-        return widget.segmentationNode(), widget.sourceVolumeNode()
-
-    yield edited
-    scripted.unload(loaded)
+def edited():
+    """What the Segment Editor edits: the segmentation and the volume."""
+    widget = slicer.modules.SegmentEditorWidget.editor
+    return widget.segmentationNode(), widget.sourceVolumeNode()
 
 
-def test_correct_opens_the_segment_editor_on_the_result_and_its_volume(drive, volumes, editor):
+def test_correct_opens_the_segment_editor_on_the_result_and_its_volume(drive, volumes, segment_editor):
     drawn_on(volumes[0])
     # Opened by hand it edits another case's segmentation.
     slicer.util.selectModule("SegmentEditor")
-    assert editor()[0].GetName() == "First drawn"
+    assert edited()[0].GetName() == "First drawn"
     slicer.util.selectModule("ContrastiveSeg")
     choose(drive, volumes[1])
     assert not drive.segment.correctButton.enabled
@@ -193,14 +182,14 @@ def test_correct_opens_the_segment_editor_on_the_result_and_its_volume(drive, vo
     drive.settle()
     drive.segment.correctButton.click()
     assert slicer.util.selectedModule() == "SegmentEditor"
-    assert [node.GetName() for node in editor()] == ["Second segmentation", "Second"]
+    assert [node.GetName() for node in edited()] == ["Second segmentation", "Second"]
     assert backgrounds() == {volumes[1].GetID()}
 
 
-def test_correct_takes_the_displayed_result_of_several(drive, volumes, editor):
+def test_correct_takes_the_displayed_result_of_several(drive, volumes, segment_editor):
     drive.segment.inputsComboBox.setCurrentIndex(2)
     drive.click_segment()
     show(drive, volumes[0])
     drive.segment.correctButton.click()
-    assert [node.GetName() for node in editor()] == ["First segmentation", "First"]
+    assert [node.GetName() for node in edited()] == ["First segmentation", "First"]
     assert visible() == ["First segmentation"]

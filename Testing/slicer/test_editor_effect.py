@@ -1,7 +1,6 @@
 """Preview and Learn again inside the Segment Editor: the effect presses the panel's buttons."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 import slicer
@@ -44,12 +43,8 @@ def drive(kept, models_folder, module, wait_for):
 
 
 @pytest.fixture
-def editor(drive):
-    from bench import scripted
-
-    loaded = scripted.load(Path(__file__).parent / "bench" / "modules" / "SegmentEditor.py")
-    yield Editor(drive)
-    scripted.unload(loaded)
+def editor(drive, segment_editor):
+    return Editor(drive)
 
 
 def test_the_effect_is_in_the_editor(editor):

@@ -181,17 +181,7 @@ def test_strokes_without_paint_and_a_preview_are_refused(drive, dialogs):
     assert not drive.ui.takeButton.enabled
 
 
-@pytest.fixture
-def editor(scene):
-    """Slicer's module Segment Editor."""
-    from bench import scripted
-
-    loaded = scripted.load(Path(__file__).parent / "bench" / "modules" / "SegmentEditor.py")
-    yield
-    scripted.unload(loaded)
-
-
-def test_the_segment_editors_segmentation_is_offered(drive, editor):
+def test_the_segment_editors_segmentation_is_offered(drive, segment_editor):
     drive.ui.strokesSelector.setCurrentNode(None)
     slicer.util.selectModule("SegmentEditor")
     slicer.modules.SegmentEditorWidget.editor.setSegmentationNode(drive.strokes)

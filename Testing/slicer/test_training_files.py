@@ -18,15 +18,6 @@ from contrastiveseg.volumes.reading import read_channels, read_labels
 
 
 @pytest.fixture
-def cases(scene):
-    from ContrastiveSegPanel.workflows.cases import Cases
-
-    made = Cases()
-    yield made
-    made.cleanup()
-
-
-@pytest.fixture
 def hand_over(cases, tmp_path):
     """Hands over the scene's cases and writes the files; the sentences said on the way are in ``said``."""
     from ContrastiveSegPanel.workflows import training_files
