@@ -292,6 +292,15 @@ def test_a_header_that_knows_of_more_slices_is_told(tmp_path, said, told):
     assert geometry.spacing == (1.5, 2, 3)
 
 
+@pytest.mark.parametrize(("step", "thickness", "told"), [(2, "1.5", True), (1, "1.5", False), (2, "3", False)])
+def test_numbers_of_slices_that_leave_some_out_are_told(tmp_path, step, thickness, told):
+    def change(z, ds):
+        ds.InstanceNumber, ds.SliceThickness = 40 - step * z, thickness
+
+    doubt = read_geometry(save(tmp_path / "a", ARRAY, change=change))[0].doubt
+    assert (f"only one in {step} is there (InstanceNumber)" in doubt) == told
+
+
 def test_a_segmentation_is_left_out_beside_its_series_and_refused_alone(tmp_path):
     """GDCM gives the bits of a DICOM SEG as 0 and 255."""
     folder = save(tmp_path / "a", ARRAY)

@@ -320,7 +320,9 @@ def test_two_tables_in_one_file_are_refused(folders, tmp_path):
 @pytest.mark.parametrize("option", ["output", "csv"])
 def test_no_table_replaces_a_label_map_that_is_read(folders, tmp_path, option):
     predictions, references = folders
-    for path in (predictions / "a.nrrd", references / "a.nii.gz"):
+    described = references / "dataset.json"
+    described.write_text(json.dumps({"labels": {"background": 0, "liver": 1}}))
+    for path in (predictions / "a.nrrd", references / "a.nii.gz", described):
         outputs = {"output": str(tmp_path / "out.json"), option: str(path)}
         job = EvaluateJob(predictions=str(predictions), references=str(references), overwrite=True, **outputs)
         with pytest.raises(InputError, match="is to be read and to be written"):

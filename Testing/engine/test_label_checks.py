@@ -10,10 +10,12 @@ from contrastiveseg.training.label_checks import (
     check_same_values,
     tell_unused_maps,
     warn_of_copies,
+    warn_of_corners,
     warn_of_labels_held_out,
     warn_of_other_count,
     warn_of_rare_labels,
     warn_of_shared_maps,
+    warn_of_void,
 )
 from contrastiveseg.volumes.dataset import find_cases
 
@@ -54,6 +56,23 @@ def test_a_declared_label_of_no_case_is_warned_of():
     declared = {0: "background", 1: "ball", 3: "vessel"}
     (text,) = texts(warn_of_rare_labels, cases_of(a=[1], b=[1]), {1: "ball"}, declared, "dataset.json")
     assert "dataset.json declares vessel (3), which no label map has" in text
+
+
+def test_an_inverted_label_map_is_warned_of():
+    a, b, c = cases_of(a=[1], b=[1], c=[1])
+    (text,) = texts(warn_of_corners, [a, replace(b, corners=1), c], {1: "liver"})
+    assert "In b all corners of the volume are liver (1)" in text
+    assert "--background-label 1" in text
+    assert texts(warn_of_corners, [a, c], {1: "liver"}) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "told"),
+    [([1, 2, 255], {}, 1), ([1, 255], {255: "vessel"}, 0), ([255], {}, 0), ([1, 200, 255], {}, 0), ([1, 2], {}, 0)],
+)
+def test_a_value_that_usually_means_unlabeled_is_warned_of(values, names, told):
+    said = texts(warn_of_void, values, names)
+    assert [("255 beside 1" in text, "ignore" in text) for text in said] == [(True, True)] * told
 
 
 def test_a_label_of_one_case_is_warned_of():

@@ -142,11 +142,12 @@ def test_labeled_volumes_are_not_ranked(sharp, dataset):
         rank(job(sharp, dataset / "imagesTr", labeled=tuple(images)))
 
 
-@pytest.mark.parametrize("output", ["scan.nii.gz", "known.nii.gz", "list.json", "sharp.safetensors"])
+@pytest.mark.parametrize("output", ["scan.nii.gz", "known.nii.gz", "list.json", "dataset.json", "sharp.safetensors"])
 def test_what_is_read_is_not_replaced(sharp, image, tmp_path, output):
     for name in ("scan.nii.gz", "known.nii.gz"):
         shutil.copy(image, tmp_path / name)
     (tmp_path / "list.json").write_text('[{"image": "scan.nii.gz"}]')
+    (tmp_path / "dataset.json").write_text('{"channel_names": {"0": "MR"}}')
     checkpoint, target = shutil.copy(sharp, tmp_path / "sharp.safetensors"), tmp_path / output
     before = target.read_bytes()
     given = {"labeled": (str(tmp_path / "known.nii.gz"),), "output": str(target), "overwrite": True}

@@ -1,6 +1,7 @@
 """What segmenting refuses, and what of a batch goes on without it."""
 
 import errno
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -85,6 +86,14 @@ def test_outputs_are_not_overwritten_unasked(sharp, image, tmp_path):
     assert output.read_text() == "mine"
     segment(job(sharp, image, output, overwrite=True))
     assert grid(output) == grid(image)
+
+
+def test_label_maps_of_a_list_are_never_overwritten(sharp, image, tmp_path):
+    shutil.copy(image, tmp_path / "scan.nii.gz")
+    shutil.copy(image, tmp_path / "p1.nii.gz")
+    (tmp_path / "list.json").write_text(json.dumps([{"name": "p1", "image": "scan.nii.gz", "label": "p1.nii.gz"}]))
+    with pytest.raises(InputError, match=r"p1\.nii\.gz is to be read and to be written"):
+        segment(job(sharp, tmp_path / "list.json", f"{tmp_path}/", overwrite=True))
 
 
 def test_an_input_is_never_overwritten(sharp, image, tmp_path):

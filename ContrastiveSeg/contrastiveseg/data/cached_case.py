@@ -49,7 +49,8 @@ class CachedCase:
         shape: voxels (z, y, x) at the plan's spacing. box: (start, stop) of the body in them on each axis.
         values: the labels in it, None where it has no label map. one_piece: those whose voxels are all connected.
         labeled: share of its voxels that have a label. background: whether some of them are background. painted:
-            whether its label map holds the value that means background.
+            whether its label map holds the value that means background. corners: the label of all its corners, 0 where
+            they are background or differ.
         slices: the slices that are labeled; where the label map is said to label everything, those that are painted, if
             it looks as if only some were.
         structures: the labels that were looked for, None for all; the task says it.
@@ -68,6 +69,7 @@ class CachedCase:
     labeled: float = 1.0
     background: bool = True
     painted: bool = False
+    corners: int = 0
     slices: PaintedSlices | None = None
     structures: tuple[int, ...] | None = None
     doubt: str = ""
@@ -125,6 +127,7 @@ def preprocess_case(case: CaseFiles, preprocessor: Preprocessor, folder: Path, k
         labeled=labeled,
         background=bool((labels == 0).any()),
         painted=painted,
+        corners=_of_corners(labels),
         slices=_slices(label_map, case.labeling),
     )
 
@@ -146,6 +149,12 @@ def _slices(label_map: LabelMap, labeling: Labeling) -> PaintedSlices | None:
     if labels.min() < 0:
         return None
     return looks_like_slices(labels, axes.spacing_zyx(label_map.geometry))
+
+
+def _of_corners(labels: np.ndarray) -> int:
+    """See :class:`CachedCase`."""
+    values = np.unique(labels[np.ix_(*[(0, -1)] * labels.ndim)])
+    return max(0, int(values[0])) if len(values) == 1 else 0
 
 
 def _voxels_to_center_on(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:

@@ -11,6 +11,7 @@ from ..descriptions import EvaluateJob
 from ..errors import InputError
 from ..files import check_outputs, write_text
 from ..results import EvaluateResult, Failure
+from ..volumes.dataset_json import described_by
 from ..volumes.declared_labels import DeclaredLabels, declared_labels
 from ..volumes.labeling import Labeling
 from ..volumes.named_labels import check_same_numbers
@@ -29,7 +30,8 @@ def run_evaluation(
     """
     outputs = [Path(p) for p in (job.output, job.csv) if p]
     files = compared(Path(job.predictions), Path(job.references)).files
-    inputs = [*files, *([Path(job.checkpoint)] if job.checkpoint else [])]
+    given = (Path(job.predictions), Path(job.references))
+    inputs = [*files, *given, *described_by(given), *([Path(job.checkpoint)] if job.checkpoint else [])]
     check_outputs(outputs, inputs, job.overwrite)
     card = read_card(Path(job.checkpoint)) if job.checkpoint else None
     declared = _declared(job.references, emit)

@@ -86,6 +86,7 @@ def outputs_of(job: SegmentJob) -> list[Output]:
     targets = [path for output in outputs for path in output.files]
     timings = [Path(job.timings)] if job.timings else []
     inputs = [Path(p) for p in (job.checkpoint, *job.input)] + [image for case in cases for image in case.images]
+    inputs += [labels for case in cases for labels in (case.labels, *case.candidates) if labels]
     # What exists is looked at more closely where a batch goes on.
     check_outputs([*targets, *timings], inputs, job.overwrite or job.continue_, _HINT)
     for path in timings:

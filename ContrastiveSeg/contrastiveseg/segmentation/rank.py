@@ -26,6 +26,7 @@ from ..results import Failure, RankedCase, RankResult
 from ..serialization import to_json
 from ..volumes.channel_files import check_channel_order
 from ..volumes.dataset import CaseFiles, find_cases
+from ..volumes.dataset_json import described_by
 from ..volumes.left_out import tell_left_out
 from ..volumes.orientation import canonical_axes
 from ..volumes.painted_slices import AXIS_NAMES
@@ -50,10 +51,11 @@ def rank(job: RankJob, emit: events.Emit = events.silent, cancelled: events.Canc
     unlabeled = [case for case in find_cases([Path(p) for p in job.input]) if _files(case) not in known]
     if not unlabeled:
         raise InputError("All volumes of --input are among the labeled ones: there is nothing left to label.")
-    inputs = [Path(p) for p in (job.checkpoint, *job.input, *job.labeled)]
+    given = [Path(p) for p in (*job.input, *job.labeled)]
+    inputs = [Path(job.checkpoint), *given, *described_by(given)]
     inputs += [image for case in (*labeled, *unlabeled) for image in case.images]
     check_outputs([Path(job.output)] if job.output else [], inputs, job.overwrite)
-    tell_left_out(map(Path, (*job.input, *job.labeled)), emit)
+    tell_left_out(given, emit)
     emit(events.StageStarted(events.Stage.LOAD))
     device = resolve_device(job.device)
     dtype = autocast_dtype(device, job.precision)

@@ -153,6 +153,33 @@ def warn_of_rare_labels(
             )
 
 
+def warn_of_corners(cases: Sequence[CachedCase], names: Mapping[int, str], emit: events.Emit) -> None:
+    """Warn of label maps in which all corners of the volume are one structure: it may be their background."""
+    found = [case for case in cases if case.corners]
+    if found:
+        value = found[0].corners
+        emit(
+            events.warning(
+                f"In {first_names([case.name for case in found])} all corners of the volume are {names[value]} "
+                f"({value}), which is learned as a structure. If it is the background, or the map is inverted, correct "
+                f"it, or say --background-label {value}."
+            )
+        )
+
+
+def warn_of_void(values: Sequence[int], names: Mapping[int, str], emit: events.Emit) -> None:
+    """Warn of 255 without a name beside small ``values``: in many data sets it marks voxels without a label."""
+    others = [value for value in values if value != _WHITE]
+    if _WHITE in values and _WHITE not in names and others and max(others) < _WHITE // 2:
+        emit(
+            events.warning(
+                f"The label maps hold {_WHITE} beside {', '.join(map(str, others[:_LISTED]))}: it is learned as a "
+                "structure. If it marks voxels without a label, call it ignore in a dataset.json beside the label maps "
+                f'("labels": {{..., "ignore": {_WHITE}}}).'
+            )
+        )
+
+
 def _groups(cases: Iterable[CachedCase]) -> Iterable[set[int]]:
     """Sets of labels such that no case has labels of two of them."""
     groups: list[set[int]] = []

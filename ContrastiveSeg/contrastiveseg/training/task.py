@@ -30,9 +30,11 @@ from .label_checks import (
     check_same_values,
     tell_unused_maps,
     warn_of_copies,
+    warn_of_corners,
     warn_of_other_count,
     warn_of_rare_labels,
     warn_of_shared_maps,
+    warn_of_void,
 )
 from .labeled_part import check_labeled_part, with_structures
 from .run import Run
@@ -272,8 +274,12 @@ def _labels(
     # A base label of another name is another structure that happens to have the same number.
     kept = {v: label for v, label in known.items() if names.get(v, label.name) == label.name}
     labels = tuple(kept.get(v) or Label(v, names.get(v, f"label {v}")) for v in values)
-    declared = {value: name for value, name in named.names.items() if value != named.background}
+    no_structure = named.background if named.names else background_value(names)
+    declared = {value: name for value, name in names.items() if value != no_structure}
+    where = where if named.names else "A segmentation"
     warn_of_rare_labels(cases, {label.value: label.name for label in labels}, declared, where, emit)
+    warn_of_void(values, names, emit)
+    warn_of_corners(cases, {label.value: label.name for label in labels}, emit)
     return labels
 
 

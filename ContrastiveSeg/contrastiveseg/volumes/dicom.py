@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +169,8 @@ def _slices(folder: Path, images: Sequence[DicomImage]) -> Series:
     positions = np.array([i.numbers("ImagePositionPatient", 3) or (np.nan,) * 3 for i in images])
     order, spacing = stacked(folder, positions, directions, [i.path.name for i in images])
     first = _single(images[order[0]], spacing)
-    unsaid = [first.geometry.unsaid, _other_spacing(images[order[0]], spacing), mixture_of_slices(images)]
+    missing = _other_spacing(images[order[0]], spacing) or _skipped([images[i] for i in order], spacing)
+    unsaid = [first.geometry.unsaid, missing, mixture_of_slices(images)]
     geometry = replace(
         first.geometry,
         size=(*first.geometry.size[:2], len(images)),
@@ -187,6 +189,25 @@ def _other_spacing(image: DicomImage, measured: float) -> str:
     return (
         f"its slices lie {measured:.3g} mm apart, and its header says {said[0]:.3g} mm (SpacingBetweenSlices): "
         "some may be missing"
+    )
+
+
+def _skipped(images: Sequence[DicomImage], measured: float) -> str:
+    """What is to be told where the numbers of slices, in their order, leave out as many as have room between them."""
+    numbers: list[float] = []
+    thickness: Sequence[float] = ()
+    with suppress(InputError):  # nothing else depends on them
+        numbers = [number for image in images for number in image.numbers("InstanceNumber", 1)]
+        thickness = images[0].numbers("SliceThickness", 1)
+    steps = {abs(b - a) for a, b in pairwise(numbers)}
+    if len(numbers) < len(images) or len(steps) != 1 or not thickness:
+        return ""
+    (step,) = steps
+    if step < 2 or measured < (step - _TOLD) * abs(thickness[0]):
+        return ""
+    return (
+        f"its slices are {thickness[0]:.3g} mm thick and lie {measured:.3g} mm apart, and of their numbers only one "
+        f"in {step:.0f} is there (InstanceNumber): the others may be missing"
     )
 
 

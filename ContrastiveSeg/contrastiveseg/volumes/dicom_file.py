@@ -30,6 +30,7 @@ _TAGS: list[Any] = [
     "StudyInstanceUID",
     "FrameOfReferenceUID",
     "PatientID",
+    "InstanceNumber",
     "Modality",
     "EchoTime",
     "ConvolutionKernel",
