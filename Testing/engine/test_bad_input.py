@@ -136,7 +136,7 @@ ONE_BY_ONE = [pytest.param(make, says, id=make.__name__) for make, says in BAD.i
 
 def listing(folder: Path) -> dict[str, int]:
     """Everything below ``folder``, hidden files too, and when it was last written."""
-    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in sorted(folder.rglob("*"))}
+    return {str(p.relative_to(folder)): p.lstat().st_mtime_ns for p in sorted(folder.rglob("*"))}
 
 
 def refused(words: list, folder: Path, capsys, code: int = 2) -> str:
@@ -206,6 +206,18 @@ def test_a_label_on_another_grid(labeled, capsys):
     said = refused(finetuning(labeled), labeled, capsys)
     assert "Case synthetic_00002" in said
     assert "is not on the grid of its image: origin" in said
+
+
+def test_label_maps_that_are_links_to_nowhere_or_not_read(labeled, capsys):
+    folder = labeled / "labelsTr"
+    (labeled / "dataset.json").unlink()
+    (folder / "synthetic_00002.nii.gz").rename(folder / "synthetic_00002.mgz")
+    (folder / "synthetic_00001.nii.gz").unlink()
+    (folder / "synthetic_00001.nii.gz").symlink_to(labeled / "gone.nii.gz")
+    said = refused(finetuning(labeled), labeled, capsys)
+    assert "labelsTr holds synthetic_00002.mgz, which may be volumes and are not read" in said
+    assert "synthetic_00001.nii.gz is a link to" in said
+    assert "which is not there" in said
 
 
 def test_a_label_that_is_not_declared(labeled, capsys):

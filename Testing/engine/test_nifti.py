@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from contrastiveseg.data.cache import preprocess
 from contrastiveseg.errors import InputError
+from contrastiveseg.evaluation.evaluate import evaluate
+from contrastiveseg.events import Log
+from contrastiveseg.planning.plan import Channel, Plan
 from contrastiveseg.volumes.content import content_digest
+from contrastiveseg.volumes.dataset import find_cases
 from contrastiveseg.volumes.itk import geometry_of
-from contrastiveseg.volumes.reading import read_geometry, read_labels, read_volume
+from contrastiveseg.volumes.reading import read_channels, read_geometry, read_labels, read_volume
 from contrastiveseg.volumes.writing import write_labels
 
 ARRAY = np.random.default_rng(0).integers(0, 300, (4, 5, 6)).astype(np.int16)
@@ -80,6 +85,25 @@ def test_the_transform_is_the_one_that_itk_takes(tmp_path, codes):
 def test_contradictions_are_told(tmp_path, changes, words):
     geometry = read_volume(save(tmp_path / "a.nii", **changes)).geometry
     assert re.search(words, geometry.doubt)
+
+
+def test_contradictions_of_channels_and_label_maps_are_told(tmp_path):
+    """Of one file a case they were, and of what lies on it they were not."""
+    image = save(tmp_path / "a.nii")
+    array = np.zeros_like(ARRAY)
+    array[1:4, 2:5, 2:6] = 1
+    labels = save(tmp_path / "a_seg.nii", qform=APART, array=array)
+    assert "of a_seg.nii: its qform and its sform" in read_channels([image, labels]).doubt
+    assert read_channels([image, image]).doubt == ""
+    said = []
+    plan = Plan(3, (Channel("image", "MR"),), (3.0, 2.0, 1.5), (8, 16, 16))
+    preprocess(find_cases([image], [labels]), plan, tmp_path / "cache", emit=said.append)
+    other = save(tmp_path / "b.nii", array=array)
+    evaluate(labels, other, emit=said.append)
+    assert [event.text.split(" its qform")[0] for event in said if isinstance(event, Log)] == [
+        "Case a: of its label map:",
+        "b: of the prediction:",
+    ]
 
 
 @pytest.mark.parametrize("codes", [(1, 0), (2, 0), (1, 1), (2, 1)])

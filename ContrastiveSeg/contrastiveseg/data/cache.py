@@ -23,7 +23,7 @@ import torch
 from ..device import keep_large_buffers
 from ..errors import Cancelled, InputError, together
 from ..events import CancelCheck, Emit, ProgressMeter, never, silent, warning
-from ..files import remove_half_written
+from ..files import check_link, remove_half_written
 from ..planning.plan import Conventions, Plan
 from ..serialization import to_json
 from ..volumes.content import bytes_on_disk, content_digest, unchanged
@@ -158,6 +158,8 @@ def _prepared_case(case: CaseFiles, plan: Plan, folder: Path) -> _Prepared:
 
 
 def _prepared_content(case: CaseFiles, plan: Plan, folder: Path) -> _Prepared:
+    if case.labels:
+        check_link(case.labels)
     digest = content_digest(case.images)
     key = _key(digest, case, plan)
     if existing := existing_case(folder, key):

@@ -104,6 +104,8 @@ def preprocess_case(case: CaseFiles, preprocessor: Preprocessor, folder: Path, k
     if case.labels is None:
         return cached
     label_map = read_case_labels(with_background_painted(case), volume.geometry)
+    if label_map.geometry.doubt and not volume.geometry.doubt:
+        doubt = "; ".join(filter(None, (doubt, f"of its label map: {label_map.geometry.doubt}")))
     background = case.labeling.background
     if painted := background is not None and bool((label_map.array == background).any()):
         label_map = dataclasses.replace(label_map, array=np.where(label_map.array == background, 0, label_map.array))
@@ -120,6 +122,7 @@ def preprocess_case(case: CaseFiles, preprocessor: Preprocessor, folder: Path, k
     ]
     return dataclasses.replace(
         cached,
+        doubt=doubt,
         checksums=(checksum, *label_sums),
         values=values,
         # On the volume's own grid: on a coarser one, pieces that lie close together touch.

@@ -132,7 +132,7 @@ def evaluate(
         _stop_if(cancelled)
         progress(done)
         try:
-            scores = _evaluate_case(case, prediction, reference, labels, labeling)
+            scores = _evaluate_case(case, prediction, reference, labels, labeling, emit)
         except InputError as problem:
             if len(pairs) == 1:
                 raise
@@ -229,9 +229,13 @@ def _labels_in(
 
 
 def _evaluate_case(
-    case: str, prediction: Path, reference: Reference, labels: Mapping[int, str], labeling: Labeling
+    case: str, prediction: Path, reference: Reference, labels: Mapping[int, str], labeling: Labeling, emit: Emit
 ) -> EvaluatedCase:
     truth, predicted = _read(reference.file), _read(prediction)
+    if truth.geometry.doubt != predicted.geometry.doubt:
+        for side, geometry in (("prediction", predicted.geometry), ("reference", truth.geometry)):
+            if geometry.doubt:
+                emit(warning(f"{case}: of the {side}: {geometry.doubt}."))
     if truth.geometry.size != predicted.geometry.size:  # Slicer may have cropped one to its segments
         if segments_of(reference.file):
             truth = _read(reference.file, predicted.geometry)

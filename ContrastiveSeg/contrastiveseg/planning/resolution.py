@@ -113,7 +113,7 @@ def choose_resolution(
         steps: how many steps of two patches of ``voxels`` the budget has, or would have time for.
 
     Raises:
-        InputError: ``wanted`` is none of these, or a label map cannot be read.
+        InputError: ``wanted`` is none of these.
     """
     length = check_resolution(wanted)
     if length is not None:
@@ -187,7 +187,10 @@ def _structures(cases: Sequence[CaseFiles], channels: int) -> Iterator[_Structur
         case = cases[int(index)]
         geometry, _ = read_geometry(case.images[0], channels)
         axes = canonical_axes(geometry)
-        labels = axes.apply(read_case_labels(case, geometry).array)
+        try:
+            labels = axes.apply(read_case_labels(case, geometry).array)
+        except InputError:  # preparing the volumes names all that cannot be read, not the first of a few
+            continue
         slices = painted_slices(labels >= 0) if case.labeling.part == "slices" else None
         kept = slices.axis if slices else None
         for value in np.unique(labels[labels > 0]):

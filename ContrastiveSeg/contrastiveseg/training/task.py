@@ -67,7 +67,8 @@ def labeled_cases(job: FinetuneJob, found: Sequence[CaseFiles], emit: events.Emi
             "structure has a file of its own, put those of a case together into one label map first."
         )
     tell_unused_maps(job.images, found, emit)
-    tell_left_out(map(Path, (*job.images, *job.unlabeled)), emit)
+    beside = [Path(path) / "labelsTr" for path in job.images]
+    tell_left_out(dict.fromkeys([*map(Path, (*job.images, *job.unlabeled, *job.labels)), *beside]), emit)
     warn_of_other_count(map(Path, job.images), found, emit)
     names = named_labels(job)
     declared = {**names.names, **({} if names.ignore is None else {names.ignore: "ignore"})}

@@ -32,7 +32,7 @@ class DeclaredLabels:
         return background_value(self.names)
 
 
-def background_value(names: dict[int, str]) -> int | None:
+def background_value(names: Mapping[int, str]) -> int | None:
     """The value above 0 that is named background, if there is one."""
     return next((value for value, name in names.items() if value and name.strip().casefold() == "background"), None)
 

@@ -81,7 +81,9 @@ def read_channels(paths: Sequence[Path], channels: int = 1) -> Volume:
     for path, volume in zip(paths, volumes, strict=True):
         check_same_grid(path, volume.geometry, first.geometry, str(paths[0]))
     name = first.name.removesuffix("_0000")
-    return Volume(np.concatenate([v.array for v in volumes]), first.geometry, name)
+    doubts = [f"of {p.name}: {v.geometry.doubt}" for p, v in zip(paths, volumes, strict=True) if v.geometry.doubt]
+    unsaid = "" if first.geometry.doubt else "; ".join(doubts)
+    return Volume(np.concatenate([v.array for v in volumes]), first.geometry, name, unsaid)
 
 
 def read_labels(path: Path, reference: Geometry | None = None) -> LabelMap:

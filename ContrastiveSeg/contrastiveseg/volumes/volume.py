@@ -77,7 +77,8 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Volume:
-    """Image intensities: ``array`` is (C, z, y, x) in the file's own type, on ``geometry``.
+    """Image intensities: ``array`` is (C, z, y, x) in the file's own type, on ``geometry``; ``unsaid`` is the doubt of
+    the files of its further channels.
 
     >>> import numpy as np
     >>> import contrastiveseg as cs
@@ -89,6 +90,7 @@ class Volume:
     array: np.ndarray
     geometry: Geometry
     name: str = ""
+    unsaid: str = ""
 
     @classmethod
     def from_array(cls, array: np.ndarray, spacing: Sequence[float], name: str = "") -> Volume:
@@ -129,7 +131,7 @@ class Volume:
         labels = ""
         if all(looks_like_labels(channel) for channel in self.array):
             labels = "it looks like a label map (a few whole numbers, in areas of one each); leave it out if it is one"
-        return "; ".join(filter(None, (self.geometry.doubt, nothing, labels)))
+        return "; ".join(filter(None, (self.geometry.doubt, self.unsaid, nothing, labels)))
 
     def cut(self, box: tuple[slice, slice, slice]) -> Volume:
         """The part in ``box``, slices along (z, y, x) with a start and a stop, where it lies."""
