@@ -68,7 +68,12 @@ class CVRLSettings(Parameters):
         source="[R], joint [A]",
     )
     first: float = parameter(
-        0.5, help="part that P1 takes of P1,P2", unit="share of the budget", source="[A]", at_least=0, at_most=1
+        0.5,
+        help="part of P1 where the stages are P1,P2",
+        unit="share of the budget",
+        source="[A]",
+        at_least=0,
+        at_most=1,
     )
     batch: int = parameter(4, help="crops a step", at_least=2)
     margin: float = margin()

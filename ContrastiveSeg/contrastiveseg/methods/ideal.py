@@ -101,7 +101,9 @@ class IDEALSettings(Parameters):
         source="[R]",
         at_least=1,
     )
-    queries: int = parameter(1024, help="locations that are then drawn", source="[R]", at_least=1)
+    queries: int = parameter(
+        1024, help="locations that are drawn of a map of more cells than most", source="[R]", at_least=1
+    )
     batch: int = parameter(4, help="crops a step", source="[R]", at_least=1)
     margin: float = margin()
     # Parts of half the crop or more, rotation 15 [R]; no mirroring, as volumes of ours come in one orientation [A].

@@ -62,7 +62,10 @@ class SupervisedSettings(Parameters):
         SpatialSettings(flip=0.0, rotation=25.0, scale=(0.75, 1.33), elastic=0.06), help="moves of the crops later on"
     )
     late_from: int = parameter(
-        1500, help="from when on; until then the first moves turn into them", unit="steps", at_least=1
+        1500,
+        help="steps after which crops have the moves of late_spatial; until then those of spatial grow into them",
+        unit="steps",
+        at_least=1,
     )
     structures: RandomRange = parameter(
         RandomRange(0.5, -1.0, 1.0),

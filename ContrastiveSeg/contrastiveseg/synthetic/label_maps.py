@@ -41,7 +41,7 @@ class ShapeSettings(Parameters):
         at_most=1,
     )
     wall: tuple[float, float] = parameter(
-        (0.15, 0.5), help="thickness of such a wall", unit="the shape's radius", above=0, below=1
+        (0.15, 0.5), help="thickness of the wall of a hollow shape", unit="the shape's radius", above=0, below=1
     )
     wobble: float = parameter(
         0.15,

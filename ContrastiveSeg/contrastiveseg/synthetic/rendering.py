@@ -41,7 +41,7 @@ class RenderingSettings(Parameters):
         0.08, help="largest standard deviation of an appearance's voxels", unit="range of intensities", at_least=0
     )
     texture: float = parameter(
-        0.1, help="largest standard deviation of its mottling", unit="range of intensities", at_least=0
+        0.1, help="largest standard deviation of an appearance's mottling", unit="range of intensities", at_least=0
     )
     grain: int = parameter(3, help="size of the mottles", unit="voxels", at_least=1)
     intensity: IntensitySettings = parameter(_IMAGING, help="imaging: bias field, blur, low resolution, gamma, noise")
