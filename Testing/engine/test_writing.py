@@ -113,6 +113,38 @@ def test_full_disk(tmp_path, suffix, monkeypatch):
     assert path.read_text() == "what was there before"
 
 
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_that_the_system_does_not_let_grow(tmp_path, suffix, compress):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / f"a{suffix}"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # So small a file reaches the system when it is closed.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(InputError, match="larger than a file may be there"):
+            write_labels(path, LABELS, GRID, compress)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_a_file_without_its_end_takes_no_place(tmp_path, suffix, compress, monkeypatch):
+    class Short(sitk.ImageFileWriter):
+        def Execute(self, image):
+            super().Execute(image)
+            os.truncate(self.GetFileName(), os.path.getsize(self.GetFileName()) - 9)
+
+    whole = tmp_path / f"whole{suffix}"
+    write_labels(whole, LABELS, GRID, compress)
+    monkeypatch.setattr(writing.sitk, "ImageFileWriter", Short)
+    with pytest.raises(InputError, match="not written whole"):
+        write_labels(tmp_path / f"a{suffix}", LABELS, GRID, compress)
+    assert [file.name for file in tmp_path.iterdir()] == [whole.name]
+
+
 def test_read_only_place(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,23 @@ def _write(path: Path, array: np.ndarray, geometry: Geometry, compress: bool, or
             with temporary.open("ab") as file:
                 file.write(bytes(1 << 16))
             raise InputError(f"{path} {in_plain_words(problem)}.") from problem
+        # ITK's writer of NRRD does not notice that the disk is full.
+        if not _is_whole(temporary, sitk.GetArrayViewFromImage(image).nbytes, compress):
+            with temporary.open("ab") as file:
+                file.write(bytes(1 << 16))
+            raise InputError(f"{path} was not written whole. Look whether its disk is full, and write it again.")
+
+
+def _is_whole(path: Path, size: int, compressed: bool) -> bool:
+    """Whether a .nrrd or .mha file ends where its ``size`` bytes of voxels do."""
+    nrrd, content = path.suffix == ".nrrd", path.stat().st_size
+    with path.open("rb") as file:
+        header, end, _ = file.read(1 << 16).partition(b"\n\n" if nrrd else b"ElementDataFile = LOCAL\n")
+        if nrrd and compressed:  # gzip ends with the size, modulo 2**32
+            file.seek(max(content - 4, 0))
+            return bool(end) and int.from_bytes(file.read(), "little") == size % (1 << 32)
+    stored = re.search(rb"^CompressedDataSize = (\d+)$", header, re.MULTILINE)
+    return bool(end) and content == len(header + end) + (int(stored[1]) if stored is not None else size)
 
 
 def _space_directions(geometry: Geometry) -> np.ndarray:
