@@ -302,10 +302,11 @@ def test_the_scene_closed_while_corrections_are_scored(drive, segmenter):
 
 
 def uncertainty_of(volume, voxel):
-    """A map of noise that is highest around a voxel (k, j, i), and has a single higher one elsewhere."""
+    """A map of noise that is highest around a voxel (k, j, i), and elsewhere one that is higher, and more in sum."""
     array = np.random.default_rng(0).uniform(0, 0.05, slicer.util.arrayFromVolume(volume).shape).astype(np.float32)
     k, j, i = voxel
     array[k, j - 4 : j + 5, i - 4 : i + 5] = 0.6
+    array[(k + 5) % len(array)] += 0.3
     array[(k + 5) % len(array), 0, 0] = 1
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "uncertainty")
     slicer.util.updateVolumeFromArray(node, array)

@@ -14,7 +14,9 @@ _WIDTH = 9
 
 
 def place_of_doubt(uncertainty: Any) -> tuple[float, float, float]:
-    """The most uncertain place in the most uncertain slice of an uncertainty map, across the axis with the thickest.
+    """The most uncertain place of an uncertainty map, in a slice across the axis with the thickest.
+
+    Not in the slice with the most uncertainty: after a short training that is a little doubt all over an edge.
 
     Returns:
         (x, y, z) in mm, RAS, in the map's own coordinates.
@@ -22,8 +24,9 @@ def place_of_doubt(uncertainty: Any) -> tuple[float, float, float]:
     grid = grid_of(uncertainty)
     array = array_of(uncertainty.GetImageData())
     axis = int(np.argmax(np.round(grid.spacing()[::-1], 3)))
-    index = int(np.argmax(array.sum(axis=tuple(other for other in range(3) if other != axis), dtype=np.float64)))
-    found = _most_in(array.take(index, axis))
+    slices = np.moveaxis(array, axis, 0)
+    index = int(np.argmax(_squares(slices).reshape(len(slices), -1).max(1)))
+    found = _most_in(slices[index])
     voxel = [*found[:axis], index, *found[axis:]]
     return _position(grid.ijk_to_ras, voxel)
 
@@ -33,6 +36,13 @@ def middle_of(segmentation: Any) -> tuple[float, float, float] | None:
     segments = filled(segmentation, segmentation.GetSegmentation().GetSegmentIDs())
     center = segmentation.GetSegmentCenterRAS(segments[0]) if segments else None
     return None if center is None else (center[0], center[1], center[2])
+
+
+def _squares(slices: np.ndarray) -> np.ndarray:
+    """Of ``slices`` (n, rows, columns), by every third row and column, which is quick: sums over squares of _WIDTH."""
+    sums = np.pad(slices[:, ::3, ::3].astype(np.float32), ((0, 0), (1, 1), (1, 1)))
+    sums = sums[:, 2:] + sums[:, 1:-1] + sums[:, :-2]
+    return sums[:, :, 2:] + sums[:, :, 1:-1] + sums[:, :, :-2]
 
 
 def _most_in(plane: np.ndarray) -> tuple[int, int]:

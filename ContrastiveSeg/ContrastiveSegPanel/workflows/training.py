@@ -116,7 +116,7 @@ class Training:
         """
         output = self.session.catalog.new_path(name)
         folder = folder_of(output)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, mode=0o700)  # volumes of patients
         return Prepared(output, folder)
 
     def start(self, prepared: Prepared, steps: Sequence[Step], job: TrainingJob, callbacks: Callbacks) -> None:
