@@ -106,7 +106,7 @@ def _is_whole(path: Path, size: int, compressed: bool) -> bool:
     """Whether a .nrrd or .mha file ends where its ``size`` bytes of voxels do."""
     nrrd, content = path.suffix == ".nrrd", path.stat().st_size
     with path.open("rb") as file:
-        header, end, _ = file.read(1 << 16).partition(b"\n\n" if nrrd else b"ElementDataFile = LOCAL\n")
+        header, end, _ = file.read(1 << 22).partition(b"\n\n" if nrrd else b"ElementDataFile = LOCAL\n")
         if nrrd and compressed:  # gzip ends with the size, modulo 2**32
             file.seek(max(content - 4, 0))
             return bool(end) and int.from_bytes(file.read(), "little") == size % (1 << 32)
