@@ -1,5 +1,7 @@
 """What is not read of a folder of volumes, and whether that is told."""
 
+import json
+
 import pytest
 from test_dataset import touch
 
@@ -51,3 +53,14 @@ def test_volumes_in_folders_below_and_many_files(tmp_path):
     assert "holds 0.mgz, 1.mgz, 2.mgz and 2 more" in first
     assert level == "info"
     assert "more holds 1 volume, such as c.nii.gz, left out: only those in" in second
+
+
+def test_what_a_list_holds_for_validation_is_warned_of(tmp_path):
+    """MONAI's lists name those cases apart; trainings left them out without a word."""
+    listed = {"training": [{"image": "a.nii.gz"}], "validation": [{"image": "b.nii.gz"}, {"image": "c.nii.gz"}]}
+    (tmp_path / "list.json").write_text(json.dumps(listed))
+    ((level, text),) = told(tmp_path / "list.json")
+    assert level == "warning"
+    assert 'lists under "validation" (2) is not used' in text
+    (tmp_path / "list.json").write_text(json.dumps(listed | {"validation": []}))
+    assert told(tmp_path / "list.json") == []

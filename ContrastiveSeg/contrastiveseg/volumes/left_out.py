@@ -1,4 +1,4 @@
-"""What lies among the volumes of a folder and is not read, though it may be one of them."""
+"""What lies among the volumes of a folder or in a list of them and is not read, though it may be one of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..events import Emit, log, warning
 from ..files import stem
+from .dataset_json import read_json
 from .origin import read_origin
 from .pairing import matching_case, names_a_label_map, volume_files
 
@@ -23,14 +24,33 @@ _NAMED = 3
 
 def tell_left_out(given: Iterable[Path], emit: Emit) -> None:
     """Warn of files that look like volumes and are not read, in the folders ``given`` or their ``imagesTr``, and tell
-    of volumes in folders below them. What has the name of a volume there is a copy, its label map or its header."""
+    of volumes in folders below them. What has the name of a volume there is a copy, its label map or its header.
+    Warn of cases that lists hold for validation (MONAI's), too.
+
+    Raises:
+        InputError: a list is not JSON.
+    """
     for path in given:
+        if path.suffix.lower() == ".json" and path.is_file():
+            _warn_of_validation(path, emit)
         for folder in (path, path / "imagesTr"):
             if folder.is_dir() and (volumes := volume_files(folder)):
                 names = {stem(volume) for volume in volumes}
                 _warn_of_files(folder, names, emit)
                 _tell_of_folders(folder, names | {name.removesuffix("_0000") for name in names}, emit)
                 break
+
+
+def _warn_of_validation(path: Path, emit: Emit) -> None:
+    data = read_json(path)
+    held = data.get("validation") if isinstance(data, dict) and "training" in data else None
+    if isinstance(held, list) and held:
+        emit(
+            warning(
+                f'{path}: what it lists under "validation" ({len(held)}) is not used, only what is under "training". '
+                "Move those cases there, and hold them out by their names: --validation."
+            )
+        )
 
 
 def _warn_of_files(folder: Path, names: set[str], emit: Emit) -> None:
